@@ -1,0 +1,166 @@
+package dial
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+)
+
+// Kind says what went wrong, for errors.Is. Its text is the kind's word.
+type Kind string
+
+// Error is the kind's word.
+func (k Kind) Error() string { return string(k) }
+
+// The kinds of failure. BadURL, Blocked, Redirected and TooLong will not change
+// by trying again; the others may.
+const (
+	// BadURL is a URL that is not sent to: another scheme, a user name, no host.
+	BadURL Kind = "bad url"
+	// Blocked is an address that the guard does not let through.
+	Blocked Kind = "blocked address"
+	// DNS is a name that has no address, or whose servers did not say.
+	DNS Kind = "dns"
+	// Refused is a host where nobody listens on the port.
+	Refused Kind = "refused"
+	// Unreachable is a host or network without a way to it.
+	Unreachable Kind = "unreachable"
+	// TLS is a certificate that does not hold, or a server that speaks no TLS.
+	TLS Kind = "tls"
+	// Timeout is an exchange that took longer than it may.
+	Timeout Kind = "timeout"
+	// Redirected is a redirect that is not followed.
+	Redirected Kind = "redirected"
+	// TooLong is an answer with more bytes than are read.
+	TooLong Kind = "answer too long"
+	// Canceled is a context that the caller ended.
+	Canceled Kind = "canceled"
+	// Broken is a connection that ended early, or an answer that is not HTTP.
+	Broken Kind = "broken"
+)
+
+// Error is why an exchange failed. errors.Is finds its Kind, and errors.As what
+// it wraps.
+type Error struct {
+	Kind Kind
+	// Origin is the scheme, host and port. The path stays out of errors.
+	Origin string
+	// Addr is the address that was blocked; invalid for other kinds.
+	Addr netip.Addr
+	// Allow is the range that would let a blocked address through when the
+	// operator adds it to network.allow_private. It is invalid where that would
+	// be no good advice.
+	Allow netip.Prefix
+	// Detail is the fact, where Err does not tell it.
+	Detail string
+	// Err is the cause, or nil.
+	Err error
+}
+
+// Error tells the kind, the origin and the fact.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("dial: " + string(e.Kind))
+	if e.Origin != "" {
+		b.WriteString(": " + e.Origin)
+	}
+	switch {
+	case e.Addr.IsValid() && e.Detail != "":
+		fmt.Fprintf(&b, ": %s, %s", e.Addr, e.Detail)
+	case e.Addr.IsValid():
+		fmt.Fprintf(&b, ": %s is not a public address", e.Addr)
+	case e.Detail != "":
+		b.WriteString(": " + e.Detail)
+	case e.Err != nil:
+		b.WriteString(": " + e.Err.Error())
+	}
+	return b.String()
+}
+
+// Hint says what the operator can do, or nothing.
+func (e *Error) Hint() string {
+	if e.Kind != Blocked || !e.Allow.IsValid() {
+		return ""
+	}
+	return fmt.Sprintf("to reach it, add %q to allow_private under [network] in config.toml, or set OGP_NETWORK_ALLOW_PRIVATE=%s", e.Allow, e.Allow)
+}
+
+// Is reports whether target is the error's Kind.
+func (e *Error) Is(target error) bool { return target == e.Kind }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+func tooLong(origin string, maxBytes int64) *Error {
+	return &Error{Kind: TooLong, Origin: origin, Detail: fmt.Sprintf("more than %d bytes", maxBytes)}
+}
+
+var errNoPermittedAnswered = errors.New("none of the permitted addresses answered")
+
+func isBlocked(err error) bool { return errors.Is(err, Blocked) }
+
+// classify turns what net/http says into an *Error.
+func classify(origin string, err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		if e.Origin != "" {
+			return e
+		}
+		named := *e
+		named.Origin = origin
+		return &named
+	}
+	return &Error{Kind: kindOf(err), Origin: origin, Err: factOf(err)}
+}
+
+func kindOf(err error) Kind {
+	var (
+		timeout interface{ Timeout() bool }
+		dns     *net.DNSError
+	)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return Canceled
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return Timeout
+	case errors.As(err, &dns):
+		return DNS
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return Refused
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH),
+		errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, errNoPermittedAnswered):
+		return Unreachable
+	case isTLS(err):
+		return TLS
+	}
+	return Broken
+}
+
+func isTLS(err error) bool {
+	var (
+		verify *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+		alert  tls.AlertError
+		host   x509.HostnameError
+	)
+	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) ||
+		errors.As(err, &host) || errors.Is(err, http.ErrSchemeMismatch) ||
+		strings.Contains(err.Error(), "tls: ") // most of crypto/tls's errors have no type
+}
+
+// factOf strips the layers that repeat the URL, path and all.
+func factOf(err error) error {
+	var u *url.Error
+	for errors.As(err, &u) {
+		err = u.Err
+	}
+	return err
+}

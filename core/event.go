@@ -1,0 +1,69 @@
+package core
+
+import (
+	"context"
+	"time"
+)
+
+// EventType names what happened, for notifiers and watchers.
+type EventType string
+
+// The event types. docs/plugins.md#events
+const (
+	EventMessage        EventType = "message"
+	EventRequest        EventType = "federation.request"
+	EventRequestDigest  EventType = "federation.digest" // several requests from strangers, summed up
+	EventApproved       EventType = "federation.approved"
+	EventRejected       EventType = "federation.rejected"
+	EventRemoved        EventType = "federation.removed"
+	EventReply          EventType = "reply"
+	EventDeliveryFailed EventType = "delivery.failed"
+	EventWarning        EventType = "warning" // something that the operator should look at
+)
+
+// Event is one thing that happened, kept until every notifier has been told.
+type Event struct {
+	ID   string    `json:"id"` // ULID
+	Type EventType `json:"type"`
+	At   time.Time `json:"at"`
+	Peer PublicKey `json:"peer"`           // zero: about no peer
+	By   string    `json:"by,omitempty"`   // Us or Them, where a side acted
+	Text string    `json:"text,omitempty"` // a line for people, written by us, free of a stranger's words
+	Data Raw       `json:"data,omitempty"` // an object, by type
+
+	Message *InboxMessage `json:"-"` // for EventMessage: the kept message
+}
+
+// Notice is an event on its way to a notifier.
+type Notice struct {
+	Event   Event
+	Peer    *Peer // nil: about no peer
+	Attempt int   // from 1
+}
+
+// Outcome is what came of telling a notifier.
+type Outcome struct {
+	Status     OutcomeStatus
+	RetryAfter time.Duration // for OutcomeRetry: 0 leaves it to the backoff
+	Detail     string        // for the operator; no secrets
+}
+
+// OutcomeStatus is the word of an Outcome.
+type OutcomeStatus string
+
+// The outcomes.
+const (
+	OutcomeDelivered OutcomeStatus = "delivered"
+	OutcomeRetry     OutcomeStatus = "retry"
+	OutcomeFailed    OutcomeStatus = "failed" // trying again unchanged cannot help
+)
+
+// Notifier tells somebody: an agent, a phone, a log. Notify is called with up to
+// Batch notices of one recipient, in order, one call at a time; it may be called
+// again with the same event, whose ID is then the same. It returns one outcome
+// for all of them.
+type Notifier interface {
+	Name() string
+	Batch() int // how many notices one call may carry; at least 1
+	Notify(ctx context.Context, notices []Notice) Outcome
+}

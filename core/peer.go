@@ -1,0 +1,175 @@
+package core
+
+import (
+	"slices"
+	"time"
+)
+
+// Trust is where a peer stands with us. It moves only by core/peering's table.
+// The empty Trust is a stranger's.
+type Trust string
+
+// The trust states. docs/protocol.md#trust
+const (
+	Stranger  Trust = ""
+	Requested Trust = "requested" // we asked, they have not answered
+	Pending   Trust = "pending"   // they asked, we have not answered
+	Approved  Trust = "approved"
+	Rejected  Trust = "rejected" // one side said no
+	Removed   Trust = "removed"  // one side parted
+)
+
+// Us and Them say which side made a move.
+const (
+	Us   = "us"
+	Them = "them"
+)
+
+// Names is what a peer says of itself. Nobody has verified any of it: it is data
+// to show, bounded and marked, never to act on.
+//
+// docs/protocol.md#T6
+type Names struct {
+	DisplayName  string `json:"displayName,omitempty"`
+	Email        string `json:"email,omitempty"`
+	HumanName    string `json:"humanName,omitempty"`
+	AgentName    string `json:"agentName,omitempty"`
+	Organization string `json:"organization,omitempty"`
+}
+
+// RateLimit allows Requests in any WindowSeconds.
+type RateLimit struct {
+	Requests      int `json:"requests"`
+	WindowSeconds int `json:"windowSeconds"`
+}
+
+// Window is the limit's window as a duration.
+func (r RateLimit) Window() time.Duration { return time.Duration(r.WindowSeconds) * time.Second }
+
+// Grant allows a peer one intent, within bounds. docs/protocol.md#scopes
+type Grant struct {
+	Intent    string     `json:"intent"`
+	Enabled   bool       `json:"enabled"`
+	RateLimit *RateLimit `json:"rateLimit,omitempty"` // nil: DefaultRate
+	Topics    []string   `json:"topics,omitempty"`    // agent-comms: prefixes; empty: all
+	Personas  []string   `json:"personas,omitempty"`  // persona ids; empty: all
+	ExpiresAt string     `json:"expiresAt,omitempty"` // ISO 8601; empty: never
+}
+
+// DefaultRate bounds a grant that names no rate of its own.
+var DefaultRate = RateLimit{Requests: 100, WindowSeconds: 3600}
+
+// Bundle is all that one side grants the other, as it crosses the wire.
+type Bundle struct {
+	Version   string  `json:"version"`   // "0.2.0"
+	GrantedAt string  `json:"grantedAt"` // ISO 8601
+	Scopes    []Grant `json:"scopes"`
+}
+
+// BundleVersion is the scope negotiation's version on the wire.
+const BundleVersion = "0.2.0"
+
+// Move is one step of a peer's history.
+type Move struct {
+	At    time.Time `json:"at"`
+	Event string    `json:"event"`
+	From  Trust     `json:"from"`
+	To    Trust     `json:"to"`
+}
+
+// maxHistory is how many moves a peer's record keeps.
+const maxHistory = 32
+
+// Peer is what we know of another gateway. A Peer in the gateway's book is never
+// changed in place: a change is a copy that replaces it.
+type Peer struct {
+	Key   PublicKey `json:"key"`
+	Alias string    `json:"alias,omitempty"` // our name for it, unique
+	Label string    `json:"label,omitempty"` // the id it announced itself, if neither of the key's labels
+	Names Names     `json:"names"`           // unverified
+	URL   string    `json:"url"`             // pinned gateway URL: routing, never identity
+
+	Trust Trust     `json:"trust"`
+	By    string    `json:"by,omitempty"` // Us or Them: who made the last move to rejected or removed
+	Since time.Time `json:"since"`        // when Trust last changed
+
+	RequestedAt time.Time `json:"requestedAt,omitzero"`
+	ApprovedAt  time.Time `json:"approvedAt,omitzero"`
+	RejectedAt  time.Time `json:"rejectedAt,omitzero"`
+	RemovedAt   time.Time `json:"removedAt,omitzero"`
+
+	Granted  *Bundle  `json:"granted,omitempty"`  // what we allow it
+	Received *Bundle  `json:"received,omitempty"` // what it said it allows us
+	Offered  []string `json:"offered,omitempty"`  // intents it named when it asked
+
+	Levels       map[string]string `json:"levels,omitempty"`       // agent-comms: level by topic
+	DefaultLevel string            `json:"defaultLevel,omitempty"` // agent-comms: level for other topics
+
+	V2       bool     `json:"v2,omitempty"`       // has shown a v2 signature: legacy-only letters are refused from then on
+	Features []string `json:"features,omitempty"` // from its card
+	Version  string   `json:"version,omitempty"`  // from its card
+	Warning  string   `json:"warning,omitempty"`  // what the operator should know before approving
+
+	History []Move `json:"history,omitempty"`
+}
+
+// Clone returns a copy that shares nothing that may change.
+func (p Peer) Clone() *Peer {
+	p.Granted = p.Granted.clone()
+	p.Received = p.Received.clone()
+	p.Offered = slices.Clone(p.Offered)
+	p.Features = slices.Clone(p.Features)
+	p.History = slices.Clone(p.History)
+	if p.Levels != nil {
+		levels := make(map[string]string, len(p.Levels))
+		for k, v := range p.Levels {
+			levels[k] = v
+		}
+		p.Levels = levels
+	}
+	return &p
+}
+
+func (b *Bundle) clone() *Bundle {
+	if b == nil {
+		return nil
+	}
+	c := *b
+	c.Scopes = slices.Clone(b.Scopes)
+	return &c
+}
+
+// Remember adds one move to the history and sets Trust and its times.
+func (p *Peer) Remember(m Move) {
+	p.History = append(p.History, m)
+	if extra := len(p.History) - maxHistory; extra > 0 {
+		p.History = slices.Delete(p.History, 0, extra)
+	}
+	if p.Trust != m.To {
+		p.Since = m.At
+	}
+	p.Trust = m.To
+}
+
+// Name is how we call the peer: our alias, else its fingerprint. What it calls
+// itself is never used alone, as anyone can write it.
+func (p *Peer) Name() string {
+	if p.Alias != "" {
+		return p.Alias
+	}
+	return p.Key.Fingerprint()
+}
+
+// HasFeature reports whether the peer's card named a feature.
+func (p *Peer) HasFeature(name string) bool { return slices.Contains(p.Features, name) }
+
+// Persona is one of the agents behind a gateway. docs/protocol.md#personas
+type Persona struct {
+	ID          string   `json:"id"`
+	DisplayName string   `json:"displayName"`
+	Role        string   `json:"role"` // "primary" or "specialist"
+	DisplayIcon string   `json:"displayIcon,omitempty"`
+	Description string   `json:"description,omitempty"`
+	Skills      []string `json:"skills,omitempty"`
+	HookAgentID string   `json:"hookAgentId,omitempty"`
+}

@@ -1,0 +1,214 @@
+package core
+
+import (
+	"context"
+	"time"
+)
+
+// Letter is the memory that a peer has used a nonce, and what we answered. It
+// makes the same bytes get the same answer, and other bytes a conflict.
+//
+// docs/protocol.md#L6
+type Letter struct {
+	Peer   PublicKey
+	Nonce  Nonce
+	Digest [32]byte // SHA-256 of the signed text
+	At     time.Time
+	Intent string // for messages that took a token of the rate limit; otherwise empty
+	Status int    // of our answer
+	Answer []byte // our answer's body
+}
+
+// InboxStatus says what became of a kept message.
+type InboxStatus string
+
+// The inbox states.
+const (
+	InboxNew     InboxStatus = "new"
+	InboxHeld    InboxStatus = "held"    // a policy left it to the human; no notifier was told
+	InboxReplied InboxStatus = "replied" // we have answered it
+)
+
+// InboxMessage is an accepted message as it is kept.
+type InboxMessage struct {
+	ID      string      `json:"id"` // ULID; also the ID of its event
+	Peer    PublicKey   `json:"peer"`
+	At      time.Time   `json:"at"`
+	Status  InboxStatus `json:"status"`
+	Level   string      `json:"level,omitempty"`  // agent-comms level or a policy's advice
+	Reason  string      `json:"reason,omitempty"` // why it is held
+	Message Message     `json:"message"`
+	Reply   *Reply      `json:"reply,omitempty"` // our answer, once given
+}
+
+// Delivery is one event that one notifier has yet to be told.
+type Delivery struct {
+	EventID  string    `json:"eventId"`
+	Notifier string    `json:"notifier"`
+	Attempts int       `json:"attempts"`
+	Next     time.Time `json:"next"`             // not before
+	Error    string    `json:"error,omitempty"`  // of the last attempt
+	Dead     bool      `json:"dead,omitempty"`   // given up: kept for the operator to see and retry
+	Event    Event     `json:"event"`            // filled by the store when read
+	Created  time.Time `json:"created,omitzero"` // when it was queued
+}
+
+// OutboxKind says what a letter in the outbox is.
+type OutboxKind string
+
+// The outbox kinds.
+const (
+	OutMessage OutboxKind = "message"
+	OutReply   OutboxKind = "reply"
+	OutApprove OutboxKind = "approve"
+	OutReject  OutboxKind = "reject"
+)
+
+// OutboxState says where a letter in the outbox stands.
+type OutboxState string
+
+// The outbox states.
+const (
+	OutWaiting OutboxState = "waiting"
+	OutSent    OutboxState = "sent"
+	OutRefused OutboxState = "refused" // the peer said no
+	OutExpired OutboxState = "expired" // given up
+)
+
+// OutboxItem is a letter of ours until it is delivered, and for a while after,
+// as its nonce is what allows a reply.
+type OutboxItem struct {
+	ID       string      `json:"id"` // ULID
+	Peer     PublicKey   `json:"peer"`
+	Kind     OutboxKind  `json:"kind"`
+	State    OutboxState `json:"state"`
+	Nonce    Nonce       `json:"nonce,omitempty"`
+	URL      string      `json:"url,omitempty"`     // for replies: where to
+	Message  *Message    `json:"message,omitempty"` // for OutMessage
+	Reply    *Reply      `json:"reply,omitempty"`   // for OutReply
+	Body     []byte      `json:"body,omitempty"`    // the signed body last sent, reused while it is fresh
+	SignedAt time.Time   `json:"signedAt,omitzero"`
+	Created  time.Time   `json:"created"`
+	Next     time.Time   `json:"next,omitzero"` // for OutWaiting: not before
+	GiveUp   time.Time   `json:"giveUp"`
+	Attempts int         `json:"attempts"`
+	Error    string      `json:"error,omitempty"`  // of the last attempt
+	Answer   Raw         `json:"answer,omitempty"` // what the peer answered
+	Done     time.Time   `json:"done,omitzero"`
+}
+
+// StoredReply is a reply by nonce: one that came for a message of ours, or one
+// of ours that waits to be polled.
+type StoredReply struct {
+	Nonce   Nonce     `json:"nonce"`
+	Peer    PublicKey `json:"peer"` // the other side
+	Ours    bool      `json:"ours"` // we gave it
+	Reply   Reply     `json:"reply"`
+	Text    string    `json:"text,omitempty"`      // ours: the signed text
+	Sig     string    `json:"signature,omitempty"` // ours: over Text
+	V2      Raw       `json:"v2,omitempty"`        // ours: the v2 signature
+	At      time.Time `json:"at"`
+	Expires time.Time `json:"expires"`
+}
+
+// Change is what one decision leaves behind. A store keeps all of it or nothing,
+// and Commit returns only when it is on disk.
+type Change struct {
+	Peers      []*Peer         // put, by key
+	Forget     []PublicKey     // peers to delete
+	Letter     *Letter         // put once, by (peer, nonce)
+	Inbox      []*InboxMessage // put, by id
+	Events     []*Event        // put, by id; not for EventMessage, which is the inbox message itself
+	Deliveries []*Delivery     // put, by (event, notifier)
+	Delivered  []*Delivery     // delete, by (event, notifier)
+	Outbox     []*OutboxItem   // put, by id
+	Replies    []*StoredReply  // put, by nonce
+	Meta       map[string]string
+	KV         []KVPut
+}
+
+// KVPut writes one value of a plugin's own memory; a nil Value deletes.
+type KVPut struct {
+	Plugin, Key string
+	Value       []byte
+}
+
+// InboxFilter selects messages. Zero fields select all.
+type InboxFilter struct {
+	Peer   PublicKey
+	Status InboxStatus
+	Intent string
+	Since  time.Time
+	Before string // ids below this one
+	Limit  int    // 0: 100
+	Oldest bool   // oldest first; otherwise newest first
+}
+
+// OutboxFilter selects letters. Zero fields select all.
+type OutboxFilter struct {
+	Peer  PublicKey
+	State OutboxState
+	Limit int // 0: 100
+}
+
+// Depths are the lengths of the queues.
+type Depths struct {
+	Inbox, InboxHeld                 int
+	Outbox                           int // waiting
+	Deliveries, DeadDeliveries       int
+	OldestDelivery, OldestOutbox     time.Time
+	Letters                          int
+	DeliveriesByNotifier, DeadByName map[string]int
+}
+
+// Cutoffs say what Prune may forget: everything of that kind from before. A zero
+// time keeps all of its kind.
+type Cutoffs struct {
+	Letters, Inbox, Events, Outbox time.Time
+	Replies                        time.Time // those that expired before
+}
+
+// Store keeps the gateway's state. All methods are safe for concurrent use. A
+// method that finds nothing returns an error of kind NotFound.
+//
+// Commit is durable (docs/protocol.md#S1): when it returns nil, the change
+// survives a crash and a power loss. It returns an error of kind Replayed, and
+// keeps nothing, when Change.Letter's (peer, nonce) is taken; of kind Full when
+// there is no space; of kind Unavailable when the disk fails or the store is
+// closed. Many commits that wait at the same time share one write to disk.
+type Store interface {
+	Commit(ctx context.Context, c *Change) error
+
+	Peers(ctx context.Context) ([]*Peer, error)
+	Letter(ctx context.Context, peer PublicKey, nonce Nonce) (*Letter, error)
+	// EachLetter calls f for every letter since a time, oldest first, with
+	// Digest, Status and Answer left out.
+	EachLetter(ctx context.Context, since time.Time, f func(Letter)) error
+
+	Inbox(ctx context.Context, f InboxFilter) ([]*InboxMessage, error)
+	InboxMessage(ctx context.Context, id string) (*InboxMessage, error)
+	Events(ctx context.Context, after string, limit int) ([]*Event, error) // ids above, oldest first; messages included
+
+	// DueDeliveries returns living deliveries of a notifier with Next <= now,
+	// oldest event first, each with its Event.
+	DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*Delivery, error)
+	// NextDelivery is when the notifier's earliest living delivery is due; zero: none.
+	NextDelivery(ctx context.Context, notifier string) (time.Time, error)
+	DeadDeliveries(ctx context.Context, limit int) ([]*Delivery, error)
+
+	Outbox(ctx context.Context, f OutboxFilter) ([]*OutboxItem, error) // newest first
+	OutboxItem(ctx context.Context, id string) (*OutboxItem, error)
+	OutboxByNonce(ctx context.Context, nonce Nonce) (*OutboxItem, error) // kind message
+	DueOutbox(ctx context.Context, now time.Time, limit int) ([]*OutboxItem, error)
+	NextOutbox(ctx context.Context) (time.Time, error) // zero: none
+
+	Reply(ctx context.Context, nonce Nonce) (*StoredReply, error)
+
+	Meta(ctx context.Context, key string) (string, error)
+	KV(ctx context.Context, plugin, key string) ([]byte, error)
+	KVList(ctx context.Context, plugin, prefix string) (map[string]int, error) // sizes by key
+
+	Depths(ctx context.Context) (Depths, error)
+	Prune(ctx context.Context, c Cutoffs) error
+	Close() error
+}
