@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -298,7 +299,6 @@ func TestN1Redirects(t *testing.T) {
 		}
 		ok(w, r)
 	})
-	scheme, _, _ := strings.Cut(s.URL, ":")
 	c := newClient(t, Options{Allow: loopback})
 	for _, tt := range []struct {
 		method, path string
@@ -334,9 +334,6 @@ func TestN1Redirects(t *testing.T) {
 	}
 	if otherHits.Load() != 0 {
 		t.Error("the other origin was reached")
-	}
-	if scheme != "http" {
-		t.Fatal("the test server speaks", scheme)
 	}
 }
 
@@ -483,8 +480,9 @@ func TestErrorsTellTheirKind(t *testing.T) {
 	closed.Close()
 
 	plain, _ := serve(t, ok)
-	secure := httptest.NewTLSServer(http.HandlerFunc(ok))
-	secure.Config.ErrorLog = nil
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(ok))
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of the handshake that must fail
+	secure.StartTLS()
 	t.Cleanup(secure.Close)
 
 	broken, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -537,19 +535,23 @@ func TestErrorsTellTheirKind(t *testing.T) {
 }
 
 func TestConnectionsAreReused(t *testing.T) {
-	conns := map[string]bool{}
-	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		conns[r.RemoteAddr] = true
-		ok(w, r)
-	})
+	s := httptest.NewUnstartedServer(http.HandlerFunc(ok))
+	var conns atomic.Int64
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
 	c := newClient(t, Options{Allow: loopback})
 	for range 5 {
 		if _, err := get(t, c, s.URL); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(conns) != 1 {
-		t.Errorf("%d connections, want 1", len(conns))
+	if conns.Load() != 1 {
+		t.Errorf("%d connections, want 1", conns.Load())
 	}
 }
 
