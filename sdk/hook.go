@@ -1,0 +1,93 @@
+package sdk
+
+// The names of the hooks, as in the manifest.
+const (
+	HookPolicy = "policy"
+	HookNotify = "notify"
+	HookHandle = "handle"
+)
+
+// What a hook gives back to the host beside its output.
+const (
+	statusDone    = 0
+	statusFailure = 1
+	statusNotMine = -1
+)
+
+// A hook turns an input into an output and a status.
+type hook func(in Value) (out string, status int32)
+
+var (
+	hooks   = map[string]hook{}
+	initial func(config Value) error
+	config  Value
+)
+
+// SetPolicy makes f the policy. Packages use sdk/policy, which also exports it.
+func SetPolicy(f func(*Request) Decision) {
+	hooks[HookPolicy] = func(in Value) (string, int32) {
+		d := f(requestOf(in))
+		if d.failure != "" {
+			return d.failure, statusFailure
+		}
+		return d.json(), statusDone
+	}
+}
+
+// SetNotifier makes f the notifier. It gets all events of one call: one, or several when
+// the manifest says batch = true. Packages use sdk/notify, which also exports it.
+func SetNotifier(f func([]Event) Outcome) {
+	hooks[HookNotify] = func(in Value) (string, int32) { return f(eventsOf(in)).json(), statusDone }
+}
+
+// SetHandler makes f the handler. Packages use sdk/handle, which also exports it.
+func SetHandler(f func(*Call) Answer) {
+	hooks[HookHandle] = func(in Value) (string, int32) {
+		a := f(&Call{
+			Now: timeOf(in.Get("now")), Peer: peerOf(in.Get("peer")),
+			Message: messageOf(in.Get("message")), JSON: in,
+		})
+		if a.notMine {
+			return "", statusNotMine
+		}
+		return a.json(), statusDone
+	}
+}
+
+// OnInit calls f with the plugin's configuration when an instance starts. An error
+// refuses to load the plugin, with its text for the operator.
+func OnInit(f func(config Value) error) { initial = f }
+
+// Config is the plugin's configuration: an object with what the manifest's [config] has
+// and the operator's changes.
+func Config() Value { return config }
+
+// Run runs one hook over an input and gives its output and the status of the boundary:
+// 0 done, > 0 an orderly failure with its text, -1 not mine. Tests call it.
+func Run(name, input string) (output string, status int32) {
+	h := hooks[name]
+	if h == nil {
+		return "", statusNotMine
+	}
+	v, err := Parse(input)
+	if err != nil {
+		return err.Error(), statusFailure
+	}
+	return h(v)
+}
+
+// Start sets the configuration and calls what OnInit was given.
+func Start(text string) error {
+	if text == "" {
+		text = "{}"
+	}
+	v, err := Parse(text)
+	if err != nil {
+		return err
+	}
+	config = v
+	if initial == nil {
+		return nil
+	}
+	return initial(v)
+}

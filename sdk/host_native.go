@@ -1,0 +1,117 @@
+//go:build !wasip1
+
+package sdk
+
+import (
+	"io"
+	"os"
+)
+
+// Host stands in for the gateway where a plugin runs natively. [sdktest.Host] is one.
+type Host interface {
+	// Call does an operation; a negative code is one of the Call codes, and then the
+	// text says why.
+	Call(op, request string) (text string, code int32)
+	// Log takes a line.
+	Log(level uint32, text string)
+}
+
+var (
+	native    Host
+	lastError string
+)
+
+// Use makes h the host of what runs natively, and gives back a function that restores the
+// one before. With none, every operation is not granted and log lines go to stderr.
+func Use(h Host) (restore func()) {
+	before := native
+	native = h
+	return func() { native = before }
+}
+
+func hostCall(op, request string) (string, int32) {
+	if native == nil {
+		lastError = "no host: this is a native run"
+		return "", CallNotGranted
+	}
+	text, code := native.Call(op, request)
+	if code < 0 {
+		lastError = text
+		return "", code
+	}
+	return text, code
+}
+
+// hostGet knows only the last error: natively there is no input to look into.
+func hostGet(key string) (string, bool) {
+	if key == "error" {
+		return lastError, true
+	}
+	return "", false
+}
+
+func hostLog(level uint32, text string) {
+	if native != nil {
+		native.Log(level, text)
+		return
+	}
+	_, _ = os.Stderr.WriteString("log " + string(rune('0'+level)) + ": " + text + "\n")
+}
+
+// Serve is a module's export. Natively there is nothing to serve; use [Run].
+func Serve(hook string, n int32) int32 { return statusNotMine }
+
+// Main runs one case from standard input and prints the answer. A case is what the hook
+// gets, or an object with it as "input", and with the plugin's configuration as "config".
+// It exits with 1 when the hook fails and with 2 when the case cannot be read.
+func Main() {
+	text, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		quit(2, err.Error())
+	}
+	out, err := RunCase(string(text))
+	if err != nil {
+		quit(1, err.Error())
+	}
+	_, _ = os.Stdout.WriteString(out + "\n")
+}
+
+func quit(code int, text string) {
+	_, _ = os.Stderr.WriteString(text + "\n")
+	os.Exit(code)
+}
+
+// RunCase starts the plugin with a case's configuration and runs the hook that its input
+// names: "hook" of the input, or the only hook that the plugin has.
+func RunCase(text string) (string, error) {
+	v, err := Parse(text)
+	if err != nil {
+		return "", err
+	}
+	input := v.Get("input")
+	if !input.Exists() {
+		input = v
+	}
+	if err := Start(v.Get("config").JSON()); err != nil {
+		return "", err
+	}
+	name := input.Get("hook").Text()
+	if name == "" && len(hooks) == 1 {
+		for only := range hooks {
+			name = only
+		}
+	}
+	out, status := Run(name, input.JSON())
+	switch {
+	case status == statusNotMine:
+		return `{"status":"not mine"}`, nil
+	case status != statusDone:
+		return "", failure(out)
+	}
+	return out, nil
+}
+
+// failure is a hook's orderly failure.
+type failure string
+
+func (f failure) Error() string { return "the plugin failed: " + string(f) }

@@ -1,0 +1,625 @@
+package sdk
+
+import (
+	"strconv"
+	"unicode/utf8"
+)
+
+// Kind says what sort of JSON a [Value] is. The zero Kind is of a value that is not there.
+type Kind uint8
+
+// The kinds of JSON values.
+const (
+	Missing Kind = iota
+	Null
+	Bool
+	Number
+	Text
+	Array
+	Map
+)
+
+// maxDepth is how deep arrays and objects may lie within each other. The host allows less.
+const maxDepth = 128
+
+// node is one value (or one member's name) of a document: where its text lies, and where
+// the next value after it begins, so that a reader can step over whole subtrees.
+type node struct {
+	start, end int32
+	next       int32
+	kind       Kind
+	escaped    bool
+}
+
+type document struct {
+	text  string
+	nodes []node
+}
+
+// Value is one value of a parsed JSON text. The zero Value is a missing one, and looking
+// into a missing value gives missing values again, so that v.Get("a").Get("b").Text()
+// needs no check on the way. A Value keeps its whole text alive.
+type Value struct {
+	doc *document
+	at  int32
+}
+
+// JSONError says where a text stops being JSON.
+type JSONError struct {
+	Offset int    // in bytes from the start
+	Reason string // a few words
+}
+
+func (e *JSONError) Error() string {
+	return "sdk: not json: " + e.Reason + " at byte " + strconv.Itoa(e.Offset)
+}
+
+// Parse reads one JSON value (RFC 8259) and nothing after it. Strings must be valid UTF-8.
+// Of members with the same name, Get finds the first. The error is a [*JSONError].
+func Parse(text string) (Value, error) {
+	p := parser{doc: &document{text: text, nodes: make([]node, 0, 16+len(text)/10)}}
+	p.space()
+	if !p.value(0) {
+		return Value{}, &JSONError{p.at, p.reason}
+	}
+	p.space()
+	if p.at != len(text) {
+		return Value{}, &JSONError{p.at, "more after the value"}
+	}
+	return Value{doc: p.doc}, nil
+}
+
+type parser struct {
+	doc    *document
+	at     int
+	reason string
+}
+
+func (p *parser) fail(reason string) bool {
+	if p.reason == "" {
+		p.reason = reason
+	}
+	return false
+}
+
+func (p *parser) space() {
+	text := p.doc.text
+	for p.at < len(text) {
+		switch text[p.at] {
+		case ' ', '\t', '\n', '\r':
+			p.at++
+		default:
+			return
+		}
+	}
+}
+
+// peek gives the byte at hand, or 0 at the end: no JSON token begins with 0.
+func (p *parser) peek() byte {
+	if p.at < len(p.doc.text) {
+		return p.doc.text[p.at]
+	}
+	return 0
+}
+
+func (p *parser) value(depth int) bool {
+	if depth > maxDepth {
+		return p.fail("too deep")
+	}
+	self := len(p.doc.nodes)
+	p.doc.nodes = append(p.doc.nodes, node{start: int32(p.at)})
+	kind, escaped, ok := Missing, false, false
+	switch c := p.peek(); {
+	case c == '{':
+		kind, ok = Map, p.members(depth)
+	case c == '[':
+		kind, ok = Array, p.elements(depth)
+	case c == '"':
+		kind = Text
+		escaped, ok = p.str()
+	case c == 't':
+		kind, ok = Bool, p.word("true")
+	case c == 'f':
+		kind, ok = Bool, p.word("false")
+	case c == 'n':
+		kind, ok = Null, p.word("null")
+	case c == '-' || c >= '0' && c <= '9':
+		kind, ok = Number, p.number()
+	case p.at == len(p.doc.text):
+		ok = p.fail("unexpected end")
+	default:
+		ok = p.fail("unexpected character")
+	}
+	n := &p.doc.nodes[self]
+	n.kind, n.escaped, n.end, n.next = kind, escaped, int32(p.at), int32(len(p.doc.nodes))
+	return ok
+}
+
+func (p *parser) members(depth int) bool {
+	p.at++ // {
+	p.space()
+	if p.peek() == '}' {
+		p.at++
+		return true
+	}
+	for {
+		p.space()
+		if p.peek() != '"' {
+			return p.fail("a member's name expected")
+		}
+		start := p.at
+		escaped, ok := p.str()
+		if !ok {
+			return false
+		}
+		at := int32(len(p.doc.nodes))
+		p.doc.nodes = append(p.doc.nodes, node{int32(start), int32(p.at), at + 1, Text, escaped})
+		p.space()
+		if p.peek() != ':' {
+			return p.fail("':' expected")
+		}
+		p.at++
+		p.space()
+		if !p.value(depth + 1) {
+			return false
+		}
+		p.space()
+		switch p.peek() {
+		case ',':
+			p.at++
+		case '}':
+			p.at++
+			return true
+		default:
+			return p.fail("',' or '}' expected")
+		}
+	}
+}
+
+func (p *parser) elements(depth int) bool {
+	p.at++ // [
+	p.space()
+	if p.peek() == ']' {
+		p.at++
+		return true
+	}
+	for {
+		p.space()
+		if !p.value(depth + 1) {
+			return false
+		}
+		p.space()
+		switch p.peek() {
+		case ',':
+			p.at++
+		case ']':
+			p.at++
+			return true
+		default:
+			return p.fail("',' or ']' expected")
+		}
+	}
+}
+
+func (p *parser) word(w string) bool {
+	if len(p.doc.text)-p.at < len(w) || p.doc.text[p.at:p.at+len(w)] != w {
+		return p.fail("unexpected character")
+	}
+	p.at += len(w)
+	return true
+}
+
+func (p *parser) digits() bool {
+	from := p.at
+	for c := p.peek(); c >= '0' && c <= '9'; c = p.peek() {
+		p.at++
+	}
+	return p.at > from || p.fail("a digit expected")
+}
+
+func (p *parser) number() bool {
+	if p.peek() == '-' {
+		p.at++
+	}
+	if p.peek() == '0' {
+		p.at++
+	} else if !p.digits() {
+		return false
+	}
+	if p.peek() == '.' {
+		p.at++
+		if !p.digits() {
+			return false
+		}
+	}
+	if c := p.peek(); c == 'e' || c == 'E' {
+		p.at++
+		if c := p.peek(); c == '+' || c == '-' {
+			p.at++
+		}
+		return p.digits()
+	}
+	return true
+}
+
+// str steps over a string and says whether it holds escapes.
+func (p *parser) str() (escaped, ok bool) {
+	text := p.doc.text
+	p.at++ // "
+	start, ascii := p.at, true
+	for p.at < len(text) {
+		switch c := text[p.at]; {
+		case c == '"':
+			if !ascii && !utf8.ValidString(text[start:p.at]) {
+				return escaped, p.fail("invalid utf-8 in a string")
+			}
+			p.at++
+			return escaped, true
+		case c == '\\':
+			escaped = true
+			if !p.escape() {
+				return escaped, false
+			}
+		case c < 0x20:
+			return escaped, p.fail("a control character in a string")
+		default:
+			if c >= utf8.RuneSelf {
+				ascii = false
+			}
+			p.at++
+		}
+	}
+	return escaped, p.fail("unexpected end in a string")
+}
+
+func (p *parser) escape() bool {
+	p.at++ // backslash
+	switch p.peek() {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		p.at++
+		return true
+	case 'u':
+		if _, ok := hex4(p.doc.text, p.at+1); !ok {
+			return p.fail("four hex digits expected")
+		}
+		p.at += 5
+		return true
+	}
+	return p.fail("unknown escape")
+}
+
+func hexDigit(c byte) (byte, bool) {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0', true
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10, true
+	case c >= 'A' && c <= 'F':
+		return c - 'A' + 10, true
+	}
+	return 0, false
+}
+
+func hex4(s string, at int) (rune, bool) {
+	if at+4 > len(s) {
+		return 0, false
+	}
+	var r rune
+	for i := at; i < at+4; i++ {
+		d, ok := hexDigit(s[i])
+		if !ok {
+			return 0, false
+		}
+		r = r<<4 | rune(d)
+	}
+	return r, true
+}
+
+// unescape turns the inside of a valid JSON string into text. Half a surrogate pair
+// becomes U+FFFD.
+func unescape(s string) string {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' {
+			b = append(b, s[i])
+			continue
+		}
+		i++
+		switch s[i] {
+		case 'b':
+			b = append(b, '\b')
+		case 'f':
+			b = append(b, '\f')
+		case 'n':
+			b = append(b, '\n')
+		case 'r':
+			b = append(b, '\r')
+		case 't':
+			b = append(b, '\t')
+		case 'u':
+			r, _ := hex4(s, i+1)
+			i += 4
+			if r >= 0xd800 && r < 0xdc00 && i+2 < len(s) && s[i+1] == '\\' && s[i+2] == 'u' {
+				if low, ok := hex4(s, i+3); ok && low >= 0xdc00 && low < 0xe000 {
+					r = (r-0xd800)<<10 | (low - 0xdc00) + 0x10000
+					i += 6
+				}
+			}
+			b = utf8.AppendRune(b, r)
+		default:
+			b = append(b, s[i])
+		}
+	}
+	return string(b)
+}
+
+func (v Value) node() node {
+	if v.doc == nil {
+		return node{}
+	}
+	return v.doc.nodes[v.at]
+}
+
+func (v Value) text(at int32) string {
+	n := v.doc.nodes[at]
+	inside := v.doc.text[n.start+1 : n.end-1]
+	if n.escaped {
+		return unescape(inside)
+	}
+	return inside
+}
+
+// Kind says what the value is.
+func (v Value) Kind() Kind { return v.node().kind }
+
+// Exists says that the value is there. A null is there.
+func (v Value) Exists() bool { return v.doc != nil }
+
+// JSON gives the value's own text, or "" when it is missing.
+func (v Value) JSON() string {
+	if v.doc == nil {
+		return ""
+	}
+	n := v.node()
+	return v.doc.text[n.start:n.end]
+}
+
+// Text gives a string's text, or "" for anything else.
+func (v Value) Text() string {
+	if v.Kind() != Text {
+		return ""
+	}
+	return v.text(v.at)
+}
+
+// Bool gives true for the literal true alone.
+func (v Value) Bool() bool { return v.Kind() == Bool && v.JSON() == "true" }
+
+// Int gives a whole number, or 0 for anything else, fractions and overflows included.
+func (v Value) Int() int64 {
+	n, ok := v.IsInt()
+	if !ok {
+		return 0
+	}
+	return n
+}
+
+// IsInt gives a whole number and whether the value was one that fits.
+func (v Value) IsInt() (int64, bool) {
+	if v.Kind() != Number {
+		return 0, false
+	}
+	return ParseInt(v.JSON())
+}
+
+// ParseInt reads a whole decimal number. It is here because strconv's brings 32 KB of
+// error texts into a module.
+func ParseInt(s string) (int64, bool) {
+	digits, negative := s, false
+	if s != "" && s[0] == '-' {
+		digits, negative = s[1:], true
+	}
+	if digits == "" {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range []byte(digits) {
+		if c < '0' || c > '9' || n > (1<<63)/10 {
+			return 0, false
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	switch {
+	case negative && n <= 1<<63:
+		return -int64(n), true
+	case !negative && n < 1<<63:
+		return int64(n), true
+	}
+	return 0, false
+}
+
+// Get finds an object's member by name, as written (case counts). It is missing when the
+// value is no object or has no such member.
+func (v Value) Get(name string) Value {
+	if v.Kind() != Map {
+		return Value{}
+	}
+	for at, end := v.at+1, v.node().next; at < end; at = v.doc.nodes[at+1].next {
+		n := v.doc.nodes[at]
+		if !n.escaped && v.doc.text[n.start+1:n.end-1] == name || n.escaped && v.text(at) == name {
+			return Value{v.doc, at + 1}
+		}
+	}
+	return Value{}
+}
+
+// Each calls f with every element of an array (name "") or member of an object, in
+// order, until f says false.
+func (v Value) Each(f func(name string, v Value) bool) {
+	kind, end := v.Kind(), v.node().next
+	if kind != Array && kind != Map {
+		return
+	}
+	for at := v.at + 1; at < end; at = v.doc.nodes[at].next {
+		name := ""
+		if kind == Map {
+			name = v.text(at)
+			at++
+		}
+		if !f(name, Value{v.doc, at}) {
+			return
+		}
+	}
+}
+
+// Len counts the elements of an array or the members of an object.
+func (v Value) Len() int {
+	n := 0
+	v.Each(func(string, Value) bool { n++; return true })
+	return n
+}
+
+// Texts gives the strings of an array, other elements left out.
+func (v Value) Texts() []string {
+	var all []string
+	if v.Kind() != Array {
+		return nil
+	}
+	v.Each(func(_ string, e Value) bool {
+		if e.Kind() == Text {
+			all = append(all, e.Text())
+		}
+		return true
+	})
+	return all
+}
+
+// Object writes one JSON object, member after member. The zero Object is empty and ready.
+type Object struct{ b []byte }
+
+func (o *Object) name(name string) {
+	if len(o.b) == 0 {
+		o.b = append(o.b, '{')
+	} else {
+		o.b = append(o.b, ',')
+	}
+	o.b = appendText(o.b, name)
+	o.b = append(o.b, ':')
+}
+
+// Text adds a string. Invalid UTF-8 in it becomes U+FFFD.
+func (o *Object) Text(name, text string) *Object {
+	o.name(name)
+	o.b = appendText(o.b, text)
+	return o
+}
+
+// TextIf adds a string unless it is empty.
+func (o *Object) TextIf(name, text string) *Object {
+	if text == "" {
+		return o
+	}
+	return o.Text(name, text)
+}
+
+// Int adds a whole number.
+func (o *Object) Int(name string, n int64) *Object {
+	o.name(name)
+	o.b = strconv.AppendInt(o.b, n, 10)
+	return o
+}
+
+// Bool adds true or false.
+func (o *Object) Bool(name string, yes bool) *Object {
+	o.name(name)
+	o.b = strconv.AppendBool(o.b, yes)
+	return o
+}
+
+// Texts adds an array of strings.
+func (o *Object) Texts(name string, texts []string) *Object {
+	o.name(name)
+	o.b = append(o.b, '[')
+	for i, t := range texts {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = appendText(o.b, t)
+	}
+	o.b = append(o.b, ']')
+	return o
+}
+
+// Value adds a value that was parsed; a missing one as null.
+func (o *Object) Value(name string, v Value) *Object {
+	if !v.Exists() {
+		return o.Raw(name, "null")
+	}
+	return o.Raw(name, v.JSON())
+}
+
+// Raw adds a text that must be JSON already.
+func (o *Object) Raw(name, json string) *Object {
+	o.name(name)
+	o.b = append(o.b, json...)
+	return o
+}
+
+// Object adds an object.
+func (o *Object) Object(name string, inner *Object) *Object { return o.Raw(name, inner.JSON()) }
+
+// Objects adds an array of objects.
+func (o *Object) Objects(name string, inner []*Object) *Object {
+	o.name(name)
+	o.b = append(o.b, '[')
+	for i, e := range inner {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = append(o.b, e.JSON()...)
+	}
+	o.b = append(o.b, ']')
+	return o
+}
+
+// JSON gives the object's text as it stands. More members may be added afterwards.
+func (o *Object) JSON() string {
+	if len(o.b) == 0 {
+		return "{}"
+	}
+	return string(o.b) + "}"
+}
+
+// Quote writes a text as a JSON string.
+func Quote(text string) string { return string(appendText(nil, text)) }
+
+const hexDigits = "0123456789abcdef"
+
+func appendText(b []byte, s string) []byte {
+	b = append(b, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			b = utf8.AppendRune(b, r)
+			i += n
+			continue
+		}
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c == '\n':
+			b = append(b, '\\', 'n')
+		case c == '\r':
+			b = append(b, '\\', 'r')
+		case c == '\t':
+			b = append(b, '\\', 't')
+		case c < 0x20 || c == 0x7f:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		default:
+			b = append(b, c)
+		}
+		i++
+	}
+	return append(b, '"')
+}

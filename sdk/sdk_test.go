@@ -1,0 +1,230 @@
+package sdk_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/sdk"
+	"github.com/opengatewayprotocol/ogp/sdk/handle"
+	"github.com/opengatewayprotocol/ogp/sdk/notify"
+	"github.com/opengatewayprotocol/ogp/sdk/policy"
+	"github.com/opengatewayprotocol/ogp/sdk/sdktest"
+)
+
+func TestPolicySeesTheWholeInput(t *testing.T) {
+	var got *sdk.Request
+	policy.Is(func(r *sdk.Request) sdk.Decision { got = r; return sdk.Abstain() })
+	out, status := sdk.Run(sdk.HookPolicy, `{"abi":1,"hook":"policy","kind":"message","now":"2026-11-21T20:47:35.730Z",
+		"peer":{"alias":"bob","fingerprint":"f","id":"302a","state":"approved","gatewayUrl":"https://b.example","names":{"displayName":"Bob's","email":"b@x"},
+		"grants":["message",{"intent":"agent-comms","enabled":true}]},
+		"message":{"id":"n1","intent":"agent-comms","topic":"deals","priority":"high","conversationId":"c","toAgent":"scribe","level":"summary","timestamp":"2026-11-21T20:47:35Z","bytes":17,"payload":{"topic":"deals","message":"hello"}}}`)
+	if status != 0 || out != `{"decision":"abstain"}` {
+		t.Fatalf("Run = %s %d, want abstain", out, status)
+	}
+	if got.Kind != sdk.KindMessage || got.Now.String() != "2026-11-21T20:47:35.730Z" || got.Peer.Alias != "bob" || got.Peer.GatewayURL != "https://b.example" ||
+		got.Peer.Names.Display != "Bob's" || got.Peer.Names.Email != "b@x" || strings.Join(got.Peer.Intents, " ") != "message agent-comms" {
+		t.Errorf("request = %+v", got)
+	}
+	if m := got.Message; m.ID != "n1" || m.Intent != "agent-comms" || m.Topic != "deals" || m.Priority != "high" || m.ConversationID != "c" ||
+		m.ToAgent != "scribe" || m.Level != "summary" || m.Bytes != 17 || m.Text() != "hello" {
+		t.Errorf("message = %+v", m)
+	}
+}
+
+func TestDecisionsAsJSON(t *testing.T) {
+	for want, d := range map[string]sdk.Decision{
+		`{"decision":"abstain"}`: {},
+		`{"decision":"allow"}`:   sdk.Allow(),
+		`{"decision":"allow","grants":[{"intent":"message","enabled":true,"rateLimit":{"requests":10,"windowSeconds":60}},{"intent":"agent-comms","enabled":true,"topics":["a"]}]}`: sdk.Allow(
+			sdk.Grant{Intent: "message", Requests: 10, WindowSeconds: 60}, sdk.Grant{Intent: "agent-comms", Topics: []string{"a"}}),
+		`{"decision":"deny","reason":"r","code":"c"}`:           sdk.Deny("c", "r"),
+		`{"decision":"hold","reason":"r","code":"c"}`:           sdk.Hold("c", "r"),
+		`{"decision":"allow","reason":"so","level":"escalate"}`: {Verdict: sdk.VerdictAllow, Reason: "so", Level: "escalate"},
+	} {
+		policy.Is(func(*sdk.Request) sdk.Decision { return d })
+		if got, status := sdk.Run(sdk.HookPolicy, `{}`); got != want || status != 0 {
+			t.Errorf("%+v = %s %d, want %s", d, got, status, want)
+		}
+	}
+	policy.Is(func(*sdk.Request) sdk.Decision { return sdk.CannotSay("no list yet") })
+	if got, status := sdk.Run(sdk.HookPolicy, `{}`); got != "no list yet" || status != 1 {
+		t.Errorf("CannotSay = %s %d, want the text and 1", got, status)
+	}
+	if got, status := sdk.Run(sdk.HookPolicy, `{`); status != 1 || !strings.Contains(got, "not json") {
+		t.Errorf("no JSON = %s %d, want a failure", got, status)
+	}
+}
+
+func TestNotifierTakesOneOrABatch(t *testing.T) {
+	var ids []string
+	refuse := ""
+	notify.Is(func(e *sdk.Event) sdk.Outcome {
+		ids = append(ids, e.ID+" "+e.Type+" "+e.Peer.Alias+" "+e.Text)
+		if e.ID == refuse {
+			return sdk.Retry(7, "busy")
+		}
+		return sdk.Delivered()
+	})
+	for _, input := range []string{
+		`{"event":{"id":"1","type":"reply","at":5},"peer":{"alias":"bob"},"text":"t","attempt":2}`,
+		`{"events":[{"event":{"id":"1","type":"reply"},"peer":{"alias":"bob"},"text":"t"}],"attempt":1}`,
+		`{"events":[{"id":"1","type":"reply","peer":{"alias":"bob"},"text":"t"}],"attempt":1}`,
+	} {
+		ids = nil
+		if out, status := sdk.Run(sdk.HookNotify, input); out != `{"status":"delivered"}` || status != 0 {
+			t.Errorf("Run(%s) = %s %d, want delivered", input, out, status)
+		}
+		if len(ids) != 1 || ids[0] != "1 reply bob t" {
+			t.Errorf("Run(%s) told %q", input, ids)
+		}
+	}
+	ids, refuse = nil, "2"
+	out, _ := sdk.Run(sdk.HookNotify, `{"events":[{"event":{"id":"1"}},{"event":{"id":"2"}},{"event":{"id":"3"}}]}`)
+	if out != `{"status":"retry","retryAfterSeconds":7,"detail":"busy"}` || len(ids) != 2 {
+		t.Errorf("batch = %s after %d events, want retry after 2", out, len(ids))
+	}
+	notify.Is(func(*sdk.Event) sdk.Outcome { return sdk.Outcome{} })
+	if out, _ := sdk.Run(sdk.HookNotify, `{}`); out != `{"status":"failed"}` {
+		t.Errorf("zero outcome = %s, want failed: silence is no delivery", out)
+	}
+}
+
+func TestHandlerAnswers(t *testing.T) {
+	answer := sdk.NotMine()
+	handle.Is(func(*sdk.Call) sdk.Answer { return answer })
+	for _, c := range []struct {
+		answer sdk.Answer
+		want   string
+		status int32
+	}{
+		{sdk.NotMine(), "", -1},
+		{sdk.Reply(new(sdk.Object).Int("n", 1)), `{"status":"ok","data":{"n":1}}`, 0},
+		{sdk.ReplyError("no such day"), `{"status":"error","error":"no such day"}`, 0},
+	} {
+		answer = c.answer
+		if out, status := sdk.Run(sdk.HookHandle, `{"message":{"intent":"x"}}`); out != c.want || status != c.status {
+			t.Errorf("Run = %q %d, want %q %d", out, status, c.want, c.status)
+		}
+	}
+	if _, status := sdk.Run("nonesuch", `{}`); status != -1 {
+		t.Errorf("unknown hook = %d, want -1", status)
+	}
+}
+
+func TestOnInitRefuses(t *testing.T) {
+	sdk.OnInit(func(c sdk.Value) error {
+		if c.Get("max").Int() == 0 {
+			return errors.New("config max is missing")
+		}
+		return nil
+	})
+	t.Cleanup(func() { sdk.OnInit(nil) })
+	if err := sdk.Start(`{}`); err == nil || err.Error() != "config max is missing" {
+		t.Errorf("Start = %v, want config max is missing", err)
+	}
+	if err := sdk.Start(`{"max":3}`); err != nil || sdk.Config().Get("max").Int() != 3 {
+		t.Errorf("Start = %v, config %s", err, sdk.Config().JSON())
+	}
+}
+
+func TestServicesSpeakToTheHost(t *testing.T) {
+	var seen *http.Request
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = r.Clone(r.Context())
+		w.Header().Set("Retry-After", "9")
+		w.WriteHeader(429)
+		_, _ = w.Write([]byte("slow down"))
+	}))
+	defer srv.Close()
+	host := &sdktest.Host{
+		KV: map[string]string{}, Secrets: map[string]string{"t": "s3cret"}, Now: time.UnixMilli(1_700_000_000_123),
+		HTTP: srv.Client().Transport.RoundTrip,
+	}
+	defer sdk.Use(host)()
+	r, err := sdk.HTTP(sdk.HTTPRequest{
+		Method: "POST", URL: srv.URL + "/x", Headers: []string{"Authorization", "Bearer {secret:t}", "A", "b"}, Body: "hi", TimeoutMs: 1000,
+		HMAC: sdk.HMAC{Secret: "t", Header: "X-Hub-Signature-256", Prefix: "sha256="},
+	})
+	if err != nil || r.Status != 429 || r.Header("retry-after") != "9" || r.Body != "slow down" {
+		t.Fatalf("HTTP = %+v %v", r, err)
+	}
+	// echo -n hi | openssl dgst -sha256 -hmac s3cret
+	const mac = "sha256=c12b1c71bb7471069ac81e29f270850182a5fac70d071c488c7fe3184a93d523"
+	if seen.Header.Get("Authorization") != "Bearer s3cret" || seen.Header.Get("X-Hub-Signature-256") != mac || seen.Header.Get("A") != "b" {
+		t.Errorf("headers = %v", seen.Header)
+	}
+	if err := sdk.KVSet("day/1", "busy"); err != nil {
+		t.Fatal(err)
+	}
+	if v, ok, err := sdk.KVGet("day/1"); v != "busy" || !ok || err != nil {
+		t.Errorf("KVGet = %q %v %v, want busy", v, ok, err)
+	}
+	if keys, err := sdk.KVList("day/"); len(keys) != 1 || err != nil {
+		t.Errorf("KVList = %q %v", keys, err)
+	}
+	if err := sdk.KVDelete("day/1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := sdk.KVGet("day/1"); ok || err != nil {
+		t.Errorf("KVGet after delete = %v %v, want none", ok, err)
+	}
+	if yes, err := sdk.HasSecret("t"); !yes || err != nil {
+		t.Errorf("HasSecret = %v %v", yes, err)
+	}
+	if now, err := sdk.Now(); err != nil || now != 1_700_000_000_123 {
+		t.Errorf("Now = %d %v", now, err)
+	}
+	if b, err := sdk.Rand(16); err != nil || len(b) != 16 {
+		t.Errorf("Rand = %x %v", b, err)
+	}
+	sdk.Warn("look")
+	if len(host.Logs) != 1 || host.Logs[0] != "look" {
+		t.Errorf("logs = %q", host.Logs)
+	}
+}
+
+func TestServicesSayWhatTheHostRefused(t *testing.T) {
+	defer sdk.Use(&sdktest.Host{})()
+	_, _, err := sdk.KVGet("x")
+	var ce *sdk.CallError
+	if !errors.As(err, &ce) || ce.Code != sdk.CallNotGranted || err.Error() != "kv.get: not granted: no kv in the grants" {
+		t.Errorf("KVGet = %v, want not granted", err)
+	}
+	if _, err := sdk.CallHost("future.op", "{}"); !errors.As(err, &ce) || ce.Code != sdk.CallUnknown {
+		t.Errorf("future.op = %v, want unknown", err)
+	}
+}
+
+func TestRunCase(t *testing.T) {
+	policy.Is(func(r *sdk.Request) sdk.Decision {
+		if r.Message.Bytes > sdk.Config().Get("max").Int() {
+			return sdk.Deny("too_big", "x")
+		}
+		return sdk.Allow()
+	})
+	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"policy","kind":"message","message":{"bytes":11}},"expect":{"decision":"deny","code":"too_big"}}`)
+	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"policy","kind":"message","message":{"bytes":10}},"expect":{"decision":"allow"}}`)
+}
+
+func TestContains(t *testing.T) {
+	parse := func(s string) sdk.Value {
+		v, err := sdk.Parse(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	got := parse(`{"a":1,"b":["x",{"c":true,"d":null}],"e":"é"}`)
+	for want, yes := range map[string]bool{
+		`{}`: true, `{"a":1}`: true, `{"a":2}`: false, `{"b":["x",{"c":true}]}`: true, `{"b":["x"]}`: false,
+		`{"b":[{"c":true},"x"]}`: false, `{"e":"\u00e9"}`: true, `{"z":null}`: false, `[]`: false,
+	} {
+		if sdktest.Contains(got, parse(want)) != yes {
+			t.Errorf("Contains(%s) = %v, want %v", want, !yes, yes)
+		}
+	}
+}
