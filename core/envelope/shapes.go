@@ -1,0 +1,95 @@
+package envelope
+
+import (
+	"bytes"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// Shape names a kind of signed text.
+type Shape string
+
+// The shapes. docs/protocol.md#shapes
+const (
+	ShapeRequest      Shape = "request"      // {peer, offeredIntents?, timestamp}
+	ShapePeer         Shape = "peer"         // the plain request's peer object
+	ShapeApproval     Shape = "approve"      // {fromPublicKey, timestamp, ...}
+	ShapeRemoval      Shape = "removed"      // {peerId, timestamp}
+	ShapeCardRequest  Shape = "card"         // {peerId, timestamp}
+	ShapeMessage      Shape = "message"      // {intent, from, to, nonce, timestamp, ...}
+	ShapeReply        Shape = "reply"        // {nonce, success, timestamp, ...}
+	ShapeIdentity     Shape = "identity"     // the update-identity object
+	ShapeRegistration Shape = "registration" // {pubkey, port, timestamp, ...}, also for invites
+	ShapeProof        Shape = "v2"           // {ctx, iss, aud, nonce, timestamp, digest}
+)
+
+// markers holds, for each marking member, the shapes whose texts have it. A text
+// has exactly one marker, or, for removals and card requests, none.
+var markers = []struct {
+	member string
+	shapes []Shape
+}{
+	{"peer", []Shape{ShapeRequest}},
+	{"publicKey", []Shape{ShapePeer, ShapeIdentity}},
+	{"fromPublicKey", []Shape{ShapeApproval}},
+	{"intent", []Shape{ShapeMessage}},
+	{"success", []Shape{ShapeReply}},
+	{"pubkey", []Shape{ShapeRegistration}},
+	{"ctx", []Shape{ShapeProof}},
+}
+
+// is reports whether a signed text, read as ms, is of the shape.
+func (ms members) is(shape Shape) bool {
+	marker := -1
+	for i := range markers {
+		if ms.has(markers[i].member) {
+			if marker >= 0 {
+				return false
+			}
+			marker = i
+		}
+	}
+	if marker < 0 {
+		return (shape == ShapeRemoval || shape == ShapeCardRequest) &&
+			len(ms) == 2 && ms[0].name == "peerId" && ms[1].name == "timestamp"
+	}
+	for _, s := range markers[marker].shapes {
+		if s == shape {
+			return s != ShapePeer && s != ShapeIdentity || (s == ShapeIdentity) == ms.isIdentity()
+		}
+	}
+	return false
+}
+
+// isIdentity tells the two texts around publicKey apart. Gateways write an
+// identity with the key last and a name that a request's peer has only after the
+// key.
+func (ms members) isIdentity() bool {
+	if len(ms) == 0 || ms[len(ms)-1].name != "publicKey" {
+		return false
+	}
+	return ms.has("humanName") || ms.has("agentName") || ms.has("organization")
+}
+
+// shaped reads a signed text and refuses one of another shape.
+func shaped(text []byte, shape Shape, notJSON string) (members, error) {
+	ms, err := readMembers(text)
+	if err != nil {
+		return nil, &core.Error{Kind: core.Malformed, Public: notJSON, Err: err}
+	}
+	if !ms.is(shape) {
+		return nil, core.Refusef(core.Malformed, "Not a signed %s", shape)
+	}
+	return ms, nil
+}
+
+// pairText is JSON.stringify({peerId, timestamp}).
+func pairText(peerID, timestamp string) []byte {
+	var b bytes.Buffer
+	b.WriteString(`{"peerId":`)
+	b.Write(quote(peerID))
+	b.WriteString(`,"timestamp":`)
+	b.Write(quote(timestamp))
+	b.WriteByte('}')
+	return b.Bytes()
+}

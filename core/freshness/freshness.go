@@ -1,0 +1,124 @@
+// Package freshness says whether a letter comes near its time, and only once. A
+// Guard needs no disk: what it remembers is filled from the store at the start
+// and kept in step with what the store keeps.
+//
+// The order of calls matters: Near before anything is believed, Seen only after
+// the signature holds, so that nothing is remembered for a stranger.
+//
+// docs/protocol.md#freshness
+package freshness
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// DefaultWindow is how far a letter's time may lie from ours.
+const DefaultWindow = 5 * time.Minute
+
+// DefaultRemember is how long a used nonce is remembered.
+const DefaultRemember = 24 * time.Hour
+
+// Guard is the window and the nonce memory. Its zero value is ready, with the
+// defaults. Safe for concurrent use.
+type Guard struct {
+	Window   time.Duration    // zero: DefaultWindow
+	Remember time.Duration    // zero: DefaultRemember
+	Now      func() time.Time // nil: time.Now
+
+	mu      sync.Mutex // guards the generations
+	young   map[uint64]struct{}
+	old     map[uint64]struct{}
+	rotated time.Time
+}
+
+func (g *Guard) now() time.Time {
+	if g.Now != nil {
+		return g.Now()
+	}
+	return time.Now()
+}
+
+func (g *Guard) window() time.Duration {
+	if g.Window > 0 {
+		return g.Window
+	}
+	return DefaultWindow
+}
+
+func (g *Guard) remember() time.Duration {
+	if g.Remember > 0 {
+		return g.Remember
+	}
+	return DefaultRemember
+}
+
+// Near returns nil when sentAt lies within the window around now, the ends
+// included, and otherwise an error of kind Stale.
+//
+// docs/protocol.md#L4
+func (g *Guard) Near(sentAt time.Time) error {
+	off := g.now().Sub(sentAt)
+	// The wire carries milliseconds, so the window is counted in them.
+	if off.Abs().Truncate(time.Millisecond) <= g.window() {
+		return nil
+	}
+	return &core.Error{Kind: core.Stale, Public: "Invalid or stale timestamp",
+		Err: fmt.Errorf("freshness: stale: sent %v from now, window %v", off.Round(time.Millisecond), g.window())}
+}
+
+// Note remembers that a peer has used a nonce at a time. A letter from before
+// the memory's span is not taken up.
+func (g *Guard) Note(peer core.PublicKey, nonce core.Nonce, at time.Time) {
+	h := hash(peer, nonce)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.turn()
+	if g.now().Sub(at) >= 2*g.remember() {
+		return
+	}
+	g.young[h] = struct{}{}
+}
+
+// Seen reports whether the peer may have used the nonce. False is certain: it
+// has not, within the memory's span. True is to be looked up in the store, as
+// different nonces can share a hash.
+func (g *Guard) Seen(peer core.PublicKey, nonce core.Nonce) bool {
+	h := hash(peer, nonce)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.turn()
+	if _, ok := g.young[h]; ok {
+		return true
+	}
+	_, ok := g.old[h]
+	return ok
+}
+
+// Span is how long a nonce that is noted now will be seen at the least.
+func (g *Guard) Span() time.Duration { return g.remember() }
+
+// turn starts a new generation each span, so that an entry lives for one span at
+// the least and two at the most, with nothing to sweep. Called with mu held.
+func (g *Guard) turn() {
+	now := g.now()
+	if g.young == nil {
+		g.young, g.old, g.rotated = map[uint64]struct{}{}, map[uint64]struct{}{}, now
+	}
+	if now.Sub(g.rotated) >= g.remember() {
+		g.old, g.young, g.rotated = g.young, make(map[uint64]struct{}, len(g.young)/2), now
+	}
+}
+
+func hash(peer core.PublicKey, nonce core.Nonce) uint64 {
+	var b [32 + core.MaxNonceBytes]byte
+	n := copy(b[:], peer[:])
+	n += copy(b[n:], nonce)
+	sum := sha256.Sum256(b[:n])
+	return binary.LittleEndian.Uint64(sum[:8])
+}

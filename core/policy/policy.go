@@ -1,0 +1,153 @@
+// Package policy is the doorman: it turns what a peer was granted into a yes or
+// a no for one message, and counts what it lets in.
+//
+// docs/protocol.md#scopes
+package policy
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// FallbackGrants are what a peer without any bundle may do: the v0.1 default of
+// the protocol.
+var FallbackGrants = []core.Grant{
+	{Intent: core.IntentMessage, Enabled: true},
+	{Intent: core.IntentTaskRequest, Enabled: true},
+	{Intent: core.IntentStatusUpdate, Enabled: true},
+}
+
+// Doorman decides by grants and counts by a sliding window. Its zero value is
+// ready. Safe for concurrent use.
+type Doorman struct {
+	windows windows
+}
+
+// Allow says whether the peer's grants let this message in, and takes one token
+// of the grant's rate. Errors are of kind Forbidden, or RateLimited with
+// RetryAfter. A refused message takes no token.
+//
+// docs/protocol.md#scopes
+func (d *Doorman) Allow(p *core.Peer, m *core.Message, topic string, hasTopic bool, now time.Time) (Token, error) {
+	scopes := FallbackGrants
+	if p.Granted != nil {
+		scopes = p.Granted.Scopes
+	}
+	i := slices.IndexFunc(scopes, func(g core.Grant) bool { return g.Intent == m.Intent && g.Enabled })
+	if i < 0 {
+		return Token{}, core.Refusef(core.Forbidden, "Intent '%s' not in granted scope", shown(m.Intent))
+	}
+	grant := scopes[i]
+	if err := within(grant, m, topic, hasTopic, now); err != nil {
+		return Token{}, err
+	}
+	rate := core.DefaultRate
+	if grant.RateLimit != nil {
+		rate = *grant.RateLimit
+	}
+	key := windowKey{p.Key, m.Intent}
+	ok, wait := d.windows.take(key, rate, now)
+	if !ok {
+		e := core.Refusef(core.RateLimited, "Rate limit exceeded for intent '%s'", shown(m.Intent))
+		e.RetryAfter = time.Duration(max(1, math.Ceil(wait.Seconds()))) * time.Second
+		return Token{}, e
+	}
+	return Token{&d.windows, key, now}, nil
+}
+
+// within checks a grant's own bounds.
+func within(g core.Grant, m *core.Message, topic string, hasTopic bool, now time.Time) error {
+	topical := m.Intent == core.IntentAgentComms && len(g.Topics) > 0
+	failed := core.Refusef(core.Forbidden, "Intent '%s' scope check failed", shown(m.Intent))
+	notAllowed := core.Refusef(core.Forbidden, "Topic '%s' not allowed for intent 'agent-comms'", shown(topic))
+	if g.ExpiresAt != "" {
+		end, err := core.ParseTime(g.ExpiresAt)
+		if err != nil || !now.Before(end) {
+			if topical && hasTopic {
+				return notAllowed
+			}
+			return failed
+		}
+	}
+	if topical {
+		if !hasTopic {
+			return failed
+		}
+		if !slices.ContainsFunc(g.Topics, func(t string) bool { return topic == t || strings.HasPrefix(topic, t+"/") }) {
+			return notAllowed
+		}
+	}
+	if len(g.Personas) > 0 && !slices.Contains(g.Personas, m.ToAgent) {
+		return core.Refusef(core.Forbidden, "Agent '%s' not in granted scope for intent '%s'", shown(m.ToAgent), shown(m.Intent))
+	}
+	return nil
+}
+
+// shown bounds what a peer wrote before it goes back to the peer.
+func shown(s string) string {
+	const most = 128
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// Levels of agent-comms. docs/protocol.md#agent-comms
+const (
+	LevelFull     = "full"
+	LevelSummary  = "summary"
+	LevelEscalate = "escalate"
+	LevelDeny     = "deny"
+	LevelOff      = "off"
+)
+
+// LevelNames lists the levels.
+var LevelNames = []string{LevelFull, LevelSummary, LevelEscalate, LevelDeny, LevelOff}
+
+// Levels are the operator's answers to "how much may a peer's agent ask of mine
+// on this topic". Zero fields mean nothing is set.
+type Levels struct {
+	Default string
+	Topics  map[string]string
+}
+
+// Level is the level for a peer and topic: the peer's own topic, else the
+// gateway's topic, else the peer's default, else the gateway's.
+func Level(p *core.Peer, topic string, l Levels) string {
+	if v := p.Levels[topic]; v != "" {
+		return v
+	}
+	if v := l.Topics[topic]; v != "" {
+		return v
+	}
+	if p.DefaultLevel != "" {
+		return p.DefaultLevel
+	}
+	if l.Default != "" {
+		return l.Default
+	}
+	return LevelOff
+}
+
+// ParseRate reads "requests/seconds", such as "100/3600".
+func ParseRate(text string) (core.RateLimit, error) {
+	var r core.RateLimit
+	a, b, ok := strings.Cut(text, "/")
+	if ok && digits(a) && digits(b) {
+		fmt.Sscan(a, &r.Requests)
+		fmt.Sscan(b, &r.WindowSeconds)
+	}
+	if r.Requests < 1 || r.WindowSeconds < 1 || r.WindowSeconds > int(MaxWindow/time.Second) {
+		return core.RateLimit{}, fmt.Errorf("policy: rate %q: want requests/seconds, such as 100/3600, over at most %d days", text, int(MaxWindow.Hours()/24))
+	}
+	return r, nil
+}
+
+func digits(s string) bool {
+	return s != "" && len(s) <= 9 && strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }) < 0
+}
