@@ -1,0 +1,74 @@
+package web
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// Body returns a copy of the request's body as it came, which the server's limit
+// bounds. An empty body and a body whose Content-Type is not application/json
+// read as `{}`, as in the field; so a web page's form reaches no handler.
+func Body(c *fiber.Ctx) []byte {
+	mediaType, _, _ := bytes.Cut(c.Request().Header.ContentType(), []byte(";"))
+	body := c.Request().Body() // not decompressed: requests with Content-Encoding are refused
+	if len(body) == 0 || !bytes.EqualFold(bytes.TrimSpace(mediaType), []byte("application/json")) {
+		return []byte("{}")
+	}
+	return bytes.Clone(body)
+}
+
+// maxHops bounds how far a chain of trusted proxies is followed.
+const maxHops = 32
+
+// ClientIP returns who asks: the connection's address or, behind trusted
+// proxies, the right-most address of X-Forwarded-For that is none of them. An
+// IPv4 address in IPv6 form is unmapped. Over a Unix socket there is none: the
+// zero Addr.
+//
+// docs/threats.md#N4
+func ClientIP(c *fiber.Ctx) netip.Addr {
+	tcp, ok := c.Context().RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	addr := tcp.AddrPort().Addr().Unmap().WithZone("")
+	a := appOf(c)
+	if a == nil || !a.trusted(addr) {
+		return addr
+	}
+	var hops []string
+	for _, line := range c.Request().Header.PeekAll(fiber.HeaderXForwardedFor) {
+		hops = append(hops, strings.Split(string(line), ",")...)
+	}
+	for i := 0; i < maxHops && len(hops) > 0 && a.trusted(addr); i++ {
+		hop, ok := parseHop(hops[len(hops)-1])
+		if !ok {
+			return addr
+		}
+		addr, hops = hop, hops[:len(hops)-1]
+	}
+	return addr
+}
+
+func (a *App) trusted(addr netip.Addr) bool {
+	for _, p := range a.opts.TrustedProxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// parseHop reads an address with or without a port.
+func parseHop(text string) (netip.Addr, bool) {
+	text = strings.TrimSpace(text)
+	if ap, err := netip.ParseAddrPort(text); err == nil {
+		return ap.Addr().Unmap().WithZone(""), true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	return addr.Unmap().WithZone(""), err == nil
+}

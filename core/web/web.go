@@ -1,0 +1,269 @@
+// Package web sets fiber up once, safely: limits, raw bodies, framing checks and
+// JSON errors. It is the only place that builds a fiber.App. Handlers read the
+// body with Body, the client's address with ClientIP, answer with JSON, and
+// return a *core.Error where something is wrong; nothing of that error but its
+// public text leaves the process.
+//
+// docs/threats.md#N2, #N3, #N4
+package web
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// The limits of every server of ours. docs/threats.md#N2
+const (
+	DefaultMaxBodyBytes = 64 << 10
+	MaxHeaderBytes      = 8 << 10
+	ReadTimeout         = 5 * time.Second  // for a whole request, head and body
+	WriteTimeout        = 10 * time.Second // for a whole answer
+	IdleTimeout         = 30 * time.Second // between two requests of a connection
+	DefaultMaxConns     = 64 << 10
+	DefaultDrain        = 5 * time.Second
+)
+
+// Options are an App's settings. The zero value is ready to use.
+type Options struct {
+	// Name stands in the log lines.
+	Name string
+	// Logger gets panics and internal errors. Nil: none.
+	Logger *slog.Logger
+	// MaxBodyBytes bounds a request's body. Zero means 64 KiB.
+	MaxBodyBytes int
+	// MaxConns bounds the open connections; more are answered 503. Zero means 65,536.
+	MaxConns int
+	// TrustedProxies may say in X-Forwarded-For who their client is.
+	TrustedProxies []netip.Prefix
+	// Status replaces StatusOf for the errors that handlers return. Nil: StatusOf.
+	Status func(core.Kind) int
+	// Drain is how long Serve waits for running requests when it ends. Zero means 5 s.
+	Drain time.Duration
+}
+
+// App is a fiber.App within our limits. Register routes on Fiber, then call
+// Serve. Routes match in any case and with a trailing slash, as gateways in the
+// field do; GET routes answer HEAD.
+type App struct {
+	Fiber *fiber.App
+
+	opts  Options
+	mu    sync.Mutex // guards conns
+	conns map[net.Conn]struct{}
+}
+
+// New returns an App that is ready for routes.
+func New(o Options) *App {
+	if o.MaxBodyBytes == 0 {
+		o.MaxBodyBytes = DefaultMaxBodyBytes
+	}
+	if o.MaxConns == 0 {
+		o.MaxConns = DefaultMaxConns
+	}
+	if o.Drain == 0 {
+		o.Drain = DefaultDrain
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Status == nil {
+		o.Status = StatusOf
+	}
+	a := &App{opts: o, conns: map[net.Conn]struct{}{}}
+	a.Fiber = fiber.New(fiber.Config{
+		AppName:                      o.Name,
+		Immutable:                    true,
+		BodyLimit:                    o.MaxBodyBytes,
+		Concurrency:                  o.MaxConns,
+		ReadBufferSize:               MaxHeaderBytes,
+		ReadTimeout:                  ReadTimeout,
+		WriteTimeout:                 WriteTimeout,
+		IdleTimeout:                  IdleTimeout,
+		ErrorHandler:                 a.fail,
+		DisableStartupMessage:        true,
+		DisablePreParseMultipartForm: true,
+	})
+	server := a.Fiber.Server()
+	inner := server.Handler
+	server.Handler = func(rctx *fasthttp.RequestCtx) { a.handle(rctx, inner) }
+	server.CloseOnShutdown = true
+	server.ConnState = a.track
+	return a
+}
+
+// Serve answers requests until ctx is done. Then it takes no more, lets running
+// requests end within Options.Drain, closes what is left and returns nil. It
+// closes ln. An App serves once.
+func (a *App) Serve(ctx context.Context, ln net.Listener) error {
+	served := make(chan error, 1)
+	go func() { served <- a.Fiber.Listener(ln) }()
+	select {
+	case err := <-served:
+		if err == nil {
+			err = net.ErrClosed
+		}
+		return fmt.Errorf("web: serve %s: %w", a.opts.Name, err)
+	case <-ctx.Done():
+	}
+	ln.Close() // also where Listener has not come to serving yet
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opts.Drain)
+	defer cancel()
+	a.Fiber.ShutdownWithContext(drain) // its error says that connections are left, or that ln is closed
+	a.closeAll()
+	<-served
+	for a.open() > 0 { // their handlers end with their connections
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
+// track remembers open connections, as fasthttp gives up on those that outlive
+// the drain without closing them.
+func (a *App) track(c net.Conn, state fasthttp.ConnState) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch state {
+	case fasthttp.StateNew:
+		a.conns[c] = struct{}{}
+	case fasthttp.StateClosed, fasthttp.StateHijacked:
+		delete(a.conns, c)
+	}
+}
+
+func (a *App) closeAll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c := range a.conns {
+		c.Close()
+	}
+}
+
+func (a *App) open() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.conns)
+}
+
+// appKey is where a request finds its App.
+const appKey = "ogp.web.app"
+
+// handle stands around fiber: it refuses what fasthttp lets pass and turns a
+// panic into an answer.
+func (a *App) handle(rctx *fasthttp.RequestCtx, inner fasthttp.RequestHandler) {
+	defer func() {
+		if r := recover(); r != nil {
+			a.opts.Logger.Error("panic while answering", "server", a.opts.Name,
+				"panic", clip(fmt.Sprint(r)), "stack", string(debug.Stack()))
+			rctx.Response.Reset()
+			rctx.SetConnectionClose()
+			writeError(rctx, fasthttp.StatusInternalServerError, "Internal server error")
+		}
+	}()
+	if status, text := framing(&rctx.Request.Header); status != 0 {
+		rctx.SetConnectionClose()
+		writeError(rctx, status, text)
+		return
+	}
+	if !slices.Contains(fiber.DefaultMethods, string(rctx.Method())) {
+		// fiber answers an unknown method in plain text; one that is known and that
+		// nobody serves gets 404, or 405 with Allow.
+		rctx.Request.Header.SetMethod(fiber.MethodTrace)
+	}
+	rctx.SetUserValue(appKey, a)
+	inner(rctx)
+}
+
+// framing refuses requests that two servers could read differently. fasthttp by
+// itself (v1.74.0) refuses a second Host, a second Content-Length, a space before
+// a colon and unknown Transfer-Encodings; it lets Transfer-Encoding: chunked win
+// over Content-Length, ignores "identity", takes absolute URIs, and does without
+// a Host.
+//
+// docs/threats.md#N2
+func framing(h *fasthttp.RequestHeader) (status int, text string) {
+	uri := h.RequestURI()
+	switch {
+	case len(uri) == 0 || uri[0] != '/' || bytes.HasPrefix(uri, []byte("//")):
+		return fasthttp.StatusBadRequest, "Bad request"
+	case h.IsHTTP11() && len(h.Host()) == 0:
+		return fasthttp.StatusBadRequest, "Bad request"
+	case twoLengths(h.RawHeaders()):
+		return fasthttp.StatusBadRequest, "Bad request"
+	case len(h.Peek(fasthttp.HeaderContentEncoding)) > 0:
+		return fasthttp.StatusUnsupportedMediaType, "Content-Encoding is not supported"
+	}
+	return 0, ""
+}
+
+// twoLengths reports whether a raw header block has both Content-Length and
+// Transfer-Encoding, whatever the latter says.
+func twoLengths(raw []byte) bool {
+	length, encoding := false, false
+	for len(raw) > 0 {
+		var line []byte
+		line, raw, _ = bytes.Cut(raw, []byte("\n"))
+		length = length || hasName(line, "content-length")
+		encoding = encoding || hasName(line, "transfer-encoding")
+	}
+	return length && encoding
+}
+
+func hasName(line []byte, name string) bool {
+	return len(line) > len(name) && line[len(name)] == ':' && strings.EqualFold(string(line[:len(name)]), name)
+}
+
+// clip bounds what of a panic's value goes to the log.
+func clip(s string) string { return s[:min(len(s), 512)] }
+
+// fail answers for the error of a handler, of the router or of the parser.
+func (a *App) fail(c *fiber.Ctx, err error) error {
+	var routed *fiber.Error
+	if errors.As(err, &routed) {
+		return writeError(c.Context(), routed.Code, statusText(routed.Code))
+	}
+	return Fail(c, err)
+}
+
+// Fail answers with an error in the shape of the seeds, {"error": text}, its
+// status by the kind, and Retry-After where the error has one. An error that is
+// no *core.Error, or of kind Internal, is logged and answered 500.
+//
+// docs/threats.md#N3
+func Fail(c *fiber.Ctx, err error) error {
+	status, text := fasthttp.StatusInternalServerError, "Internal server error"
+	statusOf, logger := StatusOf, slog.New(slog.DiscardHandler)
+	if a := appOf(c); a != nil {
+		statusOf, logger = a.opts.Status, a.opts.Logger
+	}
+	var e *core.Error
+	if errors.As(err, &e) && e.Kind != core.Internal {
+		status = statusOf(e.Kind)
+		if text = e.Public; text == "" {
+			text = statusText(status)
+		}
+		SetRetryAfter(c, e.RetryAfter)
+	} else {
+		logger.Error("could not answer", "path", c.Path(), "error", err)
+	}
+	return writeError(c.Context(), status, text)
+}
+
+func appOf(c *fiber.Ctx) *App {
+	a, _ := c.Context().UserValue(appKey).(*App)
+	return a
+}
