@@ -1,0 +1,686 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// defaultLimit is how many results a query has that names no limit.
+const defaultLimit = 100
+
+// queryID names a prepared statement of the readers.
+type queryID uint8
+
+const (
+	allPeers queryID = iota
+	oneLetter
+	lettersSince
+	oneInbox
+	inboxAfter
+	eventsAfter
+	countDue
+	dueMessagesByTime
+	dueEventsByTime
+	dueMessagesByEvent
+	dueEventsByEvent
+	nextDelivery
+	deadMessages
+	deadEvents
+	oneOutbox
+	outboxByNonce
+	dueOutbox
+	nextOutbox
+	oneReply
+	oneMeta
+	oneKV
+	listKV
+	numQueries
+)
+
+const (
+	inboxColumns = `i.id, i.at, i.peer, i.status, i.intent, i.level, i.reason, i.sender, i.recipient, i.agent,
+		i.nonce, i.sent, i.reply_to, i.conversation, i.project, i.reply, i.payload`
+	deliveryColumns = `d.event, d.notifier, d.attempts, d.next, d.dead, d.created, d.error`
+
+	ofMessages = `SELECT ` + deliveryColumns + `, ` + inboxColumns + ` FROM deliveries d JOIN inbox i ON i.id = d.event `
+	ofEvents   = `SELECT ` + deliveryColumns + `, e.data FROM deliveries d JOIN events e ON e.id = d.event `
+	due        = `WHERE d.notifier = ? AND d.dead = 0 AND d.next <= ? ORDER BY d.event LIMIT ?`
+	dead       = `WHERE d.dead = 1 ORDER BY d.event, d.notifier LIMIT ?`
+
+	// Few that are due are found by their time and then sorted. When many are due,
+	// walking the deliveries in the order of their events meets enough of them soon.
+	byTime = `SELECT event, notifier, attempts, next, dead, created, error FROM deliveries INDEXED BY deliveries_due
+		WHERE notifier = ?1 AND dead = 0 AND next <= ?2 ORDER BY event LIMIT ?3`
+	manyDue = 1000
+)
+
+var queries = [numQueries]string{
+	allPeers:     `SELECT data FROM peers ORDER BY key`,
+	oneLetter:    `SELECT at, intent, status, digest, answer FROM letters WHERE peer = ? AND nonce = ?`,
+	lettersSince: `SELECT peer, nonce, at, intent FROM letters INDEXED BY letters_at WHERE at >= ? ORDER BY at`,
+
+	oneInbox:    `SELECT ` + inboxColumns + ` FROM inbox i WHERE i.id = ?`,
+	inboxAfter:  `SELECT ` + inboxColumns + ` FROM inbox i WHERE i.id > ? ORDER BY i.id LIMIT ?`,
+	eventsAfter: `SELECT data FROM events WHERE id > ? ORDER BY id LIMIT ?`,
+
+	countDue: `SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_due
+		WHERE notifier = ? AND dead = 0 AND next <= ? LIMIT ?)`,
+	dueMessagesByTime:  `SELECT d.*, ` + inboxColumns + ` FROM (` + byTime + `) d JOIN inbox i ON i.id = d.event ORDER BY d.event`,
+	dueEventsByTime:    `SELECT d.*, e.data FROM (` + byTime + `) d JOIN events e ON e.id = d.event ORDER BY d.event`,
+	dueMessagesByEvent: ofMessages + due,
+	dueEventsByEvent:   ofEvents + due,
+	nextDelivery:       `SELECT next FROM deliveries WHERE notifier = ? AND dead = 0 ORDER BY next LIMIT 1`,
+	deadMessages:       ofMessages + dead,
+	deadEvents:         ofEvents + dead,
+
+	oneOutbox:     `SELECT data FROM outbox WHERE id = ?`,
+	outboxByNonce: `SELECT data FROM outbox WHERE nonce = ? AND kind = 'message' ORDER BY id DESC LIMIT 1`,
+	dueOutbox:     `SELECT data FROM outbox WHERE state = 'waiting' AND next <= ? ORDER BY id LIMIT ?`,
+	nextOutbox:    `SELECT next FROM outbox WHERE state = 'waiting' ORDER BY next LIMIT 1`,
+
+	oneReply: `SELECT data FROM replies WHERE nonce = ?`,
+	oneMeta:  `SELECT value FROM meta WHERE key = ?`,
+	oneKV:    `SELECT value FROM kv WHERE plugin = ? AND key = ifnull(?, x'')`,
+	listKV:   `SELECT key, length(value) FROM kv WHERE plugin = ?1 AND key >= ifnull(?2, x'') AND (?3 IS NULL OR key < ?3)`,
+}
+
+// lazyStmt is prepared when it is first needed, so that Open need not.
+type lazyStmt struct {
+	mu sync.Mutex
+	st *sql.Stmt
+}
+
+func (s *Store) query(id queryID) (*sql.Stmt, error) {
+	if s.isClosed() {
+		return nil, errClosed
+	}
+	q := &s.queries[id]
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.st == nil {
+		st, err := s.read.Prepare(queries[id])
+		if err != nil {
+			return nil, err
+		}
+		q.st = st
+	}
+	return q.st, nil
+}
+
+// short is a context for a query that ends soon by itself: watching for the end
+// of a context would cost more than the query.
+func short(ctx context.Context) (context.Context, error) {
+	return context.WithoutCancel(ctx), ctx.Err()
+}
+
+// row reads at most one row. It returns sql.ErrNoRows for none.
+func (s *Store) row(ctx context.Context, id queryID, args []any, into ...any) error {
+	ctx, err := short(ctx)
+	if err != nil {
+		return err
+	}
+	st, err := s.query(id)
+	if err != nil {
+		return err
+	}
+	return st.QueryRowContext(ctx, args...).Scan(into...)
+}
+
+// scanner is a row that can be read: *sql.Row or *sql.Rows.
+type scanner interface{ Scan(...any) error }
+
+// each calls f for every row.
+func each(rows *sql.Rows, f func(scanner) error) (err error) {
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// rows runs a query within tx, or alone when tx is nil, and calls f for every row.
+func (s *Store) rows(ctx context.Context, tx *sql.Tx, id queryID, args []any, f func(scanner) error) error {
+	st, err := s.query(id)
+	if err != nil {
+		return err
+	}
+	if tx != nil {
+		st = tx.StmtContext(ctx, st)
+	}
+	rows, err := st.QueryContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	return each(rows, f)
+}
+
+// view runs f with all its queries seeing one state.
+func (s *Store) view(ctx context.Context, f func(context.Context, *sql.Tx) error) (err error) {
+	if ctx, err = short(ctx); err != nil {
+		return err
+	}
+	if s.isClosed() {
+		return errClosed
+	}
+	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // nothing was written
+	return f(ctx, tx)
+}
+
+func decodeRow[T any](row scanner) (*T, error) {
+	var data sql.RawBytes
+	if err := row.Scan(&data); err != nil {
+		return nil, err
+	}
+	return decode[T](data)
+}
+
+// one finds a value by its key, and says what it did not find.
+func one[T any](ctx context.Context, s *Store, id queryID, what string, args ...any) (*T, error) {
+	var data []byte
+	if err := s.row(ctx, id, args, &data); err != nil {
+		return nil, s.missing(err, what, args[0])
+	}
+	v, err := decode[T](data)
+	return v, s.wrap("read "+what, err)
+}
+
+func (s *Store) missing(err error, what string, key any) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return notFound("%s %q", what, key)
+	}
+	return s.wrap("read "+what, err)
+}
+
+// list reads all values that a query gives.
+func list[T any](ctx context.Context, s *Store, id queryID, what string, args ...any) ([]*T, error) {
+	ctx, err := short(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []*T
+	err = s.rows(ctx, nil, id, args, func(row scanner) error {
+		v, err := decodeRow[T](row)
+		all = append(all, v)
+		return err
+	})
+	if err != nil {
+		return nil, s.wrap("read "+what, err)
+	}
+	return all, nil
+}
+
+func limited(n int) int {
+	if n <= 0 {
+		return defaultLimit
+	}
+	return n
+}
+
+// Peers returns all peers, in the order of their keys.
+func (s *Store) Peers(ctx context.Context) ([]*core.Peer, error) {
+	return list[core.Peer](ctx, s, allPeers, "peers")
+}
+
+// Letter finds what we answered to a peer's nonce.
+func (s *Store) Letter(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Letter, error) {
+	l := &core.Letter{Peer: peer, Nonce: nonce}
+	var at int64
+	var digest []byte
+	err := s.row(ctx, oneLetter, []any{peer[:], string(nonce)}, &at, &l.Intent, &l.Status, &digest, &l.Answer)
+	if err != nil {
+		return nil, s.missing(err, "letter", nonce)
+	}
+	l.At = fromNanos(at)
+	copy(l.Digest[:], digest)
+	return l, nil
+}
+
+// EachLetter calls f for every letter since a time, oldest first. f may use the
+// store.
+func (s *Store) EachLetter(ctx context.Context, since time.Time, f func(core.Letter)) error {
+	// The same few peers write again and again: an intent's text is made once.
+	intents := map[string]string{}
+	var peer, intent sql.RawBytes
+	err := s.rows(ctx, nil, lettersSince, []any{sinceNanos(since)}, func(row scanner) error {
+		var l core.Letter
+		var at int64
+		if err := row.Scan(&peer, (*string)(&l.Nonce), &at, &intent); err != nil {
+			return err
+		}
+		copy(l.Peer[:], peer)
+		l.At = fromNanos(at)
+		name, ok := intents[string(intent)]
+		if !ok && len(intents) < 1000 {
+			name = string(intent)
+			intents[name] = name
+		} else if !ok {
+			name = string(intent)
+		}
+		l.Intent = name
+		f(l)
+		return nil
+	})
+	return s.wrap("read letters", err)
+}
+
+// sinceNanos is nanos for a lower bound: no time lets all through.
+func sinceNanos(t time.Time) int64 {
+	if t.IsZero() {
+		return -1 << 63
+	}
+	return nanos(t)
+}
+
+type inboxRow struct {
+	m           core.InboxMessage
+	at          int64
+	peer, reply []byte
+	payload     []byte
+}
+
+func (r *inboxRow) into() []any {
+	b := &r.m.Message
+	return []any{&r.m.ID, &r.at, &r.peer, (*string)(&r.m.Status), &b.Intent, &r.m.Level, &r.m.Reason, &b.From, &b.To, &b.ToAgent,
+		(*string)(&b.Nonce), &b.Timestamp, &b.ReplyTo, &b.ConversationID, &b.ProjectID, &r.reply, &r.payload}
+}
+
+func (r *inboxRow) message() (*core.InboxMessage, error) {
+	r.m.At = fromNanos(r.at)
+	copy(r.m.Peer[:], r.peer)
+	r.m.Message.Payload = r.payload
+	if r.reply != nil {
+		reply, err := decode[core.Reply](r.reply)
+		if err != nil {
+			return nil, err
+		}
+		r.m.Reply = reply
+	}
+	return &r.m, nil
+}
+
+func scanInbox(row scanner, before ...any) (*core.InboxMessage, error) {
+	var r inboxRow
+	if err := row.Scan(append(before, r.into()...)...); err != nil {
+		return nil, err
+	}
+	return r.message()
+}
+
+// Inbox returns messages by a filter.
+func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMessage, error) {
+	var where []string
+	var args []any
+	add := func(cond string, arg any) {
+		where = append(where, cond)
+		args = append(args, arg)
+	}
+	if !f.Peer.IsZero() {
+		add("i.peer = ?", f.Peer[:])
+	}
+	switch f.Status {
+	case "":
+	case core.InboxHeld:
+		where = append(where, "i.status = 'held'") // as the index says it
+	default:
+		add("i.status = ?", string(f.Status))
+	}
+	if f.Intent != "" {
+		add("i.intent = ?", f.Intent)
+	}
+	if !f.Since.IsZero() {
+		add("i.at >= ?", nanos(f.Since))
+	}
+	if f.Before != "" {
+		add("i.id < ?", f.Before)
+	}
+	q := "SELECT " + inboxColumns + " FROM inbox i" + conditions(where) + " ORDER BY i.id"
+	if !f.Oldest {
+		q += " DESC"
+	}
+	var all []*core.InboxMessage
+	err := s.search(ctx, q+" LIMIT ?", append(args, limited(f.Limit)), func(row scanner) error {
+		m, err := scanInbox(row)
+		all = append(all, m)
+		return err
+	})
+	if err != nil {
+		return nil, s.wrap("read inbox", err)
+	}
+	return all, nil
+}
+
+func conditions(where []string) string {
+	if len(where) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(where, " AND ")
+}
+
+// search runs a query that was put together. It may take long, so it ends with ctx.
+func (s *Store) search(ctx context.Context, q string, args []any, f func(scanner) error) error {
+	if s.isClosed() {
+		return errClosed
+	}
+	rows, err := s.read.QueryContext(ctx, q, args...)
+	if err != nil {
+		return err
+	}
+	return each(rows, f)
+}
+
+// InboxMessage finds one message.
+func (s *Store) InboxMessage(ctx context.Context, id string) (*core.InboxMessage, error) {
+	var r inboxRow
+	if err := s.row(ctx, oneInbox, []any{id}, r.into()...); err != nil {
+		return nil, s.missing(err, "inbox message", id)
+	}
+	m, err := r.message()
+	return m, s.wrap("read inbox", err)
+}
+
+// messageEvent is the event that a kept message is.
+func messageEvent(m *core.InboxMessage) core.Event {
+	return core.Event{ID: m.ID, Type: core.EventMessage, At: m.At, Peer: m.Peer, Message: m}
+}
+
+// Events returns events with ids above after, oldest first, messages included.
+func (s *Store) Events(ctx context.Context, after string, limit int) ([]*core.Event, error) {
+	limit = limited(limit)
+	var all []*core.Event
+	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		args := []any{after, limit}
+		if err := s.rows(ctx, tx, eventsAfter, args, func(row scanner) error {
+			e, err := decodeRow[core.Event](row)
+			all = append(all, e)
+			return err
+		}); err != nil {
+			return err
+		}
+		return s.rows(ctx, tx, inboxAfter, args, func(row scanner) error {
+			m, err := scanInbox(row)
+			if err != nil {
+				return err
+			}
+			e := messageEvent(m)
+			all = append(all, &e)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, s.wrap("read events", err)
+	}
+	slices.SortFunc(all, func(a, b *core.Event) int { return strings.Compare(a.ID, b.ID) })
+	return all[:min(len(all), limit)], nil
+}
+
+type deliveryRow struct {
+	d             core.Delivery
+	next, created int64
+}
+
+func (r *deliveryRow) into() []any {
+	return []any{&r.d.EventID, &r.d.Notifier, &r.d.Attempts, &r.next, &r.d.Dead, &r.created, &r.d.Error}
+}
+
+// deliveries joins what a query of messages and a query of events give.
+func (s *Store) deliveries(ctx context.Context, tx *sql.Tx, messages, events queryID, limit int, args ...any) ([]*core.Delivery, error) {
+	var all []*core.Delivery
+	keep := func(r *deliveryRow, e core.Event) {
+		r.d.Next, r.d.Created, r.d.Event = fromNanos(r.next), fromNanos(r.created), e
+		all = append(all, &r.d)
+	}
+	args = append(args, limit)
+	if err := s.rows(ctx, tx, messages, args, func(row scanner) error {
+		r := new(deliveryRow)
+		m, err := scanInbox(row, r.into()...)
+		if err != nil {
+			return err
+		}
+		keep(r, messageEvent(m))
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	found := len(all)
+	if err := s.rows(ctx, tx, events, args, func(row scanner) error {
+		r := new(deliveryRow)
+		var data sql.RawBytes
+		if err := row.Scan(append(r.into(), &data)...); err != nil {
+			return err
+		}
+		e, err := decode[core.Event](data)
+		if err != nil {
+			return err
+		}
+		keep(r, *e)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if found > 0 && found < len(all) {
+		slices.SortStableFunc(all, func(a, b *core.Delivery) int {
+			if n := strings.Compare(a.EventID, b.EventID); n != 0 {
+				return n
+			}
+			return strings.Compare(a.Notifier, b.Notifier)
+		})
+	}
+	return all[:min(len(all), limit)], nil
+}
+
+// DueDeliveries returns what a notifier is to be told now, oldest event first.
+func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) (all []*core.Delivery, err error) {
+	limit = limited(limit)
+	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var n int
+		if err := s.rows(ctx, tx, countDue, []any{notifier, nanos(now), max(manyDue, limit)}, func(row scanner) error {
+			return row.Scan(&n)
+		}); err != nil || n == 0 {
+			return err
+		}
+		messages, events := dueMessagesByTime, dueEventsByTime
+		if n >= max(manyDue, limit) {
+			messages, events = dueMessagesByEvent, dueEventsByEvent
+		}
+		all, err = s.deliveries(ctx, tx, messages, events, limit, notifier, nanos(now))
+		return err
+	})
+	if err != nil {
+		return nil, s.wrap("read deliveries", err)
+	}
+	return all, nil
+}
+
+// NextDelivery returns when the notifier's earliest living delivery is due. One
+// without a time is due since the epoch.
+func (s *Store) NextDelivery(ctx context.Context, notifier string) (time.Time, error) {
+	return s.next(ctx, nextDelivery, notifier)
+}
+
+// next reads the earliest time of a queue; no row is no time.
+func (s *Store) next(ctx context.Context, id queryID, args ...any) (time.Time, error) {
+	var n int64
+	switch err := s.row(ctx, id, args, &n); {
+	case errors.Is(err, sql.ErrNoRows):
+		return time.Time{}, nil
+	case err != nil:
+		return time.Time{}, s.wrap("read queue", err)
+	}
+	return dueTime(n), nil
+}
+
+// DeadDeliveries returns what was given up, oldest event first.
+func (s *Store) DeadDeliveries(ctx context.Context, limit int) (all []*core.Delivery, err error) {
+	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		all, err = s.deliveries(ctx, tx, deadMessages, deadEvents, limited(limit))
+		return err
+	})
+	if err != nil {
+		return nil, s.wrap("read deliveries", err)
+	}
+	return all, nil
+}
+
+// Outbox returns letters of ours by a filter, newest first.
+func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
+	var where []string
+	var args []any
+	if !f.Peer.IsZero() {
+		where, args = append(where, "peer = ?"), append(args, f.Peer[:])
+	}
+	switch f.State {
+	case "":
+	case core.OutWaiting:
+		where = append(where, "state = 'waiting'") // as the index says it
+	default:
+		where, args = append(where, "state = ?"), append(args, string(f.State))
+	}
+	var all []*core.OutboxItem
+	err := s.search(ctx, "SELECT data FROM outbox"+conditions(where)+" ORDER BY id DESC LIMIT ?", append(args, limited(f.Limit)), func(row scanner) error {
+		o, err := decodeRow[core.OutboxItem](row)
+		all = append(all, o)
+		return err
+	})
+	if err != nil {
+		return nil, s.wrap("read outbox", err)
+	}
+	return all, nil
+}
+
+// OutboxItem finds one letter of ours.
+func (s *Store) OutboxItem(ctx context.Context, id string) (*core.OutboxItem, error) {
+	return one[core.OutboxItem](ctx, s, oneOutbox, "outbox item", id)
+}
+
+// OutboxByNonce finds a message of ours by its nonce.
+func (s *Store) OutboxByNonce(ctx context.Context, nonce core.Nonce) (*core.OutboxItem, error) {
+	return one[core.OutboxItem](ctx, s, outboxByNonce, "message sent with nonce", string(nonce))
+}
+
+// DueOutbox returns waiting letters with Next <= now, oldest first.
+func (s *Store) DueOutbox(ctx context.Context, now time.Time, limit int) ([]*core.OutboxItem, error) {
+	return list[core.OutboxItem](ctx, s, dueOutbox, "outbox", nanos(now), limited(limit))
+}
+
+// NextOutbox returns when the earliest waiting letter is due. One without a time
+// is due since the epoch.
+func (s *Store) NextOutbox(ctx context.Context) (time.Time, error) { return s.next(ctx, nextOutbox) }
+
+// Reply finds a reply by its nonce.
+func (s *Store) Reply(ctx context.Context, nonce core.Nonce) (*core.StoredReply, error) {
+	return one[core.StoredReply](ctx, s, oneReply, "reply", string(nonce))
+}
+
+// Meta finds a value by its key.
+func (s *Store) Meta(ctx context.Context, key string) (string, error) {
+	var value string
+	if err := s.row(ctx, oneMeta, []any{key}, &value); err != nil {
+		return "", s.missing(err, "meta", key)
+	}
+	return value, nil
+}
+
+// KV finds a value of a plugin's memory.
+func (s *Store) KV(ctx context.Context, plugin, key string) ([]byte, error) {
+	var value []byte
+	if err := s.row(ctx, oneKV, []any{plugin, []byte(key)}, &value); err != nil {
+		return nil, s.missing(err, "value", key)
+	}
+	if value == nil {
+		value = []byte{}
+	}
+	return value, nil
+}
+
+// KVList returns the sizes of a plugin's values whose keys begin with prefix.
+func (s *Store) KVList(ctx context.Context, plugin, prefix string) (map[string]int, error) {
+	sizes := map[string]int{}
+	err := s.rows(ctx, nil, listKV, []any{plugin, []byte(prefix), after(prefix)}, func(row scanner) error {
+		var key string
+		var size int
+		if err := row.Scan(&key, &size); err != nil {
+			return err
+		}
+		sizes[key] = size
+		return nil
+	})
+	if err != nil {
+		return nil, s.wrap("read values", err)
+	}
+	return sizes, nil
+}
+
+// after is the first key behind all that begin with prefix; nil: there is none.
+func after(prefix string) []byte {
+	b := []byte(prefix)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] < 0xff {
+			b[i]++
+			return b[:i+1]
+		}
+	}
+	return nil
+}
+
+// Depths returns the lengths of the queues. It counts, so it is for people and
+// metrics, not for every message.
+func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
+	d := core.Depths{DeliveriesByNotifier: map[string]int{}, DeadByName: map[string]int{}}
+	if s.isClosed() {
+		return d, errClosed
+	}
+	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return d, s.wrap("count", err)
+	}
+	defer tx.Rollback() // nothing was written
+	var oldestOutbox sql.NullInt64
+	err = tx.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM inbox WHERE status = 'held'),
+		(SELECT count(*) FROM letters), (SELECT count(*) FROM outbox WHERE state = 'waiting'),
+		(SELECT min(created) FROM outbox WHERE state = 'waiting')`).
+		Scan(&d.Inbox, &d.InboxHeld, &d.Letters, &d.Outbox, &oldestOutbox)
+	if err != nil {
+		return d, s.wrap("count", err)
+	}
+	d.OldestOutbox = fromNanos(oldestOutbox.Int64)
+	rows, err := tx.QueryContext(ctx, `SELECT notifier, dead, count(*), min(created) FROM deliveries GROUP BY notifier, dead`)
+	if err != nil {
+		return d, s.wrap("count", err)
+	}
+	oldest := int64(0)
+	err = each(rows, func(row scanner) error {
+		var notifier string
+		var isDead bool
+		var n int
+		var created int64
+		if err := row.Scan(&notifier, &isDead, &n, &created); err != nil {
+			return err
+		}
+		if isDead {
+			d.DeadDeliveries += n
+			d.DeadByName[notifier] = n
+			return nil
+		}
+		if d.Deliveries == 0 || created < oldest {
+			oldest = created
+		}
+		d.Deliveries += n
+		d.DeliveriesByNotifier[notifier] = n
+		return nil
+	})
+	d.OldestDelivery = fromNanos(oldest)
+	return d, s.wrap("count", err)
+}

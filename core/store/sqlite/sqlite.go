@@ -1,0 +1,201 @@
+// Package sqlite keeps the gateway's state in one SQLite file, ogp.db in the state
+// directory. A Store owns the directory: a second one, in this process or another,
+// is refused (docs/threats.md#S2).
+//
+// One goroutine writes. It takes all changes that wait, runs them in one
+// transaction, writes that to disk once, and then answers all of them, so that
+// many commits at the same time cost one fsync (docs/threats.md#S1). Readers have
+// connections of their own and see a change as soon as its Commit has returned.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+	_ "modernc.org/sqlite" // the driver
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+const (
+	// readers is how many queries run at the same time; more wait.
+	readers = 4
+	// busyTimeout bounds the wait for somebody else's lock, such as the sqlite3
+	// shell's: the store itself never makes itself wait.
+	busyTimeout = 5 * time.Second
+)
+
+// Store is a core.Store in a file. Safe for concurrent use.
+type Store struct {
+	dir  string
+	lock *flock.Flock
+
+	write *sql.DB   // one connection, pinned by conn
+	conn  *sql.Conn // the writer's
+	stmts []driver.Stmt
+	begin,
+	commit,
+	rollback func() error // of a transaction on conn
+
+	read    *sql.DB
+	queries [numQueries]lazyStmt
+
+	mu      sync.Mutex // guards waiting, closed
+	waiting []*request
+	closed  bool
+	wake    chan struct{} // holds a token when waiting or closed has changed
+	done    chan struct{} // closed when the writer has ended
+
+	broken error // the writer's own: set once a sync was lost
+	stats  stats
+	bad    atomic.Bool
+}
+
+var _ core.Store = (*Store)(nil)
+
+// Open opens the store in the directory dir, making both where there is none, and
+// brings an older file up to date. It returns an error of kind Conflict when
+// another process has it open, and of kind Unavailable, with a hint what to do,
+// when the file cannot be read. The caller closes the store.
+func Open(ctx context.Context, dir string) (_ *Store, err error) {
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	s := &Store{dir: dir, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, s.wrap("make the state directory", asUnavailable(err))
+	}
+	if err := s.acquire(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	path := filepath.Join(dir, file)
+	if err := makeFile(path); err != nil {
+		return nil, s.wrap("make "+path, asUnavailable(err))
+	}
+	if s.write, err = open(path, "rwc",
+		"journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)",
+		"wal_autocheckpoint(2000)", "journal_size_limit(67108864)", "cache_size(-8000)", "temp_store(MEMORY)"); err != nil {
+		return nil, s.wrap("open "+path, err)
+	}
+	s.write.SetMaxOpenConns(1)
+	if err := migrate(ctx, s.write); err != nil {
+		return nil, s.wrap("open "+path, err)
+	}
+	if err := s.prepareWriter(ctx); err != nil {
+		return nil, s.wrap("open "+path, err)
+	}
+	if s.read, err = open(path, "ro", "query_only(1)", "cache_size(-2000)", "temp_store(MEMORY)"); err != nil {
+		return nil, s.wrap("open "+path, err)
+	}
+	s.read.SetMaxOpenConns(readers)
+	s.read.SetMaxIdleConns(readers)
+	go s.run()
+	return s, nil
+}
+
+func open(path, mode string, pragmas ...string) (*sql.DB, error) {
+	q := url.Values{"mode": {mode}, "_pragma": pragmas, "_error_rc": {"1"},
+		"_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())}}
+	return sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String())
+}
+
+// acquire takes the directory for this Store. The lock dies with the process.
+func (s *Store) acquire() error {
+	s.lock = flock.New(filepath.Join(s.dir, file+".lock"), flock.SetPermissions(0o600))
+	ok, err := s.lock.TryLock()
+	if err != nil {
+		return s.wrap("lock "+s.dir, asUnavailable(err))
+	}
+	if !ok {
+		return &core.Error{
+			Kind:   core.Conflict,
+			Public: "store: the state directory " + s.dir + " is in use by another ogp",
+			Hint:   "stop that one first, or give this one a state directory of its own",
+		}
+	}
+	return nil
+}
+
+// makeFile makes an empty database that nobody else can read. SQLite gives its
+// companions the same mode.
+func makeFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return os.Chmod(path, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), syncDir(filepath.Dir(path)), syncDir(filepath.Dir(filepath.Dir(path))))
+}
+
+// syncDir makes a new name in a directory survive a power loss.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func asUnavailable(err error) error {
+	return &core.Error{Kind: core.Unavailable, Public: "store", Err: err, Hint: "look at the disk and the permissions of the state directory"}
+}
+
+// Close ends the store: changes that wait are still written, later ones get
+// Unavailable. It returns when the file is closed and the directory is free.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	s.poke()
+	<-s.done
+	if again {
+		return nil
+	}
+	return s.release()
+}
+
+func (s *Store) release() error {
+	var errs []error
+	if s.read != nil {
+		errs = append(errs, s.read.Close())
+	}
+	for _, st := range s.stmts {
+		errs = append(errs, s.conn.Raw(func(any) error { return st.Close() }))
+	}
+	if s.conn != nil {
+		errs = append(errs, s.conn.Close())
+	}
+	if s.write != nil {
+		errs = append(errs, s.write.Close()) // the last connection: it empties the log into the file
+	}
+	errs = append(errs, s.lock.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("store: close %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+func (s *Store) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}

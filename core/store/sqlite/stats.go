@@ -1,0 +1,71 @@
+package sqlite
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Stats says what the writer has done since the store was opened.
+type Stats struct {
+	Commits     uint64        // changes kept
+	Refused     uint64        // changes answered with an error
+	Batches     uint64        // transactions' worth of changes
+	LastBatch   int           // changes in the last batch
+	LastCommit  time.Duration // time that the last batch took, to disk
+	TotalCommit time.Duration // time that all batches took
+	Waiting     int           // changes that wait now
+	Broken      bool          // a write was lost: nothing more is kept until the store is opened again
+}
+
+type stats struct {
+	mu  sync.Mutex // guards now
+	now Stats
+}
+
+func (s *stats) add(batch []*request, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range batch {
+		if r.err != nil {
+			s.now.Refused++
+		} else {
+			s.now.Commits++
+		}
+	}
+	s.now.Batches++
+	s.now.LastBatch = len(batch)
+	s.now.LastCommit = took
+	s.now.TotalCommit += took
+}
+
+// Stats returns what the writer has done so far.
+func (s *Store) Stats() Stats {
+	s.stats.mu.Lock()
+	st := s.stats.now
+	s.stats.mu.Unlock()
+	s.mu.Lock()
+	st.Waiting = len(s.waiting)
+	s.mu.Unlock()
+	st.Broken = s.bad.Load()
+	return st
+}
+
+// Size returns the bytes that the store takes on disk, its log included.
+func (s *Store) Size() (int64, error) {
+	var n int64
+	for _, name := range []string{file, file + "-wal", file + "-shm"} {
+		info, err := os.Stat(filepath.Join(s.dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, s.wrap("size", asUnavailable(err))
+		}
+		n += info.Size()
+	}
+	return n, nil
+}

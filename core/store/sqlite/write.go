@@ -1,0 +1,235 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// maxBatch bounds the changes that share one transaction, and with it how long
+// the first of them waits for the last.
+const maxBatch = 512
+
+// request is a change on its way to the writer.
+type request struct {
+	ops    []op
+	taken  atomic.Bool // by the writer, which then answers; or by its own caller, who has left
+	err    error       // the writer's answer, read after done
+	rows   int64       // how many rows it changed
+	answer chan struct{}
+}
+
+// Commit keeps a change. When ctx ends before the writer has taken the change,
+// nothing is kept and the context's error is returned; from then on Commit waits
+// for the disk. It returns NotFound when a delivery names an event that is not
+// kept, and Internal for a change that no store could keep.
+func (s *Store) Commit(ctx context.Context, c *core.Change) error {
+	r := &request{answer: make(chan struct{})}
+	if err := r.compile(c); err != nil {
+		return err
+	}
+	return s.submit(ctx, r)
+}
+
+func (s *Store) submit(ctx context.Context, r *request) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errClosed
+	}
+	s.waiting = append(s.waiting, r)
+	s.mu.Unlock()
+	s.poke()
+	select {
+	case <-r.answer:
+	case <-ctx.Done():
+		if r.taken.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		<-r.answer
+	}
+	return r.err
+}
+
+func (s *Store) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run is the writer. It ends when the store is closed and nothing waits.
+func (s *Store) run() {
+	defer close(s.done)
+	for range s.wake {
+		for {
+			batch, closed := s.take()
+			if len(batch) > 0 {
+				s.writeBatch(batch)
+				continue
+			}
+			if closed {
+				return
+			}
+			break
+		}
+	}
+}
+
+func (s *Store) take() (batch []*request, closed bool) {
+	s.mu.Lock()
+	n := min(len(s.waiting), maxBatch)
+	batch = s.waiting[:n:n]
+	s.waiting = s.waiting[n:]
+	closed = s.closed
+	s.mu.Unlock()
+	live := batch[:0]
+	for _, r := range batch {
+		if r.taken.CompareAndSwap(false, true) {
+			live = append(live, r)
+		}
+	}
+	return live, closed
+}
+
+// writeBatch keeps each change of a batch, or says why not, and answers all.
+func (s *Store) writeBatch(batch []*request) {
+	start := time.Now()
+	err := s.transact(batch)
+	if err != nil && len(batch) > 1 && s.broken == nil {
+		// One of them may be to blame: each alone then costs only itself.
+		for _, r := range batch {
+			if err := s.transact([]*request{r}); err != nil {
+				r.err = err
+			}
+		}
+	} else if err != nil {
+		for _, r := range batch {
+			r.err = err
+		}
+	}
+	s.stats.add(batch, time.Since(start))
+	for _, r := range batch {
+		close(r.answer)
+	}
+}
+
+// transact runs the changes in one transaction. Refusals are left in the request
+// itself; a returned error means that none of the batch is kept, whatever their
+// own errors say.
+func (s *Store) transact(batch []*request) error {
+	if s.broken != nil {
+		return s.broken
+	}
+	for _, r := range batch {
+		r.err, r.rows = nil, 0
+	}
+	if err := s.begin(); err != nil {
+		return s.wrap("begin", err)
+	}
+	for _, r := range batch {
+		refusal, err := s.apply(r)
+		if err != nil {
+			s.abort()
+			return s.wrap("write", err)
+		}
+		r.err = refusal
+	}
+	if err := s.commit(); err != nil {
+		if lostSync(err) {
+			s.broken = &core.Error{Kind: core.Unavailable, Public: "store: the disk did not confirm a write", Err: err,
+				Hint: "look at the disk of " + s.dir + ", then start the gateway again"}
+			s.bad.Store(true)
+		}
+		s.abort()
+		return s.wrap("commit", err)
+	}
+	return nil
+}
+
+// abort ends a transaction that failed. Its own error says nothing new: some
+// failures have ended the transaction already, and if it did stay open the next
+// begin fails.
+func (s *Store) abort() { _ = s.rollback() }
+
+// apply runs one change. A refusal leaves no trace; after an error the
+// transaction is to be rolled back.
+func (s *Store) apply(r *request) (refusal, err error) {
+	for _, o := range r.ops {
+		if o.id == eventExists {
+			found, err := s.exists(o)
+			if err != nil {
+				return nil, err
+			}
+			if !found {
+				return notFound("event %q for a delivery", o.args[0].Value), nil
+			}
+			continue
+		}
+		res, err := s.stmts[o.id].(driver.StmtExecContext).ExecContext(context.Background(), o.args)
+		if err != nil {
+			return nil, err
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return nil, err
+		}
+		if o.id == putLetter && n == 0 {
+			return core.Refuse(core.Replayed, "store: this nonce of this peer is taken"), nil
+		}
+		r.rows += n
+	}
+	return nil, nil
+}
+
+func (s *Store) exists(o op) (found bool, err error) {
+	rows, err := s.stmts[o.id].(driver.StmtQueryContext).QueryContext(context.Background(), o.args)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	row := make([]driver.Value, 1)
+	if err := rows.Next(row); err != nil && err != io.EOF {
+		return false, err
+	}
+	return row[0] == int64(1), nil
+}
+
+// prepareWriter pins the writer's connection and prepares its statements on it.
+// They are run through the driver itself: database/sql around them costs as much
+// as a small insert.
+func (s *Store) prepareWriter(ctx context.Context) (err error) {
+	if s.conn, err = s.write.Conn(ctx); err != nil {
+		return err
+	}
+	return s.conn.Raw(func(dc any) error {
+		prep, ok := dc.(driver.ConnPrepareContext)
+		if !ok {
+			return fmt.Errorf("driver %T cannot prepare", dc)
+		}
+		for _, q := range append(writes[:], "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK") {
+			st, err := prep.PrepareContext(ctx, q)
+			if err != nil {
+				return fmt.Errorf("prepare %q: %w", q, err)
+			}
+			s.stmts = append(s.stmts, st)
+		}
+		exec := func(st driver.Stmt) func() error {
+			return func() error {
+				_, err := st.(driver.StmtExecContext).ExecContext(context.Background(), nil)
+				return err
+			}
+		}
+		s.begin, s.commit, s.rollback = exec(s.stmts[numWrites]), exec(s.stmts[numWrites+1]), exec(s.stmts[numWrites+2])
+		return nil
+	})
+}
