@@ -1,0 +1,303 @@
+// Package config reads the daemon's settings: defaults, then a file, then the
+// environment, then flags, each layer over the one before. Load returns values
+// that are already checked, or every mistake at once, each with its place.
+//
+// A setting is one field of Config. Its key in config.toml is written in the
+// koanf tag; the environment's name is OGP_ and the key in capitals, and the
+// flag's name the key with dashes: network.allow_private, OGP_NETWORK_ALLOW_PRIVATE,
+// --network-allow-private.
+package config
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// Config is every setting. Default returns the defaults, Load what the operator
+// made of them. The tags: koanf is the key, unit what a bare value means, oneof
+// the words allowed, check the form (see validate.go), doc the operator's text.
+type Config struct {
+	DaemonPort  int    `koanf:"daemon_port" unit:"TCP port" check:"port" doc:"Port to listen on. 0 picks a free one."`
+	Listen      string `koanf:"listen" unit:"IP address or host name" check:"host" doc:"Address to listen on. Empty: all interfaces."`
+	GatewayURL  string `koanf:"gateway_url" unit:"URL" check:"url" doc:"Where peers reach this gateway. Empty: http://localhost and the port, which is good for trying things out on one machine only."`
+	DisplayName string `koanf:"display_name" check:"name" doc:"The name on our card. Empty: user@host of this machine."`
+	Email       string `koanf:"email" check:"name" doc:"E-mail address on our card. Empty: none."`
+
+	HumanName    string `koanf:"human_name" check:"name" doc:"The human's name on our card. Empty: none."`
+	AgentName    string `koanf:"agent_name" check:"name" doc:"The agent's name on our card. Empty: none."`
+	Organization string `koanf:"organization" check:"name" doc:"The organization on our card. Empty: none."`
+
+	OpenClawURL        string `koanf:"openclaw_url" unit:"URL" check:"url" doc:"Where the OpenClaw gateway listens."`
+	OpenClawToken      Secret `koanf:"openclaw_token" unit:"secret" doc:"OpenClaw's gateway token: the token itself, \"${VARIABLE}\" or \"file:/path\"."`
+	OpenClawHooksToken Secret `koanf:"openclaw_hooks_token" unit:"secret" doc:"OpenClaw's hooks token, in the same forms. Empty: openclaw_token."`
+
+	AgentID string   `koanf:"agent_id" check:"id" doc:"The OpenClaw agent that hears of federation events."`
+	Intents []string `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents of our own, beside message, task-request, status-update and agent-comms."`
+
+	Rendezvous Rendezvous `koanf:"rendezvous" doc:"Finding peers by key and by invite code."`
+	Network    Network    `koanf:"network" doc:"What we dial, and whom we believe about addresses."`
+	Freshness  Freshness  `koanf:"freshness" doc:"How old a letter may be, and how long it is known."`
+	Grants     Grants     `koanf:"grants" doc:"What a peer may do."`
+	AgentComms AgentComms `koanf:"agent_comms" doc:"How much of an agent-comms message the agent is asked to share, by topic."`
+	Compat     Compat     `koanf:"compat" doc:"Older gateways."`
+	Limits     Limits     `koanf:"limits" doc:"Bounds on what others can make us do."`
+	Outbox     Outbox     `koanf:"outbox" doc:"Letters that wait for a peer out of reach."`
+	Inbox      Inbox      `koanf:"inbox" doc:"Messages that arrived."`
+	Replies    Replies    `koanf:"replies" doc:"Answers that wait to be polled."`
+	Delivery   Delivery   `koanf:"delivery" doc:"Telling the agent."`
+	Health     Health     `koanf:"health" doc:"Checking whether peers can be reached."`
+	Log        Log        `koanf:"log" doc:"The daemon's log, on standard error."`
+	Key        Key        `koanf:"key" doc:"Our private key. Its passphrase may also come from OGP_KEY_PASSPHRASE."`
+
+	// Agents are the personas behind this gateway. Empty: one, made of AgentName.
+	Agents []Agent `koanf:"agents" doc:"The agents (personas) behind this gateway, one table each. None: one primary agent, named by agent_name."`
+	// Plugins are the operator's words for each plugin, by its name.
+	Plugins map[string]PluginConfig `koanf:"plugins" doc:"Plugins, one table each, by name."`
+}
+
+// Rendezvous is the [rendezvous] table.
+type Rendezvous struct {
+	Enabled   bool     `koanf:"enabled" doc:"Register with the rendezvous and keep the registration alive."`
+	URL       string   `koanf:"url" unit:"URL" check:"url" doc:"The rendezvous server."`
+	URLs      []string `koanf:"urls" unit:"list of URLs" check:"url" doc:"Further rendezvous servers, asked in this order after url."`
+	PublicURL string   `koanf:"public_url" unit:"URL" check:"url" doc:"The URL to register, where it differs from gateway_url. OGP_PUBLIC_URL sets it too. Empty: gateway_url."`
+}
+
+// Network is the [network] table.
+type Network struct {
+	AllowPrivate   []netip.Prefix `koanf:"allow_private" unit:"list of CIDR ranges" doc:"Ranges of addresses, not public ones, where peers may be: \"127.0.0.0/8\" for gateways on this machine."`
+	TrustedProxies []netip.Prefix `koanf:"trusted_proxies" unit:"list of CIDR ranges" doc:"Proxies in front of us whose X-Forwarded-For says who the client is."`
+}
+
+// Freshness is the [freshness] table.
+type Freshness struct {
+	Window   time.Duration `koanf:"window" unit:"duration" check:"1s.." doc:"How far a letter's time may lie from ours, either way."`
+	Remember time.Duration `koanf:"remember" unit:"duration" check:"24h.." doc:"How long a nonce is known, so that the same letter has no second effect. At least 24h, and twice the window."`
+}
+
+// Grants is the [grants] table.
+type Grants struct {
+	Default DefaultGrant `koanf:"default" doc:"What a peer is granted on approval, where neither the operator nor a policy plugin says."`
+}
+
+// DefaultGrant is the [grants.default] table.
+type DefaultGrant struct {
+	Intents []string       `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents that the peer may use."`
+	Rate    core.RateLimit `koanf:"rate" unit:"requests/seconds" doc:"Requests for each intent within any so many seconds."`
+	Topics  []string       `koanf:"topics" unit:"list of topic prefixes" check:"topics" doc:"Topics of agent-comms. Empty: all."`
+}
+
+// AgentComms is the [agent_comms] table.
+type AgentComms struct {
+	DefaultLevel string            `koanf:"default_level" oneof:"full|summary|escalate|deny|off" doc:"The level for topics that are not named."`
+	Topics       map[string]string `koanf:"topics" unit:"table of topic = level" oneof:"full|summary|escalate|deny|off" check:"topics" doc:"The level for each topic."`
+}
+
+// Compat is the [compat] table.
+type Compat struct {
+	UnsignedApprovals bool     `koanf:"unsigned_approvals" doc:"Take an approval without a signature, from gateways before 0.7; only for a key that we asked."`
+	PlainRequests     bool     `koanf:"plain_requests" doc:"Take a federation request in the plain signed form of gateways before 0.7."`
+	HostPortIDs       []string `koanf:"host_port_ids" unit:"list of host:port" check:"hostport" doc:"Old names of this gateway, host:port, that a message's \"to\" may carry."`
+}
+
+// Limits is the [limits] table.
+type Limits struct {
+	BodyBytes                int           `koanf:"body_bytes" unit:"bytes" check:"1024.." doc:"The longest request body."`
+	PendingTotal             int           `koanf:"pending_total" unit:"requests" check:"1.." doc:"Federation requests that may wait for a decision."`
+	PendingPerNetworkPerHour int           `koanf:"pending_per_network_per_hour" unit:"requests per hour" check:"1.." doc:"New federation requests from one /24 (IPv4) or /48 (IPv6)."`
+	PendingLife              time.Duration `koanf:"pending_life" unit:"duration" check:"1m.." doc:"How long a federation request waits before it is dropped."`
+	CardPerMinute            int           `koanf:"card_per_minute" unit:"requests per minute" check:"1.." doc:"Readings of our card from one address."`
+	StrangerPerMinute        int           `koanf:"stranger_per_minute" unit:"requests per minute" check:"1.." doc:"Letters from one address that come from no peer of ours."`
+}
+
+// Outbox is the [outbox] table.
+type Outbox struct {
+	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long a letter is tried."`
+	FirstRetry time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." doc:"The wait after the first failure; it doubles with each."`
+	MaxRetry   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." doc:"The longest wait between two tries."`
+}
+
+// Inbox is the [inbox] table.
+type Inbox struct {
+	Keep time.Duration `koanf:"keep" unit:"duration" check:"1h.." doc:"How long a message is kept."`
+}
+
+// Replies is the [replies] table.
+type Replies struct {
+	Life time.Duration `koanf:"life" unit:"duration" check:"1s.." doc:"How long an answer can be polled, and a reply to us is awaited."`
+}
+
+// Delivery is the [delivery] table.
+type Delivery struct {
+	Notifiers  []string      `koanf:"notifiers" unit:"list of notifiers" check:"id" doc:"Who hears of events: \"log\", or plugins by name."`
+	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long an event is tried before it is set aside."`
+	FirstRetry time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." doc:"The wait after the first failure; it doubles with each."`
+	MaxRetry   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." doc:"The longest wait between two tries."`
+}
+
+// Health is the [health] table.
+type Health struct {
+	Interval time.Duration `koanf:"interval" unit:"duration" check:"1s.." doc:"The time between two checks of a peer."`
+	Timeout  time.Duration `koanf:"timeout" unit:"duration" check:"1ms.." doc:"How long a check may take."`
+	Failures int           `koanf:"failures" unit:"checks" check:"1.." doc:"Failed checks in a row that make a peer count as down."`
+}
+
+// Log is the [log] table.
+type Log struct {
+	Level  string `koanf:"level" oneof:"debug|info|warn|error" doc:"The least level that is logged."`
+	Format string `koanf:"format" oneof:"text|json" doc:"The form of a line."`
+}
+
+// Key is the [key] table.
+type Key struct {
+	PassphraseFile string `koanf:"passphrase_file" unit:"path" doc:"A file with the passphrase that seals our key. Empty: OGP_KEY_PASSPHRASE, or no passphrase."`
+}
+
+// Agent is one [[agents]] table: a persona behind this gateway.
+// docs/protocol.md#personas
+type Agent struct {
+	ID          string   `koanf:"id" check:"persona" doc:"What a message's toAgent names it by: a-z, 0-9, _ and -."`
+	DisplayName string   `koanf:"display_name" check:"name" doc:"Its name on our card."`
+	DisplayIcon string   `koanf:"display_icon" check:"name" doc:"An emoji or URL beside the name."`
+	Role        string   `koanf:"role" oneof:"primary|specialist" doc:"One agent is primary: it hears what names no agent."`
+	Description string   `koanf:"description" check:"name" doc:"What it is for."`
+	Skills      []string `koanf:"skills" unit:"list" check:"name" doc:"What it can do."`
+	HookAgentID string   `koanf:"hook_agent_id" check:"id?" doc:"Its id in OpenClaw. Empty: main for the primary agent, else id."`
+}
+
+// PluginConfig is one [plugins.<name>] table: what the operator grants a plugin.
+// docs/plugins.md
+type PluginConfig struct {
+	Path      string            `koanf:"path" unit:"path" doc:"The module. Empty: the plugin of this name that ships with ogp."`
+	SHA256    string            `koanf:"sha256" unit:"hex" check:"sha256" doc:"The module's SHA-256. A module that differs stops the start. Empty: not pinned."`
+	Order     int               `koanf:"order" doc:"Policies run in this order, lowest first."`
+	Enabled   *bool             `koanf:"enabled" doc:"Whether it is loaded. Unset: true."`
+	Hooks     []string          `koanf:"hooks" unit:"list" oneof:"policy|notify|handle" doc:"The hooks that it may have. Empty: all that its manifest names."`
+	Grants    PluginGrants      `koanf:"grants" doc:"What it may reach."`
+	Config    map[string]any    `koanf:"config" unit:"table" doc:"Its own settings, over its manifest's."`
+	Secrets   map[string]Secret `koanf:"secrets" unit:"table of name = secret" doc:"Secrets that it may name in a request and never sees."`
+	Timeout   time.Duration     `koanf:"timeout" unit:"duration" check:"0s.." doc:"How long a call may take. 0s: as in its manifest."`
+	MemoryMiB int               `koanf:"memory_mib" unit:"MiB" check:"0.." doc:"Memory of one instance. 0: as in its manifest."`
+	Fuel      int64             `koanf:"fuel" unit:"instructions" check:"0.." doc:"Instructions of one call. 0: as in its manifest."`
+	Instances int               `koanf:"instances" check:"0.." doc:"Instances at the same time. 0: as in its manifest."`
+}
+
+// PluginGrants is one [plugins.<name>.grants] table. Nothing in it: nothing granted.
+type PluginGrants struct {
+	HTTP       []string `koanf:"http" unit:"list of URL prefixes" check:"prefixurl" doc:"URLs that it may send requests to: scheme, host, port, start of the path."`
+	Private    bool     `koanf:"private" doc:"Whether those may be at loopback or private addresses."`
+	KV         []string `koanf:"kv" unit:"list" oneof:"get|set|delete|list" doc:"What it may do with its key-value store."`
+	KVMaxBytes int64    `koanf:"kv_max_bytes" unit:"bytes" check:"0.." doc:"The size of its key-value store. 0: as in its manifest."`
+}
+
+// IsEnabled reports whether the plugin is to be loaded: yes, unless told otherwise.
+func (p PluginConfig) IsEnabled() bool { return p.Enabled == nil || *p.Enabled }
+
+// Default returns the defaults. Each call returns a value of its own.
+func Default() Config {
+	return Config{
+		DaemonPort:  18790, // seeds/rendezvous, "Configuration"
+		OpenClawURL: "http://localhost:18789",
+		AgentID:     "main",
+		Intents:     []string{},
+		Rendezvous:  Rendezvous{URLs: []string{}},
+		Network:     Network{AllowPrivate: []netip.Prefix{}, TrustedProxies: []netip.Prefix{}},
+		Freshness:   Freshness{Window: 5 * time.Minute, Remember: 24 * time.Hour},
+		Grants: Grants{Default: DefaultGrant{
+			Intents: append([]string(nil), core.BuiltinIntents...),
+			Rate:    core.DefaultRate,
+			Topics:  []string{},
+		}},
+		AgentComms: AgentComms{
+			DefaultLevel: "summary",
+			Topics:       map[string]string{"general": "summary", "testing": "full"},
+		},
+		Compat: Compat{PlainRequests: true, HostPortIDs: []string{}},
+		Limits: Limits{
+			BodyBytes:                64 << 10,
+			PendingTotal:             200,
+			PendingPerNetworkPerHour: 5,
+			PendingLife:              7 * day,
+			CardPerMinute:            120,
+			StrangerPerMinute:        60,
+		},
+		Outbox:   Outbox{GiveUp: 24 * time.Hour, FirstRetry: 2 * time.Second, MaxRetry: 15 * time.Minute},
+		Inbox:    Inbox{Keep: 90 * day},
+		Replies:  Replies{Life: 10 * time.Minute},
+		Delivery: Delivery{Notifiers: []string{"log"}, GiveUp: 72 * time.Hour, FirstRetry: time.Second, MaxRetry: 10 * time.Minute},
+		Health:   Health{Interval: 5 * time.Minute, Timeout: 10 * time.Second, Failures: 3},
+		Log:      Log{Level: "info", Format: "text"},
+		Agents:   []Agent{},
+		Plugins:  map[string]PluginConfig{},
+	}
+}
+
+const day = 24 * time.Hour
+
+// ListenAddress is the host:port to listen on.
+func (c *Config) ListenAddress() string {
+	return net.JoinHostPort(c.Listen, strconv.Itoa(c.DaemonPort))
+}
+
+// OwnURL is where peers reach us: GatewayURL, or localhost and the port that is
+// listened on (which DaemonPort does not tell where it is 0).
+func (c *Config) OwnURL(port int) string {
+	if c.GatewayURL != "" {
+		return c.GatewayURL
+	}
+	return "http://localhost:" + strconv.Itoa(port)
+}
+
+// Servers are the rendezvous servers in the order in which they are asked, each once.
+func (r Rendezvous) Servers() []string {
+	var servers []string
+	seen := map[string]bool{"": true}
+	for _, u := range append([]string{r.URL}, r.URLs...) {
+		if !seen[u] {
+			seen[u] = true
+			servers = append(servers, u)
+		}
+	}
+	return servers
+}
+
+// Names are the names on our card.
+func (c *Config) Names() core.Names {
+	return core.Names{
+		DisplayName:  c.DisplayName,
+		Email:        c.Email,
+		HumanName:    c.HumanName,
+		AgentName:    c.AgentName,
+		Organization: c.Organization,
+	}
+}
+
+// Personas are the agents as the card shows them. Empty where none is configured.
+func (c *Config) Personas() []core.Persona {
+	personas := make([]core.Persona, 0, len(c.Agents))
+	for _, a := range c.Agents {
+		personas = append(personas, core.Persona{
+			ID: a.ID, DisplayName: a.DisplayName, Role: a.Role, DisplayIcon: a.DisplayIcon,
+			Description: a.Description, Skills: a.Skills, HookAgentID: a.HookAgentID,
+		})
+	}
+	return personas
+}
+
+// Scopes are the default grants, one for each intent.
+func (g DefaultGrant) Scopes() []core.Grant {
+	grants := make([]core.Grant, 0, len(g.Intents))
+	for _, intent := range g.Intents {
+		rate := g.Rate
+		grant := core.Grant{Intent: intent, Enabled: true, RateLimit: &rate}
+		if intent == core.IntentAgentComms && len(g.Topics) > 0 {
+			grant.Topics = append([]string(nil), g.Topics...)
+		}
+		grants = append(grants, grant)
+	}
+	return grants
+}

@@ -1,0 +1,83 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// Example returns the text of config.example.toml: every setting with its default,
+// commented out, with its unit and what it means.
+func Example() string {
+	var b strings.Builder
+	b.WriteString(exampleHead)
+	w := exampleWriter{b: &b}
+	w.table(reflect.ValueOf(Default()), "")
+	return b.String()
+}
+
+const exampleHead = `# Settings of ogp. Copy this file to ~/.ogp/config.toml (or $OGP_HOME/config.toml)
+# and take away the "#" before what you change. The values are the defaults; those
+# of [[agents]] and [plugins.example] are examples.
+#
+# The environment overrides this file, and flags override both:
+#   [network] allow_private = ["127.0.0.0/8"]
+#   OGP_NETWORK_ALLOW_PRIVATE="127.0.0.0/8"
+#   ogp start --network-allow-private 127.0.0.0/8
+# Secrets, agents and plugins have no flags; agents and plugins no variables.
+#
+# "ogp config check" finds mistakes, "ogp config show --origin" says what holds and why.
+`
+
+var (
+	exampleAgent = Agent{ID: "main", DisplayName: "Ada", Role: "primary", Skills: []string{"calendar"}}
+
+	examplePlugin = PluginConfig{
+		Path:    "office-hours.wasm",
+		Order:   10,
+		Hooks:   []string{"policy"},
+		Grants:  PluginGrants{HTTP: []string{}, KV: []string{}},
+		Config:  map[string]any{"from": int64(9), "until": int64(17)},
+		Secrets: map[string]Secret{"token": NewSecret("${PLUGIN_TOKEN}")},
+	}
+)
+
+// exampleWriter writes tables as comments.
+type exampleWriter struct {
+	b *strings.Builder
+	// head is "#" within tables that exist only as examples.
+	head string
+}
+
+// table writes the values of a table, and then the tables within.
+func (w exampleWriter) table(v reflect.Value, prefix string) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if isTable(f.Type) || isTables(f.Type) {
+			continue
+		}
+		value := "true" // of an unset enabled
+		if f.Type.Kind() != reflect.Pointer {
+			value = tomlValue(v.Field(i))
+		}
+		fmt.Fprintf(w.b, "\n# %s (%s)\n#%s = %s\n", f.Tag.Get("doc"), unitOf(f), f.Tag.Get("koanf"), value)
+	}
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name := prefix + f.Tag.Get("koanf")
+		inner := exampleWriter{b: w.b, head: "#"}
+		switch {
+		case isTable(f.Type):
+			if hasValues(f.Type) {
+				fmt.Fprintf(w.b, "\n\n# %s\n%s[%s]\n", f.Tag.Get("doc"), w.head, name)
+			}
+			w.table(v.Field(i), name+".")
+		case f.Type == agentsType:
+			fmt.Fprintf(w.b, "\n\n# %s\n#[[%s]]\n", f.Tag.Get("doc"), name)
+			inner.table(reflect.ValueOf(exampleAgent), name+".")
+		case f.Type == pluginsType:
+			fmt.Fprintf(w.b, "\n\n# %s\n#[%s.example]\n", f.Tag.Get("doc"), name)
+			inner.table(reflect.ValueOf(examplePlugin), name+".example.")
+		}
+	}
+}

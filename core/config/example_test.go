@@ -1,0 +1,88 @@
+package config
+
+import (
+	"flag"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write config.example.toml")
+
+const examplePath = "../../config.example.toml"
+
+var (
+	commentedKey   = regexp.MustCompile(`(?m)^#([a-z0-9_]+ = .*)$`)
+	commentedTable = regexp.MustCompile(`(?m)^#(\[.*\])$`)
+)
+
+// uncomment takes away the "#" before every value and table.
+func uncomment(text string) string {
+	return commentedTable.ReplaceAllString(commentedKey.ReplaceAllString(text, "$1"), "$1")
+}
+
+func readExample(t *testing.T) string {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(examplePath, []byte(Example()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestExampleIsWhatTheStructSays(t *testing.T) {
+	if got, want := readExample(t), Example(); got != want {
+		t.Errorf("config.example.toml differs from Config; go test ./core/config -run Example -update writes it\n%s", got)
+	}
+}
+
+func TestExampleHasEveryKeyWithItsDefault(t *testing.T) {
+	text := readExample(t)
+	if c, origins, _ := mustLoad(t, Options{Home: home(t, "config.toml", text)}); len(origins) != 0 {
+		t.Errorf("as it stands it sets %v of %+v, want nothing", origins, c)
+	}
+	c, origins, _ := mustLoad(t, Options{Home: home(t, "config.toml", uncomment(text))})
+	for _, s := range Settings() {
+		if origins.Of(s.Key).Layer != LayerFile && s.Key != "plugins" {
+			t.Errorf("%s is missing", s.Key)
+		}
+	}
+	for _, typ := range []struct {
+		prefix string
+		reflect.Type
+	}{{"agents[0].", reflect.TypeFor[Agent]()}, {"plugins.example.", reflect.TypeFor[PluginConfig]()}, {"plugins.example.grants.", reflect.TypeFor[PluginGrants]()}} {
+		for name, i := range fieldsOf(typ.Type) {
+			if _, ok := origins[typ.prefix+name]; !ok && !isTable(typ.Field(i).Type) {
+				t.Errorf("%s%s is missing", typ.prefix, name)
+			}
+		}
+	}
+	want := Default()
+	want.DisplayName = c.DisplayName
+	want.Agents, want.Plugins = c.Agents, c.Plugins
+	if !reflect.DeepEqual(*c, want) {
+		t.Errorf("its values are %+v\nwant the defaults %+v", *c, want)
+	}
+	if p := c.Plugins["example"]; !p.IsEnabled() || p.Config["from"] != int64(9) {
+		t.Errorf("the example plugin is %+v", p)
+	}
+}
+
+func TestExampleTellsUnitsAndMeanings(t *testing.T) {
+	text := readExample(t)
+	for _, s := range Settings() {
+		if !strings.Contains(text, "# "+s.Doc) {
+			t.Errorf("%s: its meaning is missing", s.Key)
+		}
+		if s.Env != "" && !strings.Contains(text, "("+s.Unit+")\n") {
+			t.Errorf("%s: its unit %q is missing", s.Key, s.Unit)
+		}
+	}
+}

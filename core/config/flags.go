@@ -1,0 +1,109 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// annotation marks a flag of ours with its key.
+const annotation = "ogp.config.key"
+
+// everyday are the settings whose flags help texts show. The others work as well.
+var everyday = map[string]bool{
+	"daemon_port":           true,
+	"listen":                true,
+	"gateway_url":           true,
+	"display_name":          true,
+	"openclaw_url":          true,
+	"rendezvous.enabled":    true,
+	"rendezvous.url":        true,
+	"rendezvous.public_url": true,
+	"network.allow_private": true,
+	"log.level":             true,
+	"log.format":            true,
+}
+
+// Flags registers a flag for every setting but agents, plugins and secrets, which
+// other users of the machine could read in the list of processes. Flags for what
+// is rarely set are hidden from help. A list is given with commas, or by giving
+// the flag again.
+func Flags(set *pflag.FlagSet) {
+	for _, s := range Settings() {
+		if s.Flag == "" {
+			continue
+		}
+		value := &flagValue{kind: s.field.Type.Kind(), unit: s.Unit}
+		f := set.VarPF(value, s.Flag, "", s.Doc)
+		f.Annotations = map[string][]string{annotation: {s.Key}}
+		f.DefValue = strings.Trim(s.Default, `"[]{}`)
+		f.Hidden = !everyday[s.Key]
+		if value.kind == reflect.Bool {
+			f.NoOptDefVal = "true"
+		}
+	}
+}
+
+// keyOf is the key of a flag of ours, or empty.
+func keyOf(f *pflag.Flag) string {
+	if key := f.Annotations[annotation]; len(key) == 1 {
+		return key[0]
+	}
+	return ""
+}
+
+// FlagError adds the nearest flag's name to pflag's error for an unknown flag.
+// Other errors come back as they are. It suits cobra's SetFlagErrorFunc.
+func FlagError(set *pflag.FlagSet, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	var names []string
+	set.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	name := unknown.GetSpecifiedName()
+	hint := ""
+	if near, _ := nearest(name, names); near != "" {
+		hint = "did you mean --" + near + "?"
+	}
+	return Problems{{Key: name, What: fmt.Sprintf("unknown flag --%s", name), Hint: hint}}
+}
+
+// flagValue keeps a flag's text for Load, which parses it with all the others.
+type flagValue struct {
+	text  string
+	isSet bool
+	kind  reflect.Kind
+	unit  string
+}
+
+func (v *flagValue) String() string { return v.text }
+
+// Set keeps the text. A list given again grows.
+func (v *flagValue) Set(text string) error {
+	if isList := v.kind == reflect.Slice || v.kind == reflect.Map; isList && v.isSet && v.text != "" {
+		text = v.text + "," + text
+	}
+	v.text, v.isSet = text, true
+	return nil
+}
+
+// Type is the word that help texts show for the value.
+func (v *flagValue) Type() string {
+	switch v.kind {
+	case reflect.Bool:
+		return "bool"
+	case reflect.Slice, reflect.Map:
+		return "list"
+	}
+	switch v.unit {
+	case "duration", "URL":
+		return v.unit
+	case "text", "":
+		return "string"
+	}
+	return strings.ReplaceAll(v.unit, " ", "-")
+}

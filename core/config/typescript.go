@@ -1,0 +1,184 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/knadh/koanf/providers/confmap"
+)
+
+// typescriptKeys are the settings of the TypeScript gateway's config.json that
+// are ours too. docs/protocol.md#state-files
+var typescriptKeys = map[string]string{
+	"daemonPort":                         "daemon_port",
+	"openclawUrl":                        "openclaw_url",
+	"openclawToken":                      "openclaw_token",
+	"openclawHooksToken":                 "openclaw_hooks_token",
+	"gatewayUrl":                         "gateway_url",
+	"displayName":                        "display_name",
+	"email":                              "email",
+	"humanName":                          "human_name",
+	"agentName":                          "agent_name",
+	"organization":                       "organization",
+	"agentId":                            "agent_id",
+	"rendezvous.enabled":                 "rendezvous.enabled",
+	"rendezvous.url":                     "rendezvous.url",
+	"rendezvous.publicUrl":               "rendezvous.public_url",
+	"agentComms.defaultLevel":            "agent_comms.default_level",
+	"agentComms.globalPolicy":            "agent_comms.topics",
+	"healthCheck.intervalMs":             "health.interval",
+	"healthCheck.timeoutMs":              "health.timeout",
+	"healthCheck.maxConsecutiveFailures": "health.failures",
+	"agents":                             "agents",
+}
+
+var typescriptAgentKeys = map[string]string{
+	"id":          "id",
+	"displayName": "display_name",
+	"displayIcon": "display_icon",
+	"role":        "role",
+	"description": "description",
+	"skills":      "skills",
+	"hookAgentId": "hook_agent_id",
+}
+
+// json reads the TypeScript gateway's config.json. What it sets and we do not
+// know is named in one warning; a value of the wrong form is a mistake.
+func (l *loader) json(path string, text []byte) error {
+	var raw map[string]any
+	if err := json.Unmarshal(text, &raw); err != nil {
+		l.problem("", path, err.Error(), "")
+		return nil
+	}
+	flat := map[string]any{}
+	flatten(raw, "", flat)
+
+	ours, theirs := map[string]any{}, map[string]string{}
+	var unused []string
+	for _, name := range sortedKeys(flat) {
+		value := flat[name]
+		key, ok := typescriptKeys[name]
+		if !ok {
+			unused = append(unused, name)
+			continue
+		}
+		if value == nil {
+			continue
+		}
+		theirs[key] = name
+		switch {
+		case strings.HasSuffix(name, "Ms"):
+			value = milliseconds(value)
+		case name == "agentComms.globalPolicy":
+			value = topicLevels(value)
+		case name == "agents":
+			value = personas(value, &unused)
+		}
+		ours[key] = value
+	}
+	if len(unused) > 0 {
+		l.warnings = append(l.warnings, Warning(fmt.Sprintf("%s: not used by this gateway: %s", path, strings.Join(unused, ", "))))
+	}
+	where := func(key string) string {
+		for ; key != ""; key = parent(key) {
+			if name, ok := theirs[key]; ok {
+				return path + ": " + name
+			}
+		}
+		return path
+	}
+	return l.load(confmap.Provider(ours, "."), layer{name: LayerFile, where: where})
+}
+
+// flatten gives each value its dotted name. What is one value to us stays whole.
+func flatten(raw map[string]any, prefix string, flat map[string]any) {
+	for k, v := range raw {
+		name := prefix + k
+		sub, isTable := v.(map[string]any)
+		if _, whole := typescriptKeys[name]; isTable && !whole && hasKeysBelow(name) {
+			flatten(sub, name+".", flat)
+			continue
+		}
+		flat[name] = integers(v)
+	}
+}
+
+func hasKeysBelow(name string) bool {
+	for k := range typescriptKeys {
+		if strings.HasPrefix(k, name+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// integers turns JSON's numbers without a fraction into the integers that TOML has.
+func integers(v any) any {
+	switch x := v.(type) {
+	case float64:
+		if x == math.Trunc(x) && math.Abs(x) < 1<<53 {
+			return int64(x)
+		}
+	case []any:
+		for i := range x {
+			x[i] = integers(x[i])
+		}
+	case map[string]any:
+		for k := range x {
+			x[k] = integers(x[k])
+		}
+	}
+	return v
+}
+
+func milliseconds(v any) any {
+	if n, ok := v.(int64); ok && n >= 0 && n <= math.MaxInt64/int64(time.Millisecond) {
+		return formatDuration(time.Duration(n) * time.Millisecond)
+	}
+	return v
+}
+
+// topicLevels turns {topic: {level, notes}} into {topic: level}.
+func topicLevels(v any) any {
+	policy, ok := v.(map[string]any)
+	if !ok {
+		return v
+	}
+	levels := map[string]any{}
+	for topic, one := range policy {
+		levels[topic] = one
+		if entry, ok := one.(map[string]any); ok {
+			levels[topic] = entry["level"]
+		}
+	}
+	return levels
+}
+
+func personas(v any, unused *[]string) any {
+	list, ok := v.([]any)
+	if !ok {
+		return v
+	}
+	out := make([]any, len(list))
+	for i, one := range list {
+		out[i] = one
+		persona, ok := one.(map[string]any)
+		if !ok {
+			continue
+		}
+		ours := map[string]any{}
+		for _, k := range sortedKeys(persona) {
+			key, ok := typescriptAgentKeys[k]
+			if !ok {
+				*unused = append(*unused, fmt.Sprintf("agents[%d].%s", i, k))
+			} else if persona[k] != nil {
+				ours[key] = persona[k]
+			}
+		}
+		out[i] = ours
+	}
+	return out
+}
