@@ -202,3 +202,27 @@ func Warn(text string) { hostLog(2, text) }
 
 // Error writes a line of what could not be done.
 func Error(text string) { hostLog(3, text) }
+
+// OutcomeOf sorts the answer to a notification that was one HTTP request: any 2xx is
+// delivered; 408, 409, 425, 429, every 5xx and no answer at all are tried again, as late as
+// Retry-After says; the rest needs the operator.
+func OutcomeOf(r *HTTPResponse, err error) Outcome {
+	if ce, ok := err.(*CallError); ok && (ce.Code == CallFailed || ce.Code == CallLimit) {
+		return Retry(0, err.Error())
+	}
+	if err != nil {
+		return Failed(err.Error())
+	}
+	said := "answered " + strconv.FormatInt(r.Status, 10)
+	if text := Line(r.Body, 200); text != "" {
+		said += ": " + text
+	}
+	switch {
+	case r.Status >= 200 && r.Status < 300:
+		return Delivered()
+	case r.Status == 408 || r.Status == 409 || r.Status == 425 || r.Status == 429 || r.Status >= 500:
+		after, _ := ParseInt(r.Header("retry-after"))
+		return Retry(max(0, min(after, 3600)), said)
+	}
+	return Failed(said)
+}

@@ -302,9 +302,13 @@ func eventOf(v Value, attempt int64) Event {
 	if head.Kind() != Map {
 		head = v
 	}
+	text := v.Get("text")
+	if !text.Exists() {
+		text = head.Get("text")
+	}
 	return Event{
 		ID: head.Get("id").Text(), Type: head.Get("type").Text(), At: timeOf(head.Get("at")),
-		Peer: peerOf(v.Get("peer")), Message: messageOf(v.Get("message")), Text: v.Get("text").Text(),
+		Peer: peerOf(v.Get("peer")), Message: messageOf(v.Get("message")), Text: text.Text(),
 		By: head.Get("by").Text(), Data: head.Get("data"), Attempt: attempt, JSON: v,
 	}
 }

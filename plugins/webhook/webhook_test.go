@@ -1,0 +1,119 @@
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/sdk"
+	"github.com/opengatewayprotocol/ogp/sdk/sdktest"
+)
+
+const peerJSON = `"peer":{"alias":"bob","fingerprint":"K5QX","id":"302a300506032b65700321009b691d31","state":"approved","gatewayUrl":"http://127.0.0.1:19798","names":{"displayName":"Peer","email":"p@x"}}`
+
+func post(t *testing.T, config, input string, status int) (outcome string, got sdktest.Request) {
+	t.Helper()
+	do, requests := sdktest.Answer(status, `slow down`, "Retry-After", "7")
+	defer sdk.Use(&sdktest.Host{Secrets: map[string]string{"webhook_secret": "hush"}, HTTP: do})()
+	if err := sdk.Start(config); err != nil {
+		t.Fatal(err)
+	}
+	out, code := sdk.Run(sdk.HookNotify, input)
+	if code != 0 || len(requests()) != 1 {
+		t.Fatalf("notify = %d %s with %d requests", code, out, len(requests()))
+	}
+	return out, requests()[0]
+}
+
+func TestJSONIsSignedByTheHost(t *testing.T) {
+	out, got := post(t, `{"url":"https://hook.example/x"}`,
+		`{"event":{"id":"01J","type":"message","at":"2026-11-21T20:47:35.730Z"},`+peerJSON+`,"message":{"id":"n","intent":"message","payload":{"text":"hi"}}}`, 200)
+	if out != `{"status":"delivered"}` || got.URL != "https://hook.example/x" || got.Header.Get("Idempotency-Key") != "01J" {
+		t.Fatalf("notify = %s to %s", out, got.URL)
+	}
+	mac := hmac.New(sha256.New, []byte("hush"))
+	mac.Write([]byte(got.Body))
+	if want := "sha256=" + hex.EncodeToString(mac.Sum(nil)); got.Header.Get("X-Hub-Signature-256") != want {
+		t.Errorf("signature = %s, want %s", got.Header.Get("X-Hub-Signature-256"), want)
+	}
+	v, err := sdk.Parse(got.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Get("peer").Get("alias").Text() != "bob" || v.Get("peer").Get("unverified").Get("displayName").Text() != "Peer" ||
+		v.Get("message").Get("payload").Get("text").Text() != "hi" || v.Get("headline").Text() != "[OGP] Message from bob (approved peer, fingerprint K5QX)." ||
+		v.Get("at").Text() != "2026-11-21T20:47:35.730Z" {
+		t.Errorf("body = %s", got.Body)
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	input := `{"event":{"id":"01J","type":"message"},` + peerJSON + `}`
+	for status, want := range map[int]string{
+		204: `{"status":"delivered"}`, 404: `{"status":"failed","detail":"answered 404: slow down"}`,
+		429: `{"status":"retry","retryAfterSeconds":7,"detail":"answered 429: slow down"}`, 500: `{"status":"retry","retryAfterSeconds":7,"detail":"answered 500: slow down"}`,
+	} {
+		if out, _ := post(t, `{"url":"https://hook.example/x"}`, input, status); out != want {
+			t.Errorf("%d: %s, want %s", status, out, want)
+		}
+	}
+}
+
+// The recorded bodies of the TypeScript gateway, and ours for the same events: the same
+// members with the same values, but for the words, the name and what T6 forbids.
+func TestHermesBodiesAreTheRecordedOnes(t *testing.T) {
+	text, err := os.ReadFile("testdata/hermes.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := sdk.Parse(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all.Len() < 6 {
+		t.Fatalf("%d recorded bodies, want 6", all.Len())
+	}
+	all.Each(func(_ string, c sdk.Value) bool {
+		t.Run(c.Get("step").Text(), func(t *testing.T) {
+			_, got := post(t, `{"format":"hermes","human_delivery_target":"telegram:9"}`, c.Get("input").JSON(), 200)
+			v, err := sdk.Parse(got.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := c.Get("recorded")
+			var names, wantNames []string
+			v.Each(func(name string, _ sdk.Value) bool { names = append(names, name); return true })
+			want.Each(func(name string, w sdk.Value) bool {
+				wantNames = append(wantNames, name)
+				if name != "message" && name != "peer_display_name" && name != "payload" && v.Get(name).JSON() != w.JSON() {
+					t.Errorf("%s = %s, recorded %s", name, v.Get(name).JSON(), w.JSON())
+				}
+				return true
+			})
+			if strings.Join(names, " ") != strings.Join(wantNames, " ") {
+				t.Errorf("members  %q\nrecorded %q", names, wantNames)
+			}
+			g, w := v.Get("payload").Get("ogp").Get("payload"), want.Get("payload").Get("ogp").Get("payload")
+			if g.Kind() != w.Kind() || w.Exists() && !(sdktest.Contains(g, w) && sdktest.Contains(w, g)) {
+				t.Errorf("payload = %s, recorded %s", g.JSON(), w.JSON())
+			}
+			if v.Get("peer_display_name").Text() == "Peer" || strings.Contains(got.Body, "federation approve") {
+				t.Errorf("an unverified name as a name, or an approving command: %s", got.Body)
+			}
+		})
+		return true
+	})
+}
+
+func TestConfigurationIsChecked(t *testing.T) {
+	for config, want := range map[string]string{
+		`{}`: "url must begin with http:// or https://", `{"url":"https://x","format":"xml"}`: "format must be json or hermes",
+	} {
+		if err := sdk.Start(config); err == nil || err.Error() != want {
+			t.Errorf("Start(%s) = %v, want %s", config, err, want)
+		}
+	}
+}
