@@ -122,12 +122,23 @@ func Instrument(wasm []byte, cfg Config) (out []byte, err error) {
 		}
 	}()
 	m := &module{cfg: cfg.withDefaults()}
-	secs, names := sections(wasm)
+	secs, customs := sections(wasm)
+	var names []byte
+	for _, c := range customs {
+		if c.name == "name" {
+			names = c.body
+		}
+	}
 	return m.rewrite(wasm, secs, names), nil
 }
 
-// sections splits a module. It returns the bodies by id and the body of the name section.
-func sections(wasm []byte) (secs [secTag + 1][]byte, names []byte) {
+type custom struct {
+	name string
+	body []byte
+}
+
+// sections splits a module into the bodies by id and the custom sections.
+func sections(wasm []byte) (secs [secTag + 1][]byte, customs []custom) {
 	if len(wasm) < 8 || string(wasm[:4]) != "\x00asm" {
 		fail("not a WebAssembly module")
 	}
@@ -149,9 +160,8 @@ func sections(wasm []byte) (secs [secTag + 1][]byte, names []byte) {
 		body := r.take(r.count())
 		if id == secCustom {
 			c := &reader{b: body} // its name must be UTF-8, its content is its own
-			if c.text() == "name" {
-				names = body[c.i:]
-			}
+			name := c.text()
+			customs = append(customs, custom{name, body[c.i:]})
 			continue
 		}
 		k, ok := rank[id]
@@ -170,7 +180,7 @@ func sections(wasm []byte) (secs [secTag + 1][]byte, names []byte) {
 		}
 		secs[id] = body
 	}
-	return secs, names
+	return secs, customs
 }
 
 // module is what the rewriting must know of a module.
@@ -203,8 +213,8 @@ func (m *module) rewrite(wasm []byte, in [secTag + 1][]byte, names []byte) []byt
 	if in[secMemory] != nil {
 		out[secMemory] = m.memorySection(in[secMemory])
 	}
-	fuel := append([]byte{0x7e, 0x01, 0x42}, sleb(math.MaxInt64)...) // (global (mut i64) (i64.const max))
-	out[secGlobal] = grow(m.globalSection(in[secGlobal]), append(fuel, 0x0b))
+	fuel := []byte{0x7e, 0x01, 0x42, 0x00, 0x0b} // (global (mut i64) (i64.const 0)): the first look calls the host
+	out[secGlobal] = grow(m.globalSection(in[secGlobal]), fuel)
 	out[secExport] = grow(m.exportSection(in[secExport]), leb(append(appendName(nil, Global), 3), m.globals))
 	if in[secStart] != nil {
 		r := &reader{b: in[secStart]}
@@ -298,11 +308,22 @@ func (m *module) importSection(b []byte) []byte {
 	if b == nil {
 		b = []byte{0}
 	}
-	r := &reader{b: b}
-	for n := r.count(); n > 0; n-- {
-		if string(r.take(r.count())) == Module {
+	m.eachImport(b, func(module string) {
+		if module == Module {
 			fail("the import module %q is reserved", Module)
 		}
+	})
+	return b
+}
+
+// eachImport reads the imports and shows the names of their modules.
+func (m *module) eachImport(b []byte, show func(module string)) {
+	if b == nil {
+		return
+	}
+	r := &reader{b: b}
+	for n := r.count(); n > 0; n-- {
+		show(string(r.take(r.count())))
 		r.skip(r.count())
 		switch k := r.u8(); k {
 		case 0:
@@ -327,7 +348,6 @@ func (m *module) importSection(b []byte) []byte {
 		}
 	}
 	r.end("import section")
-	return b
 }
 
 func (m *module) functionSection(b []byte) []byte {

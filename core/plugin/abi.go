@@ -1,0 +1,110 @@
+package plugin
+
+import (
+	"context"
+
+	"github.com/tetratelabs/wazero/api"
+)
+
+// abiModule is the import namespace, which is also the version of the boundary.
+const abiModule = "ogp_v1"
+
+// exports are the functions that a module answers hooks with.
+var exports = map[Hook]string{Policy: "ogp_policy", Notify: "ogp_notify", Handle: "ogp_handle"}
+
+// hostFunc is a function of the host, and its type: i for i32, I for i64, results after the colon.
+type hostFunc struct {
+	sig string
+	f   func(in *instance, mod api.Module, s []uint64)
+}
+
+// abiFuncs is the whole of ogp_v1: docs/plugins.md, sdk/ABI.md.
+var abiFuncs = map[string]hostFunc{
+	"read":  {"i:", abiRead},
+	"write": {"ii:", abiWrite},
+	"get":   {"ii:i", abiGet},
+	"call":  {"iiii:i", abiCall},
+	"log":   {"iii:", abiLog},
+}
+
+func (h hostFunc) types() (params, results []api.ValueType) {
+	dst := &params
+	for _, c := range h.sig {
+		switch c {
+		case 'i':
+			*dst = append(*dst, api.ValueTypeI32)
+		case 'I':
+			*dst = append(*dst, api.ValueTypeI64)
+		case ':':
+			dst = &results
+		}
+	}
+	return params, results
+}
+
+func (h hostFunc) Call(ctx context.Context, mod api.Module, s []uint64) { h.f(instanceOf(ctx), mod, s) }
+
+func abiRead(in *instance, mod api.Module, s []uint64) {
+	in.enter(mod, len(in.pending))
+	copy(view(mod, "read", uint32(s[0]), uint32(len(in.pending))), in.pending)
+}
+
+func abiWrite(in *instance, mod api.Module, s []uint64) {
+	n := uint32(s[1])
+	if n > maxOutput {
+		stop(Limit, "write: an output of %d bytes, at most %d", n, maxOutput)
+	}
+	in.enter(mod, int(n))
+	in.output = append(in.output[:0], view(mod, "write", uint32(s[0]), n)...)
+	in.answered = true
+}
+
+func abiGet(in *instance, mod api.Module, s []uint64) {
+	key := view(mod, "get", uint32(s[0]), uint32(s[1]))
+	var text []byte
+	ok := false
+	switch name, rest := string(key[:min(len(key), 7)]), key; {
+	case len(key) > 256:
+		in.enter(mod, 0)
+	case string(key) == "error":
+		in.enter(mod, 0)
+		text, ok = in.callError, in.callError != nil
+	case name == "config.":
+		in.enter(mod, len(in.v.config))
+		text, ok = lookup(in.v.config, rest[7:])
+	default:
+		in.enter(mod, len(in.input))
+		text, ok = lookup(in.input, key)
+	}
+	in.pending = text
+	s[0] = api.EncodeI32(-1)
+	if ok {
+		s[0] = api.EncodeI32(int32(len(text)))
+	}
+}
+
+func abiCall(in *instance, mod api.Module, s []uint64) {
+	op := string(view(mod, "call", uint32(s[0]), min(uint32(s[1]), 64)))
+	req := view(mod, "call", uint32(s[2]), uint32(s[3]))
+	in.enter(mod, len(req))
+	in.alive()
+	in.pending, in.callError = nil, nil
+	if uint32(s[1]) > 64 {
+		op = ""
+	}
+	res, code, why := in.v.operate(in, op, req)
+	if code < 0 {
+		in.callError = []byte(why)
+		s[0] = api.EncodeI32(code)
+		return
+	}
+	in.spend(mod, operationUnits+int64(len(res))/64)
+	in.pending = res
+	s[0] = api.EncodeI32(int32(len(res)))
+}
+
+func abiLog(in *instance, mod api.Module, s []uint64) {
+	n := min(uint32(s[2]), maxLog)
+	in.enter(mod, int(n))
+	in.v.log.line(int32(s[0]), "plugin", in.hook, view(mod, "log", uint32(s[1]), n))
+}

@@ -1,0 +1,97 @@
+package plugin
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Kind says what kind of thing went wrong, for the part of the program that must act on it:
+// errors.Is(err, plugin.Timeout). It is the word after the hook in an error's text.
+type Kind string
+
+// Error gives the kind's word.
+func (k Kind) Error() string { return string(k) }
+
+// The kinds of errors. After a Failed or Busy call the plugin's instance lives on; after a Trap, Timeout, Limit
+// or BadAnswer it has been dropped, and the next call gets another.
+const (
+	// BadModule is a module that does not load: its bytes, imports, exports, start or self-tests.
+	BadModule Kind = "module"
+	// BadManifest is a manifest that cannot be read.
+	BadManifest Kind = "manifest"
+	// Denied is what the operator did not grant: another module than the pinned one, a hook that is not there.
+	Denied Kind = "denied"
+	// Failed is an orderly failure: the plugin said so itself, and why.
+	Failed Kind = "failed"
+	// Trap is a guest that crashed or exited.
+	Trap Kind = "trap"
+	// Limit is a guest that used up its fuel, memory or output.
+	Limit Kind = "limit"
+	// Timeout is a guest that was not done at its deadline.
+	Timeout Kind = "timeout"
+	// Canceled is a call whose caller went away.
+	Canceled Kind = "canceled"
+	// BadAnswer is an output that is no JSON object.
+	BadAnswer Kind = "answer"
+	// Busy is a call that found every instance taken until its deadline.
+	Busy Kind = "busy"
+	// SetAside is a plugin that failed too often in a row. RetryAfter says when it is tried again.
+	SetAside Kind = "set aside"
+	// Closed is a plugin or host that was closed.
+	Closed Kind = "closed"
+)
+
+// Error is what every method of this package returns. Its text is for people; errors.Is with a [Kind] is for
+// programs.
+type Error struct {
+	Plugin string
+	Hook   Hook // empty outside of a call
+	Kind   Kind
+	Text   string // the fact
+	// Stderr is the end of what the guest wrote to standard error during the call, at most 4 KiB.
+	Stderr string
+	// RetryAfter is how long a SetAside plugin rests.
+	RetryAfter time.Duration
+	Err        error // the cause, if it is an error of its own
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("plugin")
+	for _, s := range []string{e.Plugin, string(e.Hook), string(e.Kind), e.Text} {
+		if s != "" {
+			b.WriteString(": " + s)
+		}
+	}
+	if e.Err != nil {
+		b.WriteString(": " + e.Err.Error())
+	}
+	if s := strings.TrimSpace(e.Stderr); s != "" {
+		b.WriteString(": stderr: " + s)
+	}
+	return b.String()
+}
+
+// Unwrap gives the kind and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Err}
+}
+
+// abort is what a host function panics with to end the guest's call.
+type abort struct {
+	kind Kind
+	text string
+}
+
+func (a *abort) Error() string { return string(a.kind) + ": " + a.text }
+
+func stop(kind Kind, format string, a ...any) { panic(&abort{kind, fmt.Sprintf(format, a...)}) }
+
+// exit is what proc_exit panics with.
+type exit struct{ code uint32 }
+
+func (e *exit) Error() string { return fmt.Sprintf("exit status %d", e.code) }

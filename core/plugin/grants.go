@@ -1,0 +1,155 @@
+package plugin
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Grants are what the operator allows a plugin. The zero value allows nothing. What the manifest asks for and
+// the grants do not hold is refused when it is used, with a code that the plugin can read.
+type Grants struct {
+	HTTP []HTTPGrant
+	// KV are the operations of the key-value store by name: "kv.get", "kv.set", "kv.delete", "kv.list", or
+	// "kv.*" for all. A policy has no other power than what is named here.
+	KV []string
+}
+
+// HTTPGrant allows requests to one URL prefix.
+type HTTPGrant struct {
+	// URL is scheme, host, port and a prefix of the path, which ends at a "/" of the request's path.
+	URL string
+	// Private allows the host to be at a loopback or private address.
+	Private bool
+	// Secrets are the names of those that may be put into requests to this URL.
+	Secrets []string
+}
+
+// Missing lists, one line each, what is asked and not granted: what an operator is shown at a first
+// installation or a wider ask.
+func (g Grants) Missing(ask Grants) []string {
+	var out []string
+	for _, a := range ask.HTTP {
+		want, err := parseGrant(a)
+		if err != nil {
+			continue
+		}
+		var have *grant
+		for _, h := range g.HTTP {
+			if p, err := parseGrant(h); err == nil && p.holds(want.scheme, want.host, want.path) {
+				have = p
+				break
+			}
+		}
+		switch {
+		case have == nil:
+			out = append(out, "http "+a.URL)
+			if a.Private {
+				out = append(out, "http "+a.URL+" at private addresses")
+			}
+			for _, s := range a.Secrets {
+				out = append(out, "secret "+s+" for "+a.URL)
+			}
+			continue
+		case a.Private && !have.private:
+			out = append(out, "http "+a.URL+" at private addresses")
+		}
+		for _, s := range a.Secrets {
+			if !slices.Contains(have.secrets, s) {
+				out = append(out, "secret "+s+" for "+a.URL)
+			}
+		}
+	}
+	for _, op := range []string{"kv.get", "kv.set", "kv.delete", "kv.list"} {
+		if ask.kv(op) && !g.kv(op) {
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
+func (g Grants) kv(op string) bool { return slices.Contains(g.KV, op) || slices.Contains(g.KV, "kv.*") }
+
+// grant is an HTTPGrant, taken apart.
+type grant struct {
+	scheme, host string // host with its port
+	path         string // without a slash at its end
+	private      bool
+	secrets      []string
+}
+
+func parseGrant(h HTTPGrant) (*grant, error) {
+	u, host, err := parseURL(h.URL)
+	if err != nil {
+		return nil, fmt.Errorf("http url %q: %w", h.URL, err)
+	}
+	if u.RawQuery != "" || u.ForceQuery {
+		return nil, fmt.Errorf("http url %q: a grant has no query", h.URL)
+	}
+	return &grant{u.Scheme, host, strings.TrimSuffix(u.Path, "/"), h.Private, h.Secrets}, nil
+}
+
+// holds says whether a request's parts lie within the grant.
+func (g *grant) holds(scheme, host, path string) bool {
+	rest, ok := strings.CutPrefix(path, g.path)
+	return ok && scheme == g.scheme && host == g.host && (rest == "" || rest[0] == '/')
+}
+
+// parseURL takes a URL apart if it can be read in one way only: an absolute http or https URL without user
+// information and fragment, whose path is clean and holds no encoded dot, slash or backslash. host comes in
+// lower case with its port.
+func parseURL(raw string) (u *url.URL, host string, err error) {
+	for i := range len(raw) {
+		if c := raw[i]; c <= ' ' || c >= 0x7f || c == '\\' {
+			return nil, "", fmt.Errorf("the character %q", c)
+		}
+	}
+	if u, err = url.Parse(raw); err != nil {
+		return nil, "", fmt.Errorf("cannot be read")
+	}
+	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	switch {
+	case port == "":
+		return nil, "", fmt.Errorf("want http or https")
+	case u.Opaque != "" || u.Host == "" || u.Hostname() == "":
+		return nil, "", fmt.Errorf("no host")
+	case u.User != nil || strings.Contains(u.Host, "@"):
+		return nil, "", fmt.Errorf("user information")
+	case u.Fragment != "" || strings.Contains(raw, "#"):
+		return nil, "", fmt.Errorf("a fragment")
+	case strings.ContainsAny(u.Hostname(), "%*/\\"):
+		return nil, "", fmt.Errorf("the host %q", u.Hostname())
+	}
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	for _, enc := range []string{"%2e", "%2f", "%5c", "%25", "%00"} {
+		if strings.Contains(strings.ToLower(u.EscapedPath()), enc) {
+			return nil, "", fmt.Errorf("an encoded %q in the path", enc)
+		}
+	}
+	if clean := path.Clean(u.Path); clean != u.Path && clean+"/" != u.Path {
+		return nil, "", fmt.Errorf("a path that is not clean")
+	}
+	if p := u.Port(); p != "" {
+		port = p
+	} else if strings.HasSuffix(u.Host, ":") {
+		return nil, "", fmt.Errorf("an empty port")
+	}
+	return u, net.JoinHostPort(strings.ToLower(u.Hostname()), port), nil
+}
+
+// granted gives the grants that hold for a URL.
+func granted(grants []*grant, scheme, host, path string) (private bool, secrets []string, ok bool) {
+	for _, g := range grants {
+		if g.holds(scheme, host, path) {
+			ok = true
+			private = private || g.private
+			secrets = append(secrets, g.secrets...)
+		}
+	}
+	return private, secrets, ok
+}

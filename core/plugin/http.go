@@ -1,0 +1,330 @@
+package plugin
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"code.dny.dev/ssrf"
+)
+
+const (
+	maxBody     = 1 << 20 // of a request and of an answer
+	maxRequests = 32      // in one call of a plugin
+	maxHeaders  = 64
+)
+
+// httpRequest is what a guest asks with http.request. sdk/ABI.md
+type httpRequest struct {
+	Method     string            `json:"method"`
+	URL        string            `json:"url"`
+	Headers    map[string]string `json:"headers"`
+	Body       *string           `json:"body"`
+	BodyBase64 *string           `json:"bodyBase64"`
+	TimeoutMs  int64             `json:"timeoutMs"`
+	HMAC       *hmacRequest      `json:"hmac"`
+}
+
+// hmacRequest asks the host to sign the body: the header gets the prefix and the hex of HMAC-SHA256 over the
+// body's bytes, under a secret that the guest never sees.
+type hmacRequest struct {
+	Secret string `json:"secret"`
+	Header string `json:"header"`
+	Prefix string `json:"prefix"`
+}
+
+type httpResponse struct {
+	Status     int               `json:"status"`
+	Headers    map[string]string `json:"headers"`
+	Body       *string           `json:"body,omitzero"`
+	BodyBase64 *string           `json:"bodyBase64,omitzero"`
+}
+
+var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+// dropped are headers that are the connection's and not the guest's: RFC 9110 §7.6.1 and Host.
+var dropped = []string{"Host", "Connection", "Content-Length", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"}
+
+func (v *version) httpRequest(in *instance, req []byte) (any, error) {
+	if in.requests++; in.requests > maxRequests {
+		return nil, refuse(callLimit, "more than %d requests in one call", maxRequests)
+	}
+	var r httpRequest
+	if err := decode(req, &r); err != nil {
+		return nil, err
+	}
+	u, host, err := parseURL(r.URL)
+	if err != nil {
+		return nil, refuse(callBad, "url: %v", err)
+	}
+	private, secrets, ok := granted(v.urls, u.Scheme, host, u.Path)
+	if !ok {
+		return nil, refuse(callDenied, "no grant for %s://%s%s", u.Scheme, host, u.Path)
+	}
+	body, err := r.content()
+	if err != nil {
+		return nil, err
+	}
+	if r.Method == "" {
+		r.Method = "GET"
+	}
+	if !slices.Contains(methods, r.Method) {
+		return nil, refuse(callBad, "method %q", r.Method)
+	}
+	fill := secretFiller{v: v, allowed: secrets}
+	header, err := fill.headers(&r, body)
+	if err != nil {
+		return nil, err
+	}
+
+	ctx, cancel := in.waiting()
+	defer cancel()
+	if r.TimeoutMs > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, time.Duration(min(r.TimeoutMs, 3600_000))*time.Millisecond)
+		defer stop()
+	}
+	h, err := http.NewRequestWithContext(ctx, r.Method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, refuse(callBad, "%v", err)
+	}
+	h.Header = header
+	resp, err := v.client(private).Do(h)
+	if err != nil {
+		return nil, refuse(callFailed, "%s", fill.redact(httpError(err)))
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err != nil {
+		return nil, refuse(callFailed, "%s", fill.redact(httpError(err)))
+	}
+	if len(b) > maxBody {
+		return nil, refuse(callLimit, "an answer of more than %d bytes", maxBody)
+	}
+	out := httpResponse{Status: resp.StatusCode, Headers: map[string]string{}}
+	for name, values := range resp.Header {
+		out.Headers[strings.ToLower(name)] = strings.ToValidUTF8(fill.redact(strings.Join(values, ", ")), "?")
+	}
+	text := fill.redact(string(b))
+	if utf8.ValidString(text) {
+		out.Body = &text
+	} else {
+		text = base64.StdEncoding.EncodeToString([]byte(text))
+		out.BodyBase64 = &text
+	}
+	return out, nil
+}
+
+// content gives the body's bytes.
+func (r *httpRequest) content() (b []byte, err error) {
+	switch {
+	case r.Body != nil && r.BodyBase64 != nil:
+		return nil, refuse(callBad, "body and bodyBase64")
+	case r.Body != nil:
+		b = []byte(*r.Body)
+	case r.BodyBase64 != nil:
+		if b, err = base64.StdEncoding.DecodeString(*r.BodyBase64); err != nil {
+			return nil, refuse(callBad, "bodyBase64: %v", err)
+		}
+	}
+	if len(b) > maxBody {
+		return nil, refuse(callLimit, "a body of %d bytes, at most %d", len(b), maxBody)
+	}
+	return b, nil
+}
+
+// secretFiller puts secrets into a request, and takes them out of what comes back.
+type secretFiller struct {
+	v       *version
+	allowed []string
+	used    []string // name and value in turn
+}
+
+func (f *secretFiller) secret(name string) (string, error) {
+	if !slices.Contains(f.allowed, name) {
+		return "", refuse(callDenied, "the secret %q is not granted for this URL", name)
+	}
+	value, ok := f.v.secret(name)
+	if !ok {
+		return "", refuse(callDenied, "the secret %q is not set", name)
+	}
+	f.used = append(f.used, name, value)
+	return value, nil
+}
+
+func (f *secretFiller) headers(r *httpRequest, body []byte) (http.Header, error) {
+	if len(r.Headers) > maxHeaders {
+		return nil, refuse(callLimit, "%d headers, at most %d", len(r.Headers), maxHeaders)
+	}
+	out := http.Header{"User-Agent": {"ogp"}}
+	for name, value := range r.Headers {
+		if !headerName(name) {
+			return nil, refuse(callBad, "header %q", name)
+		}
+		canonical := http.CanonicalHeaderKey(name)
+		if slices.Contains(dropped, canonical) {
+			continue
+		}
+		value, err := f.expand(value)
+		if err != nil {
+			return nil, err
+		}
+		if !headerValue(value) {
+			return nil, refuse(callBad, "the value of header %q", name)
+		}
+		out.Set(canonical, value)
+	}
+	if r.HMAC != nil {
+		key, err := f.secret(r.HMAC.Secret)
+		if err != nil {
+			return nil, err
+		}
+		if !headerName(r.HMAC.Header) || !headerValue(r.HMAC.Prefix) ||
+			slices.Contains(dropped, http.CanonicalHeaderKey(r.HMAC.Header)) {
+			return nil, refuse(callBad, "hmac: header %q", r.HMAC.Header)
+		}
+		mac := hmac.New(sha256.New, []byte(key))
+		mac.Write(body)
+		out.Set(r.HMAC.Header, r.HMAC.Prefix+hex.EncodeToString(mac.Sum(nil)))
+	}
+	return out, nil
+}
+
+// headerName says whether s is a token: RFC 9110 §5.6.2.
+func headerName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9'
+		if !letter && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// headerValue says whether s has no control characters but tabs: RFC 9110 §5.5.
+func headerValue(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
+}
+
+// expand replaces {secret:name} in a header's value.
+func (f *secretFiller) expand(value string) (string, error) {
+	var out strings.Builder
+	for {
+		before, rest, ok := strings.Cut(value, "{secret:")
+		out.WriteString(before)
+		if !ok {
+			return out.String(), nil
+		}
+		name, after, ok := strings.Cut(rest, "}")
+		if !ok {
+			return "", refuse(callBad, "{secret: without a closing brace")
+		}
+		s, err := f.secret(name)
+		if err != nil {
+			return "", err
+		}
+		out.WriteString(s)
+		value = after
+	}
+}
+
+// redact takes secrets out of an answer that repeats the request. It is a second line: what a granted URL
+// answers in another encoding passes.
+func (f *secretFiller) redact(s string) string {
+	for i := 0; i+1 < len(f.used); i += 2 {
+		if len(f.used[i+1]) >= 4 {
+			s = strings.ReplaceAll(s, f.used[i+1], "{secret:"+f.used[i]+"}")
+		}
+	}
+	return s
+}
+
+// httpError is an error's text without the URL, which the guest knows, so that it can tell what happened.
+func httpError(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	var n net.Error
+	switch {
+	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, ssrf.ErrProhibitedPort):
+		return "refused: an address that is not allowed: " + err.Error()
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &n) && n.Timeout():
+		return "timed out"
+	}
+	return err.Error()
+}
+
+// client gives the client for public or private addresses. Redirects are answers, and there are no cookies.
+func (v *version) client(private bool) *http.Client {
+	v.clientsMu.Lock()
+	defer v.clientsMu.Unlock()
+	if c := v.clients[private]; c != nil {
+		return c
+	}
+	c := *v.newClient(private)
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.Jar = nil
+	v.clients[private] = &c
+	return &c
+}
+
+func (v *version) secret(name string) (string, bool) {
+	if v.secrets == nil {
+		return "", false
+	}
+	s, ok := v.secrets(name)
+	return s, ok && s != ""
+}
+
+// namesSecret says whether any grant names a secret.
+func (v *version) namesSecret(name string) bool {
+	return slices.ContainsFunc(v.urls, func(g *grant) bool { return slices.Contains(g.secrets, name) })
+}
+
+// privateNetworks are what HTTPGrant.Private opens. Link-local addresses, where clouds keep their metadata,
+// stay closed.
+var privateNetworks = [2][]netip.Prefix{{
+	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("100.64.0.0/10"),
+}, {
+	netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("fc00::/7"),
+}}
+
+// GuardedClient gives an HTTP client that checks every address when it is dialled, so that a name that changes
+// its address gains nothing: no loopback, private, link-local, multicast or otherwise special addresses, unless
+// allowPrivate opens loopback and private ones. It knows no proxy and no cookies and follows no redirect.
+// The caller closes its idle connections. docs/threat-model.md N1
+func GuardedClient(allowPrivate bool) *http.Client {
+	opts := []ssrf.Option{ssrf.WithAnyPort()}
+	if allowPrivate {
+		opts = append(opts, ssrf.WithAllowedV4Prefixes(privateNetworks[0]...), ssrf.WithAllowedV6Prefixes(privateNetworks[1]...))
+	}
+	d := &net.Dialer{Timeout: 10 * time.Second, Control: ssrf.New(opts...).Safe}
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:            d.DialContext,
+			TLSHandshakeTimeout:    10 * time.Second,
+			MaxResponseHeaderBytes: 64 << 10,
+			MaxIdleConnsPerHost:    2,
+			IdleConnTimeout:        30 * time.Second,
+			ForceAttemptHTTP2:      true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}

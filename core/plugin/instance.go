@@ -1,0 +1,328 @@
+package plugin
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+const (
+	// quantum is how many units a guest gets between two looks at the clock: 0.05-0.2 ms of usual code.
+	quantum = 20_000
+	// hostUnits is what one call of the host costs beside its bytes: it takes some 60 ns, a unit some 2.
+	hostUnits = 32
+
+	maxOutput = 1 << 20 // docs/plugins.md: an output is at most 1 MiB
+	maxStderr = 4 << 10
+	maxLog    = 8 << 10
+
+	// What a start may use: Go's runtime and its packages' initialisation take some 10 ms.
+	startTimeout = 10 * time.Second
+	startFuel    = 1_000_000_000
+)
+
+// instance is one running copy of a module. One call at a time uses it; nothing in it is guarded, because
+// what hands it over (the pool's channel, or for a program kept alive its own channels) orders the accesses.
+type instance struct {
+	v   *version
+	mod api.Module
+	ctx context.Context // finds the instance again inside host functions
+
+	units api.MutableGlobal // the guest's own counter; nil before the first look
+	hooks map[Hook]api.Function
+	calls int
+	fake  time.Duration // how far the clock of a guest without a clock has come
+
+	// The call being made.
+	hook      Hook
+	caller    context.Context
+	deadline  time.Time
+	fuel      int64 // the call's budget
+	used      int64 // of it, up to the last look
+	given     int64 // what the counter was last set to
+	hostCalls int
+	requests  int
+	input     []byte
+	pending   []byte
+	output    []byte
+	answered  bool   // write was called, or a line is complete
+	callError []byte // of the last failed call import
+	stdin     []byte // what is left of it
+	stdout    []byte
+	stderr    tail
+	stack     [1]uint64
+
+	lines *lines // a program kept alive
+}
+
+type instanceKey struct{}
+
+// guestContext carries the instance to the host functions.
+type guestContext struct {
+	context.Context
+	in *instance
+}
+
+func (c guestContext) Value(key any) any {
+	if key == (instanceKey{}) {
+		return c.in
+	}
+	return c.Context.Value(key)
+}
+
+func instanceOf(ctx context.Context) *instance { return ctx.Value(instanceKey{}).(*instance) }
+
+// begin sets up the state of a call.
+func (in *instance) begin(ctx context.Context, hook Hook, input []byte, deadline time.Time, fuel int64) {
+	in.hook, in.caller, in.deadline = hook, ctx, deadline
+	in.fuel, in.used, in.given = fuel, 0, 0
+	in.hostCalls, in.requests = 0, 0
+	in.input, in.pending, in.output, in.answered, in.callError = input, input, in.output[:0], false, nil
+	in.stdout = in.stdout[:0]
+	in.stderr.reset()
+	if in.units != nil {
+		in.give()
+	}
+}
+
+func (in *instance) give() {
+	in.given = min(quantum, in.fuel-in.used)
+	in.units.Set(uint64(in.given))
+}
+
+// look is the meter's yield: the guest has no units left, or a host function used them up. Being a Go function
+// it lets the scheduler and the garbage collector in.
+func (in *instance) look(mod api.Module) {
+	if in.units == nil {
+		in.units = mod.ExportedGlobal(meter.Global).(api.MutableGlobal)
+	}
+	in.count()
+	if in.used >= in.fuel {
+		stop(Limit, "used up %d units of fuel", in.fuel)
+	}
+	in.alive()
+	in.give()
+}
+
+// count takes over what the guest has used.
+func (in *instance) count() {
+	if in.units == nil {
+		return
+	}
+	left := int64(in.units.Get())
+	in.used += in.given - left
+	in.given = left
+}
+
+// alive stops a call that is past its deadline or whose caller is gone.
+func (in *instance) alive() {
+	if !time.Now().Before(in.deadline) {
+		stop(Timeout, "not done at its deadline")
+	}
+	if err := in.caller.Err(); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			stop(Timeout, "not done at its caller's deadline")
+		}
+		stop(Canceled, "its caller is gone")
+	}
+}
+
+// enter begins a host function that moves n bytes.
+func (in *instance) enter(mod api.Module, n int) {
+	in.hostCalls++
+	in.spend(mod, hostUnits+int64(n)/64)
+}
+
+// spend takes units for work that the host does for the guest.
+func (in *instance) spend(mod api.Module, n int64) {
+	if in.units == nil {
+		in.look(mod)
+	}
+	left := int64(in.units.Get()) - n
+	in.units.Set(uint64(left))
+	if left < 0 {
+		in.look(mod)
+	}
+}
+
+// sleep waits, but not past the deadline. A guest without a clock does not wait: its time passes at once.
+func (in *instance) sleep(d time.Duration) {
+	in.alive()
+	if !in.clock() {
+		in.fake += max(d, 0)
+		return
+	}
+	if left := time.Until(in.deadline); d > left {
+		d = left
+	}
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-in.caller.Done():
+	}
+	in.alive()
+}
+
+// clock says whether the guest may tell the time: a policy may not.
+func (in *instance) clock() bool {
+	if in.hook != "" {
+		return in.hook != Policy
+	}
+	return !in.v.manifest.hasHook(Policy)
+}
+
+// view gives the bytes that the guest points at; a bad pointer traps.
+func view(mod api.Module, what string, ptr, n uint32) []byte {
+	b, ok := mod.Memory().Read(ptr, n)
+	if !ok {
+		stop(Trap, "%s: %d bytes at %#x are outside of its memory of %d bytes", what, n, ptr, mod.Memory().Size())
+	}
+	return b
+}
+
+// tail keeps the end of what is written to it.
+type tail struct{ b []byte }
+
+func (t *tail) reset() { t.b = t.b[:0] }
+
+func (t *tail) write(p []byte) {
+	if len(p) > maxStderr {
+		p = p[len(p)-maxStderr:]
+	}
+	if over := len(t.b) + len(p) - maxStderr; over > 0 {
+		t.b = t.b[:copy(t.b, t.b[over:])]
+	}
+	t.b = append(t.b, p...)
+}
+
+func (t *tail) String() string { return strings.ToValidUTF8(string(t.b), "?") }
+
+// start makes an instance and runs what it runs at its start: the start section, _initialize, ogp_init.
+func (v *version) start(ctx context.Context) (in *instance, err error) {
+	in = &instance{v: v, hooks: map[Hook]api.Function{}}
+	in.ctx = guestContext{v.base, in}
+	in.begin(ctx, "", v.config, time.Now().Add(v.startTimeout), startFuel)
+	defer func() {
+		if err != nil && in.mod != nil {
+			in.mod.Close(v.base)
+		}
+	}()
+	cfg := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(rand.Reader)
+	if in.mod, err = v.rt.InstantiateModule(in.ctx, v.compiled, cfg); err != nil {
+		return nil, in.failure(err)
+	}
+	if v.kind != KindABI {
+		return in, nil
+	}
+	if f := in.mod.ExportedFunction("_initialize"); f != nil {
+		if err = f.CallWithStack(in.ctx, nil); err != nil {
+			return nil, in.failure(err)
+		}
+	}
+	for _, h := range v.manifest.Hooks {
+		in.hooks[h] = in.mod.ExportedFunction(exports[h])
+	}
+	if f := in.mod.ExportedFunction("ogp_init"); f != nil {
+		in.pending, in.answered = v.config, false
+		in.stack[0] = uint64(len(v.config))
+		if err = f.CallWithStack(in.ctx, in.stack[:]); err != nil {
+			return nil, in.failure(err)
+		}
+		if status := int32(in.stack[0]); status != 0 {
+			return nil, in.error(Failed, "ogp_init: "+in.said(status))
+		}
+	}
+	return in, nil
+}
+
+func (in *instance) close() {
+	if in.lines != nil {
+		in.lines.end()
+	}
+	in.mod.Close(in.v.base)
+}
+
+// call makes one call. keep says whether the instance may be used again.
+func (in *instance) call(ctx context.Context, hook Hook, input []byte, deadline time.Time) (r Result, keep bool, err error) {
+	in.begin(ctx, hook, input, deadline, in.v.limits.Fuel)
+	in.calls++
+	var status int32
+	switch in.v.kind {
+	case KindABI:
+		in.stack[0] = uint64(len(input))
+		if err = in.hooks[hook].CallWithStack(in.ctx, in.stack[:]); err == nil {
+			status = int32(in.stack[0])
+		}
+	case KindStdioOnce:
+		status, err = in.once()
+	case KindStdioLines:
+		status, err = in.line()
+	}
+	in.count()
+	size := in.mod.Memory().Size()
+	r = Result{Status: int(status), FuelUsed: max(in.used, 0), HostCalls: in.hostCalls, MemoryBytes: int64(size)}
+	keep = err == nil && in.calls < in.v.limits.MaxCalls && int64(size) <= in.v.limits.MemoryMiB<<20/4*3
+	in.input, in.pending, in.caller = nil, nil, nil
+	switch {
+	case err != nil:
+		var done *Error
+		if errors.As(err, &done) {
+			return r, false, done
+		}
+		return r, false, in.failure(err)
+	case status > 0:
+		r.Output = bytes.Clone(in.output)
+		return r, keep, in.error(Failed, in.said(status))
+	case status == StatusNotMine:
+		return r, keep, nil
+	case status < 0:
+		return r, false, in.error(BadAnswer, "returned a status that has no meaning")
+	}
+	if why := notObject(in.output); why != "" {
+		return r, false, in.error(BadAnswer, why)
+	}
+	r.Output = bytes.Clone(in.output)
+	return r, keep, nil
+}
+
+// said is the text of an orderly failure.
+func (in *instance) said(status int32) string {
+	text := strings.ToValidUTF8(string(bytes.TrimSpace(in.output[:min(len(in.output), maxStderr)])), "?")
+	if text == "" {
+		return "status " + strconv.Itoa(int(status)) + " without a text"
+	}
+	return printable(text)
+}
+
+func (in *instance) error(kind Kind, text string) *Error {
+	return &Error{Plugin: in.v.name, Hook: in.hook, Kind: kind, Text: text, Stderr: printable(in.stderr.String())}
+}
+
+// failure gives an engine's error its kind.
+func (in *instance) failure(err error) *Error {
+	var a *abort
+	var x *exit
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.As(err, &a):
+		return in.error(a.kind, a.text)
+	case errors.As(err, &x):
+		return in.error(Trap, x.Error())
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return in.error(Trap, line)
+}

@@ -1,0 +1,156 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/tetratelabs/wazero"
+)
+
+// version is one loaded module with its runtime and its instances. A reload makes another one.
+type version struct {
+	name     string
+	manifest *Manifest
+	limits   Limits
+	kind     ModuleKind
+	sha256   string
+	size     int
+	imports  []string
+	config   []byte
+	loaded   time.Time
+	took     time.Duration
+
+	grants    Grants
+	urls      []*grant
+	secrets   func(string) (string, bool)
+	store     KV
+	log       *guestLog
+	newClient func(bool) *http.Client
+	clientsMu sync.Mutex // guards clients
+	clients   map[bool]*http.Client
+	refused   atomic.Int64
+
+	base         context.Context // what the guests' contexts are made of
+	rt           wazero.Runtime
+	cache        wazero.CompilationCache
+	compiled     wazero.CompiledModule
+	startTimeout time.Duration
+
+	idle  chan *instance
+	slots chan struct{} // one token for each instance that may still be made
+	calls sync.WaitGroup
+}
+
+// take gets an instance: an idle one, a new one, or the next that comes free.
+func (v *version) take(ctx context.Context, deadline time.Time) (*instance, error) {
+	select {
+	case in := <-v.idle:
+		return in, nil
+	default:
+	}
+	select {
+	case <-v.slots:
+		return v.make(ctx)
+	default:
+	}
+	t := time.NewTimer(time.Until(deadline))
+	defer t.Stop()
+	select {
+	case in := <-v.idle:
+		return in, nil
+	case <-v.slots:
+		return v.make(ctx)
+	case <-t.C:
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil, &Error{Plugin: v.name, Kind: Canceled, Text: "its caller is gone"}
+		}
+	}
+	return nil, &Error{Plugin: v.name, Kind: Busy, Text: "every instance was taken"}
+}
+
+// make starts an instance for the slot that was taken.
+func (v *version) make(ctx context.Context) (*instance, error) {
+	in, err := v.start(ctx)
+	if err == nil && v.kind == KindStdioLines {
+		if err = in.live(); err != nil {
+			err = in.failure(err)
+			in.close()
+		}
+	}
+	if err != nil {
+		v.slots <- struct{}{}
+		return nil, err
+	}
+	return in, nil
+}
+
+// give hands an instance back, or drops it.
+func (v *version) give(in *instance, keep bool) {
+	if keep && v.kind != KindStdioOnce {
+		v.idle <- in
+		return
+	}
+	in.close()
+	v.slots <- struct{}{}
+}
+
+func (v *version) call(ctx context.Context, hook Hook, input []byte, began time.Time) (Result, error) {
+	deadline := began.Add(time.Duration(v.limits.Timeout))
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	in, err := v.take(ctx, deadline)
+	if err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			e.Hook = hook
+		}
+		return Result{}, err
+	}
+	r, keep, err := in.call(ctx, hook, input, deadline)
+	v.give(in, keep)
+	return r, err
+}
+
+// close frees everything. No call may be running.
+func (v *version) close() {
+	for {
+		select {
+		case in := <-v.idle:
+			in.close()
+			continue
+		default:
+		}
+		break
+	}
+	v.rt.Close(v.base)
+	v.cache.Close(v.base)
+	v.clientsMu.Lock()
+	defer v.clientsMu.Unlock()
+	for _, c := range v.clients {
+		c.CloseIdleConnections()
+	}
+}
+
+// notObject says what keeps b from being a JSON object, or "".
+func notObject(b []byte) string {
+	v := jsontext.Value(b)
+	switch {
+	case len(b) == 0:
+		return "gave no output"
+	case !v.IsValid():
+		return "gave an output that is not valid JSON"
+	case v.Kind() != '{':
+		return "gave an output that is not a JSON object"
+	}
+	return ""
+}
+
+func loggerFor(l *slog.Logger, name string) *slog.Logger { return l.With("plugin", name) }
