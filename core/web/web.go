@@ -202,7 +202,7 @@ func framing(h *fasthttp.RequestHeader) (status int, text string) {
 		return fasthttp.StatusBadRequest, "Bad request"
 	case h.IsHTTP11() && len(h.Host()) == 0:
 		return fasthttp.StatusBadRequest, "Bad request"
-	case twoLengths(h.RawHeaders()):
+	case unclearLength(h):
 		return fasthttp.StatusBadRequest, "Bad request"
 	case len(h.Peek(fasthttp.HeaderContentEncoding)) > 0:
 		return fasthttp.StatusUnsupportedMediaType, "Content-Encoding is not supported"
@@ -210,17 +210,17 @@ func framing(h *fasthttp.RequestHeader) (status int, text string) {
 	return 0, ""
 }
 
-// twoLengths reports whether a raw header block has both Content-Length and
-// Transfer-Encoding, whatever the latter says.
-func twoLengths(raw []byte) bool {
+// unclearLength reports whether a request has both Content-Length and
+// Transfer-Encoding, or a Transfer-Encoding that is not "chunked".
+func unclearLength(h *fasthttp.RequestHeader) bool {
 	length, encoding := false, false
-	for len(raw) > 0 {
+	for raw := h.RawHeaders(); len(raw) > 0; {
 		var line []byte
 		line, raw, _ = bytes.Cut(raw, []byte("\n"))
 		length = length || hasName(line, "content-length")
 		encoding = encoding || hasName(line, "transfer-encoding")
 	}
-	return length && encoding
+	return encoding && (length || h.ContentLength() != -1)
 }
 
 func hasName(line []byte, name string) bool {

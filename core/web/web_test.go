@@ -140,6 +140,7 @@ func TestN2Framing(t *testing.T) {
 		{"signed length", head + "Content-Length: +2\r\n\r\n{}", 400},
 		{"two encodings", head + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
 		{"identity", head + "Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}", 400},
+		{"identity alone", head + "Transfer-Encoding: identity\r\n\r\n", 400},
 		{"gzip, chunked", head + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400},
 		{"space before colon", head + "Content-Length : 2\r\n\r\n{}", 400},
 		{"second host", "GET /card HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
@@ -542,6 +543,7 @@ func FuzzRawRequests(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		c.(*net.TCPConn).SetLinger(0) // leave no port in TIME_WAIT: there are only 28,000
 		c.Write(request)
 		c.(*net.TCPConn).CloseWrite()
 		c.SetReadDeadline(time.Now().Add(20 * time.Second))
