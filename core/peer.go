@@ -109,6 +109,7 @@ type Peer struct {
 	Features []string `json:"features,omitempty"` // from its card
 	Version  string   `json:"version,omitempty"`  // from its card
 	Warning  string   `json:"warning,omitempty"`  // what the operator should know before approving
+	SeenIDs  []string `json:"seenIds,omitempty"`  // digests of update-identity texts that carry no time
 
 	History []Move `json:"history,omitempty"`
 }
@@ -120,6 +121,7 @@ func (p Peer) Clone() *Peer {
 	p.Offered = slices.Clone(p.Offered)
 	p.Features = slices.Clone(p.Features)
 	p.History = slices.Clone(p.History)
+	p.SeenIDs = slices.Clone(p.SeenIDs)
 	if p.Levels != nil {
 		levels := make(map[string]string, len(p.Levels))
 		for k, v := range p.Levels {

@@ -208,3 +208,18 @@ type PeerStatus struct {
 	LastCheckFailedAt   *string `json:"lastCheckFailedAt"`
 	HealthCheckFailures int     `json:"healthCheckFailures"`
 }
+
+// Answer is an HTTP answer between gateways.
+type Answer struct {
+	Status     int
+	Body       []byte        // JSON
+	RetryAfter time.Duration // 0: none
+}
+
+// Pong is the answer of /federation/ping.
+type Pong struct {
+	Pong        bool   `json:"pong"`
+	DisplayName string `json:"displayName"`
+	GatewayURL  string `json:"gatewayUrl"`
+	Timestamp   string `json:"timestamp"`
+}

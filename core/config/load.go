@@ -209,6 +209,30 @@ func (l *loader) file(o Options) error {
 	return nil
 }
 
+// maxFileDepth bounds tables and lists within one another. No setting is as deep;
+// koanf takes quadratic time to copy what is.
+const maxFileDepth = 32
+
+var tooDeep = fmt.Sprintf("tables or lists more than %d deep", maxFileDepth)
+
+func isDeeper(v any, depth int) bool {
+	switch x := v.(type) {
+	case map[string]any:
+		for _, one := range x {
+			if depth == 0 || isDeeper(one, depth-1) {
+				return true
+			}
+		}
+	case []any:
+		for _, one := range x {
+			if depth == 0 || isDeeper(one, depth-1) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func readFile(path string) ([]byte, fs.FileMode, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -245,6 +269,10 @@ func (l *loader) toml(path string, text []byte) error {
 			where = fmt.Sprintf("%s:%d", path, again)
 		}
 		l.problem("", where, err.Error(), "")
+		return nil
+	}
+	if isDeeper(table, maxFileDepth) {
+		l.problem("", path, tooDeep, "")
 		return nil
 	}
 	lines, _ := tomlLines(text)

@@ -53,6 +53,10 @@ func (l *loader) json(path string, text []byte) error {
 		l.problem("", path, err.Error(), "")
 		return nil
 	}
+	if isDeeper(raw, maxFileDepth) {
+		l.problem("", path, tooDeep, "")
+		return nil
+	}
 	flat := map[string]any{}
 	flatten(raw, "", flat)
 

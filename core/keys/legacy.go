@@ -55,7 +55,7 @@ func ImportLegacy(data []byte, secrets []string) (Private, error) {
 		p, err = f.unseal(secrets)
 	case f.PrivateKeyCiphertext == "" && f.Encryption == nil:
 		return Private{}, &core.Error{Kind: core.Unsupported,
-			Hint: `the private key is in the macOS keychain: print it with "security find-generic-password -s ogp-federation-<id> -a private-key -w" and put it into keypair.json as privateKey`,
+			Hint: "the private key is in the macOS keychain, or it is lost",
 			Err:  errors.New("keys: keypair.json: the private key is not in the file")}
 	default:
 		return Private{}, legacyErr(core.Malformed, "half of a sealed key pair")

@@ -18,22 +18,22 @@ type Event string
 // The events. Ours are the operator's or a policy's word, theirs a letter whose
 // signature holds.
 const (
-	Ask         Event = "ask"          // we ask them
-	Asked       Event = "asked"        // they ask us, signed and with a time
-	AskedPlain  Event = "asked-plain"  // they ask us in the old form, which carries no time
-	Approve     Event = "approve"      // we approve them, or change what we grant
-	ApprovedBy  Event = "approved-by"  // they approve us, or change what they grant
-	Reject      Event = "reject"       // we say no
-	RejectedBy  Event = "rejected-by"  // they say no
-	Remove      Event = "remove"       // we part
-	RemovedBy   Event = "removed-by"   // they part
-	RemovedGone Event = "removed-gone" // their card no longer has us, though no notice came
+	Ask        Event = "ask"         // we ask them
+	Asked      Event = "asked"       // they ask us, signed and with a time
+	AskedPlain Event = "asked-plain" // they ask us in the old form, which carries no time
+	Approve    Event = "approve"     // we approve them, or change what we grant
+	ApprovedBy Event = "approved-by" // they approve us, or change what they grant
+	Reject     Event = "reject"      // we say no
+	RejectedBy Event = "rejected-by" // they say no
+	Remove     Event = "remove"      // we part
+	RemovedBy  Event = "removed-by"  // they part
+
 )
 
 // States and Events list all there are, for tests and documents.
 var (
 	States = []core.Trust{core.Stranger, core.Requested, core.Pending, core.Approved, core.Rejected, core.Removed}
-	Events = []Event{Ask, Asked, AskedPlain, Approve, ApprovedBy, Reject, RejectedBy, Remove, RemovedBy, RemovedGone}
+	Events = []Event{Ask, Asked, AskedPlain, Approve, ApprovedBy, Reject, RejectedBy, Remove, RemovedBy}
 )
 
 // trust is the table. What is not in it is no move.
@@ -67,14 +67,13 @@ var trust = map[core.Trust]map[Event]core.Trust{
 		RemovedBy:  core.Removed,
 	},
 	core.Approved: {
-		Ask:         core.Requested,
-		Asked:       core.Pending,
-		AskedPlain:  core.Approved,
-		Approve:     core.Approved,
-		ApprovedBy:  core.Approved,
-		Remove:      core.Removed,
-		RemovedBy:   core.Removed,
-		RemovedGone: core.Removed,
+		Ask:        core.Requested,
+		Asked:      core.Pending,
+		AskedPlain: core.Approved,
+		Approve:    core.Approved,
+		ApprovedBy: core.Approved,
+		Remove:     core.Removed,
+		RemovedBy:  core.Removed,
 	},
 	core.Rejected: {
 		Ask:        core.Requested,

@@ -28,32 +28,40 @@ type Doorman struct {
 	windows windows
 }
 
+// Access is what one message wants of us.
+type Access struct {
+	Intent   string
+	Topic    string // agent-comms
+	HasTopic bool   // the payload names a topic
+	Persona  string // the persona it would reach
+}
+
 // Allow says whether the peer's grants let this message in, and takes one token
 // of the grant's rate. Errors are of kind Forbidden, or RateLimited with
 // RetryAfter. A refused message takes no token.
 //
 // docs/protocol.md#scopes
-func (d *Doorman) Allow(p *core.Peer, m *core.Message, topic string, hasTopic bool, now time.Time) (Token, error) {
+func (d *Doorman) Allow(p *core.Peer, a Access, now time.Time) (Token, error) {
 	scopes := FallbackGrants
 	if p.Granted != nil {
 		scopes = p.Granted.Scopes
 	}
-	i := slices.IndexFunc(scopes, func(g core.Grant) bool { return g.Intent == m.Intent && g.Enabled })
+	i := slices.IndexFunc(scopes, func(g core.Grant) bool { return g.Intent == a.Intent && g.Enabled })
 	if i < 0 {
-		return Token{}, core.Refusef(core.Forbidden, "Intent '%s' not in granted scope", shown(m.Intent))
+		return Token{}, core.Refusef(core.Forbidden, "Intent '%s' not in granted scope", shown(a.Intent))
 	}
 	grant := scopes[i]
-	if err := within(grant, m, topic, hasTopic, now); err != nil {
+	if err := within(grant, a, now); err != nil {
 		return Token{}, err
 	}
 	rate := core.DefaultRate
 	if grant.RateLimit != nil {
 		rate = *grant.RateLimit
 	}
-	key := windowKey{p.Key, m.Intent}
+	key := windowKey{p.Key, a.Intent}
 	ok, wait := d.windows.take(key, rate, now)
 	if !ok {
-		e := core.Refusef(core.RateLimited, "Rate limit exceeded for intent '%s'", shown(m.Intent))
+		e := core.Refusef(core.RateLimited, "Rate limit exceeded for intent '%s'", shown(a.Intent))
 		e.RetryAfter = time.Duration(max(1, math.Ceil(wait.Seconds()))) * time.Second
 		return Token{}, e
 	}
@@ -61,29 +69,29 @@ func (d *Doorman) Allow(p *core.Peer, m *core.Message, topic string, hasTopic bo
 }
 
 // within checks a grant's own bounds.
-func within(g core.Grant, m *core.Message, topic string, hasTopic bool, now time.Time) error {
-	topical := m.Intent == core.IntentAgentComms && len(g.Topics) > 0
-	failed := core.Refusef(core.Forbidden, "Intent '%s' scope check failed", shown(m.Intent))
-	notAllowed := core.Refusef(core.Forbidden, "Topic '%s' not allowed for intent 'agent-comms'", shown(topic))
+func within(g core.Grant, a Access, now time.Time) error {
+	topical := a.Intent == core.IntentAgentComms && len(g.Topics) > 0
+	failed := core.Refusef(core.Forbidden, "Intent '%s' scope check failed", shown(a.Intent))
+	notAllowed := core.Refusef(core.Forbidden, "Topic '%s' not allowed for intent 'agent-comms'", shown(a.Topic))
 	if g.ExpiresAt != "" {
 		end, err := core.ParseTime(g.ExpiresAt)
 		if err != nil || !now.Before(end) {
-			if topical && hasTopic {
+			if topical && a.HasTopic {
 				return notAllowed
 			}
 			return failed
 		}
 	}
 	if topical {
-		if !hasTopic {
+		if !a.HasTopic {
 			return failed
 		}
-		if !slices.ContainsFunc(g.Topics, func(t string) bool { return topic == t || strings.HasPrefix(topic, t+"/") }) {
+		if !slices.ContainsFunc(g.Topics, func(t string) bool { return a.Topic == t || strings.HasPrefix(a.Topic, t+"/") }) {
 			return notAllowed
 		}
 	}
-	if len(g.Personas) > 0 && !slices.Contains(g.Personas, m.ToAgent) {
-		return core.Refusef(core.Forbidden, "Agent '%s' not in granted scope for intent '%s'", shown(m.ToAgent), shown(m.Intent))
+	if len(g.Personas) > 0 && !slices.Contains(g.Personas, a.Persona) {
+		return core.Refusef(core.Forbidden, "Agent '%s' not in granted scope for intent '%s'", shown(a.Persona), shown(a.Intent))
 	}
 	return nil
 }

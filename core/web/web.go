@@ -54,6 +54,9 @@ type Options struct {
 	Status func(core.Kind) int
 	// Drain is how long Serve waits for running requests when it ends. Zero means 5 s.
 	Drain time.Duration
+	// NoTimeouts lets requests and answers take as long as they want: for the
+	// control socket, whose clients are our own and whose answers can be streams.
+	NoTimeouts bool
 }
 
 // App is a fiber.App within our limits. Register routes on Fiber, then call
@@ -99,6 +102,9 @@ func New(o Options) *App {
 		DisablePreParseMultipartForm: true,
 	})
 	server := a.Fiber.Server()
+	if o.NoTimeouts {
+		server.ReadTimeout, server.WriteTimeout, server.IdleTimeout = 0, 0, 0
+	}
 	inner := server.Handler
 	server.Handler = func(rctx *fasthttp.RequestCtx) { a.handle(rctx, inner) }
 	server.CloseOnShutdown = true

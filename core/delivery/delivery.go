@@ -1,0 +1,290 @@
+// Package delivery is the durable queue between "kept" and "told". Every event
+// that the gateway keeps is owed to every notifier; a Courier tells each one
+// until it says delivered, waits longer after each failure, and at last gives a
+// delivery up for the operator to see. What is owed is in the store, so that a
+// crash repeats a notice and loses none.
+package delivery
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// Options are a courier's settings. Zero durations mean the defaults.
+type Options struct {
+	Store  core.Store
+	Logger *slog.Logger
+	// Peer gives the record of an event's peer, or nil.
+	Peer func(core.PublicKey) *core.Peer
+	// Failed keeps an event of type delivery.failed. nil: none is made.
+	Failed func(ctx context.Context, d *core.Delivery, detail string)
+	First  time.Duration // wait after the first failure; zero: 1 second
+	Most   time.Duration // longest wait; zero: 10 minutes
+	GiveUp time.Duration // after which a delivery is dead; zero: 72 hours
+	Limit  time.Duration // of one call to a notifier; zero: 60 seconds
+	Now    func() time.Time
+}
+
+// Courier tells notifiers. Safe for concurrent use.
+type Courier struct {
+	o Options
+
+	mu    sync.Mutex // guards the rest
+	lines map[string]*line
+	ctx   context.Context
+	wg    sync.WaitGroup
+}
+
+// line is one notifier with the goroutine that tells it.
+type line struct {
+	n     core.Notifier
+	wake  chan struct{}
+	stop  context.CancelFunc
+	state Health
+}
+
+// Health is how a notifier does.
+type Health struct {
+	Name        string    `json:"name"`
+	LastSuccess time.Time `json:"lastSuccess,omitzero"`
+	LastFailure time.Time `json:"lastFailure,omitzero"`
+	Failures    int       `json:"failures"` // in a row
+	LastError   string    `json:"lastError,omitempty"`
+	Delivered   uint64    `json:"delivered"`
+}
+
+// New returns a courier that tells nobody yet.
+func New(o Options) *Courier {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&o.First, time.Second)
+	def(&o.Most, 10*time.Minute)
+	def(&o.GiveUp, 72*time.Hour)
+	def(&o.Limit, time.Minute)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Courier{o: o, lines: map[string]*line{}}
+}
+
+// Set makes these the notifiers in force; one of the same name takes over what
+// its predecessor was owed.
+func (c *Courier) Set(notifiers ...core.Notifier) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.lines
+	c.lines = map[string]*line{}
+	for _, n := range notifiers {
+		l := &line{n: n, wake: make(chan struct{}, 1), state: Health{Name: n.Name()}}
+		if was := old[n.Name()]; was != nil {
+			l.state = was.state
+		}
+		c.lines[n.Name()] = l
+	}
+	for _, l := range old {
+		if l.stop != nil {
+			l.stop()
+		}
+	}
+	if c.ctx != nil {
+		for _, l := range c.lines {
+			c.start(l)
+		}
+	}
+}
+
+// start runs a line. Called with mu held.
+func (c *Courier) start(l *line) {
+	ctx, stop := context.WithCancel(c.ctx)
+	l.stop = stop
+	c.wg.Go(func() { c.run(ctx, l) })
+}
+
+// Names are the notifiers in force.
+func (c *Courier) Names() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := make([]string, 0, len(c.lines))
+	for name := range c.lines {
+		names = append(names, name)
+	}
+	return names
+}
+
+// Health says how each notifier does.
+func (c *Courier) Health() []Health {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]Health, 0, len(c.lines))
+	for _, l := range c.lines {
+		out = append(out, l.state)
+	}
+	return out
+}
+
+// Wake makes every line look for work now.
+func (c *Courier) Wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.lines {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Run tells notifiers until ctx is done.
+func (c *Courier) Run(ctx context.Context) error {
+	c.mu.Lock()
+	c.ctx = ctx
+	for _, l := range c.lines {
+		c.start(l)
+	}
+	c.mu.Unlock()
+	<-ctx.Done()
+	c.wg.Wait()
+	return nil
+}
+
+// readAtOnce is how many deliveries are read from the store at a time.
+const readAtOnce = 128
+
+func (c *Courier) run(ctx context.Context, l *line) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.wake:
+		case <-timer.C:
+		}
+		wait := time.Minute
+		more, err := c.round(ctx, l)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			c.o.Logger.Error("deliveries not readable", "notifier", l.n.Name(), "err", err)
+			wait = 5 * time.Second
+		case more:
+			wait = 0
+		default:
+			if next, err := c.o.Store.NextDelivery(ctx, l.n.Name()); err == nil && !next.IsZero() {
+				wait = min(wait, max(next.Sub(c.o.Now()), 50*time.Millisecond))
+			}
+		}
+		timer.Reset(wait)
+	}
+}
+
+// round tells what is due once. more says that there may be more.
+func (c *Courier) round(ctx context.Context, l *line) (more bool, err error) {
+	due, err := c.o.Store.DueDeliveries(ctx, l.n.Name(), c.o.Now(), readAtOnce)
+	if err != nil {
+		return false, err
+	}
+	for len(due) > 0 && ctx.Err() == nil {
+		n := together(due, max(1, l.n.Batch()))
+		if err := c.tell(ctx, l, due[:n]); err != nil {
+			return false, err
+		}
+		due = due[n:]
+		more = true
+	}
+	return more, nil
+}
+
+// together is how many of the first deliveries go in one call: those for the
+// same agent, that have failed as often.
+func together(due []*core.Delivery, most int) int {
+	n := 1
+	for n < len(due) && n < most && recipient(due[n]) == recipient(due[0]) && due[n].Attempts == due[0].Attempts {
+		n++
+	}
+	return n
+}
+
+func recipient(d *core.Delivery) string {
+	if d.Event.Message != nil {
+		return d.Event.Message.Message.ToAgent
+	}
+	return ""
+}
+
+// tell makes one call and writes down what came of it.
+func (c *Courier) tell(ctx context.Context, l *line, batch []*core.Delivery) error {
+	notices := make([]core.Notice, len(batch))
+	for i, d := range batch {
+		notices[i] = core.Notice{Event: d.Event, Attempt: d.Attempts + 1}
+		if c.o.Peer != nil && !d.Event.Peer.IsZero() {
+			notices[i].Peer = c.o.Peer(d.Event.Peer)
+		}
+	}
+	callCtx, cancel := context.WithTimeout(ctx, c.o.Limit)
+	outcome := l.n.Notify(callCtx, notices)
+	cancel()
+	if ctx.Err() != nil && outcome.Status != core.OutcomeDelivered {
+		return ctx.Err() // cut short by ourselves: no failure of the notifier's
+	}
+	now := c.o.Now().UTC()
+	change := &core.Change{}
+	var dead []*core.Delivery
+	for _, d := range batch {
+		if outcome.Status == core.OutcomeDelivered {
+			change.Delivered = append(change.Delivered, d)
+			continue
+		}
+		next := *d
+		next.Attempts++
+		next.Error = outcome.Detail
+		next.Next = now.Add(max(core.Backoff(next.Attempts, c.o.First, c.o.Most), outcome.RetryAfter))
+		if outcome.Status == core.OutcomeFailed || now.Sub(next.Created) > c.o.GiveUp {
+			next.Dead = true
+			dead = append(dead, &next)
+		}
+		change.Deliveries = append(change.Deliveries, &next)
+	}
+	c.note(l, outcome, now, len(batch))
+	// What was told is written down even when we are about to stop.
+	if err := c.o.Store.Commit(context.WithoutCancel(ctx), change); err != nil && !errors.Is(err, core.NotFound) {
+		return err
+	}
+	for _, d := range dead {
+		c.o.Logger.Error("delivery given up", "notifier", l.n.Name(), "event", d.EventID, "type", d.Event.Type, "attempts", d.Attempts, "err", d.Error)
+		if c.o.Failed != nil && d.Event.Type != core.EventDeliveryFailed {
+			c.o.Failed(ctx, d, outcome.Detail)
+		}
+	}
+	return nil
+}
+
+func (c *Courier) note(l *line, o core.Outcome, now time.Time, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if o.Status == core.OutcomeDelivered {
+		if l.state.Failures > 0 {
+			c.o.Logger.Info("notifier works again", "notifier", l.n.Name(), "failures", l.state.Failures)
+		}
+		l.state.LastSuccess, l.state.Failures, l.state.LastError = now, 0, ""
+		l.state.Delivered += uint64(n)
+		return
+	}
+	if l.state.Failures == 0 {
+		c.o.Logger.Warn("notifier failed", "notifier", l.n.Name(), "err", o.Detail)
+	}
+	l.state.LastFailure, l.state.LastError = now, o.Detail
+	l.state.Failures++
+}

@@ -1,0 +1,210 @@
+package federation
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/web"
+)
+
+// Gateway is what the server hands letters to.
+type Gateway interface {
+	Card(peerID, timestamp, signature string) core.Card
+	Pong() core.Pong
+	ReceiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error)
+	ReceiveApproval(ctx context.Context, body []byte) (core.Answer, error)
+	ReceiveRemoval(ctx context.Context, body []byte) (core.Answer, error)
+	ReceiveMessage(ctx context.Context, body []byte) (core.Answer, error)
+	ReceiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error)
+	ReceiveIdentity(ctx context.Context, body []byte) (core.Answer, error)
+	PollReply(ctx context.Context, nonce core.Nonce) (core.Answer, error)
+}
+
+// Limits bound what one address may ask in a minute. Zero fields mean the
+// defaults.
+type Limits struct {
+	CardsPerMinute     int // GET requests; zero: 120
+	StrangersPerMinute int // letters that nobody known has signed; zero: 60
+}
+
+// Options are a server's settings.
+type Options struct {
+	Gateway        Gateway
+	Logger         *slog.Logger
+	MaxBodyBytes   int // zero: 64 KiB
+	TrustedProxies []netip.Prefix
+	Limits         Limits
+	Now            func() time.Time // nil: time.Now
+}
+
+// server answers the protocol's endpoints.
+type server struct {
+	o         Options
+	reads     *web.Limiter
+	strangers *web.Limiter
+}
+
+// NewServer returns an app that serves the protocol's endpoints.
+func NewServer(o Options) *web.App {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Limits.CardsPerMinute == 0 {
+		o.Limits.CardsPerMinute = 120
+	}
+	if o.Limits.StrangersPerMinute == 0 {
+		o.Limits.StrangersPerMinute = 60
+	}
+	app := web.New(web.Options{Name: "federation", Logger: o.Logger, MaxBodyBytes: o.MaxBodyBytes, TrustedProxies: o.TrustedProxies})
+	s := &server{o: o, reads: web.NewLimiter(o.Limits.CardsPerMinute, o.Limits.CardsPerMinute),
+		strangers: web.NewLimiter(o.Limits.StrangersPerMinute, o.Limits.StrangersPerMinute)}
+	// Behind a tunnel every client looks like loopback, so it is nobody's budget.
+	s.reads.ExemptLoopback, s.strangers.ExemptLoopback = true, true
+
+	f := app.Fiber
+	f.Get(PathCard, s.card)
+	f.Get(PathPing, s.ping)
+	f.Get(PathReply+":nonce", s.poll)
+	f.Post(PathRequest, s.letter(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+		return o.Gateway.ReceiveRequest(c.UserContext(), body, web.ClientIP(c))
+	}))
+	f.Post(PathApprove, s.letter(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+		return o.Gateway.ReceiveApproval(c.UserContext(), body)
+	}))
+	f.Post(PathRemoved, s.letter(failRemoved, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+		return o.Gateway.ReceiveRemoval(c.UserContext(), body)
+	}))
+	f.Post(PathMessage, s.letter(failMessage, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+		return o.Gateway.ReceiveMessage(c.UserContext(), body)
+	}))
+	f.Post(PathReply+":nonce", s.letter(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+		return o.Gateway.ReceiveReply(c.UserContext(), core.Nonce(c.Params("nonce")), body)
+	}))
+	f.Post(PathIdentity, s.letter(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+		return o.Gateway.ReceiveIdentity(c.UserContext(), body)
+	}))
+	return app
+}
+
+// limited answers 429 when an address asks too much.
+func limited(c *fiber.Ctx, ok bool, retryAfter time.Duration) (bool, error) {
+	if ok {
+		return false, nil
+	}
+	e := core.Refuse(core.RateLimited, "Too many requests")
+	e.RetryAfter = retryAfter
+	return true, web.Fail(c, e)
+}
+
+func (s *server) card(c *fiber.Ctx) error {
+	ok, after := s.reads.Allow(web.ClientIP(c), s.o.Now())
+	if no, err := limited(c, ok, after); no {
+		return err
+	}
+	return web.JSON(c, http.StatusOK, s.o.Gateway.Card(c.Get(HeaderPeerID), c.Get(HeaderTimestamp), c.Get(HeaderSignature)))
+}
+
+func (s *server) ping(c *fiber.Ctx) error {
+	ok, after := s.reads.Allow(web.ClientIP(c), s.o.Now())
+	if no, err := limited(c, ok, after); no {
+		return err
+	}
+	return web.JSON(c, http.StatusOK, s.o.Gateway.Pong())
+}
+
+func (s *server) poll(c *fiber.Ctx) error {
+	ok, after := s.reads.Allow(web.ClientIP(c), s.o.Now())
+	if no, err := limited(c, ok, after); no {
+		return err
+	}
+	a, err := s.o.Gateway.PollReply(c.UserContext(), core.Nonce(c.Params("nonce")))
+	if err != nil {
+		return failPlain(c, err)
+	}
+	web.Raw(c, a.Status, a.Body)
+	return nil
+}
+
+// letter wraps what receives a kind of letter. An address whose letters are from
+// nobody known runs out of tries; letters of known peers are not counted here.
+func (s *server) letter(fail func(*fiber.Ctx, error) error, receive func(*fiber.Ctx, []byte) (core.Answer, error)) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		addr := web.ClientIP(c)
+		ok, after := s.strangers.Check(addr, s.o.Now())
+		if no, err := limited(c, ok, after); no {
+			return err
+		}
+		a, err := receive(c, web.Body(c))
+		if err != nil {
+			if fromNobody(err) {
+				s.strangers.Allow(addr, s.o.Now())
+			}
+			return fail(c, err)
+		}
+		web.SetRetryAfter(c, a.RetryAfter)
+		web.Raw(c, a.Status, a.Body)
+		return nil
+	}
+}
+
+func fromNobody(err error) bool {
+	for _, k := range []core.Kind{core.BadSignature, core.UnknownPeer, core.NotFound, core.Malformed} {
+		if errors.Is(err, k) {
+			return true
+		}
+	}
+	return false
+}
+
+// failPlain answers {"error": text}.
+func failPlain(c *fiber.Ctx, err error) error { return web.Fail(c, err) }
+
+// status is the error as it may leave the process, and its status.
+func status(c *fiber.Ctx, err error, override map[core.Kind]int) (*core.Error, int) {
+	var e *core.Error
+	if !errors.As(err, &e) || e.Kind == core.Internal {
+		return core.Refuse(core.Internal, "Internal server error"), http.StatusInternalServerError
+	}
+	web.SetRetryAfter(c, e.RetryAfter)
+	if code, ok := override[e.Kind]; ok {
+		return e, code
+	}
+	return e, web.StatusOf(e.Kind)
+}
+
+// failRemoved answers in the shape of the seeds.
+func failRemoved(c *fiber.Ctx, err error) error {
+	e, code := status(c, err, map[core.Kind]int{core.BadSignature: http.StatusForbidden})
+	if code == http.StatusInternalServerError {
+		e.Public = "Failed to update peer status"
+	}
+	return web.JSON(c, code, struct {
+		Success bool   `json:"success"`
+		Error   string `json:"error"`
+	}{false, e.Public})
+}
+
+// failMessage answers in the shape of messages. A body without the two members
+// has the plain shape, as in the field.
+func failMessage(c *fiber.Ctx, err error) error {
+	e, code := status(c, err, nil)
+	if e.Kind == core.Malformed && strings.HasPrefix(e.Public, "Missing message") {
+		return web.Fail(c, e)
+	}
+	type body struct {
+		Success    bool     `json:"success"`
+		Error      string   `json:"error"`
+		StatusCode int      `json:"statusCode"`
+		RetryAfter int      `json:"retryAfter,omitempty"`
+		Response   core.Raw `json:"response,omitempty"`
+	}
+	return web.JSON(c, code, body{false, e.Public, code, int((e.RetryAfter + time.Second - 1) / time.Second), e.Detail})
+}

@@ -1,0 +1,262 @@
+package gateway
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// book holds every peer in memory, by key and by label. What it gives out is
+// never changed; a move replaces it. Its zero value is ready.
+type book struct {
+	mu      sync.RWMutex // guards all below
+	byKey   map[core.PublicKey]*entry
+	byLabel map[string][]*entry // 32-character ids and announced ids
+	byAlias map[string]*entry
+	legacy  map[core.PublicKey]*entry // approved, never shown v2: who a 16-character label may be
+}
+
+type entry struct {
+	peer   *core.Peer
+	seen   *atomic.Int64 // last inbound contact, Unix nanoseconds
+	mu     *sync.Mutex   // guards health
+	health *peering.Health
+}
+
+func (b *book) put(p *core.Peer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.byKey == nil {
+		b.byKey, b.byLabel = map[core.PublicKey]*entry{}, map[string][]*entry{}
+		b.byAlias, b.legacy = map[string]*entry{}, map[core.PublicKey]*entry{}
+	}
+	e := b.byKey[p.Key]
+	if e == nil {
+		e = &entry{seen: new(atomic.Int64), mu: new(sync.Mutex), health: &peering.Health{Outbound: peering.Unknown}}
+	} else {
+		b.unlink(e)
+		e = &entry{seen: e.seen, mu: e.mu, health: e.health}
+	}
+	e.peer = p
+	b.byKey[p.Key] = e
+	for _, label := range labels(p) {
+		b.byLabel[label] = append(b.byLabel[label], e)
+	}
+	if p.Alias != "" {
+		b.byAlias[p.Alias] = e
+	}
+	if !p.V2 {
+		b.legacy[p.Key] = e
+	}
+}
+
+func (b *book) forget(k core.PublicKey) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.byKey[k]; e != nil {
+		b.unlink(e)
+		delete(b.byKey, k)
+	}
+}
+
+func (b *book) unlink(e *entry) {
+	for _, label := range labels(e.peer) {
+		list := slices.DeleteFunc(b.byLabel[label], func(x *entry) bool { return x == e })
+		if len(list) == 0 {
+			delete(b.byLabel, label)
+		} else {
+			b.byLabel[label] = list
+		}
+	}
+	if b.byAlias[e.peer.Alias] == e {
+		delete(b.byAlias, e.peer.Alias)
+	}
+	delete(b.legacy, e.peer.Key)
+}
+
+func labels(p *core.Peer) []string {
+	out := []string{p.Key.ID()}
+	if p.Label != "" && p.Label != out[0] && p.Label != p.Key.ShortID() {
+		out = append(out, p.Label)
+	}
+	return out
+}
+
+func (b *book) get(k core.PublicKey) *core.Peer {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if e := b.byKey[k]; e != nil {
+		return e.peer
+	}
+	return nil
+}
+
+func (b *book) entry(k core.PublicKey) *entry {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.byKey[k]
+}
+
+func (b *book) all() []*core.Peer {
+	b.mu.RLock()
+	out := make([]*core.Peer, 0, len(b.byKey))
+	for _, e := range b.byKey {
+		out = append(out, e.peer)
+	}
+	b.mu.RUnlock()
+	slices.SortFunc(out, func(x, y *core.Peer) int {
+		return cmp.Or(x.RequestedAt.Compare(y.RequestedAt), cmp.Compare(x.Key.String(), y.Key.String()))
+	})
+	return out
+}
+
+func (b *book) count(t core.Trust) int {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	n := 0
+	for _, e := range b.byKey {
+		if e.peer.Trust == t {
+			n++
+		}
+	}
+	return n
+}
+
+// byURL returns another peer than k whose pinned URL is the same.
+func (b *book) byURL(url string, k core.PublicKey) *core.Peer {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, e := range b.byKey {
+		if e.peer.URL == url && e.peer.Key != k {
+			return e.peer
+		}
+	}
+	return nil
+}
+
+// fits returns the peers that a letter's label may be: those whose key it is, or
+// whose id. The 16-character label is everybody's; it is tried with the peers
+// that have never shown v2, the last seen first. docs/protocol.md#K3
+func (b *book) fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var found []*entry
+	switch {
+	case len(label) == 88:
+		var k core.PublicKey
+		if k.UnmarshalText([]byte(strings.ToLower(label))) == nil && b.byKey[k] != nil {
+			found = append(found, b.byKey[k])
+		}
+	case label == (core.PublicKey{}).ShortID():
+		for _, e := range b.legacy {
+			found = append(found, e)
+		}
+		slices.SortFunc(found, func(x, y *entry) int { return cmp.Compare(y.seen.Load(), x.seen.Load()) })
+	default:
+		found = b.byLabel[label]
+	}
+	out := make([]*core.Peer, 0, len(found))
+	for _, e := range found {
+		if wanted == nil || wanted(e.peer) {
+			out = append(out, e.peer)
+		}
+	}
+	if len(out) > envelope.MaxTries {
+		out = out[:envelope.MaxTries]
+	}
+	return out
+}
+
+func keysOf(peers []*core.Peer) []core.PublicKey {
+	out := make([]core.PublicKey, len(peers))
+	for i, p := range peers {
+		out[i] = p.Key
+	}
+	return out
+}
+
+// contact notes that a verified letter came.
+func (b *book) contact(k core.PublicKey, at time.Time) {
+	if e := b.entry(k); e != nil {
+		e.seen.Store(at.UnixNano())
+	}
+}
+
+func (b *book) healthOf(k core.PublicKey) peering.Health {
+	e := b.entry(k)
+	if e == nil {
+		return peering.Health{Outbound: peering.Unknown}
+	}
+	e.mu.Lock()
+	h := *e.health
+	e.mu.Unlock()
+	if ns := e.seen.Load(); ns != 0 {
+		h.LastInbound = time.Unix(0, ns).UTC()
+	}
+	return h
+}
+
+func (b *book) checked(k core.PublicKey, err error, at time.Time, maxFailures int) {
+	if e := b.entry(k); e != nil {
+		e.mu.Lock()
+		*e.health = e.health.Checked(err, at, maxFailures)
+		e.mu.Unlock()
+	}
+}
+
+// Resolve finds the one peer that an operator means: by alias, full key, id,
+// fingerprint, or the beginning of one of them (with or without dashes). Errors
+// are of kind NotFound, or Ambiguous with the candidates.
+func (g *Gateway) Resolve(ref string) (*core.Peer, error) {
+	ref = strings.TrimSpace(ref)
+	if ref == "" {
+		return nil, core.Refuse(core.NotFound, "no peer named")
+	}
+	b := &g.book
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if e := b.byAlias[ref]; e != nil {
+		return e.peer, nil
+	}
+	lower := strings.ToLower(ref)
+	squeezed := strings.ReplaceAll(lower, "-", "")
+	var exact, begins []*core.Peer
+	for k, e := range b.byKey {
+		key := k.String()
+		fingerprint := strings.ToLower(strings.ReplaceAll(k.Fingerprint(), "-", ""))
+		switch {
+		case key == lower || fingerprint == squeezed || k.ID() == lower || e.peer.Label == ref:
+			exact = append(exact, e.peer)
+		case strings.HasPrefix(strings.ToLower(e.peer.Alias), lower) && e.peer.Alias != "",
+			len(lower) > len(core.SPKIPrefix) && strings.HasPrefix(key, lower),
+			len(squeezed) >= 4 && strings.HasPrefix(fingerprint, squeezed),
+			strings.HasPrefix(key[len(core.SPKIPrefix):], lower) && len(lower) >= 4:
+			begins = append(begins, e.peer)
+		}
+	}
+	for _, list := range [][]*core.Peer{exact, begins} {
+		switch len(list) {
+		case 0:
+			continue
+		case 1:
+			return list[0], nil
+		}
+		slices.SortFunc(list, func(x, y *core.Peer) int { return cmp.Compare(x.Name(), y.Name()) })
+		e := core.Refusef(core.Ambiguous, "%q could be any of %d peers", ref, len(list))
+		for _, p := range list {
+			e.Candidates = append(e.Candidates, p.Key.Fingerprint()+"  "+p.Alias)
+		}
+		e.Hint = "name one by its fingerprint"
+		return nil, e
+	}
+	e := core.Refusef(core.NotFound, "no peer named %q", ref)
+	e.Hint = `"ogp federation list" shows the peers`
+	return nil, e
+}

@@ -1,0 +1,311 @@
+// Package gateway composes the mechanisms into a gateway: Receive is the way in,
+// Send the way out, and between them the moves that make and end a federation.
+// Nothing is answered with success before what it means is on disk.
+//
+// A Gateway is made by New, which reads the state; its Run does the work that
+// waits: letters of ours that are to be sent, checks, and pruning.
+//
+// docs/architecture.md
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/freshness"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/policy"
+)
+
+// Wire carries our letters to other gateways. Errors are of kind Unreachable
+// when no answer came.
+type Wire interface {
+	Card(ctx context.Context, gatewayURL string, headers map[string]string) (core.Card, error)
+	Ping(ctx context.Context, gatewayURL string) (core.Pong, error)
+	Post(ctx context.Context, gatewayURL, path string, body []byte) (core.Answer, error)
+	PostURL(ctx context.Context, url string, body []byte) (core.Answer, error)
+	PollReply(ctx context.Context, gatewayURL string, nonce core.Nonce) (core.Answer, error)
+}
+
+// The paths that Post is given.
+const (
+	PathRequest  = "/federation/request"
+	PathApprove  = "/federation/approve"
+	PathRemoved  = "/federation/removed"
+	PathMessage  = "/federation/message"
+	PathReply    = "/federation/reply/"
+	PathIdentity = "/federation/update-identity"
+)
+
+// Options are what a gateway is made of.
+type Options struct {
+	Key      keys.Private
+	Store    core.Store
+	Wire     Wire
+	Settings Settings
+	Version  string       // of this program, for the card
+	Logger   *slog.Logger // nil: discarded
+	Now      func() time.Time
+
+	// Plugins gives the policies and handlers in force, in order. It is asked
+	// once for each letter. An error of kind Unavailable means that they are not
+	// ready. nil: none.
+	Plugins func() (Plugins, error)
+	// Notifiers gives the names of the notifiers that every event is owed to.
+	// nil: none.
+	Notifiers func() []string
+	// Told is called after events were kept, so that delivery need not wait for
+	// its clock. nil: nobody waits.
+	Told func()
+	// Invites looks an invite of ours up by its token. nil: none.
+	Invites func(token string) (Invite, bool)
+}
+
+// Plugins are the policies and handlers in force.
+type Plugins struct {
+	Policies []core.Policy
+	Handlers []core.Handler
+}
+
+// Invite is an invite of ours that approves whoever proves to hold its secret.
+type Invite struct {
+	Secret []byte
+	Grants []core.Grant                                  // empty: the defaults
+	Proof  func(inviter, accepter core.PublicKey) string // what Invited.Proof must be
+	Used   func() bool                                   // takes one use; false: none left
+}
+
+// Gateway is one gateway. Safe for concurrent use.
+type Gateway struct {
+	o        Options
+	log      *slog.Logger
+	self     core.PublicKey
+	sealer   envelope.Sealer
+	fresh    *freshness.Guard
+	doorman  policy.Doorman
+	settings atomic.Pointer[Settings]
+	book     book
+	watch    watchers
+	started  time.Time
+
+	moves sync.Mutex // held over every move of trust, from read to commit
+
+	sending  sync.Mutex // guards inFlight, wake
+	inFlight map[string]bool
+	wake     chan struct{}
+
+	asks     requestLimits
+	digest   digest
+	counters Counters
+
+	background sync.WaitGroup
+	stop       context.Context
+	cancel     context.CancelFunc
+}
+
+// Counters count letters by what came of them, for status and metrics.
+type Counters struct {
+	mu      sync.Mutex
+	verdict map[[2]string]uint64
+}
+
+func (c *Counters) add(letter, verdict string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.verdict == nil {
+		c.verdict = map[[2]string]uint64{}
+	}
+	c.verdict[[2]string{letter, verdict}]++
+}
+
+// Snapshot returns the counts by letter and verdict.
+func (c *Counters) Snapshot() map[[2]string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.verdict)
+}
+
+// New makes a gateway from its store. It reads all peers and the letters that
+// the nonce memory and the rate limits still count.
+func New(ctx context.Context, o Options) (*Gateway, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	g := &Gateway{
+		o: o, log: o.Logger, self: o.Key.Public(),
+		sealer:   envelope.Sealer{Key: o.Key, Now: o.Now},
+		inFlight: map[string]bool{},
+		wake:     make(chan struct{}, 1),
+		started:  o.Now(),
+	}
+	g.stop, g.cancel = context.WithCancel(context.Background())
+	g.SetSettings(o.Settings)
+	s := g.settings.Load()
+	g.fresh = &freshness.Guard{Window: s.Window, Remember: s.Remember, Now: o.Now}
+	peers, err := o.Store.Peers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: read peers: %w", err)
+	}
+	for _, p := range peers {
+		g.book.put(p)
+	}
+	now := o.Now()
+	err = o.Store.EachLetter(ctx, now.Add(-g.letterSpan()), func(l core.Letter) {
+		g.fresh.Note(l.Peer, l.Nonce, l.At)
+		if l.Intent != "" {
+			g.doorman.Count(l.Peer, l.Intent, l.At)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("gateway: read letters: %w", err)
+	}
+	return g, nil
+}
+
+// letterSpan is how long letters are kept: as long as a nonce must be
+// remembered, and as long as the longest rate limit in force counts back.
+func (g *Gateway) letterSpan() time.Duration {
+	span := g.fresh.Span()
+	longest := func(grants []core.Grant) {
+		for _, grant := range grants {
+			if grant.RateLimit != nil {
+				span = max(span, min(grant.RateLimit.Window(), policy.MaxWindow))
+			}
+		}
+	}
+	longest(g.settings.Load().Grants)
+	for _, p := range g.book.all() {
+		if p.Granted != nil {
+			longest(p.Granted.Scopes)
+		}
+	}
+	return span
+}
+
+// SetSettings puts other settings in force, for letters from now on.
+func (g *Gateway) SetSettings(s Settings) {
+	s.fill(g.self)
+	g.settings.Store(&s)
+}
+
+// Settings returns the settings in force.
+func (g *Gateway) Settings() Settings { return *g.settings.Load() }
+
+// Key is our public key.
+func (g *Gateway) Key() core.PublicKey { return g.self }
+
+// Counters returns the gateway's counters.
+func (g *Gateway) Counters() *Counters { return &g.counters }
+
+// Started is when the gateway was made.
+func (g *Gateway) Started() time.Time { return g.started }
+
+// Close waits for what runs in the background. Run must have returned.
+func (g *Gateway) Close() {
+	g.cancel()
+	g.background.Wait()
+}
+
+// Run does the work that waits until ctx is done.
+func (g *Gateway) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, f := range []func(context.Context){g.runOutbox, g.runChecks, g.runPrune, g.runDigest} {
+		wg.Go(func() { f(ctx) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// go_ runs f in the background of the gateway's life.
+func (g *Gateway) inBackground(f func(ctx context.Context)) {
+	g.background.Go(func() { f(g.stop) })
+}
+
+func (g *Gateway) opener() *envelope.Opener {
+	return &envelope.Opener{Self: g.self, Near: g.fresh.Near}
+}
+
+// newID returns a ULID for now: ids sort by time.
+func newID() string { return ulid.Make().String() }
+
+// keep commits a change with its events, tells the watchers, and wakes delivery.
+// Every event of the change becomes owed to every notifier.
+func (g *Gateway) keep(ctx context.Context, c *core.Change) error {
+	var names []string
+	if g.o.Notifiers != nil {
+		names = g.o.Notifiers()
+	}
+	events := slices.Clone(c.Events)
+	for _, m := range c.Inbox {
+		if m.Status == core.InboxNew && m.Reply == nil {
+			events = append(events, messageEvent(m))
+		}
+	}
+	for _, e := range events {
+		for _, name := range names {
+			c.Deliveries = append(c.Deliveries, &core.Delivery{EventID: e.ID, Notifier: name, Next: e.At, Created: e.At})
+		}
+	}
+	if err := g.o.Store.Commit(ctx, c); err != nil {
+		var e *core.Error
+		if errors.As(err, &e) {
+			return err
+		}
+		return &core.Error{Kind: core.Unavailable, Public: "Cannot store", RetryAfter: 30 * time.Second, Err: err}
+	}
+	for _, p := range c.Peers {
+		g.book.put(p)
+	}
+	for _, k := range c.Forget {
+		g.book.forget(k)
+	}
+	for _, e := range events {
+		g.watch.tell(*e)
+	}
+	if len(events) > 0 && g.o.Told != nil {
+		g.o.Told()
+	}
+	return nil
+}
+
+// event makes an event about a peer; a nil peer makes one about none.
+func (g *Gateway) event(t core.EventType, p *core.Peer, by, text string, data any) *core.Event {
+	e := &core.Event{ID: newID(), Type: t, At: g.o.Now().UTC(), By: by, Text: text}
+	if p != nil {
+		e.Peer = p.Key
+	}
+	if data != nil {
+		e.Data = encode(data)
+	}
+	return e
+}
+
+// network is the block that requests from strangers are counted by: /24 for
+// IPv4, /48 for IPv6; the zero prefix for addresses that say nothing.
+func network(a netip.Addr) netip.Prefix {
+	a = a.Unmap()
+	if !a.IsValid() || a.IsLoopback() {
+		return netip.Prefix{}
+	}
+	bits := 48
+	if a.Is4() {
+		bits = 24
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}

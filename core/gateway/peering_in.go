@@ -1,0 +1,643 @@
+package gateway
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+type received struct {
+	Received bool   `json:"received"`
+	Status   string `json:"status,omitempty"`
+	PeerID   string `json:"peerId,omitempty"`
+	Message  string `json:"message,omitempty"`
+}
+
+var (
+	answerPending  = received{Received: true, Status: "pending", Message: "Federation request received and pending approval"}
+	answerReceived = received{Received: true}
+)
+
+func ok(v any) core.Answer { return core.Answer{Status: http.StatusOK, Body: encode(v)} }
+
+// once names a letter in the memory of used nonces, for letters without a nonce
+// of their own.
+func once(shape envelope.Shape, digest [32]byte) core.Nonce {
+	return core.Nonce(string(shape) + ":" + hex.EncodeToString(digest[:]))
+}
+
+// ReceiveRequest takes the body of POST /federation/request. from is the
+// address it came from, as far as it can be told.
+//
+// docs/protocol.md#request
+func (g *Gateway) ReceiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {
+	a, err := g.receiveRequest(ctx, body, from)
+	g.count("request", a, err)
+	return a, err
+}
+
+func (g *Gateway) receiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {
+	none := core.Answer{}
+	s := g.settings.Load()
+	opened, err := g.opener().OpenRequest(body)
+	if err != nil {
+		return none, err
+	}
+	plain := opened.SentAt.IsZero()
+	if plain && s.NoPlainRequests {
+		return none, core.Refuse(core.Malformed, "Missing payloadStr or signature")
+	}
+	if opened.Key == g.self {
+		return none, core.Refuse(core.Malformed, "A gateway cannot federate with itself")
+	}
+	r := opened.Value
+	url, err := gatewayURL(r.Peer.GatewayURL)
+	if err != nil {
+		return none, core.Refuse(core.Malformed, "Invalid peer.gatewayUrl")
+	}
+
+	g.moves.Lock()
+	defer g.moves.Unlock()
+	nonce := once(envelope.ShapeRequest, opened.Digest)
+	if !plain && g.fresh.Seen(opened.Key, nonce) {
+		if a, err := g.answered(ctx, opened.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
+			return a, err
+		}
+	}
+	old := g.book.get(opened.Key)
+	if old == nil {
+		old = &core.Peer{Key: opened.Key}
+	}
+	if old.V2 && !opened.V2 {
+		return none, errDowngrade
+	}
+	asker := requester{peer: old, request: r, url: url, plain: plain, v2: opened.V2, from: from}
+	change := &core.Change{}
+	answer, err := g.asked(ctx, asker, change)
+	if err != nil {
+		return none, err
+	}
+	if len(change.Peers) == 0 && len(change.Events) == 0 { // nothing happened, so there is nothing to remember
+		return answer, nil
+	}
+	now := g.o.Now()
+	if !plain {
+		change.Letter = &core.Letter{Peer: opened.Key, Nonce: nonce, Digest: opened.Digest, At: now, Status: answer.Status, Answer: answer.Body}
+	}
+	if err := g.keep(ctx, change); err != nil {
+		return none, err
+	}
+	if !plain {
+		g.fresh.Note(opened.Key, nonce, now)
+	}
+	g.book.contact(opened.Key, now)
+	g.wakeOutbox()
+	return answer, nil
+}
+
+// requester is who asks, with a proof that it holds its key.
+type requester struct {
+	peer    *core.Peer // as we know it; a stranger's has no more than a key
+	request core.Request
+	url     string
+	plain   bool
+	v2      bool
+	from    netip.Addr
+}
+
+// asked makes the move that a request brings, and says what the answer is.
+// Called with moves held.
+func (g *Gateway) asked(ctx context.Context, r requester, change *core.Change) (core.Answer, error) {
+	known := ok(received{Received: true, Status: "already-pending-or-approved", PeerID: r.peer.Key.ID()})
+	switch {
+	case r.peer.Trust == core.Pending:
+		if r.url != r.peer.URL && !r.plain { // it has moved while it waits
+			next := r.peer.Clone()
+			g.introduce(next, r)
+			change.Peers = append(change.Peers, next)
+		}
+		return known, nil
+	case r.peer.Trust == core.Approved && r.plain:
+		// Anyone can send an old form again, so it moves nothing; but the peer may
+		// well have lost us.
+		change.Events = append(change.Events, g.event(core.EventWarning, r.peer, core.Them,
+			"An approved peer has asked for federation again, as it may have lost our approval. Approving it again sends the approval once more.", nil))
+		return known, nil
+	}
+	stranger := r.peer.Trust != core.Requested && r.peer.Trust != core.Approved
+	if stranger {
+		if err := g.roomFor(r); err != nil {
+			return core.Answer{}, err
+		}
+	}
+	event := peering.Asked
+	if r.plain {
+		event = peering.AskedPlain
+	}
+	now := g.o.Now().UTC()
+	next, err := peering.Apply(r.peer, event, now)
+	if err != nil {
+		return core.Answer{}, err
+	}
+	mutual := next.Trust == core.Approved
+	g.introduce(next, r)
+	verdict, err := g.ask(ctx, core.Question{Kind: "request", Now: now, Peer: next, Request: &r.request})
+	if err != nil {
+		return core.Answer{}, err
+	}
+	if verdict.Decision == core.Deny {
+		return g.turnedAway(r.peer, verdict, change)
+	}
+	invited, invitedGrants := g.invited(r)
+	switch {
+	case mutual, verdict.Decision == core.Allow, invited && verdict.Decision == core.Abstain:
+		grants := verdict.Grants
+		if len(grants) == 0 {
+			grants = invitedGrants
+		}
+		if !mutual {
+			if next, err = peering.Apply(next, peering.Approve, now); err != nil {
+				return core.Answer{}, err
+			}
+		}
+		g.grant(next, grants)
+		change.Outbox = append(change.Outbox, g.approvalItem(next, true))
+		change.Events = append(change.Events, g.event(core.EventApproved, next, core.Us, "Federation approved.", map[string]any{
+			"unverified": next.Names, "gatewayUrl": next.URL, "approvedBy": approvedBy(mutual, verdict.Policy, invited)}))
+	default:
+		if e := g.requestEvent(next); e != nil {
+			change.Events = append(change.Events, e)
+		}
+	}
+	change.Peers = append(change.Peers, next)
+	return ok(answerPending), nil
+}
+
+func approvedBy(mutual bool, policy string, invited bool) string {
+	switch {
+	case mutual:
+		return "both sides asked"
+	case policy != "":
+		return "policy " + policy
+	case invited:
+		return "invite"
+	}
+	return ""
+}
+
+// turnedAway answers a request that a policy refuses. A stranger leaves no
+// trace; a known peer's record says so.
+func (g *Gateway) turnedAway(p *core.Peer, v core.Verdict, change *core.Change) (core.Answer, error) {
+	e := core.Refuse(core.Forbidden, "Federation request refused")
+	if p.Trust == core.Stranger || p.Trust == core.Removed || p.Trust == core.Rejected {
+		return core.Answer{}, e
+	}
+	next, err := peering.Apply(p, peering.Remove, g.o.Now().UTC())
+	if err != nil {
+		return core.Answer{}, e
+	}
+	change.Peers = append(change.Peers, next)
+	change.Events = append(change.Events, g.event(core.EventRejected, next, core.Us, "A policy refused a peer's request.",
+		map[string]any{"policy": v.Policy, "reason": clean(v.Reason, 200)}))
+	return core.Answer{Status: http.StatusForbidden, Body: encode(map[string]string{"error": e.Public})}, nil
+}
+
+// introduce writes what a requester says of itself into its record.
+func (g *Gateway) introduce(p *core.Peer, r requester) {
+	old := p.URL
+	p.Names = cleanNames(r.request.Peer.Names())
+	p.URL = r.url
+	p.Offered = cleanIntents(r.request.OfferedIntents)
+	p.V2 = p.V2 || r.v2
+	p.Label = ""
+	if id := r.request.Peer.ID; id != p.Key.ID() && id != p.Key.ShortID() && id != p.Key.String() {
+		p.Label = clean(id, 100)
+	}
+	p.Warning = ""
+	switch other := g.book.byURL(r.url, p.Key); {
+	case other != nil:
+		p.Warning = "it claims the gateway URL of another peer, " + other.Name()
+	case r.plain:
+		p.Warning = "its request carries no time, so it may be an old one sent again"
+	case old != "" && old != r.url:
+		p.Warning = "its gateway URL was " + clean(old, 100) + " before"
+	}
+}
+
+func cleanIntents(in []string) []string {
+	const most = 32
+	if len(in) > most {
+		in = in[:most]
+	}
+	out := make([]string, 0, len(in))
+	for _, i := range in {
+		if i = clean(i, 64); i != "" {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// requestLimits counts strangers' requests by network, for an hour.
+type requestLimits struct {
+	mu   sync.Mutex // guards seen
+	seen map[netip.Prefix][]time.Time
+}
+
+// roomFor bounds what strangers may leave with us. docs/protocol.md#T6
+func (g *Gateway) roomFor(r requester) error {
+	s := g.settings.Load()
+	if g.book.count(core.Pending) >= s.MaxPending {
+		e := core.Refuse(core.RateLimited, "Too many federation requests are waiting")
+		e.RetryAfter = time.Hour
+		return e
+	}
+	block := network(r.from)
+	if !block.IsValid() {
+		return nil
+	}
+	now := g.o.Now()
+	l := &g.asks
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen == nil {
+		l.seen = map[netip.Prefix][]time.Time{}
+	}
+	old := func(t time.Time) bool { return now.Sub(t) >= time.Hour }
+	if len(l.seen) > 4096 { // far more networks than can have left a request
+		for k, times := range l.seen {
+			if times = slices.DeleteFunc(times, old); len(times) == 0 {
+				delete(l.seen, k)
+			}
+		}
+	}
+	times := slices.DeleteFunc(l.seen[block], old)
+	if len(times) >= s.MaxPerNetwork {
+		l.seen[block] = times
+		e := core.Refuse(core.RateLimited, "Too many federation requests from your network")
+		e.RetryAfter = (time.Hour - now.Sub(times[0])).Truncate(time.Second) + time.Second
+		return e
+	}
+	l.seen[block] = append(times, now)
+	return nil
+}
+
+// invited checks the proof of a request that follows an invite of ours.
+func (g *Gateway) invited(r requester) (bool, []core.Grant) {
+	in := r.request.Invite
+	if in == nil || r.plain || g.o.Invites == nil {
+		return false, nil
+	}
+	invite, found := g.o.Invites(in.Token)
+	if !found || !equalProof(in.Proof, invite.Proof(g.self, r.peer.Key)) || !invite.Used() {
+		return false, nil
+	}
+	return true, invite.Grants
+}
+
+// grant gives a peer its grants; none means the configured ones. It never reads
+// what the peer asked for. docs/protocol.md#T9
+func (g *Gateway) grant(p *core.Peer, grants []core.Grant) {
+	if len(grants) == 0 {
+		grants = g.settings.Load().Grants
+	}
+	p.Granted = &core.Bundle{Version: core.BundleVersion, GrantedAt: core.FormatTime(g.o.Now()), Scopes: slices.Clone(grants)}
+}
+
+// maxScopes bounds a peer's bundle.
+const maxScopes = 64
+
+// ReceiveApproval takes the body of POST /federation/approve.
+//
+// docs/protocol.md#approve
+func (g *Gateway) ReceiveApproval(ctx context.Context, body []byte) (core.Answer, error) {
+	a, err := g.receiveApproval(ctx, body)
+	g.count("approve", a, err)
+	return a, err
+}
+
+var errNoPending = core.Refuse(core.NotFound, "No pending peer found")
+
+func (g *Gateway) receiveApproval(ctx context.Context, body []byte) (core.Answer, error) {
+	none := core.Answer{}
+	s := g.settings.Load()
+	var hint *core.Peer
+	opened, err := g.opener().OpenApproval(body, s.UnsignedApprovals, func(claim string) ([]core.PublicKey, error) {
+		// Direction counts: only a key that we asked can approve, only one that is
+		// approved can change what it grants. docs/protocol.md#T1
+		fits := g.book.fits(claim, func(p *core.Peer) bool { return p.Trust == core.Requested || p.Trust == core.Approved })
+		if len(fits) != 1 || len(claim) != len(core.SPKIPrefix)+64 {
+			return nil, errNoPending
+		}
+		hint = fits[0]
+		return keysOf(fits), nil
+	})
+	if err != nil {
+		if hint != nil && hint.Trust == core.Requested && errors.Is(err, core.Malformed) {
+			g.log.Warn("an approval without a signature was refused; if this peer runs a version before 0.7, compat.unsigned_approvals = true takes it",
+				"peer", hint.Name())
+		}
+		return none, err
+	}
+	a := opened.Value
+	if opened.Unsigned && (hint.Trust != core.Requested || a.Rejects()) {
+		return none, errNoPending
+	}
+	if a.FromPublicKey != "" && !sameKey(a.FromPublicKey, opened.Key) {
+		return none, core.Refuse(core.Forbidden, "fromPublicKey does not match stored peer publicKey")
+	}
+	if a.ScopeGrants != nil && (a.ScopeGrants.Scopes == nil || len(a.ScopeGrants.Scopes) > maxScopes) {
+		return none, core.Refuse(core.Malformed, "Invalid scopeGrants")
+	}
+
+	g.moves.Lock()
+	defer g.moves.Unlock()
+	p := g.book.get(opened.Key)
+	nonce := once(envelope.ShapeApproval, opened.Digest)
+	if g.fresh.Seen(p.Key, nonce) {
+		if a, err := g.answered(ctx, p.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
+			return a, err
+		}
+	}
+	if p.V2 && !opened.V2 {
+		return none, errDowngrade
+	}
+	event := peering.ApprovedBy
+	if a.Rejects() {
+		event = peering.RejectedBy
+	}
+	now := g.o.Now().UTC()
+	next, err := peering.Apply(p, event, now)
+	if err != nil {
+		return none, errNoPending
+	}
+	next.V2 = next.V2 || opened.V2
+	change := &core.Change{}
+	if a.Rejects() {
+		change.Events = append(change.Events, g.event(core.EventRejected, next, core.Them, "The peer has rejected our federation request.", nil))
+	} else {
+		g.approvedBy(p, next, a, change)
+	}
+	answer := ok(answerReceived)
+	change.Peers = append(change.Peers, next)
+	change.Letter = &core.Letter{Peer: p.Key, Nonce: nonce, Digest: opened.Digest, At: now, Status: answer.Status, Answer: answer.Body}
+	if err := g.keep(ctx, change); err != nil {
+		return none, err
+	}
+	g.fresh.Note(p.Key, nonce, now)
+	g.book.contact(p.Key, now)
+	g.wakeOutbox()
+	return answer, nil
+}
+
+// approvedBy fills the record of a peer that has approved us, or has changed
+// what it grants us, and grants back in the same handshake.
+func (g *Gateway) approvedBy(old, next *core.Peer, a core.Approval, change *core.Change) {
+	if a.FromDisplayName != "" {
+		next.Names.DisplayName = clean(a.FromDisplayName, maxNameRunes)
+	}
+	if a.FromEmail != "" {
+		next.Names.Email = clean(a.FromEmail, maxNameRunes)
+	}
+	if url, err := gatewayURL(a.FromGatewayURL); err == nil && url != next.URL {
+		if g.book.byURL(url, next.Key) == nil {
+			next.URL = url
+		} else {
+			next.Warning = "it claims the gateway URL of another peer"
+		}
+	}
+	if a.ScopeGrants != nil {
+		next.Received = a.ScopeGrants
+	}
+	if old.Trust == core.Approved {
+		return
+	}
+	if next.Granted == nil {
+		g.grant(next, nil)
+		change.Outbox = append(change.Outbox, g.approvalItem(next, false))
+	}
+	change.Events = append(change.Events, g.event(core.EventApproved, next, core.Them, "The peer has approved our federation request.",
+		map[string]any{"unverified": next.Names, "gatewayUrl": next.URL}))
+}
+
+// ReceiveRemoval takes the body of POST /federation/removed.
+//
+// docs/protocol.md#removed
+func (g *Gateway) ReceiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
+	a, err := g.receiveRemoval(ctx, body)
+	g.count("removed", a, err)
+	return a, err
+}
+
+var errUnknownPeer = core.Refuse(core.NotFound, "Unknown peer")
+
+// removable are the states in which a removal notice is acted on.
+func removable(t core.Trust) bool {
+	return t == core.Approved || t == core.Pending || t == core.Requested
+}
+
+type removedAnswer struct {
+	Success bool   `json:"success"`
+	PeerID  string `json:"peerId"`
+	Status  string `json:"status"`
+}
+
+func (g *Gateway) receiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
+	none := core.Answer{}
+	opened, err := g.opener().OpenRemoval(body, func(label string) ([]core.PublicKey, error) {
+		fits := g.book.fits(label, nil)
+		if len(fits) == 0 {
+			return nil, errUnknownPeer
+		}
+		slices.SortStableFunc(fits, func(a, b *core.Peer) int {
+			switch x, y := removable(a.Trust), removable(b.Trust); {
+			case x == y:
+				return 0
+			case x:
+				return -1
+			}
+			return 1
+		})
+		return keysOf(fits), nil
+	})
+	if err != nil {
+		return none, err
+	}
+	nonce := once(envelope.ShapeRemoval, opened.Digest)
+	p := g.book.get(opened.Key)
+	if p == nil {
+		return none, errUnknownPeer
+	}
+	if g.fresh.Seen(p.Key, nonce) {
+		if a, err := g.answered(ctx, p.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
+			return a, err
+		}
+	}
+	if !removable(p.Trust) {
+		return none, errUnknownPeer
+	}
+	if p.V2 && !opened.V2 {
+		return none, core.Refuse(core.Forbidden, "v2 signature required")
+	}
+	if !opened.V2 && g.stillHasUs(ctx, p) {
+		g.askAgain(p.Key)
+		change := &core.Change{Events: []*core.Event{g.event(core.EventWarning, p, core.Them,
+			"A removal notice was refused, as the peer itself still reports us as approved. It may be an old card request sent again by somebody else; we ask once more shortly.", nil)}}
+		if err := g.keep(ctx, change); err != nil {
+			return none, err
+		}
+		return none, core.Refuse(core.Conflict, "Peer still reports this gateway as approved")
+	}
+
+	g.moves.Lock()
+	defer g.moves.Unlock()
+	answer := core.Answer{Status: http.StatusOK, Body: encode(removedAnswer{true, p.Key.ID(), string(core.Removed)})}
+	letter := &core.Letter{Peer: p.Key, Nonce: nonce, Digest: opened.Digest, At: g.o.Now(), Status: answer.Status, Answer: answer.Body}
+	if err := g.removedBy(ctx, p.Key, opened.V2, letter); err != nil {
+		if errors.Is(err, core.Replayed) {
+			return g.answered(ctx, p.Key, nonce, opened.Digest)
+		}
+		return none, err
+	}
+	g.fresh.Note(p.Key, nonce, letter.At)
+	return answer, nil
+}
+
+// removedBy makes the move of a peer that has parted. Called with moves held.
+func (g *Gateway) removedBy(ctx context.Context, k core.PublicKey, v2 bool, letter *core.Letter) error {
+	p := g.book.get(k)
+	next, err := peering.Apply(p, peering.RemovedBy, g.o.Now().UTC())
+	if err != nil {
+		return errUnknownPeer
+	}
+	next.V2 = next.V2 || v2
+	change := &core.Change{Peers: []*core.Peer{next}, Letter: letter}
+	change.Events = append(change.Events, g.removedEvent(next, core.Them))
+	if err := g.cancelOutbox(ctx, k, "the peer has removed us", change); err != nil {
+		return err
+	}
+	return g.keep(ctx, change)
+}
+
+// removedEvent tells of the end of a federation; both sides get one.
+func (g *Gateway) removedEvent(p *core.Peer, by string) *core.Event {
+	text := "We have removed the peer: the federation is terminated."
+	if by == core.Them {
+		text = "The peer has removed us: the federation is terminated."
+	}
+	return g.event(core.EventRemoved, p, by, text, map[string]any{
+		"type": "federation_removed", "peerId": p.Key.ID(), "unverified": p.Names})
+}
+
+// stillHasUs asks a peer's pinned card whether it has us as approved. A removal
+// notice of the old form has the same signed text as a signed card request, so
+// the peer is asked before it is believed. docs/protocol.md#T5
+func (g *Gateway) stillHasUs(ctx context.Context, p *core.Peer) bool {
+	ctx, cancel := context.WithTimeout(ctx, g.settings.Load().AskBack)
+	defer cancel()
+	card, err := g.o.Wire.Card(ctx, p.URL, g.sealer.CardHeaders())
+	return err == nil && sameKey(card.PublicKey, p.Key) && card.PeerStatus != nil
+}
+
+// askAgain asks a while later whether a removal that was refused has come true:
+// gateways since 0.6 send the notice before they write the removal down.
+func (g *Gateway) askAgain(k core.PublicKey) {
+	g.inBackground(func(ctx context.Context) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(g.settings.Load().AskAgain):
+		}
+		p := g.book.get(k)
+		if p == nil || p.Trust != core.Approved || p.V2 {
+			return
+		}
+		ctx2, cancel := context.WithTimeout(ctx, g.settings.Load().AskBack)
+		defer cancel()
+		card, err := g.o.Wire.Card(ctx2, p.URL, g.sealer.CardHeaders())
+		if err != nil || !sameKey(card.PublicKey, p.Key) || card.PeerStatus != nil {
+			return
+		}
+		g.moves.Lock()
+		defer g.moves.Unlock()
+		if err := g.removedBy(ctx, k, false, nil); err != nil {
+			g.log.Error("removal not kept", "peer", p.Name(), "err", err)
+		}
+	})
+}
+
+// maxSeenIDs bounds how many old-form identity letters a peer may ever send.
+const maxSeenIDs = 64
+
+// ReceiveIdentity takes the body of POST /federation/update-identity.
+//
+// docs/protocol.md#update-identity
+func (g *Gateway) ReceiveIdentity(ctx context.Context, body []byte) (core.Answer, error) {
+	a, err := g.receiveIdentity(ctx, body)
+	g.count("update-identity", a, err)
+	return a, err
+}
+
+func (g *Gateway) receiveIdentity(ctx context.Context, body []byte) (core.Answer, error) {
+	none := core.Answer{}
+	opened, err := g.opener().OpenIdentity(body)
+	if err != nil {
+		return none, err
+	}
+	g.moves.Lock()
+	defer g.moves.Unlock()
+	p := g.book.get(opened.Key)
+	switch {
+	case p == nil:
+		return none, core.Refuse(core.NotFound, "Peer not found - no existing federation")
+	case p.Trust != core.Approved:
+		return none, core.Refuse(core.Forbidden, "Cannot update identity - peer is not approved")
+	case p.V2 && !opened.V2:
+		return none, errDowngrade
+	}
+	answer := ok(struct {
+		Updated bool   `json:"updated"`
+		Message string `json:"message"`
+	}{true, "Identity updated successfully"})
+	next := p.Clone()
+	change := &core.Change{Peers: []*core.Peer{next}}
+	if opened.V2 {
+		next.V2 = true
+		nonce := once(envelope.ShapeIdentity, opened.Digest) + core.Nonce(":"+opened.Nonce)
+		nonce = nonce[max(0, len(nonce)-core.MaxNonceBytes):]
+		if g.fresh.Seen(p.Key, nonce) {
+			return answer, nil
+		}
+		change.Letter = &core.Letter{Peer: p.Key, Nonce: nonce, Digest: opened.Digest, At: g.o.Now(), Status: answer.Status, Answer: answer.Body}
+	} else {
+		// The old form has no time, so its very bytes count once for good.
+		digest := hex.EncodeToString(opened.Digest[:16])
+		if slices.Contains(p.SeenIDs, digest) {
+			return answer, nil
+		}
+		if len(p.SeenIDs) >= maxSeenIDs {
+			return none, core.Refuse(core.Forbidden, "Too many identity updates without a time")
+		}
+		next.SeenIDs = append(next.SeenIDs, digest)
+	}
+	id := opened.Value
+	next.Names = cleanNames(core.Names{DisplayName: id.DisplayName, Email: id.Email, HumanName: id.HumanName,
+		AgentName: id.AgentName, Organization: id.Organization})
+	if err := g.keep(ctx, change); err != nil {
+		return none, err
+	}
+	if change.Letter != nil {
+		g.fresh.Note(p.Key, change.Letter.Nonce, change.Letter.At)
+	}
+	g.book.contact(p.Key, g.o.Now())
+	return answer, nil
+}

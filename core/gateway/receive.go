@@ -1,0 +1,417 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/policy"
+)
+
+// messageAnswer is the body of a 200 to a message.
+type messageAnswer struct {
+	Success  bool            `json:"success"`
+	Nonce    core.Nonce      `json:"nonce"`
+	Response messageResponse `json:"response"`
+}
+
+type messageResponse struct {
+	Received      bool     `json:"received"`
+	Topic         string   `json:"topic,omitempty"`
+	Timestamp     string   `json:"timestamp"`
+	ReplyEndpoint string   `json:"replyEndpoint,omitempty"`
+	Status        string   `json:"status,omitempty"` // of a handler: ok or error
+	Data          core.Raw `json:"data,omitempty"`
+	Error         string   `json:"error,omitempty"`
+}
+
+// refusal is the body of a refused message.
+type refusal struct {
+	Success    bool     `json:"success"`
+	Error      string   `json:"error"`
+	StatusCode int      `json:"statusCode"`
+	RetryAfter int      `json:"retryAfter,omitempty"` // seconds
+	Response   core.Raw `json:"response,omitempty"`
+}
+
+// RefusalBody is the body of a message that is answered with an error.
+func RefusalBody(status int, e *core.Error) []byte {
+	text := e.Public
+	if text == "" {
+		text = "Internal server error"
+	}
+	return encode(refusal{Error: text, StatusCode: status, RetryAfter: int(e.RetryAfter / time.Second), Response: e.Detail})
+}
+
+// ReceiveMessage takes the body of POST /federation/message all its way: who,
+// when, may, minds, answer, keep. It returns the answer, which may itself be a
+// refusal that is on record, or an error for what is not recorded.
+//
+// docs/protocol.md#messages
+func (g *Gateway) ReceiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
+	a, err := g.receiveMessage(ctx, body)
+	g.count("message", a, err)
+	return a, err
+}
+
+func (g *Gateway) count(letter string, a core.Answer, err error) {
+	verdict := "ok"
+	var e *core.Error
+	switch {
+	case errors.As(err, &e):
+		verdict = string(e.Kind)
+	case err != nil:
+		verdict = string(core.Internal)
+	case a.Status >= 400:
+		verdict = string(core.Forbidden)
+	}
+	g.counters.add(letter, verdict)
+}
+
+func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
+	none := core.Answer{}
+	s := g.settings.Load()
+	opened, err := g.opener().OpenMessage(body, g.messageKeys)
+	if err != nil {
+		return none, err
+	}
+	m := &opened.Value
+	p, err := g.from(opened.Key, opened.V2)
+	if err != nil {
+		return none, err
+	}
+	if err := s.addressed(m, p); err != nil {
+		return none, err
+	}
+	now := g.o.Now()
+	g.book.contact(p.Key, now)
+
+	if g.fresh.Seen(p.Key, m.Nonce) {
+		a, err := g.answered(ctx, p.Key, m.Nonce, opened.Digest)
+		if !errors.Is(err, core.NotFound) {
+			return a, err
+		}
+	}
+
+	topic, hasTopic := topicOf(m)
+	persona, hasPersona := s.persona(m.ToAgent)
+	token, err := g.doorman.Allow(p, policy.Access{Intent: m.Intent, Topic: topic, HasTopic: hasTopic, Persona: persona.ID}, now)
+	if err != nil {
+		return none, err
+	}
+	in := incoming{s: s, p: p, m: m, topic: topic, bytes: len(opened.Text), now: now, hasPersona: hasPersona}
+	change := &core.Change{}
+	answer, err := g.decide(ctx, in, change)
+	if err != nil { // cannot say: nothing is recorded, and the sender may try again
+		token.Return()
+		return none, err
+	}
+	change.Letter = &core.Letter{Peer: p.Key, Nonce: m.Nonce, Digest: opened.Digest, At: now, Intent: m.Intent,
+		Status: answer.Status, Answer: answer.Body}
+	if err := g.keep(ctx, change); err != nil {
+		token.Return()
+		if errors.Is(err, core.Replayed) { // the same letter twice at the same time
+			return g.answered(ctx, p.Key, m.Nonce, opened.Digest)
+		}
+		return none, err
+	}
+	g.fresh.Note(p.Key, m.Nonce, now)
+	return answer, nil
+}
+
+// messageKeys finds the keys that a message's `from` may be.
+func (g *Gateway) messageKeys(label string) ([]core.PublicKey, error) {
+	fits := g.book.fits(label, nil)
+	if len(fits) == 0 {
+		return nil, core.Refuse(core.UnknownPeer, "Unknown peer")
+	}
+	approved := slices.DeleteFunc(slices.Clone(fits), func(p *core.Peer) bool { return p.Trust != core.Approved })
+	if len(approved) == 0 {
+		return nil, core.Refuse(core.NotApproved, "Peer not approved")
+	}
+	return keysOf(approved), nil
+}
+
+// from returns the approved peer that a verified letter is from, and holds it to
+// the newest signature that it has shown. docs/protocol.md#L7
+func (g *Gateway) from(k core.PublicKey, v2 bool) (*core.Peer, error) {
+	p := g.book.get(k)
+	if p == nil || p.Trust != core.Approved {
+		return nil, core.Refuse(core.NotApproved, "Peer not approved")
+	}
+	if p.V2 && !v2 {
+		return nil, errDowngrade
+	}
+	if v2 && !p.V2 {
+		return g.markV2(p)
+	}
+	return p, nil
+}
+
+var errDowngrade = core.Refuse(core.BadSignature, "v2 signature required")
+
+// markV2 remembers for good that a peer signs with v2.
+func (g *Gateway) markV2(p *core.Peer) (*core.Peer, error) {
+	g.moves.Lock()
+	defer g.moves.Unlock()
+	p = g.book.get(p.Key)
+	if p.V2 {
+		return p, nil
+	}
+	next := p.Clone()
+	next.V2 = true
+	if err := g.keep(g.stop, &core.Change{Peers: []*core.Peer{next}}); err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+// addressed checks what a message says of its way: a nonce, ourselves as the
+// recipient, and a reply address that is the sender's own.
+func (s *Settings) addressed(m *core.Message, p *core.Peer) error {
+	switch {
+	case m.Nonce == "":
+		return core.Refuse(core.Malformed, "Missing nonce")
+	case len(m.Nonce) > core.MaxNonceBytes:
+		return core.Refuse(core.Malformed, "Invalid nonce")
+	case !s.labels[m.To]:
+		return core.Refuse(core.Malformed, "Message is addressed to another gateway")
+	case m.ReplyTo != "" && !sameOrigin(m.ReplyTo, p.URL):
+		return core.Refuse(core.Malformed, "replyTo must be at the sender's gateway URL")
+	}
+	return nil
+}
+
+// sameOrigin reports whether two URLs share scheme, host and port.
+// docs/protocol.md#R2
+func sameOrigin(a, b string) bool {
+	x, err1 := url.Parse(a)
+	y, err2 := url.Parse(b)
+	if err1 != nil || err2 != nil || x.Host == "" || x.User != nil || len(a) > maxURLBytes {
+		return false
+	}
+	return x.Scheme == y.Scheme && (x.Scheme == "http" || x.Scheme == "https") && hostOf(x) == hostOf(y)
+}
+
+// answered gives the answer that is on record for a used nonce, if the bytes are
+// the same. It returns an error of kind NotFound when the nonce is new after all.
+func (g *Gateway) answered(ctx context.Context, k core.PublicKey, n core.Nonce, digest [32]byte) (core.Answer, error) {
+	l, err := g.o.Store.Letter(ctx, k, n)
+	if err != nil {
+		return core.Answer{}, err
+	}
+	if l.Digest != digest {
+		return core.Answer{}, core.Refuse(core.Conflict, "Nonce already used for another message")
+	}
+	return core.Answer{Status: l.Status, Body: l.Answer}, nil
+}
+
+// topicOf reads the topic of an agent-comms message.
+func topicOf(m *core.Message) (topic string, ok bool) {
+	if m.Intent != core.IntentAgentComms {
+		return "", false
+	}
+	var payload struct {
+		Topic string `json:"topic"`
+	}
+	if json.Unmarshal(m.Payload, &payload) != nil || payload.Topic == "" {
+		return "general", false
+	}
+	return payload.Topic, true
+}
+
+// incoming is a message whose sender is known and whose grants allow it.
+type incoming struct {
+	s          *Settings
+	p          *core.Peer
+	m          *core.Message
+	topic      string
+	bytes      int
+	now        time.Time
+	hasPersona bool
+}
+
+// decide asks what the grants cannot say and fills the change with what is to be
+// kept. Refusals are answers, too: they are recorded, so that the same bytes get
+// them again. An error means that nobody could say.
+func (g *Gateway) decide(ctx context.Context, in incoming, change *core.Change) (core.Answer, error) {
+	s, p, m := in.s, in.p, in.m
+	handler, err := g.handler(m.Intent)
+	if err != nil {
+		return core.Answer{}, err
+	}
+	if !s.known[m.Intent] && handler == nil {
+		return refuse(http.StatusBadRequest, "Unknown intent: "+clean(m.Intent, 64)), nil
+	}
+	if !in.hasPersona {
+		return refuse(http.StatusNotFound, "Unknown agent: '"+clean(m.ToAgent, 64)+"' is not a configured persona on this gateway"), nil
+	}
+	kept := &core.InboxMessage{ID: newID(), Peer: p.Key, At: in.now.UTC(), Status: core.InboxNew, Message: *m}
+	if m.Intent == core.IntentAgentComms {
+		kept.Level = policy.Level(p, in.topic, s.Levels)
+		if kept.Level == policy.LevelOff {
+			return g.topicOff(), nil
+		}
+	}
+	verdict, err := g.ask(ctx, core.Question{Kind: "message", Now: in.now, Peer: p, Message: m, Topic: in.topic, Bytes: in.bytes})
+	if err != nil {
+		return core.Answer{}, err
+	}
+	switch verdict.Decision {
+	case core.Deny:
+		return denied(verdict), nil
+	case core.Hold:
+		kept.Status, kept.Reason = core.InboxHeld, clean(verdict.Reason, 200)
+	}
+	if verdict.Level != "" {
+		kept.Level = verdict.Level
+	}
+	response := messageResponse{Received: true, Timestamp: core.FormatTime(in.now)}
+	if m.Intent == core.IntentAgentComms {
+		response.Topic = in.topic
+	}
+	if m.ReplyTo == "" && (m.Intent == core.IntentAgentComms || handler != nil) {
+		response.ReplyEndpoint = PathReply + string(m.Nonce)
+	}
+	if handler != nil && kept.Status != core.InboxHeld {
+		if err := g.handle(ctx, handler, in, kept, &response, change); err != nil {
+			return core.Answer{}, err
+		}
+	}
+	change.Inbox = append(change.Inbox, kept)
+	return core.Answer{Status: http.StatusOK, Body: encode(messageAnswer{true, m.Nonce, response})}, nil
+}
+
+func refuse(status int, text string) core.Answer {
+	return core.Answer{Status: status, Body: RefusalBody(status, core.Refuse(core.Forbidden, text))}
+}
+
+// topicOff is the signed refusal of a topic that the operator has switched off.
+func (g *Gateway) topicOff() core.Answer {
+	type note struct {
+		Status  string `json:"status"`
+		Reason  string `json:"reason"`
+		Message string `json:"message"`
+	}
+	const text = "This topic is not open to you here."
+	n := note{"rejected", "topic-not-permitted", text}
+	e := core.Refuse(core.Forbidden, text)
+	e.Detail = encode(struct {
+		note      `json:",inline"`
+		Signature string `json:"signature"`
+	}{n, g.sealer.Sign(encode(n))})
+	return core.Answer{Status: http.StatusForbidden, Body: RefusalBody(http.StatusForbidden, e)}
+}
+
+func denied(v core.Verdict) core.Answer {
+	code := clean(v.Code, 64)
+	if code == "" {
+		code = "policy"
+	}
+	e := core.Refuse(core.Forbidden, "Message refused by policy")
+	e.Detail = encode(map[string]string{"status": "rejected", "reason": code})
+	return core.Answer{Status: http.StatusForbidden, Body: RefusalBody(http.StatusForbidden, e)}
+}
+
+// plugins gives the policies and handlers in force; while they are not ready,
+// nobody can say. docs/protocol.md#P3
+func (g *Gateway) plugins() (Plugins, error) {
+	if g.o.Plugins == nil {
+		return Plugins{}, nil
+	}
+	return g.o.Plugins()
+}
+
+// ask puts a question to every policy in order. The first refusal is final; a
+// hold outweighs an allow. A policy that fails is one that cannot say, and
+// nothing passes it: an error of kind Unavailable.
+//
+// docs/protocol.md#P3
+func (g *Gateway) ask(ctx context.Context, q core.Question) (core.Verdict, error) {
+	plugins, err := g.plugins()
+	if err != nil {
+		return core.Verdict{}, err
+	}
+	out := core.Verdict{Decision: core.Abstain}
+	for _, pol := range plugins.Policies {
+		v, err := pol.Decide(ctx, q)
+		if err != nil {
+			g.log.Error("policy failed", "policy", pol.Name(), "kind", q.Kind, "peer", q.Peer.Name(), "err", err)
+			e := core.Refuse(core.Unavailable, "Policy unavailable")
+			e.RetryAfter, e.Err = 30*time.Second, err
+			return core.Verdict{}, e
+		}
+		v.Policy = pol.Name()
+		switch v.Decision {
+		case core.Deny:
+			g.log.Info("policy refused", "policy", v.Policy, "kind", q.Kind, "peer", q.Peer.Name(), "reason", clean(v.Reason, 200))
+			return v, nil
+		case core.Hold:
+			if out.Decision != core.Hold {
+				out = v
+			}
+		case core.Allow:
+			if out.Decision == core.Abstain {
+				out = v
+			} else if out.Decision == core.Allow && q.Kind == "request" {
+				out.Grants = narrower(out.Grants, v.Grants)
+			}
+			if out.Level == "" {
+				out.Level = v.Level
+			}
+		}
+	}
+	return out, nil
+}
+
+// narrower keeps of a the grants whose intent b grants as well; where one names
+// none, the other stands.
+func narrower(a, b []core.Grant) []core.Grant {
+	if len(a) == 0 {
+		return b
+	}
+	if len(b) == 0 {
+		return a
+	}
+	return slices.DeleteFunc(slices.Clone(a), func(g core.Grant) bool {
+		return !slices.ContainsFunc(b, func(o core.Grant) bool { return o.Intent == g.Intent && o.Enabled })
+	})
+}
+
+// handler finds who answers an intent, or nil.
+func (g *Gateway) handler(intent string) (core.Handler, error) {
+	plugins, err := g.plugins()
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range plugins.Handlers {
+		if slices.Contains(h.Intents(), intent) {
+			return h, nil
+		}
+	}
+	return nil, nil
+}
+
+// handle lets a handler answer: its answer is the message's response and, as for
+// a human's answer, the reply.
+func (g *Gateway) handle(ctx context.Context, h core.Handler, in incoming, kept *core.InboxMessage, response *messageResponse, change *core.Change) error {
+	answer, err := h.Handle(ctx, in.p, in.m)
+	if err != nil {
+		g.log.Error("handler failed", "handler", h.Name(), "intent", in.m.Intent, "peer", in.p.Name(), "err", err)
+		e := core.Refuse(core.Unavailable, "Handler unavailable")
+		e.RetryAfter, e.Err = 30*time.Second, err
+		return e
+	}
+	response.Status, response.Data, response.Error = "ok", answer.Data, answer.Error
+	if !answer.OK {
+		response.Status = "error"
+	}
+	reply := core.Reply{Success: answer.OK, Data: answer.Data, Error: answer.Error}
+	return g.replyTo(in.p, kept, reply, change)
+}

@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/policy"
+)
+
+// Settings are what the operator chooses. Zero fields mean the defaults.
+type Settings struct {
+	URL   string // our public gateway URL; empty: http://localhost:Port
+	Port  int    // zero: 18790
+	Names core.Names
+
+	Intents  []string // custom intents, beside the built-in ones
+	Personas []core.Persona
+	AgentID  string       // the hook id of the synthesised primary persona; empty: "main"
+	Grants   []core.Grant // what a peer gets when nobody says otherwise
+	Levels   policy.Levels
+
+	Window   time.Duration // zero: 5 minutes
+	Remember time.Duration // zero: 24 hours
+
+	UnsignedApprovals bool     // take approvals that nobody has signed, from keys that we asked
+	NoPlainRequests   bool     // refuse requests in the form without a time
+	HostPortIDs       []string // further host:port labels of ours
+
+	MaxPending     int           // requests from strangers that wait at once; zero: 200
+	MaxPerNetwork  int           // of them in an hour from one /24 or /48; zero: 5
+	PendingLife    time.Duration // zero: 7 days
+	DigestInterval time.Duration // zero: 10 minutes
+
+	OutboxGiveUp  time.Duration // zero: 24 hours
+	OutboxFirst   time.Duration // zero: 2 seconds
+	OutboxMax     time.Duration // zero: 15 minutes
+	InboxKeep     time.Duration // zero: 90 days
+	ReplyLife     time.Duration // how long after a message its reply is taken, and a reply can be polled; zero: 24 hours
+	CheckInterval time.Duration // zero: 5 minutes; negative: never
+	CheckTimeout  time.Duration // zero: 10 seconds
+	CheckFailures int           // zero: 3
+	AskBack       time.Duration // how long the answer to an asked-back removal may take; zero: 3 seconds
+	AskAgain      time.Duration // when a refused removal is asked about again; zero: 10 seconds
+
+	labels map[string]bool // what a message's `to` may be
+	known  map[string]bool // registered intents
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// DefaultGrants are the grants of a gateway that configures none.
+func DefaultGrants() []core.Grant {
+	grants := make([]core.Grant, 0, len(core.BuiltinIntents))
+	for _, intent := range core.BuiltinIntents {
+		rate := core.DefaultRate
+		grants = append(grants, core.Grant{Intent: intent, Enabled: true, RateLimit: &rate})
+	}
+	return grants
+}
+
+// fill puts the defaults in and derives what the message path looks up.
+func (s *Settings) fill(self core.PublicKey) {
+	setDefault(&s.Port, 18790)
+	setDefault(&s.URL, "http://localhost:"+strconv.Itoa(s.Port))
+	s.URL = strings.TrimRight(s.URL, "/")
+	setDefault(&s.AgentID, "main")
+	setDefault(&s.MaxPending, 200)
+	setDefault(&s.MaxPerNetwork, 5)
+	setDefault(&s.PendingLife, 7*24*time.Hour)
+	setDefault(&s.DigestInterval, 10*time.Minute)
+	setDefault(&s.OutboxGiveUp, 24*time.Hour)
+	setDefault(&s.OutboxFirst, 2*time.Second)
+	setDefault(&s.OutboxMax, 15*time.Minute)
+	setDefault(&s.InboxKeep, 90*24*time.Hour)
+	setDefault(&s.ReplyLife, 24*time.Hour)
+	setDefault(&s.CheckInterval, 5*time.Minute)
+	setDefault(&s.CheckTimeout, 10*time.Second)
+	setDefault(&s.CheckFailures, 3)
+	setDefault(&s.AskBack, 3*time.Second)
+	setDefault(&s.AskAgain, 10*time.Second)
+	if s.Grants == nil {
+		s.Grants = DefaultGrants()
+	}
+	if len(s.Personas) == 0 {
+		s.Personas = []core.Persona{synthesised(s.Names, s.AgentID)}
+	}
+
+	s.labels = map[string]bool{self.String(): true, self.ID(): true, self.ShortID(): true}
+	for _, label := range s.HostPortIDs {
+		s.labels[label] = true
+	}
+	// The host:port ids of old gateways are made from the URL that they were
+	// given for us.
+	if u, err := url.Parse(s.URL); err == nil && u.Hostname() != "" {
+		s.labels[net.JoinHostPort(u.Hostname(), strconv.Itoa(s.Port))] = true
+		port := u.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		}
+		s.labels[net.JoinHostPort(u.Hostname(), port)] = true
+	}
+	s.known = map[string]bool{}
+	for _, i := range slices.Concat(core.BuiltinIntents, s.Intents) {
+		s.known[i] = true
+	}
+}
+
+// HostPort is the label that old gateways call us by.
+func (s *Settings) HostPort() string {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return ""
+	}
+	return net.JoinHostPort(u.Hostname(), strconv.Itoa(s.Port))
+}
+
+var notID = regexp.MustCompile(`[^a-z0-9_-]+`)
+
+// synthesised is the persona of a gateway that configures none.
+// docs/protocol.md#personas
+func synthesised(n core.Names, agentID string) core.Persona {
+	name := n.AgentName
+	if name == "" {
+		name = n.DisplayName
+	}
+	id := strings.Trim(notID.ReplaceAllString(strings.ToLower(name), "-"), "-")
+	if id == "" {
+		id = "main"
+	}
+	if name == "" {
+		name = "main"
+	}
+	return core.Persona{ID: id, DisplayName: name, Role: "primary", HookAgentID: agentID}
+}
+
+// persona resolves a message's toAgent.
+func (s *Settings) persona(toAgent string) (core.Persona, bool) {
+	for _, p := range s.Personas {
+		if toAgent == "" && p.Role == "primary" || toAgent != "" && p.ID == toAgent {
+			return p, true
+		}
+	}
+	return core.Persona{}, false
+}
+
+// PersonaOf resolves a message's toAgent to the persona that it reaches.
+func (g *Gateway) PersonaOf(toAgent string) (core.Persona, bool) {
+	return g.settings.Load().persona(toAgent)
+}
