@@ -8,7 +8,7 @@
 #
 # The bytes depend on the compilers: Go of go.mod, and Debian 12's rustc 1.63, clang 14, lld 14 and
 # wasi-libc (apt-get install clang lld rustc libstd-rust-dev-wasm32); AssemblyScript 0.28 (npm install
-# assemblyscript@0.28.19; ASC names its asc). RUSTC names the rustc that has the wasm target.
+# assemblyscript@0.28.20; ASC names its asc). RUSTC names the rustc that has the wasm target.
 set -eu
 cd "$(dirname "$0")/.."
 RUSTC=${RUSTC:-/usr/bin/rustc}
@@ -72,7 +72,7 @@ rust() {
 assemblyscript() {
 	wanted assemblyscript || return 0
 	to=$(target "$1")
-	"$ASC" "$1/assembly/index.ts" --outFile "$to" --runtime stub --optimizeLevel 3 --shrinkLevel 1 --converge --noAssert --use abort=
+	"$ASC" "$1/assembly/index.ts" --outFile "$to" --optimizeLevel 3 --shrinkLevel 1 --converge --noAssert --use abort=
 	done_with "$1" "$to"
 }
 

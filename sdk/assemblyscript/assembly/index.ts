@@ -1,0 +1,158 @@
+// Plugins for an OGP gateway in AssemblyScript, without dependencies.
+//
+// A policy:
+//
+//     import { Decision, int } from "./ogp";
+//
+//     export function ogp_policy(len: i32): i32 {
+//       if (int("message.bytes") > 4096) return Decision.deny("too_big", "at most 4096 bytes, please").answer();
+//       return Decision.allow().answer();
+//     }
+//
+// The input is not parsed: text("peer.alias") asks the host for one member by its dotted path.
+// Build with
+//
+//     asc assembly/index.ts --outFile plugin.wasm -O3s --noAssert --use abort=
+//
+// ABI.md describes the boundary.
+
+// @ts-ignore: decorator
+@external("ogp_v1", "read")
+declare function hostRead(dst: usize): void;
+// @ts-ignore: decorator
+@external("ogp_v1", "write")
+declare function hostWrite(src: usize, len: i32): void;
+// @ts-ignore: decorator
+@external("ogp_v1", "get")
+declare function hostGet(key: usize, len: i32): i32;
+// @ts-ignore: decorator
+@external("ogp_v1", "call")
+declare function hostCall(op: usize, oplen: i32, req: usize, reqlen: i32): i32;
+// @ts-ignore: decorator
+@external("ogp_v1", "log")
+declare function hostLog(level: i32, msg: usize, len: i32): void;
+
+/** What a hook gives back. */
+export const DONE: i32 = 0;
+export const FAILED: i32 = 1;
+export const NOT_MINE: i32 = -1;
+
+function pending(n: i32): string {
+  const b = new ArrayBuffer(n);
+  if (n > 0) hostRead(changetype<usize>(b));
+  return String.UTF8.decode(b);
+}
+
+/** The member at a dotted path, such as peer.alias or config.max: a string as its text, a
+ * number as written, a list of strings joined by newlines, else its JSON. "" when it is not there. */
+export function text(path: string): string {
+  const key = String.UTF8.encode(path);
+  const n = hostGet(changetype<usize>(key), key.byteLength);
+  return n > 0 ? pending(n) : "";
+}
+
+/** A whole number, 0 when there is none. */
+export function int(path: string): i64 {
+  return I64.parseInt(text(path));
+}
+
+/** A list of strings. */
+export function list(path: string): string[] {
+  const s = text(path);
+  return s.length ? s.split("\n") : [];
+}
+
+/** A line in the gateway's log: 0 debug, 1 info, 2 warn, 3 error. */
+export function log(level: i32, line: string): void {
+  const b = String.UTF8.encode(line);
+  hostLog(level, changetype<usize>(b), b.byteLength);
+}
+
+/** An operation of the host, with and for JSON. null when it failed: text("error") says why. */
+export function call(op: string, request: Obj): string | null {
+  const o = String.UTF8.encode(op);
+  const r = String.UTF8.encode(request.json());
+  const n = hostCall(changetype<usize>(o), o.byteLength, changetype<usize>(r), r.byteLength);
+  return n < 0 ? null : pending(n);
+}
+
+function output(s: string): void {
+  const b = String.UTF8.encode(s);
+  hostWrite(changetype<usize>(b), b.byteLength);
+}
+
+/** Ends a hook in good order, with a text that says why. From ogp_init it refuses to load. */
+export function fail(why: string): i32 {
+  output(why);
+  return FAILED;
+}
+
+/** Writes a text as a JSON string. */
+export function quote(s: string): string {
+  let q = '"';
+  for (let i = 0; i < s.length; i++) {
+    const c = s.charCodeAt(i);
+    if (c == 0x22 || c == 0x5c) q += "\\" + s.charAt(i);
+    else if (c < 0x20 || c == 0x7f) q += "\\u" + c.toString(16).padStart(4, "0");
+    else q += s.charAt(i);
+  }
+  return q + '"';
+}
+
+/** One JSON object. */
+export class Obj {
+  private s: string = "";
+  text(name: string, value: string): Obj {
+    return this.raw(name, quote(value));
+  }
+  int(name: string, n: i64): Obj {
+    return this.raw(name, n.toString());
+  }
+  raw(name: string, json: string): Obj {
+    this.s += (this.s.length ? "," : "{") + quote(name) + ":" + json;
+    return this;
+  }
+  json(): string {
+    return this.s.length ? this.s + "}" : "{}";
+  }
+  /** Makes the object the hook's answer. */
+  answer(): i32 {
+    output(this.json());
+    return DONE;
+  }
+}
+
+/** A policy's answers. The code is for programs, the reason for people. */
+export class Decision {
+  static of(decision: string, code: string = "", reason: string = ""): Obj {
+    const o = new Obj().text("decision", decision);
+    if (code.length) o.text("code", code);
+    if (reason.length) o.text("reason", reason);
+    return o;
+  }
+  static allow(): Obj {
+    return Decision.of("allow");
+  }
+  static deny(code: string, reason: string): Obj {
+    return Decision.of("deny", code, reason);
+  }
+  static hold(code: string, reason: string): Obj {
+    return Decision.of("hold", code, reason);
+  }
+  static abstain(): Obj {
+    return Decision.of("abstain");
+  }
+}
+
+/** A notifier's answers. */
+export class Outcome {
+  static delivered(): Obj {
+    return new Obj().text("status", "delivered");
+  }
+  static retry(afterSeconds: i32, detail: string): Obj {
+    return new Obj().text("status", "retry").int("retryAfterSeconds", afterSeconds).text("detail", detail);
+  }
+  static failed(detail: string): Obj {
+    return new Obj().text("status", "failed").text("detail", detail);
+  }
+}
