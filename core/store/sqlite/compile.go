@@ -92,11 +92,15 @@ type op struct {
 }
 
 func (r *request) add(id writeID, values ...driver.Value) {
-	args := make([]driver.NamedValue, len(values))
-	for i, v := range values {
-		args[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
+	if r.ops == nil { // room for what accepting a message takes
+		r.ops = make([]op, 0, 5)
+		r.args = make([]driver.NamedValue, 0, 8+17+2*7)
 	}
-	r.ops = append(r.ops, op{id, args})
+	from := len(r.args)
+	for i, v := range values {
+		r.args = append(r.args, driver.NamedValue{Ordinal: i + 1, Value: v})
+	}
+	r.ops = append(r.ops, op{id, r.args[from:len(r.args):len(r.args)]})
 }
 
 // compile turns a change into statements, in the caller's goroutine, so that the

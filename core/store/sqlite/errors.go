@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -18,8 +17,12 @@ const file = "ogp.db"
 
 var errClosed = &core.Error{Kind: core.Unavailable, Public: "store: closed"}
 
+// code is SQLite's result code, extended, or 0.
 func code(err error) int {
-	var e *sqlite.Error
+	var e interface {
+		error
+		Code() int
+	}
 	if errors.As(err, &e) {
 		return e.Code()
 	}

@@ -28,7 +28,13 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 		return s.wrap("backup", asUnavailable(err))
 	}
 	defer func() { err = errors.Join(err, f.Close(), gone(os.Remove(f.Name()))) }()
-	if _, err := s.read.ExecContext(ctx, "VACUUM INTO ?", f.Name()); err != nil {
+	// The readers may not write, not even elsewhere.
+	db, err := open(filepath.Join(s.dir, file), "ro", "temp_store(MEMORY)")
+	if err != nil {
+		return s.wrap("backup", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", f.Name()); err != nil {
 		return s.wrap("backup", err)
 	}
 	// A link, unlike a rename, does not replace what came to be there meanwhile.

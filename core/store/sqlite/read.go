@@ -26,13 +26,10 @@ const (
 	inboxAfter
 	eventsAfter
 	countDue
-	dueMessagesByTime
-	dueEventsByTime
-	dueMessagesByEvent
-	dueEventsByEvent
+	dueByTime
+	dueByEvent
 	nextDelivery
-	deadMessages
-	deadEvents
+	deadByEvent
 	oneOutbox
 	outboxByNonce
 	dueOutbox
@@ -47,18 +44,19 @@ const (
 const (
 	inboxColumns = `i.id, i.at, i.peer, i.status, i.intent, i.level, i.reason, i.sender, i.recipient, i.agent,
 		i.nonce, i.sent, i.reply_to, i.conversation, i.project, i.reply, i.payload`
-	deliveryColumns = `d.event, d.notifier, d.attempts, d.next, d.dead, d.created, d.error`
 
-	ofMessages = `SELECT ` + deliveryColumns + `, ` + inboxColumns + ` FROM deliveries d JOIN inbox i ON i.id = d.event `
-	ofEvents   = `SELECT ` + deliveryColumns + `, e.data FROM deliveries d JOIN events e ON e.id = d.event `
-	due        = `WHERE d.notifier = ? AND d.dead = 0 AND d.next <= ? ORDER BY d.event LIMIT ?`
-	dead       = `WHERE d.dead = 1 ORDER BY d.event, d.notifier LIMIT ?`
+	deliveryColumns = `event, notifier, attempts, next, dead, created, error`
+	// withEvents adds to deliveries d the message or the event that each is of.
+	withEvents = `SELECT d.*, ifnull(i.id, ''), ifnull(i.at, 0), i.peer, ifnull(i.status, ''), ifnull(i.intent, ''),
+		ifnull(i.level, ''), ifnull(i.reason, ''), ifnull(i.sender, ''), ifnull(i.recipient, ''), ifnull(i.agent, ''),
+		ifnull(i.nonce, ''), ifnull(i.sent, ''), ifnull(i.reply_to, ''), ifnull(i.conversation, ''), ifnull(i.project, ''),
+		i.reply, i.payload, e.data
+		FROM d LEFT JOIN inbox i ON i.id = d.event LEFT JOIN events e ON e.id = d.event ORDER BY d.event, d.notifier`
 
-	// Few that are due are found by their time and then sorted. When many are due,
-	// walking the deliveries in the order of their events meets enough of them soon.
-	byTime = `SELECT event, notifier, attempts, next, dead, created, error FROM deliveries INDEXED BY deliveries_due
-		WHERE notifier = ?1 AND dead = 0 AND next <= ?2 ORDER BY event LIMIT ?3`
-	manyDue = 1000
+	// manyDue is where DueDeliveries goes another way. Few that are due are found
+	// by their time and then sorted; when many are, walking all in the order of
+	// their events meets enough of them soon.
+	manyDue = 250
 )
 
 var queries = [numQueries]string{
@@ -72,17 +70,17 @@ var queries = [numQueries]string{
 
 	countDue: `SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_due
 		WHERE notifier = ? AND dead = 0 AND next <= ? LIMIT ?)`,
-	dueMessagesByTime:  `SELECT d.*, ` + inboxColumns + ` FROM (` + byTime + `) d JOIN inbox i ON i.id = d.event ORDER BY d.event`,
-	dueEventsByTime:    `SELECT d.*, e.data FROM (` + byTime + `) d JOIN events e ON e.id = d.event ORDER BY d.event`,
-	dueMessagesByEvent: ofMessages + due,
-	dueEventsByEvent:   ofEvents + due,
-	nextDelivery:       `SELECT next FROM deliveries WHERE notifier = ? AND dead = 0 ORDER BY next LIMIT 1`,
-	deadMessages:       ofMessages + dead,
-	deadEvents:         ofEvents + dead,
+	dueByTime: `WITH d AS MATERIALIZED (SELECT ` + deliveryColumns + ` FROM deliveries INDEXED BY deliveries_due
+		WHERE notifier = ? AND dead = 0 AND next <= ? ORDER BY event LIMIT ?) ` + withEvents,
+	dueByEvent: `WITH d AS MATERIALIZED (SELECT ` + deliveryColumns + ` FROM deliveries
+		WHERE +notifier = ? AND +dead = 0 AND +next <= ? ORDER BY event LIMIT ?) ` + withEvents,
+	deadByEvent: `WITH d AS MATERIALIZED (SELECT ` + deliveryColumns + ` FROM deliveries
+		WHERE dead = 1 ORDER BY event, notifier LIMIT ?) ` + withEvents,
+	nextDelivery: `SELECT next FROM deliveries WHERE notifier = ? AND dead = 0 ORDER BY next LIMIT 1`,
 
 	oneOutbox:     `SELECT data FROM outbox WHERE id = ?`,
 	outboxByNonce: `SELECT data FROM outbox WHERE nonce = ? AND kind = 'message' ORDER BY id DESC LIMIT 1`,
-	dueOutbox:     `SELECT data FROM outbox WHERE state = 'waiting' AND next <= ? ORDER BY id LIMIT ?`,
+	dueOutbox:     `SELECT data FROM outbox INDEXED BY outbox_due WHERE state = 'waiting' AND next <= ? ORDER BY id LIMIT ?`,
 	nextOutbox:    `SELECT next FROM outbox WHERE state = 'waiting' ORDER BY next LIMIT 1`,
 
 	oneReply: `SELECT data FROM replies WHERE nonce = ?`,
@@ -311,9 +309,9 @@ func (r *inboxRow) message() (*core.InboxMessage, error) {
 	return &r.m, nil
 }
 
-func scanInbox(row scanner, before ...any) (*core.InboxMessage, error) {
+func scanInbox(row scanner) (*core.InboxMessage, error) {
 	var r inboxRow
-	if err := row.Scan(append(before, r.into()...)...); err != nil {
+	if err := row.Scan(r.into()...); err != nil {
 		return nil, err
 	}
 	return r.message()
@@ -435,73 +433,54 @@ func (r *deliveryRow) into() []any {
 	return []any{&r.d.EventID, &r.d.Notifier, &r.d.Attempts, &r.next, &r.d.Dead, &r.created, &r.d.Error}
 }
 
-// deliveries joins what a query of messages and a query of events give.
-func (s *Store) deliveries(ctx context.Context, tx *sql.Tx, messages, events queryID, limit int, args ...any) ([]*core.Delivery, error) {
+// deliveries runs one of the queries that end in withEvents.
+func (s *Store) deliveries(ctx context.Context, id queryID, args ...any) ([]*core.Delivery, error) {
 	var all []*core.Delivery
-	keep := func(r *deliveryRow, e core.Event) {
-		r.d.Next, r.d.Created, r.d.Event = fromNanos(r.next), fromNanos(r.created), e
-		all = append(all, &r.d)
-	}
-	args = append(args, limit)
-	if err := s.rows(ctx, tx, messages, args, func(row scanner) error {
-		r := new(deliveryRow)
-		m, err := scanInbox(row, r.into()...)
-		if err != nil {
-			return err
-		}
-		keep(r, messageEvent(m))
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	found := len(all)
-	if err := s.rows(ctx, tx, events, args, func(row scanner) error {
-		r := new(deliveryRow)
+	err := s.rows(ctx, nil, id, args, func(row scanner) error {
+		var d deliveryRow
+		var m inboxRow
 		var data sql.RawBytes
-		if err := row.Scan(append(r.into(), &data)...); err != nil {
+		if err := row.Scan(append(append(d.into(), m.into()...), &data)...); err != nil {
 			return err
 		}
-		e, err := decode[core.Event](data)
-		if err != nil {
-			return err
-		}
-		keep(r, *e)
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	if found > 0 && found < len(all) {
-		slices.SortStableFunc(all, func(a, b *core.Delivery) int {
-			if n := strings.Compare(a.EventID, b.EventID); n != 0 {
-				return n
+		d.d.Next, d.d.Created = fromNanos(d.next), fromNanos(d.created)
+		if data != nil {
+			e, err := decode[core.Event](data)
+			if err != nil {
+				return err
 			}
-			return strings.Compare(a.Notifier, b.Notifier)
-		})
-	}
-	return all[:min(len(all), limit)], nil
-}
-
-// DueDeliveries returns what a notifier is to be told now, oldest event first.
-func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) (all []*core.Delivery, err error) {
-	limit = limited(limit)
-	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		var n int
-		if err := s.rows(ctx, tx, countDue, []any{notifier, nanos(now), max(manyDue, limit)}, func(row scanner) error {
-			return row.Scan(&n)
-		}); err != nil || n == 0 {
-			return err
+			d.d.Event = *e
+		} else {
+			message, err := m.message()
+			if err != nil {
+				return err
+			}
+			d.d.Event = messageEvent(message)
 		}
-		messages, events := dueMessagesByTime, dueEventsByTime
-		if n >= max(manyDue, limit) {
-			messages, events = dueMessagesByEvent, dueEventsByEvent
-		}
-		all, err = s.deliveries(ctx, tx, messages, events, limit, notifier, nanos(now))
-		return err
+		all = append(all, &d.d)
+		return nil
 	})
 	if err != nil {
 		return nil, s.wrap("read deliveries", err)
 	}
 	return all, nil
+}
+
+// DueDeliveries returns what a notifier is to be told now, oldest event first.
+func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*core.Delivery, error) {
+	limit = limited(limit)
+	many := max(manyDue, 2*limit)
+	var n int
+	if err := s.row(ctx, countDue, []any{notifier, nanos(now), many}, &n); err != nil {
+		return nil, s.wrap("read deliveries", err)
+	}
+	switch {
+	case n == 0:
+		return nil, nil
+	case n < many:
+		return s.deliveries(context.WithoutCancel(ctx), dueByTime, notifier, nanos(now), limit)
+	}
+	return s.deliveries(context.WithoutCancel(ctx), dueByEvent, notifier, nanos(now), limit)
 }
 
 // NextDelivery returns when the notifier's earliest living delivery is due. One
@@ -523,15 +502,12 @@ func (s *Store) next(ctx context.Context, id queryID, args ...any) (time.Time, e
 }
 
 // DeadDeliveries returns what was given up, oldest event first.
-func (s *Store) DeadDeliveries(ctx context.Context, limit int) (all []*core.Delivery, err error) {
-	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		all, err = s.deliveries(ctx, tx, deadMessages, deadEvents, limited(limit))
-		return err
-	})
+func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery, error) {
+	ctx, err := short(ctx)
 	if err != nil {
-		return nil, s.wrap("read deliveries", err)
+		return nil, err
 	}
-	return all, nil
+	return s.deliveries(ctx, deadByEvent, limited(limit))
 }
 
 // Outbox returns letters of ours by a filter, newest first.

@@ -88,6 +88,9 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if err := makeFile(path); err != nil {
 		return nil, s.wrap("make "+path, asUnavailable(err))
 	}
+	if err := s.torn(path); err != nil {
+		return nil, err
+	}
 	if s.write, err = open(path, "rwc",
 		"journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)",
 		"wal_autocheckpoint(2000)", "journal_size_limit(67108864)", "cache_size(-8000)", "temp_store(MEMORY)"); err != nil {
@@ -143,6 +146,20 @@ func makeFile(path string) error {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close(), syncDir(filepath.Dir(path)), syncDir(filepath.Dir(filepath.Dir(path))))
+}
+
+// torn refuses an empty file beside a log that is not: SQLite would take it for a
+// new one and throw the log away. A file that was made and never written has none.
+func (s *Store) torn(path string) error {
+	db, err := os.Stat(path)
+	if err != nil {
+		return s.wrap("open "+path, asUnavailable(err))
+	}
+	log, err := os.Stat(path + "-wal")
+	if err != nil || db.Size() > 0 || log.Size() == 0 {
+		return nil
+	}
+	return &core.Error{Kind: core.Unavailable, Public: "store: open " + path + ": the file is empty and its log is not", Hint: corruptHint(s.dir)}
 }
 
 // syncDir makes a new name in a directory survive a power loss.

@@ -19,9 +19,10 @@ const maxBatch = 512
 // request is a change on its way to the writer.
 type request struct {
 	ops    []op
-	taken  atomic.Bool // by the writer, which then answers; or by its own caller, who has left
-	err    error       // the writer's answer, read after done
-	rows   int64       // how many rows it changed
+	args   []driver.NamedValue // that ops share
+	taken  atomic.Bool         // by the writer, which then answers; or by its own caller, who has left
+	err    error               // the writer's answer, read after done
+	rows   int64               // how many rows it changed
 	answer chan struct{}
 }
 

@@ -1,0 +1,187 @@
+package sqlite
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// child tells a copy of this test binary what to do instead of the tests.
+const child = "OGP_STORE_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	var err error
+	switch what, arg, _ := strings.Cut(os.Getenv(child), " "); what {
+	case "":
+		os.Exit(m.Run())
+	case "commit":
+		from, dir, _ := strings.Cut(arg, " ")
+		err = commitForEver(from, dir)
+	case "limit":
+		err = commitBeyondLimit(arg)
+	default:
+		err = errors.New("unknown: " + what)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func startChild(t *testing.T, what string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), child+"="+what)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	return cmd, bufio.NewScanner(out)
+}
+
+const committers = 8
+
+// commitForEver prints the number of each change once Commit has returned.
+func commitForEver(from, dir string) error {
+	first, err := strconv.Atoi(from)
+	if err != nil {
+		return err
+	}
+	s, err := Open(context.Background(), dir)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	for w := range committers {
+		wg.Go(func() {
+			for n := first + w; ; n += committers {
+				if err := s.Commit(context.Background(), accept(n)); err != nil {
+					fmt.Fprintln(os.Stderr, err)
+					return
+				}
+				os.Stdout.WriteString(strconv.Itoa(n) + "\n") // one write, unbuffered
+			}
+		})
+	}
+	wg.Wait()
+	return errors.New("no commit is left")
+}
+
+func TestS1Killed(t *testing.T) {
+	dir := t.TempDir()
+	acknowledged := map[int]bool{}
+	next := 0
+	for round := range 5 {
+		cmd, lines := startChild(t, fmt.Sprintf("commit %d %s", next, dir))
+		for seen := 0; lines.Scan(); seen++ {
+			if seen == 100*(round+1) {
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n, err := strconv.Atoi(lines.Text())
+			if err != nil {
+				t.Fatal(err)
+			}
+			acknowledged[n] = true
+			next = max(next, n+1)
+		}
+		if err := cmd.Wait(); err == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Fatalf("child ended with %v, want it killed", err)
+		}
+
+		s := openTest(t, dir) // the lock died with the child
+		for n := range next + 2*committers {
+			if kept := holds(t, s, n); acknowledged[n] && !kept {
+				t.Errorf("round %d: change %d was acknowledged and is lost", round, n)
+			}
+		}
+		if err := s.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+		next += 2 * committers // what was kept and not acknowledged has these numbers
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(acknowledged) < 1500 {
+		t.Errorf("%d changes were acknowledged, want 1500 and more", len(acknowledged))
+	}
+}
+
+// commitBeyondLimit makes the kernel refuse writes behind the log's present end.
+func commitBeyondLimit(dir string) error {
+	signal.Ignore(syscall.SIGXFSZ)
+	s, err := Open(context.Background(), dir)
+	if err != nil {
+		return err
+	}
+	if err := s.Commit(context.Background(), accept(0)); err != nil {
+		return err
+	}
+	log, err := os.Stat(filepath.Join(dir, file+"-wal"))
+	if err != nil {
+		return err
+	}
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
+		return err
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: uint64(log.Size()) + 5000, Max: was.Max}); err != nil {
+		return err
+	}
+	err = s.Commit(context.Background(), accept(1))
+	var e *core.Error
+	if !errors.As(err, &e) || e.Kind != core.Unavailable || e.Err == nil {
+		return fmt.Errorf("Commit = %v, want Unavailable and its cause", err)
+	}
+	fmt.Println(err)
+	if _, err := s.InboxMessage(context.Background(), accept(1).Inbox[0].ID); !errors.Is(err, core.NotFound) {
+		return fmt.Errorf("InboxMessage of what failed = %v, want NotFound", err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
+		return err
+	}
+	if err := s.Commit(context.Background(), accept(2)); err != nil {
+		return fmt.Errorf("Commit once writing works again = %w", err)
+	}
+	return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+}
+
+func TestS1WriteError(t *testing.T) {
+	dir := t.TempDir()
+	cmd, lines := startChild(t, "limit "+dir)
+	for lines.Scan() {
+		t.Log(lines.Text())
+	}
+	if err := cmd.Wait(); cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("child ended with %v, want it to have come to its end", err)
+	}
+	s := openTest(t, dir)
+	for n, kept := range []bool{true, false, true} {
+		if got := holds(t, s, n); got != kept {
+			t.Errorf("change %d is kept: %v, want %v", n, got, kept)
+		}
+	}
+}
