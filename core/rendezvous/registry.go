@@ -1,0 +1,404 @@
+package rendezvous
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+)
+
+// A record takes about 300 bytes, so that a million fit a small machine: the
+// entry is one allocation, and a signed text that we can write again from the
+// entry's fields is not kept.
+
+const (
+	shardCount = 256
+	addrShards = 64
+	wheelSlots = 128 // seconds; what is due later passes by again
+)
+
+// limits bound a registry. All are positive.
+type limits struct {
+	max        int // entries in all, those that only remember a time included
+	perAddress int // live records from one address
+	ttl        time.Duration
+	window     time.Duration // how far a signed time may lie from ours
+}
+
+// registry holds the records. Safe for concurrent use.
+type registry struct {
+	limits
+	seed   maphash.Seed
+	shards [shardCount]shard
+	addrs  [addrShards]addrShard
+
+	entries atomic.Int64
+	live    atomic.Int64
+
+	graceFrom     atomic.Int64 // ms: no record expires before ttl after it
+	preserveUntil atomic.Int64 // ms: nothing expires before it
+	expired       atomic.Int64 // how many have expired, for the metrics
+}
+
+type shard struct {
+	mu     sync.RWMutex // guards the rest
+	m      map[core.PublicKey]*entry
+	wheel  [wheelSlots][]*entry // by second; each entry is in exactly one slot
+	cursor int64                // the second that was worked off last
+	at     atomic.Int64         // cursor, to be read without mu
+}
+
+type addrShard struct {
+	mu sync.Mutex // guards n
+	n  map[[16]byte]int32
+}
+
+// state is what an entry stands for.
+type state uint8
+
+const (
+	alive   state = iota
+	expired       // not renewed; kept so that nobody replays an older registration
+	gone          // deregistered; kept likewise
+)
+
+// form is how a record's signed text is kept.
+type form uint8
+
+const (
+	unsigned form = iota
+	formOld       // {"pubkey","port","publicUrl"?,"timestamp"}, as 0.7 writes it
+	formOurs      // the same after {"purpose":"register"}
+	formText      // any other: kept whole in extra, after the URL and a NUL
+)
+
+// entry is one key's record. Its size is that of an allocation class, 160 bytes.
+type entry struct {
+	key    core.PublicKey
+	addr   [16]byte // of the connection that registered
+	sig    [64]byte
+	extra  string // the public URL; see formText
+	seen   int64  // ms, by our clock
+	newest int64  // ms: the newest signed time of this key that we know
+	said   int64  // ms: the time in an unsigned registration
+	port   uint16
+	form   form
+	state  state
+}
+
+// newRegistry returns an empty registry whose clock stands at now.
+func newRegistry(l limits, now time.Time) *registry {
+	r := &registry{limits: l, seed: maphash.MakeSeed()}
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.m = map[core.PublicKey]*entry{}
+		s.cursor = now.Unix()
+		s.at.Store(s.cursor)
+	}
+	for i := range r.addrs {
+		r.addrs[i].n = map[[16]byte]int32{}
+	}
+	return r
+}
+
+// shardOf spreads keys by a secret hash: whoever makes keys cannot choose theirs.
+func (r *registry) shardOf(k core.PublicKey) *shard {
+	return &r.shards[maphash.Bytes(r.seed, k[:])%shardCount]
+}
+
+func (e *entry) signed() bool { return e.form != unsigned }
+
+// due is when the entry next needs a look, in ms.
+func (r *registry) due(e *entry) int64 {
+	if e.state == alive {
+		return max(max(e.seen, r.graceFrom.Load())+r.ttl.Milliseconds(), r.preserveUntil.Load())
+	}
+	return e.newest + r.window.Milliseconds() + 1
+}
+
+// isLive reports whether the record counts at a time, whether or not the wheel
+// has come by since.
+func (r *registry) isLive(e *entry, now int64) bool { return e.state == alive && now <= r.due(e) }
+
+// candidate is a registration to be put in.
+type candidate struct {
+	key       core.PublicKey
+	addr      netip.Addr
+	port      int
+	publicURL string
+	record    envelope.Record // zero: unsigned
+	sentAt    time.Time
+}
+
+var errNewer = core.Refuse(core.Conflict, "A newer registration is known for this key")
+
+// put registers or renews. The same signed text again changes nothing, not even
+// when it was last seen, as everybody can look it up and send it.
+//
+// It returns an error of kind Conflict for a registration older than the newest
+// that is known and for an unsigned one against a live signed one, RateLimited
+// when the address has too many records, and Unavailable when the registry is
+// full.
+//
+// docs/threats.md#V2, #V5
+func (r *registry) put(c candidate, now time.Time) (renewal bool, err error) {
+	f, extra := compress(c)
+	ms, at := now.UnixMilli(), c.sentAt.UnixMilli()
+	s := r.shardOf(c.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.m[c.key]
+	live := e != nil && r.isLive(e, ms)
+	if e != nil {
+		switch {
+		case f == unsigned && live && e.signed():
+			return false, core.Refuse(core.Conflict, "A signed registration is known for this key")
+		case f == unsigned && live && at < e.said:
+			return false, errNewer
+		case f != unsigned && at < e.newest:
+			return false, errNewer
+		case f != unsigned && at == e.newest:
+			if live && e.form == f && e.extra == extra && e.port == uint16(c.port) {
+				return false, nil
+			}
+			return false, errNewer
+		}
+	}
+	addr := c.addr.As16()
+	if counted := e != nil && e.state == alive; !counted || e.addr != addr {
+		if err := r.countIn(addr); err != nil {
+			return false, err
+		}
+		if counted {
+			r.countOut(e.addr)
+		}
+	}
+	if e == nil {
+		if r.entries.Add(1) > int64(r.max) {
+			r.entries.Add(-1)
+			r.countOut(addr)
+			return false, &core.Error{Kind: core.Unavailable, Public: "The rendezvous is full", RetryAfter: r.ttl}
+		}
+		e = &entry{key: c.key, state: expired}
+		s.m[c.key] = e
+		defer func() { s.schedule(e, r.due(e)) }()
+	}
+	if e.state != alive {
+		e.state = alive
+		r.live.Add(1)
+	}
+	e.addr, e.port, e.form, e.extra, e.seen = addr, uint16(c.port), f, extra, ms
+	if f == unsigned {
+		e.said = at
+	} else {
+		e.newest, e.said = at, 0
+		sig, _ := parseSig(c.record.Signature)
+		e.sig = sig
+	}
+	return live, nil
+}
+
+// found is a record as it is answered.
+type found struct {
+	addr      netip.Addr
+	port      int
+	publicURL string
+	seen      int64
+	ttl       time.Duration   // how long it has left; 0 when it is only kept by self-preservation
+	record    envelope.Record // zero: unsigned
+}
+
+var (
+	errNoPeer  = core.Refuse(core.NotFound, "Peer not found")
+	errExpired = core.Refuse(core.NotFound, "Peer registration expired")
+)
+
+// get looks a key up. Errors are of kind NotFound.
+func (r *registry) get(k core.PublicKey, now time.Time) (found, error) {
+	ms := now.UnixMilli()
+	s := r.shardOf(k)
+	s.mu.RLock()
+	e := s.m[k]
+	if e == nil || e.state == gone {
+		s.mu.RUnlock()
+		return found{}, errNoPeer
+	}
+	if !r.isLive(e, ms) {
+		s.mu.RUnlock()
+		return found{}, errExpired
+	}
+	c := *e
+	s.mu.RUnlock()
+	f := found{
+		addr: netip.AddrFrom16(c.addr).Unmap(), port: int(c.port), seen: c.seen,
+		ttl: max(0, time.Duration(c.seen-ms)*time.Millisecond+r.ttl),
+	}
+	f.publicURL, f.record = c.expand()
+	return f, nil
+}
+
+// newer reports whether a signed time is after every registration that is
+// known of the key.
+func (r *registry) newer(k core.PublicKey, at time.Time) bool {
+	s := r.shardOf(k)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.m[k]
+	return e == nil || at.UnixMilli() > e.newest
+}
+
+// drop deregisters. With signedAt set the caller has shown a text of the key's,
+// signed then; otherwise the record must be unsigned and come from the address.
+// Errors are of kind NotFound, Conflict or Forbidden.
+//
+// docs/threats.md#V3
+func (r *registry) drop(k core.PublicKey, from netip.Addr, signedAt, now time.Time) error {
+	s := r.shardOf(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.m[k]
+	switch {
+	case e == nil || !r.isLive(e, now.UnixMilli()):
+		return errNoPeer
+	case !signedAt.IsZero():
+		if signedAt.UnixMilli() < e.newest {
+			return errNewer
+		}
+		e.newest = signedAt.UnixMilli()
+	case e.signed():
+		return core.Refuse(core.Forbidden, "Deregistration must be signed")
+	case e.addr != from.As16():
+		return core.Refuse(core.Forbidden, "Registered from another address")
+	}
+	r.retire(e, gone)
+	return nil
+}
+
+// retire ends a live record; the entry stays until nobody can replay it.
+func (r *registry) retire(e *entry, to state) {
+	e.state, e.extra = to, ""
+	r.live.Add(-1)
+	r.countOut(e.addr)
+}
+
+// countIn counts a live record for an address, in IPv6 for its /64. The error is
+// of kind RateLimited.
+func (r *registry) countIn(addr [16]byte) error {
+	addr = network(addr)
+	a := &r.addrs[addrIndex(addr)]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if int(a.n[addr]) >= r.perAddress {
+		return &core.Error{Kind: core.RateLimited, Public: "Too many registrations from this address", RetryAfter: r.ttl}
+	}
+	a.n[addr]++
+	return nil
+}
+
+func (r *registry) countOut(addr [16]byte) {
+	addr = network(addr)
+	a := &r.addrs[addrIndex(addr)]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.n[addr]--; a.n[addr] <= 0 {
+		delete(a.n, addr)
+	}
+}
+
+// network is the address itself, or the /64 of an IPv6 address.
+func network(addr [16]byte) [16]byte {
+	if !netip.AddrFrom16(addr).Is4In6() {
+		clear(addr[8:])
+	}
+	return addr
+}
+
+func addrIndex(addr [16]byte) int {
+	return int(addr[15]^addr[14]^addr[13]^addr[7]^addr[6]) % addrShards
+}
+
+// schedule puts an entry where the wheel finds it once it is due, or earlier.
+func (s *shard) schedule(e *entry, due int64) {
+	second := min(max(due/1000+1, s.cursor+1), s.cursor+wheelSlots-1)
+	slot := &s.wheel[second%wheelSlots]
+	*slot = append(*slot, e)
+}
+
+// advance works off what is due. Renewals do not move an entry in the wheel: it
+// is looked at once per life and put where it then belongs. One shard is locked
+// at a time, for the entries of the seconds that have passed.
+func (r *registry) advance(now time.Time) {
+	second, ms := now.Unix(), now.UnixMilli()
+	for i := range r.shards {
+		s := &r.shards[i]
+		if s.at.Load() >= second {
+			continue
+		}
+		s.mu.Lock()
+		if second-s.cursor > wheelSlots {
+			s.cursor = second - wheelSlots
+		}
+		for s.cursor < second {
+			s.cursor++
+			slot := &s.wheel[s.cursor%wheelSlots]
+			due := *slot
+			*slot = nil
+			for _, e := range due {
+				r.visit(s, e, ms)
+			}
+		}
+		s.at.Store(s.cursor)
+		s.mu.Unlock()
+	}
+}
+
+func (r *registry) visit(s *shard, e *entry, now int64) {
+	if e.state == alive && now > r.due(e) {
+		r.retire(e, expired)
+		r.expired.Add(1)
+	}
+	if due := r.due(e); due >= now {
+		s.schedule(e, due)
+		return
+	}
+	delete(s.m, e.key)
+	r.entries.Add(-1)
+}
+
+// compress finds the shortest way to keep a candidate's text and URL.
+func compress(c candidate) (form, string) {
+	switch text := c.record.PayloadStr; {
+	case text == "":
+		return unsigned, c.publicURL
+	case text == c.text(formOld):
+		return formOld, c.publicURL
+	case text == c.text(formOurs):
+		return formOurs, c.publicURL
+	default:
+		return formText, c.publicURL + "\x00" + text
+	}
+}
+
+func (c candidate) text(f form) string {
+	return writeText(f, c.key, c.port, c.publicURL, c.sentAt.UnixMilli())
+}
+
+// expand is compress backwards.
+func (e *entry) expand() (publicURL string, r envelope.Record) {
+	switch e.form {
+	case unsigned:
+		return e.extra, r
+	case formText:
+		publicURL, r.PayloadStr, _ = strings.Cut(e.extra, "\x00")
+	default:
+		publicURL = e.extra
+		r.PayloadStr = writeText(e.form, e.key, int(e.port), e.extra, e.newest)
+	}
+	r.Signature = formatSig(e.sig)
+	return publicURL, r
+}

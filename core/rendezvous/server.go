@@ -1,0 +1,545 @@
+package rendezvous
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/adaptor"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/web"
+)
+
+// ServerOptions are a Server's settings. The zero value is ready to use.
+type ServerOptions struct {
+	// RequireSigned turns away registrations and invites that nobody has signed,
+	// which are those of gateways before 0.7.
+	RequireSigned bool
+	// TrustedProxies may say in X-Forwarded-For who their client is.
+	TrustedProxies []netip.Prefix
+	// MaxPeers bounds the records. Zero means 1,000,000 (about 300 MB).
+	MaxPeers int
+	// MaxPerAddress bounds the live records from one address, in IPv6 one /64.
+	// Zero means 1,000.
+	MaxPerAddress int
+	// MaxInvites bounds the invite codes. Zero means 100,000.
+	MaxInvites int
+	// MaxInvitesPerKey and MaxInvitesPerAddress bound the codes of one key and
+	// from one address. Zero means 20 and 200.
+	MaxInvitesPerKey, MaxInvitesPerAddress int
+	// PostsPerMinute bounds registrations, deregistrations and invites from one
+	// address. Zero means 6,000, negative none. Loopback is exempt.
+	PostsPerMinute int
+	// MissesPerMinute bounds wrong invite codes from all addresses together. Zero
+	// means 600. Each address has 5 besides; loopback counts toward all only.
+	MissesPerMinute int
+	// TTL is how long a record lives without renewal. Zero means 90 s.
+	TTL time.Duration
+	// InviteTTL is how long a code lives whose owner says nothing. Zero means 10 minutes.
+	InviteTTL time.Duration
+	// Reannounce is after how long clients are told to renew. Zero means 30 s;
+	// at most a third of TTL.
+	Reannounce time.Duration
+	// Window is how far a signed time may lie from ours. Zero means 5 minutes.
+	Window time.Duration
+	// PreserveFrom is the number of live records from which missing renewals are
+	// taken for our own outage. Zero means 100.
+	PreserveFrom int
+	// Snapshot is the file that keeps the records over a restart. Empty: none.
+	Snapshot string
+	// SnapshotEvery is how often it is written besides at shutdown. Zero means 5 minutes.
+	SnapshotEvery time.Duration
+	// Logger gets what an operator should see. Nil: none.
+	Logger *slog.Logger
+	// Now is the clock. Nil: time.Now.
+	Now func() time.Time
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (o *ServerOptions) fill() {
+	orDefault(&o.MaxPeers, 1_000_000)
+	orDefault(&o.MaxPerAddress, 1_000)
+	orDefault(&o.MaxInvites, 100_000)
+	orDefault(&o.MaxInvitesPerKey, 20)
+	orDefault(&o.MaxInvitesPerAddress, 200)
+	orDefault(&o.PostsPerMinute, 6_000)
+	orDefault(&o.MissesPerMinute, 600)
+	orDefault(&o.TTL, 90*time.Second)
+	orDefault(&o.InviteTTL, 10*time.Minute)
+	orDefault(&o.Reannounce, 30*time.Second)
+	orDefault(&o.Window, 5*time.Minute)
+	orDefault(&o.PreserveFrom, 100)
+	orDefault(&o.SnapshotEvery, 5*time.Minute)
+	o.Reannounce = min(o.Reannounce, o.TTL/3)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+const (
+	missesPerAddress  = 5   // a minute. docs/threats.md#V4
+	maxPublicURLBytes = 512 // of a publicUrl
+)
+
+// Server is a rendezvous. Safe for concurrent use.
+type Server struct {
+	opts     ServerOptions
+	app      *web.App
+	opener   *envelope.Opener
+	registry *registry
+	invites  *invites
+	metrics  *metrics
+	posts    *web.Limiter // nil: none
+	misses   *web.Limiter
+	flood    *flood
+	preserve preservation // of Serve's goroutine alone
+
+	renewed, dropped atomic.Int64
+}
+
+// NewServer returns a Server that remembers nobody; Serve reads the snapshot.
+func NewServer(o ServerOptions) *Server {
+	o.fill()
+	s := &Server{opts: o}
+	s.opener = &envelope.Opener{Near: s.near}
+	s.registry = newRegistry(limits{max: o.MaxPeers, perAddress: o.MaxPerAddress, ttl: o.TTL, window: o.Window}, o.Now())
+	s.invites = newInvites(o.MaxInvites, o.MaxInvitesPerKey, o.MaxInvitesPerAddress, o.Window)
+	s.metrics = newMetrics(s.registry, s.invites)
+	if o.PostsPerMinute > 0 {
+		s.posts = web.NewLimiter(o.PostsPerMinute, max(o.PostsPerMinute/6, 1))
+		s.posts.ExemptLoopback = true
+	}
+	s.misses = web.NewLimiter(missesPerAddress, missesPerAddress)
+	s.misses.ExemptLoopback = true
+	s.flood = newFlood(o.MissesPerMinute)
+	s.preserve = preservation{interval: o.Reannounce, least: int64(o.PreserveFrom)}
+
+	s.app = web.New(web.Options{Name: "rendezvous", Logger: o.Logger, TrustedProxies: o.TrustedProxies})
+	f := s.app.Fiber
+	f.Get(pathRoot, s.root)
+	f.Get(pathHealth, s.health)
+	f.Post(pathRegister, s.counting(s.register))
+	f.Get(pathPeer+":pubkey", s.counting(s.lookup))
+	f.Delete(pathPeer+":pubkey", s.counting(s.deregister))
+	f.Post(pathInvite, s.counting(s.invite))
+	f.Post(pathInvites, s.counting(s.list))
+	f.Get(pathToken+":token", s.counting(s.resolve))
+	f.Delete(pathToken+":token", s.counting(s.revoke))
+	return s
+}
+
+func (s *Server) near(at time.Time) error {
+	if d := s.opts.Now().Sub(at).Abs(); d > s.opts.Window {
+		return core.Refusef(core.Stale, "rendezvous: stale: sent %v from now, window %v", d, s.opts.Window)
+	}
+	return nil
+}
+
+// Serve reads the snapshot, answers on ln until ctx is done, and writes the
+// snapshot. It closes ln. A snapshot that cannot be read is logged and left
+// behind: clients come back within half a minute.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	if err := s.load(); err != nil {
+		s.opts.Logger.Warn("snapshot not read", "file", s.opts.Snapshot, "error", err)
+	}
+	keeping, stop := context.WithCancel(ctx)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		s.keep(keeping)
+	}()
+	err := s.app.Serve(ctx, ln)
+	stop()
+	<-kept
+	return errors.Join(err, s.save())
+}
+
+// ServeMetrics answers /metrics and /healthz on ln until ctx is done. It closes
+// ln, which should not be reachable from outside.
+func (s *Server) ServeMetrics(ctx context.Context, ln net.Listener) error {
+	app := web.New(web.Options{Name: "rendezvous metrics", Logger: s.opts.Logger})
+	app.Fiber.Get(pathMetrics, adaptor.HTTPHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})))
+	app.Fiber.Get(pathHealth, s.health)
+	return app.Serve(ctx, ln)
+}
+
+// keep does what time asks for: expiry each second, snapshots.
+func (s *Server) keep(ctx context.Context) {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	snapshot := time.NewTicker(s.opts.SnapshotEvery)
+	defer snapshot.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-second.C:
+			s.tick(s.opts.Now())
+		case <-snapshot.C:
+			if err := s.save(); err != nil {
+				s.opts.Logger.Error("snapshot not written", "file", s.opts.Snapshot, "error", err)
+			}
+		}
+	}
+}
+
+func (s *Server) tick(now time.Time) {
+	holding := s.registry.preserveUntil.Load() > now.UnixMilli()
+	until := s.preserve.tick(now, s.renewed.Load(), s.dropped.Load(), s.registry.live.Load())
+	if !until.IsZero() {
+		s.registry.preserveUntil.Store(until.UnixMilli())
+		if !holding {
+			s.opts.Logger.Warn("too few renewals: nothing expires for a while", "until", until, "records", s.registry.live.Load())
+		}
+	}
+	s.registry.advance(now)
+	s.invites.advance(now)
+}
+
+// counting counts refusals by reason.
+func (s *Server) counting(h fiber.Handler) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		err := h(c)
+		var e *core.Error
+		if errors.As(err, &e) {
+			s.metrics.refused(e.Kind)
+		}
+		return err
+	}
+}
+
+// admit counts a request that writes against its address's limit.
+func (s *Server) admit(c *fiber.Ctx) (netip.Addr, error) {
+	from := web.ClientIP(c)
+	if s.posts == nil {
+		return from, nil
+	}
+	if ok, after := s.posts.Allow(from, s.opts.Now()); !ok {
+		return from, tooMany(after)
+	}
+	return from, nil
+}
+
+func tooMany(after time.Duration) error {
+	return &core.Error{Kind: core.RateLimited, Public: "Too many requests", RetryAfter: after}
+}
+
+func (s *Server) root(c *fiber.Ctx) error {
+	s.registry.advance(s.opts.Now()) // so that only live records count
+	return web.JSON(c, fiber.StatusOK, struct {
+		OK    bool  `json:"ok"`
+		Peers int64 `json:"peers"`
+	}{true, s.registry.live.Load()})
+}
+
+func (s *Server) health(c *fiber.Ctx) error {
+	web.Raw(c, fiber.StatusOK, []byte(`{"ok":true}`))
+	return nil
+}
+
+func (s *Server) register(c *fiber.Ctx) error {
+	from, err := s.admit(c)
+	if err != nil {
+		return err
+	}
+	h, err := s.opener.OpenHints(web.Body(c), envelope.PurposeRegister, !s.opts.RequireSigned)
+	if err != nil {
+		return err
+	}
+	if err := checkPublicURL(h.Value.PublicURL); err != nil {
+		return err
+	}
+	renewal, err := s.registry.put(candidate{
+		key: h.Key, addr: from, port: h.Value.Port, publicURL: h.Value.PublicURL, record: h.Record, sentAt: h.SentAt,
+	}, s.opts.Now())
+	if err != nil {
+		return err
+	}
+	s.metrics.registrations[!h.Unsigned].Inc()
+	if renewal {
+		s.metrics.renewals.Inc()
+		s.renewed.Add(1)
+	}
+	return web.JSON(c, fiber.StatusOK, registered{true, from.String(), seconds(s.opts.TTL), s.reannounce()})
+}
+
+// registered answers a registration. docs/rendezvous.md#register
+type registered struct {
+	OK              bool   `json:"ok"`
+	YourIP          string `json:"yourIp"`
+	TTL             int    `json:"ttl"`             // seconds
+	ReannounceAfter int    `json:"reannounceAfter"` // seconds
+}
+
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+
+// reannounce is Reannounce within a tenth either way, so that clients that came
+// together part.
+func (s *Server) reannounce() int {
+	tenth := s.opts.Reannounce / 10
+	return max(1, seconds(s.opts.Reannounce-tenth+mathrand.N(2*tenth+1)))
+}
+
+// checkPublicURL refuses what is no place to send letters to, and what could
+// not be kept.
+func checkPublicURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || len(text) > maxPublicURLBytes {
+		return core.Refuse(core.Malformed, "publicUrl must be an http or https URL")
+	}
+	return nil
+}
+
+// keyParam reads the key in a path. What is no key is nobody's: 404 as in the
+// field, and as cheap as a key that is not known. The key's soundness was asked
+// when it registered.
+func keyParam(c *fiber.Ctx) (core.PublicKey, error) {
+	text := strings.ToLower(c.Params("pubkey"))
+	if len(text) == 64 {
+		text = core.SPKIPrefix + text
+	}
+	k, err := keys.ParseStored(text)
+	if err != nil {
+		return k, errNoPeer
+	}
+	return k, nil
+}
+
+func (s *Server) lookup(c *fiber.Ctx) error {
+	k, err := keyParam(c)
+	var f found
+	if err == nil {
+		f, err = s.registry.get(k, s.opts.Now())
+	}
+	if err != nil {
+		s.metrics.misses.Inc()
+		return err
+	}
+	s.metrics.lookups.Inc()
+	b := append(make([]byte, 0, 768), `{"pubkey":"`...)
+	b = appendKey(b, k)
+	b = append(b, `","ip":"`...)
+	b = f.addr.AppendTo(b)
+	b = append(b, `","port":`...)
+	b = strconv.AppendInt(b, int64(f.port), 10)
+	b = append(b, `,"lastSeen":`...)
+	b = strconv.AppendInt(b, f.seen, 10)
+	b = appendProof(b, f.publicURL, f.record.PayloadStr != "", f.record)
+	b = append(b, `,"ttl":`...)
+	b = strconv.AppendInt(b, int64(seconds(f.ttl)), 10)
+	web.Raw(c, fiber.StatusOK, append(b, '}'))
+	return nil
+}
+
+// appendProof writes the members that let a client check an answer.
+func appendProof(b []byte, publicURL string, verified bool, r envelope.Record) []byte {
+	if publicURL != "" {
+		b = append(b, `,"publicUrl":`...)
+		b = appendString(b, publicURL)
+	}
+	b = append(b, `,"verified":`...)
+	b = strconv.AppendBool(b, verified)
+	if r.PayloadStr == "" {
+		return b
+	}
+	b = append(b, `,"record":{"payloadStr":`...)
+	b = appendString(b, r.PayloadStr)
+	b = append(b, `,"signature":"`...)
+	b = append(b, r.Signature...)
+	return append(b, `"}`...)
+}
+
+var answerOK = []byte(`{"ok":true}`)
+
+func (s *Server) deregister(c *fiber.Ctx) error {
+	from, err := s.admit(c)
+	if err != nil {
+		return err
+	}
+	k, err := keyParam(c)
+	if err != nil {
+		return err
+	}
+	var signedAt time.Time
+	if body := web.Body(c); string(body) != "{}" {
+		if signedAt, err = s.order(body, envelope.PurposeDeregister, k); err != nil {
+			return err
+		}
+	}
+	if err := s.registry.drop(k, from, signedAt, s.opts.Now()); err != nil {
+		return err
+	}
+	s.metrics.deregistered.Inc()
+	s.dropped.Add(1)
+	web.Raw(c, fiber.StatusOK, answerOK)
+	return nil
+}
+
+// order opens a text that must be signed by the key for just this purpose.
+func (s *Server) order(body []byte, purpose string, k core.PublicKey) (time.Time, error) {
+	h, err := s.opener.OpenHints(body, purpose, false)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if h.Key != k {
+		return time.Time{}, core.Refuse(core.Forbidden, "Signed by another key")
+	}
+	return h.SentAt, nil
+}
+
+func (s *Server) invite(c *fiber.Ctx) error {
+	from, err := s.admit(c)
+	if err != nil {
+		return err
+	}
+	h, err := s.opener.OpenHints(web.Body(c), envelope.PurposeInvite, !s.opts.RequireSigned)
+	if err != nil {
+		return err
+	}
+	if err := checkPublicURL(h.Value.PublicURL); err != nil {
+		return err
+	}
+	now := s.opts.Now()
+	life, err := s.inviteTerms(h.Value)
+	if err != nil {
+		return err
+	}
+	i := invite{
+		key: h.Key, addr: from, port: h.Value.Port, publicURL: h.Value.PublicURL, verified: !h.Unsigned,
+		created: now.UnixMilli(), expires: now.Add(life).UnixMilli(), uses: h.Value.Uses,
+	}
+	if h.Value.Purpose != "" {
+		i.record = h.Record
+	} else if !h.Unsigned && !s.registry.newer(h.Key, h.SentAt) {
+		// A registration of 0.7 reads the same, and everybody can look one up.
+		return core.Refuse(core.Conflict, "A newer registration is known for this key")
+	}
+	signedAt := h.SentAt
+	if h.Unsigned {
+		signedAt = time.Time{}
+	}
+	code, err := s.invites.add(i, signedAt, now)
+	if err != nil {
+		return err
+	}
+	s.metrics.invites.Inc()
+	return web.JSON(c, fiber.StatusOK, struct {
+		OK        bool   `json:"ok"`
+		Token     string `json:"token"`
+		ExpiresIn int    `json:"expiresIn"`
+	}{true, code, seconds(life)})
+}
+
+func (s *Server) inviteTerms(h envelope.Hints) (life time.Duration, err error) {
+	if h.Uses < 0 || h.Uses > maxInviteUses {
+		return 0, core.Refusef(core.Malformed, "uses must be a number (1-%d)", maxInviteUses)
+	}
+	if h.ExpiresIn == 0 {
+		return s.opts.InviteTTL, nil
+	}
+	life = time.Duration(h.ExpiresIn) * time.Second
+	if h.ExpiresIn < 0 || h.ExpiresIn > seconds(maxInviteLife) || life < minInviteLife {
+		return 0, core.Refusef(core.Malformed, "expiresIn must be a number (%d-%d)", seconds(minInviteLife), seconds(maxInviteLife))
+	}
+	return life, nil
+}
+
+func (s *Server) resolve(c *fiber.Ctx) error {
+	from, now := web.ClientIP(c), s.opts.Now()
+	if ok, after := s.misses.Check(from, now); !ok {
+		return tooMany(after)
+	}
+	if ok, after := s.flood.check(now); !ok {
+		return tooMany(after)
+	}
+	i, err := s.invites.get(strings.ToLower(c.Params("token")), c.Method() == fiber.MethodGet, now)
+	if err != nil {
+		s.metrics.inviteMisses.Inc()
+		s.misses.Allow(from, now)
+		s.flood.miss(now)
+		return err
+	}
+	s.metrics.resolves.Inc()
+	b := append(make([]byte, 0, 768), `{"pubkey":"`...)
+	b = appendKey(b, i.key)
+	b = append(b, `","ip":"`...)
+	b = i.addr.AppendTo(b)
+	b = append(b, `","port":`...)
+	b = strconv.AppendInt(b, int64(i.port), 10)
+	b = appendProof(b, i.publicURL, i.verified, i.record)
+	b = append(b, `,"expiresIn":`...)
+	b = strconv.AppendInt(b, max(0, i.expires-now.UnixMilli()+999)/1000, 10)
+	web.Raw(c, fiber.StatusOK, append(b, '}'))
+	return nil
+}
+
+// listed is an invite as its owner sees it. docs/rendezvous.md#invites
+type listed struct {
+	Token     string `json:"token"`
+	CreatedAt int64  `json:"createdAt"` // ms
+	ExpiresAt int64  `json:"expiresAt"` // ms
+	Uses      int    `json:"uses"`      // 0: without limit
+	Used      int    `json:"used"`
+}
+
+func (s *Server) list(c *fiber.Ctx) error {
+	if _, err := s.admit(c); err != nil {
+		return err
+	}
+	h, err := s.opener.OpenHints(web.Body(c), envelope.PurposeList, false)
+	if err != nil {
+		return err
+	}
+	open := []listed{}
+	for _, i := range s.invites.list(h.Key, s.opts.Now()) {
+		open = append(open, listed{i.code, i.created, i.expires, i.uses, i.used})
+	}
+	return web.JSON(c, fiber.StatusOK, struct {
+		OK      bool     `json:"ok"`
+		Invites []listed `json:"invites"`
+	}{true, open})
+}
+
+func (s *Server) revoke(c *fiber.Ctx) error {
+	if _, err := s.admit(c); err != nil {
+		return err
+	}
+	h, err := s.opener.OpenHints(web.Body(c), envelope.PurposeRevoke, false)
+	if err != nil {
+		return err
+	}
+	token := strings.ToLower(c.Params("token"))
+	if h.Value.Token != token {
+		return core.Refuse(core.Malformed, "token differs from payloadStr")
+	}
+	if err := s.invites.revoke(h.Key, token, s.opts.Now()); err != nil {
+		return err
+	}
+	web.Raw(c, fiber.StatusOK, answerOK)
+	return nil
+}
