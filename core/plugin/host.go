@@ -211,7 +211,7 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 		return fail(BadModule, "%w", err)
 	}
 	if err := h.prepare(ctx, v, metered); err != nil {
-		return fail(BadModule, "%w", err)
+		return nil, &Error{Plugin: name, Kind: BadModule, Text: firstLine(err)}
 	}
 	if err := v.ready(ctx); err != nil {
 		v.close()

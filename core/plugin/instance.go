@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// quantum is how many units a guest gets between two looks at the clock: 0.05-0.2 ms of usual code.
-	quantum = 20_000
+	// quantum is how many units a guest gets between two looks at the clock: 0.02-0.1 ms of usual code, at most
+	// some 20 ms of divisions.
+	quantum = 10_000
 	// hostUnits is what one call of the host costs beside its bytes: it takes some 60 ns, a unit some 2.
 	hostUnits = 32
 
@@ -26,7 +27,7 @@ const (
 
 	// What a start may use: Go's runtime and its packages' initialisation take some 10 ms.
 	startTimeout = 10 * time.Second
-	startFuel    = 1_000_000_000
+	startFuel    = 300_000_000
 )
 
 // instance is one running copy of a module. One call at a time uses it; nothing in it is guarded, because
@@ -210,8 +211,8 @@ func (t *tail) write(p []byte) {
 func (t *tail) String() string { return strings.ToValidUTF8(string(t.b), "?") }
 
 // start makes an instance and runs what it runs at its start: the start section, _initialize, ogp_init.
-func (v *version) start(ctx context.Context) (in *instance, err error) {
-	in = &instance{v: v, hooks: map[Hook]api.Function{}}
+func (v *version) start(ctx context.Context) (_ *instance, err error) {
+	in := &instance{v: v, hooks: map[Hook]api.Function{}}
 	in.ctx = guestContext{v.base, in}
 	in.begin(ctx, "", v.config, time.Now().Add(v.startTimeout), startFuel)
 	defer func() {
@@ -220,9 +221,11 @@ func (v *version) start(ctx context.Context) (in *instance, err error) {
 		}
 	}()
 	cfg := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(rand.Reader)
-	if in.mod, err = v.rt.InstantiateModule(in.ctx, v.compiled, cfg); err != nil {
+	mod, err := v.rt.InstantiateModule(in.ctx, v.compiled, cfg)
+	if err != nil {
 		return nil, in.failure(err)
 	}
+	in.mod = mod
 	if v.kind != KindABI {
 		return in, nil
 	}
@@ -323,6 +326,11 @@ func (in *instance) failure(err error) *Error {
 	case errors.As(err, &x):
 		return in.error(Trap, x.Error())
 	}
+	return in.error(Trap, firstLine(err))
+}
+
+// firstLine leaves out the guest's stack, which wazero puts into the lines that follow.
+func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	return in.error(Trap, line)
+	return printable(strings.ToValidUTF8(line, "?"))
 }

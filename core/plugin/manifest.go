@@ -117,7 +117,7 @@ func ParseManifest(text []byte) (*Manifest, error) {
 	d := toml.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(m); err != nil {
-		return nil, &Error{Kind: BadManifest, Text: manifestError(err)}
+		return nil, &Error{Kind: BadManifest, Text: printable(strings.ToValidUTF8(manifestError(err), "?"))}
 	}
 	if err := m.check(); err != nil {
 		return nil, &Error{Plugin: m.Name, Kind: BadManifest, Text: err.Error()}
