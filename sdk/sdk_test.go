@@ -26,11 +26,11 @@ func TestPolicySeesTheWholeInput(t *testing.T) {
 		t.Fatalf("Run = %s %d, want abstain", out, status)
 	}
 	if got.Kind != sdk.KindMessage || got.Now.String() != "2026-11-21T20:47:35.730Z" || got.Peer.Alias != "bob" || got.Peer.GatewayURL != "https://b.example" ||
-		got.Peer.Names.Display != "Bob's" || got.Peer.Names.Email != "b@x" || strings.Join(got.Peer.Intents, " ") != "message agent-comms" {
+		got.Peer.Names.Display != "Bob's" || got.Peer.Names.Email != "b@x" || strings.Join(got.Peer.Intents(), " ") != "message agent-comms" {
 		t.Errorf("request = %+v", got)
 	}
 	if m := got.Message; m.ID != "n1" || m.Intent != "agent-comms" || m.Topic != "deals" || m.Priority != "high" || m.ConversationID != "c" ||
-		m.ToAgent != "scribe" || m.Level != "summary" || m.Bytes != 17 || m.Text() != "hello" {
+		m.ToAgent != "scribe" || m.Level != "summary" || m.Bytes != 17 || m.Text() != "hello" || m.Timestamp().String() != "2026-11-21T20:47:35.000Z" {
 		t.Errorf("message = %+v", m)
 	}
 }

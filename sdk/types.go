@@ -36,8 +36,6 @@ type Peer struct {
 	GatewayURL string
 	// Names are what it calls itself. Nothing about them is verified.
 	Names Names
-	// Intents are those that we grant it.
-	Intents []string
 	// JSON is the peer as it came.
 	JSON Value
 }
@@ -57,9 +55,8 @@ type Message struct {
 	ConversationID string
 	ToAgent        string // the persona it is for; "" is the primary one
 	Level          string // the agent-comms level that applies: full, summary, escalate, deny
-	Timestamp      Time
-	Bytes          int64 // of the letter's payload as JSON
-	Payload        Value // the peer's own JSON
+	Bytes          int64  // of the letter's payload as JSON
+	Payload        Value  // the peer's own JSON
 	JSON           Value
 }
 
@@ -235,56 +232,109 @@ func ReplyError(text string) Answer { return Answer{err: text, failed: true} }
 func NotMine() Answer { return Answer{notMine: true} }
 
 func peerOf(v Value) Peer {
-	names := v.Get("names")
-	p := Peer{
-		Alias: v.Get("alias").Text(), Fingerprint: v.Get("fingerprint").Text(), ID: v.Get("id").Text(),
-		State: v.Get("state").Text(), GatewayURL: v.Get("gatewayUrl").Text(),
-		Names: Names{
-			Display: names.Get("displayName").Text(), Human: names.Get("humanName").Text(),
-			Agent: names.Get("agentName").Text(), Organization: names.Get("organization").Text(),
-			Email: names.Get("email").Text(),
-		},
-		JSON: v,
-	}
-	if p.GatewayURL == "" {
-		p.GatewayURL = names.Get("gatewayUrl").Text()
-	}
-	v.Get("grants").Each(func(_ string, g Value) bool {
-		if g.Kind() == Text {
-			p.Intents = append(p.Intents, g.Text())
-		} else if intent := g.Get("intent").Text(); intent != "" {
-			p.Intents = append(p.Intents, intent)
+	p := Peer{JSON: v}
+	for m := v.members(); m.next(); {
+		switch v := m.value(); m.name() {
+		case "alias":
+			p.Alias = v.Text()
+		case "fingerprint":
+			p.Fingerprint = v.Text()
+		case "id":
+			p.ID = v.Text()
+		case "state":
+			p.State = v.Text()
+		case "gatewayUrl":
+			p.GatewayURL = v.Text()
+		case "names":
+			p.Names = namesOf(v)
 		}
-		return true
-	})
+	}
 	return p
 }
 
-func messageOf(v Value) Message {
-	m := Message{
-		ID: v.Get("id").Text(), Intent: v.Get("intent").Text(), Topic: v.Get("topic").Text(),
-		Priority: v.Get("priority").Text(), ConversationID: v.Get("conversationId").Text(),
-		ToAgent: v.Get("toAgent").Text(), Level: v.Get("level").Text(),
-		Bytes: v.Get("bytes").Int(), Payload: v.Get("payload"), JSON: v,
+func namesOf(v Value) (n Names) {
+	for m := v.members(); m.next(); {
+		switch v := m.value(); m.name() {
+		case "displayName":
+			n.Display = v.Text()
+		case "humanName":
+			n.Human = v.Text()
+		case "agentName":
+			n.Agent = v.Text()
+		case "organization":
+			n.Organization = v.Text()
+		case "email":
+			n.Email = v.Text()
+		}
 	}
-	if at := v.Get("timestamp"); at.Exists() {
-		m.Timestamp = timeOf(at)
-	}
-	return m
+	return n
 }
 
-func requestOf(v Value) *Request {
-	asked := v.Get("request")
-	return &Request{
-		Kind: v.Get("kind").Text(), Now: timeOf(v.Get("now")),
-		Peer: peerOf(v.Get("peer")), Message: messageOf(v.Get("message")),
-		Federation: Federation{
-			OfferedIntents: asked.Get("offeredIntents").Texts(),
-			Invite:         inviteOf(asked.Get("invite")),
-			URLVerified:    asked.Get("urlVerified").Bool(),
-		},
-		JSON: v,
+// Intents are those that we grant the peer.
+func (p *Peer) Intents() []string {
+	var all []string
+	p.JSON.Get("grants").Each(func(_ string, g Value) bool {
+		if g.Kind() == Text {
+			all = append(all, g.Text())
+		} else if intent := g.Get("intent").Text(); intent != "" {
+			all = append(all, intent)
+		}
+		return true
+	})
+	return all
+}
+
+func messageOf(v Value) Message {
+	msg := Message{JSON: v}
+	for m := v.members(); m.next(); {
+		switch v := m.value(); m.name() {
+		case "id":
+			msg.ID = v.Text()
+		case "intent":
+			msg.Intent = v.Text()
+		case "topic":
+			msg.Topic = v.Text()
+		case "priority":
+			msg.Priority = v.Text()
+		case "conversationId":
+			msg.ConversationID = v.Text()
+		case "toAgent":
+			msg.ToAgent = v.Text()
+		case "level":
+			msg.Level = v.Text()
+		case "bytes":
+			msg.Bytes = v.Int()
+		case "payload":
+			msg.Payload = v
+		}
 	}
+	return msg
+}
+
+// Timestamp is when the sender says that it sent the message; the host checked that it is near.
+func (m *Message) Timestamp() Time { return timeOf(m.JSON.Get("timestamp")) }
+
+func requestOf(v Value) *Request {
+	r := &Request{JSON: v}
+	for m := v.members(); m.next(); {
+		switch v := m.value(); m.name() {
+		case "kind":
+			r.Kind = v.Text()
+		case "now":
+			r.Now = timeOf(v)
+		case "peer":
+			r.Peer = peerOf(v)
+		case "message":
+			r.Message = messageOf(v)
+		case "request":
+			r.Federation = Federation{
+				OfferedIntents: v.Get("offeredIntents").Texts(),
+				Invite:         inviteOf(v.Get("invite")),
+				URLVerified:    v.Get("urlVerified").Bool(),
+			}
+		}
+	}
+	return r
 }
 
 // inviteOf takes the code itself, or an object that carries it.

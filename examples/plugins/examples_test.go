@@ -1,0 +1,165 @@
+// Package examples_test loads every committed example on the real host and runs its cases.
+package examples_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/sdk"
+	"github.com/opengatewayprotocol/ogp/sdk/sdktest"
+)
+
+// names are the examples, and how many cases each must have at least.
+var names = map[string]int{
+	"approve-by-domain": 11, "office-hours": 6, "secret-scrubber": 11, "topic-allowlist": 9, "free-busy": 5, "audit-line": 1,
+}
+
+func load(t testing.TB, h *plugin.Host, name, config string, kv plugin.KV) *plugin.Plugin {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(name, "plugin.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := plugin.ParseManifest(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := h.Load(context.Background(), plugin.Spec{
+		Path: filepath.Join(name, name+".wasm"), Config: []byte(config), Grants: m.Asks(), KV: kv,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func newHost(t testing.TB) *plugin.Host {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "cache")
+	h, err := plugin.NewHost(plugin.Options{CacheDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+func TestEveryExampleOnTheHost(t *testing.T) {
+	folders, err := filepath.Glob("*/plugin.toml")
+	if err != nil || len(folders) != len(names) {
+		t.Fatalf("%d examples, want %d", len(folders), len(names))
+	}
+	h := newHost(t)
+	for name, least := range names {
+		t.Run(name, func(t *testing.T) {
+			files, err := filepath.Glob(filepath.Join(name, "cases", "*.json"))
+			if err != nil || len(files) < least {
+				t.Fatalf("%d cases, want at least %d", len(files), least)
+			}
+			for _, file := range files {
+				t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) { runCase(t, h, name, file) })
+			}
+		})
+	}
+}
+
+func runCase(t *testing.T, h *plugin.Host, name, file string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := sdk.Parse(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv := &plugin.MemoryKV{}
+	c.Get("kv").Each(func(key string, v sdk.Value) bool {
+		if err := kv.Set(context.Background(), key, []byte(v.Text()), 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		return true
+	})
+	p := load(t, h, name, c.Get("config").JSON(), kv)
+	defer p.Close()
+	r, err := p.Call(context.Background(), p.Hooks()[0], []byte(c.Get("input").JSON()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := string(r.Output)
+	if r.NotMine() {
+		out = `{"status":"not mine"}`
+	}
+	got, err := sdk.Parse(out)
+	if err != nil {
+		t.Fatalf("the answer is no JSON: %v: %s", err, out)
+	}
+	if !sdktest.Contains(got, c.Get("expect")) {
+		t.Errorf("answer = %s\nwant     %s", out, c.Get("expect").JSON())
+	}
+}
+
+// A module that is told nonsense fails that call or answers, and goes on to answer the next.
+func TestExamplesSurviveNonsense(t *testing.T) {
+	h := newHost(t)
+	for name := range names {
+		p := load(t, h, name, "", &plugin.MemoryKV{})
+		hook := p.Hooks()[0]
+		for _, input := range []string{
+			`{}`, `{"kind":7,"message":[]}`, `{"kind":"message","now":{},"message":{"intent":null,"topic":["a"],"payload":"\\","bytes":1e99}}`,
+			`{"kind":"request","peer":{"gatewayUrl":["x"]},"request":true}`, `{"message":{"intent":"calendar.freebusy","payload":{"days":[1,null]}}}`,
+			`{"kind":"message","message":{"payload":"` + strings.Repeat("4", 60_000) + `"}}`,
+		} {
+			if _, err := p.Call(context.Background(), hook, []byte(input)); err != nil && name != "audit-line" {
+				t.Errorf("%s: %.60s: %v", name, input, err)
+			}
+		}
+		p.Close()
+	}
+}
+
+// A Go plugin is under 2 MiB, and the others are small.
+func TestSizes(t *testing.T) {
+	for name, most := range map[string]int64{
+		"approve-by-domain": 2 << 20, "free-busy": 2 << 20, "office-hours": 64 << 10, "secret-scrubber": 32 << 10, "topic-allowlist": 4 << 10,
+	} {
+		st, err := os.Stat(filepath.Join(name, name+".wasm"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Size() > most {
+			t.Errorf("%s has %d bytes, want at most %d", name, st.Size(), most)
+		}
+	}
+}
+
+// BenchmarkCall is one call of each example with a letter of 600 bytes: the whole way
+// through the host.
+func BenchmarkCall(b *testing.B) {
+	h := newHost(b)
+	input := []byte(`{"abi":1,"hook":"policy","kind":"message","now":"2026-11-20T12:00:35.730Z","gateway":{"id":"302a300506032b6570032100aaaaaaaa"},` +
+		`"peer":{"alias":"bob","fingerprint":"K5QX-3ZVA-77MC","id":"302a300506032b65700321009b691d31","state":"approved","gatewayUrl":"https://bob.example",` +
+		`"names":{"displayName":"Bob","email":"bob@example.org"},"grants":[{"intent":"agent-comms","enabled":true}]},` +
+		`"message":{"id":"5f6705e8-5829-4a41-8561-d0a6b75f8014","intent":"agent-comms","topic":"general","priority":"normal","timestamp":"2026-11-21T20:47:35.700Z","bytes":120,` +
+		`"payload":{"topic":"general","message":"The quick brown fox jumps over the lazy dog. \u00c9t\u00e9, na\u00efve."}}}`)
+	for _, name := range []string{"topic-allowlist", "office-hours", "secret-scrubber", "approve-by-domain", "free-busy", "audit-line"} {
+		b.Run(name, func(b *testing.B) {
+			p := load(b, h, name, "", &plugin.MemoryKV{})
+			defer p.Close()
+			hook := p.Hooks()[0]
+			b.ReportAllocs()
+			var r plugin.Result
+			for b.Loop() {
+				var err error
+				if r, err = p.Call(context.Background(), hook, input); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(r.FuelUsed), "fuel/op")
+			b.ReportMetric(float64(r.MemoryBytes)/(1<<20), "MiB")
+		})
+	}
+}
