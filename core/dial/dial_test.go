@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -267,14 +268,27 @@ func TestN1RebindingIsMetAtConnectTime(t *testing.T) {
 	}
 }
 
-func TestN1NoProxyFromTheEnvironment(t *testing.T) {
-	proxy, proxied := serve(t, ok)
-	s, hits := serve(t, ok)
+// proxied counts what a proxy named by the environment was asked. net/http reads
+// the environment once, so it is set before any test.
+var proxied atomic.Int64
+
+func TestMain(m *testing.M) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proxied.Add(1)
+		ok(w, r)
+	}))
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"} {
-		t.Setenv(name, proxy.URL)
+		os.Setenv(name, proxy.URL)
 	}
-	t.Setenv("NO_PROXY", "")
-	t.Setenv("no_proxy", "")
+	os.Unsetenv("NO_PROXY")
+	os.Unsetenv("no_proxy")
+	code := m.Run()
+	proxy.Close()
+	os.Exit(code)
+}
+
+func TestN1NoProxyFromTheEnvironment(t *testing.T) {
+	s, hits := serve(t, ok)
 	// net/http never sends loopback addresses to a proxy, so this one has a name.
 	r := nameServer(t, func(int64) [4]byte { return [4]byte{127, 0, 0, 1} })
 	c := newClient(t, Options{Allow: loopback, Resolver: r})
