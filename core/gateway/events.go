@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -132,4 +133,14 @@ func (g *Gateway) digestEvent() *core.Event {
 	return g.event(core.EventRequestDigest, nil, core.Them,
 		fmt.Sprintf("%d more gateways have asked for federation; %d wait in all.", n, g.book.count(core.Pending)),
 		map[string]any{"requests": n, "pending": g.book.count(core.Pending)})
+}
+
+// DeliveryFailed keeps an event for a notice that a notifier will not be told
+// again. Its own notifier is not asked to tell it.
+func (g *Gateway) DeliveryFailed(ctx context.Context, d *core.Delivery, detail string) {
+	e := g.event(core.EventDeliveryFailed, g.book.get(d.Event.Peer), core.Us, "A notifier could not be told of an event.",
+		map[string]any{"notifier": d.Notifier, "event": d.EventID, "type": d.Event.Type, "attempts": d.Attempts, "error": clean(detail, 300)})
+	if err := g.keep(ctx, &core.Change{Events: []*core.Event{e}}); err != nil {
+		g.log.Error("event not kept", "type", e.Type, "err", err)
+	}
 }

@@ -1,0 +1,550 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/federation"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/legacy"
+)
+
+// method makes a control method of a function with typed parameters. A parameter
+// that it does not know is an error, as the command line must be of another
+// version.
+func method[P, R any](f func(context.Context, P) (R, error)) control.Method {
+	return func(ctx context.Context, params jsontext.Value) (any, error) {
+		var p P
+		if err := json.Unmarshal(params, &p, json.RejectUnknownMembers(true)); err != nil {
+			return nil, &core.Error{Kind: core.Malformed, Public: "the daemon does not understand this call", Err: err,
+				Hint: "is it of another version? \"ogp stop\", then start it again"}
+		}
+		return f(ctx, p)
+	}
+}
+
+// methods are what the daemon does for the command line.
+func (d *daemon) methods() map[string]control.Method {
+	return map[string]control.Method{
+		"status":         method(d.status),
+		"whoami":         method(d.whoami),
+		"stop":           method(d.stopMethod),
+		"peers":          method(d.peers),
+		"peer":           method(d.peer),
+		"request":        method(d.request),
+		"approve":        method(d.approve),
+		"grant":          method(d.grant),
+		"reject":         method(d.reject),
+		"remove":         method(d.remove),
+		"alias":          method(d.alias),
+		"level":          method(d.level),
+		"send":           method(d.send),
+		"ping":           method(d.ping),
+		"inbox":          method(d.inbox),
+		"inbox.message":  method(d.inboxMessage),
+		"inbox.reply":    method(d.inboxReply),
+		"outbox":         method(d.outbox),
+		"outbox.item":    method(d.outboxItem),
+		"peers.export":   method(d.exportPeers),
+		"delivery.dead":  method(d.deadDeliveries),
+		"delivery.retry": method(d.retryDeliveries),
+	}
+}
+
+// streams are what the daemon tells as it happens.
+func (d *daemon) streams() map[string]control.Stream {
+	return map[string]control.Stream{"events": d.events}
+}
+
+type none struct{}
+
+func (d *daemon) status(ctx context.Context, _ none) (statusView, error) {
+	s := d.gateway.Settings()
+	depths, err := d.store.Depths(ctx)
+	if err != nil {
+		return statusView{}, err
+	}
+	v := statusView{
+		Running: true, PID: os.Getpid(), Version: programVersion(), Started: d.gateway.Started(), StateDir: d.dir,
+		Listen: d.public.Addr().String(), GatewayURL: s.URL, CardURL: s.URL + federation.PathCard,
+		Fingerprint: d.gateway.Key().Fingerprint(), PublicKey: d.gateway.Key(), DisplayName: s.Names.DisplayName,
+		Peers: map[string]int{}, Depths: depths, Notifiers: d.courier.Health(),
+	}
+	for _, p := range d.gateway.Peers() {
+		v.Peers[string(p.Trust)]++
+	}
+	v.Warnings = d.warningsNow()
+	return v, nil
+}
+
+// warningsNow is what the operator should know at a glance.
+func (d *daemon) warningsNow() []string {
+	var out []string
+	telling := 0
+	for _, n := range d.courier.Names() {
+		if n != "log" {
+			telling++
+		}
+	}
+	if telling == 0 {
+		out = append(out, "nobody is being notified: messages wait in \"ogp inbox\"; see delivery.notifiers in config.toml")
+	}
+	if strings.HasPrefix(d.gateway.Settings().URL, "http://localhost") {
+		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer; see gateway_url in config.toml")
+	}
+	return out
+}
+
+func (d *daemon) whoami(context.Context, none) (whoamiView, error) {
+	return whoami(d.gateway.Key(), d.gateway.Settings()), nil
+}
+
+func whoami(k core.PublicKey, s gateway.Settings) whoamiView {
+	return whoamiView{s.Names.DisplayName, s.Names.Email, s.URL, s.URL + federation.PathCard, k.Fingerprint(), k.ID(), k}
+}
+
+func (d *daemon) stopMethod(context.Context, none) (none, error) {
+	time.AfterFunc(20*time.Millisecond, d.stop) // let the answer go out
+	return none{}, nil
+}
+
+// view shows a peer, short for lists and whole for one.
+func (d *daemon) view(p *core.Peer, whole bool) peerView {
+	h := d.gateway.Health(p.Key)
+	v := peerView{
+		Name: p.Name(), Alias: p.Alias, Fingerprint: p.Key.Fingerprint(), ID: p.Key.ID(), PublicKey: p.Key,
+		State: p.Trust, By: p.By, Since: p.Since, URL: p.URL, Unverified: p.Names, Warning: p.Warning,
+		RequestedAt: p.RequestedAt, ApprovedAt: p.ApprovedAt, RejectedAt: p.RejectedAt, RemovedAt: p.RemovedAt,
+		Offered: p.Offered, Levels: p.Levels, DefaultLevel: p.DefaultLevel, Version: p.Version, Features: p.Features,
+		Signature: "legacy",
+		Health:    healthView{h.Word(time.Now(), 2*d.gateway.Settings().CheckInterval), h, later(h.LastSuccess, h.LastInbound)},
+	}
+	if p.V2 {
+		v.Signature = "v2"
+	}
+	if !whole {
+		return v
+	}
+	v.History = p.History
+	if p.Granted != nil {
+		for _, g := range p.Granted.Scopes {
+			v.Granted = append(v.Granted, grantView{g, d.gateway.Used(p.Key, g)})
+		}
+	}
+	if p.Received != nil {
+		v.Received = p.Received.Scopes
+	}
+	return v
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func (d *daemon) peers(_ context.Context, p peersParams) ([]peerView, error) {
+	out := []peerView{}
+	for _, peer := range d.gateway.Peers() {
+		if p.Status == "" || peer.Trust == p.Status {
+			out = append(out, d.view(peer, false))
+		}
+	}
+	return out, nil
+}
+
+func (d *daemon) peer(_ context.Context, p peerRef) (peerView, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return peerView{}, err
+	}
+	return d.view(peer, true), nil
+}
+
+func (d *daemon) request(ctx context.Context, p requestParams) (requestResult, error) {
+	ask := gateway.Ask{URL: p.URL, Alias: p.Alias, Again: p.Again}
+	if p.Key != "" {
+		k, err := keys.Parse(p.Key)
+		if err != nil {
+			return requestResult{}, err
+		}
+		ask.Expect = k
+	}
+	asked, err := d.gateway.RequestFederation(ctx, ask)
+	if err != nil {
+		return requestResult{}, err
+	}
+	return requestResult{d.view(asked.Peer, true), asked.Status}, nil
+}
+
+// outgoing shows what came of a letter; that the first try failed is part of the
+// view, not an error.
+func (d *daemon) outgoing(o gateway.Outgoing, err error) (outgoingView, error) {
+	if err != nil {
+		return outgoingView{}, err
+	}
+	v := outgoingView{Peer: d.view(o.Peer, true), State: "none"}
+	if o.Item != nil {
+		v.ID, v.Nonce, v.State, v.Attempts = o.Item.ID, o.Item.Nonce, string(o.Item.State), o.Item.Attempts
+		v.Next, v.GiveUp, v.Answer = o.Item.Next, o.Item.GiveUp, o.Item.Answer
+	}
+	if o.Err != nil {
+		view, _ := describe(o.Err)
+		v.Error = &view
+	}
+	return v, nil
+}
+
+func (d *daemon) approve(ctx context.Context, p approveParams) (outgoingView, error) {
+	peer, err := d.resolveFor(p.Peer, "pending")
+	if err != nil {
+		return outgoingView{}, err
+	}
+	return d.outgoing(d.gateway.ApprovePeer(ctx, peer.Key, gateway.Approval{Grants: p.Grants, Alias: p.Alias}))
+}
+
+func (d *daemon) grant(ctx context.Context, p approveParams) (outgoingView, error) {
+	peer, err := d.resolveFor(p.Peer, "approved")
+	if err != nil {
+		return outgoingView{}, err
+	}
+	if peer.Trust != core.Approved {
+		return outgoingView{}, core.Refusef(core.Conflict, "%s is %s, not approved", peer.Name(), peer.Trust)
+	}
+	return d.outgoing(d.gateway.ApprovePeer(ctx, peer.Key, gateway.Approval{Grants: p.Grants}))
+}
+
+func (d *daemon) reject(ctx context.Context, p peerRef) (outgoingView, error) {
+	peer, err := d.resolveFor(p.Peer, "pending")
+	if err != nil {
+		return outgoingView{}, err
+	}
+	return d.outgoing(d.gateway.RejectPeer(ctx, peer.Key))
+}
+
+// resolveFor finds a peer, and says in its error what state was looked for.
+func (d *daemon) resolveFor(ref, state string) (*core.Peer, error) {
+	p, err := d.gateway.Resolve(ref)
+	var e *core.Error
+	if errors.As(err, &e) && e.Kind == core.NotFound {
+		e.Public = strings.Replace(e.Public, "no peer", "no "+state+" peer", 1)
+		e.Hint = `"ogp federation list --status ` + state + `" shows who is ` + map[string]string{"pending": "waiting"}[state]
+		if state != "pending" {
+			e.Hint = `"ogp federation list" shows the peers`
+		}
+	}
+	return p, err
+}
+
+func (d *daemon) remove(ctx context.Context, p peerRef) (removeResult, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return removeResult{}, err
+	}
+	removed, notified, err := d.gateway.RemovePeer(ctx, peer.Key)
+	if err != nil {
+		return removeResult{}, err
+	}
+	r := removeResult{Peer: d.view(removed, false), Notified: notified == nil}
+	if notified != nil {
+		view, _ := describe(notified)
+		r.Error = &view
+	}
+	return r, nil
+}
+
+func (d *daemon) alias(ctx context.Context, p aliasParams) (peerView, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return peerView{}, err
+	}
+	if peer, err = d.gateway.SetAlias(ctx, peer.Key, p.Alias); err != nil {
+		return peerView{}, err
+	}
+	return d.view(peer, true), nil
+}
+
+func (d *daemon) level(ctx context.Context, p levelParams) (peerView, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return peerView{}, err
+	}
+	if peer, err = d.gateway.SetLevel(ctx, peer.Key, p.Topic, p.Level); err != nil {
+		return peerView{}, err
+	}
+	return d.view(peer, true), nil
+}
+
+func (d *daemon) send(ctx context.Context, p sendParams) (outgoingView, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return outgoingView{}, err
+	}
+	sent, err := d.gateway.Send(ctx, peer.Key, gateway.Sending{Intent: p.Intent, Payload: p.Payload, ToAgent: p.ToAgent,
+		ConversationID: p.ConversationID, WantReply: p.WantReply, Now: p.Now})
+	v, err := d.outgoing(sent, err)
+	if err != nil || p.WaitMillis == 0 || sent.Item == nil ||
+		sent.Item.State != core.OutSent && sent.Item.State != core.OutWaiting {
+		return v, err
+	}
+	waitCtx, cancel := context.WithTimeout(ctx, time.Duration(p.WaitMillis)*time.Millisecond)
+	defer cancel()
+	reply, err := d.gateway.AwaitReply(waitCtx, sent.Item)
+	if err == nil {
+		v.Reply = reply
+	} else if !errors.Is(err, core.Unavailable) {
+		return v, err
+	}
+	return v, nil
+}
+
+func (d *daemon) ping(ctx context.Context, p pingParams) (pingResult, error) {
+	target := p.Target
+	if !strings.Contains(target, "://") {
+		peer, err := d.gateway.Resolve(target)
+		if err != nil {
+			return pingResult{}, err
+		}
+		target = peer.URL
+	}
+	pong, took, err := d.gateway.PingGateway(ctx, target)
+	return pingResult{pong, target, float64(took.Microseconds()) / 1000}, err
+}
+
+func (d *daemon) inbox(ctx context.Context, p inboxParams) ([]inboxView, error) {
+	f := core.InboxFilter{Status: p.Status, Intent: p.Intent, Since: p.Since, Limit: p.Limit}
+	if p.Peer != "" {
+		peer, err := d.gateway.Resolve(p.Peer)
+		if err != nil {
+			return nil, err
+		}
+		f.Peer = peer.Key
+	}
+	messages, err := d.store.Inbox(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]inboxView, 0, len(messages))
+	for _, m := range messages {
+		out = append(out, d.inboxView(m))
+	}
+	return out, nil
+}
+
+func (d *daemon) inboxView(m *core.InboxMessage) inboxView {
+	v := inboxView{InboxMessage: *m, From: m.Peer.Fingerprint(), Fingerprint: m.Peer.Fingerprint(), Text: oneLine(m.Message.Payload)}
+	if p := d.gateway.Peer(m.Peer); p != nil {
+		v.From = p.Name()
+	}
+	return v
+}
+
+// findInbox finds a message by its id, the end of it, or "last".
+func (d *daemon) findInbox(ctx context.Context, id string) (*core.InboxMessage, error) {
+	m, err := d.store.InboxMessage(ctx, strings.ToUpper(id))
+	if err == nil || !errors.Is(err, core.NotFound) {
+		return m, err
+	}
+	recent, err := d.store.Inbox(ctx, core.InboxFilter{Limit: 1000})
+	if err != nil {
+		return nil, err
+	}
+	i, err := pick(len(recent), func(i int) string { return recent[i].ID }, id, "ogp inbox list")
+	if err != nil {
+		return nil, err
+	}
+	return recent[i], nil
+}
+
+// pick finds the one of n ids that a user means by its end or by "last" (the
+// first of the list).
+func pick(n int, id func(int) string, ref, list string) (int, error) {
+	if ref == "last" && n > 0 {
+		return 0, nil
+	}
+	found := -1
+	for i := range n {
+		if len(ref) >= 4 && strings.HasSuffix(id(i), strings.ToUpper(ref)) {
+			if found >= 0 {
+				e := core.Refusef(core.Ambiguous, "several ids end in %q", ref)
+				e.Candidates = []string{id(found), id(i)}
+				return 0, e
+			}
+			found = i
+		}
+	}
+	if found < 0 {
+		e := core.Refusef(core.NotFound, "nothing has the id %q", ref)
+		e.Hint = `"` + list + `" shows the ids; "last" is the newest`
+		return 0, e
+	}
+	return found, nil
+}
+
+func (d *daemon) inboxMessage(ctx context.Context, p idParams) (inboxView, error) {
+	m, err := d.findInbox(ctx, p.ID)
+	if err != nil {
+		return inboxView{}, err
+	}
+	return d.inboxView(m), nil
+}
+
+func (d *daemon) inboxReply(ctx context.Context, p replyParams) (outgoingView, error) {
+	m, err := d.findInbox(ctx, p.ID)
+	if err != nil {
+		return outgoingView{}, err
+	}
+	return d.outgoing(d.gateway.InboxReply(ctx, m.ID, core.Reply{Success: p.Error == "", Data: p.Data, Error: p.Error}))
+}
+
+func (d *daemon) outbox(ctx context.Context, p outboxParams) ([]outboxView, error) {
+	f := core.OutboxFilter{State: p.State, Limit: p.Limit}
+	if p.Peer != "" {
+		peer, err := d.gateway.Resolve(p.Peer)
+		if err != nil {
+			return nil, err
+		}
+		f.Peer = peer.Key
+	}
+	items, err := d.store.Outbox(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]outboxView, 0, len(items))
+	for _, item := range items {
+		out = append(out, d.outboxView(item))
+	}
+	return out, nil
+}
+
+func (d *daemon) outboxView(item *core.OutboxItem) outboxView {
+	v := outboxView{OutboxItem: *item, To: item.Peer.Fingerprint()}
+	v.Body = nil
+	if p := d.gateway.Peer(item.Peer); p != nil {
+		v.To = p.Name()
+	}
+	return v
+}
+
+func (d *daemon) outboxItem(ctx context.Context, p idParams) (outboxView, error) {
+	items, err := d.store.Outbox(ctx, core.OutboxFilter{Limit: 1000})
+	if err != nil {
+		return outboxView{}, err
+	}
+	i, err := pick(len(items), func(i int) string { return items[i].ID }, p.ID, "ogp outbox")
+	if err != nil {
+		return outboxView{}, err
+	}
+	v := d.outboxView(items[i])
+	if v.Nonce != "" && v.Kind == core.OutMessage {
+		if r, err := d.store.Reply(ctx, v.Nonce); err == nil && !r.Ours {
+			v.Reply = r
+		}
+	}
+	return v, nil
+}
+
+func (d *daemon) exportPeers(context.Context, none) (core.Raw, error) {
+	return legacy.ExportPeers(d.gateway.Peers())
+}
+
+func (d *daemon) deadDeliveries(ctx context.Context, _ none) ([]*core.Delivery, error) {
+	return d.store.DeadDeliveries(ctx, 1000)
+}
+
+// retryDeliveries brings every delivery that was given up back to life.
+func (d *daemon) retryDeliveries(ctx context.Context, _ none) (map[string]int, error) {
+	dead, err := d.store.DeadDeliveries(ctx, 10000)
+	if err != nil {
+		return nil, err
+	}
+	change := &core.Change{}
+	now := time.Now().UTC()
+	for _, x := range dead {
+		x.Dead, x.Attempts, x.Next, x.Created = false, 0, now, now
+		change.Deliveries = append(change.Deliveries, x)
+	}
+	if len(dead) > 0 {
+		if err := d.store.Commit(ctx, change); err != nil {
+			return nil, err
+		}
+		d.courier.Wake()
+	}
+	return map[string]int{"retried": len(dead)}, nil
+}
+
+// events streams every event as it is kept, and before those the kept ones after
+// an id.
+func (d *daemon) events(ctx context.Context, params jsontext.Value, send func(any) error) error {
+	var p eventParams
+	if err := json.Unmarshal(params, &p); err != nil {
+		return err
+	}
+	events, stop := d.gateway.Watch()
+	defer stop()
+	last := p.After
+	for last != "" {
+		old, err := d.store.Events(ctx, last, 500)
+		if err != nil || len(old) == 0 {
+			break
+		}
+		for _, e := range old {
+			last = e.ID
+			if err := send(d.eventView(*e)); err != nil {
+				return err
+			}
+		}
+	}
+	alive := time.NewTicker(15 * time.Second)
+	defer alive.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-events:
+			if e.ID <= last {
+				continue
+			}
+			if err := send(d.eventView(e)); err != nil {
+				return err
+			}
+		case <-alive.C: // finds out that the reader has gone
+			if err := send(map[string]string{"type": "alive"}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+type eventView struct {
+	core.Event  `json:",inline"`
+	From        string        `json:"from,omitempty"`
+	Fingerprint string        `json:"fingerprint,omitempty"`
+	Intent      string        `json:"intent,omitempty"`
+	Message     *core.Message `json:"message,omitempty"`
+}
+
+func (d *daemon) eventView(e core.Event) eventView {
+	v := eventView{Event: e}
+	if !e.Peer.IsZero() {
+		v.Fingerprint = e.Peer.Fingerprint()
+		v.From = v.Fingerprint
+		if p := d.gateway.Peer(e.Peer); p != nil {
+			v.From = p.Name()
+		}
+	}
+	if e.Message != nil {
+		v.Message, v.Intent = &e.Message.Message, e.Message.Message.Intent
+	}
+	return v
+}

@@ -1,0 +1,431 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
+	"github.com/opengatewayprotocol/ogp/core/dial"
+	"github.com/opengatewayprotocol/ogp/core/federation"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/store"
+)
+
+// The files of the state directory.
+const (
+	keyFile       = "key.json"
+	configFile    = "config.toml"
+	legacyConfig  = "config.json"
+	legacyKeyFile = "keypair.json"
+	logFile       = "daemon.log"
+)
+
+func startCommand(a *app) *cobra.Command {
+	var background bool
+	cmd := &cobra.Command{
+		Use: "start", Short: "Run the gateway", Args: cobra.NoArgs,
+		Long: `Run the gateway in the foreground, or in the background.
+
+The first start makes the state directory with a key, a configuration file and
+a store. Every setting can also be given as a flag; the rarer ones are not shown
+here but in config.example.toml.
+
+  ogp start --gateway-url https://ogp.example.org --background`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if background {
+				return a.startBackground(cmd.Context())
+			}
+			return a.start(cmd)
+		},
+	}
+	cmd.Flags().BoolVar(&background, "background", false, "run as a daemon; the log goes to "+logFile+" in the state directory")
+	config.Flags(cmd.Flags())
+	return cmd
+}
+
+// load reads the configuration.
+func (a *app) load(cmd *cobra.Command) (*config.Config, config.Origins, []config.Warning, error) {
+	o := config.Options{Home: a.home, File: a.file, Env: a.env}
+	if cmd != nil {
+		o.Flags = cmd.Flags()
+	}
+	return config.Load(o)
+}
+
+// start runs the daemon until it is told to stop.
+func (a *app) start(cmd *cobra.Command) error {
+	d, err := a.open(cmd)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	if err := d.listen(); err != nil {
+		return err
+	}
+	a.banner(d)
+	return d.run(cmd.Context())
+}
+
+// daemon is a gateway with all that it needs to run.
+type daemon struct {
+	app      *app
+	dir      string
+	cfg      *config.Config
+	origins  config.Origins
+	warnings []config.Warning
+	log      *slog.Logger
+	key      keys.Private
+	store    core.Store
+	gateway  *gateway.Gateway
+	courier  *delivery.Courier
+	public   net.Listener
+	control  net.Listener
+	first    bool // nothing was here before
+	stop     context.CancelFunc
+}
+
+// open reads or makes everything in the state directory.
+func (a *app) open(cmd *cobra.Command) (_ *daemon, err error) {
+	d := &daemon{app: a}
+	if d.dir, err = a.stateDir(); err != nil {
+		return nil, err
+	}
+	if d.dir, err = filepath.Abs(d.dir); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	if d.cfg, d.origins, d.warnings, err = a.load(cmd); err != nil {
+		return nil, err
+	}
+	d.log = newLogger(a.err, d.cfg.Log)
+	for _, w := range d.warnings {
+		d.log.Warn(fmt.Sprint(w))
+	}
+	if err := d.openKey(); err != nil {
+		return nil, err
+	}
+	if err := writeFirstConfig(d.dir); err != nil {
+		return nil, err
+	}
+	ctx := context.Background()
+	if d.store, err = store.Open(ctx, store.Default, d.dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.store.Close()
+		}
+	}()
+	return d, d.openGateway(ctx)
+}
+
+func (d *daemon) openGateway(ctx context.Context) error {
+	var err error
+	d.courier = delivery.New(delivery.Options{
+		Store: d.store, Logger: d.log,
+		Peer:   func(k core.PublicKey) *core.Peer { return d.gateway.Peer(k) },
+		Failed: d.deliveryFailed,
+		First:  d.cfg.Delivery.FirstRetry, Most: d.cfg.Delivery.MaxRetry, GiveUp: d.cfg.Delivery.GiveUp,
+	})
+	wire := federation.NewClient(dial.New(dial.Options{Allow: d.cfg.Network.AllowPrivate, UserAgent: "ogp/" + programVersion()}))
+	d.gateway, err = gateway.New(ctx, gateway.Options{
+		Key: d.key, Store: d.store, Wire: wire, Settings: settings(d.cfg, d.cfg.DaemonPort), Version: programVersion(),
+		Logger: d.log, Notifiers: d.courier.Names, Told: d.courier.Wake,
+	})
+	if err != nil {
+		return err
+	}
+	return d.setNotifiers()
+}
+
+// setNotifiers puts the configured notifiers in force.
+func (d *daemon) setNotifiers() error {
+	var list []core.Notifier
+	for _, name := range d.cfg.Delivery.Notifiers {
+		if name != "log" {
+			return &core.Error{Kind: core.Malformed, Public: fmt.Sprintf("delivery.notifiers: no notifier named %q", name), Hint: `"log" is built in`}
+		}
+		list = append(list, delivery.LogNotifier{Logger: d.log})
+	}
+	d.courier.Set(list...)
+	return nil
+}
+
+func (d *daemon) deliveryFailed(ctx context.Context, x *core.Delivery, detail string) {
+	d.gateway.DeliveryFailed(ctx, x, detail)
+}
+
+// settings turns the configuration into what the gateway reads.
+func settings(c *config.Config, port int) gateway.Settings {
+	return gateway.Settings{
+		URL: c.OwnURL(port), Port: port, Names: c.Names(),
+		Intents: c.Intents, Personas: c.Personas(), AgentID: c.AgentID, Grants: c.Grants.Default.Scopes(),
+		Levels:            policy.Levels{Default: c.AgentComms.DefaultLevel, Topics: c.AgentComms.Topics},
+		Window:            c.Freshness.Window,
+		Remember:          c.Freshness.Remember,
+		UnsignedApprovals: c.Compat.UnsignedApprovals, NoPlainRequests: !c.Compat.PlainRequests, HostPortIDs: c.Compat.HostPortIDs,
+		MaxPending: c.Limits.PendingTotal, MaxPerNetwork: c.Limits.PendingPerNetworkPerHour, PendingLife: c.Limits.PendingLife,
+		OutboxGiveUp: c.Outbox.GiveUp, OutboxFirst: c.Outbox.FirstRetry, OutboxMax: c.Outbox.MaxRetry,
+		InboxKeep: c.Inbox.Keep, ReplyLife: c.Replies.Life,
+		CheckInterval: c.Health.Interval, CheckTimeout: c.Health.Timeout, CheckFailures: c.Health.Failures,
+	}
+}
+
+// passphrase is how our key is unsealed, or nil for a key without a passphrase.
+func passphrase(a *app, c *config.Config) keys.Passphrase {
+	if c.Key.PassphraseFile == "" && a.getenv("OGP_KEY_PASSPHRASE") == "" {
+		return nil
+	}
+	return func() (string, error) {
+		if c.Key.PassphraseFile == "" {
+			return a.getenv("OGP_KEY_PASSPHRASE"), nil
+		}
+		text, err := os.ReadFile(c.Key.PassphraseFile)
+		if err != nil {
+			return "", fmt.Errorf("key.passphrase_file: %w", err)
+		}
+		return strings.TrimRight(string(text), "\r\n"), nil
+	}
+}
+
+// openKey loads our key, or makes it on the first start. A directory that holds
+// another gateway's key is not silently given a second identity.
+func (d *daemon) openKey() error {
+	path := filepath.Join(d.dir, keyFile)
+	_, err := os.Stat(path)
+	d.first = errors.Is(err, fs.ErrNotExist)
+	if d.first {
+		if _, err := os.Stat(filepath.Join(d.dir, legacyKeyFile)); err == nil {
+			e := core.Refusef(core.Conflict, "%s holds the identity of a TypeScript gateway, and none of ours", d.dir)
+			e.Hint = fmt.Sprintf(`"ogp import %s" takes over its key and its peers; with another --home a new identity is made`, d.dir)
+			return e
+		}
+	}
+	d.key, err = keys.LoadOrCreate(path, passphrase(d.app, d.cfg))
+	return err
+}
+
+// writeFirstConfig leaves a configuration file to edit, in which nothing is set.
+func writeFirstConfig(dir string) error {
+	for _, name := range []string{configFile, legacyConfig} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return nil
+		}
+	}
+	return renameio.WriteFile(filepath.Join(dir, configFile), []byte(config.Example()), 0o600)
+}
+
+func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // config has checked the word
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// listen opens both sockets.
+func (d *daemon) listen() error {
+	var err error
+	if d.control, err = control.Listen(control.Path(d.dir)); err != nil {
+		return err
+	}
+	if d.public, err = net.Listen("tcp", d.cfg.ListenAddress()); err != nil {
+		d.control.Close()
+		e := &core.Error{Kind: core.Unavailable, Public: fmt.Sprintf("cannot listen on %s", d.cfg.ListenAddress()), Err: err}
+		e.Hint = "is another gateway running there? --daemon-port picks another port"
+		return e
+	}
+	port := d.public.Addr().(*net.TCPAddr).Port
+	if port != d.cfg.DaemonPort {
+		d.gateway.SetSettings(settings(d.cfg, port))
+	}
+	return nil
+}
+
+// run serves until ctx is done or "ogp stop" comes.
+func (d *daemon) run(ctx context.Context) error {
+	ctx, d.stop = context.WithCancel(ctx)
+	defer d.stop()
+	server := federation.NewServer(federation.Options{
+		Gateway: d.gateway, Logger: d.log, MaxBodyBytes: d.cfg.Limits.BodyBytes, TrustedProxies: d.cfg.Network.TrustedProxies,
+		Limits: federation.Limits{CardsPerMinute: d.cfg.Limits.CardPerMinute, StrangersPerMinute: d.cfg.Limits.StrangerPerMinute},
+	})
+	local := &control.Server{Methods: d.methods(), Streams: d.streams(), Logger: d.log}
+	d.log.Info("gateway is running", "listen", d.public.Addr().String(), "url", d.gateway.Settings().URL, "fingerprint", d.gateway.Key().Fingerprint())
+	var wg sync.WaitGroup
+	var once sync.Once
+	var failed error
+	for _, part := range []func(context.Context) error{
+		func(ctx context.Context) error { return server.Serve(ctx, d.public) },
+		func(ctx context.Context) error { return local.Serve(ctx, d.control) },
+		d.gateway.Run,
+		d.courier.Run,
+	} {
+		wg.Go(func() {
+			if err := part(ctx); err != nil && ctx.Err() == nil {
+				once.Do(func() { failed = err })
+			}
+			d.stop()
+		})
+	}
+	wg.Wait()
+	d.log.Info("gateway has stopped")
+	return failed
+}
+
+func (d *daemon) close() {
+	d.gateway.Close()
+	for _, ln := range []net.Listener{d.public, d.control} {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+	if err := d.store.Close(); err != nil {
+		d.log.Error("store did not close well", "err", err)
+	}
+}
+
+// banner tells a newcomer who this gateway is and what to do next.
+func (a *app) banner(d *daemon) {
+	s := d.gateway.Settings()
+	if a.json {
+		return
+	}
+	if d.first {
+		fmt.Fprintf(a.out, "Made a new gateway in %s\n\n", d.dir)
+	}
+	fmt.Fprintf(a.out, "  Card         %s%s\n", s.URL, federation.PathCard)
+	fmt.Fprintf(a.out, "  Fingerprint  %s\n", d.gateway.Key().Fingerprint())
+	fmt.Fprintf(a.out, "  Listening    %s\n\n", d.public.Addr())
+	fmt.Fprintln(a.out, "Next, in another terminal: ogp federation request <their gateway URL>")
+}
+
+// startWait is how long a daemon in the background may take to answer.
+const startWait = 15 * time.Second
+
+// startBackground starts the daemon as a process of its own and waits until it
+// answers.
+func (a *app) startBackground(ctx context.Context) error {
+	dir, err := a.stateDir()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	var running statusView
+	if a.call(ctx, "status", nil, &running) == nil {
+		return core.Refusef(core.Conflict, "a daemon is running already (pid %d)", running.PID)
+	}
+	path := filepath.Join(dir, logFile)
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	from, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(s string) bool { return strings.HasPrefix(s, "--background") })
+	child := exec.Command(self, args...)
+	child.Env = a.env
+	child.Stdout, child.Stderr = log, log
+	detach(child)
+	if err := child.Start(); err != nil {
+		return err
+	}
+	gone := make(chan error, 1)
+	go func() { gone <- child.Wait() }()
+	deadline := time.After(startWait)
+	for {
+		if a.call(ctx, "status", nil, &running) == nil && running.PID == child.Process.Pid {
+			break
+		}
+		select {
+		case <-gone:
+			said, _ := tail(path, from)
+			return fmt.Errorf("the daemon did not start:\n%s", strings.TrimSpace(said))
+		case <-deadline:
+			return fmt.Errorf("the daemon does not answer after %v; see %s", startWait, path)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if a.json {
+		a.writeJSON(running)
+		return nil
+	}
+	fmt.Fprintf(a.out, "Gateway is running (pid %d)\n\n  Card         %s\n  Fingerprint  %s\n  Log          %s\n\n", running.PID, running.CardURL, running.Fingerprint, path)
+	fmt.Fprintln(a.out, "Next: ogp federation request <their gateway URL>")
+	return nil
+}
+
+// tail reads a file from an offset on.
+func tail(path string, from int64) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return "", err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, 8<<10))
+	return string(text), err
+}
+
+func stopCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "stop", Short: "Stop the running gateway", Args: cobra.NoArgs,
+		Long: "Stop the running gateway and wait until it has stopped.\n\n  ogp stop",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			if err := a.call(ctx, "stop", nil, nil); err != nil {
+				return err
+			}
+			for a.call(ctx, "status", nil, nil) == nil {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+			if a.json {
+				a.writeJSON(map[string]bool{"stopped": true})
+				return nil
+			}
+			fmt.Fprintln(a.out, "Gateway has stopped")
+			return nil
+		},
+	}
+}
