@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A file is at most 1 MiB; whatever its depth, Load answers.
+// A file is bounded; whatever its depth, Load answers.
 func TestDeepFilesAreRefused(t *testing.T) {
 	n := maxFileBytes/2 - 64
 	for name, text := range map[string]string{

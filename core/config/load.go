@@ -85,8 +85,9 @@ func parent(key string) string {
 const (
 	tomlName = "config.toml"
 	jsonName = "config.json"
-	// maxFileBytes bounds a configuration file.
-	maxFileBytes = 1 << 20
+	// maxFileBytes bounds a configuration file, and with it how deep the TOML
+	// parser recurses: a key of 500,000 dots overflows the stack.
+	maxFileBytes = 128 << 10
 	// publicURLAlias is the seeds' name for OGP_RENDEZVOUS_PUBLIC_URL.
 	publicURLAlias = "OGP_PUBLIC_URL"
 )
