@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"time"
 
@@ -76,19 +77,19 @@ func (o *Opener) sentAt(ms members) (time.Time, error) {
 
 // check verifies text under one of the candidate keys, by the v2 signature where
 // there is one, else by the legacy signature.
-func (o *Opener) check(shape Shape, ms members, text []byte, candidates []core.PublicKey) (key core.PublicKey, nonce core.Nonce, v2 bool, err error) {
+func (o *Opener) check(shape Shape, ms members, text []byte, digest *[32]byte, candidates []core.PublicKey) (key core.PublicKey, nonce core.Nonce, v2 bool, err error) {
 	if len(candidates) > MaxTries {
 		candidates = candidates[:MaxTries]
 	}
 	if block := ms.raw("v2"); block != nil {
-		p, key, err := o.openProof(block, shape, text, candidates)
+		p, key, err := o.openProof(block, shape, digest, candidates)
 		return key, p.Nonce, err == nil, err
 	}
 	signature, _ := ms.text("signature")
 	if key, ok := verifyAny(candidates, text, signature); ok {
 		return key, "", false, nil
 	}
-	return core.PublicKey{}, "", false, core.Refuse(core.BadSignature, "Invalid signature")
+	return core.PublicKey{}, "", false, errSignature
 }
 
 func verifyAny(candidates []core.PublicKey, text []byte, signature string) (core.PublicKey, bool) {
@@ -104,9 +105,13 @@ func verifyAny(candidates []core.PublicKey, text []byte, signature string) (core
 	return core.PublicKey{}, false
 }
 
-// opened finishes an Opened whose Key and Value are set.
+// opened makes an Opened, with the digest of its text.
 func opened[T any](v T, key core.PublicKey, text []byte, sentAt time.Time, nonce core.Nonce, v2 bool) Opened[T] {
-	return Opened[T]{Key: key, Value: v, Text: text, Digest: sha256.Sum256(text), SentAt: sentAt, V2: v2, Nonce: nonce}
+	return openedAs(v, key, text, sha256.Sum256(text), sentAt, nonce, v2)
+}
+
+func openedAs[T any](v T, key core.PublicKey, text []byte, digest [32]byte, sentAt time.Time, nonce core.Nonce, v2 bool) Opened[T] {
+	return Opened[T]{Key: key, Value: v, Text: text, Digest: digest, SentAt: sentAt, V2: v2, Nonce: nonce}
 }
 
 // twins refuses a body in which a member beside payloadStr contradicts the
@@ -132,14 +137,13 @@ func (o *Opener) OpenRequest(body []byte) (Opened[core.Request], error) {
 	if err != nil {
 		return none, err
 	}
-	payload, ok := ms.text("payloadStr")
-	if !ok {
+	if !ms.has("payloadStr") {
 		return o.openPlainRequest(ms)
 	}
-	if _, ok := ms.text("signature"); !ok {
+	text := ms.bytes("payloadStr")
+	if text == nil || ms.bytes("signature") == nil {
 		return none, core.Refuse(core.Malformed, "Missing payloadStr or signature")
 	}
-	text := []byte(payload)
 	inner, err := readMembers(text)
 	if err != nil {
 		return none, core.Refuse(core.Malformed, "payloadStr is not valid JSON")
@@ -162,11 +166,12 @@ func (o *Opener) OpenRequest(body []byte) (Opened[core.Request], error) {
 	if err != nil {
 		return none, err
 	}
-	_, nonce, v2, err := o.check(ShapeRequest, ms, text, []core.PublicKey{key})
+	digest := sha256.Sum256(text)
+	_, nonce, v2, err := o.check(ShapeRequest, ms, text, &digest, []core.PublicKey{key})
 	if err != nil {
 		return none, envelopeError(err)
 	}
-	return opened(r, key, text, sentAt, nonce, v2), nil
+	return openedAs(r, key, text, digest, sentAt, nonce, v2), nil
 }
 
 func peerKey(text string) (core.PublicKey, error) {
@@ -198,9 +203,8 @@ func (o *Opener) openPlainRequest(ms members) (Opened[core.Request], error) {
 	case !signed:
 		return none, core.Refuse(core.Malformed, "Missing peer or signature")
 	}
-	inner, err := shaped(peer, ShapePeer, "Malformed JSON")
-	if err != nil {
-		if inner, err2 := readMembers(peer); err2 == nil && !inner.has("publicKey") {
+	if _, err := shaped(peer, ShapePeer, "Malformed JSON"); err != nil {
+		if cut(peer).raw("publicKey") == nil {
 			return none, core.Refuse(core.Malformed, "Missing peer.publicKey in payload")
 		}
 		return none, err
@@ -213,27 +217,49 @@ func (o *Opener) openPlainRequest(ms members) (Opened[core.Request], error) {
 	if err != nil {
 		return none, err
 	}
-	_ = inner
-	text, ok := verifyRaw([]core.PublicKey{key}, peer, signature)
+	if ms.has("v2") { // no letter has both
+		return none, errProof
+	}
+	text, _, ok := verifyRaw([]core.PublicKey{key}, peer, signature)
 	if !ok {
 		return none, verifyFailed(core.BadSignature, "bad-signature")
+	}
+	r = core.Request{}
+	if err := reread(text, ShapePeer, &r.Peer, "peer"); err != nil {
+		return none, err
 	}
 	return opened(r, key, text, time.Time{}, "", false), nil
 }
 
 // verifyRaw verifies a signature over a member that has no signed text beside
 // it: over the bytes as they came, then over what JavaScript would write for
-// them. It returns the bytes that were signed.
-func verifyRaw(candidates []core.PublicKey, raw jsontext.Value, signature string) ([]byte, bool) {
-	if _, ok := verifyAny(candidates, raw, signature); ok {
-		return raw, true
+// them. It returns the bytes that were signed, which alone count, and the key.
+// The tries of both together are at most MaxTries.
+func verifyRaw(candidates []core.PublicKey, raw jsontext.Value, signature string) ([]byte, core.PublicKey, bool) {
+	if len(candidates) > MaxTries {
+		candidates = candidates[:MaxTries]
+	}
+	if key, ok := verifyAny(candidates, raw, signature); ok {
+		return raw, key, true
 	}
 	again, err := jsjson.Stringify(raw)
 	if err != nil || string(again) == string(raw) {
-		return nil, false
+		return nil, core.PublicKey{}, false
 	}
-	_, ok := verifyAny(candidates, again, signature)
-	return again, ok
+	if left := MaxTries - len(candidates); len(candidates) > max(left, 1) {
+		candidates = candidates[:max(left, 1)]
+	}
+	key, ok := verifyAny(candidates, again, signature)
+	return again, key, ok
+}
+
+// reread decodes the bytes that verifyRaw gave, which need not say the same as
+// the bytes that came: JavaScript knows no integers beyond 2^53, for one.
+func reread(text []byte, shape Shape, v any, what string) error {
+	if _, err := shaped(text, shape, "Malformed JSON"); err != nil {
+		return err
+	}
+	return decode(text, v, what)
 }
 
 var approvalFields = []string{"peerId", "approved", "fromGatewayId", "fromDisplayName", "fromGatewayUrl",
@@ -250,9 +276,9 @@ func (o *Opener) OpenApproval(body []byte, unsigned bool, find Find) (Opened[cor
 	if err != nil {
 		return none, err
 	}
-	payload, enveloped := ms.text("payloadStr")
-	text, inner := []byte(payload), ms
-	if enveloped {
+	text, inner := ms.bytes("payloadStr"), ms
+	enveloped := ms.has("payloadStr")
+	if text != nil {
 		if inner, err = readMembers(text); err != nil {
 			inner = nil // the answer for a claim that cannot be read is find's
 		}
@@ -262,9 +288,8 @@ func (o *Opener) OpenApproval(body []byte, unsigned bool, find Find) (Opened[cor
 	if err != nil {
 		return none, err
 	}
-	_, signed := ms.text("signature")
-	if !enveloped || !signed {
-		if !unsigned || enveloped || signed {
+	if text == nil || ms.bytes("signature") == nil {
+		if !unsigned || enveloped || ms.has("signature") || ms.has("v2") {
 			return none, core.Refuse(core.Malformed, "Missing payloadStr or signature")
 		}
 		return o.openUnsignedApproval(body, candidates)
@@ -283,11 +308,12 @@ func (o *Opener) OpenApproval(body []byte, unsigned bool, find Find) (Opened[cor
 	if err != nil {
 		return none, err
 	}
-	key, nonce, v2, err := o.check(ShapeApproval, ms, text, candidates)
+	digest := sha256.Sum256(text)
+	key, nonce, v2, err := o.check(ShapeApproval, ms, text, &digest, candidates)
 	if err != nil {
 		return none, envelopeError(err)
 	}
-	return opened(a, key, text, sentAt, nonce, v2), nil
+	return openedAs(a, key, text, digest, sentAt, nonce, v2), nil
 }
 
 func (o *Opener) openUnsignedApproval(body []byte, candidates []core.PublicKey) (Opened[core.Approval], error) {
@@ -324,7 +350,8 @@ func (o *Opener) OpenRemoval(body []byte, find Find) (Opened[core.Removal], erro
 		return none, err
 	}
 	text := pairText(peerID, timestamp)
-	key, nonce, v2, err := o.check(ShapeRemoval, ms, text, candidates)
+	digest := sha256.Sum256(text)
+	key, nonce, v2, err := o.check(ShapeRemoval, ms, text, &digest, candidates)
 	if err != nil {
 		return none, err
 	}
@@ -335,7 +362,7 @@ func (o *Opener) OpenRemoval(body []byte, find Find) (Opened[core.Removal], erro
 	if err := o.near(sentAt); err != nil {
 		return none, core.Refuse(core.Stale, "Invalid or stale timestamp")
 	}
-	return opened(core.Removal{PeerID: peerID, Timestamp: timestamp}, key, text, sentAt, nonce, v2), nil
+	return openedAs(core.Removal{PeerID: peerID, Timestamp: timestamp}, key, text, digest, sentAt, nonce, v2), nil
 }
 
 // OpenMessage opens the body of POST /federation/message, with messageStr or
@@ -343,9 +370,7 @@ func (o *Opener) OpenRemoval(body []byte, find Find) (Opened[core.Removal], erro
 //
 // Errors are find's, or of kind Malformed, BadSignature, Stale.
 func (o *Opener) OpenMessage(body []byte, find Find) (Opened[core.Message], error) {
-	return openTwin[core.Message](o, body, ShapeMessage, "message", "messageStr", "Missing message or signature",
-		func(m *core.Message) ([]core.PublicKey, error) { return find(m.From) },
-		func(m *core.Message) string { return m.Timestamp })
+	return openTwin(o, body, messageTwin, func(m *core.Message) ([]core.PublicKey, error) { return find(m.From) })
 }
 
 // OpenReply opens the body of POST /federation/reply/:nonce, with replyStr or
@@ -353,43 +378,61 @@ func (o *Opener) OpenMessage(body []byte, find Find) (Opened[core.Message], erro
 //
 // Errors are of kind Malformed, BadSignature, Stale.
 func (o *Opener) OpenReply(body []byte, candidates ...core.PublicKey) (Opened[core.Reply], error) {
-	return openTwin[core.Reply](o, body, ShapeReply, "reply", "replyStr", "Missing reply or signature",
-		func(*core.Reply) ([]core.PublicKey, error) { return candidates, nil },
-		func(r *core.Reply) string { return r.Timestamp })
+	return openTwin(o, body, replyTwin, func(*core.Reply) ([]core.PublicKey, error) { return candidates, nil })
 }
 
-// openTwin opens {name, nameStr?, signature}.
-func openTwin[T any](o *Opener, body []byte, shape Shape, name, nameStr, missing string,
-	find func(*T) ([]core.PublicKey, error), timestamp func(*T) string) (Opened[T], error) {
+// twin is a letter {name, nameStr?, signature}.
+type twin[T any] struct {
+	shape         Shape
+	name, nameStr string
+	missing       string // the error for a body without the two
+	decode        func(text []byte, ms members) (T, error)
+	timestamp     func(*T) string
+}
+
+var messageTwin = twin[core.Message]{ShapeMessage, "message", "messageStr", "Missing message or signature",
+	func(_ []byte, ms members) (core.Message, error) { return decodeMessage(ms) },
+	func(m *core.Message) string { return m.Timestamp }}
+
+var replyTwin = twin[core.Reply]{ShapeReply, "reply", "replyStr", "Missing reply or signature",
+	func(text []byte, _ members) (r core.Reply, err error) { return r, decode(text, &r, "reply") },
+	func(r *core.Reply) string { return r.Timestamp }}
+
+// read gives the value of a text that is of the twin's shape. The text is valid
+// JSON.
+func (t *twin[T]) read(text []byte) (v T, err error) {
+	ms := cut(text)
+	if !ms.is(t.shape) {
+		if t.shape == ShapeReply { // of another shape, it is no reply that somebody has signed
+			return v, errSignature
+		}
+		return v, core.Refusef(core.Malformed, "Not a signed %s", t.shape)
+	}
+	return t.decode(text, ms)
+}
+
+func openTwin[T any](o *Opener, body []byte, t twin[T], find func(*T) ([]core.PublicKey, error)) (Opened[T], error) {
 	var none Opened[T]
 	ms, err := readMembers(body)
 	if err != nil {
 		return none, err
 	}
-	raw := ms.object(name)
+	raw := ms.object(t.name)
 	signature, ok := ms.text("signature")
 	if raw == nil || !ok {
-		return none, core.Refuse(core.Malformed, missing)
+		return none, core.Refuse(core.Malformed, t.missing)
 	}
-	str, given := ms.text(nameStr)
-	if !given && ms.has(nameStr) {
-		return none, core.Refusef(core.Malformed, "Invalid %s", nameStr)
-	}
-	text := []byte(raw)
+	text, given := []byte(raw), ms.has(t.nameStr)
 	if given {
-		text = []byte(str)
-		if !equal(raw, text) {
-			return none, core.Refusef(core.Malformed, "%s differs from %s", name, nameStr)
+		if text = ms.bytes(t.nameStr); text == nil {
+			return none, core.Refusef(core.Malformed, "Invalid %s", t.nameStr)
+		}
+		if err := t.same(raw, text); err != nil {
+			return none, err
 		}
 	}
-	if _, err := shaped(text, shape, nameStr+" is not valid JSON"); err != nil && shape != ShapeMessage {
-		// A reply of another shape is no reply that somebody has signed.
-		return none, core.Refuse(core.BadSignature, "Invalid signature")
-	} else if err != nil {
-		return none, err
-	}
-	var v T
-	if err := decode(text, &v, name); err != nil {
+	v, err := t.read(text)
+	if err != nil {
 		return none, err
 	}
 	candidates, err := find(&v)
@@ -399,30 +442,47 @@ func openTwin[T any](o *Opener, body []byte, shape Shape, name, nameStr, missing
 	var key core.PublicKey
 	var nonce core.Nonce
 	var v2 bool
+	digest := sha256.Sum256(text)
 	if given || ms.has("v2") {
-		key, nonce, v2, err = o.check(shape, ms, text, candidates)
-		if err != nil {
+		if key, nonce, v2, err = o.check(t.shape, ms, text, &digest, candidates); err != nil {
 			return none, err
 		}
 	} else {
-		if len(candidates) > MaxTries {
-			candidates = candidates[:MaxTries]
+		if text, key, ok = verifyRaw(candidates, raw, signature); !ok {
+			return none, errSignature
 		}
-		signedText, ok := verifyRaw(candidates, raw, signature)
-		if !ok {
-			return none, core.Refuse(core.BadSignature, "Invalid signature")
+		if v, err = t.read(text); err != nil {
+			return none, err
 		}
-		key, _ = verifyAny(candidates, signedText, signature)
-		text = signedText
+		digest = sha256.Sum256(text)
 	}
-	sentAt, err := core.ParseTime(timestamp(&v))
+	sentAt, err := core.ParseTime(t.timestamp(&v))
 	if err != nil {
 		return none, core.Refuse(core.Stale, "Invalid or stale timestamp")
 	}
 	if err := o.near(sentAt); err != nil {
 		return none, core.Refuse(core.Stale, "Invalid or stale timestamp")
 	}
-	return opened(v, key, text, sentAt, nonce, v2), nil
+	return openedAs(v, key, text, digest, sentAt, nonce, v2), nil
+}
+
+// same refuses a text that is no strict JSON, or that says anything else than
+// the object beside it. Bytes that are the same were read with the body.
+// docs/protocol.md#L1
+func (t *twin[T]) same(raw, text []byte) error {
+	if bytes.Equal(raw, text) {
+		return nil
+	}
+	if _, err := readMembers(text); err != nil {
+		if t.shape == ShapeReply {
+			return errSignature
+		}
+		return core.Refusef(core.Malformed, "%s is not valid JSON", t.nameStr)
+	}
+	if !equal(raw, text) {
+		return core.Refusef(core.Malformed, "%s differs from %s", t.name, t.nameStr)
+	}
+	return nil
 }
 
 // OpenIdentity opens the body of POST /federation/update-identity with the key
@@ -440,10 +500,7 @@ func (o *Opener) OpenIdentity(body []byte) (Opened[core.Identity], error) {
 	if raw == nil || !ok {
 		return none, core.Refuse(core.Malformed, "Missing identity or signature")
 	}
-	inner, err := readMembers(raw)
-	if err != nil {
-		return none, err
-	}
+	inner := cut(raw)
 	// A text around publicKey that is no identity is a request's peer, signed
 	// for something else.
 	if !inner.is(ShapeIdentity) && !ms.has("v2") {
@@ -458,16 +515,21 @@ func (o *Opener) OpenIdentity(body []byte) (Opened[core.Identity], error) {
 		return none, core.Refuse(core.BadSignature, "Invalid signature")
 	}
 	if ms.has("v2") {
-		p, key, err := o.openProof(ms.raw("v2"), ShapeIdentity, raw, []core.PublicKey{key})
+		digest := sha256.Sum256(raw)
+		p, key, err := o.openProof(ms.raw("v2"), ShapeIdentity, &digest, []core.PublicKey{key})
 		if err != nil {
 			return none, err
 		}
 		sentAt, _ := core.ParseTime(p.Timestamp)
-		return opened(id, key, raw, sentAt, p.Nonce, true), nil
+		return openedAs(id, key, raw, digest, sentAt, p.Nonce, true), nil
 	}
-	text, ok := verifyRaw([]core.PublicKey{key}, raw, signature)
+	text, _, ok := verifyRaw([]core.PublicKey{key}, raw, signature)
 	if !ok {
-		return none, core.Refuse(core.BadSignature, "Invalid signature")
+		return none, errSignature
+	}
+	id = core.Identity{}
+	if err := reread(text, ShapeIdentity, &id, "identity"); err != nil {
+		return none, errSignature
 	}
 	return opened(id, key, text, time.Time{}, "", false), nil
 }

@@ -61,43 +61,74 @@ func sealProof(k keys.Private, aud core.PublicKey, shape Shape, text []byte, now
 	return v
 }
 
-// openProof checks the v2 signature beside a legacy text. It returns the key
-// that signed.
-func (o *Opener) openProof(v2 jsontext.Value, shape Shape, text []byte, candidates []core.PublicKey) (proof, core.PublicKey, error) {
-	var s signed
+// openProof checks the v2 signature beside a legacy text with that digest. It
+// returns the key that signed. v2 is a part of a body that readMembers has read.
+func (o *Opener) openProof(v2 jsontext.Value, shape Shape, digest *[32]byte, candidates []core.PublicKey) (proof, core.PublicKey, error) {
 	var p proof
-	if v2.Kind() != '{' || json.Unmarshal(v2, &s) != nil || s.PayloadStr == "" || s.Signature == "" {
-		return p, core.PublicKey{}, core.Refuse(core.Malformed, "Invalid v2 signature block")
+	var none core.PublicKey
+	if v2.Kind() != '{' {
+		return p, none, errProof
 	}
-	payload := []byte(s.PayloadStr)
-	if err := json.Unmarshal(payload, &p); err != nil {
-		return p, core.PublicKey{}, core.Refuse(core.Malformed, "Invalid v2 signature block")
+	block := cut(v2)
+	payload, signature := block.bytes("payloadStr"), block.bytes("signature")
+	if payload == nil || signature == nil {
+		return p, none, errProof
 	}
-	sum := sha256.Sum256(text)
+	ms, err := readMembers(payload)
+	if err != nil || !ms.is(ShapeProof) {
+		return p, none, errProof
+	}
+	nonce := ms.bytes("nonce")
 	switch {
-	case p.Ctx != ctxPrefix+string(shape):
-		return p, core.PublicKey{}, core.Refuse(core.Malformed, "v2 signature is for another purpose")
-	case p.Aud != o.Self.String():
-		return p, core.PublicKey{}, core.Refuse(core.Malformed, "v2 signature is for another recipient")
-	case p.Digest != hex.EncodeToString(sum[:]):
-		return p, core.PublicKey{}, core.Refuse(core.Malformed, "v2 signature is for other content")
-	case p.Nonce == "" || len(p.Nonce) > core.MaxNonceBytes:
-		return p, core.PublicKey{}, core.Refuse(core.Malformed, "v2 signature has no nonce")
+	case !isContext(ms.bytes("ctx"), shape):
+		return p, none, core.Refuse(core.Malformed, "v2 signature is for another purpose")
+	case !isKey(ms.bytes("aud"), o.Self):
+		return p, none, core.Refuse(core.Malformed, "v2 signature is for another recipient")
+	case !isHex(ms.bytes("digest"), digest):
+		return p, none, core.Refuse(core.Malformed, "v2 signature is for other content")
+	case nonce == nil || len(nonce) > core.MaxNonceBytes:
+		return p, none, core.Refuse(core.Malformed, "v2 signature has no nonce")
 	}
+	p.Nonce = core.Nonce(nonce)
+	p.Timestamp, _ = ms.text("timestamp")
 	sentAt, err := core.ParseTime(p.Timestamp)
 	if err != nil {
-		return p, core.PublicKey{}, core.Refuse(core.Malformed, "v2 signature has no timestamp")
+		return p, none, core.Refuse(core.Malformed, "v2 signature has no timestamp")
 	}
 	if err := o.near(sentAt); err != nil {
-		return p, core.PublicKey{}, err
+		return p, none, err
 	}
+	iss := ms.bytes("iss")
 	for _, k := range candidates {
-		if k.String() != p.Iss {
+		if !isKey(iss, k) {
 			continue
 		}
-		if sig, err := keys.ParseSignature(s.Signature); err == nil && keys.Verify(k, payload, sig) {
+		if sig, err := keys.ParseSignature(string(signature)); err == nil && keys.Verify(k, payload, sig) {
 			return p, k, nil
 		}
+		break
 	}
-	return p, core.PublicKey{}, core.Refuse(core.BadSignature, "Invalid signature")
+	return p, none, errSignature
+}
+
+var (
+	errProof     = core.Refuse(core.Malformed, "Invalid v2 signature block")
+	errSignature = core.Refuse(core.BadSignature, "Invalid signature")
+)
+
+func isContext(ctx []byte, shape Shape) bool {
+	return len(ctx) == len(ctxPrefix)+len(shape) && string(ctx[:len(ctxPrefix)]) == ctxPrefix && string(ctx[len(ctxPrefix):]) == string(shape)
+}
+
+// isKey reports whether text is the wire form of k.
+func isKey(text []byte, k core.PublicKey) bool {
+	const prefix = len(core.SPKIPrefix)
+	return len(text) > prefix && string(text[:prefix]) == core.SPKIPrefix && isHex(text[prefix:], (*[32]byte)(&k))
+}
+
+// isHex reports whether text is b in lower-case hex.
+func isHex(text []byte, b *[32]byte) bool {
+	var buf [64]byte
+	hex.Encode(buf[:], b[:])
+	return string(text) == string(buf[:])
 }

@@ -51,7 +51,7 @@ func (ms members) is(shape Shape) bool {
 	}
 	if marker < 0 {
 		return (shape == ShapeRemoval || shape == ShapeCardRequest) &&
-			len(ms) == 2 && ms[0].name == "peerId" && ms[1].name == "timestamp"
+			len(ms) == 2 && string(ms[0].name) == "peerId" && string(ms[1].name) == "timestamp"
 	}
 	for _, s := range markers[marker].shapes {
 		if s == shape {
@@ -65,7 +65,7 @@ func (ms members) is(shape Shape) bool {
 // identity with the key last and a name that a request's peer has only after the
 // key.
 func (ms members) isIdentity() bool {
-	if len(ms) == 0 || ms[len(ms)-1].name != "publicKey" {
+	if len(ms) == 0 || string(ms[len(ms)-1].name) != "publicKey" {
 		return false
 	}
 	return ms.has("humanName") || ms.has("agentName") || ms.has("organization")
