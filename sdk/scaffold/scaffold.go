@@ -1,0 +1,141 @@
+// Package scaffold writes new plugin projects: ogp plugin new. A project builds offline,
+// because the SDK is copied into it.
+package scaffold
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/opengatewayprotocol/ogp/sdk"
+)
+
+//go:embed templates
+var templates embed.FS
+
+// Langs are the languages, the first one being the default.
+var Langs = []string{"go", "rust", "assemblyscript", "c", "stdio-go"}
+
+// Hooks are the hooks, the first one being the default.
+var Hooks = []string{sdk.HookPolicy, sdk.HookNotify, sdk.HookHandle}
+
+// sources are where a language's main file goes.
+var sources = map[string]string{
+	"go": "main.go", "rust": "src/lib.rs", "assemblyscript": "assembly/index.ts", "c": "plugin.c", "stdio-go": "main.go",
+}
+
+var goodName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`) // as in plugin.toml, and a name for a Rust crate
+
+// Write makes dir with a new plugin project of a name, in one of Langs, for one of Hooks;
+// empty ones mean the first. It refuses a dir that is there and not empty, and then leaves
+// it as it was.
+func Write(dir, name, lang, hook string) error {
+	if lang == "" {
+		lang = Langs[0]
+	}
+	if hook == "" {
+		hook = Hooks[0]
+	}
+	switch {
+	case !goodName.MatchString(name):
+		return fmt.Errorf("scaffold: name %q: want lower case letters, digits and dashes, a letter first, at most 64", name)
+	case !slices.Contains(Langs, lang):
+		return fmt.Errorf("scaffold: language %q: want one of %s", lang, strings.Join(Langs, ", "))
+	case !slices.Contains(Hooks, hook):
+		return fmt.Errorf("scaffold: hook %q: want one of %s", hook, strings.Join(Hooks, ", "))
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("scaffold: %w", err)
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("scaffold: %s is not empty", dir)
+	}
+	files, err := project(name, lang, hook)
+	if err != nil {
+		return fmt.Errorf("scaffold: %w", err)
+	}
+	for to, text := range files {
+		to = filepath.Join(dir, filepath.FromSlash(to))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return fmt.Errorf("scaffold: %w", err)
+		}
+		if err := os.WriteFile(to, text, 0o644); err != nil {
+			return fmt.Errorf("scaffold: %w", err)
+		}
+	}
+	return nil
+}
+
+// project gives the files of a project by their paths.
+func project(name, lang, hook string) (map[string][]byte, error) {
+	abi := "ogp_v1"
+	if lang == "stdio-go" {
+		abi = "stdio"
+	}
+	intents := ""
+	if hook == sdk.HookHandle {
+		intents = "intents = [\"example.echo\"]\n"
+	}
+	fill := strings.NewReplacer("@NAME@", name, "@CRATE@", strings.ReplaceAll(name, "-", "_"), "@HOOK@", hook, "@ABI@", abi, "@INTENTS@", intents, "@LANG@", lang)
+	files := map[string][]byte{}
+	take := func(from, to string) error {
+		text, err := templates.ReadFile("templates/" + from)
+		files[to] = []byte(fill.Replace(string(text)))
+		return err
+	}
+	err := errors.Join(
+		take("common/plugin.toml", "plugin.toml"),
+		take("common/README."+hook+".md", "README.md"),
+		take("common/case."+hook+".json", "cases/first.json"),
+		take(lang+"/Makefile", "Makefile"),
+		take(lang+"/"+hook+".txt", sources[lang]),
+	)
+	if err != nil {
+		return nil, err
+	}
+	switch lang {
+	case "go":
+		files["go.mod"] = []byte("module " + name + "\n\ngo 1.24\n\nrequire github.com/opengatewayprotocol/ogp v0.0.0\n\n" +
+			"// The SDK was copied into this project, so that it builds without a network.\n" +
+			"replace github.com/opengatewayprotocol/ogp => ./ogp\n")
+		files["ogp/go.mod"] = []byte("module github.com/opengatewayprotocol/ogp\n\ngo 1.24\n")
+		err = errors.Join(take("go/main_test.txt", "main_test.go"), copyGo(files))
+	case "rust":
+		err = errors.Join(take("rust/Cargo.txt", "Cargo.toml"), copyOne(files, "rust/Cargo.toml", "ogp/Cargo.toml"), copyOne(files, "rust/src/lib.rs", "ogp/src/lib.rs"))
+	case "assemblyscript":
+		err = copyOne(files, "assemblyscript/assembly/index.ts", "assembly/ogp.ts")
+	case "c":
+		err = copyOne(files, "c/ogp.h", "ogp.h")
+	case "stdio-go":
+		files["go.mod"] = []byte("module " + name + "\n\ngo 1.24\n")
+	}
+	return files, err
+}
+
+func copyOne(files map[string][]byte, from, to string) error {
+	text, err := sdk.Source.ReadFile(from)
+	files[to] = text
+	return err
+}
+
+// copyGo copies the Go packages of the SDK without their tests and without source.go, whose
+// other languages a Go project does not have.
+func copyGo(files map[string][]byte) error {
+	if err := copyOne(files, "ABI.md", "ogp/sdk/ABI.md"); err != nil {
+		return err
+	}
+	return fs.WalkDir(sdk.Source, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") || name == "source.go" {
+			return err
+		}
+		return copyOne(files, name, "ogp/sdk/"+name)
+	})
+}
