@@ -18,7 +18,13 @@ const Default = "sqlite"
 
 // backends are the kinds of store. A new one is a line here.
 var backends = map[string]func(ctx context.Context, dir string) (core.Store, error){
-	"sqlite": func(ctx context.Context, dir string) (core.Store, error) { return sqlite.Open(ctx, dir) },
+	"sqlite": func(ctx context.Context, dir string) (core.Store, error) {
+		s, err := sqlite.Open(ctx, dir)
+		if err != nil {
+			return nil, err // and not a nil *sqlite.Store, which is not nil
+		}
+		return s, nil
+	},
 	"memory": func(context.Context, string) (core.Store, error) { return memory.New(), nil },
 }
 

@@ -46,6 +46,9 @@ func TestOpen(t *testing.T) {
 			}
 		})
 	}
+	if s, err := store.Open(t.Context(), "sqlite", "/dev/null/ogp"); err == nil || s != nil {
+		t.Errorf("Open where no directory can be = %v, %v, want an error and no store", s, err)
+	}
 	if _, err := store.Open(t.Context(), "etcd", t.TempDir()); !errors.Is(err, core.Unsupported) {
 		t.Errorf("Open of an unknown kind = %v, want Unsupported", err)
 	}

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) {
 	var err error
 	switch what, arg, _ := strings.Cut(os.Getenv(child), " "); what {
 	case "":
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m) // whoever starts a goroutine waits for it
 	case "commit":
 		from, dir, _ := strings.Cut(arg, " ")
 		err = commitForEver(from, dir)

@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,7 @@ type Store struct {
 	mu      sync.Mutex // guards waiting, closed
 	waiting []*request
 	closed  bool
+	closing sync.Once
 	wake    chan struct{} // holds a token when waiting or closed has changed
 	done    chan struct{} // closed when the writer has ended
 
@@ -162,8 +164,12 @@ func (s *Store) torn(path string) error {
 	return &core.Error{Kind: core.Unavailable, Public: "store: open " + path + ": the file is empty and its log is not", Hint: corruptHint(s.dir)}
 }
 
-// syncDir makes a new name in a directory survive a power loss.
+// syncDir makes a new name in a directory survive a power loss. Windows has no
+// such call.
 func syncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	d, err := os.Open(path)
 	if err != nil {
 		return err
@@ -176,18 +182,19 @@ func asUnavailable(err error) error {
 }
 
 // Close ends the store: changes that wait are still written, later ones get
-// Unavailable. It returns when the file is closed and the directory is free.
+// Unavailable. It returns when the file is closed and the directory is free. Only
+// the first call does anything; the others wait for it.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	again := s.closed
-	s.closed = true
-	s.mu.Unlock()
-	s.poke()
-	<-s.done
-	if again {
-		return nil
-	}
-	return s.release()
+	var err error
+	s.closing.Do(func() {
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+		s.poke()
+		<-s.done
+		err = s.release()
+	})
+	return err
 }
 
 func (s *Store) release() error {

@@ -293,6 +293,33 @@ func TestS2OneOwner(t *testing.T) {
 	}
 }
 
+func TestS1SomebodyElseLocksTheFile(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	mustCommit(t, s, 0, 1)
+	pragma(t, s, "busy_timeout = 20")
+	other, err := open(filepath.Join(dir, file), "rw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	other.SetMaxOpenConns(1)
+	if _, err := other.Exec("BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	a, b := compiled(t, accept(1)), compiled(t, accept(2))
+	together(s, a, b)
+	want(t, a.err, core.Unavailable)
+	want(t, b.err, core.Unavailable)
+	if !holds(t, s, 0) || holds(t, s, 1) {
+		t.Error("reading goes wrong while the file is locked")
+	}
+	if _, err := other.Exec("ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	mustCommit(t, s, 1, 3)
+}
+
 func TestModes(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0))
 	dir := filepath.Join(t.TempDir(), "a", "state with ? and # and %41")

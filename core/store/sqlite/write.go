@@ -106,8 +106,9 @@ func (s *Store) take() (batch []*request, closed bool) {
 func (s *Store) writeBatch(batch []*request) {
 	start := time.Now()
 	err := s.transact(batch)
-	if err != nil && len(batch) > 1 && s.broken == nil {
-		// One of them may be to blame: each alone then costs only itself.
+	if len(batch) > 1 && (errors.Is(err, core.Internal) || errors.Is(err, core.Full)) {
+		// One of them may be to blame: each alone then costs only itself. A disk
+		// that fails is nobody's fault, and trying it again for each takes long.
 		for _, r := range batch {
 			if err := s.transact([]*request{r}); err != nil {
 				r.err = err
