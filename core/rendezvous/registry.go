@@ -170,7 +170,7 @@ func (r *registry) put(c candidate, now time.Time) (renewal bool, err error) {
 		}
 	}
 	addr := c.addr.As16()
-	if counted := e != nil && e.state == alive; !counted || e.addr != addr {
+	if counted := e != nil && e.state == alive; !counted || network(e.addr) != network(addr) {
 		if err := r.countIn(addr); err != nil {
 			return false, err
 		}
