@@ -172,6 +172,23 @@ func TestS1BatchesAreBounded(t *testing.T) {
 	}
 }
 
+// A batch whose callers have all left does not keep the next one waiting.
+func TestCallersWhoLeft(t *testing.T) {
+	s := openTest(t, t.TempDir())
+	var all []*request
+	for n := range maxBatch {
+		r := compiled(t, accept(n))
+		r.taken.Store(true)
+		close(r.answer)
+		all = append(all, r)
+	}
+	last := compiled(t, accept(maxBatch))
+	together(s, append(all, last)...)
+	if last.err != nil || !holds(t, s, maxBatch) || holds(t, s, 0) {
+		t.Errorf("error = %v, want the last change to be kept and no other", last.err)
+	}
+}
+
 // pragma sets one on the writer's connection, while nothing is written.
 func pragma(t *testing.T, s *Store, text string) {
 	t.Helper()

@@ -73,22 +73,25 @@ func (s *Store) run() {
 	defer close(s.done)
 	for range s.wake {
 		for {
-			batch, closed := s.take()
+			batch, n, closed := s.take()
 			if len(batch) > 0 {
 				s.writeBatch(batch)
-				continue
 			}
-			if closed {
+			if n == 0 && closed {
 				return
 			}
-			break
+			if n == 0 {
+				break
+			}
 		}
 	}
 }
 
-func (s *Store) take() (batch []*request, closed bool) {
+// take takes up to maxBatch changes, n, off the queue. The batch is those whose
+// callers have not left.
+func (s *Store) take() (batch []*request, n int, closed bool) {
 	s.mu.Lock()
-	n := min(len(s.waiting), maxBatch)
+	n = min(len(s.waiting), maxBatch)
 	batch = s.waiting[:n:n]
 	s.waiting = s.waiting[n:]
 	closed = s.closed
@@ -99,7 +102,7 @@ func (s *Store) take() (batch []*request, closed bool) {
 			live = append(live, r)
 		}
 	}
-	return live, closed
+	return live, n, closed
 }
 
 // writeBatch keeps each change of a batch, or says why not, and answers all.
@@ -133,7 +136,7 @@ func (s *Store) transact(batch []*request) error {
 		return s.broken
 	}
 	for _, r := range batch {
-		r.err, r.rows = nil, 0
+		r.err = nil
 	}
 	if err := s.begin(); err != nil {
 		return s.wrap("begin", err)
@@ -181,14 +184,14 @@ func (s *Store) apply(r *request) (refusal, err error) {
 		if err != nil {
 			return nil, err
 		}
-		n, err := res.RowsAffected()
-		if err != nil {
-			return nil, err
+		if o.id != putLetter {
+			continue
 		}
-		if o.id == putLetter && n == 0 {
+		if n, err := res.RowsAffected(); err != nil {
+			return nil, err
+		} else if n == 0 {
 			return core.Refuse(core.Replayed, "store: this nonce of this peer is taken"), nil
 		}
-		r.rows += n
 	}
 	return nil, nil
 }
