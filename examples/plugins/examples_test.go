@@ -163,3 +163,33 @@ func BenchmarkCall(b *testing.B) {
 		})
 	}
 }
+
+// A plugin that is called again and again does not grow: less than 64 bytes a call, where
+// Go's collector may still settle by some pages.
+func TestExamplesDoNotGrow(t *testing.T) {
+	h := newHost(t)
+	input := []byte(`{"kind":"message","now":"2026-11-20T12:00:35.730Z","message":{"intent":"agent-comms","topic":"general","bytes":120,"payload":{"text":"hello \u00e9"}}}`)
+	calls := 12_000
+	if testing.Short() {
+		calls = 4_000
+	}
+	for name := range names {
+		p := load(t, h, name, "", &plugin.MemoryKV{})
+		hook := p.Hooks()[0]
+		var early, late int64
+		for i := range calls {
+			r, err := p.Call(context.Background(), hook, input)
+			if err != nil {
+				t.Fatalf("%s: call %d: %v", name, i, err)
+			}
+			if i == calls/2 { // Go's collector has run by then
+				early = r.MemoryBytes
+			}
+			late = r.MemoryBytes
+		}
+		if late > early+int64(calls/2)*64 {
+			t.Errorf("%s: %d bytes after %d calls, %d after %d", name, early, calls/2, late, calls)
+		}
+		p.Close()
+	}
+}

@@ -1,3 +1,5 @@
+//go:build !wasip1
+
 // Package sdktest is a host for plugins in native tests: it answers their calls as the
 // gateway would, from fields that a test sets. It runs folders of cases too.
 package sdktest
