@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -58,7 +59,7 @@ func (w *windows) take(key windowKey, rate core.RateLimit, now time.Time) (bool,
 	if w.seen == nil {
 		w.seen = map[windowKey][]time.Time{}
 	}
-	window := min(rate.Window(), MaxWindow)
+	window := windowOf(rate)
 	times := w.seen[key]
 	// Times are in order. Those that have left the window are of no use to this
 	// limit; a limit that is widened later starts from what is left.
@@ -73,12 +74,30 @@ func (w *windows) take(key windowKey, rate core.RateLimit, now time.Time) (bool,
 	if len(times) >= rate.Requests {
 		return false, window - now.Sub(times[len(times)-rate.Requests])
 	}
-	w.seen[key] = append(times, now)
+	w.seen[key] = insert(times, now)
 	return true, 0
 }
 
-// Count notes a message that was let in before a restart. Call it in the order
-// of time, before the first Allow.
+// windowOf is a limit's window. One beyond MaxWindow counts as MaxWindow: so does
+// one that is more nanoseconds than a time.Duration holds.
+func windowOf(rate core.RateLimit) time.Duration {
+	if rate.WindowSeconds > int(MaxWindow/time.Second) {
+		return MaxWindow
+	}
+	return rate.Window()
+}
+
+// insert keeps times in order, as two that come together may be counted in any.
+func insert(times []time.Time, t time.Time) []time.Time {
+	i := len(times)
+	for i > 0 && times[i-1].After(t) {
+		i--
+	}
+	return slices.Insert(times, i, t)
+}
+
+// Count notes a message that was let in before a restart. Call it before the
+// first Allow, best in the order of time.
 func (d *Doorman) Count(peer core.PublicKey, intent string, at time.Time) {
 	d.windows.mu.Lock()
 	defer d.windows.mu.Unlock()
@@ -86,7 +105,7 @@ func (d *Doorman) Count(peer core.PublicKey, intent string, at time.Time) {
 		d.windows.seen = map[windowKey][]time.Time{}
 	}
 	key := windowKey{peer, intent}
-	d.windows.seen[key] = append(d.windows.seen[key], at)
+	d.windows.seen[key] = insert(d.windows.seen[key], at)
 }
 
 // Used says how many messages of an intent are counted within a window.
