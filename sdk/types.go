@@ -55,7 +55,7 @@ type Message struct {
 	ConversationID string
 	ToAgent        string // the persona it is for; "" is the primary one
 	Level          string // the agent-comms level that applies: full, summary, escalate, deny
-	Bytes          int64  // of the letter's payload as JSON
+	Bytes          int64  // of the signed text
 	Payload        Value  // the peer's own JSON
 	JSON           Value
 }
