@@ -2,6 +2,7 @@ package envelope_test
 
 import (
 	"crypto/ed25519"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -140,7 +141,7 @@ func FuzzOpenMessage(f *testing.F) {
 			// The quick decoding of messages and the library's read the same.
 			var m core.Message
 			if err := json.Unmarshal(got.Text, &m); err != nil || !reflect.DeepEqual(m, got.Value) {
-				f.Errorf("decoded %+v, the library %+v, %v", got.Value, m, err)
+				panic(fmt.Sprintf("decoded %+v, the library %+v, %v", got.Value, m, err))
 			}
 		}
 		return got, err
