@@ -25,6 +25,9 @@ type Question struct {
 	Topic   string   // agent-comms topic, for kind message
 	Bytes   int      // size of the signed text, for kind message
 	Request *Request // for kind request
+	// URLVerified, for kind request, says that the asker's key answers at the
+	// gateway URL that it claims.
+	URLVerified bool
 }
 
 // Verdict is what a policy answers.

@@ -55,6 +55,11 @@ func (d *daemon) methods() map[string]control.Method {
 		"outbox":         method(d.outbox),
 		"outbox.item":    method(d.outboxItem),
 		"peers.export":   method(d.exportPeers),
+		"invite":         method(d.invite),
+		"invites":        method(d.invites),
+		"invite.revoke":  method(d.revoke),
+		"accept":         method(d.accept),
+		"connect":        method(d.connect),
 		"delivery.dead":  method(d.deadDeliveries),
 		"delivery.retry": method(d.retryDeliveries),
 	}

@@ -16,7 +16,7 @@ import (
 func federationCommand(a *app) *cobra.Command {
 	return group("federation", "Ask, approve, talk to and part from peers",
 		listCommand(a), showCommand(a), requestCommand(a), approveCommand(a), rejectCommand(a), removeCommand(a),
-		aliasCommand(a), scopesCommand(a), grantCommand(a), levelCommand(a), sendCommand(a), agentCommand(a), pingCommand(a))
+		inviteCommand(a), acceptCommand(a), connectCommand(a), aliasCommand(a), scopesCommand(a), grantCommand(a), levelCommand(a), sendCommand(a), agentCommand(a), pingCommand(a))
 }
 
 func listCommand(a *app) *cobra.Command {

@@ -41,6 +41,7 @@ var commands = []func(*app) *cobra.Command{
 	federationCommand,
 	inboxCommand,
 	outboxCommand,
+	rendezvousCommand,
 	peersCommand,
 	importCommand,
 	configCommand,

@@ -24,10 +24,12 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/dial"
+	"github.com/opengatewayprotocol/ogp/core/extension"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/store"
 )
 
@@ -79,6 +81,9 @@ func (a *app) start(cmd *cobra.Command) error {
 		return err
 	}
 	defer d.close()
+	if err := d.openExtensions(cmd.Context()); err != nil {
+		return err
+	}
 	if err := d.listen(); err != nil {
 		return err
 	}
@@ -88,20 +93,23 @@ func (a *app) start(cmd *cobra.Command) error {
 
 // daemon is a gateway with all that it needs to run.
 type daemon struct {
-	app      *app
-	dir      string
-	cfg      *config.Config
-	origins  config.Origins
-	warnings []config.Warning
-	log      *slog.Logger
-	key      keys.Private
-	store    core.Store
-	gateway  *gateway.Gateway
-	courier  *delivery.Courier
-	public   net.Listener
-	control  net.Listener
-	first    bool // nothing was here before
-	stop     context.CancelFunc
+	app        *app
+	dir        string
+	cfg        *config.Config
+	origins    config.Origins
+	warnings   []config.Warning
+	log        *slog.Logger
+	key        keys.Private
+	store      core.Store
+	gateway    *gateway.Gateway
+	courier    *delivery.Courier
+	extensions *extension.Manager
+	rendezvous *rendezvous.Client
+	approvals  rendezvous.Approvals
+	public     net.Listener
+	control    net.Listener
+	first      bool // nothing was here before
+	stop       context.CancelFunc
 }
 
 // open reads or makes everything in the state directory.
@@ -153,24 +161,9 @@ func (d *daemon) openGateway(ctx context.Context) error {
 	d.gateway, err = gateway.New(ctx, gateway.Options{
 		Key: d.key, Store: d.store, Wire: wire, Settings: settings(d.cfg, d.cfg.DaemonPort), Version: programVersion(),
 		Logger: d.log, Notifiers: d.courier.Names, Told: d.courier.Wake,
+		Plugins: func() (gateway.Plugins, error) { return d.extensions.Plugins() },
 	})
-	if err != nil {
-		return err
-	}
-	return d.setNotifiers()
-}
-
-// setNotifiers puts the configured notifiers in force.
-func (d *daemon) setNotifiers() error {
-	var list []core.Notifier
-	for _, name := range d.cfg.Delivery.Notifiers {
-		if name != "log" {
-			return &core.Error{Kind: core.Malformed, Public: fmt.Sprintf("delivery.notifiers: no notifier named %q", name), Hint: `"log" is built in`}
-		}
-		list = append(list, delivery.LogNotifier{Logger: d.log})
-	}
-	d.courier.Set(list...)
-	return nil
+	return err
 }
 
 func (d *daemon) deliveryFailed(ctx context.Context, x *core.Delivery, detail string) {
@@ -274,6 +267,7 @@ func (d *daemon) run(ctx context.Context) error {
 		Gateway: d.gateway, Logger: d.log, MaxBodyBytes: d.cfg.Limits.BodyBytes, TrustedProxies: d.cfg.Network.TrustedProxies,
 		Limits: federation.Limits{CardsPerMinute: d.cfg.Limits.CardPerMinute, StrangersPerMinute: d.cfg.Limits.StrangerPerMinute},
 	})
+	d.openRendezvous()
 	local := &control.Server{Methods: d.methods(), Streams: d.streams(), Logger: d.log}
 	d.log.Info("gateway is running", "listen", d.public.Addr().String(), "url", d.gateway.Settings().URL, "fingerprint", d.gateway.Key().Fingerprint())
 	var wg sync.WaitGroup
@@ -284,6 +278,8 @@ func (d *daemon) run(ctx context.Context) error {
 		func(ctx context.Context) error { return local.Serve(ctx, d.control) },
 		d.gateway.Run,
 		d.courier.Run,
+		d.extensions.Run,
+		d.rendezvous.Run,
 	} {
 		wg.Go(func() {
 			if err := part(ctx); err != nil && ctx.Err() == nil {
@@ -299,6 +295,9 @@ func (d *daemon) run(ctx context.Context) error {
 
 func (d *daemon) close() {
 	d.gateway.Close()
+	if d.extensions != nil {
+		d.extensions.Close()
+	}
 	for _, ln := range []net.Listener{d.public, d.control} {
 		if ln != nil {
 			ln.Close()

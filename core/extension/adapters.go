@@ -1,0 +1,336 @@
+package extension
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+)
+
+// The inputs and answers of the hooks. sdk/ABI.md
+
+type peerView struct {
+	Alias       string       `json:"alias"`
+	Fingerprint string       `json:"fingerprint"`
+	ID          string       `json:"id"`
+	State       core.Trust   `json:"state"`
+	GatewayURL  string       `json:"gatewayUrl"`
+	Names       core.Names   `json:"names"` // nobody has verified them
+	Grants      []core.Grant `json:"grants,omitempty"`
+}
+
+func viewPeer(p *core.Peer) *peerView {
+	if p == nil {
+		return nil
+	}
+	v := &peerView{Alias: p.Alias, Fingerprint: p.Key.Fingerprint(), ID: p.Key.ID(), State: p.Trust, GatewayURL: p.URL, Names: p.Names}
+	if p.Granted != nil {
+		v.Grants = p.Granted.Scopes
+	}
+	return v
+}
+
+type messageView struct {
+	ID             core.Nonce `json:"id"`
+	Intent         string     `json:"intent"`
+	Topic          string     `json:"topic,omitempty"`
+	Priority       string     `json:"priority,omitempty"`
+	ConversationID string     `json:"conversationId,omitempty"`
+	ToAgent        string     `json:"toAgent,omitempty"`
+	AgentID        string     `json:"agentId,omitempty"` // of the persona it reaches, for notifiers
+	Level          string     `json:"level,omitempty"`
+	Timestamp      string     `json:"timestamp"`
+	Bytes          int        `json:"bytes"`
+	ReplyWanted    bool       `json:"replyWanted,omitempty"`
+	InboxID        string     `json:"inboxId,omitempty"`
+	Payload        core.Raw   `json:"payload"`
+}
+
+func viewMessage(m *core.Message) *messageView {
+	v := &messageView{ID: m.Nonce, Intent: m.Intent, ConversationID: m.ConversationID, ToAgent: m.ToAgent,
+		Timestamp: m.Timestamp, Bytes: len(m.Payload), ReplyWanted: m.ReplyTo != "", Payload: m.Payload}
+	if m.Intent == core.IntentAgentComms {
+		var a core.AgentComms
+		if json.Unmarshal(m.Payload, &a) == nil {
+			v.Topic, v.Priority = a.Topic, a.Priority
+		}
+		if v.Topic == "" {
+			v.Topic = "general"
+		}
+	}
+	return v
+}
+
+type requestView struct {
+	OfferedIntents []string `json:"offeredIntents,omitempty"`
+	Invite         string   `json:"invite,omitempty"`
+	URLVerified    bool     `json:"urlVerified"`
+}
+
+type policyInput struct {
+	ABI     int          `json:"abi"`
+	Hook    plugin.Hook  `json:"hook"`
+	Kind    string       `json:"kind"`
+	Now     string       `json:"now"`
+	Peer    *peerView    `json:"peer"`
+	Message *messageView `json:"message,omitempty"`
+	Request *requestView `json:"request,omitempty"`
+}
+
+// PolicyInput writes what a policy is asked. sdk/ABI.md#policy
+func PolicyInput(q core.Question) ([]byte, error) {
+	in := policyInput{ABI: 1, Hook: plugin.Policy, Kind: q.Kind, Now: core.FormatTime(q.Now), Peer: viewPeer(q.Peer)}
+	if q.Message != nil {
+		in.Message = viewMessage(q.Message)
+		in.Message.Bytes = q.Bytes
+	}
+	if q.Request != nil {
+		in.Request = &requestView{OfferedIntents: q.Peer.Offered, URLVerified: q.URLVerified}
+		if q.Request.Invite != nil {
+			in.Request.Invite = q.Request.Invite.Token
+		}
+	}
+	return json.Marshal(in)
+}
+
+// ReadVerdict reads a policy's answer. An answer that says nothing known is an
+// error: a policy that cannot say lets nothing pass.
+func ReadVerdict(output []byte) (core.Verdict, error) {
+	var v struct {
+		Decision core.Decision `json:"decision"`
+		Reason   string        `json:"reason"`
+		Code     string        `json:"code"`
+		Grants   []struct {
+			Intent    string          `json:"intent"`
+			Enabled   *bool           `json:"enabled"`
+			RateLimit *core.RateLimit `json:"rateLimit"`
+			Topics    []string        `json:"topics"`
+			Personas  []string        `json:"personas"`
+			ExpiresAt string          `json:"expiresAt"`
+		} `json:"grants"`
+		Level string `json:"level"`
+	}
+	if err := json.Unmarshal(output, &v); err != nil {
+		return core.Verdict{}, fmt.Errorf("extension: policy answer: %w", err)
+	}
+	switch v.Decision {
+	case core.Allow, core.Deny, core.Hold, core.Abstain:
+	default:
+		return core.Verdict{}, fmt.Errorf("extension: policy answered decision %q; want allow, deny, hold or abstain", v.Decision)
+	}
+	out := core.Verdict{Decision: v.Decision, Reason: v.Reason, Code: v.Code}
+	if slices.Contains([]string{"full", "summary", "escalate", "deny"}, v.Level) {
+		out.Level = v.Level
+	}
+	for _, g := range v.Grants {
+		if g.Intent == "" || g.Enabled != nil && !*g.Enabled {
+			continue
+		}
+		out.Grants = append(out.Grants, core.Grant{Intent: g.Intent, Enabled: true, RateLimit: g.RateLimit,
+			Topics: g.Topics, Personas: g.Personas, ExpiresAt: g.ExpiresAt})
+	}
+	return out, nil
+}
+
+// policyOf is a plugin as a policy.
+type policyOf struct {
+	name    string
+	p       *plugin.Plugin
+	refused *atomic.Int64
+}
+
+var _ core.Policy = policyOf{}
+
+func (a policyOf) Name() string { return a.name }
+
+func (a policyOf) Decide(ctx context.Context, q core.Question) (core.Verdict, error) {
+	// A policy that names intents is asked about those alone.
+	if only := a.p.Manifest().Intents; q.Message != nil && len(only) > 0 && !slices.Contains(only, q.Message.Intent) {
+		return core.Verdict{Decision: core.Abstain}, nil
+	}
+	in, err := PolicyInput(q)
+	if err != nil {
+		return core.Verdict{}, err
+	}
+	r, err := a.p.Call(ctx, plugin.Policy, in)
+	if err != nil {
+		return core.Verdict{}, err
+	}
+	if r.NotMine() {
+		return core.Verdict{Decision: core.Abstain}, nil
+	}
+	v, err := ReadVerdict(r.Output)
+	if err == nil && v.Decision == core.Deny {
+		a.refused.Add(1)
+	}
+	return v, err
+}
+
+// handlerOf is a plugin as a handler of intents.
+type handlerOf struct {
+	name string
+	p    *plugin.Plugin
+}
+
+var _ core.Handler = handlerOf{}
+
+func (a handlerOf) Name() string      { return a.name }
+func (a handlerOf) Intents() []string { return a.p.Manifest().Intents }
+
+func (a handlerOf) Handle(ctx context.Context, p *core.Peer, m *core.Message) (core.HandlerAnswer, error) {
+	in, err := HandlerInput(p, m, time.Now())
+	if err != nil {
+		return core.HandlerAnswer{}, err
+	}
+	r, err := a.p.Call(ctx, plugin.Handle, in)
+	if errors.Is(err, plugin.Failed) { // it has said itself that it cannot
+		return core.HandlerAnswer{Error: "the handler failed"}, nil
+	}
+	if err != nil {
+		return core.HandlerAnswer{}, err
+	}
+	if r.NotMine() {
+		return core.HandlerAnswer{Error: "nobody answers this"}, nil
+	}
+	var answer struct {
+		Status string   `json:"status"`
+		Data   core.Raw `json:"data"`
+		Error  string   `json:"error"`
+	}
+	if err := json.Unmarshal(r.Output, &answer); err != nil {
+		return core.HandlerAnswer{}, fmt.Errorf("extension: handler answer: %w", err)
+	}
+	if answer.Status != "ok" && answer.Status != "error" {
+		return core.HandlerAnswer{}, fmt.Errorf("extension: handler answered status %q; want ok or error", answer.Status)
+	}
+	return core.HandlerAnswer{OK: answer.Status == "ok", Data: answer.Data, Error: answer.Error}, nil
+}
+
+// HandlerInput writes what a handler is asked. sdk/ABI.md#handle
+func HandlerInput(p *core.Peer, m *core.Message, now time.Time) ([]byte, error) {
+	return json.Marshal(struct {
+		ABI     int          `json:"abi"`
+		Hook    plugin.Hook  `json:"hook"`
+		Now     string       `json:"now"`
+		Peer    *peerView    `json:"peer"`
+		Message *messageView `json:"message"`
+	}{1, plugin.Handle, core.FormatTime(now), viewPeer(p), viewMessage(m)})
+}
+
+// notifierOf is a plugin as a notifier.
+type notifierOf struct {
+	m *Manager
+	s *slot
+}
+
+var _ core.Notifier = notifierOf{}
+
+func (a notifierOf) Name() string { return a.s.want.Spec.Name }
+
+// maxBatch is how many events one call of a notifier that takes batches carries.
+const maxBatch = 32
+
+func (a notifierOf) Batch() int {
+	if a.s.module.Manifest.Batch {
+		return maxBatch
+	}
+	return 1
+}
+
+type noticeView struct {
+	Event   eventView    `json:"event"`
+	Peer    *peerView    `json:"peer,omitempty"`
+	Message *messageView `json:"message,omitempty"`
+	Text    string       `json:"text,omitempty"`
+}
+
+type eventView struct {
+	ID   string         `json:"id"`
+	Type core.EventType `json:"type"`
+	At   string         `json:"at"`
+	By   string         `json:"by,omitempty"`
+	Data core.Raw       `json:"data,omitempty"`
+}
+
+type notifyInput struct {
+	ABI        int         `json:"abi"`
+	Hook       plugin.Hook `json:"hook"`
+	noticeView `json:",inline"`
+	Attempt    int          `json:"attempt"`
+	Events     []noticeView `json:"events,omitempty"`
+}
+
+// NotifyInput writes what a notifier is told. agent gives the agent's id behind a
+// message's toAgent; nil gives none. sdk/ABI.md#notify
+func NotifyInput(notices []core.Notice, agent func(toAgent string) string) ([]byte, error) {
+	views := make([]noticeView, len(notices))
+	for i, n := range notices {
+		e := n.Event
+		views[i] = noticeView{Event: eventView{e.ID, e.Type, core.FormatTime(e.At), e.By, e.Data}, Peer: viewPeer(n.Peer), Text: e.Text}
+		if e.Message != nil {
+			v := viewMessage(&e.Message.Message)
+			v.Level, v.InboxID = e.Message.Level, e.Message.ID
+			if agent != nil {
+				v.AgentID = agent(e.Message.Message.ToAgent)
+			}
+			views[i].Message = v
+		}
+	}
+	in := notifyInput{ABI: 1, Hook: plugin.Notify, noticeView: views[0], Attempt: notices[0].Attempt}
+	if len(views) > 1 {
+		in.Events = views
+	}
+	return json.Marshal(in)
+}
+
+func (a notifierOf) Notify(ctx context.Context, notices []core.Notice) core.Outcome {
+	a.m.mu.Lock()
+	p, err := a.s.loaded, a.s.err
+	a.m.mu.Unlock()
+	if p == nil {
+		o := core.Outcome{Status: core.OutcomeRetry, RetryAfter: time.Second, Detail: "the plugin is being loaded"}
+		if err != nil {
+			o.RetryAfter, o.Detail = time.Minute, "the plugin is not loaded: "+err.Error()
+		}
+		return o
+	}
+	in, err := NotifyInput(notices, a.m.o.HookAgent)
+	if err != nil {
+		return core.Outcome{Status: core.OutcomeFailed, Detail: err.Error()}
+	}
+	r, err := p.Call(ctx, plugin.Notify, in)
+	if err != nil {
+		o := core.Outcome{Status: core.OutcomeRetry, Detail: err.Error()}
+		var e *plugin.Error
+		if errors.As(err, &e) {
+			o.RetryAfter = e.RetryAfter
+		}
+		return o
+	}
+	if r.NotMine() {
+		return core.Outcome{Status: core.OutcomeDelivered}
+	}
+	var answer struct {
+		Status            core.OutcomeStatus `json:"status"`
+		RetryAfterSeconds float64            `json:"retryAfterSeconds"`
+		Detail            string             `json:"detail"`
+	}
+	if err := json.Unmarshal(r.Output, &answer); err != nil {
+		return core.Outcome{Status: core.OutcomeRetry, Detail: "its answer: " + err.Error()}
+	}
+	switch answer.Status {
+	case core.OutcomeDelivered, core.OutcomeFailed:
+		return core.Outcome{Status: answer.Status, Detail: answer.Detail}
+	case core.OutcomeRetry:
+		after := min(max(answer.RetryAfterSeconds, 0), 3600)
+		return core.Outcome{Status: core.OutcomeRetry, RetryAfter: time.Duration(after * float64(time.Second)), Detail: answer.Detail}
+	}
+	return core.Outcome{Status: core.OutcomeRetry, Detail: fmt.Sprintf("it answered status %q; want delivered, retry or failed", answer.Status)}
+}
