@@ -481,6 +481,8 @@ type Module struct {
 	Manifest *Manifest
 	Kind     ModuleKind
 	SHA256   string // in lower case hex
+	Size     int    // in bytes
+	Imports  []string
 	wasm     []byte
 }
 
@@ -497,7 +499,7 @@ func Inspect(spec Spec) (*Module, error) {
 		return nil, &Error{Plugin: spec.Name, Kind: BadModule, Text: fmt.Sprintf("a module of %d bytes, at most %d", len(wasm), maxModule), Err: Limit}
 	}
 	sum := sha256.Sum256(wasm)
-	m := &Module{SHA256: hex.EncodeToString(sum[:]), wasm: wasm}
+	m := &Module{SHA256: hex.EncodeToString(sum[:]), Size: len(wasm), wasm: wasm}
 	if spec.SHA256 != "" && !strings.EqualFold(spec.SHA256, m.SHA256) {
 		return nil, &Error{Plugin: spec.Name, Kind: Denied, Text: fmt.Sprintf("the module's SHA-256 is %s, pinned is %s", m.SHA256, strings.ToLower(spec.SHA256))}
 	}
@@ -505,6 +507,7 @@ func Inspect(spec Spec) (*Module, error) {
 	if err != nil {
 		return nil, &Error{Plugin: spec.Name, Kind: BadModule, Err: err}
 	}
+	m.Imports = shape.Imports
 	if m.Manifest, err = findManifest(spec, shape); err != nil {
 		return nil, err
 	}
@@ -576,7 +579,7 @@ const (
 )
 
 func kindOf(s *meter.Shape, m *Manifest) (ModuleKind, error) {
-	abi := len(exportedHooks(s)) > 0 || slices.Contains(s.Imports, abiModule)
+	abi := len(exportedHooks(s)) > 0 || slices.ContainsFunc(s.Imports, func(i string) bool { return strings.HasPrefix(i, abiModule+".") })
 	_, program := s.Exports["_start"]
 	switch {
 	case m.ABI == abiModule && !abi:

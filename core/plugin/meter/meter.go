@@ -313,7 +313,7 @@ func (m *module) importSection(b []byte) []byte {
 	if b == nil {
 		b = []byte{0}
 	}
-	m.eachImport(b, func(module string) {
+	m.eachImport(b, func(module, _ string) {
 		if module == Module {
 			fail("the import module %q is reserved", Module)
 		}
@@ -321,15 +321,15 @@ func (m *module) importSection(b []byte) []byte {
 	return b
 }
 
-// eachImport reads the imports and shows the names of their modules.
-func (m *module) eachImport(b []byte, show func(module string)) {
+// eachImport reads the imports and shows their names.
+func (m *module) eachImport(b []byte, show func(module, name string)) {
 	if b == nil {
 		return
 	}
 	r := &reader{b: b}
 	for n := r.count(); n > 0; n-- {
-		show(string(r.take(r.count())))
-		r.skip(r.count())
+		module := string(r.take(r.count()))
+		show(module, string(r.take(r.count())))
 		switch k := r.u8(); k {
 		case 0:
 			m.typeIndex(r)

@@ -2,7 +2,7 @@ package meter
 
 // Shape is what a module shows on its outside.
 type Shape struct {
-	// Imports are the names of the modules that it imports from, each once.
+	// Imports are what it imports, as module.name, each once.
 	Imports []string
 	// Exports are the names of its exports, and their kinds: 0 function, 1 table, 2 memory, 3 global.
 	Exports map[string]byte
@@ -31,7 +31,8 @@ func Read(wasm []byte) (s *Shape, err error) {
 	m := &module{cfg: Config{}.withDefaults()}
 	m.typeSection(secs[secType])
 	seen := map[string]bool{}
-	m.eachImport(secs[secImport], func(name string) {
+	m.eachImport(secs[secImport], func(module, name string) {
+		name = module + "." + name
 		if !seen[name] {
 			seen[name] = true
 			s.Imports = append(s.Imports, name)
