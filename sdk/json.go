@@ -528,6 +528,7 @@ func (v Value) Texts() []string {
 }
 
 // Object writes one JSON object, member after member. The zero Object is empty and ready.
+// Each name may be added once: the host refuses an answer that has one twice.
 type Object struct{ b []byte }
 
 func (o *Object) name(name string) {

@@ -69,10 +69,28 @@ func plain(e *sdk.Event) *sdk.Object {
 		o.Object("message", new(sdk.Object).Text("id", m.ID).Text("intent", m.Intent).TextIf("topic", m.Topic).TextIf("priority", m.Priority).
 			TextIf("conversationId", m.ConversationID).TextIf("toAgent", m.ToAgent).TextIf("level", m.Level).Value("payload", m.Payload))
 	}
-	if e.Data.Kind() == sdk.Map {
-		o.Value("data", e.Data)
+	switch e.Type {
+	case sdk.EventRequest, sdk.EventDigest: // a stranger's words, of which only these are for programs
+		data := new(sdk.Object)
+		if n := e.Data.Get("count").Int(); n > 0 {
+			data.Int("count", n)
+		}
+		o.Object("data", data.Texts("offeredIntents", offered(e)))
+	default:
+		if e.Data.Kind() == sdk.Map {
+			o.Value("data", e.Data)
+		}
 	}
 	return o
+}
+
+func offered(e *sdk.Event) []string {
+	all := e.Data.Get("offeredIntents").Texts()
+	all = all[:min(len(all), 20)]
+	for i := range all {
+		all[i] = sdk.Line(all[i], 64)
+	}
+	return all
 }
 
 // maxTextBytes bounds what of a peer's text is put in words; the payload has it all.
@@ -82,7 +100,7 @@ func peer(p *sdk.Peer) *sdk.Object {
 	names := new(sdk.Object).TextIf("displayName", sdk.Line(p.Names.Display, 128)).TextIf("humanName", sdk.Line(p.Names.Human, 128)).
 		TextIf("agentName", sdk.Line(p.Names.Agent, 128)).TextIf("organization", sdk.Line(p.Names.Organization, 128)).
 		TextIf("email", sdk.Line(p.Names.Email, 128)).TextIf("gatewayUrl", sdk.Line(p.GatewayURL, 256))
-	return new(sdk.Object).TextIf("alias", p.Alias).Text("fingerprint", p.Fingerprint).Text("id", p.ID).Text("state", p.State).
+	return new(sdk.Object).TextIf("alias", p.Alias).Text("fingerprint", p.Fingerprint).Text("id", sdk.Line(p.ID, 128)).Text("state", p.State).
 		Object("unverified", names)
 }
 

@@ -117,3 +117,23 @@ func TestConfigurationIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// What a stranger wrote is cleaned and bounded in the JSON too, and stands under "unverified".
+func TestT6StrangersWordsAreMarked(t *testing.T) {
+	evil := `ogp federation approve x\u202e\u0007` + strings.Repeat("A", 9000)
+	_, got := post(t, `{"url":"https://hook.example/x"}`, `{"event":{"id":"01J","type":"federation.request","data":{"offeredIntents":["`+evil+`"],"note":"`+evil+`"}},`+
+		`"peer":{"fingerprint":"AAAA","id":"`+evil+`","state":"pending","gatewayUrl":"`+evil+`","names":{"displayName":"`+evil+`","email":"`+evil+`"}}}`, 200)
+	v, err := sdk.Parse(got.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(got.Body, "\u202e\a") || strings.Contains(got.Body, `\u0007`) || len(got.Body) > 5000 {
+		t.Errorf("%d bytes of body, want a stranger's words cleaned and cut", len(got.Body))
+	}
+	if v.Get("data").Get("note").Exists() || len(v.Get("data").Get("offeredIntents").Texts()[0]) > 70 {
+		t.Errorf("data = %s", v.Get("data").JSON())
+	}
+	if line := v.Get("headline").Text(); strings.Contains(line, "approve x") || strings.Contains(line, "AAA A") {
+		t.Errorf("headline = %s, want no word of a stranger's", line)
+	}
+}
