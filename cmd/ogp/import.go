@@ -6,10 +6,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/legacy"
@@ -176,5 +176,5 @@ func copyConfig(from, to string, r *importResult) error {
 		return err
 	}
 	r.Config = "copied"
-	return renameio.WriteFile(filepath.Join(to, legacyConfig), text, 0o600)
+	return atomicfile.WriteFile(filepath.Join(to, legacyConfig), text)
 }

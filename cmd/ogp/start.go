@@ -16,10 +16,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
@@ -227,7 +227,7 @@ func writeFirstConfig(dir string) error {
 			return nil
 		}
 	}
-	return renameio.WriteFile(filepath.Join(dir, configFile), []byte(config.Example()), 0o600)
+	return atomicfile.WriteFile(filepath.Join(dir, configFile), []byte(config.Example()))
 }
 
 func newLogger(w io.Writer, c config.Log) *slog.Logger {
@@ -374,6 +374,7 @@ func (a *app) startBackground(ctx context.Context) error {
 			said, _ := tail(path, from)
 			return fmt.Errorf("the daemon did not start:\n%s", strings.TrimSpace(said))
 		case <-deadline:
+			child.Process.Kill()
 			return fmt.Errorf("the daemon does not answer after %v; see %s", startWait, path)
 		case <-ctx.Done():
 			return ctx.Err()
@@ -409,10 +410,18 @@ func stopCommand(a *app) *cobra.Command {
 		Long: "Stop the running gateway and wait until it has stopped.\n\n  ogp stop",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
+			var s statusView
+			if err := a.call(ctx, "status", nil, &s); err != nil {
+				return err
+			}
 			if err := a.call(ctx, "stop", nil, nil); err != nil {
 				return err
 			}
-			for a.call(ctx, "status", nil, nil) == nil {
+			// It is silent before it has let go of its state.
+			for deadline := time.Now().Add(startWait); a.call(ctx, "status", nil, nil) == nil || running(s.PID); {
+				if time.Now().After(deadline) {
+					return fmt.Errorf("the daemon (pid %d) still runs after %v", s.PID, startWait)
+				}
 				select {
 				case <-ctx.Done():
 					return ctx.Err()

@@ -15,11 +15,11 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/renameio/v2"
 	"golang.org/x/crypto/chacha20poly1305"
 	"golang.org/x/crypto/scrypt"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 )
 
 // FileName is the key's file in the state directory.
@@ -371,7 +371,7 @@ func shellWord(path string) string {
 // write puts data at path whole or not at all, mode 0600 whatever the umask, and
 // on disk when it returns. Without replace, a file that is there stays.
 func write(path string, data []byte, replace bool) error {
-	out, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	out, err := atomicfile.New(path)
 	if err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
@@ -380,7 +380,7 @@ func write(path string, data []byte, replace bool) error {
 		return fmt.Errorf("keys: %w", err)
 	}
 	if replace {
-		err = out.CloseAtomicallyReplace()
+		err = out.Replace()
 	} else {
 		err = place(out, path)
 	}
@@ -392,7 +392,7 @@ func write(path string, data []byte, replace bool) error {
 
 // place gives the file its name by a link, which unlike a rename fails if the
 // name is taken. Where a file system has no links, renaming must do.
-func place(out *renameio.PendingFile, path string) error {
+func place(out *atomicfile.File, path string) error {
 	if err := out.Sync(); err != nil {
 		return err
 	}
@@ -400,7 +400,7 @@ func place(out *renameio.PendingFile, path string) error {
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return out.CloseAtomicallyReplace()
+	return out.Replace()
 }
 
 // syncFolder makes a new name survive power loss.

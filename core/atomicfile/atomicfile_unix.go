@@ -1,0 +1,26 @@
+//go:build !windows
+
+package atomicfile
+
+import (
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+type pending struct{ p *renameio.PendingFile }
+
+// New opens a file for writing that will have mode 0600 at path.
+func New(path string) (*File, error) {
+	p, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return nil, err
+	}
+	return &File{p.File, pending{p}}, nil
+}
+
+// Replace puts what was written in the place of the file, on disk.
+func (f *File) Replace() error { return f.p.CloseAtomicallyReplace() }
+
+// Cleanup removes what was written if it has not replaced anything.
+func (f *File) Cleanup() error { return f.p.Cleanup() }

@@ -1,0 +1,46 @@
+package atomicfile
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// pending is a temporary file: renameio does not support Windows, where a rename
+// replaces the target (MoveFileEx).
+type pending struct {
+	path string
+	done *bool
+}
+
+// New opens a file for writing that will be at path.
+func New(path string) (*File, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
+	if err != nil {
+		return nil, err
+	}
+	return &File{f, pending{path, new(bool)}}, nil
+}
+
+// Replace puts what was written in the place of the file, on disk.
+func (f *File) Replace() error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), f.path); err != nil {
+		return err
+	}
+	*f.done = true
+	return nil
+}
+
+// Cleanup removes what was written if it has not replaced anything.
+func (f *File) Cleanup() error {
+	if *f.done {
+		return nil
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}
