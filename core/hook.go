@@ -43,7 +43,7 @@ type Verdict struct {
 // Policy decides over requests and messages. An error means that it could not
 // say, and counts as "not now". Safe for concurrent use.
 //
-// docs/protocol.md#P3
+// docs/threat-model.md#p3
 type Policy interface {
 	Name() string
 	Decide(ctx context.Context, q Question) (Verdict, error)

@@ -17,7 +17,7 @@ var spkiPrefix, _ = hex.DecodeString(SPKIPrefix)
 // PublicKey is a gateway's Ed25519 public key, raw. The full key is the identity
 // of a gateway; everything shorter is a label. The zero value is no key.
 //
-// docs/protocol.md#K3
+// docs/threat-model.md#k3
 type PublicKey [32]byte
 
 // SPKI returns the 44-byte DER form that crosses the wire as hex.
@@ -48,7 +48,7 @@ var fingerprintEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 // Fingerprint returns what people compare: the first 100 bits of the SHA-256 of
 // the SPKI in base32, as five groups of four.
 //
-// docs/protocol.md#K3
+// docs/threat-model.md#k3
 func (k PublicKey) Fingerprint() string {
 	sum := sha256.Sum256(k.SPKI())
 	text := fingerprintEncoding.EncodeToString(sum[:])[:4*FingerprintGroups]

@@ -28,7 +28,7 @@ const (
 // Names is what a peer says of itself. Nobody has verified any of it: it is data
 // to show, bounded and marked, never to act on.
 //
-// docs/protocol.md#T6
+// docs/threat-model.md#t6
 type Names struct {
 	DisplayName  string `json:"displayName,omitempty"`
 	Email        string `json:"email,omitempty"`

@@ -8,7 +8,7 @@ import (
 // Letter is the memory that a peer has used a nonce, and what we answered. It
 // makes the same bytes get the same answer, and other bytes a conflict.
 //
-// docs/protocol.md#L6
+// docs/threat-model.md#l6
 type Letter struct {
 	Peer   PublicKey
 	Nonce  Nonce
@@ -171,7 +171,7 @@ type Cutoffs struct {
 // Store keeps the gateway's state. All methods are safe for concurrent use. A
 // method that finds nothing returns an error of kind NotFound.
 //
-// Commit is durable (docs/protocol.md#S1): when it returns nil, the change
+// Commit is durable (docs/threat-model.md#s1): when it returns nil, the change
 // survives a crash and a power loss. It returns an error of kind Replayed, and
 // keeps nothing, when Change.Letter's (peer, nonce) is taken; of kind Full when
 // there is no space; of kind Unavailable when the disk fails or the store is
