@@ -2,7 +2,7 @@
 // The address is judged when the socket is about to connect, after DNS, so that
 // a name that answers differently the second time gains nothing.
 //
-// Promise N1 of docs/threats.md: no loopback, private, link-local, multicast,
+// Promise N1 of docs/threat-model.md: no loopback, private, link-local, multicast,
 // carrier-grade NAT, NAT64, 6to4, Teredo, documentation or metadata addresses
 // unless the operator allowed the range; no proxy from the environment; no
 // redirect to another origin; a bounded answer; one limit of time for all of it.
