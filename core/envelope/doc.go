@@ -7,7 +7,7 @@
 // as one shape is refused as any other: each shape has a member that only it
 // has, and a text carries exactly one of these. The only two that look alike are
 // the removal notice and the signed card request of old gateways; the gateway
-// asks back before it believes the former (docs/protocol.md#T5).
+// asks back before it believes the former (docs/threat-model.md#t5).
 //
 // JSON is read strictly: names are case-sensitive, a duplicate name, invalid
 // UTF-8 and nesting beyond MaxDepth are errors.

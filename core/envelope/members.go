@@ -29,7 +29,7 @@ type members []member
 // empty object, and an error of kind Malformed for anything that is no strict
 // JSON (RFC 7493: UTF-8, names that come once) or nests too deep.
 //
-// docs/protocol.md#L2
+// docs/threat-model.md#l2
 func readMembers(text []byte) (members, error) {
 	if tooDeep(text) {
 		return nil, core.Refuse(core.Malformed, "JSON nests too deep")

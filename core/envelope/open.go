@@ -14,7 +14,7 @@ import (
 )
 
 // MaxTries is how many keys one letter is tried against when the label that it
-// is sent under fits several peers. docs/protocol.md#K3
+// is sent under fits several peers. docs/threat-model.md#k3
 const MaxTries = 32
 
 // Opener opens letters that are addressed to one gateway. Safe for concurrent
@@ -115,7 +115,7 @@ func openedAs[T any](v T, key core.PublicKey, text []byte, digest [32]byte, sent
 }
 
 // twins refuses a body in which a member beside payloadStr contradicts the
-// signed text. docs/protocol.md#L1
+// signed text. docs/threat-model.md#l1
 func twins(body, payload members, names ...string) error {
 	for _, name := range names {
 		if v := body.raw(name); v != nil && !equal(v, payload.raw(name)) {
@@ -468,7 +468,7 @@ func openTwin[T any](o *Opener, body []byte, t twin[T], find func(*T) ([]core.Pu
 
 // same refuses a text that is no strict JSON, or that says anything else than
 // the object beside it. Bytes that are the same were read with the body.
-// docs/protocol.md#L1
+// docs/threat-model.md#l1
 func (t *twin[T]) same(raw, text []byte) error {
 	if bytes.Equal(raw, text) {
 		return nil

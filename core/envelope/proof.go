@@ -17,7 +17,7 @@ import (
 // proof is the text of a v2 signature. It binds the legacy text beside it by
 // digest to one purpose, one sender, one recipient and one moment.
 //
-// docs/protocol.md#L7
+// docs/threat-model.md#l7
 type proof struct {
 	Ctx       string     `json:"ctx"` // "ogp/v2/" + shape
 	Iss       string     `json:"iss"` // the sender's full key

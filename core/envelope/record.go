@@ -71,7 +71,7 @@ func (s *Sealer) SealHints(h Hints, at time.Time) []byte {
 //
 // Errors are of kind Malformed, TooLarge or BadSignature, with the field's texts.
 //
-// docs/rendezvous.md#signed-texts, docs/threats.md#L1
+// docs/rendezvous.md#signed-texts, docs/threat-model.md#l1
 func (o *Opener) OpenHints(body []byte, purpose string, plain bool) (OpenedHints, error) {
 	var none OpenedHints
 	ms, err := readMembers(body)

@@ -142,7 +142,7 @@ var accepted = map[string][]string{
 	"peer":     {"peer", "peer, bare"},
 	"approval": {"approval", "rejection"},
 	// The two have had one form since 0.6; the gateway asks back before it acts on
-	// a removal notice of the old form (docs/protocol.md#T5).
+	// a removal notice of the old form (docs/threat-model.md#t5).
 	"removal":      {"removal", "card request"},
 	"card request": {"removal", "card request"},
 	"message":      {"message"},
