@@ -61,7 +61,7 @@ func (g *Guard) remember() time.Duration {
 // Near returns nil when sentAt lies within the window around now, the ends
 // included, and otherwise an error of kind Stale.
 //
-// docs/protocol.md#L4
+// docs/threat-model.md#l4
 func (g *Guard) Near(sentAt time.Time) error {
 	off := g.now().Sub(sentAt)
 	// The wire carries milliseconds, so the window is counted in them.
