@@ -84,7 +84,7 @@ func (c cost) sound() bool {
 // it, also as the Hint of its *core.Error. A missing file is core.NotFound and
 // fs.ErrNotExist. No error contains anything of the key or the passphrase.
 //
-// docs/protocol.md#K4
+// docs/threat-model.md#k4
 func Load(path string, passphrase Passphrase) (Private, error) {
 	f, err := read(path)
 	if err != nil {
@@ -97,7 +97,7 @@ func Load(path string, passphrase Passphrase) (Private, error) {
 // It makes the folder, with mode 0700, where it is missing. A file that is there
 // already is never replaced: fs.ErrExist. When Create returns, the key is on disk.
 //
-// docs/protocol.md#K4
+// docs/threat-model.md#k4
 func Create(path string, passphrase Passphrase) (Private, error) {
 	p := Generate()
 	if err := Save(path, p, passphrase); err != nil {

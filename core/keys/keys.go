@@ -26,7 +26,7 @@ const spkiHexChars = 2 * (len(core.SPKIPrefix)/2 + ed25519.PublicKeySize)
 // a non-canonical encoding and for a point of low order, which would let one
 // signature fit many texts. The error never repeats the text.
 //
-// docs/protocol.md#K1
+// docs/threat-model.md#k1
 func Parse(text string) (core.PublicKey, error) {
 	k, err := decode(text)
 	if err != nil {
@@ -64,7 +64,7 @@ func Check(k core.PublicKey) error { return check(k) }
 // or base64 of 64 bytes (standard or URL alphabet, padded or not). Anything else
 // is core.Malformed. Whether it is a good signature is Verify's to say.
 //
-// docs/protocol.md#K2
+// docs/threat-model.md#k2
 func ParseSignature(text string) ([64]byte, error) {
 	var sig [64]byte
 	switch len(text) {

@@ -22,7 +22,7 @@ const redacted = "[private key]"
 // and encoder gets a placeholder, also when it is a field of something else. The
 // zero Private is no key, and signing with it panics. Safe for concurrent use.
 //
-// docs/protocol.md#K4
+// docs/threat-model.md#k4
 type Private struct {
 	// A function, because fmt looks into unexported fields without asking their
 	// methods, and follows a pointer for a verb that does not fit. A function is
