@@ -287,7 +287,7 @@ func us(by, otherwise string) string {
 // request. With no sign it counts as theirs, because a peer that we have asked
 // can approve itself, and a stranger must not.
 //
-// docs/protocol.md#T1
+// docs/threat-model.md#t1
 func (r *record) whoAsked(p *core.Peer, own extra) core.Trust {
 	state, _ := take[string](r, "federationState")
 	switch {
@@ -402,7 +402,7 @@ func (r *record) level() string {
 }
 
 // clean makes words safe to show: one line, no control or invisible formatting
-// characters, bounded. docs/protocol.md#T6
+// characters, bounded. docs/threat-model.md#t6
 func clean(s string, maxRunes int) string {
 	var b strings.Builder
 	n := 0
