@@ -20,7 +20,7 @@ type windows struct {
 }
 
 // windowKey is the peer's key, not one of its labels: a spelling of the id is no
-// new budget. docs/protocol.md#N5
+// new budget. docs/threat-model.md#n5
 type windowKey struct {
 	peer   core.PublicKey
 	intent string
