@@ -296,7 +296,7 @@ type answer struct {
 // found checks an answer. want is the key that was asked for; zero: any. What a
 // signed record says counts; without one the rest is hearsay.
 //
-// docs/threats.md#V1
+// docs/threat-model.md#v1
 func (c *Client) found(a answer, want core.PublicKey, purpose, from string) (Found, error) {
 	key, err := keys.Parse(a.PubKey)
 	if err != nil || !want.IsZero() && key != want {
@@ -360,7 +360,7 @@ func (c *Client) ask(ctx context.Context, servers []*remote, path string, want c
 // Unreachable when none answers, Unavailable without servers, and what a server
 // refused with otherwise.
 //
-// docs/threats.md#V1
+// docs/threat-model.md#v1
 func (c *Client) Lookup(ctx context.Context, key core.PublicKey) (Found, error) {
 	if len(c.servers) == 0 {
 		return Found{}, errNotConfigured
@@ -468,7 +468,7 @@ const unknownInvite = "Invite code not found or expired. Ask your peer to genera
 // servers know the code for different keys, Unreachable when none answers,
 // Unavailable without servers.
 //
-// docs/threats.md#V4
+// docs/threat-model.md#v4
 func (c *Client) Resolve(ctx context.Context, text string) (Found, error) {
 	ref, err := ParseRef(text)
 	if err != nil {

@@ -143,7 +143,7 @@ func pinOf(k core.PublicKey) string {
 // an error of kind Conflict for any other. Call it before anything is stored or
 // sent.
 //
-// docs/threats.md#T2, #V4
+// docs/threat-model.md#t2, #v4
 func (r Ref) Check(k core.PublicKey) error {
 	if r.Pin != "" && r.Pin != pinOf(k) || !r.Key.IsZero() && r.Key != k {
 		return &core.Error{

@@ -4,5 +4,5 @@
 // signed text, so that a hostile server can withhold and cannot lie; the caller
 // compares the key of the card that it fetches with the key it asked for.
 //
-// docs/rendezvous.md, docs/threats.md#rendezvous
+// docs/rendezvous.md, docs/threat-model.md#rendezvous
 package rendezvous

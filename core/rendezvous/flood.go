@@ -13,7 +13,7 @@ const maxFloodWait = time.Minute
 // worth of refusals, so that honest clients come back when it is over. Safe for
 // concurrent use.
 //
-// docs/threats.md#V4
+// docs/threat-model.md#v4
 type flood struct {
 	interval, slack time.Duration
 

@@ -93,7 +93,7 @@ func newInvites(limit, perKey, perAddress int, window time.Duration) *invites {
 //
 // Errors are of kind Conflict, RateLimited or Unavailable.
 //
-// docs/threats.md#V4, #V5
+// docs/threat-model.md#v4, #v5
 func (v *invites) add(i invite, signedAt, now time.Time) (code string, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -145,7 +145,7 @@ var errNewer = core.Refuse(core.Conflict, "A newer registration is known for thi
 // when the address has too many records, and Unavailable when the registry is
 // full.
 //
-// docs/threats.md#V2, #V5
+// docs/threat-model.md#v2, #v5
 func (r *registry) put(c candidate, now time.Time) (renewal bool, err error) {
 	f, extra := compress(c)
 	ms, at := now.UnixMilli(), c.sentAt.UnixMilli()
@@ -256,7 +256,7 @@ func (r *registry) newer(k core.PublicKey, at time.Time) bool {
 // signed then; otherwise the record must be unsigned and come from the address.
 // Errors are of kind NotFound, Conflict or Forbidden.
 //
-// docs/threats.md#V3
+// docs/threat-model.md#v3
 func (r *registry) drop(k core.PublicKey, from netip.Addr, signedAt, now time.Time) error {
 	s := r.shardOf(k)
 	s.mu.Lock()

@@ -99,7 +99,7 @@ func (o *ServerOptions) fill() {
 }
 
 const (
-	missesPerAddress  = 5   // a minute. docs/threats.md#V4
+	missesPerAddress  = 5   // a minute. docs/threat-model.md#v4
 	maxPublicURLBytes = 512 // of a publicUrl
 )
 
