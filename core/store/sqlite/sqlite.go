@@ -1,10 +1,10 @@
 // Package sqlite keeps the gateway's state in one SQLite file, ogp.db in the state
 // directory. A Store owns the directory: a second one, in this process or another,
-// is refused (docs/threats.md#S2).
+// is refused (docs/threat-model.md#s2).
 //
 // One goroutine writes. It takes all changes that wait, runs them in one
 // transaction, writes that to disk once, and then answers all of them, so that
-// many commits at the same time cost one fsync (docs/threats.md#S1). Readers have
+// many commits at the same time cost one fsync (docs/threat-model.md#s1). Readers have
 // connections of their own and see a change as soon as its Commit has returned.
 package sqlite
 
