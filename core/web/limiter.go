@@ -14,7 +14,7 @@ const maxLimited = 64 << 10
 // 131,072 addresses (about 6 MiB); beyond that, those not seen for longest start
 // anew. Safe for concurrent use.
 //
-// docs/threats.md#N4
+// docs/threat-model.md#n4
 type Limiter struct {
 	// ExemptLoopback lets loopback through uncounted. Requests over a Unix socket,
 	// which have no address, always are.

@@ -29,7 +29,7 @@ const maxHops = 32
 // IPv4 address in IPv6 form is unmapped. Over a Unix socket there is none: the
 // zero Addr.
 //
-// docs/threats.md#N4
+// docs/threat-model.md#n4
 func ClientIP(c *fiber.Ctx) netip.Addr {
 	tcp, ok := c.Context().RemoteAddr().(*net.TCPAddr)
 	if !ok {

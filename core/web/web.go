@@ -4,7 +4,7 @@
 // return a *core.Error where something is wrong; nothing of that error but its
 // public text leaves the process.
 //
-// docs/threats.md#N2, #N3, #N4
+// docs/threat-model.md#n2, #n3, #n4
 package web
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// The limits of every server of ours. docs/threats.md#N2
+// The limits of every server of ours. docs/threat-model.md#n2
 const (
 	DefaultMaxBodyBytes = 64 << 10
 	MaxHeaderBytes      = 8 << 10
@@ -200,7 +200,7 @@ func (a *App) handle(rctx *fasthttp.RequestCtx, inner fasthttp.RequestHandler) {
 // over Content-Length, ignores "identity", takes absolute URIs, and does without
 // a Host.
 //
-// docs/threats.md#N2
+// docs/threat-model.md#n2
 func framing(h *fasthttp.RequestHeader) (status int, text string) {
 	uri := h.RequestURI()
 	switch {
@@ -249,7 +249,7 @@ func (a *App) fail(c *fiber.Ctx, err error) error {
 // status by the kind, and Retry-After where the error has one. An error that is
 // no *core.Error, or of kind Internal, is logged and answered 500.
 //
-// docs/threats.md#N3
+// docs/threat-model.md#n3
 func Fail(c *fiber.Ctx, err error) error {
 	status, text := fasthttp.StatusInternalServerError, "Internal server error"
 	statusOf, logger := StatusOf, slog.New(slog.DiscardHandler)
