@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -220,12 +221,17 @@ func (a *app) writeJSON(v any) {
 	fmt.Fprintf(a.out, "%s\n", text)
 }
 
-// stateDir is the state directory, whether it is there or not.
+// stateDir is the state directory, whether it is there or not. It is absolute, as
+// the control socket's place is made from it.
 func (a *app) stateDir() (string, error) {
 	if a.home != "" {
-		return a.home, nil
+		return filepath.Abs(a.home)
 	}
-	return config.Home(a.env)
+	dir, err := config.Home(a.env)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(dir)
 }
 
 // daemon returns a client of the running daemon.
