@@ -162,6 +162,9 @@ func (d *daemon) openGateway(ctx context.Context) error {
 		Key: d.key, Store: d.store, Wire: wire, Settings: settings(d.cfg, d.cfg.DaemonPort), Version: programVersion(),
 		Logger: d.log, Notifiers: d.courier.Names, Told: d.courier.Wake,
 		Plugins: func() (gateway.Plugins, error) { return d.extensions.Plugins() },
+		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
+			return d.approvals.Redeem(in, d.key.Public(), accepter, time.Now())
+		},
 	})
 	return err
 }
@@ -282,10 +285,13 @@ func (d *daemon) run(ctx context.Context) error {
 		d.rendezvous.Run,
 	} {
 		wg.Go(func() {
-			if err := part(ctx); err != nil && ctx.Err() == nil {
-				once.Do(func() { failed = err })
+			// A part with nothing to do, as without a rendezvous, may end by itself.
+			if err := part(ctx); err != nil {
+				if ctx.Err() == nil {
+					once.Do(func() { failed = err })
+				}
+				d.stop()
 			}
-			d.stop()
 		})
 	}
 	wg.Wait()
