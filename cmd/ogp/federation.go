@@ -167,12 +167,15 @@ type grantFlags struct {
 	rate, expires             string
 }
 
-func (g *grantFlags) register(cmd *cobra.Command) {
+func (g *grantFlags) register(cmd *cobra.Command) { g.registerAs(cmd, "expires") }
+
+// registerAs registers the flags where --expires is taken.
+func (g *grantFlags) registerAs(cmd *cobra.Command, expires string) {
 	cmd.Flags().StringSliceVar(&g.intents, "intents", nil, "intents that the peer may use (default: grants.default of the configuration)")
 	cmd.Flags().StringVar(&g.rate, "rate", "", "requests/seconds for each intent, such as 100/3600")
 	cmd.Flags().StringSliceVar(&g.topics, "topics", nil, "agent-comms topics, each with all below it")
 	cmd.Flags().StringSliceVar(&g.personas, "personas", nil, "agents of ours that the peer may reach")
-	cmd.Flags().StringVar(&g.expires, "expires", "", "when the grants end: a duration such as 30d, or a date")
+	cmd.Flags().StringVar(&g.expires, expires, "", "when the grants end: a duration such as 30d, or a date")
 }
 
 // grants are the grants that the flags say; none given means none.

@@ -289,7 +289,7 @@ holds the long form or the link is approved at once, with these grants.
 	f.DurationVar(&expires, "expires", 0, "how long it lives (default 10m)")
 	f.BoolVar(&p.Approve, "approve", false, "approve whoever accepts the long form or the link")
 	f.BoolVar(&qr, "qr", false, "print the link, which carries key and URL, and its QR code")
-	g.register(cmd)
+	g.registerAs(cmd, "grants-expire")
 	cmd.AddCommand(inviteListCommand(a), inviteRevokeCommand(a))
 	return cmd
 }

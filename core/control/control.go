@@ -18,8 +18,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -70,16 +73,28 @@ type Server struct {
 
 // failure is an error on its way to the caller.
 type failure struct {
-	Kind       core.Kind `json:"kind"`
-	Message    string    `json:"message"`
-	Hint       string    `json:"hint,omitempty"`
-	RetryAfter int       `json:"retryAfter,omitempty"` // seconds
-	Candidates []string  `json:"candidates,omitempty"`
+	Kind       core.Kind      `json:"kind"`
+	Message    string         `json:"message"`
+	Hint       string         `json:"hint,omitempty"`
+	RetryAfter int            `json:"retryAfter,omitzero"` // seconds
+	Candidates []string       `json:"candidates,omitempty"`
+	Detail     jsontext.Value `json:"detail,omitzero"`
 }
 
 // Listen opens the socket, mode 0600. A socket that nobody answers on is left
-// over from a daemon that was killed, and is replaced.
+// over from a daemon that was killed, and is replaced. Anything else in its place
+// is left alone, and is an error.
 func Listen(path string) (net.Listener, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("control: %w", err)
+	case info.Mode().Type() != os.ModeSocket:
+		return nil, fmt.Errorf("control: %s is no socket; move it away", path)
+	case !ours(info):
+		return nil, fmt.Errorf("control: the socket %s belongs to another user", path)
+	}
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		conn.Close()
 		return nil, fmt.Errorf("control: a daemon is running already (it answers on %s)", path)
@@ -119,32 +134,89 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		params := web.Body(c)
 		c.Set("Content-Type", "application/x-ndjson")
 		c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
-			streamCtx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			err := stream(streamCtx, params, func(v any) error {
-				line, err := json.Marshal(v)
-				if err != nil {
-					return err
-				}
-				w.Write(append(line, '\n'))
-				return w.Flush()
-			})
-			if err != nil && streamCtx.Err() == nil && s.Logger != nil {
-				s.Logger.Debug("stream ended", "err", err)
-			}
+			s.stream(ctx, w, stream, params)
 		})
 		return nil
 	})
 	return app.Serve(ctx, ln)
 }
 
-func fail(c *fiber.Ctx, err error) error {
+// beat is how often a stream that has nothing to say shows that it is alive, and
+// so learns that its client has gone.
+const beat = 10 * time.Second
+
+// errorMark begins the last line of a stream that ended with an error; no JSON
+// value begins with it.
+const errorMark = '!'
+
+// stream runs a stream and writes what it sends, one line each. Empty lines are
+// beats.
+func (s *Server) stream(ctx context.Context, w *bufio.Writer, f Stream, params jsontext.Value) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex // guards w
+	write := func(line []byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		w.Write(append(line, '\n')) // Flush has its error
+		err := w.Flush()
+		if err != nil {
+			cancel()
+		}
+		return err
+	}
+	if write(nil) != nil { // the head goes out before there is anything to say
+		return
+	}
+	var beats sync.WaitGroup
+	defer beats.Wait()
+	defer cancel()
+	beats.Go(func() {
+		t := time.NewTicker(beat)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+				_ = write(nil) // a client that has gone ends the stream
+			}
+		}
+	})
+	err := f(ctx, params, func(v any) error {
+		line, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		return write(line)
+	})
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	line, err := json.Marshal(failureOf(err))
+	if err == nil {
+		_ = write(append([]byte{errorMark}, line...)) // as good as can be: the client may have gone
+	}
+}
+
+func failureOf(err error) failure {
 	f := failure{Kind: core.Internal, Message: err.Error()}
 	var e *core.Error
 	if errors.As(err, &e) {
-		f = failure{Kind: e.Kind, Message: err.Error(), Hint: e.Hint, RetryAfter: int(e.RetryAfter / time.Second), Candidates: e.Candidates}
+		f = failure{Kind: e.Kind, Message: err.Error(), Hint: e.Hint, RetryAfter: int((e.RetryAfter + time.Second - 1) / time.Second),
+			Candidates: e.Candidates, Detail: jsontext.Value(e.Detail)}
 	}
+	return f
+}
+
+func fail(c *fiber.Ctx, err error) error {
+	f := failureOf(err)
 	return web.JSON(c, web.StatusOf(f.Kind), f)
+}
+
+func (f failure) err() error {
+	return &core.Error{Kind: f.Kind, Public: f.Message, Hint: f.Hint, RetryAfter: time.Duration(f.RetryAfter) * time.Second,
+		Candidates: f.Candidates, Detail: core.Raw(f.Detail)}
 }
 
 // Client calls a daemon. Safe for concurrent use.
@@ -157,10 +229,14 @@ type Client struct {
 func Dial(path string) *Client {
 	return &Client{path, &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			if info, err := os.Lstat(path); err == nil && !ours(info) {
+				return nil, fmt.Errorf("the socket %s belongs to another user", path)
+			}
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", path)
 		},
 		DisableCompression: true,
+		DisableKeepAlives:  true, // a command makes a call or two, and a daemon that stops waits for nobody
 	}}}
 }
 
@@ -168,7 +244,8 @@ func Dial(path string) *Client {
 var NoDaemon = errors.New("control: no daemon is running")
 
 // Call calls a method and reads its result into result, which may be nil. Errors
-// are NoDaemon, or what the method returned, as a *core.Error.
+// are NoDaemon, what the method returned, as a *core.Error, or what keeps us from
+// the socket.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
 	body, err := c.post(ctx, "/v1/call/"+method, params)
 	if err != nil {
@@ -193,7 +270,18 @@ func (c *Client) Stream(ctx context.Context, method string, params any, f func(l
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, 4<<20)
 	for lines.Scan() {
-		if err := f(lines.Bytes()); err != nil {
+		line := lines.Bytes()
+		if len(line) == 0 {
+			continue // a beat
+		}
+		if line[0] == errorMark {
+			var f failure
+			if err := json.Unmarshal(line[1:], &f); err != nil {
+				return fmt.Errorf("control: stream: %w", err)
+			}
+			return f.err()
+		}
+		if err := f(line); err != nil {
 			return err
 		}
 	}
@@ -218,9 +306,12 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := c.http.Do(req)
 	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) && op.Op == "dial" {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, NoDaemon
+		}
+		var outer *url.Error // names an address that means nothing here
+		if errors.As(err, &outer) {
+			err = outer.Err
 		}
 		return nil, fmt.Errorf("control: %w", err)
 	}
@@ -236,5 +327,5 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 	if err := json.Unmarshal(text, &f); err != nil || f.Message == "" {
 		return nil, fmt.Errorf("control: the daemon answered %d", resp.StatusCode)
 	}
-	return nil, &core.Error{Kind: f.Kind, Public: f.Message, Hint: f.Hint, RetryAfter: time.Duration(f.RetryAfter) * time.Second, Candidates: f.Candidates}
+	return nil, f.err()
 }

@@ -45,8 +45,8 @@ func WithPlugins(p func() (gateway.Plugins, error)) Option {
 	return func(g *Gateway) { g.plugins = p }
 }
 
-// WithInvites gives the gateway invites.
-func WithInvites(f func(token string) (gateway.Invite, bool)) Option {
+// WithInvites gives the gateway invites that approve by themselves.
+func WithInvites(f func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool)) Option {
 	return func(g *Gateway) { g.invites = f }
 }
 
@@ -85,7 +85,7 @@ type Gateway struct {
 	settings  []func(*gateway.Settings)
 	delivery  []func(*delivery.Options)
 	plugins   func() (gateway.Plugins, error)
-	invites   func(string) (gateway.Invite, bool)
+	invites   func(*core.Invited, core.PublicKey) ([]core.Grant, bool)
 	now       func() time.Time
 	log       *slog.Logger
 	quiet     bool
@@ -170,7 +170,7 @@ func (g *Gateway) start() {
 	var err error
 	self, err = gateway.New(ctx, gateway.Options{
 		Key: g.Private, Store: g.Store, Wire: g.Wire, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
-		Plugins: g.plugins, Notifiers: g.Courier.Names, Told: g.Courier.Wake, Invites: g.invites,
+		Plugins: g.plugins, Notifiers: g.Courier.Names, Told: g.Courier.Wake, Redeem: g.invites,
 	})
 	must(err)
 	g.Gateway = self

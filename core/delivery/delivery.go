@@ -45,7 +45,10 @@ type line struct {
 	n     core.Notifier
 	wake  chan struct{}
 	stop  context.CancelFunc
-	state Health
+	after <-chan struct{} // closed when the predecessor of the same name has ended; nil: there is none
+	done  chan struct{}   // closed when the line has ended; nil: it was never started
+	state Health          // guarded by Courier.mu
+	until time.Time       // after a failure: no call before; the line's own
 }
 
 // Health is how a notifier does.
@@ -88,7 +91,10 @@ func (c *Courier) Set(notifiers ...core.Notifier) {
 	for _, n := range notifiers {
 		l := &line{n: n, wake: make(chan struct{}, 1), state: Health{Name: n.Name()}}
 		if was := old[n.Name()]; was != nil {
-			l.state = was.state
+			l.state, l.after = was.state, was.done
+			if was.done == nil {
+				l.after = was.after
+			}
 		}
 		c.lines[n.Name()] = l
 	}
@@ -97,7 +103,7 @@ func (c *Courier) Set(notifiers ...core.Notifier) {
 			l.stop()
 		}
 	}
-	if c.ctx != nil {
+	if c.ctx != nil && c.ctx.Err() == nil {
 		for _, l := range c.lines {
 			c.start(l)
 		}
@@ -107,8 +113,15 @@ func (c *Courier) Set(notifiers ...core.Notifier) {
 // start runs a line. Called with mu held.
 func (c *Courier) start(l *line) {
 	ctx, stop := context.WithCancel(c.ctx)
-	l.stop = stop
-	c.wg.Go(func() { c.run(ctx, l) })
+	l.stop, l.done = stop, make(chan struct{})
+	c.wg.Go(func() {
+		defer close(l.done)
+		defer stop()
+		if l.after != nil {
+			<-l.after // a notifier gets one call at a time
+		}
+		c.run(ctx, l)
+	})
 }
 
 // Names are the notifiers in force.
@@ -154,6 +167,8 @@ func (c *Courier) Run(ctx context.Context) error {
 	}
 	c.mu.Unlock()
 	<-ctx.Done()
+	c.mu.Lock() // nobody starts a line any more
+	c.mu.Unlock()
 	c.wg.Wait()
 	return nil
 }
@@ -171,40 +186,48 @@ func (c *Courier) run(ctx context.Context, l *line) {
 		case <-l.wake:
 		case <-timer.C:
 		}
-		wait := time.Minute
-		more, err := c.round(ctx, l)
-		switch {
-		case ctx.Err() != nil:
+		wait := l.until.Sub(c.o.Now())
+		if wait <= 0 {
+			wait = c.round(ctx, l)
+		}
+		if ctx.Err() != nil {
 			return
-		case err != nil:
-			c.o.Logger.Error("deliveries not readable", "notifier", l.n.Name(), "err", err)
-			wait = 5 * time.Second
-		case more:
-			wait = 0
-		default:
-			if next, err := c.o.Store.NextDelivery(ctx, l.n.Name()); err == nil && !next.IsZero() {
-				wait = min(wait, max(next.Sub(c.o.Now()), 50*time.Millisecond))
-			}
 		}
 		timer.Reset(wait)
 	}
 }
 
-// round tells what is due once. more says that there may be more.
-func (c *Courier) round(ctx context.Context, l *line) (more bool, err error) {
+// round tells what is due, until something fails, and returns how long to wait
+// for the next round.
+func (c *Courier) round(ctx context.Context, l *line) time.Duration {
+	const afterError = 5 * time.Second
+	l.until = time.Time{}
 	due, err := c.o.Store.DueDeliveries(ctx, l.n.Name(), c.o.Now(), readAtOnce)
-	if err != nil {
-		return false, err
-	}
-	for len(due) > 0 && ctx.Err() == nil {
+	more := len(due) > 0
+	for err == nil && len(due) > 0 && l.until.IsZero() && ctx.Err() == nil {
 		n := together(due, max(1, l.n.Batch()))
-		if err := c.tell(ctx, l, due[:n]); err != nil {
-			return false, err
-		}
+		err = c.tell(ctx, l, due[:n])
 		due = due[n:]
-		more = true
 	}
-	return more, nil
+	switch {
+	case err != nil:
+		if ctx.Err() == nil {
+			c.o.Logger.Error("deliveries not kept", "notifier", l.n.Name(), "err", err)
+		}
+		return afterError
+	case !l.until.IsZero():
+		return max(l.until.Sub(c.o.Now()), time.Millisecond)
+	case more:
+		return 0
+	}
+	next, err := c.o.Store.NextDelivery(ctx, l.n.Name())
+	switch {
+	case err != nil:
+		return afterError
+	case next.IsZero():
+		return time.Minute
+	}
+	return min(time.Minute, max(next.Sub(c.o.Now()), time.Millisecond))
 }
 
 // together is how many of the first deliveries go in one call: those for the
@@ -239,6 +262,15 @@ func (c *Courier) tell(ctx context.Context, l *line, batch []*core.Delivery) err
 	if ctx.Err() != nil && outcome.Status != core.OutcomeDelivered {
 		return ctx.Err() // cut short by ourselves: no failure of the notifier's
 	}
+	if outcome.Status == core.OutcomeFailed && len(batch) > 1 {
+		// One of them may be to blame: each alone then costs only itself.
+		for i := range batch {
+			if err := c.tell(ctx, l, batch[i:i+1]); err != nil || !l.until.IsZero() {
+				return err
+			}
+		}
+		return nil
+	}
 	now := c.o.Now().UTC()
 	change := &core.Change{}
 	var dead []*core.Delivery
@@ -250,14 +282,21 @@ func (c *Courier) tell(ctx context.Context, l *line, batch []*core.Delivery) err
 		next := *d
 		next.Attempts++
 		next.Error = outcome.Detail
-		next.Next = now.Add(max(core.Backoff(next.Attempts, c.o.First, c.o.Most), outcome.RetryAfter))
+		next.Next = now.Add(max(core.Backoff(next.Attempts, c.o.First, c.o.Most), outcome.RetryAfter+c.o.First))
 		if outcome.Status == core.OutcomeFailed || now.Sub(next.Created) > c.o.GiveUp {
 			next.Dead = true
 			dead = append(dead, &next)
 		}
 		change.Deliveries = append(change.Deliveries, &next)
 	}
-	c.note(l, outcome, now, len(batch))
+	failures := c.note(l, outcome, now, len(batch))
+	l.until = time.Time{}
+	if outcome.Status != core.OutcomeDelivered && outcome.Status != core.OutcomeFailed {
+		// The notifier is left alone for a while, but for less than these notices
+		// wait, so that the next try is another one's: one bad notice holds up
+		// nobody for long.
+		l.until = now.Add(max(core.Backoff(failures, c.o.First, c.o.Most)/2, outcome.RetryAfter))
+	}
 	// What was told is written down even when we are about to stop.
 	if err := c.o.Store.Commit(context.WithoutCancel(ctx), change); err != nil && !errors.Is(err, core.NotFound) {
 		return err
@@ -271,7 +310,8 @@ func (c *Courier) tell(ctx context.Context, l *line, batch []*core.Delivery) err
 	return nil
 }
 
-func (c *Courier) note(l *line, o core.Outcome, now time.Time, n int) {
+// note counts a call and returns how many have failed in a row.
+func (c *Courier) note(l *line, o core.Outcome, now time.Time, n int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if o.Status == core.OutcomeDelivered {
@@ -280,11 +320,12 @@ func (c *Courier) note(l *line, o core.Outcome, now time.Time, n int) {
 		}
 		l.state.LastSuccess, l.state.Failures, l.state.LastError = now, 0, ""
 		l.state.Delivered += uint64(n)
-		return
+		return 0
 	}
 	if l.state.Failures == 0 {
 		c.o.Logger.Warn("notifier failed", "notifier", l.n.Name(), "err", o.Detail)
 	}
 	l.state.LastFailure, l.state.LastError = now, o.Detail
 	l.state.Failures++
+	return l.state.Failures
 }

@@ -203,7 +203,7 @@ func failMessage(c *fiber.Ctx, err error) error {
 		Success    bool     `json:"success"`
 		Error      string   `json:"error"`
 		StatusCode int      `json:"statusCode"`
-		RetryAfter int      `json:"retryAfter,omitempty"`
+		RetryAfter int      `json:"retryAfter,omitzero"`
 		Response   core.Raw `json:"response,omitempty"`
 	}
 	return web.JSON(c, code, body{false, e.Public, code, int((e.RetryAfter + time.Second - 1) / time.Second), e.Detail})

@@ -141,9 +141,10 @@ func (b *book) byURL(url string, k core.PublicKey) *core.Peer {
 	return nil
 }
 
-// fits returns the peers that a letter's label may be: those whose key it is, or
-// whose id. The 16-character label is everybody's; it is tried with the peers
-// that have never shown v2, the last seen first. docs/protocol.md#K3
+// fits returns the peers that a letter's label may be and that wanted accepts:
+// those whose key it is, or whose id. The 16-character label is everybody's; it is tried with the peers that
+// have never shown v2. Where more fit than may be tried, the last seen are
+// returned. docs/protocol.md#K3
 func (b *book) fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -156,11 +157,16 @@ func (b *book) fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
 		}
 	case label == (core.PublicKey{}).ShortID():
 		for _, e := range b.legacy {
-			found = append(found, e)
+			if wanted == nil || wanted(e.peer) {
+				found = lastSeen(found, e)
+			}
 		}
-		slices.SortFunc(found, func(x, y *entry) int { return cmp.Compare(y.seen.Load(), x.seen.Load()) })
 	default:
-		found = b.byLabel[label]
+		for _, e := range b.byLabel[label] {
+			if wanted == nil || wanted(e.peer) {
+				found = lastSeen(found, e)
+			}
+		}
 	}
 	out := make([]*core.Peer, 0, len(found))
 	for _, e := range found {
@@ -168,10 +174,19 @@ func (b *book) fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
 			out = append(out, e.peer)
 		}
 	}
-	if len(out) > envelope.MaxTries {
-		out = out[:envelope.MaxTries]
-	}
 	return out
+}
+
+// lastSeen puts e into a list of at most MaxTries, the last seen first.
+func lastSeen(list []*entry, e *entry) []*entry {
+	i, _ := slices.BinarySearchFunc(list, e.seen.Load(), func(x *entry, seen int64) int { return cmp.Compare(seen, x.seen.Load()) })
+	if i >= envelope.MaxTries {
+		return list
+	}
+	if len(list) == envelope.MaxTries {
+		list = list[:len(list)-1]
+	}
+	return slices.Insert(list, i, e)
 }
 
 func keysOf(peers []*core.Peer) []core.PublicKey {
@@ -232,7 +247,7 @@ func (g *Gateway) Resolve(ref string) (*core.Peer, error) {
 		key := k.String()
 		fingerprint := strings.ToLower(strings.ReplaceAll(k.Fingerprint(), "-", ""))
 		switch {
-		case key == lower || fingerprint == squeezed || k.ID() == lower || e.peer.Label == ref:
+		case key == lower || fingerprint == squeezed || k.ID() == lower || e.peer.Label == ref && e.peer.Trust != core.Pending:
 			exact = append(exact, e.peer)
 		case strings.HasPrefix(strings.ToLower(e.peer.Alias), lower) && e.peer.Alias != "",
 			len(lower) > len(core.SPKIPrefix) && strings.HasPrefix(key, lower),

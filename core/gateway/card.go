@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -104,9 +105,9 @@ func (g *Gateway) CheckPeers(ctx context.Context) {
 // notes how it went.
 func (g *Gateway) CheckPeer(ctx context.Context, p *core.Peer) (core.Card, error) {
 	s := g.settings.Load()
-	ctx, cancel := context.WithTimeout(ctx, s.CheckTimeout)
+	limited, cancel := context.WithTimeout(ctx, s.CheckTimeout)
 	defer cancel()
-	card, err := g.o.Wire.Card(ctx, p.URL, nil)
+	card, err := g.o.Wire.Card(limited, p.URL, nil)
 	if err == nil {
 		key, perr := keys.Parse(card.PublicKey)
 		if perr != nil || key != p.Key {
@@ -119,7 +120,7 @@ func (g *Gateway) CheckPeer(ctx context.Context, p *core.Peer) (core.Card, error
 	}
 	if err == nil {
 		features, version := cleanIntents(card.Capabilities.Features), clean(card.Version, 32)
-		if version != p.Version || len(features) != len(p.Features) {
+		if version != p.Version || !slices.Equal(features, p.Features) {
 			_, err2 := g.change(ctx, p.Key, func(p *core.Peer) error {
 				p.Features, p.Version = features, version
 				return nil
@@ -191,10 +192,8 @@ func (g *Gateway) runDigest(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if e := g.digestEvent(); e != nil {
-			if err := g.keep(ctx, &core.Change{Events: []*core.Event{e}}); err != nil {
-				g.log.Error("digest not kept", "err", err)
-			}
+		if err := g.sendDigest(ctx); err != nil && ctx.Err() == nil {
+			g.log.Error("digest not kept", "err", err)
 		}
 	}
 }

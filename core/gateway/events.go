@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -96,43 +98,96 @@ func cleanNames(n core.Names) core.Names {
 }
 
 // digest sums up requests from strangers, so that an operator gets one notice in
-// a while instead of one each. docs/protocol.md#T6
+// a while instead of one each. It is kept with what it counts, so that a restart
+// forgets nobody. docs/protocol.md#T6
 type digest struct {
-	mu    sync.Mutex // guards the rest
-	last  time.Time  // of the last notice
-	count int        // since then
+	Last  time.Time `json:"last,omitzero"`  // when the operator was last told
+	Count int       `json:"count,omitzero"` // requests since then
 }
 
-// requestEvent decides how the operator hears of a stranger's request: at once
-// when it is the first in a while, else with the next digest.
-func (g *Gateway) requestEvent(p *core.Peer) *core.Event {
-	g.digest.mu.Lock()
-	defer g.digest.mu.Unlock()
-	now := g.o.Now()
-	if !g.digest.last.IsZero() && now.Sub(g.digest.last) < g.settings.Load().DigestInterval {
-		g.digest.count++
+const digestKey = "gateway.digest"
+
+func (g *Gateway) readDigest(ctx context.Context) error {
+	text, err := g.o.Store.Meta(ctx, digestKey)
+	if errors.Is(err, core.NotFound) {
 		return nil
 	}
-	g.digest.last = now
-	return g.event(core.EventRequest, p, core.Them, "A gateway asks for federation.", map[string]any{
-		"fingerprint": p.Key.Fingerprint(), "unverified": p.Names, "gatewayUrl": p.URL,
-		"offeredIntents": p.Offered, "warning": p.Warning,
-	})
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(text), &g.digest)
 }
 
-// digestEvent is the notice that is due, or nil.
-func (g *Gateway) digestEvent() *core.Event {
-	g.digest.mu.Lock()
-	defer g.digest.mu.Unlock()
+// put lets a change keep the digest as it will be.
+func (d digest) put(change *core.Change) {
+	change.Meta = map[string]string{digestKey: string(encode(d))}
+}
+
+// tellOfRequest decides how the operator hears of a stranger's request: at once
+// when it is the first in a while, else with the next digest. It returns the
+// digest that is in force once the change is kept. Called with moves held.
+func (g *Gateway) tellOfRequest(p *core.Peer, change *core.Change) digest {
+	next, now := g.digest, g.o.Now()
+	if !next.Last.IsZero() && now.Sub(next.Last) < g.settings.Load().DigestInterval {
+		next.Count++
+	} else {
+		next.Last = now.UTC()
+		change.Events = append(change.Events, g.event(core.EventRequest, p, core.Them, "A gateway asks for federation.", map[string]any{
+			"fingerprint": p.Key.Fingerprint(), "unverified": p.Names, "gatewayUrl": p.URL,
+			"offeredIntents": p.Offered, "warning": p.Warning,
+		}))
+	}
+	next.put(change)
+	return next
+}
+
+// sendDigest keeps the notice of what the digest has counted, if it is due.
+func (g *Gateway) sendDigest(ctx context.Context) error {
+	g.moves.Lock()
+	defer g.moves.Unlock()
 	now := g.o.Now()
-	if g.digest.count == 0 || now.Sub(g.digest.last) < g.settings.Load().DigestInterval {
+	if g.digest.Count == 0 || now.Sub(g.digest.Last) < g.settings.Load().DigestInterval {
 		return nil
 	}
-	n := g.digest.count
-	g.digest.count, g.digest.last = 0, now
-	return g.event(core.EventRequestDigest, nil, core.Them,
-		fmt.Sprintf("%d more gateways have asked for federation; %d wait in all.", n, g.book.count(core.Pending)),
-		map[string]any{"requests": n, "pending": g.book.count(core.Pending)})
+	n, waiting := g.digest.Count, g.book.count(core.Pending)
+	change := &core.Change{Events: []*core.Event{g.event(core.EventRequestDigest, nil, core.Them,
+		fmt.Sprintf("%d more requests for federation have come; %d wait in all.", n, waiting),
+		map[string]any{"requests": n, "pending": waiting})}}
+	next := digest{Last: now.UTC()}
+	next.put(change)
+	if err := g.keep(ctx, change); err != nil {
+		return err
+	}
+	g.digest = next
+	return nil
+}
+
+// warnings bounds how often the operator is warned of the same thing, as anyone
+// can bring it about again. The zero value is ready.
+type warnings struct {
+	mu   sync.Mutex // guards last
+	last map[lockName]time.Time
+}
+
+// due reports whether a while has gone by since it last was due.
+func (w *warnings) due(n lockName, now time.Time, interval time.Duration) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if at, ok := w.last[n]; ok && now.Sub(at) < interval {
+		return false
+	}
+	if w.last == nil {
+		w.last = map[lockName]time.Time{}
+	}
+	const most = 4096
+	if len(w.last) >= most {
+		maps.DeleteFunc(w.last, func(_ lockName, at time.Time) bool { return now.Sub(at) >= interval })
+	}
+	if len(w.last) >= most {
+		return false
+	}
+	w.last[n] = now
+	return true
 }
 
 // DeliveryFailed keeps an event for a notice that a notifier will not be told
@@ -140,7 +195,8 @@ func (g *Gateway) digestEvent() *core.Event {
 func (g *Gateway) DeliveryFailed(ctx context.Context, d *core.Delivery, detail string) {
 	e := g.event(core.EventDeliveryFailed, g.book.get(d.Event.Peer), core.Us, "A notifier could not be told of an event.",
 		map[string]any{"notifier": d.Notifier, "event": d.EventID, "type": d.Event.Type, "attempts": d.Attempts, "error": clean(detail, 300)})
-	if err := g.keep(ctx, &core.Change{Events: []*core.Event{e}}); err != nil {
+	others := func(name string) bool { return name != d.Notifier }
+	if err := g.keepFor(ctx, &core.Change{Events: []*core.Event{e}}, others); err != nil {
 		g.log.Error("event not kept", "type", e.Type, "err", err)
 	}
 }

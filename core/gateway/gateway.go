@@ -69,22 +69,16 @@ type Options struct {
 	// Told is called after events were kept, so that delivery need not wait for
 	// its clock. nil: nobody waits.
 	Told func()
-	// Invites looks an invite of ours up by its token. nil: none.
-	Invites func(token string) (Invite, bool)
+	// Redeem says whether a request follows an invite of ours that approves by
+	// itself, and with which grants (none: the defaults). It takes one use. nil:
+	// no invite does.
+	Redeem func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool)
 }
 
 // Plugins are the policies and handlers in force.
 type Plugins struct {
 	Policies []core.Policy
 	Handlers []core.Handler
-}
-
-// Invite is an invite of ours that approves whoever proves to hold its secret.
-type Invite struct {
-	Secret []byte
-	Grants []core.Grant                                  // empty: the defaults
-	Proof  func(inviter, accepter core.PublicKey) string // what Invited.Proof must be
-	Used   func() bool                                   // takes one use; false: none left
 }
 
 // Gateway is one gateway. Safe for concurrent use.
@@ -102,12 +96,12 @@ type Gateway struct {
 
 	moves sync.Mutex // held over every move of trust, from read to commit
 
-	sending  sync.Mutex // guards inFlight, wake
-	inFlight map[string]bool
-	wake     chan struct{}
+	locks locks         // over the letters that are under way
+	wake  chan struct{} // holds a token when the outbox has work
 
 	asks     requestLimits
-	digest   digest
+	warned   warnings
+	digest   digest // guarded by moves
 	counters Counters
 
 	background sync.WaitGroup
@@ -148,10 +142,9 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		o: o, log: o.Logger, self: o.Key.Public(),
-		sealer:   envelope.Sealer{Key: o.Key, Now: o.Now},
-		inFlight: map[string]bool{},
-		wake:     make(chan struct{}, 1),
-		started:  o.Now(),
+		sealer:  envelope.Sealer{Key: o.Key, Now: o.Now},
+		wake:    make(chan struct{}, 1),
+		started: o.Now(),
 	}
 	g.stop, g.cancel = context.WithCancel(context.Background())
 	g.SetSettings(o.Settings)
@@ -163,6 +156,9 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	for _, p := range peers {
 		g.book.put(p)
+	}
+	if err := g.readDigest(ctx); err != nil {
+		return nil, fmt.Errorf("gateway: read digest: %w", err)
 	}
 	now := o.Now()
 	err = o.Store.EachLetter(ctx, now.Add(-g.letterSpan()), func(l core.Letter) {
@@ -231,7 +227,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return nil
 }
 
-// go_ runs f in the background of the gateway's life.
+// inBackground runs f in the background of the gateway's life.
 func (g *Gateway) inBackground(f func(ctx context.Context)) {
 	g.background.Go(func() { f(g.stop) })
 }
@@ -246,6 +242,11 @@ func newID() string { return ulid.Make().String() }
 // keep commits a change with its events, tells the watchers, and wakes delivery.
 // Every event of the change becomes owed to every notifier.
 func (g *Gateway) keep(ctx context.Context, c *core.Change) error {
+	return g.keepFor(ctx, c, func(string) bool { return true })
+}
+
+// keepFor is keep for the notifiers of which owed says so.
+func (g *Gateway) keepFor(ctx context.Context, c *core.Change, owed func(notifier string) bool) error {
 	var names []string
 	if g.o.Notifiers != nil {
 		names = g.o.Notifiers()
@@ -258,15 +259,14 @@ func (g *Gateway) keep(ctx context.Context, c *core.Change) error {
 	}
 	for _, e := range events {
 		for _, name := range names {
+			if !owed(name) {
+				continue
+			}
 			c.Deliveries = append(c.Deliveries, &core.Delivery{EventID: e.ID, Notifier: name, Next: e.At, Created: e.At})
 		}
 	}
 	if err := g.o.Store.Commit(ctx, c); err != nil {
-		var e *core.Error
-		if errors.As(err, &e) {
-			return err
-		}
-		return &core.Error{Kind: core.Unavailable, Public: "Cannot store", RetryAfter: 30 * time.Second, Err: err}
+		return notKept(err)
 	}
 	for _, p := range c.Peers {
 		g.book.put(p)
@@ -281,6 +281,29 @@ func (g *Gateway) keep(ctx context.Context, c *core.Change) error {
 		g.o.Told()
 	}
 	return nil
+}
+
+// notKept is what a failed commit means outside: not now, with a time to try
+// again. What a store says of its disk stays in the log.
+func notKept(err error) error {
+	if errors.Is(err, core.Replayed) {
+		return err
+	}
+	e := &core.Error{Kind: core.Unavailable, Public: "Cannot store now", RetryAfter: 30 * time.Second, Err: err}
+	var said *core.Error
+	if errors.As(err, &said) {
+		e.Hint = said.Hint
+		switch said.Kind {
+		case core.Full:
+			e.Kind, e.Public = core.Full, "No space to store it"
+		case core.Internal, core.NotFound, core.Malformed:
+			e.Kind, e.Public = core.Internal, ""
+		}
+		if said.RetryAfter > 0 {
+			e.RetryAfter = said.RetryAfter
+		}
+	}
+	return e
 }
 
 // event makes an event about a peer; a nil peer makes one about none.

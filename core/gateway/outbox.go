@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,7 +67,11 @@ func (g *Gateway) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	if err := g.keep(ctx, &core.Change{Outbox: []*core.OutboxItem{item}}); err != nil {
 		return Outgoing{}, err
 	}
-	item, err := g.attempt(ctx, item)
+	if m.Now {
+		item, err := g.attempt(ctx, item, true)
+		return Outgoing{p, item, err}, nil
+	}
+	item, err := g.sendNow(ctx, item)
 	return Outgoing{p, item, err}, nil
 }
 
@@ -73,20 +79,6 @@ func (g *Gateway) outboxItem(k core.PublicKey, kind core.OutboxKind) *core.Outbo
 	now := g.o.Now().UTC()
 	return &core.OutboxItem{ID: newID(), Peer: k, Kind: kind, State: core.OutWaiting,
 		Created: now, Next: now, GiveUp: now.Add(g.settings.Load().OutboxGiveUp)}
-}
-
-// lastOutbox returns the newest letter of a kind to a peer.
-func (g *Gateway) lastOutbox(ctx context.Context, k core.PublicKey, kind core.OutboxKind) (*core.OutboxItem, error) {
-	items, err := g.o.Store.Outbox(ctx, core.OutboxFilter{Peer: k, Limit: 100})
-	if err != nil {
-		return nil, err
-	}
-	for _, item := range items {
-		if item.Kind == kind {
-			return item, nil
-		}
-	}
-	return nil, core.Refuse(core.NotFound, "no such letter")
 }
 
 // cancelOutbox gives up what waits for a peer that has gone.
@@ -110,28 +102,25 @@ func (g *Gateway) wakeOutbox() {
 	}
 }
 
-// claim marks a letter as under way, so that it is tried by one at a time.
-func (g *Gateway) claim(id string) bool {
-	g.sending.Lock()
-	defer g.sending.Unlock()
-	if g.inFlight[id] {
-		return false
-	}
-	g.inFlight[id] = true
-	return true
-}
+const (
+	// maxSendsAtOnce bounds how many peers are written to at the same time.
+	maxSendsAtOnce = 64
+	// patience is how often a letter that its peer answers with "not now" holds up
+	// the later ones. A letter without an answer always does.
+	patience = 4
+	// lateBy is how long after its time to give up a letter may still be tried, so
+	// that one which is to be tried only once is.
+	lateBy = time.Minute
+)
 
-func (g *Gateway) release(id string) {
-	g.sending.Lock()
-	defer g.sending.Unlock()
-	delete(g.inFlight, id)
-}
-
-// maxSendsAtOnce bounds how many peers are written to at the same time.
-const maxSendsAtOnce = 16
-
-// runOutbox sends what is due until ctx is done.
+// runOutbox sends what is due until ctx is done: the letters of one peer in
+// order, each peer by itself, so that a slow one holds up nobody.
 func (g *Gateway) runOutbox(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	slots := make(chan struct{}, maxSendsAtOnce)
+	var mu sync.Mutex // guards busy
+	busy := map[core.PublicKey]bool{}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -141,67 +130,211 @@ func (g *Gateway) runOutbox(ctx context.Context) {
 		case <-g.wake:
 		case <-timer.C:
 		}
-		g.sendDue(ctx)
-		wait := time.Minute
-		if next, err := g.o.Store.NextOutbox(ctx); err == nil && !next.IsZero() {
-			wait = min(wait, max(next.Sub(g.o.Now()), 100*time.Millisecond))
+		mu.Lock()
+		held := maps.Clone(busy)
+		mu.Unlock()
+		peers, err := g.duePeers(ctx, held)
+		if err != nil && ctx.Err() == nil {
+			g.log.Error("outbox not readable", "err", err)
 		}
-		timer.Reset(wait)
+		for _, k := range peers {
+			mu.Lock()
+			busy[k] = true
+			mu.Unlock()
+			wg.Go(func() {
+				select {
+				case slots <- struct{}{}:
+					_, _ = g.sendLine(ctx, k, "")
+					<-slots
+				case <-ctx.Done():
+				}
+				mu.Lock()
+				delete(busy, k)
+				mu.Unlock()
+				g.wakeOutbox()
+			})
+		}
+		timer.Reset(g.nextRound(ctx, len(held)+len(peers) > 0))
 	}
 }
 
-// sendDue tries every letter that is due: those of one peer in order, several
-// peers at a time.
-func (g *Gateway) sendDue(ctx context.Context) {
-	items, err := g.o.Store.DueOutbox(ctx, g.o.Now(), 256)
-	if err != nil {
-		if ctx.Err() == nil {
-			g.log.Error("outbox not readable", "err", err)
+// nextRound is how long the outbox can wait; while peers are written to, their
+// letters look due.
+func (g *Gateway) nextRound(ctx context.Context, busy bool) time.Duration {
+	next, err := g.o.Store.NextOutbox(ctx)
+	least := 50 * time.Millisecond
+	if busy {
+		least = time.Second
+	}
+	switch {
+	case err != nil:
+		return 5 * time.Second
+	case next.IsZero():
+		return time.Minute
+	}
+	return min(time.Minute, max(next.Sub(g.o.Now()), least))
+}
+
+// duePeers lists the peers with letters that are due, without the busy ones.
+func (g *Gateway) duePeers(ctx context.Context, busy map[core.PublicKey]bool) ([]core.PublicKey, error) {
+	var peers []core.PublicKey
+	for limit := 256; ; limit *= 4 {
+		items, err := g.o.Store.DueOutbox(ctx, g.o.Now(), limit)
+		if err != nil {
+			return nil, err
 		}
-		return
-	}
-	byPeer := map[core.PublicKey][]*core.OutboxItem{}
-	for _, item := range items {
-		byPeer[item.Peer] = append(byPeer[item.Peer], item)
-	}
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, maxSendsAtOnce)
-	for _, list := range byPeer {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			for _, item := range list {
-				if _, err := g.attempt(ctx, item); errors.Is(err, core.Unreachable) || ctx.Err() != nil {
-					return // the rest of this peer's letters wait as well
-				}
+		for _, item := range items {
+			if !busy[item.Peer] && !slices.Contains(peers, item.Peer) {
+				peers = append(peers, item.Peer)
 			}
-		})
+		}
+		// A long line of a busy peer may hide the others.
+		if len(peers) > 0 || len(items) < limit || limit > 16384 {
+			return peers, nil
+		}
 	}
-	wg.Wait()
+}
+
+// sendNow sends a letter that has just been kept, after the earlier ones to the
+// same peer. The error is why it was not delivered.
+func (g *Gateway) sendNow(ctx context.Context, item *core.OutboxItem) (*core.OutboxItem, error) {
+	sent, err := g.sendLine(ctx, item.Peer, item.ID)
+	if sent == nil {
+		sent = item
+	}
+	if sent.State == core.OutWaiting {
+		g.wakeOutbox() // it has a time now
+	}
+	return sent, err
+}
+
+// sendLine sends what waits for a peer, in order, until one holds up the rest.
+// With the id of a letter it stops after that one and returns it with why it was
+// not delivered.
+func (g *Gateway) sendLine(ctx context.Context, k core.PublicKey, id string) (*core.OutboxItem, error) {
+	unlock, err := g.locks.lock(ctx, lockName{"line", k, ""})
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	items, err := g.o.Store.Outbox(ctx, core.OutboxFilter{Peer: k, State: core.OutWaiting, Limit: maxLine})
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(items) // the store gives the newest first
+	for i, item := range items {
+		mine := item.ID == id
+		// An operator's letter is a reason to try a silent peer at once; a time that
+		// the peer asked for is kept.
+		if wait := item.Next.Sub(g.o.Now()); wait > 0 && (id == "" || item.Answer != nil) {
+			if !holdsUp(item) {
+				continue
+			}
+			e := core.Refuse(core.Unavailable, "waits behind an earlier letter: "+item.Error)
+			e.RetryAfter = wait
+			return g.putOff(ctx, items[i:], id, e)
+		}
+		next, err := g.attempt(ctx, item, mine)
+		if next.State == core.OutWaiting && holdsUp(next) {
+			items[i] = next
+			return g.putOff(ctx, items[i:], id, err)
+		}
+		if mine {
+			return next, err
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	if id == "" {
+		return nil, nil
+	}
+	item, err := g.o.Store.OutboxItem(ctx, id) // the background was faster
+	if err != nil {
+		return nil, err
+	}
+	return item, failureOf(item)
+}
+
+// maxLine bounds how many letters to one peer are looked at together.
+const maxLine = 10000
+
+func holdsUp(item *core.OutboxItem) bool { return item.Answer == nil || item.Attempts < patience }
+
+// putOff lets the letters behind the first of a line wait as long as that one.
+// It returns the one with the id, if it is among them.
+func (g *Gateway) putOff(ctx context.Context, line []*core.OutboxItem, id string, why error) (*core.OutboxItem, error) {
+	var mine *core.OutboxItem
+	if line[0].ID == id {
+		mine = line[0]
+	}
+	change := &core.Change{}
+	for _, item := range line[1:] {
+		if item.Next.Before(line[0].Next) {
+			next := *item
+			next.Next = line[0].Next
+			change.Outbox = append(change.Outbox, &next)
+			item = &next
+		}
+		if item.ID == id {
+			mine = item
+		}
+	}
+	if len(change.Outbox) == 0 {
+		return mine, why
+	}
+	return mine, errors.Join(why, g.keep(context.WithoutCancel(ctx), change))
+}
+
+// failureOf is why a letter that was tried before was not delivered, or nil.
+func failureOf(item *core.OutboxItem) error {
+	switch item.State {
+	case core.OutSent:
+		return nil
+	case core.OutRefused:
+		return core.Refuse(core.Refused, item.Error)
+	}
+	return core.Refuse(core.Unreachable, item.Error)
 }
 
 // attempt tries a letter once and writes down what came of it. The error is why
-// it was not delivered.
-func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem) (*core.OutboxItem, error) {
-	if !g.claim(item.ID) {
-		return item, nil // under way already
+// it was not delivered. first says that somebody waits for the outcome, who need
+// not be told by an event.
+func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem, first bool) (*core.OutboxItem, error) {
+	unlock, err := g.locks.lock(ctx, lockName{"outbox", item.Peer, item.ID})
+	if err != nil {
+		return item, err
 	}
-	defer g.release(item.ID)
-	if fresh, err := g.o.Store.OutboxItem(ctx, item.ID); err == nil {
-		if item = fresh; item.State != core.OutWaiting {
-			return item, nil
-		}
+	defer unlock()
+	fresh, err := g.o.Store.OutboxItem(ctx, item.ID)
+	if err != nil {
+		return item, err
+	}
+	if item = fresh; item.State != core.OutWaiting {
+		return item, failureOf(item)
 	}
 	p := g.book.get(item.Peer)
 	next := *item
 	now := g.o.Now().UTC()
-	if p == nil || p.Trust != core.Approved && item.Kind != core.OutReject {
-		next.State, next.Error, next.Done = core.OutExpired, "the peer is no longer approved", now
-		return &next, errors.Join(core.Refuse(core.NotApproved, next.Error), g.keepItem(ctx, &next))
+	stop := func(why error, tell bool) (*core.OutboxItem, error) {
+		next.State, next.Error, next.Done = core.OutExpired, why.Error(), now
+		return &next, errors.Join(why, g.keepItem(ctx, &next, tell))
+	}
+	wanted := core.Approved
+	if item.Kind == core.OutReject {
+		wanted = core.Rejected // a peer that has come back since is not turned away
+	}
+	if p == nil || p.Trust != wanted {
+		return stop(core.Refuse(core.NotApproved, "the peer is no longer "+string(wanted)), !first && (item.Kind == core.OutMessage || item.Kind == core.OutReply))
+	}
+	if now.Sub(item.GiveUp) > lateBy {
+		return stop(core.Refuse(core.Unreachable, "given up: "+item.Error), !first)
 	}
 	next.Attempts++
 	answer, err := g.deliver(ctx, p, &next)
-	g.book.checked(p.Key, err, now, g.settings.Load().CheckFailures)
+	if err == nil || ctx.Err() == nil { // else we were cut short ourselves
+		g.book.checked(p.Key, err, now, g.settings.Load().CheckFailures)
+	}
 	g.settle(&next, answer, err)
 	result := error(nil)
 	if next.State != core.OutSent {
@@ -212,12 +345,23 @@ func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem) (*core.Out
 	}
 	g.log.Info("letter tried", "kind", next.Kind, "peer", p.Name(), "state", next.State, "attempt", next.Attempts, "err", next.Error)
 	// What the peer has taken is written down even when our caller has gone.
-	return &next, errors.Join(result, g.keepItem(context.WithoutCancel(ctx), &next))
+	ctx = context.WithoutCancel(ctx)
+	if next.State != core.OutSent && next.Kind == core.OutMessage {
+		unlock, err := g.locks.lock(ctx, lockName{"reply", p.Key, string(next.Nonce)})
+		if err != nil {
+			return &next, err
+		}
+		defer unlock()
+		if r, err := g.o.Store.Reply(ctx, next.Nonce); err == nil && !r.Ours { // who replies has got it
+			next.State, next.Done, next.Error, result = core.OutSent, now, "", nil
+		}
+	}
+	return &next, errors.Join(result, g.keepItem(ctx, &next, !first || next.Attempts > 1))
 }
 
-func (g *Gateway) keepItem(ctx context.Context, item *core.OutboxItem) error {
+func (g *Gateway) keepItem(ctx context.Context, item *core.OutboxItem, tell bool) error {
 	change := &core.Change{Outbox: []*core.OutboxItem{item}}
-	if (item.State == core.OutRefused || item.State == core.OutExpired) && item.Attempts > 1 {
+	if tell && (item.State == core.OutRefused || item.State == core.OutExpired) {
 		change.Events = append(change.Events, g.event(core.EventDeliveryFailed, g.book.get(item.Peer), core.Us,
 			"A letter of ours could not be delivered.", map[string]any{"outboxId": item.ID, "kind": item.Kind, "error": item.Error}))
 	}
@@ -228,7 +372,7 @@ func (g *Gateway) keepItem(ctx context.Context, item *core.OutboxItem) error {
 // its time is fresh, so that the peer knows it for the same.
 func (g *Gateway) deliver(ctx context.Context, p *core.Peer, item *core.OutboxItem) (core.Answer, error) {
 	now := g.o.Now()
-	fresh := item.Body != nil && now.Sub(item.SignedAt) < g.settings.Load().windowOrDefault()*3/4
+	fresh := item.Body != nil && now.Sub(item.SignedAt).Abs() < g.settings.Load().windowOrDefault()*3/4
 	if !fresh {
 		body, err := g.seal(p, item)
 		if err != nil {

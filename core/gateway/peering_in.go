@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,48 +64,76 @@ func (g *Gateway) receiveRequest(ctx context.Context, body []byte, from netip.Ad
 		return none, core.Refuse(core.Malformed, "A gateway cannot federate with itself")
 	}
 	r := opened.Value
-	url, err := gatewayURL(r.Peer.GatewayURL)
+	target, err := gatewayURL(r.Peer.GatewayURL)
 	if err != nil {
 		return none, core.Refuse(core.Malformed, "Invalid peer.gatewayUrl")
 	}
 
-	g.moves.Lock()
-	defer g.moves.Unlock()
-	nonce := once(envelope.ShapeRequest, opened.Digest)
-	if !plain && g.fresh.Seen(opened.Key, nonce) {
-		if a, err := g.answered(ctx, opened.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
-			return a, err
-		}
-	}
-	old := g.book.get(opened.Key)
-	if old == nil {
-		old = &core.Peer{Key: opened.Key}
-	}
-	if old.V2 && !opened.V2 {
-		return none, errDowngrade
-	}
-	asker := requester{peer: old, request: r, url: url, plain: plain, v2: opened.V2, from: from}
-	change := &core.Change{}
-	answer, err := g.asked(ctx, asker, change)
+	// One key's requests are taken one after the other, so that policies are asked
+	// once for the same letter.
+	unlock, err := g.locks.lock(ctx, lockName{"request", opened.Key, ""})
 	if err != nil {
 		return none, err
 	}
+	defer unlock()
+	asker := requester{request: r, url: target, plain: plain, sentAt: opened.SentAt, v2: opened.V2, from: from}
+	nonce := once(envelope.ShapeRequest, opened.Digest)
+	for ctx.Err() == nil {
+		if !plain && g.fresh.Seen(opened.Key, nonce) {
+			if a, err := g.answered(ctx, opened.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
+				return a, err
+			}
+		}
+		known := g.book.get(opened.Key)
+		asker.peer = known
+		if known == nil {
+			asker.peer = &core.Peer{Key: opened.Key}
+		}
+		if asker.peer.V2 && !opened.V2 {
+			return none, errDowngrade
+		}
+		verdict, err := g.askedAbout(ctx, &asker)
+		if err != nil {
+			return none, err
+		}
+		a, again, err := g.takeRequest(ctx, asker, known, verdict, nonce, opened.Digest)
+		if !again {
+			return a, err
+		}
+	}
+	return none, &core.Error{Kind: core.Unavailable, Err: ctx.Err()}
+}
+
+// takeRequest makes the move under the lock, unless the record has changed while
+// the policies were asked: then it says to do it again.
+func (g *Gateway) takeRequest(ctx context.Context, r requester, known *core.Peer, v core.Verdict, nonce core.Nonce, sum [32]byte) (a core.Answer, again bool, err error) {
+	g.moves.Lock()
+	defer g.moves.Unlock()
+	if g.book.get(r.peer.Key) != known {
+		return a, true, nil
+	}
+	change, digest := &core.Change{}, g.digest
+	answer, err := g.asked(r, v, change, &digest)
+	if err != nil {
+		return a, false, err
+	}
 	if len(change.Peers) == 0 && len(change.Events) == 0 { // nothing happened, so there is nothing to remember
-		return answer, nil
+		return answer, false, nil
 	}
 	now := g.o.Now()
-	if !plain {
-		change.Letter = &core.Letter{Peer: opened.Key, Nonce: nonce, Digest: opened.Digest, At: now, Status: answer.Status, Answer: answer.Body}
+	if !r.plain {
+		change.Letter = &core.Letter{Peer: r.peer.Key, Nonce: nonce, Digest: sum, At: now, Status: answer.Status, Answer: answer.Body}
 	}
 	if err := g.keep(ctx, change); err != nil {
-		return none, err
+		return a, false, err
 	}
-	if !plain {
-		g.fresh.Note(opened.Key, nonce, now)
+	g.digest = digest
+	if !r.plain {
+		g.fresh.Note(r.peer.Key, nonce, now)
 	}
-	g.book.contact(opened.Key, now)
+	g.book.contact(r.peer.Key, now)
 	g.wakeOutbox()
-	return answer, nil
+	return answer, false, nil
 }
 
 // requester is who asks, with a proof that it holds its key.
@@ -110,53 +142,104 @@ type requester struct {
 	request core.Request
 	url     string
 	plain   bool
+	sentAt  time.Time // zero: the plain form
 	v2      bool
 	from    netip.Addr
+	counted bool // toward the limit of its network
 }
 
-// asked makes the move that a request brings, and says what the answer is.
-// Called with moves held.
-func (g *Gateway) asked(ctx context.Context, r requester, change *core.Change) (core.Answer, error) {
-	known := ok(received{Received: true, Status: "already-pending-or-approved", PeerID: r.peer.Key.ID()})
-	switch {
-	case r.peer.Trust == core.Pending:
-		if r.url != r.peer.URL && !r.plain { // it has moved while it waits
-			next := r.peer.Clone()
-			g.introduce(next, r)
-			change.Peers = append(change.Peers, next)
-		}
-		return known, nil
-	case r.peer.Trust == core.Approved && r.plain:
-		// Anyone can send an old form again, so it moves nothing; but the peer may
-		// well have lost us.
-		change.Events = append(change.Events, g.event(core.EventWarning, r.peer, core.Them,
-			"An approved peer has asked for federation again, as it may have lost our approval. Approving it again sends the approval once more.", nil))
-		return known, nil
-	}
-	stranger := r.peer.Trust != core.Requested && r.peer.Trust != core.Approved
-	if stranger {
-		if err := g.roomFor(r); err != nil {
-			return core.Answer{}, err
-		}
-	}
+// still reports whether the request changes nothing of where the peer stands: it
+// waits already, or it is approved and may have asked before that. A letter from
+// before the approval must not undo it, whoever sends it again, and one in the
+// plain form does not say when it is from.
+func (r *requester) still() bool {
+	return r.peer.Trust == core.Pending ||
+		r.peer.Trust == core.Approved && (r.plain || !r.sentAt.After(r.peer.Since))
+}
+
+// next is the record after the request.
+func (g *Gateway) next(r requester, now time.Time) (*core.Peer, error) {
 	event := peering.Asked
 	if r.plain {
 		event = peering.AskedPlain
 	}
-	now := g.o.Now().UTC()
 	next, err := peering.Apply(r.peer, event, now)
-	if err != nil {
-		return core.Answer{}, err
+	if err == nil {
+		g.introduce(next, r)
 	}
-	mutual := next.Trust == core.Approved
-	g.introduce(next, r)
-	verdict, err := g.ask(ctx, core.Question{Kind: "request", Now: now, Peer: next, Request: &r.request})
+	return next, err
+}
+
+// askedAbout asks the policies about a request, if it would move anything. No
+// lock is held meanwhile, as a policy may take its time.
+func (g *Gateway) askedAbout(ctx context.Context, r *requester) (core.Verdict, error) {
+	if r.still() {
+		return core.Verdict{}, nil
+	}
+	if stranger(r.peer) {
+		if err := g.roomFor(r); err != nil {
+			return core.Verdict{}, err
+		}
+	}
+	now := g.o.Now().UTC()
+	next, err := g.next(*r, now)
+	if err != nil {
+		return core.Verdict{}, err
+	}
+	q := core.Question{Kind: "request", Now: now, Peer: next, Request: &r.request}
+	if plugins, err := g.plugins(); err == nil && len(plugins.Policies) > 0 {
+		q.URLVerified = g.answersAt(ctx, next)
+	}
+	return g.ask(ctx, q)
+}
+
+// answersAt asks the gateway URL that a peer claims for its card, and says
+// whether the peer's key is on it. Without that, the URL is anybody's.
+func (g *Gateway) answersAt(ctx context.Context, p *core.Peer) bool {
+	ctx, cancel := context.WithTimeout(ctx, g.settings.Load().AskBack)
+	defer cancel()
+	card, err := g.o.Wire.Card(ctx, p.URL, nil)
+	return err == nil && sameKey(card.PublicKey, p.Key)
+}
+
+func stranger(p *core.Peer) bool { return p.Trust != core.Requested && p.Trust != core.Approved }
+
+// moveEvery is how often a peer that waits may change what it says of itself, and
+// how often the operator is warned of the same thing.
+const moveEvery = time.Minute
+
+// asked makes the move that a request brings, and says what the answer is.
+// Called with moves held.
+func (g *Gateway) asked(r requester, verdict core.Verdict, change *core.Change, digest *digest) (core.Answer, error) {
+	now := g.o.Now().UTC()
+	if r.still() {
+		switch {
+		case r.peer.Trust == core.Approved:
+			// The peer may well have lost us.
+			if g.warned.due(lockName{"asked", r.peer.Key, ""}, now, g.settings.Load().DigestInterval) {
+				change.Events = append(change.Events, g.event(core.EventWarning, r.peer, core.Them,
+					"An approved peer has asked for federation again, as it may have lost our approval. Approving it again sends the approval once more.", nil))
+			}
+		case r.url != r.peer.URL && !r.plain && g.warned.due(lockName{"moved", r.peer.Key, ""}, now, moveEvery): // it has moved while it waits
+			next := r.peer.Clone()
+			g.introduce(next, r)
+			change.Peers = append(change.Peers, next)
+		}
+		return ok(received{Received: true, Status: "already-pending-or-approved", PeerID: r.peer.Key.ID()}), nil
+	}
+	if stranger(r.peer) {
+		if err := g.roomInAll(); err != nil {
+			return core.Answer{}, err
+		}
+	}
+	next, err := g.next(r, now)
 	if err != nil {
 		return core.Answer{}, err
 	}
 	if verdict.Decision == core.Deny {
 		return g.turnedAway(r.peer, verdict, change)
 	}
+	mutual := next.Trust == core.Approved
 	invited, invitedGrants := g.invited(r)
 	switch {
 	case mutual, verdict.Decision == core.Allow, invited && verdict.Decision == core.Abstain:
@@ -174,9 +257,7 @@ func (g *Gateway) asked(ctx context.Context, r requester, change *core.Change) (
 		change.Events = append(change.Events, g.event(core.EventApproved, next, core.Us, "Federation approved.", map[string]any{
 			"unverified": next.Names, "gatewayUrl": next.URL, "approvedBy": approvedBy(mutual, verdict.Policy, invited)}))
 	default:
-		if e := g.requestEvent(next); e != nil {
-			change.Events = append(change.Events, e)
-		}
+		*digest = g.tellOfRequest(next, change)
 	}
 	change.Peers = append(change.Peers, next)
 	return ok(answerPending), nil
@@ -218,10 +299,7 @@ func (g *Gateway) introduce(p *core.Peer, r requester) {
 	p.URL = r.url
 	p.Offered = cleanIntents(r.request.OfferedIntents)
 	p.V2 = p.V2 || r.v2
-	p.Label = ""
-	if id := r.request.Peer.ID; id != p.Key.ID() && id != p.Key.ShortID() && id != p.Key.String() {
-		p.Label = clean(id, 100)
-	}
+	p.Label = hostLabel(r.request.Peer.ID, p.URL)
 	p.Warning = ""
 	switch other := g.book.byURL(r.url, p.Key); {
 	case other != nil:
@@ -231,6 +309,21 @@ func (g *Gateway) introduce(p *core.Peer, r requester) {
 	case old != "" && old != r.url:
 		p.Warning = "its gateway URL was " + clean(old, 100) + " before"
 	}
+}
+
+// hostLabel is the id that a gateway of 0.2.20 and before announces: its host and
+// port, if it is at the host of its URL. Whoever could choose any label would be
+// addressed by it, and so get letters that fit another gateway, too.
+func hostLabel(id, gatewayURL string) string {
+	host, port, err := net.SplitHostPort(id)
+	u, err2 := url.Parse(gatewayURL)
+	if err != nil || err2 != nil || !strings.EqualFold(host, u.Hostname()) {
+		return ""
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || len(id) > 100 {
+		return ""
+	}
+	return id
 }
 
 func cleanIntents(in []string) []string {
@@ -253,16 +346,25 @@ type requestLimits struct {
 	seen map[netip.Prefix][]time.Time
 }
 
-// roomFor bounds what strangers may leave with us. docs/protocol.md#T6
-func (g *Gateway) roomFor(r requester) error {
-	s := g.settings.Load()
-	if g.book.count(core.Pending) >= s.MaxPending {
-		e := core.Refuse(core.RateLimited, "Too many federation requests are waiting")
-		e.RetryAfter = time.Hour
-		return e
+// roomInAll bounds how many requests wait. docs/protocol.md#T6
+func (g *Gateway) roomInAll() error {
+	if g.book.count(core.Pending) < g.settings.Load().MaxPending {
+		return nil
 	}
+	e := core.Refuse(core.RateLimited, "Too many federation requests are waiting")
+	e.RetryAfter = time.Hour
+	return e
+}
+
+// roomFor bounds what strangers may leave with us, in all and from one network.
+// docs/protocol.md#T6
+func (g *Gateway) roomFor(r *requester) error {
+	if err := g.roomInAll(); err != nil {
+		return err
+	}
+	s := g.settings.Load()
 	block := network(r.from)
-	if !block.IsValid() {
+	if !block.IsValid() || r.counted {
 		return nil
 	}
 	now := g.o.Now()
@@ -288,20 +390,18 @@ func (g *Gateway) roomFor(r requester) error {
 		return e
 	}
 	l.seen[block] = append(times, now)
+	r.counted = true
 	return nil
 }
 
-// invited checks the proof of a request that follows an invite of ours.
+// invited says whether a request follows an invite of ours that approves by
+// itself. The old form has no part in that: anyone can send it again.
 func (g *Gateway) invited(r requester) (bool, []core.Grant) {
-	in := r.request.Invite
-	if in == nil || r.plain || g.o.Invites == nil {
+	if r.request.Invite == nil || r.plain || g.o.Redeem == nil {
 		return false, nil
 	}
-	invite, found := g.o.Invites(in.Token)
-	if !found || !equalProof(in.Proof, invite.Proof(g.self, r.peer.Key)) || !invite.Used() {
-		return false, nil
-	}
-	return true, invite.Grants
+	grants, ok := g.o.Redeem(r.request.Invite, r.peer.Key)
+	return ok, grants
 }
 
 // grant gives a peer its grants; none means the configured ones. It never reads
@@ -362,6 +462,9 @@ func (g *Gateway) receiveApproval(ctx context.Context, body []byte) (core.Answer
 	g.moves.Lock()
 	defer g.moves.Unlock()
 	p := g.book.get(opened.Key)
+	if p == nil || opened.Unsigned && p.Trust != core.Requested { // it has changed since
+		return none, errNoPending
+	}
 	nonce := once(envelope.ShapeApproval, opened.Digest)
 	if g.fresh.Seen(p.Key, nonce) {
 		if a, err := g.answered(ctx, p.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
@@ -386,6 +489,9 @@ func (g *Gateway) receiveApproval(ctx context.Context, body []byte) (core.Answer
 		change.Events = append(change.Events, g.event(core.EventRejected, next, core.Them, "The peer has rejected our federation request.", nil))
 	} else {
 		g.approvedBy(p, next, a, change)
+		if opened.Unsigned { // the gateways that do so know themselves by this id
+			next.Label = hostLabel(a.FromGatewayID, next.URL)
+		}
 	}
 	answer := ok(answerReceived)
 	change.Peers = append(change.Peers, next)
@@ -454,24 +560,30 @@ type removedAnswer struct {
 func (g *Gateway) receiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
 	none := core.Answer{}
 	opened, err := g.opener().OpenRemoval(body, func(label string) ([]core.PublicKey, error) {
-		fits := g.book.fits(label, nil)
+		// Those who have something to remove come first, and strangers cannot use
+		// up the tries of approved peers.
+		fits := g.book.fits(label, isApproved)
+		for _, wanted := range []func(*core.Peer) bool{
+			func(p *core.Peer) bool { return removable(p.Trust) && !isApproved(p) },
+			func(p *core.Peer) bool { return !removable(p.Trust) },
+		} {
+			fits = append(fits, g.book.fits(label, wanted)...)
+		}
 		if len(fits) == 0 {
 			return nil, errUnknownPeer
 		}
-		slices.SortStableFunc(fits, func(a, b *core.Peer) int {
-			switch x, y := removable(a.Trust), removable(b.Trust); {
-			case x == y:
-				return 0
-			case x:
-				return -1
-			}
-			return 1
-		})
 		return keysOf(fits), nil
 	})
 	if err != nil {
 		return none, err
 	}
+	// One peer's notices are taken one after the other: the same one again gets
+	// the answer of the first.
+	unlock, err := g.locks.lock(ctx, lockName{"removed", opened.Key, ""})
+	if err != nil {
+		return none, err
+	}
+	defer unlock()
 	nonce := once(envelope.ShapeRemoval, opened.Digest)
 	p := g.book.get(opened.Key)
 	if p == nil {
@@ -489,13 +601,7 @@ func (g *Gateway) receiveRemoval(ctx context.Context, body []byte) (core.Answer,
 		return none, core.Refuse(core.Forbidden, "v2 signature required")
 	}
 	if !opened.V2 && g.stillHasUs(ctx, p) {
-		g.askAgain(p.Key)
-		change := &core.Change{Events: []*core.Event{g.event(core.EventWarning, p, core.Them,
-			"A removal notice was refused, as the peer itself still reports us as approved. It may be an old card request sent again by somebody else; we ask once more shortly.", nil)}}
-		if err := g.keep(ctx, change); err != nil {
-			return none, err
-		}
-		return none, core.Refuse(core.Conflict, "Peer still reports this gateway as approved")
+		return none, g.refuseRemoval(ctx, p)
 	}
 
 	g.moves.Lock()
@@ -512,9 +618,31 @@ func (g *Gateway) receiveRemoval(ctx context.Context, body []byte) (core.Answer,
 	return answer, nil
 }
 
+// refuseRemoval refuses a notice that its sender does not stand by, tells the
+// operator, and asks the peer again in a while.
+func (g *Gateway) refuseRemoval(ctx context.Context, p *core.Peer) error {
+	refused := core.Refuse(core.Conflict, "Peer still reports this gateway as approved")
+	now, s := g.o.Now(), g.settings.Load()
+	if g.warned.due(lockName{"ask again", p.Key, ""}, now, s.AskAgain) {
+		g.askAgain(p.Key)
+	}
+	if !g.warned.due(lockName{"removal", p.Key, ""}, now, s.DigestInterval) {
+		return refused
+	}
+	change := &core.Change{Events: []*core.Event{g.event(core.EventWarning, p, core.Them,
+		"A removal notice was refused, as the peer itself still reports us as approved. It may be an old card request sent again by somebody else; we ask once more shortly.", nil)}}
+	if err := g.keep(ctx, change); err != nil {
+		return err
+	}
+	return refused
+}
+
 // removedBy makes the move of a peer that has parted. Called with moves held.
 func (g *Gateway) removedBy(ctx context.Context, k core.PublicKey, v2 bool, letter *core.Letter) error {
 	p := g.book.get(k)
+	if p == nil {
+		return errUnknownPeer
+	}
 	next, err := peering.Apply(p, peering.RemovedBy, g.o.Now().UTC())
 	if err != nil {
 		return errUnknownPeer
@@ -558,7 +686,7 @@ func (g *Gateway) askAgain(k core.PublicKey) {
 		case <-time.After(g.settings.Load().AskAgain):
 		}
 		p := g.book.get(k)
-		if p == nil || p.Trust != core.Approved || p.V2 {
+		if p == nil || !removable(p.Trust) || p.V2 {
 			return
 		}
 		ctx2, cancel := context.WithTimeout(ctx, g.settings.Load().AskBack)
@@ -569,6 +697,9 @@ func (g *Gateway) askAgain(k core.PublicKey) {
 		}
 		g.moves.Lock()
 		defer g.moves.Unlock()
+		if q := g.book.get(k); q == nil || q.Trust != p.Trust || !q.Since.Equal(p.Since) { // it has moved since we asked
+			return
+		}
 		if err := g.removedBy(ctx, k, false, nil); err != nil {
 			g.log.Error("removal not kept", "peer", p.Name(), "err", err)
 		}

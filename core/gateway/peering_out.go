@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/hmac"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,8 +20,6 @@ import (
 func sameKey(text string, k core.PublicKey) bool {
 	return strings.EqualFold(text, k.String())
 }
-
-func equalProof(a, b string) bool { return hmac.Equal([]byte(strings.ToLower(a)), []byte(b)) }
 
 // Ask is how to ask another gateway for federation.
 type Ask struct {
@@ -88,13 +85,12 @@ func (g *Gateway) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 			target = canonical
 		}
 	}
-	if err := g.checkAlias(a.Alias, key); err != nil {
-		return Asked{}, err
-	}
-
 	old, next, err := g.keepRequest(ctx, key, target, card, a)
-	if err != nil || next.Trust == core.Approved {
-		return Asked{Peer: next, Status: string(core.Approved)}, err
+	if err != nil {
+		return Asked{Peer: next}, err
+	}
+	if next.Trust == core.Approved {
+		return Asked{Peer: next, Status: string(core.Approved)}, nil
 	}
 	answer, err := g.postRequest(ctx, next, a)
 	if err != nil {
@@ -113,6 +109,9 @@ func (g *Gateway) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 func (g *Gateway) keepRequest(ctx context.Context, key core.PublicKey, target string, card core.Card, a Ask) (old, next *core.Peer, err error) {
 	g.moves.Lock()
 	defer g.moves.Unlock()
+	if err := g.checkAlias(a.Alias, key); err != nil {
+		return nil, nil, err
+	}
 	old = g.book.get(key)
 	if old == nil {
 		old = &core.Peer{Key: key}
@@ -123,7 +122,8 @@ func (g *Gateway) keepRequest(ctx context.Context, key core.PublicKey, target st
 		e.Hint = `"ogp federation request --again" asks once more, if the peer has lost us`
 		return old, nil, e
 	case old.Trust == core.Pending:
-		next, err = g.approveLocked(ctx, old, a.Grants, func(p *core.Peer) { setDefault(&p.Alias, a.Alias) })
+		next, _, err = g.approveLocked(ctx, old, a.Grants, func(p *core.Peer) { setDefault(&p.Alias, a.Alias) })
+		g.wakeOutbox()
 		return old, next, err
 	}
 	next, err = peering.Apply(old, peering.Ask, g.o.Now().UTC())
@@ -239,7 +239,7 @@ func (g *Gateway) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval)
 	if len(grants) == 0 && p.Trust == core.Approved && p.Granted != nil {
 		grants = p.Granted.Scopes
 	}
-	next, err := g.approveLocked(ctx, p, grants, func(p *core.Peer) {
+	next, item, err := g.approveLocked(ctx, p, grants, func(p *core.Peer) {
 		if a.Alias != "" {
 			p.Alias = a.Alias
 		}
@@ -248,16 +248,12 @@ func (g *Gateway) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval)
 	if err != nil {
 		return Outgoing{}, err
 	}
-	item, err := g.lastOutbox(ctx, k, core.OutApprove)
-	if err != nil {
-		return Outgoing{}, err
-	}
-	item, sendErr := g.attempt(ctx, item)
+	item, sendErr := g.sendNow(ctx, item)
 	return Outgoing{next, item, sendErr}, nil
 }
 
 // approveLocked makes the move and queues the letter. Called with moves held.
-func (g *Gateway) approveLocked(ctx context.Context, p *core.Peer, grants []core.Grant, also func(*core.Peer)) (*core.Peer, error) {
+func (g *Gateway) approveLocked(ctx context.Context, p *core.Peer, grants []core.Grant, also func(*core.Peer)) (*core.Peer, *core.OutboxItem, error) {
 	next, err := peering.Apply(p, peering.Approve, g.o.Now().UTC())
 	if err != nil {
 		e := core.Refusef(core.Conflict, "%s is %s; there is nothing to approve", p.Name(), peering.StateName(p.Trust))
@@ -267,21 +263,21 @@ func (g *Gateway) approveLocked(ctx context.Context, p *core.Peer, grants []core
 		default:
 			e.Hint = `"ogp federation request" asks it to federate`
 		}
-		return nil, e
+		return nil, nil, e
 	}
 	g.grant(next, grants)
 	next.Warning = ""
 	also(next)
-	change := &core.Change{Peers: []*core.Peer{next}, Outbox: []*core.OutboxItem{g.approvalItem(next, true)}}
+	item := g.approvalItem(next, true)
+	change := &core.Change{Peers: []*core.Peer{next}, Outbox: []*core.OutboxItem{item}}
 	if p.Trust != core.Approved {
 		change.Events = append(change.Events, g.event(core.EventApproved, next, core.Us, "We have approved the peer.",
 			map[string]any{"unverified": next.Names, "gatewayUrl": next.URL}))
 	}
 	if err := g.keep(ctx, change); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	g.wakeOutbox()
-	return next, nil
+	return next, item, nil
 }
 
 // approvalItem is the letter that tells a peer what it is granted. A full one
@@ -339,7 +335,7 @@ func (g *Gateway) RejectPeer(ctx context.Context, k core.PublicKey) (Outgoing, e
 	if err != nil || item == nil {
 		return Outgoing{Peer: next}, err
 	}
-	item, sendErr := g.attempt(ctx, item)
+	item, sendErr := g.sendNow(ctx, item)
 	return Outgoing{next, item, sendErr}, nil
 }
 
@@ -394,7 +390,7 @@ func (g *Gateway) SetAlias(ctx context.Context, k core.PublicKey, alias string) 
 	})
 }
 
-// SetLevels sets how much a peer's agent may ask on a topic; an empty topic sets
+// SetLevel sets how much a peer's agent may ask on a topic; an empty topic sets
 // the peer's default, an empty level takes the setting away.
 func (g *Gateway) SetLevel(ctx context.Context, k core.PublicKey, topic, level string) (*core.Peer, error) {
 	return g.change(ctx, k, func(p *core.Peer) error {

@@ -36,7 +36,7 @@ type refusal struct {
 	Success    bool     `json:"success"`
 	Error      string   `json:"error"`
 	StatusCode int      `json:"statusCode"`
-	RetryAfter int      `json:"retryAfter,omitempty"` // seconds
+	RetryAfter int      `json:"retryAfter,omitzero"` // seconds
 	Response   core.Raw `json:"response,omitempty"`
 }
 
@@ -92,6 +92,12 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 	now := g.o.Now()
 	g.book.contact(p.Key, now)
 
+	// The same letter twice at the same time is decided on once.
+	unlock, err := g.locks.lock(ctx, lockName{"letter", p.Key, string(m.Nonce)})
+	if err != nil {
+		return none, err
+	}
+	defer unlock()
 	if g.fresh.Seen(p.Key, m.Nonce) {
 		a, err := g.answered(ctx, p.Key, m.Nonce, opened.Digest)
 		if !errors.Is(err, core.NotFound) {
@@ -112,31 +118,39 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 		token.Return()
 		return none, err
 	}
+	if p := g.book.get(p.Key); p == nil || p.Trust != core.Approved { // removed while policies were asked
+		token.Return()
+		return none, core.Refuse(core.NotApproved, "Peer not approved")
+	}
 	change.Letter = &core.Letter{Peer: p.Key, Nonce: m.Nonce, Digest: opened.Digest, At: now, Intent: m.Intent,
 		Status: answer.Status, Answer: answer.Body}
 	if err := g.keep(ctx, change); err != nil {
 		token.Return()
-		if errors.Is(err, core.Replayed) { // the same letter twice at the same time
+		if errors.Is(err, core.Replayed) { // kept by another gateway on the same store, of which there is none
 			return g.answered(ctx, p.Key, m.Nonce, opened.Digest)
 		}
 		return none, err
 	}
 	g.fresh.Note(p.Key, m.Nonce, now)
+	if len(change.Outbox) > 0 {
+		g.wakeOutbox()
+	}
 	return answer, nil
 }
 
 // messageKeys finds the keys that a message's `from` may be.
 func (g *Gateway) messageKeys(label string) ([]core.PublicKey, error) {
-	fits := g.book.fits(label, nil)
-	if len(fits) == 0 {
-		return nil, core.Refuse(core.UnknownPeer, "Unknown peer")
+	// Only approved peers are tried, so that strangers cannot use up the tries.
+	if approved := g.book.fits(label, isApproved); len(approved) > 0 {
+		return keysOf(approved), nil
 	}
-	approved := slices.DeleteFunc(slices.Clone(fits), func(p *core.Peer) bool { return p.Trust != core.Approved })
-	if len(approved) == 0 {
+	if len(g.book.fits(label, nil)) > 0 {
 		return nil, core.Refuse(core.NotApproved, "Peer not approved")
 	}
-	return keysOf(approved), nil
+	return nil, core.Refuse(core.UnknownPeer, "Unknown peer")
 }
+
+func isApproved(p *core.Peer) bool { return p.Trust == core.Approved }
 
 // from returns the approved peer that a verified letter is from, and holds it to
 // the newest signature that it has shown. docs/protocol.md#L7
@@ -161,7 +175,10 @@ func (g *Gateway) markV2(p *core.Peer) (*core.Peer, error) {
 	g.moves.Lock()
 	defer g.moves.Unlock()
 	p = g.book.get(p.Key)
-	if p.V2 {
+	switch {
+	case p == nil || p.Trust != core.Approved:
+		return nil, core.Refuse(core.NotApproved, "Peer not approved")
+	case p.V2:
 		return p, nil
 	}
 	next := p.Clone()
@@ -269,9 +286,7 @@ func (g *Gateway) decide(ctx context.Context, in incoming, change *core.Change) 
 	case core.Hold:
 		kept.Status, kept.Reason = core.InboxHeld, clean(verdict.Reason, 200)
 	}
-	if verdict.Level != "" {
-		kept.Level = verdict.Level
-	}
+	kept.Level = stricter(kept.Level, verdict.Level)
 	response := messageResponse{Received: true, Timestamp: core.FormatTime(in.now)}
 	if m.Intent == core.IntentAgentComms {
 		response.Topic = in.topic
@@ -338,7 +353,7 @@ func (g *Gateway) ask(ctx context.Context, q core.Question) (core.Verdict, error
 	if err != nil {
 		return core.Verdict{}, err
 	}
-	out := core.Verdict{Decision: core.Abstain}
+	out, level := core.Verdict{Decision: core.Abstain}, ""
 	for _, pol := range plugins.Policies {
 		v, err := pol.Decide(ctx, q)
 		if err != nil {
@@ -357,21 +372,24 @@ func (g *Gateway) ask(ctx context.Context, q core.Question) (core.Verdict, error
 				out = v
 			}
 		case core.Allow:
-			if out.Decision == core.Abstain {
+			switch {
+			case out.Decision == core.Abstain:
 				out = v
-			} else if out.Decision == core.Allow && q.Kind == "request" {
-				out.Grants = narrower(out.Grants, v.Grants)
-			}
-			if out.Level == "" {
-				out.Level = v.Level
+			case out.Decision == core.Allow && q.Kind == "request":
+				grants := narrower(out.Grants, v.Grants)
+				if len(grants) == 0 && len(out.Grants) > 0 { // an empty list would mean the defaults
+					out = core.Verdict{Decision: core.Hold, Reason: "the policies agree on no grant", Policy: v.Policy}
+				}
+				out.Grants = grants
 			}
 		}
+		level = stricter(level, v.Level)
 	}
+	out.Level = level
 	return out, nil
 }
 
-// narrower keeps of a the grants whose intent b grants as well; where one names
-// none, the other stands.
+// narrower is what both lists grant; where one names none, the other stands.
 func narrower(a, b []core.Grant) []core.Grant {
 	if len(a) == 0 {
 		return b
@@ -379,9 +397,17 @@ func narrower(a, b []core.Grant) []core.Grant {
 	if len(b) == 0 {
 		return a
 	}
-	return slices.DeleteFunc(slices.Clone(a), func(g core.Grant) bool {
-		return !slices.ContainsFunc(b, func(o core.Grant) bool { return o.Intent == g.Intent && o.Enabled })
-	})
+	var out []core.Grant
+	for _, x := range a {
+		i := slices.IndexFunc(b, func(y core.Grant) bool { return y.Intent == x.Intent && y.Enabled })
+		if i < 0 || !x.Enabled {
+			continue
+		}
+		if both, ok := bothGrant(x, b[i]); ok {
+			out = append(out, both)
+		}
+	}
+	return out
 }
 
 // handler finds who answers an intent, or nil.

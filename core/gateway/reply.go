@@ -24,29 +24,44 @@ func validJSON(b []byte) bool { return jsontext.Value(b).IsValid() }
 //
 // docs/protocol.md#replies
 func (g *Gateway) InboxReply(ctx context.Context, id string, reply core.Reply) (Outgoing, error) {
+	p, item, err := g.keepReply(ctx, id, reply)
+	if err != nil || item == nil {
+		return Outgoing{Peer: p}, err
+	}
+	item, err = g.sendNow(ctx, item)
+	return Outgoing{p, item, err}, nil
+}
+
+// keepReply writes our answer to a kept message down. item is nil when there is
+// nowhere to send it.
+func (g *Gateway) keepReply(ctx context.Context, id string, reply core.Reply) (p *core.Peer, item *core.OutboxItem, err error) {
+	unlock, err := g.locks.lock(ctx, lockName{"inbox", core.PublicKey{}, id})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
 	m, err := g.o.Store.InboxMessage(ctx, id)
 	if err != nil {
-		return Outgoing{}, err
+		return nil, nil, err
 	}
-	p := g.book.get(m.Peer)
+	p = g.book.get(m.Peer)
 	if p == nil || p.Trust != core.Approved {
-		return Outgoing{}, core.Refuse(core.NotApproved, "the sender is no longer an approved peer")
+		return nil, nil, core.Refuse(core.NotApproved, "the sender is no longer an approved peer")
 	}
 	if m.Reply != nil {
-		return Outgoing{}, core.Refuse(core.Conflict, "this message has been answered already")
+		return nil, nil, core.Refuse(core.Conflict, "this message has been answered already")
 	}
 	change := &core.Change{Inbox: []*core.InboxMessage{m}}
 	if err := g.replyTo(p, m, reply, change); err != nil {
-		return Outgoing{}, err
+		return nil, nil, err
 	}
 	if err := g.keep(ctx, change); err != nil {
-		return Outgoing{}, err
+		return nil, nil, err
 	}
-	if len(change.Outbox) == 0 {
-		return Outgoing{Peer: p}, nil
+	if len(change.Outbox) > 0 {
+		item = change.Outbox[0]
 	}
-	item, err := g.attempt(ctx, change.Outbox[0])
-	return Outgoing{p, item, err}, nil
+	return p, item, nil
 }
 
 // replyTo fills a change with our answer to a message.
@@ -75,7 +90,6 @@ func (g *Gateway) replyTo(p *core.Peer, m *core.InboxMessage, reply core.Reply, 
 		item.Nonce, item.URL, item.Reply = reply.Nonce, m.Message.ReplyTo, &reply
 		item.Body, item.SignedAt = body, now
 		change.Outbox = append(change.Outbox, item)
-		g.wakeOutbox()
 	}
 	return nil
 }
@@ -135,6 +149,15 @@ func (g *Gateway) receiveReply(ctx context.Context, nonce core.Nonce, body []byt
 func (g *Gateway) takeReply(ctx context.Context, p *core.Peer, item *core.OutboxItem, r core.Reply) error {
 	now := g.o.Now().UTC()
 	g.book.contact(p.Key, now)
+	unlock, err := g.locks.lock(ctx, lockName{"reply", p.Key, string(r.Nonce)})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// As it is now: a try of it may have ended in the meantime.
+	if item, err = g.o.Store.OutboxItem(ctx, item.ID); err != nil {
+		return err
+	}
 	old, err := g.o.Store.Reply(ctx, r.Nonce)
 	if err != nil && !errors.Is(err, core.NotFound) {
 		return err
@@ -209,13 +232,14 @@ func (g *Gateway) AwaitReply(ctx context.Context, item *core.OutboxItem) (*core.
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
-		r, err := g.o.Store.Reply(ctx, item.Nonce)
+		// One that has come is found even if the time is just up.
+		r, err := g.o.Store.Reply(context.WithoutCancel(ctx), item.Nonce)
 		if err == nil && !r.Ours && !isReceipt(&r.Reply) {
 			return r, nil
 		}
 		select {
 		case <-ctx.Done():
-			if r != nil && !r.Ours {
+			if err == nil && !r.Ours {
 				return r, nil
 			}
 			return nil, core.Refuse(core.Unavailable, "no reply in time")
