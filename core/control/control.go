@@ -69,6 +69,9 @@ type Server struct {
 	Methods map[string]Method
 	Streams map[string]Stream
 	Logger  *slog.Logger
+	// Beat is how often a stream that has nothing to say shows that it is alive, and
+	// so learns that its client has gone. Zero means 10 seconds.
+	Beat time.Duration
 }
 
 // failure is an error on its way to the caller.
@@ -141,10 +144,6 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return app.Serve(ctx, ln)
 }
 
-// beat is how often a stream that has nothing to say shows that it is alive, and
-// so learns that its client has gone.
-const beat = 10 * time.Second
-
 // errorMark begins the last line of a stream that ended with an error; no JSON
 // value begins with it.
 const errorMark = '!'
@@ -172,7 +171,11 @@ func (s *Server) stream(ctx context.Context, w *bufio.Writer, f Stream, params j
 	defer beats.Wait()
 	defer cancel()
 	beats.Go(func() {
-		t := time.NewTicker(beat)
+		every := s.Beat
+		if every <= 0 {
+			every = 10 * time.Second
+		}
+		t := time.NewTicker(every)
 		defer t.Stop()
 		for {
 			select {
@@ -263,6 +266,9 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 // stream ends, f returns an error, or ctx is done.
 func (c *Client) Stream(ctx context.Context, method string, params any, f func(line []byte) error) error {
 	body, err := c.post(ctx, "/v1/stream/"+method, params)
+	if err != nil && ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

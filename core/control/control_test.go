@@ -158,7 +158,7 @@ func TestPath(t *testing.T) {
 
 func TestStream(t *testing.T) {
 	started, ended := make(chan struct{}, 1), make(chan struct{})
-	c, _, _ := serve(t, &control.Server{Streams: map[string]control.Stream{
+	c, _, _ := serve(t, &control.Server{Beat: 20 * time.Millisecond, Streams: map[string]control.Stream{
 		"count": func(_ context.Context, params jsontext.Value, send func(any) error) error {
 			var in struct{ To int }
 			if err := json.Unmarshal(params, &in, json.MatchCaseInsensitiveNames(true)); err != nil {
