@@ -3,7 +3,7 @@
 // only its owner can open. It knows no methods; cmd/ogp registers them.
 //
 // The daemon is the one writer of the state, so every command that changes
-// something goes through here (docs/protocol.md#S2).
+// something goes through here (docs/threat-model.md#s2).
 package control
 
 import (
