@@ -144,7 +144,7 @@ func (b *book) byURL(url string, k core.PublicKey) *core.Peer {
 // fits returns the peers that a letter's label may be and that wanted accepts:
 // those whose key it is, or whose id. The 16-character label is everybody's; it is tried with the peers that
 // have never shown v2. Where more fit than may be tried, the last seen are
-// returned. docs/protocol.md#K3
+// returned. docs/threat-model.md#k3
 func (b *book) fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()

@@ -165,7 +165,7 @@ func (g *Gateway) Prune(ctx context.Context) error {
 	})
 }
 
-// prunePending forgets requests that nobody has answered. docs/protocol.md#T6
+// prunePending forgets requests that nobody has answered. docs/threat-model.md#t6
 func (g *Gateway) prunePending(ctx context.Context, before time.Time) error {
 	g.moves.Lock()
 	defer g.moves.Unlock()

@@ -70,7 +70,7 @@ const (
 )
 
 // clean makes a peer's words safe to show: one line, no control or invisible
-// formatting characters, bounded. docs/protocol.md#T6
+// formatting characters, bounded. docs/threat-model.md#t6
 func clean(s string, maxRunes int) string {
 	var b strings.Builder
 	n := 0
@@ -99,7 +99,7 @@ func cleanNames(n core.Names) core.Names {
 
 // digest sums up requests from strangers, so that an operator gets one notice in
 // a while instead of one each. It is kept with what it counts, so that a restart
-// forgets nobody. docs/protocol.md#T6
+// forgets nobody. docs/threat-model.md#t6
 type digest struct {
 	Last  time.Time `json:"last,omitzero"`  // when the operator was last told
 	Count int       `json:"count,omitzero"` // requests since then

@@ -346,7 +346,7 @@ type requestLimits struct {
 	seen map[netip.Prefix][]time.Time
 }
 
-// roomInAll bounds how many requests wait. docs/protocol.md#T6
+// roomInAll bounds how many requests wait. docs/threat-model.md#t6
 func (g *Gateway) roomInAll() error {
 	if g.book.count(core.Pending) < g.settings.Load().MaxPending {
 		return nil
@@ -357,7 +357,7 @@ func (g *Gateway) roomInAll() error {
 }
 
 // roomFor bounds what strangers may leave with us, in all and from one network.
-// docs/protocol.md#T6
+// docs/threat-model.md#t6
 func (g *Gateway) roomFor(r *requester) error {
 	if err := g.roomInAll(); err != nil {
 		return err
@@ -405,7 +405,7 @@ func (g *Gateway) invited(r requester) (bool, []core.Grant) {
 }
 
 // grant gives a peer its grants; none means the configured ones. It never reads
-// what the peer asked for. docs/protocol.md#T9
+// what the peer asked for. docs/threat-model.md#t9
 func (g *Gateway) grant(p *core.Peer, grants []core.Grant) {
 	if len(grants) == 0 {
 		grants = g.settings.Load().Grants
@@ -433,7 +433,7 @@ func (g *Gateway) receiveApproval(ctx context.Context, body []byte) (core.Answer
 	var hint *core.Peer
 	opened, err := g.opener().OpenApproval(body, s.UnsignedApprovals, func(claim string) ([]core.PublicKey, error) {
 		// Direction counts: only a key that we asked can approve, only one that is
-		// approved can change what it grants. docs/protocol.md#T1
+		// approved can change what it grants. docs/threat-model.md#t1
 		fits := g.book.fits(claim, func(p *core.Peer) bool { return p.Trust == core.Requested || p.Trust == core.Approved })
 		if len(fits) != 1 || len(claim) != len(core.SPKIPrefix)+64 {
 			return nil, errNoPending
@@ -668,7 +668,7 @@ func (g *Gateway) removedEvent(p *core.Peer, by string) *core.Event {
 
 // stillHasUs asks a peer's pinned card whether it has us as approved. A removal
 // notice of the old form has the same signed text as a signed card request, so
-// the peer is asked before it is believed. docs/protocol.md#T5
+// the peer is asked before it is believed. docs/threat-model.md#t5
 func (g *Gateway) stillHasUs(ctx context.Context, p *core.Peer) bool {
 	ctx, cancel := context.WithTimeout(ctx, g.settings.Load().AskBack)
 	defer cancel()

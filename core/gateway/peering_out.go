@@ -47,7 +47,7 @@ type Asked struct {
 // Errors are of kind Malformed, Unreachable, Refused (the peer said no),
 // Conflict (the card's key is not the expected one, or the peer is approved).
 //
-// docs/protocol.md#T2
+// docs/threat-model.md#t2
 func (g *Gateway) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 	target, err := gatewayURL(a.URL)
 	if err != nil {

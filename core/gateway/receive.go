@@ -153,7 +153,7 @@ func (g *Gateway) messageKeys(label string) ([]core.PublicKey, error) {
 func isApproved(p *core.Peer) bool { return p.Trust == core.Approved }
 
 // from returns the approved peer that a verified letter is from, and holds it to
-// the newest signature that it has shown. docs/protocol.md#L7
+// the newest signature that it has shown. docs/threat-model.md#l7
 func (g *Gateway) from(k core.PublicKey, v2 bool) (*core.Peer, error) {
 	p := g.book.get(k)
 	if p == nil || p.Trust != core.Approved {
@@ -206,7 +206,7 @@ func (s *Settings) addressed(m *core.Message, p *core.Peer) error {
 }
 
 // sameOrigin reports whether two URLs share scheme, host and port.
-// docs/protocol.md#R2
+// docs/threat-model.md#r2
 func sameOrigin(a, b string) bool {
 	x, err1 := url.Parse(a)
 	y, err2 := url.Parse(b)
@@ -335,7 +335,7 @@ func denied(v core.Verdict) core.Answer {
 }
 
 // plugins gives the policies and handlers in force; while they are not ready,
-// nobody can say. docs/protocol.md#P3
+// nobody can say. docs/threat-model.md#p3
 func (g *Gateway) plugins() (Plugins, error) {
 	if g.o.Plugins == nil {
 		return Plugins{}, nil
@@ -347,7 +347,7 @@ func (g *Gateway) plugins() (Plugins, error) {
 // hold outweighs an allow. A policy that fails is one that cannot say, and
 // nothing passes it: an error of kind Unavailable.
 //
-// docs/protocol.md#P3
+// docs/threat-model.md#p3
 func (g *Gateway) ask(ctx context.Context, q core.Question) (core.Verdict, error) {
 	plugins, err := g.plugins()
 	if err != nil {

@@ -106,7 +106,7 @@ func isReceipt(r *core.Reply) bool {
 
 // ReceiveReply takes the body of POST /federation/reply/:nonce.
 //
-// docs/protocol.md#R1
+// docs/threat-model.md#r1
 func (g *Gateway) ReceiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {
 	a, err := g.receiveReply(ctx, nonce, body)
 	g.count("reply", a, err)
@@ -204,7 +204,7 @@ type polledReply struct {
 // as often as wanted until the reply's life ends. One of ours comes with its
 // signature.
 //
-// docs/protocol.md#R1
+// docs/threat-model.md#r1
 func (g *Gateway) PollReply(ctx context.Context, nonce core.Nonce) (core.Answer, error) {
 	r, err := g.o.Store.Reply(ctx, nonce)
 	if err != nil && !errors.Is(err, core.NotFound) {
