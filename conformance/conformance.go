@@ -1,0 +1,2 @@
+// Package conformance holds cases for gateways.
+package conformance
