@@ -51,6 +51,8 @@ type Error struct {
 	Text   string // the fact
 	// Stderr is the end of what the guest wrote to standard error during the call, at most 4 KiB.
 	Stderr string
+	// Trace is the guest's stack at a trap, one function a line, where its module has names.
+	Trace string
 	// RetryAfter is how long a SetAside plugin rests.
 	RetryAfter time.Duration
 	Err        error // the cause, if it is an error of its own

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
@@ -73,7 +74,7 @@ func NewHost(o Options) (*Host, error) {
 		if err != nil {
 			return nil, fmt.Errorf("plugin: cache: %w", err)
 		}
-		if st.Mode().Perm()&0o077 != 0 {
+		if runtime.GOOS != "windows" && st.Mode().Perm()&0o077 != 0 {
 			return nil, fmt.Errorf("plugin: cache: %s has mode %#o, want 0700: it holds machine code (chmod 700 it)", o.CacheDir, st.Mode().Perm())
 		}
 	}
@@ -179,8 +180,8 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	v = &version{
 		name: name, manifest: &manifest, limits: limits, kind: m.Kind, sha256: m.SHA256, size: len(m.wasm),
 		loaded: began, grants: spec.Grants, secrets: spec.Secrets, store: spec.KV, clients: map[bool]*http.Client{},
-		newClient: spec.HTTPClient, startTimeout: startTimeout,
-		idle: make(chan *instance, limits.Instances), slots: make(chan struct{}, limits.Instances),
+		newClient: spec.HTTPClient,
+		idle:      make(chan *instance, limits.Instances), slots: make(chan struct{}, limits.Instances),
 	}
 	for range limits.Instances {
 		v.slots <- struct{}{}
@@ -347,7 +348,7 @@ func (v *version) provide() error {
 // ready makes the first instance and runs the self-tests.
 func (v *version) ready(ctx context.Context) error {
 	<-v.slots
-	in, err := v.make(ctx)
+	in, err := v.make(ctx, time.Now().Add(startTimeout))
 	if err != nil {
 		return err
 	}

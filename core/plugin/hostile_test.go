@@ -460,6 +460,30 @@ func TestP2Fuel(t *testing.T) {
 	}
 }
 
+// TestP2StraightCode has code without loops and calls pay for its length, also where jumps leap over the places at
+// which it would.
+func TestP2StraightCode(t *testing.T) {
+	nops := func(n int) []byte { return bytes.Repeat([]byte{asm.Nop}, n) }
+	h := newHost(t)
+	for name, c := range map[string]struct {
+		body  []byte
+		least int64 // instructions that run
+	}{
+		"straight":        {nops(100_000), 100_000},
+		"behind jumps":    {bytes.Repeat(asm.Code(asm.Block, asm.Void, nops(200), asm.Br(0), nops(200), asm.End), 500), 100_000},
+		"behind branches": {bytes.Repeat(asm.Code(asm.Block, asm.Void, nops(200), 1, asm.BrIf(0), nops(300), asm.End), 500), 100_000},
+		"in one arm":      {bytes.Repeat(asm.Code(1, asm.If, asm.Void, nops(200), asm.Else, asm.End), 500), 100_000},
+		"in the other":    {bytes.Repeat(asm.Code(0, asm.If, asm.Void, asm.Else, nops(200), asm.End), 500), 100_000},
+		"out of nests":    {bytes.Repeat(asm.Code(asm.Block, asm.Void, asm.Block, asm.Void, nops(200), 1, []byte{0x0e, 1, 0, 1}, asm.End, nops(300), asm.End), 500), 100_000},
+	} {
+		p := load(t, h, plugin.Spec{Bytes: guest(c.body, answering)})
+		r, err := p.Call(t.Context(), plugin.Policy, []byte(`{}`))
+		if err != nil || r.FuelUsed < c.least/256 || r.FuelUsed > c.least/50 {
+			t.Errorf("%s: %d units (%v), want at least %d", name, r.FuelUsed, err, c.least/256)
+		}
+	}
+}
+
 // TestP2FuelIsDeterministic has a policy use the same units each time.
 func TestP2FuelIsDeterministic(t *testing.T) {
 	p := load(t, newHost(t), plugin.Spec{Bytes: guest(asm.Times(1, 12345, asm.Nop), answering)})

@@ -26,7 +26,8 @@ const (
 	maxLog    = 8 << 10
 
 	// What a start may use: Go's runtime and its packages' initialisation take some 10 ms.
-	startTimeout = 10 * time.Second
+	startTimeout = 10 * time.Second // of the first instance, at a load
+	startGrace   = time.Second      // of a later one, for a call
 	startFuel    = 300_000_000
 )
 
@@ -211,10 +212,12 @@ func (t *tail) write(p []byte) {
 func (t *tail) String() string { return strings.ToValidUTF8(string(t.b), "?") }
 
 // start makes an instance and runs what it runs at its start: the start section, _initialize, ogp_init.
-func (v *version) start(ctx context.Context) (_ *instance, err error) {
+// The call that it is made for may wait for it beyond its own deadline, for as long as startGrace.
+func (v *version) start(ctx context.Context, deadline time.Time) (_ *instance, err error) {
 	in := &instance{v: v, hooks: map[Hook]api.Function{}}
-	in.ctx = guestContext{v.base, in}
-	in.begin(ctx, "", v.config, time.Now().Add(v.startTimeout), startFuel)
+	base, free := withMemory(v.base)
+	in.ctx = guestContext{base, in}
+	in.begin(ctx, "", v.config, deadline, startFuel)
 	defer func() {
 		if err != nil && in.mod != nil {
 			in.mod.Close(v.base)
@@ -223,6 +226,7 @@ func (v *version) start(ctx context.Context) (_ *instance, err error) {
 	cfg := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(rand.Reader)
 	mod, err := v.rt.InstantiateModule(in.ctx, v.compiled, cfg)
 	if err != nil {
+		free()
 		return nil, in.failure(err)
 	}
 	in.mod = mod
@@ -326,7 +330,10 @@ func (in *instance) failure(err error) *Error {
 	case errors.As(err, &x):
 		return in.error(Trap, x.Error())
 	}
-	return in.error(Trap, firstLine(err))
+	e = in.error(Trap, firstLine(err))
+	_, trace, _ := strings.Cut(err.Error(), "\n")
+	e.Trace = trace
+	return e
 }
 
 // firstLine leaves out the guest's stack, which wazero puts into the lines that follow.

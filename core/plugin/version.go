@@ -36,11 +36,10 @@ type version struct {
 	clients   map[bool]*http.Client
 	refused   atomic.Int64
 
-	base         context.Context // what the guests' contexts are made of
-	rt           wazero.Runtime
-	cache        wazero.CompilationCache
-	compiled     wazero.CompiledModule
-	startTimeout time.Duration
+	base     context.Context // what the guests' contexts are made of
+	rt       wazero.Runtime
+	cache    wazero.CompilationCache
+	compiled wazero.CompiledModule
 
 	idle  chan *instance
 	slots chan struct{} // one token for each instance that may still be made
@@ -56,7 +55,7 @@ func (v *version) take(ctx context.Context, deadline time.Time) (*instance, erro
 	}
 	select {
 	case <-v.slots:
-		return v.make(ctx)
+		return v.make(ctx, deadline)
 	default:
 	}
 	t := time.NewTimer(time.Until(deadline))
@@ -65,7 +64,7 @@ func (v *version) take(ctx context.Context, deadline time.Time) (*instance, erro
 	case in := <-v.idle:
 		return in, nil
 	case <-v.slots:
-		return v.make(ctx)
+		return v.make(ctx, deadline)
 	case <-t.C:
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.Canceled) {
@@ -75,9 +74,13 @@ func (v *version) take(ctx context.Context, deadline time.Time) (*instance, erro
 	return nil, &Error{Plugin: v.name, Kind: Busy, Text: "every instance was taken"}
 }
 
-// make starts an instance for the slot that was taken.
-func (v *version) make(ctx context.Context) (*instance, error) {
-	in, err := v.start(ctx)
+// make starts an instance for the slot that was taken, for a call with the deadline given. A plugin whose start
+// takes longer than a call may would otherwise never work again after its first failure.
+func (v *version) make(ctx context.Context, deadline time.Time) (*instance, error) {
+	if grace := time.Now().Add(startGrace); deadline.Before(grace) {
+		deadline = grace
+	}
+	in, err := v.start(ctx, deadline)
 	if err == nil && v.kind == KindStdioLines {
 		if err = in.live(); err != nil {
 			err = in.failure(err)
