@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -15,6 +16,20 @@ import (
 
 const event = `{"abi":1,"hook":"notify","event":{"id":"01JEVENT","type":"message","at":"2026-11-21T20:47:35.730Z"},` +
 	`"peer":{"alias":"bob","fingerprint":"K5QX-3ZVA","id":"302a","state":"approved"},"message":{"id":"n","intent":"message","payload":{"text":"hello there"}},"attempt":1}`
+
+// cacheDir keeps compiled modules for all tests: Go modules take seconds to compile.
+var cacheDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "ogp-plugins-")
+	if err != nil {
+		panic(err)
+	}
+	cacheDir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
 
 // server answers everything with one status and keeps what came.
 type server struct {
@@ -51,7 +66,7 @@ func load(t testing.TB, name, config, url string, secrets map[string]string) *pl
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := plugin.NewHost(plugin.Options{})
+	h, err := plugin.NewHost(plugin.Options{CacheDir: cacheDir})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,10 +37,23 @@ func load(t testing.TB, h *plugin.Host, name, config string, kv plugin.KV) *plug
 	return p
 }
 
+// cacheDir keeps compiled modules for all tests: Go modules take seconds to compile.
+var cacheDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "ogp-examples-")
+	if err != nil {
+		panic(err)
+	}
+	cacheDir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
 func newHost(t testing.TB) *plugin.Host {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "cache")
-	h, err := plugin.NewHost(plugin.Options{CacheDir: dir})
+	h, err := plugin.NewHost(plugin.Options{CacheDir: cacheDir})
 	if err != nil {
 		t.Fatal(err)
 	}
