@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -40,6 +41,7 @@ const (
 	legacyConfig  = "config.json"
 	legacyKeyFile = "keypair.json"
 	logFile       = "daemon.log"
+	storeLock     = "ogp.db.lock" // held by the process that has the store open
 )
 
 func startCommand(a *app) *cobra.Command {
@@ -423,8 +425,7 @@ func stopCommand(a *app) *cobra.Command {
 			if err := a.call(ctx, "stop", nil, nil); err != nil {
 				return err
 			}
-			// It is silent before it has let go of its state.
-			for deadline := time.Now().Add(startWait); a.call(ctx, "status", nil, nil) == nil || running(s.PID); {
+			for deadline := time.Now().Add(startWait); a.call(ctx, "status", nil, nil) == nil || inUse(s.StateDir); {
 				if time.Now().After(deadline) {
 					return fmt.Errorf("the daemon (pid %d) still runs after %v", s.PID, startWait)
 				}
@@ -442,4 +443,13 @@ func stopCommand(a *app) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// inUse reports whether a daemon holds the store. A stopping one is silent before
+// it has let go.
+func inUse(dir string) bool {
+	lock := flock.New(filepath.Join(dir, storeLock))
+	got, err := lock.TryLock()
+	lock.Close()
+	return err == nil && !got
 }
