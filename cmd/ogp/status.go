@@ -62,7 +62,8 @@ func (a *app) showStatus(s statusView) {
 }
 
 func whoamiCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var fingerprint bool
+	cmd := &cobra.Command{
 		Use: "whoami", Short: "Show this gateway's name, URL and fingerprint", Args: cobra.NoArgs,
 		Long: "Show what others need to know of this gateway. People compare fingerprints before they approve.\n\n  ogp whoami",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -78,10 +79,16 @@ func whoamiCommand(a *app) *cobra.Command {
 				a.writeJSON(v)
 				return nil
 			}
+			if fingerprint {
+				fmt.Fprintln(a.out, v.Fingerprint)
+				return nil
+			}
 			fmt.Fprintf(a.out, "Name         %s\nCard         %s\nFingerprint  %s\nPublic key   %s\n", v.DisplayName, v.CardURL, v.Fingerprint, v.PublicKey)
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&fingerprint, "fingerprint", false, "print the fingerprint alone")
+	return cmd
 }
 
 // whoamiOffline reads the key and the configuration where no daemon runs.

@@ -171,7 +171,7 @@ func grantLine(g grantView) string {
 	if g.RateLimit != nil {
 		rate = *g.RateLimit
 	}
-	line := fmt.Sprintf("%s  %d of %d in %s", g.Intent, g.Used, rate.Requests, rate.Window())
+	line := fmt.Sprintf("%s  %d of %d in %s", g.Intent, g.Used, rate.Requests, period(rate.Window()))
 	if len(g.Topics) > 0 {
 		line += "  topics " + strings.Join(g.Topics, ",")
 	}
@@ -185,4 +185,16 @@ func grantLine(g grantView) string {
 		line += "  (off)"
 	}
 	return line
+}
+
+// period writes a duration without units that are zero: 1h, 90s, 1h30m.
+func period(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
