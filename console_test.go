@@ -156,7 +156,7 @@ func runConsole(t *testing.T, shell, binary string, steps []consoleStep) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, pid := range daemons(dir) {
+		for _, pid := range daemons(binary) {
 			if p, err := os.FindProcess(pid); err == nil {
 				p.Kill()
 			}
@@ -205,9 +205,9 @@ func readUntil(out *bufio.Reader, mark string) (string, error) {
 	}
 }
 
-// daemons finds what was started in a directory and is still running.
-func daemons(dir string) []int {
-	out, err := exec.Command("pgrep", "-f", dir).Output()
+// daemons finds what was started from a binary and is still running.
+func daemons(binary string) []int {
+	out, err := exec.Command("pgrep", "-f", binary).Output()
 	if err != nil {
 		return nil
 	}
