@@ -204,6 +204,11 @@ func outboxCommand(a *app) *cobra.Command {
 		Long: "List the letters that wait to be sent; --all shows the sent and the failed ones, too.\n\n  ogp outbox",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.State = core.OutboxState(state)
+			switch p.State {
+			case "", core.OutWaiting, core.OutSent, core.OutRefused, core.OutExpired:
+			default:
+				return usagef("--state %q: want waiting, sent, refused or expired", state)
+			}
 			if state == "" && !all {
 				p.State = core.OutWaiting
 			}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -77,6 +78,12 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitDone
 	}
+	for _, arg := range args { // the command line may not have been read to its end
+		if arg == "--" {
+			break
+		}
+		a.json = a.json || arg == "--json"
+	}
 	return a.fail(cmd, err)
 }
 
@@ -91,6 +98,8 @@ Start the gateway, and ask another one:
 
   ogp start
   ogp federation request https://ogp.example.org --alias ben`,
+		SuggestionsMinimumDistance: 2,
+
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -182,7 +191,7 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 		fmt.Fprintf(a.err, "  %s\n", c)
 	}
 	if view.Hint != "" {
-		fmt.Fprintf(a.err, "hint: %s\n", view.Hint)
+		fmt.Fprintf(a.err, "hint: %s\n", strings.ReplaceAll(view.Hint, "\n", "\n      "))
 	}
 	return code
 }
@@ -190,12 +199,16 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 func describe(err error) (errorView, int) {
 	view := errorView{Kind: "failed", Message: err.Error()}
 	var usage usageError
+	var settings config.Problems
 	var e *core.Error
+	if errors.As(err, &settings) {
+		view.Kind, view.Hint = "config", settings.Hint()
+	}
 	switch {
 	case errors.Is(err, control.NoDaemon):
 		return errorView{Kind: "no-daemon", Message: "no daemon is running",
 			Hint: `"ogp start" runs it here, "ogp start --background" in the background`}, exitNoDaemon
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), slices.ContainsFunc(settings, onFlag):
 		view.Kind = "usage"
 		return view, exitUsage
 	case errors.Is(err, context.Canceled):
@@ -212,6 +225,9 @@ func describe(err error) (errorView, int) {
 	}
 	return view, exitFailed
 }
+
+// onFlag reports whether a mistake in the settings was made on the command line.
+func onFlag(p config.Problem) bool { return strings.HasPrefix(p.Where, "--") }
 
 func (a *app) writeJSON(v any) {
 	text, err := json.Marshal(v, jsontext.WithIndent("  "))

@@ -77,7 +77,7 @@ func (s *stranger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = core.Pong{Pong: true, DisplayName: s.display, GatewayURL: s.text(s.server.URL), Timestamp: s.text(core.FormatTime(time.Now()))}
 	case s.mode == hostile && r.URL.Path == federation.PathRequest:
 		answer = map[string]any{"received": true, "status": nasty}
-	case s.mode == refuses || s.mode == hostile:
+	case s.mode == hostile, s.mode == refuses && (r.URL.Path == federation.PathMessage || r.URL.Path == federation.PathRemoved):
 		status, answer = http.StatusForbidden, map[string]any{"success": false, "error": s.text("Invalid signature")}
 	}
 	text, err := json.Marshal(answer)
