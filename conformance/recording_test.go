@@ -48,7 +48,10 @@ type exchange struct {
 	at time.Time // as late as anything that was said up to here
 }
 
-var isoTime = regexp.MustCompile(`2026-11-21T\d\d:\d\d:\d\d\.\d\d\dZ`)
+var (
+	isoTime   = regexp.MustCompile(`2026-11-21T\d\d:\d\d:\d\d\.\d\d\dZ`)
+	isoMillis = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`)
+)
 
 // recordings reads the recorded exchanges with gateways. Those with a rendezvous
 // are core/rendezvous's.

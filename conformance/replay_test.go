@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -72,11 +73,11 @@ func (silent) PollReply(context.Context, string, core.Nonce) (core.Answer, error
 }
 
 var (
-	ports  = map[string]string{"alice": "19701", "bob": "19702", "carol": "19703", "mallory": "19799"}
+	ports  = map[string]int{"alice": 19701, "bob": 19702, "carol": 19703, "mallory": 19799}
 	people = []string{"alice", "bob", "carol"}
 )
 
-func urlOf(name string) string { return "http://127.0.0.1:" + ports[name] }
+func urlOf(name string) string { return "http://127.0.0.1:" + strconv.Itoa(ports[name]) }
 
 // isOld reports whether a version is of before 0.4.3, where every topic was open.
 func isOld(version string) bool { return strings.HasPrefix(version, "0.2.") }
@@ -95,7 +96,7 @@ func set(t *testing.T, r *recording, x exchange, g given) *scene {
 	t.Helper()
 	s := &scene{t: t, r: r, now: x.at}
 	settings := gateway.Settings{
-		URL: urlOf(x.Server), Port: 19700 + slices.Index(people, x.Server) + 1,
+		URL: urlOf(x.Server), Port: ports[x.Server],
 		Names:   core.Names{DisplayName: strings.ToUpper(x.Server[:1]) + x.Server[1:], Email: x.Server + "@example.test"},
 		Intents: g.Intents, Personas: g.Personas, UnsignedApprovals: g.Unsigned,
 		Levels: policy.Levels{Default: policy.LevelOff, Topics: map[string]string{"general": policy.LevelSummary, "testing": policy.LevelFull}},
@@ -175,7 +176,7 @@ func (s *scene) state(x exchange, g given) *core.Change {
 		trusts[name] = trust
 	}
 	for name, trust := range trusts {
-		if name == x.Server || trust == core.Stranger || ports[name] == "" {
+		if _, known := ports[name]; !known || name == x.Server || trust == core.Stranger {
 			continue
 		}
 		p := &core.Peer{Key: s.r.key(s.t, name).Public(), Trust: trust, URL: urlOf(name), Since: s.now, RequestedAt: s.now}
@@ -187,7 +188,7 @@ func (s *scene) state(x exchange, g given) *core.Change {
 			}
 		}
 		if s.r.Version == "0.2.20" {
-			p.Label = "127.0.0.1:" + ports[name]
+			p.Label = "127.0.0.1:" + strconv.Itoa(ports[name])
 		}
 		change.Peers = append(change.Peers, p)
 	}
