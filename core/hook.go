@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Decision is a policy's word. docs/plugins.md#policy
+// Decision is a policy's word. sdk/ABI.md#policy
 type Decision string
 
 // The decisions.
