@@ -294,7 +294,12 @@ func TestReplay(t *testing.T) {
 					if !ok {
 						t.Fatalf("given.json: no exchange %q", name)
 					}
-					s.send(before)
+					_, _, first := s.send(before)
+					if before.Body == x.Body { // docs/threats.md#L6
+						if _, _, again := s.send(x); string(again) != string(first) {
+							t.Errorf("the same bytes again: %s, want the same answer %s", again, first)
+						}
+					}
 				}
 				status, _, body := s.send(x)
 				difference := differs([]byte(x.Response), body)

@@ -1,0 +1,132 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core/federation"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/store/memory"
+)
+
+// ours serves a gateway of ours that knows nobody.
+func ours(t *testing.T) (url string, gw *gateway.Gateway) {
+	t.Helper()
+	store := memory.New()
+	t.Cleanup(func() { store.Close() })
+	gw, err := gateway.New(t.Context(), gateway.Options{Key: keys.Generate(), Store: store, Wire: silent{}, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(gw.Close)
+	return serve(t, federation.NewServer(federation.Options{Gateway: gw})), gw
+}
+
+// TestRunOurs: our gateway passes every case, twice, and is left as it was.
+func TestRunOurs(t *testing.T) {
+	url, gw := ours(t)
+	for range 2 {
+		report, err := Run(t.Context(), url+"/", Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Passed != len(Cases()) || report.Failed != 0 || report.URL != url {
+			t.Errorf("%d passed, %d failed at %s; want all %d", report.Passed, report.Failed, report.URL, len(Cases()))
+		}
+		for _, r := range report.Results {
+			if !r.OK {
+				t.Errorf("%s (%s): %s", r.Name, r.Promise, r.Problem)
+			}
+		}
+	}
+	if peers := gw.Peers(); len(peers) != 0 {
+		t.Errorf("the run has left %d peers behind", len(peers))
+	}
+}
+
+// TestRunFinds: a gateway that says yes to everything, one that answers with
+// pages, and nobody at all fail every case but those that ask for just that.
+func TestRunFinds(t *testing.T) {
+	for what, handler := range map[string]http.HandlerFunc{
+		"yes to everything": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Write([]byte(`{}`))
+		},
+		"an error page": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusBadRequest) },
+	} {
+		server := httptest.NewServer(handler)
+		report, err := Run(t.Context(), server.URL, Options{})
+		server.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range report.Results {
+			if r.OK && r.Name != "HEAD of the card" {
+				t.Errorf("%s: %q passed", what, r.Name)
+			}
+			if !r.OK && r.Problem == "" {
+				t.Errorf("%s: %q failed without a word", what, r.Name)
+			}
+		}
+		if report.Failed < len(Cases())-1 {
+			t.Errorf("%s: %d of %d failed", what, report.Failed, len(Cases()))
+		}
+		report, err = Run(t.Context(), server.URL, Options{Only: "ping"}) // closed by now
+		if err != nil || report.Failed != 1 || report.Passed != 0 {
+			t.Errorf("nobody there: %+v, %v; want one failure", report, err)
+		}
+	}
+}
+
+func TestRunErrors(t *testing.T) {
+	for _, url := range []string{"", "x", "ftp://example.test", "http://\x00"} {
+		if _, err := Run(t.Context(), url, Options{}); err == nil {
+			t.Errorf("Run(%q) = nil, want an error", url)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Run(ctx, "http://127.0.0.1:1", Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Run with a context that is done = %v, want Canceled", err)
+	}
+}
+
+// TestCases: the file is read, every case says why, and no letter in it would be
+// taken for good.
+func TestCases(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range Cases() {
+		if c.Name == "" || c.Why == "" || c.Promise != "field" && !promises[c.Promise] || seen[c.Name] || len(c.Status) == 0 {
+			t.Errorf("case %q: want a name of its own, a reason and a promise, have %q, %q", c.Name, c.Why, c.Promise)
+		}
+		seen[c.Name] = true
+		for _, status := range c.Status {
+			if c.Method == http.MethodPost && status < 400 {
+				t.Errorf("case %q sends a letter that is taken", c.Name)
+			}
+		}
+	}
+}
+
+func TestFill(t *testing.T) {
+	r := runner{public: spkiPrefix + strings.Repeat("ab", 32), key: make([]byte, 64)}
+	for text, want := range map[string]string{
+		"${key}":              r.public,
+		"${id}/${short}":      r.public[:32] + "/" + r.public[:16],
+		"${repeat:3}":         "xxx",
+		"${other} ${now-x} $": "${other} ${now-x} $",
+		"{}":                  "{}",
+	} {
+		if got := r.fill(text); got != want {
+			t.Errorf("fill(%q) = %q, want %q", text, got, want)
+		}
+	}
+	if got := r.fill(`${signature:{"id":"${id}"}}`); got != r.sign(`{"id":"`+r.public[:32]+`"}`) {
+		t.Errorf("fill(signature) = %q", got)
+	}
+}
