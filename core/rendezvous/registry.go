@@ -329,31 +329,40 @@ func (s *shard) schedule(e *entry, due int64) {
 	*slot = append(*slot, e)
 }
 
+// advanceBatch is how many entries are looked at before a shard's lock is given
+// up for a moment.
+const advanceBatch = 512
+
 // advance works off what is due. Renewals do not move an entry in the wheel: it
 // is looked at once per life and put where it then belongs. One shard is locked
-// at a time, for the entries of the seconds that have passed.
+// at a time, and for a batch of entries at a time.
 func (r *registry) advance(now time.Time) {
 	second, ms := now.Unix(), now.UnixMilli()
 	for i := range r.shards {
 		s := &r.shards[i]
-		if s.at.Load() >= second {
-			continue
+		if s.at.Load() < second {
+			r.advanceShard(s, second, ms)
 		}
-		s.mu.Lock()
-		if second-s.cursor > wheelSlots {
-			s.cursor = second - wheelSlots
-		}
-		for s.cursor < second {
-			s.cursor++
-			slot := &s.wheel[s.cursor%wheelSlots]
-			due := *slot
-			*slot = nil
-			for _, e := range due {
-				r.visit(s, e, ms)
-			}
-		}
+	}
+}
+
+func (r *registry) advanceShard(s *shard, second, ms int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cursor = max(s.cursor, second-wheelSlots)
+	for s.cursor < second {
+		s.cursor++
 		s.at.Store(s.cursor)
-		s.mu.Unlock()
+		slot := &s.wheel[s.cursor%wheelSlots]
+		due := *slot
+		*slot = nil
+		for i, e := range due {
+			if i%advanceBatch == advanceBatch-1 {
+				s.mu.Unlock()
+				s.mu.Lock()
+			}
+			r.visit(s, e, ms)
+		}
 	}
 }
 

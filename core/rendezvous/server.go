@@ -341,7 +341,7 @@ func (s *Server) lookup(c *fiber.Ctx) error {
 		return err
 	}
 	s.metrics.lookups.Inc()
-	b := append(make([]byte, 0, 768), `{"pubkey":"`...)
+	b := append(make([]byte, 0, 1024), `{"pubkey":"`...)
 	b = appendKey(b, k)
 	b = append(b, `","ip":"`...)
 	b = f.addr.AppendTo(b)
@@ -485,7 +485,7 @@ func (s *Server) resolve(c *fiber.Ctx) error {
 		return err
 	}
 	s.metrics.resolves.Inc()
-	b := append(make([]byte, 0, 768), `{"pubkey":"`...)
+	b := append(make([]byte, 0, 1024), `{"pubkey":"`...)
 	b = appendKey(b, i.key)
 	b = append(b, `","ip":"`...)
 	b = i.addr.AppendTo(b)
