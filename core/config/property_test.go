@@ -25,7 +25,7 @@ func draw(t *rapid.T, s Setting, v reflect.Value) {
 			return rapid.StringMatching(`https?://[a-z]{1,8}\.example(:[1-9][0-9]{0,3})?(/[a-z]{0,5})?`).Draw(t, s.Key)
 		case "host":
 			return rapid.SampledFrom([]string{"", "127.0.0.1", "::1", "localhost", "host.example"}).Draw(t, s.Key)
-		case "hostport":
+		case "hostport", "hostport?":
 			return rapid.SampledFrom([]string{"a.example:80", "[::1]:18790", "127.0.0.1:1"}).Draw(t, s.Key)
 		case "id", "intents":
 			return rapid.StringMatching(`[a-z0-9][a-z0-9._-]{0,10}`).Draw(t, s.Key)
@@ -112,6 +112,20 @@ func reconcile(c *Config, changed map[string]bool) {
 	}
 	if c.DisplayName == "" {
 		c.DisplayName = "someone"
+	}
+	for _, pair := range []struct {
+		key    string
+		v      *string
+		beside string
+	}{{"tls.key", &c.TLS.Key, c.TLS.Cert}, {"tls.cert", &c.TLS.Cert, c.TLS.Key}} {
+		if (*pair.v == "") != (pair.beside == "") {
+			*pair.v = "x.pem"
+			changed[pair.key] = true
+		}
+	}
+	if c.TLS.Domain != "" && c.TLS.Cert != "" {
+		c.TLS.Domain = ""
+		changed["tls.domain"] = true
 	}
 }
 

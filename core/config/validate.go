@@ -60,6 +60,11 @@ var checks = map[string]func(v reflect.Value) string{
 		_, err := netip.ParseAddr(v.String())
 		return unless(v.Len() == 0 || err == nil || hostForm.MatchString(v.String()), "an IP address or a host name, without a port")
 	},
+	"hostport?": func(v reflect.Value) string {
+		_, port, err := net.SplitHostPort(v.String())
+		_, perr := strconv.ParseUint(port, 10, 16)
+		return unless(v.Len() == 0 || err == nil && perr == nil, "host:port")
+	},
 	"hostport": func(v reflect.Value) string {
 		host, port, err := net.SplitHostPort(v.String())
 		_, perr := strconv.ParseUint(port, 10, 16)
@@ -94,6 +99,8 @@ func (l *loader) validate() {
 	l.require(c.Delivery.FirstRetry <= c.Delivery.MaxRetry, "delivery.first_retry", "at most delivery.max_retry", "delivery.max_retry")
 	l.require(c.Health.Timeout <= c.Health.Interval, "health.timeout", "at most health.interval", "health.interval")
 	l.require(!c.Rendezvous.Enabled || len(c.Rendezvous.Servers()) > 0, "rendezvous.enabled", "rendezvous.url or rendezvous.urls with it")
+	l.require((c.TLS.Cert == "") == (c.TLS.Key == ""), "tls.cert", "tls.key with it, and the other way round", "tls.key")
+	l.require(c.TLS.Cert == "" || c.TLS.Domain == "", "tls.domain", "nothing beside tls.cert: a certificate is fetched or read, not both", "tls.cert")
 	l.validateAgents()
 	for _, name := range sortedKeys(c.Plugins) {
 		key := "plugins." + name
