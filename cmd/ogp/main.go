@@ -216,6 +216,9 @@ func describe(err error) (errorView, int) {
 		return view, exitFailed
 	case errors.As(err, &e):
 		view.Kind, view.Hint, view.Candidates = string(e.Kind), e.Hint, e.Candidates
+		if e.Public == "" && e.Err != nil { // the kind is for code
+			view.Message = strings.Replace(view.Message, e.Error(), e.Err.Error(), 1)
+		}
 		switch e.Kind {
 		case core.Refused:
 			return view, exitRefused
