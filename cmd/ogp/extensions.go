@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,15 +41,29 @@ func (d *daemon) openExtensions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	wanted, err := d.wantedPlugins(ctx)
+	installed, err := extension.ListInstalled(ctx, d.store)
+	if err != nil {
+		return err
+	}
+	wanted, err := d.wantedPlugins(installed)
 	if err != nil {
 		return err
 	}
 	if err := d.extensions.Apply(wanted); err != nil {
-		return err
+		return startRefused(err)
 	}
 	d.setNotifiers()
 	return nil
+}
+
+// startRefused says what to do about a plugin that keeps the gateway from starting.
+func startRefused(err error) error {
+	e := &core.Error{Kind: core.Malformed, Public: err.Error(), Hint: "\"ogp plugin list\" shows which; enabled = false in its [plugins] table starts without it"}
+	var denied *plugin.Error
+	if errors.As(err, &denied) && denied.Kind == plugin.Denied {
+		e.Hint = "is it the module that you trust? Then write its SHA-256 into config.toml, or \"ogp plugin install\" it again"
+	}
+	return e
 }
 
 // hookAgent is the agent's id for a notifier.
@@ -61,32 +78,36 @@ func hookAgent(p core.Persona) string {
 }
 
 // wantedPlugins are those of the configuration, those that are installed, and
-// the default notifier where there is a token for it.
-func (d *daemon) wantedPlugins(ctx context.Context) ([]extension.Wanted, error) {
+// the default notifier where there is a token for it. A table without a path
+// changes the settings of the plugin of its name that is installed, or ships.
+func (d *daemon) wantedPlugins(installed []extension.Installed) ([]extension.Wanted, error) {
 	var out []extension.Wanted
+	put := map[string]*extension.Installed{}
+	for _, in := range installed {
+		put[in.Name] = &in
+	}
 	names := map[string]bool{}
 	for name, c := range d.cfg.Plugins {
 		names[name] = true
 		if !c.IsEnabled() {
 			continue
 		}
-		w, err := d.configured(name, c)
+		w, err := d.configured(name, c, put[name])
 		if err != nil {
 			return nil, fmt.Errorf("plugins.%s: %w", name, err)
 		}
 		out = append(out, w)
-	}
-	installed, err := extension.ListInstalled(ctx, d.store)
-	if err != nil {
-		return nil, err
 	}
 	for _, in := range installed {
 		if names[in.Name] {
 			continue
 		}
 		names[in.Name] = true
-		out = append(out, extension.Wanted{Order: in.Order, Hooks: in.Hooks, Spec: plugin.Spec{
-			Name: in.Name, Path: in.Path, SHA256: in.SHA256, Grants: in.Grants, Config: in.Config}})
+		w, err := d.configured(in.Name, config.PluginConfig{}, &in)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, w)
 	}
 	for _, name := range d.cfg.Delivery.Notifiers {
 		if name == "log" || names[name] {
@@ -98,16 +119,20 @@ func (d *daemon) wantedPlugins(ctx context.Context) ([]extension.Wanted, error) 
 			return nil, e
 		}
 		names[name] = true
-		w, err := d.configured(name, config.PluginConfig{})
+		w, err := d.configured(name, config.PluginConfig{}, nil)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, w)
 	}
 	if !names[openclawPlugin] && !d.notifiersChosen() {
-		if token, from, err := d.app.openclawToken(d.cfg); err == nil && token != "" {
+		token, from, err := d.app.openclawToken(d.cfg)
+		if err != nil {
+			d.log.Warn("OpenClaw is not notified, as its token is not readable", "from", from, "err", err)
+		}
+		if err == nil && token != "" {
 			d.log.Info("OpenClaw is notified", "url", d.cfg.OpenClawURL, "token", from)
-			w, err := d.configured(openclawPlugin, config.PluginConfig{})
+			w, err := d.configured(openclawPlugin, config.PluginConfig{}, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -123,9 +148,10 @@ func (d *daemon) notifiersChosen() bool {
 	return d.origins.Of("delivery.notifiers").Layer != config.LayerDefault
 }
 
-// configured turns a plugin's table into what is wanted.
-func (d *daemon) configured(name string, c config.PluginConfig) (extension.Wanted, error) {
-	w := extension.Wanted{Order: c.Order, Watch: c.SHA256 == "", Spec: plugin.Spec{
+// configured turns a plugin's table into what is wanted, over what was granted at
+// its installation where it is installed.
+func (d *daemon) configured(name string, c config.PluginConfig, in *extension.Installed) (extension.Wanted, error) {
+	w := extension.Wanted{Source: extension.FromConfig, Order: c.Order, Watch: c.SHA256 == "", MaxKV: c.Grants.KVMaxBytes, Spec: plugin.Spec{
 		Name: name, Path: c.Path, SHA256: c.SHA256,
 		Limits: plugin.Limits{Timeout: plugin.Duration(c.Timeout), MemoryMiB: int64(c.MemoryMiB), Fuel: c.Fuel, Instances: c.Instances},
 	}}
@@ -135,46 +161,28 @@ func (d *daemon) configured(name string, c config.PluginConfig) (extension.Wante
 	for _, op := range c.Grants.KV {
 		w.Spec.Grants.KV = append(w.Spec.Grants.KV, "kv."+op)
 	}
-	secrets := make([]string, 0, len(c.Secrets))
-	for s := range c.Secrets {
-		secrets = append(secrets, s)
-	}
-	slices.Sort(secrets)
+	secrets := slices.Sorted(maps.Keys(c.Secrets))
 	for _, url := range c.Grants.HTTP {
 		w.Spec.Grants.HTTP = append(w.Spec.Grants.HTTP, plugin.HTTPGrant{URL: url, Private: c.Grants.Private, Secrets: secrets})
 	}
-	w.Spec.Secrets = func(name string) (string, bool) {
-		s, ok := c.Secrets[name]
-		if !ok {
-			return "", false
-		}
-		v, err := s.Reveal()
-		if err != nil {
-			d.log.Error("secret not readable", "plugin", w.Spec.Name, "secret", name, "err", err)
-		}
-		return v, err == nil && v != ""
-	}
+	w.Spec.Secrets = d.secrets(name, c)
 	settings := map[string]any{}
-	for k, v := range c.Config {
-		settings[k] = v
-	}
-	if c.Path == "" {
-		shipped, ok := plugins.Get(name)
-		if !ok {
-			e := core.Refusef(core.Malformed, "no plugin of this name ships with ogp")
-			e.Hint = "path = \"/where/the/module/is.wasm\" names one of yours"
-			return w, e
+	if c.Path == "" && in != nil && len(in.Config) > 0 {
+		if err := json.Unmarshal(in.Config, &settings); err != nil {
+			return w, fmt.Errorf("the configuration it was installed with: %w", err)
 		}
-		manifest, err := plugin.ParseManifest(shipped.Manifest)
-		if err != nil {
+	}
+	maps.Copy(settings, c.Config)
+	switch {
+	case c.Path != "" && !filepath.IsAbs(c.Path):
+		w.Spec.Path = filepath.Join(d.dir, c.Path)
+	case c.Path != "":
+	case in != nil:
+		installedAs(&w, in)
+	default:
+		if err := d.shipped(&w, settings); err != nil {
 			return w, err
 		}
-		w.Spec.Bytes, w.Spec.Manifest = shipped.Wasm, manifest
-		if name == openclawPlugin {
-			d.configureOpenClaw(&w.Spec, settings)
-		}
-	} else if !filepath.IsAbs(c.Path) {
-		w.Spec.Path = filepath.Join(d.dir, c.Path)
 	}
 	text, err := json.Marshal(settings)
 	if err != nil {
@@ -182,6 +190,62 @@ func (d *daemon) configured(name string, c config.PluginConfig) (extension.Wante
 	}
 	w.Spec.Config = text
 	return w, nil
+}
+
+// installedAs fills in what was granted when the plugin was installed.
+func installedAs(w *extension.Wanted, in *extension.Installed) {
+	w.Source, w.Watch, w.Spec.Path = extension.FromInstall, false, in.Path
+	w.Order = cmp.Or(w.Order, in.Order)
+	w.Spec.SHA256 = cmp.Or(w.Spec.SHA256, in.SHA256)
+	if len(w.Hooks) == 0 {
+		w.Hooks = in.Hooks
+	}
+	if len(w.Spec.Grants.HTTP)+len(w.Spec.Grants.KV) == 0 {
+		w.Spec.Grants = in.Grants
+	}
+}
+
+// shipped fills in a plugin that ships with ogp.
+func (d *daemon) shipped(w *extension.Wanted, settings map[string]any) error {
+	own, ok := plugins.Get(w.Spec.Name)
+	if !ok {
+		e := core.Refusef(core.Malformed, "no plugin of this name ships with ogp or is installed")
+		e.Hint = "path = \"/where/the/module/is.wasm\" names one of yours"
+		return e
+	}
+	manifest, err := plugin.ParseManifest(own.Manifest)
+	if err != nil {
+		return err
+	}
+	w.Source, w.Watch, w.Spec.Bytes, w.Spec.Manifest = extension.FromBinary, false, own.Wasm, manifest
+	if w.Spec.Name == openclawPlugin {
+		d.configureOpenClaw(&w.Spec, settings)
+	}
+	return nil
+}
+
+// secrets reads a plugin's secrets at every use, so that a changed one counts at
+// once.
+func (d *daemon) secrets(plugin string, c config.PluginConfig) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		s, ok := c.Secrets[name]
+		if !ok {
+			return "", false
+		}
+		v, err := s.Reveal()
+		if err != nil {
+			d.log.Error("secret not readable", "plugin", plugin, "secret", name, "err", err)
+		}
+		return v, err == nil && v != ""
+	}
+}
+
+// personas are those of the running gateway, or where none runs the configured ones.
+func (d *daemon) personas() []core.Persona {
+	if d.gateway == nil {
+		return d.cfg.Personas()
+	}
+	return d.gateway.Settings().Personas
 }
 
 // configureOpenClaw gives the default notifier what the operator has written
@@ -193,7 +257,7 @@ func (d *daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
 	}
 	defaults := map[string]any{"openclaw_url": base, "agent_id": d.cfg.AgentID}
 	personas := map[string]any{}
-	for _, p := range d.gateway.Settings().Personas {
+	for _, p := range d.personas() {
 		personas[p.ID] = hookAgent(p)
 	}
 	defaults["personas"] = personas

@@ -31,13 +31,8 @@ func (a *app) openclawFile() string {
 
 // openclawConfig is what we read of OpenClaw's own configuration.
 type openclawConfig struct {
-	Gateway struct {
-		Port int `json:"port"`
-	} `json:"gateway"`
 	Hooks struct {
-		Enabled bool   `json:"enabled"`
-		Token   string `json:"token"`
-		Path    string `json:"path"`
+		Token string `json:"token"`
 	} `json:"hooks"`
 }
 
@@ -65,7 +60,22 @@ func (a *app) readOpenclaw() (openclawConfig, error) {
 	return c, nil
 }
 
-var envReference = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)
+var envReference = regexp.MustCompile(`\$\{[A-Za-z_][A-Za-z0-9_]*\}`)
+
+// expand fills in the ${VARIABLES} of OpenClaw's configuration. A variable that is
+// not set leaves nothing, as half a token is none.
+func (a *app) expand(text string) string {
+	missing := false
+	text = envReference.ReplaceAllStringFunc(text, func(ref string) string {
+		v := a.getenv(ref[2 : len(ref)-1])
+		missing = missing || v == ""
+		return v
+	})
+	if missing {
+		return ""
+	}
+	return text
+}
 
 // openclawToken is the token for OpenClaw's webhooks, and where it is from: ours
 // by configuration, else OpenClaw's own configuration, else the gateway token.
@@ -75,11 +85,7 @@ func (a *app) openclawToken(c *config.Config) (token, from string, err error) {
 		return token, "openclaw_hooks_token", err
 	}
 	if own, err := a.readOpenclaw(); err == nil && own.Hooks.Token != "" {
-		token := strings.TrimSpace(own.Hooks.Token)
-		if m := envReference.FindStringSubmatch(token); m != nil {
-			token = a.getenv(m[1])
-		}
-		if token != "" {
+		if token := strings.TrimSpace(a.expand(own.Hooks.Token)); token != "" {
 			return token, a.openclawFile(), nil
 		}
 	}

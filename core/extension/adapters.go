@@ -1,6 +1,7 @@
 package extension
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,7 +153,7 @@ func (a policyOf) Name() string { return a.name }
 
 func (a policyOf) Decide(ctx context.Context, q core.Question) (core.Verdict, error) {
 	// A policy that names intents is asked about those alone.
-	if only := a.p.Manifest().Intents; q.Message != nil && len(only) > 0 && !slices.Contains(only, q.Message.Intent) {
+	if q.Message != nil && !concerns(a.p.Manifest(), q.Message.Intent) {
 		return core.Verdict{Decision: core.Abstain}, nil
 	}
 	in, err := PolicyInput(q)
@@ -173,6 +174,13 @@ func (a policyOf) Decide(ctx context.Context, q core.Question) (core.Verdict, er
 	return v, err
 }
 
+// concerns reports whether a policy or notifier is asked about messages of an
+// intent: of those that its manifest names, or of all. A closed plugin, which has
+// no manifest, is asked, and says that it is closed.
+func concerns(m *plugin.Manifest, intent string) bool {
+	return m == nil || len(m.Intents) == 0 || slices.Contains(m.Intents, intent)
+}
+
 // handlerOf is a plugin as a handler of intents.
 type handlerOf struct {
 	name string
@@ -181,8 +189,14 @@ type handlerOf struct {
 
 var _ core.Handler = handlerOf{}
 
-func (a handlerOf) Name() string      { return a.name }
-func (a handlerOf) Intents() []string { return a.p.Manifest().Intents }
+func (a handlerOf) Name() string { return a.name }
+
+func (a handlerOf) Intents() []string {
+	if m := a.p.Manifest(); m != nil {
+		return m.Intents
+	}
+	return nil
+}
 
 func (a handlerOf) Handle(ctx context.Context, p *core.Peer, m *core.Message) (core.HandlerAnswer, error) {
 	in, err := HandlerInput(p, m, time.Now())
@@ -238,7 +252,9 @@ func (a notifierOf) Name() string { return a.s.want.Spec.Name }
 const maxBatch = 32
 
 func (a notifierOf) Batch() int {
-	if a.s.module.Manifest.Batch {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	if a.s.manifest().Batch {
 		return maxBatch
 	}
 	return 1
@@ -290,16 +306,37 @@ func NotifyInput(notices []core.Notice, agent func(toAgent string) string) ([]by
 	return json.Marshal(in)
 }
 
-func (a notifierOf) Notify(ctx context.Context, notices []core.Notice) core.Outcome {
+// ready waits for the first load to end, which is no failure of the notifier's.
+func (a notifierOf) ready(ctx context.Context) (*plugin.Plugin, error) {
 	a.m.mu.Lock()
-	p, err := a.s.loaded, a.s.err
+	p := a.s.loaded
 	a.m.mu.Unlock()
-	if p == nil {
-		o := core.Outcome{Status: core.OutcomeRetry, RetryAfter: time.Second, Detail: "the plugin is being loaded"}
-		if err != nil {
-			o.RetryAfter, o.Detail = time.Minute, "the plugin is not loaded: "+err.Error()
-		}
-		return o
+	if p != nil {
+		return p, nil
+	}
+	select {
+	case <-a.s.done:
+	case <-ctx.Done():
+		return nil, errLoading
+	}
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	if a.s.loaded == nil {
+		return nil, cmp.Or(a.s.err, errClosed)
+	}
+	return a.s.loaded, nil
+}
+
+func (a notifierOf) Notify(ctx context.Context, notices []core.Notice) core.Outcome {
+	p, err := a.ready(ctx)
+	if err != nil {
+		return core.Outcome{Status: core.OutcomeRetry, RetryAfter: time.Minute, Detail: "the plugin is not loaded: " + err.Error()}
+	}
+	notices = slices.DeleteFunc(slices.Clone(notices), func(n core.Notice) bool {
+		return n.Event.Message != nil && !concerns(p.Manifest(), n.Event.Message.Message.Intent)
+	})
+	if len(notices) == 0 {
+		return core.Outcome{Status: core.OutcomeDelivered}
 	}
 	in, err := NotifyInput(notices, a.m.o.HookAgent)
 	if err != nil {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-json-experiment/json"
 
@@ -18,7 +20,8 @@ import (
 type storeKV struct {
 	store  core.Store
 	plugin string
-	mu     sync.Mutex // held over Set, from counting to commit
+	max    atomic.Int64 // the operator's bound, in bytes; 0: the manifest's
+	mu     sync.Mutex   // held over Set, from counting to commit
 }
 
 var _ plugin.KV = (*storeKV)(nil)
@@ -32,8 +35,12 @@ func (s *storeKV) Get(ctx context.Context, key string) ([]byte, bool, error) {
 	return v, err == nil, err
 }
 
-// Set writes a value, or refuses with plugin.Limit past the bound.
+// Set writes a value, or refuses with plugin.Limit past the bound: most, or the
+// operator's where he has set one.
 func (s *storeKV) Set(ctx context.Context, key string, value []byte, most int64) error {
+	if own := s.max.Load(); own > 0 {
+		most = own
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sizes, err := s.store.KVList(ctx, s.plugin, "")
@@ -96,14 +103,29 @@ func (m *Manager) recorded(ctx context.Context, name string) Record {
 	return r
 }
 
+// tally counts what a plugin does, over reloads and over changes of what is wanted
+// of it.
+type tally struct {
+	kv      storeKV
+	refused atomic.Int64 // letters that it refused since the record was written
+
+	// Guarded by the manager's mu.
+	before Record         // what is on record
+	since  Record         // the counters of its plugin when that was written
+	of     *plugin.Plugin // whose counters those are
+}
+
 // total is what a plugin has done over all runs. Called with mu held.
 func (s *slot) total() Record {
-	r := s.before
-	r.Refusals += s.refused.Load()
+	r := s.tally.before
+	r.Refusals += s.tally.refused.Load()
 	if s.loaded != nil {
-		info := s.loaded.Info()
-		r.Calls += info.Calls - s.since.Calls
-		r.Failures += info.Failures - s.since.Failures
+		info, since := s.loaded.Info(), s.tally.since
+		if s.tally.of != s.loaded {
+			since = Record{}
+		}
+		r.Calls += info.Calls - since.Calls
+		r.Failures += info.Failures - since.Failures
 	}
 	return r
 }
@@ -111,17 +133,19 @@ func (s *slot) total() Record {
 // record keeps what a plugin has done so far, if it has done anything since.
 func (m *Manager) record(ctx context.Context, s *slot) {
 	m.mu.Lock()
-	total := s.total()
-	if total == s.before {
+	t, total := s.tally, s.total()
+	if total == t.before {
 		m.mu.Unlock()
 		return
 	}
-	s.refused.Add(s.before.Refusals - total.Refusals)
-	s.before = total
-	if s.loaded != nil {
-		info := s.loaded.Info()
-		s.since = Record{Calls: info.Calls, Failures: info.Failures}
+	calls, failures := total.Calls-t.before.Calls, total.Failures-t.before.Failures
+	t.refused.Add(t.before.Refusals - total.Refusals)
+	if s.loaded != t.of {
+		t.of, t.since = s.loaded, Record{}
 	}
+	t.since.Calls += calls
+	t.since.Failures += failures
+	t.before = total
 	m.mu.Unlock()
 	text, err := json.Marshal(total)
 	if err == nil {
@@ -142,6 +166,16 @@ type Installed struct {
 	Hooks  []plugin.Hook `json:"hooks,omitempty"`
 	Grants plugin.Grants `json:"grants"`
 	Config core.Raw      `json:"config,omitempty"`
+}
+
+var goodName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+
+// CheckName returns an error of kind Malformed for a name that no plugin can have.
+func CheckName(name string) error {
+	if !goodName.MatchString(name) {
+		return core.Refusef(core.Malformed, "plugin name %q: want lower case letters, digits and dashes, at most 64", name)
+	}
+	return nil
 }
 
 // ListInstalled reads what is installed, by name.
@@ -172,11 +206,19 @@ func ListInstalled(ctx context.Context, s core.Store) ([]Installed, error) {
 
 // Install records a plugin that was put into the state directory.
 func Install(ctx context.Context, s core.Store, in Installed) error {
+	if err := CheckName(in.Name); err != nil {
+		return err
+	}
 	text, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
 	return s.Commit(ctx, &core.Change{KV: []core.KVPut{{Plugin: own, Key: "installed/" + in.Name, Value: text}}})
+}
+
+// Forget takes an installed plugin's record away, and leaves what it has kept.
+func Forget(ctx context.Context, s core.Store, name string) error {
+	return s.Commit(ctx, &core.Change{KV: []core.KVPut{{Plugin: own, Key: "installed/" + name}}})
 }
 
 // Uninstall forgets an installed plugin, its record and its key-value store.
