@@ -38,7 +38,7 @@ var casesJSON []byte
 // the run's signature over what follows; ${repeat:N} for N bytes.
 type Case struct {
 	Name    string            `json:"name"`
-	Promise string            `json:"promise"` // of docs/threats.md, or "field" for what every version does
+	Promise string            `json:"promise"` // of docs/threat-model.md, or "field" for what every version does
 	Why     string            `json:"why"`
 	Method  string            `json:"method"`
 	Path    string            `json:"path"`

@@ -20,6 +20,9 @@ func signedTexts(t *testing.T) map[string]string {
 	registration := func(purpose string) string {
 		return `{` + purpose + `"pubkey":"` + aliceKey.String() + `","port":18790,"publicUrl":"https://alice.example.test","timestamp":"` + core.FormatTime(now) + `"}`
 	}
+	hints := func(purpose string) string {
+		return textOf(t, sealer.SealHints(envelope.Hints{Purpose: purpose, Port: 18790, Token: "a3f7k2"}, now), "payloadStr")
+	}
 	pair := `{"peerId":"` + aliceKey.ID() + `","timestamp":"` + core.FormatTime(now) + `"}`
 	return map[string]string{
 		"request":          field(0, "payloadStr"),
@@ -33,8 +36,11 @@ func signedTexts(t *testing.T) map[string]string {
 		"reply":            field(5, "replyStr"),
 		"identity":         member(6, "identity"),
 		"registration":     registration(``),
-		"our registration": registration(`"purpose":"register",`),
-		"our invite":       registration(`"purpose":"invite",`),
+		"our registration": hints(envelope.PurposeRegister),
+		"our invite":       hints(envelope.PurposeInvite),
+		"deregistration":   hints(envelope.PurposeDeregister),
+		"invite list":      hints(envelope.PurposeList),
+		"revocation":       hints(envelope.PurposeRevoke),
 		"topic refusal":    `{"status":"rejected","reason":"topic-not-permitted","message":"This topic is not open to you here."}`,
 		"v2 removal":       textOf(t, valueOf(t, letters[3].seal(), "v2"), "payloadStr"),
 		"v2 message":       textOf(t, valueOf(t, letters[4].seal(), "v2"), "payloadStr"),
@@ -72,6 +78,12 @@ func doors(t *testing.T) map[string]func(text, signature string) error {
 	record := func(purpose string) func(text, signature string) error {
 		return func(text, signature string) error {
 			_, err := o.OpenRecord(envelope.Record{PayloadStr: text, Signature: signature}, purpose)
+			return err
+		}
+	}
+	hints := func(purpose string) func(text, signature string) error {
+		return func(text, signature string) error {
+			_, err := o.OpenHints(body(part{"payloadStr", str(text)}, part{"signature", str(signature)}), purpose, false)
 			return err
 		}
 	}
@@ -122,6 +134,11 @@ func doors(t *testing.T) map[string]func(text, signature string) error {
 		"registration":     record(""),
 		"our registration": record("register"),
 		"our invite":       record("invite"),
+		"register":         hints(envelope.PurposeRegister),
+		"invite":           hints(envelope.PurposeInvite),
+		"deregister":       hints(envelope.PurposeDeregister),
+		"list invites":     hints(envelope.PurposeList),
+		"revoke":           hints(envelope.PurposeRevoke),
 		// Any text as the v2 signature of another letter.
 		"v2": func(text, signature string) error {
 			var errs []error
@@ -153,6 +170,11 @@ var accepted = map[string][]string{
 	"registration":     {"registration"},
 	"our registration": {"registration", "our registration"},
 	"our invite":       {"registration", "our invite"},
+	"register":         {"registration", "our registration"},
+	"invite":           {"registration", "our invite"},
+	"deregister":       {"deregistration"},
+	"list invites":     {"invite list"},
+	"revoke":           {"revocation"},
 	// The v2 signature of the letter itself; TestL3V2Purpose has every pair of these.
 	"v2": {"v2 removal", "v2 message", "v2 approval"},
 }
