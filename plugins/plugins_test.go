@@ -9,7 +9,10 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/extension"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
@@ -197,5 +200,46 @@ func BenchmarkOpenClaw(b *testing.B) {
 	p := load(b, "openclaw", `{"openclaw_url":"`+s.URL+`"}`, s.URL, map[string]string{"hooks_token": "tok"})
 	for b.Loop() {
 		notify(b, p, event)
+	}
+}
+
+// What the gateway writes, the shipped notifier reads: one event, and a batch.
+func TestOpenClawReadsWhatTheGatewayWrites(t *testing.T) {
+	s := serve(t, 200, `{"ok":true}`)
+	p := load(t, "openclaw", `{"openclaw_url":"`+s.URL+`"}`, s.URL, map[string]string{"hooks_token": "tok"})
+	at := time.Date(2026, 11, 21, 20, 47, 35, 0, time.UTC)
+	bob := &core.Peer{Alias: "bob", Trust: core.Approved, URL: "https://bob.example", Names: core.Names{DisplayName: "Bobby"}}
+	kept := &core.InboxMessage{ID: "01INBOX", Level: "summary", Message: core.Message{
+		Intent: core.IntentAgentComms, Nonce: "n1", ToAgent: "scribe", Payload: core.Raw(`{"topic":"deals","message":"buy now","priority":"high"}`),
+	}}
+	notices := []core.Notice{
+		{Event: core.Event{ID: "01A", Type: core.EventMessage, At: at, Message: kept}, Peer: bob, Attempt: 1},
+		{Event: core.Event{ID: "01B", Type: core.EventReply, At: at, Data: core.Raw(`{"success":true,"data":{"text":"yes"},"error":""}`)}, Peer: bob, Attempt: 1},
+		{Event: core.Event{ID: "01C", Type: core.EventRequestDigest, At: at, Data: core.Raw(`{"requests":3,"pending":9}`)}, Attempt: 1},
+	}
+	tell := func(n []core.Notice) {
+		t.Helper()
+		input, err := extension.NotifyInput(n, func(to string) string { return map[string]string{"scribe": "writer"}[to] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := notify(t, p, string(input)); got != `{"status":"delivered"}` {
+			t.Fatalf("outcome = %s, want delivered", got)
+		}
+	}
+	tell(notices[:1])
+	for _, want := range []string{`"agentId":"writer"`, `[OGP Agent-Comms] [HIGH] bob (approved peer`, `-> topic deals [SUMMARY]`, `\nbuy now\n`, `ogp inbox reply 01INBOX`} {
+		if !strings.Contains(s.bodies[0], want) {
+			t.Errorf("body lacks %s:\n%s", want, s.bodies[0])
+		}
+	}
+	tell(notices)
+	if len(s.bodies) != 3 { // the message alone, then one run for the writer and one for the main agent
+		t.Fatalf("%d requests, want 3", len(s.bodies))
+	}
+	for _, want := range []string{`"agentId":"main"`, `2 federation events`, `[OGP Reply] bob`, `\nyes\n`, `3 more gateways`, `9 wait in all`} {
+		if !strings.Contains(s.bodies[2], want) {
+			t.Errorf("body lacks %s:\n%s", want, s.bodies[2])
+		}
 	}
 }

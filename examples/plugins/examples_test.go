@@ -7,7 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/extension"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/sdk"
 	"github.com/opengatewayprotocol/ogp/sdk/sdktest"
@@ -202,5 +205,52 @@ func TestExamplesDoNotGrow(t *testing.T) {
 			}
 		}
 		p.Close()
+	}
+}
+
+// What the gateway writes, a policy reads, and its answer is one that the gateway reads.
+func TestPoliciesReadWhatTheGatewayWrites(t *testing.T) {
+	h := newHost(t)
+	ask := func(p *plugin.Plugin, q core.Question) core.Verdict {
+		t.Helper()
+		input, err := extension.PolicyInput(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := p.Call(context.Background(), plugin.Policy, input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := extension.ReadVerdict(r.Output)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	night := time.Date(2026, 11, 20, 23, 0, 0, 0, time.UTC)
+	peer := &core.Peer{Trust: core.Pending, URL: "https://gw.example.org/", Names: core.Names{DisplayName: "New"}}
+	request := core.Question{Kind: "request", Now: night, Peer: peer, Request: &core.Request{}, URLVerified: true}
+	domain := load(t, h, "approve-by-domain", "", nil)
+	v := ask(domain, request)
+	if v.Decision != core.Allow || len(v.Grants) != 2 || v.Grants[0].Intent != "message" || v.Grants[0].RateLimit.Requests != 10 || len(v.Grants[1].Topics) != 1 {
+		t.Errorf("verdict = %+v, want allow with two grants", v)
+	}
+	request.URLVerified = false
+	if v := ask(domain, request); v.Decision != core.Hold || v.Code != "unverified_url" {
+		t.Errorf("verdict = %+v, want hold for a mere claim", v)
+	}
+	message := core.Question{Kind: "message", Now: night, Peer: peer, Bytes: 40, Message: &core.Message{
+		Intent: core.IntentAgentComms, Payload: core.Raw(`{"topic":"deals","message":"my key is AKIAIOSFODNN7EXAMPLE"}`),
+	}}
+	for name, want := range map[string]core.Verdict{
+		"approve-by-domain": {Decision: core.Abstain},
+		"office-hours":      {Decision: core.Hold, Code: "office_closed"},
+		"secret-scrubber":   {Decision: core.Deny, Code: "looks_secret"},
+		"topic-allowlist":   {Decision: core.Deny, Code: "topic_not_allowed"},
+		"audit-line":        {Decision: core.Abstain},
+	} {
+		if v := ask(load(t, h, name, "", nil), message); v.Decision != want.Decision || v.Code != want.Code {
+			t.Errorf("%s: verdict = %+v, want %s %s", name, v, want.Decision, want.Code)
+		}
 	}
 }

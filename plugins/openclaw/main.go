@@ -131,7 +131,9 @@ func route(e *sdk.Event) (agent, key string, isDefault bool) {
 	if persona := e.Message.ToAgent; persona != "" {
 		agent = textOr(conf.personas.Get(persona), wording.Word(persona))
 	}
-	if id := e.Message.JSON.Get("agentId").Text(); id != "" { // the host knows its personas
+	// The host knows its personas. For a message that names none it says the primary one's,
+	// which the operator's agent_id overrules.
+	if id := e.Message.JSON.Get("agentId").Text(); id != "" && (e.Message.ToAgent != "" || conf.agent == "main") {
 		agent = id
 	}
 	if e.Type == sdk.EventRemoved && conf.sessionKey == "" {

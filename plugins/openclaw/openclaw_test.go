@@ -408,6 +408,25 @@ func TestSessionsArePassedOn(t *testing.T) {
 	}
 }
 
+func TestTheHostNamesThePersonasAgent(t *testing.T) {
+	for _, c := range []struct{ agentID, message, want string }{
+		{"main", `"toAgent":"scribe","agentId":"writer"`, "writer"},
+		{"other", `"toAgent":"scribe","agentId":"writer"`, "writer"},
+		{"main", `"agentId":"primary"`, "primary"},
+		{"other", `"agentId":"primary"`, "other"},
+		{"other", `"toAgent":"scribe"`, "scribe"},
+	} {
+		do, got := sdktest.Answer(200, `{"ok":true}`)
+		restore := sdk.Use(&sdktest.Host{Secrets: map[string]string{"hooks_token": "t"}, HTTP: do})
+		configureTo(t, new(sdk.Object).Text("agent_id", c.agentID))
+		run(t, `{"event":{"id":"01J","type":"message"},"message":{"intent":"message",`+c.message+`}}`)
+		if v, _ := sdk.Parse(got()[0].Body); v.Get("agentId").Text() != c.want {
+			t.Errorf("agent_id %s, message %s: agentId = %s, want %s", c.agentID, c.message, v.Get("agentId").Text(), c.want)
+		}
+		restore()
+	}
+}
+
 func TestConfigurationIsChecked(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"openclaw_url":"localhost:18789"}`: "openclaw_url must begin with http:// or https://",
@@ -437,16 +456,21 @@ func TestWordingOfEveryType(t *testing.T) {
 		{"task", `{"event":{"id":"01J","type":"message"},` + bob + `,"message":{"intent":"task-request","payload":{"description":"dig a hole"}}}`, []string{"[OGP] Task request from bob", "dig a hole"}},
 		{"status", `{"event":{"id":"01J","type":"message"},` + bob + `,"message":{"intent":"status-update","payload":{"status":"green"}}}`, []string{"[OGP] Status update from bob", "\ngreen\n"}},
 		{"custom", `{"event":{"id":"01J","type":"message"},` + bob + `,"message":{"intent":"deploy!now","payload":{"a":[1,2]}}}`, []string{"of intent deploynow from bob", `{"a":[1,2]}`}},
-		{"reply", `{"event":{"id":"01J","type":"reply","data":{"success":true,"data":{"ok":1}}},` + bob + `}`, []string{"[OGP Reply] bob", "<<<PEER REPLY 01J>>>\n{\"ok\":1}\n<<<END"}},
-		{"reply error", `{"event":{"id":"01J","type":"reply","data":{"success":false,"error":"no"}},` + bob + `}`, []string{"<<<PEER REPLY 01J>>>\nno\n<<<END"}},
+		{"reply", `{"event":{"id":"01J","type":"reply","data":{"nonce":"n","success":true,"data":{"ok":1},"error":"","receipt":false}},` + bob + `}`, []string{"[OGP Reply] bob (approved peer, fingerprint K5QX-3ZVA) answered a message of ours.", "<<<PEER REPLY 01J>>>\n{\"ok\":1}\n<<<END"}},
+		{"reply error", `{"event":{"id":"01J","type":"reply","data":{"success":false,"data":null,"error":"no"}},` + bob + `}`, []string{"could not do what a message of ours asked", "<<<PEER REPLY 01J>>>\nno\n<<<END"}},
+		{"reply in words", `{"event":{"id":"01J","type":"reply","data":{"success":true,"data":{"text":"yes, at 3"},"error":""}},` + bob + `}`, []string{"<<<PEER REPLY 01J>>>\nyes, at 3\n<<<END"}},
+		{"receipt", `{"event":{"id":"01J","type":"reply","data":{"success":true,"data":{"received":true},"receipt":true}},` + bob + `}`, []string{"confirms that it has a message of ours."}},
+		{"inbox id", `{"event":{"id":"01J","type":"message"},` + bob + `,"message":{"intent":"message","inboxId":"01INBOX","payload":{"text":"x"}}}`, []string{"To answer: ogp inbox reply 01INBOX"}},
 		{"approved by them", `{"event":{"id":"01J","type":"federation.approved","by":"them"},` + bob + `}`, []string{"[OGP Federation Approved] bob (approved peer, fingerprint K5QX-3ZVA) approved our request", "display name (unverified): Bobby"}},
 		{"approved by us", `{"event":{"id":"01J","type":"federation.approved","by":"us"},` + bob + `}`, []string{"We approved bob"}},
 		{"rejected by them", `{"event":{"id":"01J","type":"federation.rejected","by":"them"},` + bob + `}`, []string{"rejected our request to federate"}},
 		{"rejected by us", `{"event":{"id":"01J","type":"federation.rejected","by":"us"},` + bob + `}`, []string{"We rejected the request of bob"}},
 		{"failed", `{"event":{"id":"01J","type":"delivery.failed"},` + bob + `,"text":"message n1 gave up after 3 days"}`, []string{"[OGP Delivery Failed] Something of ours did not reach bob", "message n1 gave up after 3 days"}},
+		{"failed with an error", `{"event":{"id":"01J","type":"delivery.failed","data":{"outboxId":"1","error":"403: go\naway"}},` + bob + `}`, []string{"<<<REPORTED ERROR 01J>>>\n403: go away\n<<<END"}},
+		{"notifier failed", `{"event":{"id":"01J","type":"delivery.failed","data":{"notifier":"ntfy","type":"message","error":"answered 404"}},` + bob + `,"text":"A notifier could not be told of an event."}`, []string{"The notifier ntfy was not told of an event of type message."}},
 		{"warning", `{"event":{"id":"01J","type":"warning","text":"the disk is nearly full"}}`, []string{"[OGP] Event warning. the disk is nearly full"}},
 		{"unknown", `{"event":{"id":"01J","type":"moon.phase"},"text":"full moon"}`, []string{"[OGP] Event moon.phase. full moon"}},
-		{"digest", `{"event":{"id":"01J","type":"federation.digest","data":{"count":12}}}`, []string{"12 gateways that we do not know asked to federate", "ogp federation list --status pending"}},
+		{"digest", `{"event":{"id":"01J","type":"federation.digest","data":{"requests":12,"pending":30}}}`, []string{"12 more gateways that we do not know asked to federate. 30 wait in all.", "ogp federation list --status pending"}},
 		{"request", `{"event":{"id":"01J","type":"federation.request","data":{"offeredIntents":["message","x"]}},"peer":{"fingerprint":"AAAA-BBBB","id":"302a","state":"pending","gatewayUrl":"https://new.example","names":{"displayName":"New","email":"n@x","organization":"Org"}}}`,
 			[]string{"Nothing of what it says about itself is verified.", "<<<UNVERIFIED STRANGER 01J>>>\nfingerprint of its key: AAAA-BBBB\nid: 302a\nsays its URL is: https://new.example\ncalls itself: New\norganization: Org\ne-mail: n@x\noffers the intents: message, x\n<<<END"}},
 	} {

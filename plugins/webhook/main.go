@@ -72,10 +72,13 @@ func plain(e *sdk.Event) *sdk.Object {
 	switch e.Type {
 	case sdk.EventRequest, sdk.EventDigest: // a stranger's words, of which only these are for programs
 		data := new(sdk.Object)
-		if n := e.Data.Get("count").Int(); n > 0 {
-			data.Int("count", n)
+		for _, name := range [...]string{"requests", "pending"} {
+			if n := e.Data.Get(name).Int(); n > 0 {
+				data.Int(name, n)
+			}
 		}
 		o.Object("data", data.Texts("offeredIntents", offered(e)))
+	case sdk.EventApproved, sdk.EventRejected, sdk.EventRemoved: // "peer" says it all
 	default:
 		if e.Data.Kind() == sdk.Map {
 			o.Value("data", e.Data)

@@ -28,7 +28,7 @@ func (s says) event(e *sdk.Event) string {
 	case sdk.EventMessage:
 		return s.message(e, who)
 	case sdk.EventReply:
-		return "[OGP Reply] " + who + " answered a message of ours.\n" + Notice + "\n" + s.fence(e, "PEER REPLY", replyText(e))
+		return s.reply(e, who)
 	case sdk.EventRequest:
 		return "[OGP Federation Request] A gateway that we do not know asks to federate. Your human decides; until then it can send nothing. " +
 			"Nothing of what it says about itself is verified.\n" + Notice + "\n" + s.fence(e, "UNVERIFIED STRANGER", stranger(e)) +
@@ -48,7 +48,7 @@ func (s says) event(e *sdk.Event) string {
 	case sdk.EventRemoved:
 		return s.removed(e, who)
 	case sdk.EventFailed:
-		return "[OGP Delivery Failed] Something of ours did not reach " + who + "." + ours(e)
+		return s.failed(e, who)
 	}
 	// Of a type that is newer than this plugin we have the line that our gateway wrote.
 	return "[OGP] " + typeName(e.Type) + "." + ours(e)
@@ -139,8 +139,12 @@ func (s says) message(e *sdk.Event, who string) string {
 	}
 	b.WriteString(level(m.Level))
 	b.WriteString("\n" + Notice + "\n" + s.fence(e, "PEER MESSAGE", m.Text()))
-	if e.ID != "" {
-		b.WriteString("\nTo answer: ogp inbox reply " + Word(e.ID))
+	id := m.JSON.Get("inboxId").Text()
+	if id == "" {
+		id = e.ID
+	}
+	if id = Word(id); id != "" {
+		b.WriteString("\nTo answer: ogp inbox reply " + id)
 	}
 	return b.String()
 }
@@ -160,16 +164,48 @@ func level(l string) string {
 	return "."
 }
 
-func replyText(e *sdk.Event) string {
-	for _, v := range [...]sdk.Value{e.Data.Get("error"), e.Data.Get("data"), e.Data.Get("reply"), e.Message.JSON.Get("data"), e.Message.Payload} {
-		if v.Kind() == sdk.Text {
-			return v.Text()
-		}
-		if v.Exists() && v.Kind() != sdk.Null {
-			return v.JSON()
-		}
+func (s says) reply(e *sdk.Event, who string) string {
+	if e.Data.Get("receipt").Bool() {
+		return "[OGP Reply] " + who + " confirms that it has a message of ours."
 	}
-	return e.Data.JSON()
+	head := " answered a message of ours."
+	if success := e.Data.Get("success"); success.Exists() && !success.Bool() {
+		head = " could not do what a message of ours asked."
+	}
+	return "[OGP Reply] " + who + head + "\n" + Notice + "\n" + s.fence(e, "PEER REPLY", replyText(e))
+}
+
+// replyText finds what was answered: an error's text, or the data.
+func replyText(e *sdk.Event) string {
+	for _, v := range [...]sdk.Value{e.Data.Get("error"), e.Data.Get("data"), e.Message.Payload} {
+		switch {
+		case v.Kind() == sdk.Text && v.Text() != "":
+			return v.Text()
+		case v.Kind() == sdk.Text || v.Kind() == sdk.Null || !v.Exists():
+			continue
+		}
+		for _, name := range [...]string{"text", "message"} { // of an answer in words, the words
+			if text := v.Get(name).Text(); text != "" && v.Len() == 1 {
+				return text
+			}
+		}
+		return v.JSON()
+	}
+	return ""
+}
+
+// failed is about a letter to a peer, or about a notifier. The error may hold what the other
+// side said.
+func (s says) failed(e *sdk.Event, who string) string {
+	text := "[OGP Delivery Failed] Something of ours did not reach " + who + "."
+	if notifier := e.Data.Get("notifier").Text(); notifier != "" {
+		text = "[OGP Delivery Failed] The notifier " + Word(notifier) + " was not told of an event of type " + Word(e.Data.Get("type").Text()) + "."
+	}
+	text += ours(e)
+	if why := sdk.Line(e.Data.Get("error").Text(), 300); why != "" {
+		text += "\n" + s.fence(e, "REPORTED ERROR", why)
+	}
+	return text
 }
 
 // stranger lists what an asker says of itself, each bounded, for use within a fence only.
@@ -179,7 +215,7 @@ func stranger(e *sdk.Event) string {
 	return lines(
 		"fingerprint of its key", p.Fingerprint, "id", p.ID, "says its URL is", p.GatewayURL, "calls itself", p.Names.Display,
 		"human", p.Names.Human, "agent", p.Names.Agent, "organization", p.Names.Organization, "e-mail", p.Names.Email,
-		"offers the intents", strings.Join(offered[:min(len(offered), 20)], ", "),
+		"offers the intents", strings.Join(offered[:min(len(offered), 20)], ", "), "our gateway warns", e.Data.Get("warning").Text(),
 	)
 }
 
@@ -218,15 +254,14 @@ func (s says) removed(e *sdk.Event, who string) string {
 }
 
 func digest(e *sdk.Event) string {
-	n := e.Data.Get("count").Int()
-	if n == 0 {
-		n = int64(e.Data.Get("requests").Len())
+	count, waiting := "Gateways", ""
+	if n := e.Data.Get("requests").Int(); n > 0 {
+		count = strconv.FormatInt(n, 10) + " more gateways"
 	}
-	count := "Gateways"
-	if n > 0 {
-		count = strconv.FormatInt(n, 10) + " gateways"
+	if n := e.Data.Get("pending").Int(); n > 0 {
+		waiting = " " + strconv.FormatInt(n, 10) + " wait in all."
 	}
-	return "[OGP Federation Request] " + count + " that we do not know asked to federate. Your human decides; until then they can send nothing." +
+	return "[OGP Federation Request] " + count + " that we do not know asked to federate." + waiting + " Your human decides; until then they can send nothing." +
 		"\nTell your human that requests wait. Who is waiting: ogp federation list --status pending"
 }
 
