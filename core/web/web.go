@@ -264,7 +264,7 @@ func Fail(c *fiber.Ctx, err error) error {
 		}
 		SetRetryAfter(c, e.RetryAfter)
 	} else {
-		logger.Error("could not answer", "path", c.Path(), "error", err)
+		logger.Error("could not answer", "route", c.Route().Path, "error", err) // the path may hold a secret nonce
 	}
 	return writeError(c.Context(), status, text)
 }

@@ -58,7 +58,7 @@ func routes(app *web.App) {
 		return web.JSON(c, 200, web.ClientIP(c).String())
 	})
 	app.Fiber.Get("/panic", func(c *fiber.Ctx) error { panic("boom") })
-	app.Fiber.Get("/error", func(c *fiber.Ctx) error { return errors.New("/etc/secret: no") })
+	app.Fiber.Get("/error/:nonce?", func(c *fiber.Ctx) error { return errors.New("/etc/secret: no") })
 	app.Fiber.Get("/limited", func(c *fiber.Ctx) error {
 		return &core.Error{Kind: core.RateLimited, Public: "Too many lookups", RetryAfter: 1500 * time.Millisecond, Err: errors.New("hidden")}
 	})
@@ -292,6 +292,9 @@ func TestN3Errors(t *testing.T) {
 		if test.status == 429 && got.header.Get("Retry-After") != "2" {
 			t.Errorf("Retry-After %q, want 2", got.header.Get("Retry-After"))
 		}
+	}
+	if got := get("GET", "/error/secret-nonce"); got.status != 500 || strings.Contains(log.String(), "secret-nonce") {
+		t.Errorf("%d, and the log has what the path held: %s", got.status, log)
 	}
 	for _, want := range []string{"boom", "/etc/secret"} {
 		if !strings.Contains(log.String(), want) {
