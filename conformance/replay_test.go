@@ -295,7 +295,7 @@ func TestReplay(t *testing.T) {
 						t.Fatalf("given.json: no exchange %q", name)
 					}
 					_, _, first := s.send(before)
-					if before.Body == x.Body { // docs/threat-model.md#L6
+					if before.Body == x.Body { // docs/threat-model.md#l6
 						if _, _, again := s.send(x); string(again) != string(first) {
 							t.Errorf("the same bytes again: %s, want the same answer %s", again, first)
 						}
