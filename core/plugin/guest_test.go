@@ -16,7 +16,19 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// cacheDir is shared by the tests' hosts, so that a guest in Go is compiled once.
+var cacheDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if cacheDir, err = os.MkdirTemp("", "ogp-plugin-test-"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(cacheDir)
+		os.Exit(code)
+	}))
+}
 
 // The functions that every guest made here imports, by index.
 const (
@@ -86,7 +98,7 @@ func guest(body ...any) []byte {
 
 func newHost(t testing.TB) *plugin.Host {
 	t.Helper()
-	h, err := plugin.NewHost(plugin.Options{Logger: slog.New(slog.DiscardHandler)})
+	h, err := plugin.NewHost(plugin.Options{CacheDir: cacheDir})
 	if err != nil {
 		t.Fatal(err)
 	}

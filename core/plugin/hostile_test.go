@@ -151,7 +151,7 @@ func hostiles() []hostile {
 		{"table grown by 2^32-1", with(func(m *asm.Module) { m.Memory(1, -1); m.Table(0, -1) }, asm.Forever(asm.RefNull, -1, asm.TableGrow, asm.Drop), 0), timeout},
 		{"memory grown page by page", guest(asm.Forever(1, asm.MemoryGrow, asm.Drop), 0), timeout},
 		{"memory grown by 65535 pages", guest(asm.Forever(65535, asm.MemoryGrow, asm.Drop), 0), timeout},
-		{"memory grown by nothing, in straight code", guest(asm.Forever(bytes.Repeat(asm.Code(0, asm.MemoryGrow, asm.Drop), 20_000)), 0), timeout},
+		{"memory grown by nothing, in straight code", guest(asm.Forever(bytes.Repeat(asm.Code(0, asm.MemoryGrow, asm.Drop), 4_000)), 0), timeout},
 		{"random_get of 60 MB", with(memory(1024, -1), asm.Forever(dropped(fRandom, 0, 60_000_000)), 0), timeout},
 		{"a sleep of an hour", guest(poll(0, int64(time.Hour)), 0), timeout},
 		{"a sleep of 2^63 ns", guest(poll(0, 1<<62), 0), timeout},
@@ -174,7 +174,7 @@ func hostiles() []hostile {
 		}, asm.Forever(dropped(fFdWrite, 2, 0, 1000, 9000)), 0), timeout},
 		{"fd_write of 2^28 vectors", guest(dropped(fFdWrite, 1, 0, 1<<28, 64), answering), nil},
 		{"loop over fd_read", guest(asm.Forever(dropped(fFdRead, 0, 64, 1, 128)), 0), timeout},
-		{"straight code over the host", guest(asm.Forever(bytes.Repeat(asm.Code(asm.Call(fYield), asm.Drop), 20_000)), 0), timeout},
+		{"straight code over the host", guest(asm.Forever(bytes.Repeat(asm.Code(asm.Call(fYield), asm.Drop), 4_000)), 0), timeout},
 		{"poll of no subscriptions", guest(dropped(fPoll, 0, 64, 0, 128), answering), nil},
 		{"poll of 2^31 subscriptions", guest(dropped(fPoll, 0, 64, -1, 128), answering), nil},
 

@@ -65,7 +65,7 @@ func (g *guestLog) stream(from string, hook Hook, b []byte) {
 	b = b[:min(len(b), maxLog)]
 	for line := range bytes.SplitSeq(bytes.TrimSpace(b), []byte("\n")) {
 		if len(bytes.TrimSpace(line)) > 0 {
-			g.line(0, from, hook, line)
+			g.line(1, from, hook, line)
 		}
 	}
 }

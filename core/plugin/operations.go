@@ -74,7 +74,8 @@ func (v *version) operate(in *instance, op string, req []byte) (res []byte, code
 		return nil, callUnknown, "unknown operation"
 	}
 	if in.hook == Policy && !strings.HasPrefix(op, "kv.") {
-		return nil, callDenied, op + ": a policy decides from its input alone"
+		v.refused.Add(1)
+		return nil, callDenied, "a policy decides from its input alone"
 	}
 	out, err := f(v, in, req)
 	if err == nil {
@@ -87,7 +88,7 @@ func (v *version) operate(in *instance, op string, req []byte) (res []byte, code
 		r = &refusal{callFailed, err.Error()}
 	}
 	v.refused.Add(1)
-	return nil, r.code, op + ": " + r.text
+	return nil, r.code, r.text
 }
 
 // decode reads a request strictly, so that a plugin learns of a field that this host does not know.

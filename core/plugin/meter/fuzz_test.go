@@ -282,7 +282,7 @@ var errTooLong = errors.New("takes too long")
 func FuzzRun(f *testing.F) {
 	f.Add([]byte{}, uint16(0))
 	f.Add([]byte("a program of some length, which comes to a few dozen instructions"), uint16(1))
-	for i := range byte(40) {
+	for i := range byte(60) {
 		var b []byte
 		x := uint32(i) * 2654435761
 		for range 600 {
