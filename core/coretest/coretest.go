@@ -291,6 +291,7 @@ func Federate(t testing.TB, a, b *Gateway) {
 // Ask lets a ask b, and checks that both have it on record.
 func Ask(t testing.TB, a, b *Gateway) {
 	t.Helper()
+	time.Sleep(2 * time.Millisecond) // two requests of one millisecond are the same letter
 	asked, err := a.RequestFederation(t.Context(), gateway.Ask{URL: b.URL, Expect: b.Key(), Again: true})
 	if err != nil {
 		t.Fatalf("RequestFederation: %v", err)

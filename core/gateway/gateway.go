@@ -111,8 +111,25 @@ type Gateway struct {
 
 // Counters count letters by what came of them, for status and metrics.
 type Counters struct {
-	mu      sync.Mutex
-	verdict map[[2]string]uint64
+	mu        sync.Mutex // guards all below
+	verdict   map[[2]string]uint64
+	questions uint64
+	asked     time.Duration
+}
+
+// Policies is how many questions were put to policies, and how long the answers
+// took together.
+func (c *Counters) Policies() (questions uint64, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.questions, c.asked
+}
+
+func (c *Counters) askedPolicy(took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.questions++
+	c.asked += took
 }
 
 func (c *Counters) add(letter, verdict string) {

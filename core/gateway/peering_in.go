@@ -386,7 +386,7 @@ func (g *Gateway) roomFor(r *requester) error {
 	if len(times) >= s.MaxPerNetwork {
 		l.seen[block] = times
 		e := core.Refuse(core.RateLimited, "Too many federation requests from your network")
-		e.RetryAfter = (time.Hour - now.Sub(times[0])).Truncate(time.Second) + time.Second
+		e.RetryAfter = (time.Hour - now.Sub(times[0]) + time.Second - 1).Truncate(time.Second)
 		return e
 	}
 	l.seen[block] = append(times, now)

@@ -355,7 +355,9 @@ func (g *Gateway) ask(ctx context.Context, q core.Question) (core.Verdict, error
 	}
 	out, level := core.Verdict{Decision: core.Abstain}, ""
 	for _, pol := range plugins.Policies {
+		start := time.Now()
 		v, err := pol.Decide(ctx, q)
+		g.counters.askedPolicy(time.Since(start))
 		if err != nil {
 			g.log.Error("policy failed", "policy", pol.Name(), "kind", q.Kind, "peer", q.Peer.Name(), "err", err)
 			e := core.Refuse(core.Unavailable, "Policy unavailable")
