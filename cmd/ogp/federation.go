@@ -79,7 +79,7 @@ func (a *app) showPeer(p peerView) {
 	line("Fingerprint", "%s", p.Fingerprint)
 	line("State", "%s since %s%s", p.State, p.Since.Local().Format(time.DateTime), map[string]string{core.Us: ", by us", core.Them: ", by them"}[p.By])
 	line("URL", "%s", p.URL)
-	line("Says it is", "%s %s %s", p.said(), p.Unverified.Organization, p.Unverified.Email)
+	line("Says it is", "%s%s%s", dash(p.said()), optional(", ", p.Unverified.Organization), optional(", ", p.Unverified.Email))
 	if p.Warning != "" {
 		line("Warning", "%s", p.Warning)
 	}
@@ -567,7 +567,7 @@ func (a *app) sent(o outgoingView, wait bool, timeout time.Duration) {
 // printReply prints what the peer answered: text as text, anything else as JSON.
 func (a *app) printReply(r *core.StoredReply) {
 	if !r.Reply.Success {
-		fmt.Fprintf(a.out, "error: %s\n", safeText(r.Reply.Error))
+		fmt.Fprintf(a.out, "error: %s\n", safeLine(r.Reply.Error))
 		return
 	}
 	var text string
@@ -582,7 +582,7 @@ func (a *app) printReply(r *core.StoredReply) {
 		fmt.Fprintln(a.out, safeText(*object.Text))
 		return
 	}
-	fmt.Fprintf(a.out, "%s\n", r.Reply.Data)
+	fmt.Fprintf(a.out, "%s\n", safeJSON(r.Reply.Data))
 }
 
 func agentCommand(a *app) *cobra.Command {

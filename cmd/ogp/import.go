@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -32,7 +33,7 @@ func peersExportCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.out, "%s\n", text)
+			fmt.Fprintf(a.out, "%s\n", safeJSON(bytes.TrimSpace(text)))
 			return nil
 		},
 	}
@@ -119,9 +120,12 @@ func (a *app) importFrom(cmd *cobra.Command, from string) (importResult, error) 
 	if err := copyConfig(from, dir, &r); err != nil {
 		return r, err
 	}
-	cfg, _, _, err := a.load(nil)
+	cfg, _, warnings, err := a.load(nil)
 	if err != nil {
 		return r, err
+	}
+	for _, w := range warnings {
+		r.Warnings = append(r.Warnings, fmt.Sprint(w))
 	}
 	if !in.Key.IsZero() {
 		err := keys.Save(filepath.Join(dir, keyFile), in.Key, passphrase(a, cfg))

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -17,11 +19,37 @@ import (
 // line ends and tabs.
 func safeText(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || !unicode.IsControl(r) && !unicode.Is(unicode.Cf, r) {
+		if r == '\n' || r == '\t' || !acts(r) {
 			return r
 		}
 		return '\uFFFD'
 	}, s)
+}
+
+// acts reports whether a terminal may do more with a character than show it.
+func acts(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+}
+
+// safeLine is safeText in one line, so that nobody writes lines in our name.
+func safeLine(s string) string { return strings.Join(strings.Fields(safeText(s)), " ") }
+
+// safeJSON escapes in a JSON text what a terminal may act on. Outside of strings
+// there is none of it but white space.
+func safeJSON(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for _, r := range string(text) {
+		switch {
+		case r == '\n' || r == '\t' || !acts(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xFFFF:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }
 
 // oneLine is a payload in one line of a list.
@@ -48,7 +76,7 @@ func oneLine(payload core.Raw) string {
 	if text == "" {
 		text = string(payload)
 	}
-	text = strings.Join(strings.Fields(safeText(text)), " ")
+	text = safeLine(text)
 	if r := []rune(text); len(r) > 80 {
 		text = string(r[:79]) + "…"
 	}
@@ -94,7 +122,7 @@ func inboxListCommand(a *app) *cobra.Command {
 			}
 			rows := make([][]string, len(list))
 			for i, m := range list {
-				rows[i] = []string{m.ID, ago(m.At), m.From, m.Message.Intent, string(m.Status), m.Text}
+				rows[i] = []string{m.ID, ago(m.At), m.From, safeLine(m.Message.Intent), string(m.Status), m.Text}
 			}
 			table(a.out, []string{"ID", "CAME", "FROM", "INTENT", "STATUS", "TEXT"}, rows)
 			return nil
@@ -123,7 +151,7 @@ func inboxShowCommand(a *app) *cobra.Command {
 			}
 			line := func(k, v string) {
 				if v != "" {
-					fmt.Fprintf(a.out, "%-13s %s\n", k, safeText(v))
+					fmt.Fprintf(a.out, "%-13s %s\n", k, safeLine(v))
 				}
 			}
 			line("Id", m.ID)

@@ -186,7 +186,7 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 		a.writeJSON(map[string]errorView{"error": view})
 		return code
 	}
-	fmt.Fprintf(a.err, "%s: %s\n", cmd.CommandPath(), view.Message)
+	fmt.Fprintf(a.err, "%s: %s\n", cmd.CommandPath(), safeText(view.Message))
 	for _, c := range view.Candidates {
 		fmt.Fprintf(a.err, "  %s\n", c)
 	}
@@ -237,7 +237,7 @@ func (a *app) writeJSON(v any) {
 	if err != nil {
 		panic(err) // our own views
 	}
-	fmt.Fprintf(a.out, "%s\n", text)
+	fmt.Fprintf(a.out, "%s\n", safeJSON(text))
 }
 
 // stateDir is the state directory, whether it is there or not. It is absolute, as

@@ -171,15 +171,15 @@ func grantLine(g grantView) string {
 	if g.RateLimit != nil {
 		rate = *g.RateLimit
 	}
-	line := fmt.Sprintf("%s  %d of %d in %s", g.Intent, g.Used, rate.Requests, period(rate.Window()))
+	line := fmt.Sprintf("%s  %d of %d in %s", safeLine(g.Intent), g.Used, rate.Requests, period(rate.Window()))
 	if len(g.Topics) > 0 {
-		line += "  topics " + strings.Join(g.Topics, ",")
+		line += "  topics " + safeLine(strings.Join(g.Topics, ","))
 	}
 	if len(g.Personas) > 0 {
-		line += "  agents " + strings.Join(g.Personas, ",")
+		line += "  agents " + safeLine(strings.Join(g.Personas, ","))
 	}
 	if g.ExpiresAt != "" {
-		line += "  until " + g.ExpiresAt
+		line += "  until " + safeLine(g.ExpiresAt)
 	}
 	if !g.Enabled {
 		line += "  (off)"
