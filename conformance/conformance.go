@@ -187,7 +187,7 @@ func (r *runner) send(ctx context.Context, c Case) (int, http.Header, []byte, er
 	if c.Text != "" {
 		body = r.letter(c)
 	}
-	req, err := http.NewRequestWithContext(ctx, c.Method, r.url+r.fill(c.Path), strings.NewReader(body))
+	req, err := newRequest(ctx, c.Method, r.url+r.fill(c.Path), body)
 	if err != nil {
 		return 0, nil, nil, err
 	}
@@ -204,6 +204,45 @@ func (r *runner) send(ctx context.Context, c Case) (int, http.Header, []byte, er
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
 	return resp.StatusCode, resp.Header, answer, err
+}
+
+// newRequest makes a request. A body that a gateway may refuse for its length is
+// held back for a moment: a server that answers and closes before it has read
+// everything makes some systems lose its answer (RFC 9112 §9.6).
+func newRequest(ctx context.Context, method, url, body string) (*http.Request, error) {
+	var reader io.Reader = strings.NewReader(body)
+	if len(body) > largeBytes {
+		reader = &late{ctx: ctx, rest: reader}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, reader)
+	if err != nil {
+		return nil, err
+	}
+	req.ContentLength = int64(len(body))
+	return req, nil
+}
+
+const (
+	largeBytes = 60 << 10
+	holdBack   = 2 * time.Second
+)
+
+// late gives its bytes only after a while.
+type late struct {
+	ctx  context.Context
+	rest io.Reader
+	once bool
+}
+
+func (l *late) Read(p []byte) (int, error) {
+	if !l.once {
+		l.once = true
+		select {
+		case <-l.ctx.Done():
+		case <-time.After(holdBack):
+		}
+	}
+	return l.rest.Read(p)
 }
 
 // letter signs a case's text and puts it into a body.

@@ -225,7 +225,7 @@ func recordedReply(x exchange) *core.Reply {
 func (s *scene) send(x exchange) (status int, header http.Header, body []byte) {
 	s.t.Helper()
 	s.now = x.at
-	req, err := http.NewRequestWithContext(s.t.Context(), x.Method, s.url+x.Path, strings.NewReader(x.Body))
+	req, err := newRequest(s.t.Context(), x.Method, s.url+x.Path, x.Body)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func TestReplay(t *testing.T) {
 	readTable(t, "expectations.json", &table)
 	readTable(t, "given.json", &stage)
 	used, found := make([]bool, len(table.Expectations)), make([]int, len(stage.Given))
-	played := 0
+	recorded, played := 0, 0
 	for _, r := range recordings(t) {
 		byName := map[string]exchange{}
 		for _, x := range r.Exchanges {
@@ -279,8 +279,9 @@ func TestReplay(t *testing.T) {
 			byName[x.Name] = x
 		}
 		for _, x := range r.Exchanges {
-			played++
+			recorded++
 			t.Run(r.Version+"/"+x.Name, func(t *testing.T) {
+				played++
 				var g given
 				for i, candidate := range stage.Given {
 					if candidate.Recording == r.Version && slices.Contains(candidate.Names, x.Name) {
@@ -327,8 +328,11 @@ func TestReplay(t *testing.T) {
 			})
 		}
 	}
-	if played < 300 {
-		t.Errorf("%d exchanges played, want all of them", played)
+	if recorded < 300 {
+		t.Errorf("%d exchanges, want all that were recorded", recorded)
+	}
+	if played < recorded {
+		return // some were chosen by -run: the tables are for all
 	}
 	for i, e := range table.Expectations {
 		if !used[i] {
