@@ -32,7 +32,9 @@ func acts(r rune) bool {
 }
 
 // safeLine is safeText in one line, so that nobody writes lines in our name.
-func safeLine(s string) string { return strings.Join(strings.Fields(safeText(s)), " ") }
+func safeLine(s string) string {
+	return strings.NewReplacer("\n", " ", "\t", " ").Replace(safeText(s))
+}
 
 // safeJSON escapes in a JSON text what a terminal may act on. Outside of strings
 // there is none of it but white space.
@@ -76,7 +78,7 @@ func oneLine(payload core.Raw) string {
 	if text == "" {
 		text = string(payload)
 	}
-	text = safeLine(text)
+	text = strings.Join(strings.Fields(safeText(text)), " ")
 	if r := []rune(text); len(r) > 80 {
 		text = string(r[:79]) + "…"
 	}

@@ -412,13 +412,13 @@ func harmlessCmd(ts *testscript.TestScript, neg bool, args []string) {
 		if len(text) > most {
 			ts.Fatalf("%s has %d bytes, want at most %d", stream, len(text), most)
 		}
-		if i := strings.IndexFunc(text, acts); i >= 0 {
+		if i := strings.IndexFunc(text, dangerous); i >= 0 {
 			ts.Fatalf("%s has %q, which a terminal acts on", stream, text[i:min(i+40, len(text))])
 		}
 	}
 }
 
-// acts reports whether a terminal does more with a character than show it.
-func acts(r rune) bool {
+// dangerous reports whether a terminal does more with a character than show it.
+func dangerous(r rune) bool {
 	return r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp))
 }
