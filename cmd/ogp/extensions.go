@@ -41,11 +41,7 @@ func (d *daemon) openExtensions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	installed, err := extension.ListInstalled(ctx, d.store)
-	if err != nil {
-		return err
-	}
-	wanted, err := d.wantedPlugins(installed)
+	wanted, err := d.wantedPlugins(ctx)
 	if err != nil {
 		return err
 	}
@@ -77,17 +73,26 @@ func hookAgent(p core.Persona) string {
 	return p.ID
 }
 
-// wantedPlugins are those of the configuration, those that are installed, and
+// wantedPlugins are those that the configuration and the store want now.
+func (d *daemon) wantedPlugins(ctx context.Context) ([]extension.Wanted, error) {
+	installed, err := extension.ListInstalled(ctx, d.store)
+	if err != nil {
+		return nil, err
+	}
+	return d.wantedWith(installed)
+}
+
+// wantedWith are those of the configuration, those that are installed, and
 // the default notifier where there is a token for it. A table without a path
 // changes the settings of the plugin of its name that is installed, or ships.
-func (d *daemon) wantedPlugins(installed []extension.Installed) ([]extension.Wanted, error) {
+func (d *daemon) wantedWith(installed []extension.Installed) ([]extension.Wanted, error) {
 	var out []extension.Wanted
 	put := map[string]*extension.Installed{}
 	for _, in := range installed {
 		put[in.Name] = &in
 	}
 	names := map[string]bool{}
-	for name, c := range d.cfg.Plugins {
+	for name, c := range d.config().Plugins {
 		names[name] = true
 		if !c.IsEnabled() {
 			continue
@@ -109,7 +114,7 @@ func (d *daemon) wantedPlugins(installed []extension.Installed) ([]extension.Wan
 		}
 		out = append(out, w)
 	}
-	for _, name := range d.cfg.Delivery.Notifiers {
+	for _, name := range d.config().Delivery.Notifiers {
 		if name == "log" || names[name] {
 			continue
 		}
@@ -126,12 +131,12 @@ func (d *daemon) wantedPlugins(installed []extension.Installed) ([]extension.Wan
 		out = append(out, w)
 	}
 	if !names[openclawPlugin] && !d.notifiersChosen() {
-		token, from, err := d.app.openclawToken(d.cfg)
+		token, from, err := d.app.openclawToken(d.config())
 		if err != nil {
 			d.log.Warn("OpenClaw is not notified, as its token is not readable", "from", from, "err", err)
 		}
 		if err == nil && token != "" {
-			d.log.Info("OpenClaw is notified", "url", d.cfg.OpenClawURL, "token", from)
+			d.log.Info("OpenClaw is notified", "url", d.config().OpenClawURL, "token", from)
 			w, err := d.configured(openclawPlugin, config.PluginConfig{}, nil)
 			if err != nil {
 				return nil, err
@@ -145,7 +150,7 @@ func (d *daemon) wantedPlugins(installed []extension.Installed) ([]extension.Wan
 // notifiersChosen says whether the operator has named the notifiers. If not, they
 // are the log and every plugin that notifies.
 func (d *daemon) notifiersChosen() bool {
-	return d.origins.Of("delivery.notifiers").Layer != config.LayerDefault
+	return d.origins().Of("delivery.notifiers").Layer != config.LayerDefault
 }
 
 // configured turns a plugin's table into what is wanted, over what was granted at
@@ -165,7 +170,7 @@ func (d *daemon) configured(name string, c config.PluginConfig, in *extension.In
 	for _, url := range c.Grants.HTTP {
 		w.Spec.Grants.HTTP = append(w.Spec.Grants.HTTP, plugin.HTTPGrant{URL: url, Private: c.Grants.Private, Secrets: secrets})
 	}
-	w.Spec.Secrets = d.secrets(name, c)
+	w.Spec.Secrets = d.secrets(name)
 	settings := map[string]any{}
 	if c.Path == "" && in != nil && len(in.Config) > 0 {
 		if err := json.Unmarshal(in.Config, &settings); err != nil {
@@ -226,9 +231,9 @@ func (d *daemon) shipped(w *extension.Wanted, settings map[string]any) error {
 
 // secrets reads a plugin's secrets at every use, so that a changed one counts at
 // once.
-func (d *daemon) secrets(plugin string, c config.PluginConfig) func(string) (string, bool) {
+func (d *daemon) secrets(plugin string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
-		s, ok := c.Secrets[name]
+		s, ok := d.config().Plugins[plugin].Secrets[name]
 		if !ok {
 			return "", false
 		}
@@ -240,10 +245,10 @@ func (d *daemon) secrets(plugin string, c config.PluginConfig) func(string) (str
 	}
 }
 
-// personas are those of the running gateway, or where none runs the configured ones.
+// personas are the configured ones, or the one that the gateway has made up.
 func (d *daemon) personas() []core.Persona {
-	if d.gateway == nil {
-		return d.cfg.Personas()
+	if p := d.config().Personas(); len(p) > 0 || d.gateway == nil {
+		return p
 	}
 	return d.gateway.Settings().Personas
 }
@@ -251,11 +256,11 @@ func (d *daemon) personas() []core.Persona {
 // configureOpenClaw gives the default notifier what the operator has written
 // down for OpenClaw: where it is, and the token, which the plugin never sees.
 func (d *daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
-	base := strings.TrimRight(d.cfg.OpenClawURL, "/")
+	base := strings.TrimRight(d.config().OpenClawURL, "/")
 	if v, ok := settings["openclaw_url"].(string); ok && v != "" {
 		base = strings.TrimRight(v, "/")
 	}
-	defaults := map[string]any{"openclaw_url": base, "agent_id": d.cfg.AgentID}
+	defaults := map[string]any{"openclaw_url": base, "agent_id": d.config().AgentID}
 	personas := map[string]any{}
 	for _, p := range d.personas() {
 		personas[p.ID] = hookAgent(p)
@@ -274,7 +279,7 @@ func (d *daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
 		if v, ok := configured(name); ok || name != "hooks_token" {
 			return v, ok
 		}
-		token, _, err := d.app.openclawToken(d.cfg)
+		token, _, err := d.app.openclawToken(d.config())
 		if err != nil {
 			d.log.Error("OpenClaw's token is not readable", "err", err)
 		}
@@ -287,7 +292,7 @@ func (d *daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
 func (d *daemon) setNotifiers() {
 	list := []core.Notifier{}
 	chosen := d.notifiersChosen()
-	wanted := func(name string) bool { return !chosen || slices.Contains(d.cfg.Delivery.Notifiers, name) }
+	wanted := func(name string) bool { return !chosen || slices.Contains(d.config().Delivery.Notifiers, name) }
 	if wanted("log") {
 		list = append(list, delivery.LogNotifier{Logger: d.log})
 	}

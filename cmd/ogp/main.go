@@ -44,6 +44,7 @@ var commands = []func(*app) *cobra.Command{
 	inboxCommand,
 	outboxCommand,
 	rendezvousCommand,
+	pluginCommand,
 	peersCommand,
 	importCommand,
 	configCommand,

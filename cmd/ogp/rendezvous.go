@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -15,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
@@ -56,7 +56,7 @@ messages. PORT in the environment sets the port.
 				}
 				o.Snapshot = filepath.Join(dir, "rendezvous.snapshot")
 			}
-			o.Logger = newLogger(a.err, config.Log{Level: "info", Format: format})
+			o.Logger = newLogger(a.err, format, slog.LevelInfo)
 			return a.runRendezvous(cmd.Context(), o, listen, metrics)
 		},
 	}
@@ -109,8 +109,8 @@ func (d *daemon) openRendezvous() {
 		Port:      func() int { return d.gateway.Settings().Port },
 		PublicURL: d.publicURL,
 	}
-	if d.cfg.Rendezvous.Enabled {
-		o.URLs = d.cfg.Rendezvous.Servers()
+	if d.config().Rendezvous.Enabled {
+		o.URLs = d.config().Rendezvous.Servers()
 	}
 	d.rendezvous = rendezvous.NewClient(o)
 }
@@ -118,10 +118,10 @@ func (d *daemon) openRendezvous() {
 // publicURL is where others are told that we are reached: what the operator says,
 // else the gateway URL unless that is only this machine's.
 func (d *daemon) publicURL() string {
-	if d.cfg.Rendezvous.PublicURL != "" {
-		return d.cfg.Rendezvous.PublicURL
+	if d.config().Rendezvous.PublicURL != "" {
+		return d.config().Rendezvous.PublicURL
 	}
-	return d.cfg.GatewayURL
+	return d.config().GatewayURL
 }
 
 type inviteParams struct {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -24,7 +25,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
-	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/extension"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
@@ -69,11 +69,15 @@ here but in config.example.toml.
 
 // load reads the configuration.
 func (a *app) load(cmd *cobra.Command) (*config.Config, config.Origins, []config.Warning, error) {
+	return config.Load(a.loadOptions(cmd))
+}
+
+func (a *app) loadOptions(cmd *cobra.Command) config.Options {
 	o := config.Options{Home: a.home, File: a.file, Env: a.env}
 	if cmd != nil {
 		o.Flags = cmd.Flags()
 	}
-	return config.Load(o)
+	return o
 }
 
 // start runs the daemon until it is told to stop.
@@ -83,6 +87,9 @@ func (a *app) start(cmd *cobra.Command) error {
 		return err
 	}
 	defer d.close()
+	for _, w := range d.warnings {
+		d.log.Warn(fmt.Sprint(w))
+	}
 	if err := d.openExtensions(cmd.Context()); err != nil {
 		return err
 	}
@@ -95,23 +102,61 @@ func (a *app) start(cmd *cobra.Command) error {
 
 // daemon is a gateway with all that it needs to run.
 type daemon struct {
-	app        *app
-	dir        string
-	cfg        *config.Config
-	origins    config.Origins
-	warnings   []config.Warning
-	log        *slog.Logger
-	key        keys.Private
-	store      core.Store
-	gateway    *gateway.Gateway
-	courier    *delivery.Courier
-	extensions *extension.Manager
-	rendezvous *rendezvous.Client
-	approvals  rendezvous.Approvals
-	public     net.Listener
-	control    net.Listener
-	first      bool // nothing was here before
-	stop       context.CancelFunc
+	app         *app
+	dir         string
+	loadOptions config.Options
+	current     atomic.Pointer[loadedConfig]
+	reloading   sync.Mutex       // held over a reload
+	warnings    []config.Warning // of the first configuration
+	logLevel    slog.LevelVar
+	log         *slog.Logger
+	wire        *wire
+	key         keys.Private
+	store       core.Store
+	gateway     *gateway.Gateway
+	courier     *delivery.Courier
+	extensions  *extension.Manager
+	rendezvous  *rendezvous.Client
+	approvals   rendezvous.Approvals
+	public      net.Listener
+	control     net.Listener
+	observed    net.Listener // for monitoring; nil: none
+	first       bool         // nothing was here before
+	stop        context.CancelFunc
+}
+
+// loadedConfig is a configuration and where each of its values is from.
+type loadedConfig struct {
+	*config.Config
+	origins config.Origins
+}
+
+// loadConfig reads the configuration and makes the logger that it wants.
+func (d *daemon) loadConfig(cmd *cobra.Command) error {
+	d.loadOptions = d.app.loadOptions(cmd)
+	cfg, origins, warnings, err := config.Load(d.loadOptions)
+	if err != nil {
+		return err
+	}
+	d.current.Store(&loadedConfig{cfg, origins})
+	d.warnings = warnings
+	d.logLevel.Set(levelOf(cfg.Log.Level))
+	d.log = newLogger(d.app.err, cfg.Log.Format, &d.logLevel)
+	return nil
+}
+
+// config is the configuration in force.
+func (d *daemon) config() *config.Config { return d.current.Load().Config }
+
+// origins say where its values are from.
+func (d *daemon) origins() config.Origins { return d.current.Load().origins }
+
+// port is what we listen on, which the configuration does not tell where it is 0.
+func (d *daemon) port() int {
+	if d.public == nil {
+		return d.config().DaemonPort
+	}
+	return d.public.Addr().(*net.TCPAddr).Port
 }
 
 // open reads or makes everything in the state directory.
@@ -126,12 +171,8 @@ func (a *app) open(cmd *cobra.Command) (_ *daemon, err error) {
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
-	if d.cfg, d.origins, d.warnings, err = a.load(cmd); err != nil {
+	if err := d.loadConfig(cmd); err != nil {
 		return nil, err
-	}
-	d.log = newLogger(a.err, d.cfg.Log)
-	for _, w := range d.warnings {
-		d.log.Warn(fmt.Sprint(w))
 	}
 	if err := d.openKey(); err != nil {
 		return nil, err
@@ -157,11 +198,11 @@ func (d *daemon) openGateway(ctx context.Context) error {
 		Store: d.store, Logger: d.log,
 		Peer:   func(k core.PublicKey) *core.Peer { return d.gateway.Peer(k) },
 		Failed: d.deliveryFailed,
-		First:  d.cfg.Delivery.FirstRetry, Most: d.cfg.Delivery.MaxRetry, GiveUp: d.cfg.Delivery.GiveUp,
+		First:  d.config().Delivery.FirstRetry, Most: d.config().Delivery.MaxRetry, GiveUp: d.config().Delivery.GiveUp,
 	})
-	wire := federation.NewClient(dial.New(dial.Options{Allow: d.cfg.Network.AllowPrivate, UserAgent: "ogp/" + programVersion()}))
+	d.wire = newWire(d.config())
 	d.gateway, err = gateway.New(ctx, gateway.Options{
-		Key: d.key, Store: d.store, Wire: wire, Settings: settings(d.cfg, d.cfg.DaemonPort), Version: programVersion(),
+		Key: d.key, Store: d.store, Wire: d.wire, Settings: settings(d.config(), d.config().DaemonPort), Version: programVersion(),
 		Logger: d.log, Notifiers: d.courier.Names, Told: d.courier.Wake,
 		Plugins: func() (gateway.Plugins, error) { return d.extensions.Plugins() },
 		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
@@ -221,7 +262,7 @@ func (d *daemon) openKey() error {
 			return e
 		}
 	}
-	d.key, err = keys.LoadOrCreate(path, passphrase(d.app, d.cfg))
+	d.key, err = keys.LoadOrCreate(path, passphrase(d.app, d.config()))
 	return err
 }
 
@@ -235,11 +276,9 @@ func writeFirstConfig(dir string) error {
 	return atomicfile.WriteFile(filepath.Join(dir, configFile), []byte(config.Example()))
 }
 
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Level)) // config has checked the word
+func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
-	if c.Format == "json" {
+	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
@@ -251,26 +290,29 @@ func (d *daemon) listen() error {
 	if d.control, err = control.Listen(control.Path(d.dir)); err != nil {
 		return err
 	}
-	if d.public, err = net.Listen("tcp", d.cfg.ListenAddress()); err != nil {
+	if d.public, err = net.Listen("tcp", d.config().ListenAddress()); err != nil {
 		d.control.Close()
-		e := &core.Error{Kind: core.Unavailable, Public: fmt.Sprintf("cannot listen on %s", d.cfg.ListenAddress()), Err: err}
+		e := &core.Error{Kind: core.Unavailable, Public: fmt.Sprintf("cannot listen on %s", d.config().ListenAddress()), Err: err}
 		e.Hint = "is another gateway running there? --daemon-port picks another port"
 		return e
 	}
-	port := d.public.Addr().(*net.TCPAddr).Port
-	if port != d.cfg.DaemonPort {
-		d.gateway.SetSettings(settings(d.cfg, port))
+	if d.port() != d.config().DaemonPort {
+		d.gateway.SetSettings(settings(d.config(), d.port()))
 	}
-	return nil
+	return d.listenObserve()
 }
 
 // run serves until ctx is done or "ogp stop" comes.
 func (d *daemon) run(ctx context.Context) error {
 	ctx, d.stop = context.WithCancel(ctx)
 	defer d.stop()
+	public, err := d.secured(ctx, d.public)
+	if err != nil {
+		return err
+	}
 	server := federation.NewServer(federation.Options{
-		Gateway: d.gateway, Logger: d.log, MaxBodyBytes: d.cfg.Limits.BodyBytes, TrustedProxies: d.cfg.Network.TrustedProxies,
-		Limits: federation.Limits{CardsPerMinute: d.cfg.Limits.CardPerMinute, StrangersPerMinute: d.cfg.Limits.StrangerPerMinute},
+		Gateway: d.gateway, Logger: d.log, MaxBodyBytes: d.config().Limits.BodyBytes, TrustedProxies: d.config().Network.TrustedProxies,
+		Limits: federation.Limits{CardsPerMinute: d.config().Limits.CardPerMinute, StrangersPerMinute: d.config().Limits.StrangerPerMinute},
 	})
 	d.openRendezvous()
 	local := &control.Server{Methods: d.methods(), Streams: d.streams(), Logger: d.log}
@@ -279,12 +321,15 @@ func (d *daemon) run(ctx context.Context) error {
 	var once sync.Once
 	var failed error
 	for _, part := range []func(context.Context) error{
-		func(ctx context.Context) error { return server.Serve(ctx, d.public) },
+		func(ctx context.Context) error { return server.Serve(ctx, public) },
 		func(ctx context.Context) error { return local.Serve(ctx, d.control) },
 		d.gateway.Run,
 		d.courier.Run,
 		d.extensions.Run,
 		d.rendezvous.Run,
+		d.observe,
+		d.watchConfig,
+		d.tellSystemd,
 	} {
 		wg.Go(func() {
 			// A part with nothing to do, as without a rendezvous, may end by itself.
@@ -301,12 +346,35 @@ func (d *daemon) run(ctx context.Context) error {
 	return failed
 }
 
+// tellSystemd says that we are ready, that we live, and that we stop.
+func (d *daemon) tellSystemd(ctx context.Context) error {
+	notifySystemd("READY=1")
+	var beat <-chan time.Time
+	if every := watchdogEvery(); every > 0 {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		beat = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			notifySystemd("STOPPING=1")
+			return nil
+		case <-beat:
+			// A store that does not answer is no sign of life.
+			if _, err := d.store.NextOutbox(ctx); err == nil {
+				notifySystemd("WATCHDOG=1")
+			}
+		}
+	}
+}
+
 func (d *daemon) close() {
 	d.gateway.Close()
 	if d.extensions != nil {
 		d.extensions.Close()
 	}
-	for _, ln := range []net.Listener{d.public, d.control} {
+	for _, ln := range []net.Listener{d.public, d.control, d.observed} {
 		if ln != nil {
 			ln.Close()
 		}
@@ -320,6 +388,9 @@ func (d *daemon) close() {
 func (a *app) banner(d *daemon) {
 	s := d.gateway.Settings()
 	if a.json {
+		if v, err := d.status(context.Background(), none{}); err == nil {
+			a.writeJSON(v)
+		}
 		return
 	}
 	if d.first {

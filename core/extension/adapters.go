@@ -371,3 +371,16 @@ func (a notifierOf) Notify(ctx context.Context, notices []core.Notice) core.Outc
 	}
 	return core.Outcome{Status: core.OutcomeRetry, Detail: fmt.Sprintf("it answered status %q; want delivered, retry or failed", answer.Status)}
 }
+
+// PolicyOf is a plugin as a policy, for trying it out.
+func PolicyOf(p *plugin.Plugin) core.Policy { return policyOf{p.Info().Name, p, new(atomic.Int64)} }
+
+// Asked is the question that a kept message was, as far as what is kept can tell:
+// the peer as it is now, and the size of the text as we would write it.
+func Asked(p *core.Peer, m *core.InboxMessage) core.Question {
+	q := core.Question{Kind: "message", Now: m.At, Peer: p, Message: &m.Message, Topic: viewMessage(&m.Message).Topic}
+	if text, err := json.Marshal(m.Message); err == nil {
+		q.Bytes = len(text)
+	}
+	return q
+}

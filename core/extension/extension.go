@@ -73,8 +73,7 @@ type Manager struct {
 	wg      sync.WaitGroup
 	inForce atomic.Pointer[inForce]
 
-	turn  sync.Mutex // held over a reload, so that one at a time is read and swapped
-	alone sync.Mutex // held by Alone
+	turn sync.Mutex // held over a reload, so that one at a time is read and swapped
 
 	telling sync.Mutex      // guards told, and orders the calls of Options.Changed
 	told    []core.Notifier // what it was last called for
@@ -352,14 +351,6 @@ func (m *Manager) changed() {
 		m.told = now
 		m.o.Changed()
 	}
-}
-
-// Alone runs f while nobody else is in Alone: for changes of what is wanted, which
-// read, write and apply.
-func (m *Manager) Alone(f func() error) error {
-	m.alone.Lock()
-	defer m.alone.Unlock()
-	return f()
 }
 
 // Ready waits until every plugin is loaded or has failed, or ctx is done.

@@ -5,13 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
@@ -138,13 +137,13 @@ func (f *Files) Place(stateDir, name string) (string, error) {
 		return "", fmt.Errorf("extension: %w", err)
 	}
 	path := filepath.Join(dir, name+".wasm")
-	if err := renameio.WriteFile(path, f.Wasm, 0o600); err != nil {
+	if err := atomicfile.WriteFile(path, f.Wasm); err != nil {
 		return "", fmt.Errorf("extension: %w", err)
 	}
 	if f.Manifest == nil {
 		return path, nil
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, manifestFile), f.Manifest, 0o600); err != nil {
+	if err := atomicfile.WriteFile(filepath.Join(dir, manifestFile), f.Manifest); err != nil {
 		return "", fmt.Errorf("extension: %w", err)
 	}
 	return path, nil

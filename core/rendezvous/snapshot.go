@@ -6,14 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"hash/crc32"
 	"io"
 	"io/fs"
 	"net/netip"
 	"os"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
@@ -39,7 +38,7 @@ func (s *Server) save() (err error) {
 		return nil
 	}
 	began := time.Now()
-	f, err := renameio.NewPendingFile(s.opts.Snapshot, renameio.WithStaticPermissions(0o600))
+	f, err := atomicfile.New(s.opts.Snapshot)
 	if err != nil {
 		return fmt.Errorf("rendezvous: snapshot: %w", err)
 	}
@@ -47,7 +46,7 @@ func (s *Server) save() (err error) {
 	if err := s.writeSnapshot(f); err != nil {
 		return fmt.Errorf("rendezvous: snapshot: %w", err)
 	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
+	if err := f.Replace(); err != nil {
 		return fmt.Errorf("rendezvous: snapshot: %w", err)
 	}
 	s.metrics.snapshot.Set(time.Since(began).Seconds())
