@@ -157,7 +157,9 @@ func wrapArgs(cmd *cobra.Command) {
 
 // group makes a command that only holds others.
 func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	first := subs[0].Long
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, SuggestionsMinimumDistance: 2,
+		Long: short + ".\n\n" + first[strings.LastIndex(first, "\n\n")+2:], // an example
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(subs...)
 	return cmd

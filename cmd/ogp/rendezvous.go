@@ -94,8 +94,12 @@ func (a *app) runRendezvous(ctx context.Context, o rendezvous.ServerOptions, lis
 			}
 		})
 	}
-	fmt.Fprintf(a.out, "Rendezvous is listening on %s\n\nNext, in a gateway's config.toml:\n\n  [rendezvous]\n  enabled = true\n  url = \"http://<this host>:%d\"\n",
-		ln.Addr(), ln.Addr().(*net.TCPAddr).Port)
+	if a.json {
+		a.writeJSON(map[string]string{"listen": ln.Addr().String()})
+	} else {
+		fmt.Fprintf(a.out, "Rendezvous is listening on %s\n\nNext, in a gateway's config.toml:\n\n  [rendezvous]\n  enabled = true\n  url = \"http://<this host>:%d\"\n",
+			ln.Addr(), ln.Addr().(*net.TCPAddr).Port)
+	}
 	o.Logger.Info("rendezvous is running", "listen", ln.Addr().String())
 	err = s.Serve(ctx, ln)
 	stop()
