@@ -70,8 +70,11 @@ func (a *Approvals) Add(i Invite, grants []core.Grant, now time.Time) error {
 	return nil
 }
 
-// Forget ends the invites of a code that was revoked.
+// Forget ends the invites of a code, in any of its forms, that was revoked.
 func (a *Approvals) Forget(code string) {
+	if ref, err := ParseRef(code); err == nil {
+		code = ref.Code
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.open = slices.DeleteFunc(a.open, func(o *approval) bool { return o.code == code })

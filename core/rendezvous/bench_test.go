@@ -115,7 +115,7 @@ func BenchmarkLookup(b *testing.B) {
 
 func BenchmarkVerify(b *testing.B) {
 	k := key(b, 1)
-	text := []byte(writeText(formOurs, k.Public(), 18790, "https://gw-0000001.example.org", time.Now().UnixMilli()))
+	text := []byte(recordText(formOurs, k.Public(), 18790, "https://gw-0000001.example.org", time.Now().UnixMilli()))
 	sig, err := keys.ParseSignature(k.Sign(text))
 	if err != nil {
 		b.Fatal(err)

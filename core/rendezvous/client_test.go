@@ -202,7 +202,7 @@ func TestV1ServerCannotLie(t *testing.T) {
 	clock := newClock()
 	alice, evil := key(t, 1), key(t, 2)
 	text := func(k keys.Private, url string, age time.Duration) string {
-		return writeText(formOurs, k.Public(), 1, url, clock.now().Add(-age).UnixMilli())
+		return recordText(formOurs, k.Public(), 1, url, clock.now().Add(-age).UnixMilli())
 	}
 	head := fmt.Sprintf(`{"pubkey":"%s","ip":"203.0.113.1","port":9,"lastSeen":%d,"verified":true,`, alice.Public(), clock.now().UnixMilli())
 	good := recordOf(t, alice, text(alice, "https://gw.example", time.Minute))
@@ -244,7 +244,7 @@ func TestLookupTakesTheNewestSigned(t *testing.T) {
 	says := func(url string, age time.Duration, signed bool) string {
 		b := fmt.Sprintf(`{"pubkey":"%s","ip":"203.0.113.1","port":9,"publicUrl":"%s"`, alice.Public(), url)
 		if signed {
-			b += "," + recordOf(t, alice, writeText(formOurs, alice.Public(), 1, url, clock.now().Add(-age).UnixMilli()))
+			b += "," + recordOf(t, alice, recordText(formOurs, alice.Public(), 1, url, clock.now().Add(-age).UnixMilli()))
 		}
 		return lying(t, b+"}")
 	}

@@ -180,7 +180,7 @@ func TestPreApproval(t *testing.T) {
 	if _, ok := a.Redeem(long.Prove(inviter, fourth), inviter, fourth, now); ok {
 		t.Error("a third use of two")
 	}
-	a.Forget("a3f7k2")
+	a.Forget(invite.Long())
 	if _, ok := a.Redeem(good, inviter, accepter, now); ok {
 		t.Error("approved by a revoked invite")
 	}

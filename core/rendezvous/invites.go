@@ -11,6 +11,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
 const (
@@ -40,6 +41,12 @@ type invite struct {
 
 func (i *invite) open(now int64) bool {
 	return !i.dead && now <= i.expires && (i.uses == 0 || i.used < i.uses)
+}
+
+// sig is the record's signature; zero without one.
+func (i *invite) sig() [64]byte {
+	sig, _ := keys.ParseSignature(i.record.Signature) // it was verified
+	return sig
 }
 
 // invites holds the codes. Safe for concurrent use.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
 // A record takes about 300 bytes, so that a million fit a small machine: the
@@ -197,20 +198,15 @@ func (r *registry) put(c candidate, now time.Time) (renewal bool, err error) {
 		e.said = at
 	} else {
 		e.newest, e.said = at, 0
-		sig, _ := parseSig(c.record.Signature)
-		e.sig = sig
+		e.sig, _ = keys.ParseSignature(c.record.Signature) // it was verified
 	}
 	return live, nil
 }
 
-// found is a record as it is answered.
+// found is a record as it is answered: a copy of its entry.
 type found struct {
-	addr      netip.Addr
-	port      int
-	publicURL string
-	seen      int64
-	ttl       time.Duration   // how long it has left; 0 when it is only kept by self-preservation
-	record    envelope.Record // zero: unsigned
+	entry
+	ttl time.Duration // how long it has left; 0 when it is only kept by self-preservation
 }
 
 var (
@@ -232,13 +228,9 @@ func (r *registry) get(k core.PublicKey, now time.Time) (found, error) {
 		s.mu.RUnlock()
 		return found{}, errExpired
 	}
-	c := *e
+	f := found{entry: *e}
 	s.mu.RUnlock()
-	f := found{
-		addr: netip.AddrFrom16(c.addr).Unmap(), port: int(c.port), seen: c.seen,
-		ttl: max(0, time.Duration(c.seen-ms)*time.Millisecond+r.ttl),
-	}
-	f.publicURL, f.record = c.expand()
+	f.ttl = max(0, time.Duration(f.seen-ms)*time.Millisecond+r.ttl)
 	return f, nil
 }
 
@@ -381,33 +373,41 @@ func (r *registry) visit(s *shard, e *entry, now int64) {
 
 // compress finds the shortest way to keep a candidate's text and URL.
 func compress(c candidate) (form, string) {
-	switch text := c.record.PayloadStr; {
-	case text == "":
+	text, f := c.record.PayloadStr, formOld
+	if text == "" {
 		return unsigned, c.publicURL
-	case text == c.text(formOld):
-		return formOld, c.publicURL
-	case text == c.text(formOurs):
-		return formOurs, c.publicURL
-	default:
-		return formText, c.publicURL + "\x00" + text
 	}
+	if strings.HasPrefix(text, `{"purpose"`) {
+		f = formOurs
+	}
+	if text == c.text(f) {
+		return f, c.publicURL
+	}
+	return formText, c.publicURL + "\x00" + text
 }
 
 func (c candidate) text(f form) string {
-	return writeText(f, c.key, c.port, c.publicURL, c.sentAt.UnixMilli())
+	b := make([]byte, 0, 256+len(c.publicURL))
+	return string(appendRecordText(b, f, c.key, c.port, c.publicURL, c.sentAt.UnixMilli()))
 }
 
-// expand is compress backwards.
-func (e *entry) expand() (publicURL string, r envelope.Record) {
+// publicURL is what the gateway says of itself; empty: nothing.
+func (e *entry) publicURL() string {
+	if e.form != formText {
+		return e.extra
+	}
+	u, _, _ := strings.Cut(e.extra, "\x00")
+	return u
+}
+
+// appendText writes the signed text; nothing for an unsigned record.
+func (e *entry) appendText(b []byte) []byte {
 	switch e.form {
 	case unsigned:
-		return e.extra, r
+		return b
 	case formText:
-		publicURL, r.PayloadStr, _ = strings.Cut(e.extra, "\x00")
-	default:
-		publicURL = e.extra
-		r.PayloadStr = writeText(e.form, e.key, int(e.port), e.extra, e.newest)
+		_, text, _ := strings.Cut(e.extra, "\x00")
+		return append(b, text...)
 	}
-	r.Signature = formatSig(e.sig)
-	return publicURL, r
+	return appendRecordText(b, e.form, e.key, int(e.port), e.extra, e.newest)
 }

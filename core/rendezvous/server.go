@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -341,36 +343,45 @@ func (s *Server) lookup(c *fiber.Ctx) error {
 		return err
 	}
 	s.metrics.lookups.Inc()
-	b := append(make([]byte, 0, 1024), `{"pubkey":"`...)
+	scratch := scratches.Get().(*[2][]byte)
+	defer scratches.Put(scratch)
+	text := f.appendText(scratch[0][:0])
+	b := append(scratch[1][:0], `{"pubkey":"`...)
 	b = appendKey(b, k)
 	b = append(b, `","ip":"`...)
-	b = f.addr.AppendTo(b)
+	b = netip.AddrFrom16(f.addr).Unmap().AppendTo(b)
 	b = append(b, `","port":`...)
 	b = strconv.AppendInt(b, int64(f.port), 10)
 	b = append(b, `,"lastSeen":`...)
 	b = strconv.AppendInt(b, f.seen, 10)
-	b = appendProof(b, f.publicURL, f.record.PayloadStr != "", f.record)
+	b = appendProof(b, f.publicURL(), f.signed(), text, f.sig)
 	b = append(b, `,"ttl":`...)
 	b = strconv.AppendInt(b, int64(seconds(f.ttl)), 10)
-	web.Raw(c, fiber.StatusOK, append(b, '}'))
+	b = append(b, '}')
+	scratch[0], scratch[1] = text, b
+	web.Copy(c, fiber.StatusOK, b)
 	return nil
 }
 
-// appendProof writes the members that let a client check an answer.
-func appendProof(b []byte, publicURL string, verified bool, r envelope.Record) []byte {
+// scratches are buffers for a text and for the answer around it.
+var scratches = sync.Pool{New: func() any { return new([2][]byte) }}
+
+// appendProof writes the members that let a client check an answer. An empty text
+// is not handed on.
+func appendProof(b []byte, publicURL string, verified bool, text []byte, sig [64]byte) []byte {
 	if publicURL != "" {
 		b = append(b, `,"publicUrl":`...)
 		b = appendString(b, publicURL)
 	}
 	b = append(b, `,"verified":`...)
 	b = strconv.AppendBool(b, verified)
-	if r.PayloadStr == "" {
+	if len(text) == 0 {
 		return b
 	}
 	b = append(b, `,"record":{"payloadStr":`...)
-	b = appendString(b, r.PayloadStr)
+	b = appendString(b, text)
 	b = append(b, `,"signature":"`...)
-	b = append(b, r.Signature...)
+	b = hex.AppendEncode(b, sig[:])
 	return append(b, `"}`...)
 }
 
@@ -491,7 +502,7 @@ func (s *Server) resolve(c *fiber.Ctx) error {
 	b = i.addr.AppendTo(b)
 	b = append(b, `","port":`...)
 	b = strconv.AppendInt(b, int64(i.port), 10)
-	b = appendProof(b, i.publicURL, i.verified, i.record)
+	b = appendProof(b, i.publicURL, i.verified, []byte(i.record.PayloadStr), i.sig())
 	b = append(b, `,"expiresIn":`...)
 	b = strconv.AppendInt(b, max(0, i.expires-now.UnixMilli()+999)/1000, 10)
 	web.Raw(c, fiber.StatusOK, append(b, '}'))

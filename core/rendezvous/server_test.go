@@ -52,6 +52,11 @@ func key(t testing.TB, n byte) keys.Private {
 	return k
 }
 
+// recordText is the text of a registration.
+func recordText(f form, k core.PublicKey, port int, publicURL string, at int64) string {
+	return string(appendRecordText(nil, f, k, port, publicURL, at))
+}
+
 // rig is a server on a port of its own, with a clock of its own. Requests say
 // where they come from, as behind a proxy.
 type rig struct {

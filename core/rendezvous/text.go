@@ -9,12 +9,10 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
-	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
-// writeText writes a registration's text as gateways do.
-func writeText(f form, k core.PublicKey, port int, publicURL string, at int64) string {
-	b := make([]byte, 0, 192+len(publicURL))
+// appendRecordText writes a registration's text as gateways do.
+func appendRecordText(b []byte, f form, k core.PublicKey, port int, publicURL string, at int64) []byte {
 	b = append(b, '{')
 	if f == formOurs {
 		b = append(b, `"purpose":"`+envelope.PurposeRegister+`",`...)
@@ -29,18 +27,14 @@ func writeText(f form, k core.PublicKey, port int, publicURL string, at int64) s
 	}
 	b = append(b, `,"timestamp":"`...)
 	b = time.UnixMilli(at).UTC().AppendFormat(b, core.TimeFormat)
-	return string(append(b, `"}`...))
+	return append(b, `"}`...)
 }
 
 func appendKey(b []byte, k core.PublicKey) []byte {
 	return hex.AppendEncode(append(b, core.SPKIPrefix...), k[:])
 }
 
-func appendString(b []byte, s string) []byte {
+func appendString[T ~[]byte | ~string](b []byte, s T) []byte {
 	b, _ = jsontext.AppendQuote(b, s) // invalid UTF-8 was refused when it came
 	return b
 }
-
-func parseSig(text string) ([64]byte, error) { return keys.ParseSignature(text) }
-
-func formatSig(sig [64]byte) string { return hex.EncodeToString(sig[:]) }

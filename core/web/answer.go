@@ -90,6 +90,14 @@ func Raw(c *fiber.Ctx, status int, body []byte) {
 	r.SetBodyRaw(body)
 }
 
+// Copy is Raw for a body that is the caller's to use again.
+func Copy(c *fiber.Ctx, status int, body []byte) {
+	r := c.Response()
+	r.SetStatusCode(status)
+	r.Header.SetContentType(contentJSON)
+	r.SetBody(body)
+}
+
 // SetRetryAfter says after how long to try again, in whole seconds, rounded up.
 // Zero says nothing.
 func SetRetryAfter(c *fiber.Ctx, after time.Duration) {
