@@ -28,6 +28,7 @@ func BenchmarkCall(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(r.FuelUsed), "fuel/op")
+			b.ReportMetric(float64(r.MemoryBytes), "guest-bytes")
 		})
 	}
 	for _, kind := range []string{"once", "lines"} {

@@ -201,7 +201,7 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	}
 	logger := spec.Logger
 	if logger == nil {
-		logger = loggerFor(h.log, name)
+		logger = h.log.With("plugin", name)
 	}
 	v.log = newGuestLog(logger)
 	if v.config, err = mergeConfig(manifest.Config, spec.Config); err != nil {

@@ -99,7 +99,7 @@ func decode(req []byte, into any) error {
 	return nil
 }
 
-// context gives operations that wait the call's deadline.
+// waiting gives operations that wait a context that ends with the call.
 func (in *instance) waiting() (context.Context, context.CancelFunc) {
 	return context.WithDeadline(in.caller, in.deadline)
 }

@@ -222,6 +222,22 @@ func TestTrapDropsTheInstance(t *testing.T) {
 	}
 }
 
+// TestTrace gives an author the names of the functions that a trap came through.
+func TestTrace(t *testing.T) {
+	m := newGuest()
+	m.Memory(1, -1)
+	inner := m.Func(nil, nil, 0, asm.Unreachable)
+	bytes := func() []byte {
+		m.Custom("name", "\x01\x10\x02"+string(asm.U(uint64(inner)))+"\x05inner"+string(asm.U(uint64(inner+1)))+"\x06policy")
+		return finish(m, m.Func(i32s(1), i32s(1), 0, asm.Call(inner), 0))
+	}()
+	_, err := load(t, newHost(t), plugin.Spec{Bytes: bytes}).Call(t.Context(), plugin.Policy, []byte(`{}`))
+	var e *plugin.Error
+	if !errors.As(err, &e) || e.Kind != plugin.Trap || !strings.Contains(e.Trace, ".inner()\n\t.policy(i32) i32") {
+		t.Errorf("error = %v, trace = %q, want inner and policy", err, e.Trace)
+	}
+}
+
 // TestP3Breaker has a plugin that always crashes set aside, tried again, and used again once it works.
 func TestP3Breaker(t *testing.T) {
 	var now atomic.Int64

@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -155,5 +154,3 @@ func notObject(b []byte) string {
 	}
 	return ""
 }
-
-func loggerFor(l *slog.Logger, name string) *slog.Logger { return l.With("plugin", name) }
