@@ -209,13 +209,23 @@ type found struct {
 	ttl time.Duration // how long it has left; 0 when it is only kept by self-preservation
 }
 
+// missing is why a key is not found, ready to be answered.
+type missing struct {
+	err  *core.Error // of kind NotFound
+	body []byte
+}
+
+func newMissing(text string) *missing {
+	return &missing{core.Refuse(core.NotFound, text), []byte(`{"error":"` + text + `"}`)}
+}
+
 var (
-	errNoPeer  = core.Refuse(core.NotFound, "Peer not found")
-	errExpired = core.Refuse(core.NotFound, "Peer registration expired")
+	errNoPeer  = newMissing("Peer not found")
+	errExpired = newMissing("Peer registration expired")
 )
 
-// get looks a key up. Errors are of kind NotFound.
-func (r *registry) get(k core.PublicKey, now time.Time) (found, error) {
+// get looks a key up; what is missing is nil when it is found.
+func (r *registry) get(k core.PublicKey, now time.Time) (found, *missing) {
 	ms := now.UnixMilli()
 	s := r.shardOf(k)
 	s.mu.RLock()
@@ -256,7 +266,7 @@ func (r *registry) drop(k core.PublicKey, from netip.Addr, signedAt, now time.Ti
 	e := s.m[k]
 	switch {
 	case e == nil || !r.isLive(e, now.UnixMilli()):
-		return errNoPeer
+		return errNoPeer.err
 	case !signedAt.IsZero():
 		if signedAt.UnixMilli() < e.newest {
 			return errNewer

@@ -83,7 +83,7 @@ func TestRegistryBooks(t *testing.T) {
 						cand.record.PayloadStr = cand.text(formOld)
 						r.put(cand, now)
 					case 3:
-						if f, err := r.get(k, now); err == nil && f.port != 1 {
+						if f, gone := r.get(k, now); gone == nil && f.port != 1 {
 							t.Errorf("port %d", f.port)
 						}
 					case 4:

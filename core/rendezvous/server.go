@@ -45,6 +45,9 @@ type ServerOptions struct {
 	// PostsPerMinute bounds registrations, deregistrations and invites from one
 	// address. Zero means 6,000, negative none. Loopback is exempt.
 	PostsPerMinute int
+	// ReadsPerMinute bounds lookups of keys and codes from one address. Zero means
+	// 6,000, negative none. Loopback is exempt.
+	ReadsPerMinute int
 	// MissesPerMinute bounds wrong invite codes from all addresses together. Zero
 	// means 600. Each address has 5 besides; loopback counts toward all only.
 	MissesPerMinute int
@@ -84,6 +87,7 @@ func (o *ServerOptions) fill() {
 	orDefault(&o.MaxInvitesPerKey, 20)
 	orDefault(&o.MaxInvitesPerAddress, 200)
 	orDefault(&o.PostsPerMinute, 6_000)
+	orDefault(&o.ReadsPerMinute, 6_000)
 	orDefault(&o.MissesPerMinute, 600)
 	orDefault(&o.TTL, 90*time.Second)
 	orDefault(&o.InviteTTL, 10*time.Minute)
@@ -114,6 +118,7 @@ type Server struct {
 	invites  *invites
 	metrics  *metrics
 	posts    *web.Limiter // nil: none
+	reads    *web.Limiter // nil: none
 	misses   *web.Limiter
 	flood    *flood
 	preserve preservation // of Serve's goroutine alone
@@ -129,10 +134,7 @@ func NewServer(o ServerOptions) *Server {
 	s.registry = newRegistry(limits{max: o.MaxPeers, perAddress: o.MaxPerAddress, ttl: o.TTL, window: o.Window}, o.Now())
 	s.invites = newInvites(o.MaxInvites, o.MaxInvitesPerKey, o.MaxInvitesPerAddress, o.Window)
 	s.metrics = newMetrics(s.registry, s.invites)
-	if o.PostsPerMinute > 0 {
-		s.posts = web.NewLimiter(o.PostsPerMinute, max(o.PostsPerMinute/6, 1))
-		s.posts.ExemptLoopback = true
-	}
+	s.posts, s.reads = limiter(o.PostsPerMinute), limiter(o.ReadsPerMinute)
 	s.misses = web.NewLimiter(missesPerAddress, missesPerAddress)
 	s.misses.ExemptLoopback = true
 	s.flood = newFlood(o.MissesPerMinute)
@@ -150,6 +152,16 @@ func NewServer(o ServerOptions) *Server {
 	f.Get(pathToken+":token", s.counting(s.resolve))
 	f.Delete(pathToken+":token", s.counting(s.revoke))
 	return s
+}
+
+// limiter allows a sixth of a minute's requests at once; nil for none at all.
+func limiter(perMinute int) *web.Limiter {
+	if perMinute < 0 {
+		return nil
+	}
+	l := web.NewLimiter(perMinute, max(perMinute/6, 1))
+	l.ExemptLoopback = true
+	return l
 }
 
 func (s *Server) near(at time.Time) error {
@@ -232,13 +244,15 @@ func (s *Server) counting(h fiber.Handler) fiber.Handler {
 	}
 }
 
-// admit counts a request that writes against its address's limit.
-func (s *Server) admit(c *fiber.Ctx) (netip.Addr, error) {
+// admit counts a request against its address's limit.
+//
+// docs/threat-model.md#n4
+func (s *Server) admit(c *fiber.Ctx, l *web.Limiter) (netip.Addr, error) {
 	from := web.ClientIP(c)
-	if s.posts == nil {
+	if l == nil {
 		return from, nil
 	}
-	if ok, after := s.posts.Allow(from, s.opts.Now()); !ok {
+	if ok, after := l.Allow(from, s.opts.Now()); !ok {
 		return from, tooMany(after)
 	}
 	return from, nil
@@ -262,7 +276,7 @@ func (s *Server) health(c *fiber.Ctx) error {
 }
 
 func (s *Server) register(c *fiber.Ctx) error {
-	from, err := s.admit(c)
+	from, err := s.admit(c, s.posts)
 	if err != nil {
 		return err
 	}
@@ -320,27 +334,28 @@ func checkPublicURL(text string) error {
 // keyParam reads the key in a path. What is no key is nobody's: 404 as in the
 // field, and as cheap as a key that is not known. The key's soundness was asked
 // when it registered.
-func keyParam(c *fiber.Ctx) (core.PublicKey, error) {
+func keyParam(c *fiber.Ctx) (core.PublicKey, bool) {
 	text := strings.ToLower(c.Params("pubkey"))
 	if len(text) == 64 {
 		text = core.SPKIPrefix + text
 	}
 	k, err := keys.ParseStored(text)
-	if err != nil {
-		return k, errNoPeer
-	}
-	return k, nil
+	return k, err == nil
 }
 
 func (s *Server) lookup(c *fiber.Ctx) error {
-	k, err := keyParam(c)
-	var f found
-	if err == nil {
-		f, err = s.registry.get(k, s.opts.Now())
-	}
-	if err != nil {
-		s.metrics.misses.Inc()
+	if _, err := s.admit(c, s.reads); err != nil {
 		return err
+	}
+	k, ok := keyParam(c)
+	f, missing := found{}, errNoPeer
+	if ok {
+		f, missing = s.registry.get(k, s.opts.Now())
+	}
+	if missing != nil { // no refusal, and no dearer than a hit. docs/threat-model.md#v5
+		s.metrics.misses.Inc()
+		web.Raw(c, fiber.StatusNotFound, missing.body)
+		return nil
 	}
 	s.metrics.lookups.Inc()
 	scratch := scratches.Get().(*[2][]byte)
@@ -388,13 +403,13 @@ func appendProof(b []byte, publicURL string, verified bool, text []byte, sig [64
 var answerOK = []byte(`{"ok":true}`)
 
 func (s *Server) deregister(c *fiber.Ctx) error {
-	from, err := s.admit(c)
+	from, err := s.admit(c, s.posts)
 	if err != nil {
 		return err
 	}
-	k, err := keyParam(c)
-	if err != nil {
-		return err
+	k, ok := keyParam(c)
+	if !ok {
+		return errNoPeer.err
 	}
 	var signedAt time.Time
 	if body := web.Body(c); string(body) != "{}" {
@@ -424,7 +439,7 @@ func (s *Server) order(body []byte, purpose string, k core.PublicKey) (time.Time
 }
 
 func (s *Server) invite(c *fiber.Ctx) error {
-	from, err := s.admit(c)
+	from, err := s.admit(c, s.posts)
 	if err != nil {
 		return err
 	}
@@ -481,7 +496,11 @@ func (s *Server) inviteTerms(h envelope.Hints) (life time.Duration, err error) {
 }
 
 func (s *Server) resolve(c *fiber.Ctx) error {
-	from, now := web.ClientIP(c), s.opts.Now()
+	from, err := s.admit(c, s.reads)
+	if err != nil {
+		return err
+	}
+	now := s.opts.Now()
 	if ok, after := s.misses.Check(from, now); !ok {
 		return tooMany(after)
 	}
@@ -519,7 +538,7 @@ type listed struct {
 }
 
 func (s *Server) list(c *fiber.Ctx) error {
-	if _, err := s.admit(c); err != nil {
+	if _, err := s.admit(c, s.posts); err != nil {
 		return err
 	}
 	h, err := s.opener.OpenHints(web.Body(c), envelope.PurposeList, false)
@@ -537,7 +556,7 @@ func (s *Server) list(c *fiber.Ctx) error {
 }
 
 func (s *Server) revoke(c *fiber.Ctx) error {
-	if _, err := s.admit(c); err != nil {
+	if _, err := s.admit(c, s.posts); err != nil {
 		return err
 	}
 	h, err := s.opener.OpenHints(web.Body(c), envelope.PurposeRevoke, false)

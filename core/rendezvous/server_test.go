@@ -344,6 +344,53 @@ func TestLivesOf90Seconds(t *testing.T) {
 	}
 }
 
+// Five minutes either way, and not a millisecond more.
+func TestL4RegistrationWindow(t *testing.T) {
+	r := newRig(t, ServerOptions{})
+	const edge = 5 * time.Minute
+	for n, by := range []time.Duration{-edge, edge, -edge - time.Millisecond, edge + time.Millisecond} {
+		k := func(i int) keys.Private { return key(t, byte(10*n+i)) }
+		at := r.clock.now().Add(by).UnixMilli()
+		for _, body := range []string{
+			r.text(k(1), envelope.Hints{Purpose: envelope.PurposeRegister, Port: 1}, by),
+			r.text(k(2), envelope.Hints{Port: 1}, by),
+			r.text(k(3), envelope.Hints{Purpose: envelope.PurposeInvite, Port: 1}, by),
+			fmt.Sprintf(`{"pubkey":"%s","port":1,"timestamp":%d}`, k(4).Public(), at),
+		} {
+			path := "/register"
+			if strings.Contains(body, `"invite\"`) {
+				path = "/invite"
+			}
+			got := r.send(t, "POST", path, "203.0.113.1", body)
+			if ok := by.Abs() <= edge; (got.status == 200) != ok || !ok && !strings.Contains(got.body, "stale") {
+				t.Errorf("%v from now: %d %s for %s, want ok = %v", by, got.status, got.body, body, ok)
+			}
+		}
+	}
+}
+
+// What a stranger can make us do by asking for keys that nobody has is no more
+// than by asking for those that somebody has.
+func TestV5UnknownKeyCostsNoMore(t *testing.T) {
+	now := newClock().now()
+	s := NewServer(ServerOptions{ReadsPerMinute: -1, Now: func() time.Time { return now }})
+	fill(t, s, 1000, now)
+	s.app.Fiber.Handler() // builds the routes
+	cost := func(k core.PublicKey, want int) float64 {
+		ctx := request("GET", pathPeer+k.String(), nil)
+		return testing.AllocsPerRun(1000, func() {
+			ctx.Response.Reset()
+			if s.app.Fiber.Server().Handler(ctx); ctx.Response.StatusCode() != want {
+				t.Fatalf("%d, want %d", ctx.Response.StatusCode(), want)
+			}
+		})
+	}
+	known, unknown := cost(benchKey(1), 200), cost(benchKey(2000), 404)
+	if unknown > known {
+		t.Errorf("an unknown key takes %v allocations, a known one %v", unknown, known)
+	}
+}
+
 func TestV1RecordIsKeptWhole(t *testing.T) {
 	r := newRig(t, ServerOptions{})
 	for name, text := range map[string]string{
@@ -689,6 +736,18 @@ func TestV5Bounds(t *testing.T) {
 		r.want(t, r.register(t, key(t, 2), "203.0.113.1"), 429, "Too many requests")
 		r.want(t, r.register(t, key(t, 2), "203.0.113.2"), 200, "ok")
 	})
+	t.Run("reads of one address", func(t *testing.T) {
+		r := newRig(t, ServerOptions{ReadsPerMinute: 6})
+		for _, path := range []string{"/peer/abcd", "/invite/zzzzzz"} {
+			from := "203.0.113." + fmt.Sprint(len(path))
+			r.want(t, r.send(t, "GET", path, from, ""), 404, "not found")
+			got := r.send(t, "GET", path, from, "")
+			r.want(t, got, 429, "Too many requests")
+			if got.retryAfter != "10" {
+				t.Errorf("Retry-After %q, want 10", got.retryAfter)
+			}
+		}
+	})
 	t.Run("invites of one key", func(t *testing.T) {
 		r := newRig(t, ServerOptions{MaxInvitesPerKey: 2})
 		r.invitation(t, key(t, 1), envelope.Hints{}, "203.0.113.1")
@@ -875,7 +934,7 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`ogp_rendezvous_registrations_total{signed="yes"} 2`, `ogp_rendezvous_registrations_total{signed="no"} 1`,
 		`ogp_rendezvous_renewals_total 1`, `ogp_rendezvous_lookups_total 1`, `ogp_rendezvous_misses_total 1`,
-		`ogp_rendezvous_refusals_total{reason="malformed"} 1`, `ogp_rendezvous_refusals_total{reason="not-found"} 2`,
+		`ogp_rendezvous_refusals_total{reason="malformed"} 1`, `ogp_rendezvous_refusals_total{reason="not-found"} 1`,
 		`ogp_rendezvous_records 2`, `ogp_rendezvous_invites 1`, `ogp_rendezvous_invites_total 1`,
 		`ogp_rendezvous_invite_lookups_total 1`, `ogp_rendezvous_invite_misses_total 1`,
 	} {
