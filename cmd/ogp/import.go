@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -33,7 +33,11 @@ func peersExportCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.out, "%s\n", safeJSON(bytes.TrimSpace(text)))
+			pretty := jsontext.Value(text)
+			if err := pretty.Indent(jsontext.WithIndent("  ")); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.out, "%s\n", safeJSON(pretty))
 			return nil
 		},
 	}
