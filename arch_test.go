@@ -52,7 +52,7 @@ var rooms = []struct {
 	// The gateway composes them; plugins and store reach it as interfaces of core.
 	{"core/gateway", []string{"core", "core/envelope", "core/freshness", "core/keys", "core/peering", "core/policy"}},
 	// The one room that knows the plugin host and the gateway.
-	{"core/extension", []string{"core", "core/gateway", "core/plugin"}},
+	{"core/extension", []string{"core", "core/atomicfile", "core/gateway", "core/plugin"}},
 
 	// Wires: both ends of a protocol, the gateway seen as an interface of their own.
 	{"core/federation", []string{"core", "core/dial", "core/envelope", "core/web"}},
@@ -63,16 +63,17 @@ var rooms = []struct {
 	// For tests alone: anything of core.
 	{"core/coretest", []string{"core", "core/..."}},
 
-	// Guests run in the sandbox and know the SDK alone; "plugins" embeds them.
+	// Guests run in the sandbox and know the SDK alone; the two folders embed them.
 	{"sdk", nil},
 	{"sdk/...", []string{"sdk", "sdk/..."}},
 	{"plugins", nil},
 	{"plugins/...", []string{"sdk", "sdk/..."}},
+	{"examples/plugins", nil},
 	{"examples/plugins/...", []string{"sdk", "sdk/..."}},
 
 	// The program, and what drives any gateway from outside.
 	{"conformance", []string{"core", "core/..."}},
-	{"cmd/ogp", []string{"core", "core/...", "plugins", "sdk/scaffold", "conformance"}},
+	{"cmd/ogp", []string{"core", "core/...", "plugins", "examples/plugins", "sdk/scaffold", "conformance"}},
 }
 
 // doors holds, for libraries of weight, the rooms that may import them. A library

@@ -283,3 +283,145 @@ func TestNamedTests(t *testing.T) {
 		}
 	}
 }
+
+// said are the lines of a document that a reader would type: code spans, fenced
+// and indented lines, that begin with the program's name.
+var said = regexp.MustCompile("(?m)(?:`|^ {4,}|^\\$ |^)(?:\\$ )?ogp ([a-z][^`\\n#|>]*)")
+
+// TestCommandsOfDocuments: a command that a document shows is one that there is,
+// and so are its flags.
+func TestCommandsOfDocuments(t *testing.T) {
+	words := literals(t)
+	for name := range settings(t) {
+		words[strings.NewReplacer(".", "-", "_", "-").Replace(name)] = true
+	}
+	for _, flag := range []string{"help", "version"} {
+		words[flag] = true
+	}
+	groups, found := map[string]bool{"federation": true, "inbox": true, "config": true, "peers": true, "plugin": true}, 0
+	for _, name := range documents(t) {
+		text, err := os.ReadFile(filepath.FromSlash(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range said.FindAllStringSubmatch(string(text), -1) {
+			line := strings.Fields(m[1])
+			want := line[:1]
+			if groups[line[0]] && len(line) > 1 {
+				want = line[:2]
+			}
+			for _, word := range want {
+				for _, one := range strings.Split(strings.Trim(word, ".,;:"), "|") {
+					if !words[one] {
+						t.Errorf("%s shows \"ogp %s\", and there is no command %q", name, m[1], one)
+					}
+				}
+			}
+			for _, word := range line[1:] {
+				if flag, ok := strings.CutPrefix(word, "--"); ok {
+					flag, _, _ = strings.Cut(strings.Trim(flag, ".,;:)]"), "=")
+					if flag, _, _ = strings.Cut(flag, "|"); !words[flag] {
+						t.Errorf("%s shows \"ogp %s\", and there is no flag --%s", name, m[1], flag)
+					}
+				}
+			}
+			found++
+		}
+	}
+	if found < 60 {
+		t.Errorf("found %d commands: they are not read any more", found)
+	}
+}
+
+// literals are the strings of cmd/ogp, and the first words of those that name a
+// command with its arguments.
+func literals(t *testing.T) map[string]bool {
+	t.Helper()
+	words := map[string]bool{}
+	for _, s := range sources(t, parser.SkipObjectResolution) {
+		if s.room != "cmd/ogp" || s.test {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok {
+				if text, err := strconv.Unquote(lit.Value); err == nil && text != "" {
+					words[text] = true
+					first, _, _ := strings.Cut(text, " ")
+					words[first] = true
+				}
+			}
+			return true
+		})
+	}
+	return words
+}
+
+// documents are the pages for readers.
+func documents(t *testing.T) []string {
+	t.Helper()
+	return slices.DeleteFunc(files(t, ".md"), func(name string) bool {
+		return strings.Contains(name, "/testdata/") || strings.Contains(name, "/templates/")
+	})
+}
+
+var (
+	table   = regexp.MustCompile(`^#?\[\[?([a-z_.]+)\]\]?$`)
+	setting = regexp.MustCompile(`^#?([a-z0-9_]+) = `)
+	dotted  = regexp.MustCompile("`([a-z_]+)((?:\\.[a-z0-9_]+)+)(?: = [^`]*)?`")
+)
+
+// alike are names that look like settings: files, and a type of event.
+var alike = map[string]bool{"key.json": true, "rendezvous.snapshot": true, "delivery.failed": true}
+
+// settings are the keys of config.example.toml.
+func settings(t *testing.T) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile("config.example.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, within := map[string]bool{}, ""
+	for _, line := range strings.Split(string(text), "\n") {
+		if m := table.FindStringSubmatch(line); m != nil {
+			within = m[1] + "."
+			keys[m[1]] = true
+		}
+		if m := setting.FindStringSubmatch(line); m != nil {
+			keys[within+m[1]] = true
+		}
+	}
+	return keys
+}
+
+// TestSettingsOfDocuments: a setting that a document names is one that there is.
+func TestSettingsOfDocuments(t *testing.T) {
+	keys, found := settings(t), 0
+	tables := map[string]bool{}
+	for key := range keys {
+		if head, _, ok := strings.Cut(key, "."); ok {
+			tables[head] = true
+		}
+	}
+	for _, name := range documents(t) {
+		if !strings.HasPrefix(name, "docs/") && path.Dir(name) != "." {
+			continue // plugins and the SDK have settings of their own
+		}
+		text, err := os.ReadFile(filepath.FromSlash(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range dotted.FindAllStringSubmatch(string(text), -1) {
+			key := m[1] + m[2]
+			if !tables[m[1]] || m[1] == "plugins" || alike[key] || path.Ext(key) == ".md" || path.Ext(key) == ".go" {
+				continue
+			}
+			found++
+			if !keys[key] {
+				t.Errorf("%s names the setting %s, and there is none", name, key)
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("found %d settings: they are not read any more", found)
+	}
+}
