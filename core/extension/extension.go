@@ -213,7 +213,7 @@ func (m *Manager) Apply(wanted []Wanted) error {
 		i := slices.IndexFunc(slots, func(s *slot) bool { return s.want.Spec.Name == was.want.Spec.Name })
 		switch {
 		case i >= 0 && was.loaded != nil && was.err == nil && was.sum == slots[i].sum:
-			was.want.Order, was.want.Hooks, was.want.Watch = slots[i].want.Order, slots[i].want.Hooks, slots[i].want.Watch
+			was.want = slots[i].want // its order, hooks, pin
 			slots[i] = was
 		case i >= 0:
 			slots[i].loaded, slots[i].after = was.loaded, was.done
