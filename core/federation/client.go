@@ -55,8 +55,9 @@ const maxRetryAfter = time.Hour
 // retryAfter reads the header (RFC 9110 §10.2.3), else the member of the body
 // that gateways since 0.4 send.
 func retryAfter(header string, body []byte) time.Duration {
+	const most = int(maxRetryAfter / time.Second)
 	if n, err := strconv.Atoi(header); err == nil && n > 0 {
-		return min(time.Duration(n)*time.Second, maxRetryAfter)
+		return time.Duration(min(n, most)) * time.Second
 	}
 	if at, err := http.ParseTime(header); err == nil {
 		return min(max(time.Until(at), 0), maxRetryAfter)
@@ -65,7 +66,7 @@ func retryAfter(header string, body []byte) time.Duration {
 		RetryAfter float64 `json:"retryAfter"`
 	}
 	if json.Unmarshal(body, &b) == nil && b.RetryAfter > 0 {
-		return min(time.Duration(b.RetryAfter*float64(time.Second)), maxRetryAfter)
+		return time.Duration(min(b.RetryAfter, float64(most)) * float64(time.Second))
 	}
 	return 0
 }

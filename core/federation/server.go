@@ -57,6 +57,9 @@ func NewServer(o Options) *web.App {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	if o.Limits.CardsPerMinute == 0 {
 		o.Limits.CardsPerMinute = 120
 	}
@@ -79,10 +82,10 @@ func NewServer(o Options) *web.App {
 	f.Post(PathApprove, s.letter(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveApproval(c.UserContext(), body)
 	}))
-	f.Post(PathRemoved, s.letter(failRemoved, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+	f.Post(PathRemoved, s.letter(s.failRemoved, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveRemoval(c.UserContext(), body)
 	}))
-	f.Post(PathMessage, s.letter(failMessage, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+	f.Post(PathMessage, s.letter(s.failMessage, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveMessage(c.UserContext(), body)
 	}))
 	f.Post(PathReply+":nonce", s.letter(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
@@ -168,21 +171,27 @@ func fromNobody(err error) bool {
 func failPlain(c *fiber.Ctx, err error) error { return web.Fail(c, err) }
 
 // status is the error as it may leave the process, and its status.
-func status(c *fiber.Ctx, err error, override map[core.Kind]int) (*core.Error, int) {
-	var e *core.Error
-	if !errors.As(err, &e) || e.Kind == core.Internal {
+func (s *server) status(c *fiber.Ctx, err error, override map[core.Kind]int) (*core.Error, int) {
+	var cause *core.Error
+	if !errors.As(err, &cause) || cause.Kind == core.Internal {
+		s.o.Logger.Error("could not answer", "path", c.Path(), "err", err)
 		return core.Refuse(core.Internal, "Internal server error"), http.StatusInternalServerError
 	}
+	e := *cause // others may hold the same one
 	web.SetRetryAfter(c, e.RetryAfter)
-	if code, ok := override[e.Kind]; ok {
-		return e, code
+	code, ok := override[e.Kind]
+	if !ok {
+		code = web.StatusOf(e.Kind)
 	}
-	return e, web.StatusOf(e.Kind)
+	if e.Public == "" {
+		e.Public = http.StatusText(code)
+	}
+	return &e, code
 }
 
 // failRemoved answers in the shape of the seeds.
-func failRemoved(c *fiber.Ctx, err error) error {
-	e, code := status(c, err, map[core.Kind]int{core.BadSignature: http.StatusForbidden})
+func (s *server) failRemoved(c *fiber.Ctx, err error) error {
+	e, code := s.status(c, err, map[core.Kind]int{core.BadSignature: http.StatusForbidden})
 	if code == http.StatusInternalServerError {
 		e.Public = "Failed to update peer status"
 	}
@@ -194,8 +203,8 @@ func failRemoved(c *fiber.Ctx, err error) error {
 
 // failMessage answers in the shape of messages. A body without the two members
 // has the plain shape, as in the field.
-func failMessage(c *fiber.Ctx, err error) error {
-	e, code := status(c, err, nil)
+func (s *server) failMessage(c *fiber.Ctx, err error) error {
+	e, code := s.status(c, err, nil)
 	if e.Kind == core.Malformed && strings.HasPrefix(e.Public, "Missing message") {
 		return web.Fail(c, e)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,10 +172,17 @@ func refusedBy(a core.Answer) error {
 		return nil
 	}
 	var body struct {
-		Error string `json:"error"`
+		Error    string `json:"error"`
+		Response struct {
+			Reason  string `json:"reason"`
+			Message string `json:"message"`
+		} `json:"response"`
 	}
 	_ = json.Unmarshal(a.Body, &body) // whatever it is, the status says no
 	text := clean(body.Error, 200)
+	if why := clean(cmp.Or(body.Response.Message, body.Response.Reason), 200); why != "" && why != text {
+		text += " (" + why + ")"
+	}
 	if text == "" {
 		text = http.StatusText(a.Status)
 	}

@@ -330,7 +330,11 @@ func denied(v core.Verdict) core.Answer {
 		code = "policy"
 	}
 	e := core.Refuse(core.Forbidden, "Message refused by policy")
-	e.Detail = encode(map[string]string{"status": "rejected", "reason": code})
+	e.Detail = encode(struct {
+		Status  string `json:"status"`
+		Reason  string `json:"reason"`
+		Message string `json:"message,omitempty"`
+	}{"rejected", code, clean(v.Reason, 200)})
 	return core.Answer{Status: http.StatusForbidden, Body: RefusalBody(http.StatusForbidden, e)}
 }
 

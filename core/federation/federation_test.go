@@ -1,0 +1,235 @@
+package federation_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/coretest"
+	"github.com/opengatewayprotocol/ogp/core/dial"
+	"github.com/opengatewayprotocol/ogp/core/federation"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+)
+
+func TestMain(m *testing.M) { coretest.Main(m) }
+
+var (
+	_ federation.Gateway = (*gateway.Gateway)(nil)
+	_ gateway.Wire       = (*federation.Client)(nil)
+)
+
+func TestPathsAgree(t *testing.T) {
+	for name, pair := range map[string][2]string{
+		"request": {federation.PathRequest, gateway.PathRequest}, "approve": {federation.PathApprove, gateway.PathApprove},
+		"removed": {federation.PathRemoved, gateway.PathRemoved}, "message": {federation.PathMessage, gateway.PathMessage},
+		"reply": {federation.PathReply, gateway.PathReply}, "identity": {federation.PathIdentity, gateway.PathIdentity},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s: %s and %s", name, pair[0], pair[1])
+		}
+	}
+}
+
+// fake answers every letter with an error.
+type fake struct{ err error }
+
+func (f fake) Card(string, string, string) core.Card { return core.Card{} }
+func (f fake) Pong() core.Pong                       { return core.Pong{Pong: true} }
+func (f fake) ReceiveRequest(context.Context, []byte, netip.Addr) (core.Answer, error) {
+	return core.Answer{}, f.err
+}
+func (f fake) ReceiveApproval(context.Context, []byte) (core.Answer, error) {
+	return core.Answer{}, f.err
+}
+func (f fake) ReceiveRemoval(context.Context, []byte) (core.Answer, error) {
+	return core.Answer{}, f.err
+}
+func (f fake) ReceiveMessage(context.Context, []byte) (core.Answer, error) {
+	return core.Answer{}, f.err
+}
+func (f fake) ReceiveReply(context.Context, core.Nonce, []byte) (core.Answer, error) {
+	return core.Answer{}, f.err
+}
+func (f fake) ReceiveIdentity(context.Context, []byte) (core.Answer, error) {
+	return core.Answer{}, f.err
+}
+func (f fake) PollReply(context.Context, core.Nonce) (core.Answer, error) {
+	return core.Answer{}, f.err
+}
+
+// call asks a server without a network.
+func call(t *testing.T, app *fiber.App, method, path, body string) (int, http.Header, string) {
+	t.Helper()
+	req := httptest.NewRequest(method, path, strings.NewReader(body))
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := app.Test(req, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, string(text)
+}
+
+// Every error leaves in the shape of its endpoint, with nothing of what is
+// inside.
+func TestN3Errors(t *testing.T) {
+	secret := errors.New("/home/op/.ogp/ogp.db: disk I/O error")
+	limited := core.Refuse(core.RateLimited, "Rate limit exceeded for intent 'x'")
+	limited.RetryAfter, limited.Err = 1500*time.Millisecond, secret
+	internal := &core.Error{Kind: core.Internal, Public: "oops", Err: secret}
+	full := &core.Error{Kind: core.Full, Public: "No space to store it", RetryAfter: 30 * time.Second, Err: secret}
+	bare := &core.Error{Kind: core.Unavailable, Err: secret}
+	detail := core.Refuse(core.Forbidden, "no")
+	detail.Detail = core.Raw(`{"status":"rejected"}`)
+	for _, c := range []struct {
+		err              error
+		path             string
+		status           int
+		retryAfter, body string
+	}{
+		{limited, "message", 429, "2", `{"success":false,"error":"Rate limit exceeded for intent 'x'","statusCode":429,"retryAfter":2}`},
+		{limited, "request", 429, "2", `{"error":"Rate limit exceeded for intent 'x'"}`},
+		{core.Refuse(core.BadSignature, "Invalid signature"), "message", 401, "", `{"success":false,"error":"Invalid signature","statusCode":401}`},
+		{core.Refuse(core.BadSignature, "Invalid signature"), "removed", 403, "", `{"success":false,"error":"Invalid signature"}`},
+		{core.Refuse(core.BadSignature, "Invalid signature"), "reply/n", 401, "", `{"error":"Invalid signature"}`},
+		{core.Refuse(core.Malformed, "Missing message or signature"), "message", 400, "", `{"error":"Missing message or signature"}`},
+		{core.Refuse(core.NotFound, "Unknown peer"), "removed", 404, "", `{"success":false,"error":"Unknown peer"}`},
+		{core.Refuse(core.NotFound, "No pending peer found"), "approve", 404, "", `{"error":"No pending peer found"}`},
+		{detail, "message", 403, "", `{"success":false,"error":"no","statusCode":403,"response":{"status":"rejected"}}`},
+		{internal, "message", 500, "", `{"success":false,"error":"Internal server error","statusCode":500}`},
+		{internal, "removed", 500, "", `{"success":false,"error":"Failed to update peer status"}`},
+		{internal, "request", 500, "", `{"error":"Internal server error"}`},
+		{secret, "message", 500, "", `{"success":false,"error":"Internal server error","statusCode":500}`},
+		{secret, "update-identity", 500, "", `{"error":"Internal server error"}`},
+		{full, "removed", 507, "30", `{"success":false,"error":"No space to store it"}`},
+		{bare, "message", 503, "", `{"success":false,"error":"Service Unavailable","statusCode":503}`},
+		{bare, "removed", 503, "", `{"success":false,"error":"Service Unavailable"}`},
+	} {
+		app := federation.NewServer(federation.Options{Gateway: fake{c.err}}).Fiber
+		status, header, body := call(t, app, http.MethodPost, "/federation/"+c.path, `{}`)
+		if status != c.status || body != c.body || header.Get("Retry-After") != c.retryAfter {
+			t.Errorf("%s with %v:\n got %d %s (retry after %q)\nwant %d %s (%q)", c.path, c.err, status, body, header.Get("Retry-After"), c.status, c.body, c.retryAfter)
+		}
+		if ct := header.Get("Content-Type"); ct != "application/json; charset=utf-8" {
+			t.Errorf("%s: content type %q", c.path, ct)
+		}
+	}
+}
+
+func TestN3Routes(t *testing.T) {
+	app := federation.NewServer(federation.Options{Gateway: fake{}}).Fiber
+	for _, c := range []struct {
+		method, path string
+		status       int
+	}{
+		{"GET", "/.well-known/ogp", 200}, {"HEAD", "/.well-known/ogp", 200}, {"GET", "/federation/ping", 200}, {"GET", "/federation/ping/", 200},
+		{"GET", "/", 404}, {"POST", "/federation/nothing", 404}, {"GET", "/federation/message", 405}, {"DELETE", "/federation/ping", 405}, {"PUT", "/federation/reply/n", 405},
+	} {
+		status, _, body := call(t, app, c.method, c.path, "")
+		var o map[string]any
+		if err := json.Unmarshal([]byte(body), &o); status != c.status || c.method != "HEAD" && err != nil {
+			t.Errorf("%s %s: %d %s, want %d with JSON", c.method, c.path, status, body, c.status)
+		}
+	}
+}
+
+// An address runs out of tries with letters of nobody known, and of reads; the
+// answer says when to come again.
+func TestN4Limits(t *testing.T) {
+	app := federation.NewServer(federation.Options{Gateway: fake{core.Refuse(core.UnknownPeer, "Unknown peer")},
+		Limits: federation.Limits{CardsPerMinute: 3, StrangersPerMinute: 2}}).Fiber
+	var got []int
+	for range 4 {
+		status, _, _ := call(t, app, "POST", "/federation/message", `{}`)
+		got = append(got, status)
+	}
+	for range 4 {
+		status, header, _ := call(t, app, "GET", "/federation/ping", "")
+		got = append(got, status)
+		if status == 429 && header.Get("Retry-After") == "" {
+			t.Error("429 without Retry-After")
+		}
+	}
+	want := []int{403, 403, 429, 429, 200, 200, 200, 429}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("statuses %v, want %v", got, want)
+		}
+	}
+	// Letters of those who are known are not counted.
+	app = federation.NewServer(federation.Options{Gateway: fake{core.Refuse(core.Forbidden, "no")},
+		Limits: federation.Limits{StrangersPerMinute: 1}}).Fiber
+	for range 5 {
+		if status, _, _ := call(t, app, "POST", "/federation/message", `{}`); status != 403 {
+			t.Fatalf("a known peer's letter: %d, want 403", status)
+		}
+	}
+}
+
+func TestClient(t *testing.T) {
+	var answer func(w http.ResponseWriter, r *http.Request)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, r) }))
+	defer server.Close()
+	d := dial.New(dial.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	defer d.CloseIdle()
+	c := federation.NewClient(d)
+	ctx := t.Context()
+
+	for header, want := range map[string]time.Duration{
+		"": 0, "7": 7 * time.Second, "-1": 0, "0": 0, "99999999999999": time.Hour, "9223372036854775807": time.Hour, "soon": 0,
+		time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat): 0, time.Now().Add(48 * time.Hour).UTC().Format(http.TimeFormat): time.Hour,
+	} {
+		answer = func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(503)
+		}
+		a, err := c.Post(ctx, server.URL+"/", "/federation/message", []byte(`{}`))
+		if err != nil || a.Status != 503 || a.RetryAfter != want {
+			t.Errorf("Retry-After %q = %v, %v, want %v", header, a.RetryAfter, err, want)
+		}
+	}
+	for body, want := range map[string]time.Duration{
+		`{"retryAfter":12}`: 12 * time.Second, `{"retryAfter":1e300}`: time.Hour, `{"retryAfter":-5}`: 0, `{"retryAfter":"x"}`: 0, `[]`: 0, ``: 0,
+	} {
+		answer = func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(429); w.Write([]byte(body)) }
+		a, err := c.Post(ctx, server.URL, "/x", []byte(`{}`))
+		if err != nil || a.RetryAfter != want {
+			t.Errorf("body %s = %v, %v, want %v", body, a.RetryAfter, err, want)
+		}
+	}
+	answer = func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("<html>hello</html>")) }
+	if _, err := c.Card(ctx, server.URL, nil); !errors.Is(err, core.Refused) {
+		t.Errorf("Card of a web page = %v, want Refused", err)
+	}
+	if _, err := c.Ping(ctx, server.URL); !errors.Is(err, core.Refused) {
+		t.Errorf("Ping of a web page = %v, want Refused", err)
+	}
+	var path string
+	answer = func(w http.ResponseWriter, r *http.Request) { path = r.URL.EscapedPath() }
+	if _, err := c.PollReply(ctx, server.URL, "a/../b?c"); err != nil || path != "/federation/reply/a%2F..%2Fb%3Fc" {
+		t.Errorf("PollReply asked for %s, %v", path, err)
+	}
+	blocked := federation.NewClient(dial.New(dial.Options{}))
+	_, err := blocked.Card(ctx, server.URL, nil)
+	var e *core.Error
+	if !errors.As(err, &e) || e.Kind != core.Unreachable || !strings.Contains(e.Hint, "127.0.0.0/8") {
+		t.Errorf("a blocked address = %v, want Unreachable with a hint that names the range", err)
+	}
+	if _, err := c.Post(ctx, "http://x\n", "/x", nil); !errors.Is(err, core.Malformed) {
+		t.Errorf("no URL = %v, want Malformed", err)
+	}
+}
