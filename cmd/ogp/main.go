@@ -37,6 +37,7 @@ const (
 // commands lists the top-level commands: one line adds one.
 var commands = []func(*app) *cobra.Command{
 	startCommand,
+	demoCommand,
 	stopCommand,
 	statusCommand,
 	whoamiCommand,
@@ -271,6 +272,8 @@ func (a *app) call(ctx context.Context, method string, params, result any) error
 	if err != nil {
 		return err
 	}
+	stop := a.spin(method)
+	defer stop()
 	return d.Call(ctx, method, params, result)
 }
 
