@@ -112,7 +112,10 @@ func letterCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	path, body := s.letter(ts, args[1], aud)
 	resp, err := http.Post(ts.Getenv(args[2]+"_URL")+path, "application/json", bytes.NewReader(body))
-	ts.Check(err)
+	if err != nil { // cut off, as one who sends too much is
+		fmt.Fprintln(ts.Stdout(), "no answer")
+		return
+	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	ts.Check(err)
