@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 const patience = 30 * time.Second
 
 // TestScripts runs every script of testdata/script against real daemons, in
-// parallel. Those that begin with "slow" step aside under -short.
+// parallel. The slow half steps aside under -short.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob(filepath.Join("testdata", "script", "*.txtar"))
 	if err != nil || len(scripts) == 0 {
@@ -86,6 +86,11 @@ func setup(env *testscript.Env) error {
 	env.Setenv("OGP_NETWORK_ALLOW_PRIVATE", "127.0.0.0/8")
 	env.Setenv("OGP_OUTBOX_FIRST_RETRY", "100ms")
 	env.Setenv("TZ", "UTC")
+	examples, err := filepath.Abs(filepath.Join("..", "..", "examples", "plugins"))
+	if err != nil {
+		return err
+	}
+	env.Setenv("EXAMPLES", examples)
 	s := &scene{env: env.Vars, daemons: map[string]*process{}, strangers: map[string]*stranger{}}
 	env.Values[sceneKey{}] = s
 	env.Defer(func() {
