@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
 // A page is a document with the anchors that one can point to, in lower case.
@@ -423,5 +426,88 @@ func TestSettingsOfDocuments(t *testing.T) {
 	}
 	if found < 30 {
 		t.Errorf("found %d settings: they are not read any more", found)
+	}
+}
+
+// TestTrustTableOfDocument: the table of docs/protocol.md#trust is the table of
+// core/peering.
+func TestTrustTableOfDocument(t *testing.T) {
+	text, err := os.ReadFile("docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string][]string{}
+	for _, line := range strings.Split(string(text), "\n") {
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		if len(cells) != 1+len(peering.Events) {
+			continue
+		}
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		state, _, _ := strings.Cut(strings.ReplaceAll(cells[0], "`", ""), " ")
+		rows[state] = cells[1:]
+	}
+	for _, state := range peering.States {
+		name := string(state)
+		if state == core.Stranger {
+			name = "stranger"
+		}
+		row, ok := rows[name]
+		if !ok {
+			t.Errorf("the document has no row for %s", name)
+			continue
+		}
+		for i, event := range peering.Events {
+			want := "–"
+			if to, ok := peering.Next(state, event); ok {
+				want = string(to)
+			}
+			if row[i] != want {
+				t.Errorf("%s in %s: the document says %q, the table %q", event, name, row[i], want)
+			}
+		}
+	}
+}
+
+// quoted are the words of the program that a document quotes: code spans of a
+// sentence's form.
+var quoted = regexp.MustCompile("`([A-Z][a-z]+ [^`{}]*)`")
+
+// TestTextsOfDocuments: what a document says that the program says, it says.
+func TestTextsOfDocuments(t *testing.T) {
+	var all strings.Builder
+	for _, s := range sources(t, parser.SkipObjectResolution) {
+		if s.test || !strings.HasPrefix(s.room, "core") && s.room != "cmd/ogp" {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok {
+				if text, err := strconv.Unquote(lit.Value); err == nil {
+					all.WriteString(text + "\n")
+				}
+			}
+			return true
+		})
+	}
+	// What stands for something else ends a part that must be there word by word.
+	parts := regexp.MustCompile(`<[a-z]+>|…|\d+ characters`)
+	program, found := all.String(), 0
+	for _, name := range []string{"docs/protocol.md", "docs/troubleshooting.md", "docs/threat-model.md", "docs/operating.md"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range quoted.FindAllStringSubmatch(string(text), -1) {
+			found++
+			for _, part := range parts.Split(m[1], -1) {
+				if part = strings.Trim(part, " '\""); part != "" && !strings.Contains(program, part) {
+					t.Errorf("%s quotes %q, and the program never says %q", name, m[1], part)
+				}
+			}
+		}
+	}
+	if found < 40 {
+		t.Errorf("found %d quotations: they are not read any more", found)
 	}
 }
