@@ -60,6 +60,7 @@ func (d *daemon) methods() map[string]control.Method {
 		"invite.revoke":    method(d.revoke),
 		"accept":           method(d.accept),
 		"connect":          method(d.connect),
+		"backup":           method(d.backupStore),
 		"delivery.dead":    method(d.deadDeliveries),
 		"delivery.retry":   method(d.retryDeliveries),
 		"plugins":          method(d.listPlugins),

@@ -48,6 +48,9 @@ var commands = []func(*app) *cobra.Command{
 	pluginCommand,
 	peersCommand,
 	importCommand,
+	backupCommand,
+	restoreCommand,
+	conformanceCommand,
 	configCommand,
 	versionCommand,
 }
