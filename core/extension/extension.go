@@ -4,7 +4,7 @@
 // knows JSON; this room knows what the JSON says.
 //
 // While a policy plugin is not ready, nobody can say, and letters that it would
-// judge are answered 503. docs/threat-model.md#P3
+// judge are answered 503. docs/threat-model.md#p3
 package extension
 
 import (
@@ -185,7 +185,7 @@ func New(o Options) (*Manager, error) {
 // force and is wanted as it was goes on; one that is wanted otherwise is in force
 // as it was until its new version has loaded, and stays so if that fails.
 //
-// docs/threat-model.md#P4
+// docs/threat-model.md#p4
 func (m *Manager) Apply(wanted []Wanted) error {
 	slots := make([]*slot, 0, len(wanted))
 	for _, w := range wanted {
