@@ -92,6 +92,10 @@ var doors = []struct {
 	{"github.com/pressly/goose", []string{"core/store/sqlite"}},
 	{"filippo.io/edwards25519", []string{"core/keys"}},
 	{"code.dny.dev/ssrf", []string{"core/dial", "core/plugin"}},
+	{"github.com/prometheus/client_golang", []string{"core/rendezvous", "cmd/ogp"}},
+	{"github.com/caddyserver/certmagic", []string{"cmd/ogp"}},
+	{"go.opentelemetry.io", []string{"cmd/ogp"}},
+	{"charm.land", []string{"cmd/ogp"}},
 }
 
 // source is one Go file of the tree.
