@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -166,10 +167,64 @@ func (c *Courier) Run(ctx context.Context) error {
 		c.start(l)
 	}
 	c.mu.Unlock()
-	<-ctx.Done()
+	c.lookForOrphans(ctx)
 	c.mu.Lock() // nobody starts a line any more
 	c.mu.Unlock()
 	c.wg.Wait()
+	return nil
+}
+
+const orphansEvery = time.Hour
+
+// lookForOrphans gives up, until ctx is done, what is owed to notifiers that are
+// not in force any more and have not come back in time.
+func (c *Courier) lookForOrphans(ctx context.Context) {
+	timer := time.NewTimer(orphansEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if err := c.giveUpOrphans(ctx); err != nil && ctx.Err() == nil {
+			c.o.Logger.Error("deliveries not given up", "err", err)
+		}
+		timer.Reset(orphansEvery)
+	}
+}
+
+func (c *Courier) giveUpOrphans(ctx context.Context) error {
+	depths, err := c.o.Store.Depths(ctx)
+	if err != nil {
+		return err
+	}
+	names := c.Names()
+	now := c.o.Now().UTC()
+	for name := range depths.DeliveriesByNotifier {
+		if slices.Contains(names, name) {
+			continue
+		}
+		due, err := c.o.Store.DueDeliveries(ctx, name, now, 1000)
+		if err != nil {
+			return err
+		}
+		change := &core.Change{}
+		for _, d := range due {
+			if now.Sub(d.Created) > c.o.GiveUp {
+				next := *d
+				next.Dead, next.Error = true, "no notifier of this name is configured"
+				change.Deliveries = append(change.Deliveries, &next)
+			}
+		}
+		if len(change.Deliveries) == 0 {
+			continue
+		}
+		c.o.Logger.Warn("deliveries given up, as their notifier is not configured any more", "notifier", name, "count", len(change.Deliveries))
+		if err := c.o.Store.Commit(ctx, change); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -378,6 +378,24 @@ func TestSet(t *testing.T) {
 	})
 }
 
+// What is owed to a notifier that was taken out of the configuration is kept for
+// it for a while, and then given up.
+func TestOrphans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, coretest.NewNotifier("n", 1))
+		d.owe("gone", 3)
+		defer d.run()()
+		time.Sleep(71 * time.Hour)
+		if got := d.depths().Deliveries; got != 3 {
+			t.Errorf("%d are alive after 71 hours, want 3", got)
+		}
+		time.Sleep(3 * time.Hour)
+		if got := d.depths(); got.Deliveries != 0 || got.DeadDeliveries != 3 {
+			t.Errorf("after 74 hours: %d alive, %d dead, want 0 and 3", got.Deliveries, got.DeadDeliveries)
+		}
+	})
+}
+
 // A store that fails for a while delays, and loses nothing.
 func TestStoreFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strings"
@@ -104,16 +105,25 @@ func (b *book) entry(k core.PublicKey) *entry {
 	return b.byKey[k]
 }
 
+// all lists every peer, the longest known first.
 func (b *book) all() []*core.Peer {
+	out := b.unsorted()
+	slices.SortFunc(out, func(x, y *core.Peer) int {
+		if c := x.RequestedAt.Compare(y.RequestedAt); c != 0 {
+			return c
+		}
+		return bytes.Compare(x.Key[:], y.Key[:])
+	})
+	return out
+}
+
+func (b *book) unsorted() []*core.Peer {
 	b.mu.RLock()
+	defer b.mu.RUnlock()
 	out := make([]*core.Peer, 0, len(b.byKey))
 	for _, e := range b.byKey {
 		out = append(out, e.peer)
 	}
-	b.mu.RUnlock()
-	slices.SortFunc(out, func(x, y *core.Peer) int {
-		return cmp.Or(x.RequestedAt.Compare(y.RequestedAt), cmp.Compare(x.Key.String(), y.Key.String()))
-	})
 	return out
 }
 

@@ -41,13 +41,18 @@ func (w *watchers) tell(e core.Event) {
 	for ch := range w.list {
 		select {
 		case ch <- e:
-		default: // a watcher that does not keep up misses events, and never holds up a letter
+		default: // a watcher that does not keep up is told so, and never holds up a letter
+			close(ch)
+			delete(w.list, ch)
 		}
 	}
 }
 
-// Watch returns a channel of the events that are kept from now on, and a
-// function that ends it. A watcher that falls 256 events behind misses some.
+// Watch returns a channel of the events that are kept from now on, each after it
+// can be read from the store, and a function that ends it. They come in the order
+// in which they were kept, nearly, which need not be that of their ids. A watcher
+// that falls 256 events behind gets those, and then its channel is closed: what
+// it has missed is in the store.
 func (g *Gateway) Watch() (<-chan core.Event, func()) {
 	ch := make(chan core.Event, 256)
 	g.watch.mu.Lock()

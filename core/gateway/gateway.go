@@ -202,7 +202,7 @@ func (g *Gateway) letterSpan() time.Duration {
 		}
 	}
 	longest(g.settings.Load().Grants)
-	for _, p := range g.book.all() {
+	for _, p := range g.book.unsorted() {
 		if p.Granted != nil {
 			longest(p.Granted.Scopes)
 		}

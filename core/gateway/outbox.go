@@ -212,9 +212,14 @@ func (g *Gateway) sendNow(ctx context.Context, item *core.OutboxItem) (*core.Out
 // With the id of a letter it stops after that one and returns it with why it was
 // not delivered.
 func (g *Gateway) sendLine(ctx context.Context, k core.PublicKey, id string) (*core.OutboxItem, error) {
-	unlock, err := g.locks.lock(ctx, lockName{"line", k, ""})
+	queue, cancel := ctx, func() {}
+	if id != "" {
+		queue, cancel = context.WithTimeout(ctx, maxQueue)
+	}
+	defer cancel()
+	unlock, err := g.locks.lock(queue, lockName{"line", k, ""})
 	if err != nil {
-		return nil, err
+		return nil, errBehind
 	}
 	defer unlock()
 	items, err := g.o.Store.Outbox(ctx, core.OutboxFilter{Peer: k, State: core.OutWaiting, Limit: maxLine})
@@ -222,11 +227,15 @@ func (g *Gateway) sendLine(ctx context.Context, k core.PublicKey, id string) (*c
 		return nil, err
 	}
 	slices.Reverse(items) // the store gives the newest first
+	reached := false
 	for i, item := range items {
 		mine := item.ID == id
-		// An operator's letter is a reason to try a silent peer at once; a time that
-		// the peer asked for is kept.
-		if wait := item.Next.Sub(g.o.Now()); wait > 0 && (id == "" || item.Answer != nil) {
+		if queue.Err() != nil && !mine {
+			return nil, errors.Join(errBehind, g.dueNow(ctx, item))
+		}
+		// An operator's letter is a reason to try a silent peer at once, and so is one
+		// that it has just taken; a time that the peer asked for is kept.
+		if wait := item.Next.Sub(g.o.Now()); wait > 0 && (item.Answer != nil || id == "" && !reached) {
 			if !holdsUp(item) {
 				continue
 			}
@@ -235,15 +244,13 @@ func (g *Gateway) sendLine(ctx context.Context, k core.PublicKey, id string) (*c
 			return g.putOff(ctx, items[i:], id, e)
 		}
 		next, err := g.attempt(ctx, item, mine)
+		reached = reached || next.State == core.OutSent
 		if next.State == core.OutWaiting && holdsUp(next) {
 			items[i] = next
 			return g.putOff(ctx, items[i:], id, err)
 		}
 		if mine {
 			return next, err
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
 		}
 	}
 	if id == "" {
@@ -255,6 +262,12 @@ func (g *Gateway) sendLine(ctx context.Context, k core.PublicKey, id string) (*c
 	}
 	return item, failureOf(item)
 }
+
+// maxQueue is how long somebody who has just sent a letter waits for the earlier
+// ones to leave. The letter itself goes on waiting.
+const maxQueue = 15 * time.Second
+
+var errBehind = core.Refuse(core.Unavailable, "waits behind earlier letters to this peer")
 
 // maxLine bounds how many letters to one peer are looked at together.
 const maxLine = 10000
@@ -284,6 +297,17 @@ func (g *Gateway) putOff(ctx context.Context, line []*core.OutboxItem, id string
 		return mine, why
 	}
 	return mine, errors.Join(why, g.keep(context.WithoutCancel(ctx), change))
+}
+
+// dueNow makes a letter due that was put off for an earlier one.
+func (g *Gateway) dueNow(ctx context.Context, item *core.OutboxItem) error {
+	now := g.o.Now().UTC()
+	if item.Answer != nil || !item.Next.After(now) {
+		return nil
+	}
+	next := *item
+	next.Next = now
+	return g.keep(context.WithoutCancel(ctx), &core.Change{Outbox: []*core.OutboxItem{&next}})
 }
 
 // failureOf is why a letter that was tried before was not delivered, or nil.
@@ -336,6 +360,9 @@ func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem, first bool
 		g.book.checked(p.Key, err, now, g.settings.Load().CheckFailures)
 	}
 	g.settle(&next, answer, err)
+	if next.State == core.OutWaiting && err != nil && item.Next.After(now) { // tried before its time, which stays
+		next.Attempts, next.Next = max(1, item.Attempts), item.Next
+	}
 	result := error(nil)
 	if next.State != core.OutSent {
 		result = err

@@ -287,6 +287,31 @@ func TestOutboxOrder(t *testing.T) {
 	})
 }
 
+// Who sends a letter behind many does not wait for all of them.
+func TestOutboxLongLine(t *testing.T) {
+	in(t, func(t *testing.T, r *rig, p *peer) {
+		r.wire.answer(answers(status(0)))
+		for n := range 10 {
+			if _, err := r.Send(t.Context(), p.key, message(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.wire.answer(func(context.Context, string, string, []byte) (core.Answer, error) {
+			time.Sleep(9 * time.Second)
+			return status(200), nil
+		})
+		start := time.Now()
+		out, err := r.Send(t.Context(), p.key, message(10))
+		if took := time.Since(start); err != nil || !errors.Is(out.Err, core.Unavailable) || took > 30*time.Second {
+			t.Errorf("Send = %v, %v after %v, want a letter that waits", out.Err, err, took)
+		}
+		time.Sleep(5 * time.Minute)
+		if x := item(t, r, out.Item.ID); x.State != core.OutSent {
+			t.Errorf("the letter is %s, want sent", x.State)
+		}
+	})
+}
+
 // One letter that its peer never takes does not hold up the others for a day.
 func TestOutboxPoison(t *testing.T) {
 	in(t, func(t *testing.T, r *rig, p *peer) {

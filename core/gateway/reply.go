@@ -243,8 +243,10 @@ func (g *Gateway) AwaitReply(ctx context.Context, item *core.OutboxItem) (*core.
 				return r, nil
 			}
 			return nil, core.Refuse(core.Unavailable, "no reply in time")
-		case e := <-events:
-			if e.Type != core.EventReply || e.Peer != item.Peer {
+		case e, open := <-events:
+			if !open {
+				events = nil // too many to keep up with; the ticker still looks
+			} else if e.Type != core.EventReply || e.Peer != item.Peer {
 				continue
 			}
 		case <-ticker.C:

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -241,14 +242,15 @@ func TestT5AskBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		p := befriend(t, r.Gateway, nil)
-		has, asked := true, 0
+		var gone atomic.Bool
+		var asked atomic.Int32
 		r.wire.card = func(_ context.Context, url string, headers map[string]string) (core.Card, error) {
-			asked++
+			asked.Add(1)
 			if url != p.url || headers["X-OGP-Peer-ID"] != r.Key().ID() {
 				t.Errorf("asked %s with %v, want the pinned URL with signed headers", url, headers)
 			}
 			card := core.Card{PublicKey: p.key.String()}
-			if has {
+			if !gone.Load() {
 				card.PeerStatus = &core.PeerStatus{}
 			}
 			return card, nil
@@ -263,15 +265,15 @@ func TestT5AskBack(t *testing.T) {
 		}
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
-		if asked != 4 {
-			t.Errorf("the peer was asked %d times, want 3 and once more", asked)
+		if n := asked.Load(); n != 4 {
+			t.Errorf("the peer was asked %d times, want 3 and once more", n)
 		}
 		wantTrust(t, r.Gateway, p.key, core.Approved)
 
 		// The peer writes its removal down after it has told us.
 		_, err := r.ReceiveRemoval(t.Context(), without(t, p.SealRemoval(r.Key()), "v2"))
 		want(t, "a notice before the record", err, core.Conflict)
-		has = false
+		gone.Store(true)
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		wantTrust(t, r.Gateway, p.key, core.Removed)
