@@ -294,11 +294,11 @@ func (d *daemon) setNotifiers() {
 	chosen := d.notifiersChosen()
 	wanted := func(name string) bool { return !chosen || slices.Contains(d.config().Delivery.Notifiers, name) }
 	if wanted("log") {
-		list = append(list, delivery.LogNotifier{Logger: d.log})
+		list = append(list, d.tracing.notifier(delivery.LogNotifier{Logger: d.log}))
 	}
 	for _, n := range d.extensions.Notifiers() {
 		if wanted(n.Name()) {
-			list = append(list, n)
+			list = append(list, d.tracing.notifier(n))
 		}
 	}
 	d.courier.Set(list...)

@@ -111,6 +111,7 @@ type daemon struct {
 	logLevel    slog.LevelVar
 	log         *slog.Logger
 	wire        *wire
+	tracing     *tracing // nil: none
 	key         keys.Private
 	store       core.Store
 	gateway     *gateway.Gateway
@@ -201,8 +202,11 @@ func (d *daemon) openGateway(ctx context.Context) error {
 		First:  d.config().Delivery.FirstRetry, Most: d.config().Delivery.MaxRetry, GiveUp: d.config().Delivery.GiveUp,
 	})
 	d.wire = newWire(d.config())
+	if d.tracing, err = d.app.openTracing(ctx); err != nil {
+		return err
+	}
 	d.gateway, err = gateway.New(ctx, gateway.Options{
-		Key: d.key, Store: d.store, Wire: d.wire, Settings: settings(d.config(), d.config().DaemonPort), Version: programVersion(),
+		Key: d.key, Store: d.store, Wire: d.tracing.outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: programVersion(),
 		Logger: d.log, Notifiers: d.courier.Names, Told: d.courier.Wake,
 		Plugins: func() (gateway.Plugins, error) { return d.extensions.Plugins() },
 		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
@@ -311,7 +315,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	server := federation.NewServer(federation.Options{
-		Gateway: d.gateway, Logger: d.log, MaxBodyBytes: d.config().Limits.BodyBytes, TrustedProxies: d.config().Network.TrustedProxies,
+		Gateway: d.tracing.inward(d.gateway), Logger: d.log, MaxBodyBytes: d.config().Limits.BodyBytes, TrustedProxies: d.config().Network.TrustedProxies,
 		Limits: federation.Limits{CardsPerMinute: d.config().Limits.CardPerMinute, StrangersPerMinute: d.config().Limits.StrangerPerMinute},
 	})
 	d.openRendezvous()
@@ -379,6 +383,7 @@ func (d *daemon) close() {
 			ln.Close()
 		}
 	}
+	d.tracing.close()
 	if err := d.store.Close(); err != nil {
 		d.log.Error("store did not close well", "err", err)
 	}
