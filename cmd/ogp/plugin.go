@@ -172,8 +172,10 @@ func (a *app) findPlugin(ctx context.Context, ref string) (*found, error) {
 		if f.spec, err = files.Spec(); err != nil {
 			return nil, err
 		}
-		f.module, err = plugin.Inspect(f.spec)
-		return f, err
+		if f.module, err = plugin.Inspect(f.spec); err != nil {
+			return nil, fmt.Errorf("%s: %w", ref, err)
+		}
+		return f, nil
 	}
 	if extension.CheckName(ref) == nil {
 		f, err := a.findNamed(ctx, ref)
@@ -392,7 +394,9 @@ func (a *app) confirm(question string) error {
 	fmt.Fprintf(a.err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(a.in).ReadString('\n')
 	if answer = strings.ToLower(strings.TrimSpace(answer)); err != nil || answer != "y" && answer != "yes" {
-		return core.Refuse(core.Forbidden, "not granted; nothing has changed")
+		e := core.Refuse(core.Forbidden, "not granted; nothing has changed")
+		e.Hint = "--yes grants what it asks for"
+		return e
 	}
 	return nil
 }

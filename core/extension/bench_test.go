@@ -1,0 +1,228 @@
+//go:build unix
+
+package extension_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/coretest"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/extension"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/store"
+	"github.com/opengatewayprotocol/ogp/core/store/memory"
+	"github.com/opengatewayprotocol/ogp/plugins"
+)
+
+// times gives n wanted copies of an example.
+func times(b *testing.B, n int, name string) []extension.Wanted {
+	var out []extension.Wanted
+	for i := range n {
+		w := example(name)
+		w.Spec.Name = fmt.Sprintf("%s-%d", name, i)
+		if name == "office-hours" {
+			w.Spec.Manifest, w.Spec.Config = manifestOf(b, name, "[[selftest]]"), always
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// BenchmarkReceive is the whole way of a signed message of 600 bytes through
+// gateway.ReceiveMessage, with no policy, one and three, by language. Messages are
+// signed before the clock starts.
+func BenchmarkReceive(b *testing.B) {
+	for _, kind := range []string{"memory", "sqlite"} {
+		for _, c := range []struct {
+			name   string
+			wanted []extension.Wanted
+		}{
+			{"none", nil},
+			{"c-1", times(b, 1, "topic-allowlist")}, {"c-3", times(b, 3, "topic-allowlist")},
+			{"rust-1", times(b, 1, "office-hours")}, {"rust-3", times(b, 3, "office-hours")},
+			{"assemblyscript-1", times(b, 1, "secret-scrubber")}, {"assemblyscript-3", times(b, 3, "secret-scrubber")},
+			{"go-1", times(b, 1, "approve-by-domain")}, {"go-3", times(b, 3, "approve-by-domain")},
+			{"go-stdio-1", times(b, 1, "audit-line")},
+		} {
+			b.Run(kind+"/"+c.name, func(b *testing.B) { benchmarkReceive(b, kind, c.wanted) })
+		}
+	}
+}
+
+func benchmarkReceive(b *testing.B, kind string, wanted []extension.Wanted) {
+	m := newManager(b, extension.Options{})
+	apply(b, m, wanted...)
+	alice := coretest.New(b)
+	bob := coretest.New(b, coretest.WithStore(kind), coretest.Quiet(), coretest.WithPlugins(m.Plugins),
+		coretest.WithSettings(func(s *gateway.Settings) { s.Levels.Default = policy.LevelFull }))
+	bob.Courier.Set()
+	coretest.Ask(b, alice, bob)
+	rate := &core.RateLimit{Requests: 1 << 30, WindowSeconds: 1}
+	if _, err := bob.ApprovePeer(b.Context(), alice.Key(), gateway.Approval{Grants: []core.Grant{{Intent: core.IntentAgentComms, Enabled: true, RateLimit: rate}}}); err != nil {
+		b.Fatal(err)
+	}
+	sealer := envelope.Sealer{Key: alice.Private}
+	bodies := make([][]byte, b.N)
+	for i := range bodies {
+		var err error
+		bodies[i], err = sealer.SealMessage(bob.Key(), core.Message{Intent: core.IntentAgentComms, From: alice.Key().ID(), To: bob.Key().ID(),
+			Nonce: envelope.NewNonce(), Payload: core.Raw(`{"topic":"general","message":"` + strings.Repeat("hello there, ", 25) + `","priority":"normal"}`)})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	runtime.GC()
+	before := cpu(b)
+	b.ResetTimer()
+	for _, body := range bodies {
+		if a, err := bob.ReceiveMessage(context.Background(), body); err != nil || a.Status != http.StatusOK {
+			b.Fatalf("ReceiveMessage = %d %s, %v", a.Status, a.Body, err)
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(cpu(b)-before)/1e3/float64(b.N), "cpu-us/op")
+}
+
+// cpu is the processor time of this process so far, which a busy machine does not
+// stretch as it does the time on the wall.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkNotify is what a courier tells a local HTTP server by way of the shipped
+// webhook and OpenClaw plugins, from the queue in the store to the answer.
+func BenchmarkNotify(b *testing.B) {
+	for _, kind := range []string{"memory", "sqlite"} {
+		for _, name := range []string{"webhook", "openclaw"} {
+			b.Run(kind+"/"+name, func(b *testing.B) { benchmarkNotify(b, kind, name) })
+		}
+	}
+}
+
+func benchmarkNotify(b *testing.B, kind, name string) {
+	var requests atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		requests.Add(1)
+		fmt.Fprint(w, `{"ok":true,"runId":"r"}`)
+	}))
+	defer server.Close()
+	s, err := store.Open(b.Context(), kind, filepath.Join(b.TempDir(), "state"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	own, _ := plugins.Get(name)
+	manifest, err := plugin.ParseManifest(own.Manifest)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := newManager(b, extension.Options{Store: s})
+	apply(b, m, extension.Wanted{Spec: plugin.Spec{Name: name, Bytes: own.Wasm, Manifest: manifest,
+		Config:  []byte(`{"url":"` + server.URL + `/hook","openclaw_url":"` + server.URL + `"}`),
+		Grants:  plugin.Grants{HTTP: []plugin.HTTPGrant{{URL: server.URL + "/", Private: true, Secrets: []string{"hooks_token", "webhook_secret"}}}},
+		Secrets: func(string) (string, bool) { return "token", true }}})
+	now := time.Now().UTC()
+	change := &core.Change{}
+	for i := range b.N {
+		id := fmt.Sprintf("01JD5%021d", i)
+		change.Inbox = append(change.Inbox, &core.InboxMessage{ID: id, At: now, Status: core.InboxNew,
+			Message: core.Message{Intent: "message", Nonce: core.Nonce(id), Payload: core.Raw(`{"text":"hello there"}`)}})
+		change.Deliveries = append(change.Deliveries, &core.Delivery{EventID: id, Notifier: name, Next: now, Created: now})
+		if len(change.Inbox) == 500 || i == b.N-1 {
+			if err := s.Commit(b.Context(), change); err != nil {
+				b.Fatal(err)
+			}
+			change = &core.Change{}
+		}
+	}
+	c := delivery.New(delivery.Options{Store: s, Peer: func(core.PublicKey) *core.Peer { return nil }})
+	c.Set(m.Notifiers()...)
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan struct{})
+	before := cpu(b)
+	b.ResetTimer()
+	go func() { defer close(done); _ = c.Run(ctx) }()
+	for {
+		depths, err := s.Depths(b.Context())
+		if err != nil || depths.DeadDeliveries > 0 {
+			b.Fatal(err, c.Health())
+		}
+		if depths.Deliveries == 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	b.StopTimer()
+	cancel()
+	<-done
+	b.ReportMetric(float64(cpu(b)-before)/1e3/float64(b.N), "cpu-us/op")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(requests.Load())/float64(b.N), "requests/event")
+}
+
+// BenchmarkStart is from nothing to every plugin ready: all that ship and all
+// examples. Warm has their machine code in the cache.
+func BenchmarkStart(b *testing.B) {
+	var all []extension.Wanted
+	for _, name := range []string{"approve-by-domain", "office-hours", "secret-scrubber", "topic-allowlist", "free-busy", "audit-line"} {
+		all = append(all, example(name))
+	}
+	for _, own := range plugins.All() {
+		manifest, err := plugin.ParseManifest(own.Manifest)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all = append(all, extension.Wanted{Spec: plugin.Spec{Name: own.Name, Bytes: own.Wasm, Manifest: manifest, Config: []byte(`{"topic":"t"}`)}})
+	}
+	start := func(b *testing.B, cache string, wanted []extension.Wanted) {
+		m, err := extension.New(extension.Options{Store: memory.New(), CacheDir: cache})
+		if err != nil {
+			b.Fatal(err)
+		}
+		apply(b, m, wanted...)
+		b.StopTimer()
+		for _, v := range m.List() {
+			if v.State != "ready" {
+				b.Fatalf("%+v", v)
+			}
+		}
+		m.Close()
+		b.StartTimer()
+	}
+	for _, c := range []struct {
+		name   string
+		wanted []extension.Wanted
+	}{{"all-9", all}, {"c-rust-as", all[1:4]}, {"openclaw", all[6:7]}} {
+		b.Run("warm/"+c.name, func(b *testing.B) {
+			start(b, cacheDir, c.wanted)
+			for b.Loop() {
+				start(b, cacheDir, c.wanted)
+			}
+		})
+		b.Run("cold/"+c.name, func(b *testing.B) {
+			dirs := b.TempDir()
+			for i := 0; b.Loop(); i++ {
+				start(b, filepath.Join(dirs, fmt.Sprint(i)), c.wanted)
+			}
+		})
+	}
+}
