@@ -37,6 +37,7 @@ func (d *daemon) methods() map[string]control.Method {
 	return map[string]control.Method{
 		"status":           method(d.status),
 		"whoami":           method(d.whoami),
+		"doctor":           method(d.doctor),
 		"stop":             method(d.stopMethod),
 		"peers":            method(d.peers),
 		"peer":             method(d.peer),
@@ -494,70 +495,4 @@ func (d *daemon) retryDeliveries(ctx context.Context, _ none) (map[string]int, e
 		d.courier.Wake()
 	}
 	return map[string]int{"retried": len(dead)}, nil
-}
-
-// events streams every event as it is kept, and before those the kept ones after
-// an id.
-func (d *daemon) events(ctx context.Context, params jsontext.Value, send func(any) error) error {
-	var p eventParams
-	if err := json.Unmarshal(params, &p); err != nil {
-		return err
-	}
-	events, stop := d.gateway.Watch()
-	defer stop()
-	last := p.After
-	for last != "" {
-		old, err := d.store.Events(ctx, last, 500)
-		if err != nil || len(old) == 0 {
-			break
-		}
-		for _, e := range old {
-			last = e.ID
-			if err := send(d.eventView(*e)); err != nil {
-				return err
-			}
-		}
-	}
-	alive := time.NewTicker(15 * time.Second)
-	defer alive.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case e := <-events:
-			if e.ID <= last {
-				continue
-			}
-			if err := send(d.eventView(e)); err != nil {
-				return err
-			}
-		case <-alive.C: // finds out that the reader has gone
-			if err := send(map[string]string{"type": "alive"}); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-type eventView struct {
-	core.Event  `json:",inline"`
-	From        string        `json:"from,omitempty"`
-	Fingerprint string        `json:"fingerprint,omitempty"`
-	Intent      string        `json:"intent,omitempty"`
-	Message     *core.Message `json:"message,omitempty"`
-}
-
-func (d *daemon) eventView(e core.Event) eventView {
-	v := eventView{Event: e}
-	if !e.Peer.IsZero() {
-		v.Fingerprint = e.Peer.Fingerprint()
-		v.From = v.Fingerprint
-		if p := d.gateway.Peer(e.Peer); p != nil {
-			v.From = p.Name()
-		}
-	}
-	if e.Message != nil {
-		v.Message, v.Intent = &e.Message.Message, e.Message.Message.Intent
-	}
-	return v
 }

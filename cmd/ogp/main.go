@@ -40,6 +40,8 @@ var commands = []func(*app) *cobra.Command{
 	demoCommand,
 	stopCommand,
 	statusCommand,
+	doctorCommand,
+	eventsCommand,
 	whoamiCommand,
 	federationCommand,
 	inboxCommand,
