@@ -354,6 +354,10 @@ func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem, first bool
 	if now.Sub(item.GiveUp) > lateBy {
 		return stop(core.Refuse(core.Unreachable, "given up: "+item.Error), !first)
 	}
+	if item.Attempts > 0 && g.hasReplied(ctx, item) {
+		next.State, next.Done, next.Error = core.OutSent, now, ""
+		return &next, g.keepItem(ctx, &next, false)
+	}
 	next.Attempts++
 	answer, err := g.deliver(ctx, p, &next)
 	if err == nil || ctx.Err() == nil { // else we were cut short ourselves
@@ -379,11 +383,21 @@ func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem, first bool
 			return &next, err
 		}
 		defer unlock()
-		if r, err := g.o.Store.Reply(ctx, next.Nonce); err == nil && !r.Ours { // who replies has got it
+		if g.hasReplied(ctx, &next) {
 			next.State, next.Done, next.Error, result = core.OutSent, now, "", nil
 		}
 	}
 	return &next, errors.Join(result, g.keepItem(ctx, &next, !first || next.Attempts > 1))
+}
+
+// hasReplied reports whether a message of ours was answered: who replies has it,
+// whatever became of the answer to the letter itself.
+func (g *Gateway) hasReplied(ctx context.Context, item *core.OutboxItem) bool {
+	if item.Kind != core.OutMessage {
+		return false
+	}
+	r, err := g.o.Store.Reply(ctx, item.Nonce)
+	return err == nil && !r.Ours && r.Peer == item.Peer
 }
 
 func (g *Gateway) keepItem(ctx context.Context, item *core.OutboxItem, tell bool) error {
