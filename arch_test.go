@@ -79,8 +79,8 @@ var rooms = []struct {
 // doors holds, for libraries of weight, the rooms that may import them. A library
 // is named by the beginning of its path.
 var doors = []struct {
-	library string
-	rooms   []string
+	module string
+	rooms  []string
 }{
 	{"github.com/gofiber/fiber", []string{"core/web", "core/federation", "core/rendezvous", "core/control"}},
 	{"github.com/valyala/fasthttp", []string{"core/web"}},
@@ -212,7 +212,7 @@ func badImports(s source) []string {
 			bad = append(bad, s.path+": encoding/json folds case and takes the last duplicate; core reads JSON with github.com/go-json-experiment/json")
 		}
 		for _, door := range doors {
-			if (name == door.library || strings.HasPrefix(name, door.library+"/")) && !fitsAny(door.rooms, s.room) {
+			if (name == door.module || strings.HasPrefix(name, door.module+"/")) && !fitsAny(door.rooms, s.room) {
 				bad = append(bad, fmt.Sprintf("%s: %s imports %s, which stays in %s", s.path, s.room, name, strings.Join(door.rooms, ", ")))
 			}
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"strings"
 	"time"
@@ -63,16 +62,7 @@ func (t *tracing) start(ctx context.Context, name string, kind api.SpanKind, att
 
 // end closes a span with what came of a letter.
 func end(span api.Span, a core.Answer, err error) {
-	verdict := "ok"
-	var e *core.Error
-	switch {
-	case errors.As(err, &e):
-		verdict = string(e.Kind)
-	case err != nil:
-		verdict = string(core.Internal)
-	case a.Status >= 400:
-		verdict = string(core.Forbidden)
-	}
+	verdict := gateway.Verdict(a, err)
 	span.SetAttributes(attribute.String("ogp.verdict", verdict), attribute.Int("http.response.status_code", a.Status))
 	if err != nil {
 		span.SetStatus(codes.Error, verdict)

@@ -61,17 +61,22 @@ func (g *Gateway) ReceiveMessage(ctx context.Context, body []byte) (core.Answer,
 }
 
 func (g *Gateway) count(letter string, a core.Answer, err error) {
-	verdict := "ok"
+	g.counters.add(letter, Verdict(a, err))
+}
+
+// Verdict is one word for what came of a letter, for counters and traces: "ok",
+// the error's kind, or "forbidden" for a refusal that is an answer on record.
+func Verdict(a core.Answer, err error) string {
 	var e *core.Error
 	switch {
 	case errors.As(err, &e):
-		verdict = string(e.Kind)
+		return string(e.Kind)
 	case err != nil:
-		verdict = string(core.Internal)
+		return string(core.Internal)
 	case a.Status >= 400:
-		verdict = string(core.Forbidden)
+		return string(core.Forbidden)
 	}
-	g.counters.add(letter, verdict)
+	return "ok"
 }
 
 func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
