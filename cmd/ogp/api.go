@@ -97,5 +97,9 @@ type peersParams struct {
 }
 
 type eventParams struct {
-	After string `json:"after,omitempty"` // an event id; empty: only what comes
+	After string    `json:"after,omitempty"` // the kept events after this id come first
+	Since time.Time `json:"since,omitzero"`  // the kept events from then on come first
+	Kept  bool      `json:"kept,omitempty"`  // no more than the kept ones
+	Types []string  `json:"types,omitempty"` // only these, or those below them: "federation"
+	Peer  string    `json:"peer,omitempty"`  // only about this peer
 }

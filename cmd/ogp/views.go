@@ -3,9 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -120,16 +118,6 @@ type whoamiView struct {
 	Fingerprint string         `json:"fingerprint"`
 	ID          string         `json:"id"`
 	PublicKey   core.PublicKey `json:"publicKey"`
-}
-
-// table writes aligned columns.
-func table(w io.Writer, header []string, rows [][]string) {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, strings.Join(header, "\t"))
-	for _, r := range rows {
-		fmt.Fprintln(t, strings.Join(r, "\t"))
-	}
-	t.Flush()
 }
 
 // ago says how long ago a time was, for people.
