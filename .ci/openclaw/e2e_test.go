@@ -90,6 +90,8 @@ func TestOpenClaw(t *testing.T) {
 		}
 	}
 
+	time.Sleep(quiet) // a second run would have reached the model before OpenClaw is killed
+
 	t.Log("OpenClaw is down while the message arrives, and ogp is killed before it is up again")
 	claw.process.kill()
 	say("MARKER-DOWN-e43d")
