@@ -289,6 +289,9 @@ func ageIdentities(identityFile, passphraseFile string) ([]age.Identity, error) 
 // maxRestoreBytes bounds what a backup may unpack to.
 const maxRestoreBytes = 64 << 30
 
+// maxPadding bounds what may follow the last file: tar fills up to whole records.
+const maxPadding = 1 << 20
+
 // restore unpacks into a folder beside the state directory, and puts that in its
 // place when all of it is there and the store opens.
 func (a *app) restore(path string, ids []age.Identity) (string, []string, error) {
@@ -299,7 +302,11 @@ func (a *app) restore(path string, ids []age.Identity) (string, []string, error)
 	if dir, err = filepath.Abs(dir); err != nil {
 		return "", nil, err
 	}
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", nil, err
+	}
+	if len(entries) > 0 {
 		e := core.Refusef(core.Conflict, "%s is not empty", dir)
 		e.Hint = "--home names another state directory"
 		return "", nil, e
@@ -383,6 +390,14 @@ func unpack(r io.ReadSeeker, dir string, ids []age.Identity) ([]string, error) {
 			return nil, err
 		}
 		names = append(names, h.Name)
+	}
+	// The checksums stand behind the last file, and nothing behind them.
+	padding, err := io.Copy(io.Discard, io.LimitReader(z, maxPadding))
+	if err != nil {
+		return nil, fmt.Errorf("read the backup: %w", err)
+	}
+	if padding == maxPadding {
+		return nil, errNoBackup
 	}
 	if !slices.Contains(names, storeFileName) || !slices.Contains(names, keyFile) {
 		return nil, errNoBackup

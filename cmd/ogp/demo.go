@@ -54,6 +54,9 @@ type demoStep struct {
 	Exit    int    `json:"exit"`
 }
 
+// rendezvousPID is the file that says which process the rendezvous is.
+const rendezvousPID = "rendezvous.pid"
+
 const slowPause = 1500 * time.Millisecond
 
 func (a *app) demo(ctx context.Context, slow, keep bool) (err error) {
@@ -82,11 +85,17 @@ func (a *app) demo(ctx context.Context, slow, keep bool) (err error) {
 	}
 	if a.json {
 		a.writeJSON(d.steps)
-		return nil
 	}
 	if keep {
-		fmt.Fprintf(a.out, "\nBoth gateways go on. Talk to them:\n\n  ogp --home %s status\n  ogp --home %s status\n\nEnd it:\n\n  ogp --home %s stop; ogp --home %s stop; pkill -f %s; rm -r %s\n",
-			d.home("ada"), d.home("ben"), d.home("ada"), d.home("ben"), d.home("rendezvous"), d.dir)
+		out := a.out
+		if a.json {
+			out = a.err
+		}
+		fmt.Fprintf(out, "\nBoth gateways go on. Talk to them:\n\n  ogp --home %s status\n  ogp --home %s status\n\nEnd it:\n\n  ogp --home %s stop; ogp --home %s stop; kill $(cat %s); rm -r %s\n",
+			d.home("ada"), d.home("ben"), d.home("ada"), d.home("ben"), filepath.Join(d.dir, rendezvousPID), d.dir)
+		return nil
+	}
+	if a.json {
 		return nil
 	}
 	fmt.Fprintln(a.out, "\nThat was all of it. Nothing is left behind. Yours: ogp start")
@@ -247,16 +256,25 @@ func (d *demo) say(title string) {
 // command runs one command as a process and gives its exit status and all that
 // it printed.
 func (d *demo) command(who string, args ...string) (int, string, error) {
-	c := exec.CommandContext(d.ctx, d.self, append([]string{"--home", d.home(who)}, args...)...)
+	ctx := d.ctx
+	if args[0] == "start" { // interrupted, it would leave a daemon that does not listen to "stop" yet
+		ctx = context.WithoutCancel(ctx)
+	}
+	return d.commandUntil(ctx, who, args...)
+}
+
+func (d *demo) commandUntil(ctx context.Context, who string, args ...string) (int, string, error) {
+	c := exec.CommandContext(ctx, d.self, append([]string{"--home", d.home(who)}, args...)...)
 	c.Env = []string{"HOME=" + d.dir, "PATH=" + d.app.getenv("PATH"), "NO_COLOR=1"}
+	detach(c) // Ctrl-C is for the demo, which ends what it has started in order
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && d.ctx.Err() == nil {
+	if errors.As(err, &exit) && ctx.Err() == nil {
 		return exit.ExitCode(), out.String(), nil
 	}
-	return 0, out.String(), errors.Join(err, d.ctx.Err())
+	return 0, out.String(), errors.Join(err, ctx.Err())
 }
 
 func (d *demo) show(who, output string, code int, args ...string) {
@@ -312,7 +330,7 @@ func (d *demo) background(who string, args ...string) error {
 		return err
 	}
 	d.show(who, "", 0, args...)
-	if err := os.WriteFile(filepath.Join(d.dir, who+".pid"), fmt.Append(nil, c.Process.Pid), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(d.dir, rendezvousPID), fmt.Append(nil, c.Process.Pid), 0o600); err != nil {
 		return err
 	}
 	address := args[len(args)-1]
@@ -333,11 +351,10 @@ func (d *demo) background(who string, args ...string) error {
 func (d *demo) stopAll() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), 10*time.Second)
 	defer cancel()
-	d.ctx = ctx
 	for _, who := range []string{"ada", "ben"} {
-		d.command(who, "stop")
+		d.commandUntil(ctx, who, "stop")
 	}
-	if text, err := os.ReadFile(filepath.Join(d.dir, "rendezvous.pid")); err == nil {
+	if text, err := os.ReadFile(filepath.Join(d.dir, rendezvousPID)); err == nil {
 		var pid int
 		if fmt.Sscan(string(text), &pid); pid > 0 {
 			if p, err := os.FindProcess(pid); err == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -42,26 +43,28 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
+	commands := map[string]func(*testscript.TestScript, bool, []string){
+		"exits":    exitsCmd,
+		"poll":     pollCmd,
+		"daemon":   daemonCmd,
+		"signal":   signalCmd,
+		"gone":     goneCmd,
+		"event":    eventCmd,
+		"json":     jsonCmd,
+		"jsonset":  jsonSetCmd,
+		"freeport": freePortCmd,
+		"occupy":   occupyCmd,
+		"mode":     modeCmd,
+		"harmless": harmlessCmd,
+		"stranger": strangerCmd,
+		"letter":   letterCmd,
+	}
+	maps.Copy(commands, moreCommands)
 	testscript.Run(t, testscript.Params{
 		Files:              scripts,
 		RequireUniqueNames: true,
 		Setup:              setup,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":    exitsCmd,
-			"poll":     pollCmd,
-			"daemon":   daemonCmd,
-			"signal":   signalCmd,
-			"gone":     goneCmd,
-			"event":    eventCmd,
-			"json":     jsonCmd,
-			"jsonset":  jsonSetCmd,
-			"freeport": freePortCmd,
-			"occupy":   occupyCmd,
-			"mode":     modeCmd,
-			"harmless": harmlessCmd,
-			"stranger": strangerCmd,
-			"letter":   letterCmd,
-		},
+		Cmds:               commands,
 	})
 }
 
