@@ -55,7 +55,8 @@ func strangerCmd(ts *testscript.TestScript, neg bool, args []string) {
 	case huge:
 		s.display = strings.Repeat("a", 1<<20)
 	}
-	s.server = httptest.NewServer(s)
+	s.server = httptest.NewUnstartedServer(s) // it serves only when s.server is set
+	s.server.Start()
 	sc := sceneOf(ts)
 	sc.closers = append(sc.closers, s)
 	sc.strangers[s.name] = s
