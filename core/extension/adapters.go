@@ -6,16 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
 // The inputs and answers of the hooks. sdk/ABI.md
+
+// lenient replaces invalid UTF-8: an old name of a peer's must not keep a policy
+// from being asked.
+var lenient = jsontext.AllowInvalidUTF8(true)
 
 type peerView struct {
 	Alias       string       `json:"alias"`
@@ -49,7 +56,7 @@ type messageView struct {
 	Level          string     `json:"level,omitempty"`
 	Timestamp      string     `json:"timestamp"`
 	Bytes          int        `json:"bytes"`
-	ReplyWanted    bool       `json:"replyWanted,omitempty"`
+	ReplyWanted    bool       `json:"replyWanted,omitzero"`
 	InboxID        string     `json:"inboxId,omitempty"`
 	Payload        core.Raw   `json:"payload"`
 }
@@ -75,30 +82,140 @@ type requestView struct {
 	URLVerified    bool     `json:"urlVerified"`
 }
 
-type policyInput struct {
-	ABI     int          `json:"abi"`
-	Hook    plugin.Hook  `json:"hook"`
-	Kind    string       `json:"kind"`
-	Now     string       `json:"now"`
-	Peer    *peerView    `json:"peer"`
-	Message *messageView `json:"message,omitempty"`
-	Request *requestView `json:"request,omitempty"`
-}
-
-// PolicyInput writes what a policy is asked. sdk/ABI.md#policy
+// PolicyInput writes what a policy is asked. It is on every message's way, so that
+// it is written by hand, and the parts that stay the same are kept.
+// sdk/ABI.md#policy
 func PolicyInput(q core.Question) ([]byte, error) {
-	in := policyInput{ABI: 1, Hook: plugin.Policy, Kind: q.Kind, Now: core.FormatTime(q.Now), Peer: viewPeer(q.Peer)}
+	if a := lastAsked.Load(); a != nil && a.about == aboutOf(q) {
+		return a.text, nil
+	}
+	peer, err := peerText(q.Peer)
+	if err != nil {
+		return nil, err
+	}
+	n := 0
 	if q.Message != nil {
-		in.Message = viewMessage(q.Message)
-		in.Message.Bytes = q.Bytes
+		n = len(q.Message.Payload)
+	}
+	b := make([]byte, 0, 512+n+len(peer))
+	b = append(b, `{"abi":1,"hook":"policy"`...)
+	b = member(b, "kind", q.Kind)
+	b = member(b, "now", core.FormatTime(q.Now))
+	b = append(append(b, `,"peer":`...), peer...)
+	if q.Message != nil {
+		v := viewMessage(q.Message)
+		v.Bytes = q.Bytes
+		b = v.append(append(b, `,"message":`...))
 	}
 	if q.Request != nil {
-		in.Request = &requestView{OfferedIntents: q.Peer.Offered, URLVerified: q.URLVerified}
+		r := requestView{OfferedIntents: q.Peer.Offered, URLVerified: q.URLVerified}
 		if q.Request.Invite != nil {
-			in.Request.Invite = q.Request.Invite.Token
+			r.Invite = q.Request.Invite.Token
 		}
+		text, err := json.Marshal(r, lenient)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(b, `,"request":`...), text...)
 	}
-	return json.Marshal(in)
+	b = append(b, '}')
+	lastAsked.Store(&asked{aboutOf(q), b})
+	return b, nil
+}
+
+// asked is the text of a question, for the other policies that are asked it. What
+// its pointers show does not change, and they are held, so that no other question
+// has the same.
+type asked struct {
+	about about
+	text  []byte
+}
+
+type about struct {
+	kind    string
+	now     time.Time
+	peer    *core.Peer
+	message *core.Message
+	request *core.Request
+	bytes   int
+	url     bool
+}
+
+func aboutOf(q core.Question) about {
+	return about{q.Kind, q.Now, q.Peer, q.Message, q.Request, q.Bytes, q.URLVerified}
+}
+
+var lastAsked atomic.Pointer[asked]
+
+// peerTexts are the texts of the peers that wrote last, by key. A peer's record is
+// never changed in place, so that the same pointer is the same text.
+var peerTexts = struct {
+	sync.Mutex
+	byKey map[core.PublicKey]peerEntry
+}{byKey: map[core.PublicKey]peerEntry{}}
+
+type peerEntry struct {
+	peer *core.Peer
+	text []byte
+}
+
+const maxPeerTexts = 256
+
+func peerText(p *core.Peer) ([]byte, error) {
+	if p == nil {
+		return []byte("null"), nil
+	}
+	peerTexts.Lock()
+	e := peerTexts.byKey[p.Key]
+	peerTexts.Unlock()
+	if e.peer == p {
+		return e.text, nil
+	}
+	text, err := json.Marshal(viewPeer(p), lenient)
+	if err != nil {
+		return nil, err
+	}
+	peerTexts.Lock()
+	defer peerTexts.Unlock()
+	if len(peerTexts.byKey) >= maxPeerTexts {
+		clear(peerTexts.byKey)
+	}
+	peerTexts.byKey[p.Key] = peerEntry{p, text}
+	return text, nil
+}
+
+// member appends a text, if there is one.
+func member(b []byte, name, text string) []byte {
+	if text == "" {
+		return b
+	}
+	b = append(append(append(b, `,"`...), name...), `":`...)
+	b, _ = jsontext.AppendQuote(b, text) // invalid UTF-8 is replaced, and came through no letter
+	return b
+}
+
+// append writes the message as json.Marshal would.
+func (v *messageView) append(b []byte) []byte {
+	b = append(b, `{"bytes":`...)
+	b = strconv.AppendInt(b, int64(v.Bytes), 10)
+	b = member(b, "id", string(v.ID))
+	b = member(b, "intent", v.Intent)
+	b = member(b, "topic", v.Topic)
+	b = member(b, "priority", v.Priority)
+	b = member(b, "conversationId", v.ConversationID)
+	b = member(b, "toAgent", v.ToAgent)
+	b = member(b, "agentId", v.AgentID)
+	b = member(b, "level", v.Level)
+	b = member(b, "timestamp", v.Timestamp)
+	b = member(b, "inboxId", v.InboxID)
+	if v.ReplyWanted {
+		b = append(b, `,"replyWanted":true`...)
+	}
+	b = append(b, `,"payload":`...)
+	if len(v.Payload) == 0 {
+		return append(b, `null}`...)
+	}
+	return append(append(b, v.Payload...), '}')
 }
 
 // ReadVerdict reads a policy's answer. An answer that says nothing known is an
@@ -235,7 +352,7 @@ func HandlerInput(p *core.Peer, m *core.Message, now time.Time) ([]byte, error) 
 		Now     string       `json:"now"`
 		Peer    *peerView    `json:"peer"`
 		Message *messageView `json:"message"`
-	}{1, plugin.Handle, core.FormatTime(now), viewPeer(p), viewMessage(m)})
+	}{1, plugin.Handle, core.FormatTime(now), viewPeer(p), viewMessage(m)}, lenient)
 }
 
 // notifierOf is a plugin as a notifier.
@@ -303,7 +420,7 @@ func NotifyInput(notices []core.Notice, agent func(toAgent string) string) ([]by
 	if len(views) > 1 {
 		in.Events = views
 	}
-	return json.Marshal(in)
+	return json.Marshal(in, lenient)
 }
 
 // ready waits for the first load to end, which is no failure of the notifier's.

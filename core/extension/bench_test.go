@@ -214,15 +214,18 @@ func BenchmarkStart(b *testing.B) {
 	}{{"all-9", all}, {"c-rust-as", all[1:4]}, {"openclaw", all[6:7]}} {
 		b.Run("warm/"+c.name, func(b *testing.B) {
 			start(b, cacheDir, c.wanted)
+			before := cpu(b)
 			for b.Loop() {
 				start(b, cacheDir, c.wanted)
 			}
+			b.ReportMetric(float64(cpu(b)-before)/1e6/float64(b.N), "cpu-ms/op")
 		})
 		b.Run("cold/"+c.name, func(b *testing.B) {
-			dirs := b.TempDir()
+			dirs, before := b.TempDir(), cpu(b)
 			for i := 0; b.Loop(); i++ {
 				start(b, filepath.Join(dirs, fmt.Sprint(i)), c.wanted)
 			}
+			b.ReportMetric(float64(cpu(b)-before)/1e6/float64(b.N), "cpu-ms/op")
 		})
 	}
 }
