@@ -130,6 +130,20 @@ func exchange(t *testing.T, g *coretest.Gateway, old *coretest.LegacyGateway) {
 	}
 }
 
+// identify sends the identity letter that the last era has.
+func identify(t *testing.T, g *coretest.Gateway, old *coretest.LegacyGateway) {
+	t.Helper()
+	if old.Era != coretest.E {
+		return
+	}
+	if _, a := old.UpdateIdentity(g.URL, "Renamed"); a.Status != 200 {
+		t.Fatalf("update-identity from %s: %d %s", old.Era, a.Status, a.Body)
+	}
+	if got := g.Peer(old.Key.Public()).Names.DisplayName; got != "Renamed" {
+		t.Errorf("%s is called %q, want Renamed", old.Era, got)
+	}
+}
+
 func end(t *testing.T, g *coretest.Gateway, old *coretest.LegacyGateway, weRemove bool) {
 	t.Helper()
 	k := old.Key.Public()
@@ -182,6 +196,7 @@ func TestLegacyAsks(t *testing.T) {
 					t.Fatalf("%s has us %+v, want approved with grants", era, p)
 				}
 				exchange(t, g, old)
+				identify(t, g, old)
 				end(t, g, old, weRemove)
 			})
 		}
@@ -206,6 +221,7 @@ func TestLegacyIsAsked(t *testing.T) {
 					t.Fatalf("the peer is %q, want approved", got)
 				}
 				exchange(t, g, old)
+				identify(t, g, old)
 				end(t, g, old, weRemove)
 			})
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -736,10 +735,4 @@ func (l *LegacyGateway) UpdateIdentity(gatewayURL, name string) (string, core.An
 	id := object{{"id", key[:16]}, {"displayName", name}, {"humanName", "Hu Man"}, {"email", "old@example.org"}, {"gatewayUrl", l.URL}, {"publicKey", key}}
 	body := encode(object{{"identity", id}, {"signature", l.Key.Sign([]byte(encode(id)))}})
 	return body, l.send(gatewayURL, "/federation/update-identity", body)
-}
-
-// HostPort is the gateway's host and port.
-func (l *LegacyGateway) HostPort() (host, port string) {
-	host, port, _ = net.SplitHostPort(l.host())
-	return host, port
 }
