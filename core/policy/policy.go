@@ -71,23 +71,25 @@ func (d *Doorman) Allow(p *core.Peer, a Access, now time.Time) (Token, error) {
 // within checks a grant's own bounds.
 func within(g core.Grant, a Access, now time.Time) error {
 	topical := a.Intent == core.IntentAgentComms && len(g.Topics) > 0
-	failed := core.Refusef(core.Forbidden, "Intent '%s' scope check failed", shown(a.Intent))
-	notAllowed := core.Refusef(core.Forbidden, "Topic '%s' not allowed for intent 'agent-comms'", shown(a.Topic))
+	failed := func() error { return core.Refusef(core.Forbidden, "Intent '%s' scope check failed", shown(a.Intent)) }
+	notAllowed := func() error {
+		return core.Refusef(core.Forbidden, "Topic '%s' not allowed for intent 'agent-comms'", shown(a.Topic))
+	}
 	if g.ExpiresAt != "" {
 		end, err := core.ParseTime(g.ExpiresAt)
 		if err != nil || !now.Before(end) {
 			if topical && a.HasTopic {
-				return notAllowed
+				return notAllowed()
 			}
-			return failed
+			return failed()
 		}
 	}
 	if topical {
 		if !a.HasTopic {
-			return failed
+			return failed()
 		}
 		if !slices.ContainsFunc(g.Topics, func(t string) bool { return a.Topic == t || strings.HasPrefix(a.Topic, t+"/") }) {
-			return notAllowed
+			return notAllowed()
 		}
 	}
 	if len(g.Personas) > 0 && !slices.Contains(g.Personas, a.Persona) {
