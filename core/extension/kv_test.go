@@ -1,0 +1,125 @@
+package extension
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/store/memory"
+)
+
+// Keys and values together stay within the bound, the operator's where he has set
+// one, and one plugin sees nothing of another's.
+func TestKVIsBoundedAndApart(t *testing.T) {
+	ctx, store := t.Context(), memory.New()
+	a, b := &storeKV{store: store, plugin: "a"}, &storeKV{store: store, plugin: "b"}
+	set := func(s *storeKV, key string, n int, most int64, want error) {
+		t.Helper()
+		if err := s.Set(ctx, key, []byte(strings.Repeat("x", n)), most); !errors.Is(err, want) {
+			t.Errorf("Set(%s, %d bytes of %d) = %v, want %v", key, n, most, err, want)
+		}
+	}
+	set(a, "one", 7, 10, nil)
+	set(a, "two", 1, 10, plugin.Limit)
+	set(a, "one", 8, 10, plugin.Limit)
+	set(a, "one", 0, 10, nil) // a value can be empty, and is there
+	set(a, "two", 4, 10, nil)
+	set(b, "one", 7, 10, nil) // its own bound
+	if v, ok, err := a.Get(ctx, "one"); !ok || err != nil || len(v) != 0 {
+		t.Errorf("Get = %q, %v, %v; want an empty value", v, ok, err)
+	}
+	a.max.Store(5)
+	set(a, "three", 1, 1000, plugin.Limit)
+	a.max.Store(100)
+	set(a, "three", 50, 10, nil)
+	if keys, err := a.List(ctx, "t", 1); err != nil || !slices.Equal(keys, []string{"three"}) {
+		t.Errorf("List = %v, %v; want the first of two", keys, err)
+	}
+	if err := a.Delete(ctx, "one"); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := a.Get(ctx, "one"); ok || err != nil {
+		t.Errorf("Get after Delete = %v, %v; want none", ok, err)
+	}
+	if v, ok, err := b.Get(ctx, "one"); !ok || err != nil || len(v) != 7 {
+		t.Errorf("b has %q, %v, %v; want its own", v, ok, err)
+	}
+}
+
+// An answer that says nothing known is no answer, so that nothing passes.
+func TestReadVerdict(t *testing.T) {
+	for text, want := range map[string]core.Decision{
+		`{"decision":"allow"}`: core.Allow, `{"decision":"deny","code":"x","more":1}`: core.Deny,
+		`{"decision":"hold"}`: core.Hold, `{"decision":"abstain"}`: core.Abstain,
+		`{}`: "", `{"decision":"Allow"}`: "", `{"Decision":"allow"}`: "", `{"decision":"maybe"}`: "", `{"decision":7}`: "",
+		`{"decision":"deny","decision":"allow"}`: "", `{"decision":"allow","grants":[{"intent":7}]}`: "", `[]`: "", ``: "", `null`: "",
+	} {
+		v, err := ReadVerdict([]byte(text))
+		if v.Decision != want || (err != nil) != (want == "") {
+			t.Errorf("ReadVerdict(%s) = %q, %v; want %q", text, v.Decision, err, want)
+		}
+	}
+	v, err := ReadVerdict([]byte(`{"decision":"allow","level":"root","grants":[{"intent":"message","rateLimit":{"requests":1,"windowSeconds":2}},{"intent":"x","enabled":false},{}]}`))
+	if err != nil || v.Level != "" || len(v.Grants) != 1 || !v.Grants[0].Enabled || v.Grants[0].RateLimit.Requests != 1 {
+		t.Errorf("ReadVerdict = %+v, %v; want one grant and no level", v, err)
+	}
+}
+
+// A crash before the record leaves what was: another version lies beside it.
+func TestPlaceLeavesWhatWas(t *testing.T) {
+	dir := t.TempDir()
+	one, two := &Files{Wasm: []byte("one")}, &Files{Wasm: []byte("one"), Manifest: []byte("two")}
+	if one.Digest() == two.Digest() {
+		t.Error("another manifest has the same digest")
+	}
+	first, err := one.Place(dir, "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := two.Place(dir, "p")
+	if err != nil || second == first {
+		t.Fatalf("Place = %s, %v; want another path than %s", second, err, first)
+	}
+	for _, path := range []string{first, second} {
+		if f, err := ReadFiles(path); err != nil || string(f.Wasm) != "one" {
+			t.Errorf("ReadFiles(%s) = %v, %v", path, f, err)
+		}
+	}
+	if err := Sweep(dir, "p", second); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadFiles(first); !errors.Is(err, core.NotFound) {
+		t.Errorf("ReadFiles after Sweep = %v, want NotFound", err)
+	}
+	if f, err := ReadFiles(second); err != nil || f.Digest() != two.Digest() {
+		t.Errorf("ReadFiles = %v, %v; want what was kept", f, err)
+	}
+}
+
+// What is shown to the operator is what differs.
+func TestDiffer(t *testing.T) {
+	ask := &plugin.Module{SHA256: "b", Manifest: &plugin.Manifest{Name: "p", KV: &plugin.KVAsk{}, HTTP: []plugin.HTTPAsk{{URL: "https://a.example/", Secrets: []string{"token"}}}}}
+	d := Differ(ask, nil)
+	if !d.New || !d.Module || len(d.Wider) != 6 || !d.Asks(ask) {
+		t.Errorf("Differ = %+v, want all of it new", d)
+	}
+	now := &Installed{SHA256: "b", Grants: ask.Manifest.Asks()}
+	if d := Differ(ask, now); d.New || d.Module || len(d.Wider)+len(d.Narrower) != 0 || d.Asks(ask) {
+		t.Errorf("Differ = %+v, want nothing", d)
+	}
+	now.Grants.HTTP = []plugin.HTTPGrant{{URL: "https://b.example/"}}
+	if d := Differ(ask, now); len(d.Wider) != 2 || len(d.Narrower) != 1 || !d.Asks(ask) {
+		t.Errorf("Differ = %+v, want a and its secret wider, b narrower", d)
+	}
+	now.SHA256, now.Grants = "a", ask.Manifest.Asks()
+	if d := Differ(ask, now); !d.Module || !d.Asks(ask) {
+		t.Errorf("Differ = %+v, want another module, which is asked about", d)
+	}
+	none := &plugin.Module{SHA256: "b", Manifest: &plugin.Manifest{Name: "p"}}
+	if d := Differ(none, nil); !d.New || d.Asks(none) {
+		t.Errorf("Differ = %+v, want nothing to ask", d)
+	}
+}
