@@ -96,6 +96,9 @@ func (d *daemon) status(ctx context.Context, _ none) (statusView, error) {
 	for _, p := range d.gateway.Peers() {
 		v.Peers[string(p.Trust)]++
 	}
+	if v.Log = d.app.logPlace(); v.Log == logJournal {
+		v.Unit = unitArgs()
+	}
 	v.Warnings = d.warningsNow()
 	return v, nil
 }

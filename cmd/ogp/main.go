@@ -42,6 +42,7 @@ var commands = []func(*app) *cobra.Command{
 	statusCommand,
 	doctorCommand,
 	eventsCommand,
+	logsCommand,
 	whoamiCommand,
 	federationCommand,
 	inboxCommand,
@@ -67,6 +68,8 @@ type app struct {
 	home string // --home
 	file string // --config
 	json bool   // --json
+
+	log *logWriter // of a daemon in the background; nil: standard error
 }
 
 func main() {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -45,7 +46,7 @@ const (
 )
 
 func startCommand(a *app) *cobra.Command {
-	var background bool
+	var background, toFile bool
 	cmd := &cobra.Command{
 		Use: "start", Short: "Run the gateway", Args: cobra.NoArgs,
 		Long: `Run the gateway in the foreground, or in the background.
@@ -59,13 +60,22 @@ here but in config.example.toml.
 			if background {
 				return a.startBackground(cmd.Context())
 			}
+			if toFile {
+				if err := a.logToFile(); err != nil {
+					return err
+				}
+			}
 			return a.start(cmd)
 		},
 	}
 	cmd.Flags().BoolVar(&background, "background", false, "run as a daemon; the log goes to "+logFile+" in the state directory")
+	cmd.Flags().BoolVar(&toFile, toFileFlag, false, "log to "+logFile+", as --background tells its daemon to")
+	_ = cmd.Flags().MarkHidden(toFileFlag) // it is there
 	config.Flags(cmd.Flags())
 	return cmd
 }
+
+const toFileFlag = "log-to-file"
 
 // load reads the configuration.
 func (a *app) load(cmd *cobra.Command) (*config.Config, config.Origins, []config.Warning, error) {
@@ -334,6 +344,7 @@ func (d *daemon) run(ctx context.Context) error {
 		d.observe,
 		d.watchConfig,
 		d.tellSystemd,
+		d.giveBack,
 	} {
 		wg.Go(func() {
 			// A part with nothing to do, as without a rendezvous, may end by itself.
@@ -348,6 +359,14 @@ func (d *daemon) run(ctx context.Context) error {
 	wg.Wait()
 	d.log.Info("gateway has stopped")
 	return failed
+}
+
+// giveBack returns to the system what compiling plugins took for a moment.
+func (d *daemon) giveBack(ctx context.Context) error {
+	if d.extensions.Ready(ctx) == nil {
+		debug.FreeOSMemory()
+	}
+	return nil
 }
 
 // tellSystemd says that we are ready, that we live, and that we stop.
@@ -425,23 +444,20 @@ func (a *app) startBackground(ctx context.Context) error {
 		return core.Refusef(core.Conflict, "a daemon is running already (pid %d)", running.PID)
 	}
 	path := filepath.Join(dir, logFile)
-	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := openLog(path, maxLogBytes, nil)
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	from, err := log.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
+	defer log.close()
+	from := log.size
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(s string) bool { return strings.HasPrefix(s, "--background") })
-	child := exec.Command(self, args...)
+	child := exec.Command(self, append(args, "--"+toFileFlag)...)
 	child.Env = a.env
-	child.Stdout, child.Stderr = log, log
+	child.Stdout, child.Stderr = log.file, log.file // until it has opened the log itself
 	detach(child)
 	if err := child.Start(); err != nil {
 		return err

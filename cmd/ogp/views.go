@@ -97,6 +97,8 @@ type statusView struct {
 	Version     string            `json:"version"`
 	Started     time.Time         `json:"started"`
 	StateDir    string            `json:"stateDir"`
+	Log         string            `json:"log"`            // a file, or journal, or stderr
+	Unit        string            `json:"unit,omitempty"` // for journal: the arguments of journalctl that show it
 	ConfigFile  string            `json:"configFile,omitempty"`
 	Listen      string            `json:"listen"`
 	GatewayURL  string            `json:"gatewayUrl"`

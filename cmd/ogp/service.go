@@ -1,0 +1,4 @@
+package main
+
+// unitName is the name of our service.
+const unitName = "ogp"
