@@ -665,3 +665,23 @@ func TestNotifierNotLoadedAndIntents(t *testing.T) {
 		t.Errorf("%d requests, want one for the task: %v", len(all), all)
 	}
 }
+
+// A URL counts for a policy only where the gateway has verified it, and what the
+// policy grants is what its configuration says.
+func TestRequestPolicyIsToldWhetherTheURLIsVerified(t *testing.T) {
+	m := newManager(t, extension.Options{})
+	w := example("approve-by-domain")
+	w.Spec.Config = []byte(`{"domains":["example.org"],"intents":["message"],"rate":"10/3600"}`)
+	apply(t, m, w)
+	p := policies(t, m, 1)[0]
+	for _, verified := range []bool{true, false} {
+		v := ask(t, p, core.Question{Kind: "request", Now: time.Now(), Request: &core.Request{}, URLVerified: verified,
+			Peer: &core.Peer{URL: "https://gw.example.org", Trust: core.Pending, Offered: []string{"message"}}})
+		switch {
+		case verified && (v.Decision != core.Allow || len(v.Grants) != 1 || v.Grants[0].Intent != "message" || v.Grants[0].RateLimit == nil || v.Grants[0].RateLimit.Requests != 10):
+			t.Errorf("verified: %+v, want allow with one grant of 10", v)
+		case !verified && (v.Decision != core.Hold || v.Code != "unverified_url"):
+			t.Errorf("unverified: %+v, want hold", v)
+		}
+	}
+}
