@@ -181,10 +181,10 @@ func (d *daemon) configured(name string, c config.PluginConfig, in *extension.In
 	maps.Copy(settings, c.Config)
 	switch {
 	case c.Path != "" && !filepath.IsAbs(c.Path):
-		w.Spec.Path = filepath.Join(d.dir, c.Path)
+		w.Spec.Path = d.inState(c.Path)
 	case c.Path != "":
 	case in != nil:
-		installedAs(&w, in)
+		d.installedAs(&w, in)
 	default:
 		if err := d.shipped(&w, settings); err != nil {
 			return w, err
@@ -198,9 +198,18 @@ func (d *daemon) configured(name string, c config.PluginConfig, in *extension.In
 	return w, nil
 }
 
+// inState is where a file of the state directory is: installed plugins are on
+// record by their path within it, so that the directory can move.
+func (d *daemon) inState(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(d.dir, path)
+}
+
 // installedAs fills in what was granted when the plugin was installed.
-func installedAs(w *extension.Wanted, in *extension.Installed) {
-	w.Source, w.Watch, w.Spec.Path = extension.FromInstall, false, in.Path
+func (d *daemon) installedAs(w *extension.Wanted, in *extension.Installed) {
+	w.Source, w.Watch, w.Spec.Path = extension.FromInstall, false, d.inState(in.Path)
 	w.Order = cmp.Or(w.Order, in.Order)
 	w.Spec.SHA256 = cmp.Or(w.Spec.SHA256, in.SHA256)
 	if len(w.Hooks) == 0 {

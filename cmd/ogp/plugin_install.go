@@ -81,7 +81,11 @@ func (d *daemon) installNow(ctx context.Context, m *extension.Manager, p install
 		return none, err
 	}
 	in := extension.Installed{Name: p.Name, SHA256: module.SHA256, Order: p.Order, Grants: p.Grants}
-	if in.Path, err = files.Place(d.dir, p.Name); err != nil {
+	placed, err := files.Place(d.dir, p.Name)
+	if err != nil {
+		return none, err
+	}
+	if in.Path, err = filepath.Rel(d.dir, placed); err != nil {
 		return none, err
 	}
 	old, now := slices.IndexFunc(was, func(x extension.Installed) bool { return x.Name == p.Name }), slices.Clone(was)
@@ -93,7 +97,7 @@ func (d *daemon) installNow(ctx context.Context, m *extension.Manager, p install
 	}
 	undo := func(err error) (extension.View, error) {
 		if keep != in.Path {
-			err = errors.Join(err, extension.Sweep(d.dir, p.Name, keep))
+			err = errors.Join(err, extension.Sweep(d.dir, p.Name, d.kept(keep)))
 		}
 		return none, err
 	}
@@ -110,10 +114,18 @@ func (d *daemon) installNow(ctx context.Context, m *extension.Manager, p install
 	if err := extension.Install(ctx, d.store, in); err != nil {
 		return undo(errors.Join(err, d.applyInstalled(ctx, was)))
 	}
-	if err := extension.Sweep(d.dir, p.Name, in.Path); err != nil {
+	if err := extension.Sweep(d.dir, p.Name, placed); err != nil {
 		d.log.Warn("old versions not removed", "plugin", p.Name, "err", err)
 	}
 	return d.viewPlugin(ctx, p.Name, w)
+}
+
+// kept is the path of a version to keep; empty: none.
+func (d *daemon) kept(path string) string {
+	if path == "" {
+		return ""
+	}
+	return d.inState(path)
 }
 
 // mayInstall refuses names that the configuration or the binary have taken.

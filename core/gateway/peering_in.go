@@ -327,6 +327,9 @@ func hostLabel(id, gatewayURL string) string {
 }
 
 func cleanIntents(in []string) []string {
+	if len(in) == 0 {
+		return nil
+	}
 	const most = 32
 	if len(in) > most {
 		in = in[:most]
@@ -336,6 +339,17 @@ func cleanIntents(in []string) []string {
 		if i = clean(i, 64); i != "" {
 			out = append(out, i)
 		}
+	}
+	return out
+}
+
+// cleanBundle bounds what a peer says that it grants us, which is for people to
+// read: nothing of ours is decided by it.
+func cleanBundle(b *core.Bundle) *core.Bundle {
+	out := &core.Bundle{Version: clean(b.Version, 16), GrantedAt: clean(b.GrantedAt, 40)}
+	for _, g := range b.Scopes {
+		out.Scopes = append(out.Scopes, core.Grant{Intent: clean(g.Intent, 64), Enabled: g.Enabled, RateLimit: g.RateLimit,
+			Topics: cleanIntents(g.Topics), Personas: cleanIntents(g.Personas), ExpiresAt: clean(g.ExpiresAt, 40)})
 	}
 	return out
 }
@@ -522,7 +536,7 @@ func (g *Gateway) approvedBy(old, next *core.Peer, a core.Approval, change *core
 		}
 	}
 	if a.ScopeGrants != nil {
-		next.Received = a.ScopeGrants
+		next.Received = cleanBundle(a.ScopeGrants)
 	}
 	if old.Trust == core.Approved {
 		return

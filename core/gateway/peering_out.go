@@ -54,9 +54,6 @@ func (g *Gateway) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 	if err != nil {
 		return Asked{}, err
 	}
-	if err := g.checkAlias(a.Alias, a.Expect); err != nil {
-		return Asked{}, err
-	}
 	card, err := g.o.Wire.Card(ctx, target, nil)
 	for i := 0; err != nil && errors.Is(err, core.Unreachable) && i < len(a.Fallback); i++ {
 		if target, err = gatewayURL(a.Fallback[i]); err == nil {

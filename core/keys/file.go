@@ -197,7 +197,7 @@ func encode(p Private, passphrase Passphrase, c cost) ([]byte, error) {
 
 func ask(passphrase Passphrase) (string, error) {
 	if passphrase == nil {
-		return "", &core.Error{Kind: core.Internal, Hint: "name the file or the environment variable that has the passphrase",
+		return "", &core.Error{Kind: core.Internal, Hint: "OGP_KEY_PASSPHRASE or key.passphrase_file gives the passphrase",
 			Err: errors.New("keys: the key is sealed and there is no passphrase")}
 	}
 	text, err := passphrase()
