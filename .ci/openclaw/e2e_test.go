@@ -29,6 +29,8 @@ func TestOpenClaw(t *testing.T) {
 	if os.Getenv("OGP_E2E_INSTALL") == "" || os.Getenv("OGP_E2E_BINARY") == "" {
 		t.Fatal("run .ci/openclaw-e2e, which installs OpenClaw and builds ogp")
 	}
+	// Registered first, so that it runs when all that was started has ended.
+	t.Cleanup(func() { os.Remove(os.Getenv("OGP_E2E_GROUPS")) })
 	dir := os.Getenv("OGP_E2E_DIR")
 	model := newModel(t)
 	claw := newOpenClaw(t, dir, model.server.URL)
