@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -16,6 +17,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/plugins"
 )
 
 // TestPluginScripts runs the scripts about plugins, with the committed modules of
@@ -32,7 +36,7 @@ func TestPluginScripts(t *testing.T) {
 	commands := map[string]func(*testscript.TestScript, bool, []string){
 		"exits": exitsCmd, "poll": pollCmd, "daemon": daemonCmd, "signal": signalCmd, "gone": goneCmd, "event": eventCmd,
 		"json": jsonCmd, "jsonset": jsonSetCmd, "mode": modeCmd, "stranger": strangerCmd, "letter": letterCmd,
-		"receiver": receiverCmd, "received": receivedCmd, "state": stateCmd, "edit": editCmd, "append": appendCmd,
+		"receiver": receiverCmd, "received": receivedCmd, "state": stateCmd, "edit": editCmd, "compile": compileCmd, "append": appendCmd,
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script", "plugin"), RequireUniqueNames: true, Cmds: commands,
@@ -61,6 +65,26 @@ func stateCmd(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
 		ts.Check(os.MkdirAll(ts.MkAbs(name), 0o700))
 		ts.Check(os.Symlink(ts.Getenv("COMPILED"), filepath.Join(ts.MkAbs(name), compileCache)))
+	}
+}
+
+// compile <name>...: compiles examples and shipped plugins into the shared cache,
+// however long that takes: on a busy machine with the race detector, longer than a
+// script waits.
+func compileCmd(ts *testscript.TestScript, neg bool, args []string) {
+	host, err := plugin.NewHost(plugin.Options{CacheDir: ts.Getenv("COMPILED")})
+	ts.Check(err)
+	defer host.Close()
+	for _, name := range args {
+		spec := plugin.Spec{Path: filepath.Join(ts.Getenv("EXAMPLES"), name, name+".wasm")}
+		if own, ok := plugins.Get(name); ok {
+			manifest, err := plugin.ParseManifest(own.Manifest)
+			ts.Check(err)
+			spec = plugin.Spec{Bytes: own.Wasm, Manifest: manifest}
+		}
+		p, err := host.Load(context.Background(), spec)
+		ts.Check(err)
+		p.Close()
 	}
 }
 
