@@ -25,5 +25,9 @@ release:
 demo:
 	go run ./cmd/ogp demo
 
+# What is generated of the documents, from the program: each by a go:generate line.
+docs:
+	go generate ./cmd/ogp
+
 clean:
 	rm -rf dist ogp
