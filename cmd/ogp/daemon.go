@@ -99,6 +99,7 @@ func (d *daemon) status(ctx context.Context, _ none) (statusView, error) {
 	if v.Log = d.app.logPlace(); v.Log == logJournal {
 		v.Unit = unitArgs()
 	}
+	d.statusOfParts(&v)
 	v.Warnings = d.warningsNow()
 	return v, nil
 }

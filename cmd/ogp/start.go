@@ -132,7 +132,8 @@ type daemon struct {
 	public      net.Listener
 	control     net.Listener
 	observed    net.Listener // for monitoring; nil: none
-	first       bool         // nothing was here before
+	failures    failures
+	first       bool // nothing was here before
 	stop        context.CancelFunc
 }
 
@@ -344,6 +345,7 @@ func (d *daemon) run(ctx context.Context) error {
 		d.observe,
 		d.watchConfig,
 		d.tellSystemd,
+		d.watchFailures,
 		d.giveBack,
 	} {
 		wg.Go(func() {

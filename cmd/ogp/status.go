@@ -3,8 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,10 +19,19 @@ import (
 )
 
 func statusCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	cmd := &cobra.Command{
 		Use: "status", Short: "Show how the running gateway does", Args: cobra.NoArgs,
-		Long: "Show who this gateway is, its peers by state, what waits, and whether the agent hears of it. Exit status 5 says that no daemon is running.\n\n  ogp status",
+		Long: `Show who this gateway is, its peers by state and health, what waits, whether the
+agent hears of it, and what went wrong in the last day. Exit status 5 says that no
+daemon is running. With --watch it is drawn anew every two seconds.
+
+  ogp status
+  ogp status --watch`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				return a.watchStatus(cmd.Context())
+			}
 			var s statusView
 			if err := a.call(cmd.Context(), "status", nil, &s); err != nil {
 				return err
@@ -27,15 +40,27 @@ func statusCommand(a *app) *cobra.Command {
 				a.writeJSON(s)
 				return nil
 			}
-			a.showStatus(s)
+			a.showStatus(a.out, s)
 			return nil
 		},
 	}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "draw it anew every two seconds, until interrupted")
+	return cmd
 }
 
-func (a *app) showStatus(s statusView) {
-	line := func(k, format string, args ...any) { fmt.Fprintf(a.out, "%-12s %s\n", k, fmt.Sprintf(format, args...)) }
-	line("Gateway", "%s, running since %s (pid %d)", s.DisplayName, ago(s.Started), s.PID)
+// The colours of a status, on a terminal that takes them.
+const (
+	green  = "32"
+	yellow = "33"
+	red    = "31"
+)
+
+func (a *app) showStatus(w io.Writer, s statusView) {
+	colour := func(code, text string) string { return a.styled(a.out, code, text) }
+	line := func(k, format string, args ...any) {
+		fmt.Fprintf(w, "%s %s\n", a.bold(a.out, fmt.Sprintf("%-12s", k)), fmt.Sprintf(format, args...))
+	}
+	line("Gateway", "%s, running since %s (pid %d)", safeLine(s.DisplayName), ago(s.Started), s.PID)
 	line("Fingerprint", "%s", s.Fingerprint)
 	line("Card", "%s", s.CardURL)
 	line("Listening", "%s", s.Listen)
@@ -47,18 +72,49 @@ func (a *app) showStatus(s statusView) {
 		}
 	}
 	line("Peers", "%s", dash(strings.Join(peers, ", ")))
+	var words []string
+	for _, word := range slices.Sorted(maps.Keys(s.Health)) {
+		words = append(words, fmt.Sprintf("%d %s", s.Health[word], word))
+	}
+	if len(words) > 0 {
+		line("Health", "%s", strings.Join(words, ", "))
+	}
+	for _, p := range s.Ailing {
+		line("", "%s", colour(yellow, fmt.Sprintf("%s is %s, last contact %s%s", safeLine(p.Name), p.Word, ago(p.LastContact), optional(": ", safeLine(p.Error)))))
+	}
 	line("Inbox", "%d messages, %d held", s.Depths.Inbox, s.Depths.InboxHeld)
-	line("Outbox", "%d waiting", s.Depths.Outbox)
+	line("Outbox", "%d waiting%s", s.Depths.Outbox, oldest(s.Depths.OldestOutbox))
 	for _, n := range s.Notifiers {
-		state := "ok"
+		state := colour(green, "ok")
 		if n.Failures > 0 {
-			state = fmt.Sprintf("failing (%d times): %s", n.Failures, n.LastError)
+			state = colour(red, fmt.Sprintf("failing (%d times): %s", n.Failures, safeLine(n.LastError)))
 		}
 		line("Notifier", "%s: %s, %d waiting, %d given up", n.Name, state, s.Depths.DeliveriesByNotifier[n.Name], s.Depths.DeadByName[n.Name])
 	}
-	for _, w := range s.Warnings {
-		line("Note", "%s", w)
+	for _, r := range s.Rendezvous {
+		state := colour(green, "registered "+ago(r.At))
+		if !r.Registered {
+			state = colour(red, "not registered"+optional(": ", safeLine(r.Error)))
+		}
+		line("Rendezvous", "%s: %s", r.URL, state)
 	}
+	for _, p := range s.NotReady {
+		line("Plugin", "%s: %s", p.Name, colour(red, p.State+optional(": ", safeLine(p.Error))))
+	}
+	for i, e := range s.LastErrors {
+		line([]string{"Last errors", ""}[min(i, 1)], "%s", colour(yellow, ago(e.At)+optional(", ", safeLine(e.From))+": "+e.said()))
+	}
+	for _, text := range s.Warnings {
+		line("Note", "%s", text)
+	}
+}
+
+// oldest says since when a queue has not moved, once that is worth a word.
+func oldest(t time.Time) string {
+	if t.IsZero() || time.Since(t) < time.Minute {
+		return ""
+	}
+	return ", the oldest from " + ago(t)
 }
 
 func whoamiCommand(a *app) *cobra.Command {

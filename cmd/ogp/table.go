@@ -26,23 +26,25 @@ func shortened(s string, width int) string {
 	return cells.Truncate(s, width, "…")
 }
 
-// widthOf is how many cells a line of w's terminal has; 0 where there is none.
-func widthOf(w io.Writer) int {
+// sizeOf is how many cells a line of w's terminal has, and how many lines; 0 where
+// there is none.
+func sizeOf(w io.Writer) (width, height int) {
 	f, ok := w.(*os.File)
 	if !ok {
-		return 0
+		return 0, 0
 	}
-	width, _, err := term.GetSize(int(f.Fd()))
+	width, height, err := term.GetSize(int(f.Fd()))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	return width
+	return width, height
 }
 
 // table writes aligned columns. Where w is a terminal, the last columns give way
 // until a row fits in a line.
 func table(w io.Writer, header []string, rows [][]string) {
-	_, _ = io.WriteString(w, layOut(header, rows, widthOf(w))) // as with every output: nobody is left to tell
+	width, _ := sizeOf(w)
+	_, _ = io.WriteString(w, layOut(header, rows, width)) // as with every output: nobody is left to tell
 }
 
 // gap is what stands between two columns.

@@ -9,6 +9,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 )
 
 // peerView is a peer as commands show it, with stable names for --json.
@@ -92,24 +93,29 @@ type outboxView struct {
 }
 
 type statusView struct {
-	Running     bool              `json:"running"`
-	PID         int               `json:"pid"`
-	Version     string            `json:"version"`
-	Started     time.Time         `json:"started"`
-	StateDir    string            `json:"stateDir"`
-	Log         string            `json:"log"`            // a file, or journal, or stderr
-	Unit        string            `json:"unit,omitempty"` // for journal: the arguments of journalctl that show it
-	ConfigFile  string            `json:"configFile,omitempty"`
-	Listen      string            `json:"listen"`
-	GatewayURL  string            `json:"gatewayUrl"`
-	CardURL     string            `json:"cardUrl"`
-	Fingerprint string            `json:"fingerprint"`
-	PublicKey   core.PublicKey    `json:"publicKey"`
-	DisplayName string            `json:"displayName"`
-	Peers       map[string]int    `json:"peers"` // by state
-	Depths      core.Depths       `json:"queues"`
-	Notifiers   []delivery.Health `json:"notifiers"`
-	Warnings    []string          `json:"warnings,omitempty"`
+	Running     bool                `json:"running"`
+	PID         int                 `json:"pid"`
+	Version     string              `json:"version"`
+	Started     time.Time           `json:"started"`
+	StateDir    string              `json:"stateDir"`
+	Log         string              `json:"log"`            // a file, or journal, or stderr
+	Unit        string              `json:"unit,omitempty"` // for journal: the arguments of journalctl that show it
+	ConfigFile  string              `json:"configFile,omitempty"`
+	Listen      string              `json:"listen"`
+	GatewayURL  string              `json:"gatewayUrl"`
+	CardURL     string              `json:"cardUrl"`
+	Fingerprint string              `json:"fingerprint"`
+	PublicKey   core.PublicKey      `json:"publicKey"`
+	DisplayName string              `json:"displayName"`
+	Peers       map[string]int      `json:"peers"`  // by state
+	Health      map[string]int      `json:"health"` // of the approved ones, by word
+	Ailing      []ailingView        `json:"ailing,omitempty"`
+	Depths      core.Depths         `json:"queues"`
+	Notifiers   []delivery.Health   `json:"notifiers"`
+	Rendezvous  []rendezvous.Status `json:"rendezvous,omitempty"`
+	NotReady    []notReadyView      `json:"pluginsNotReady,omitempty"`
+	LastErrors  []eventView         `json:"lastErrors,omitempty"` // of the last day, the newest first
+	Warnings    []string            `json:"warnings,omitempty"`
 }
 
 type whoamiView struct {

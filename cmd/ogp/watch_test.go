@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
+	"github.com/opengatewayprotocol/ogp/core/rendezvous"
+)
+
+// fullStatus is one in which everything has something to say.
+func fullStatus() statusView {
+	hour := time.Now().Add(-time.Hour)
+	return statusView{
+		DisplayName: "Ada\x1b[2J", Fingerprint: "K7QF-3MZA", PID: 7, Started: hour, CardURL: "https://a.example/.well-known/ogp", Listen: "127.0.0.1:1", StateDir: "/s",
+		Peers: map[string]int{"approved": 3, "pending": 1}, Health: map[string]int{"established": 2, "down": 1},
+		Ailing:     []ailingView{{"ben", "down", hour, "connection refused"}},
+		Depths:     core.Depths{Inbox: 4, InboxHeld: 1, Outbox: 2, OldestOutbox: hour, DeliveriesByNotifier: map[string]int{"openclaw": 5}, DeadByName: map[string]int{"openclaw": 6}},
+		Notifiers:  []delivery.Health{{Name: "log"}, {Name: "openclaw", Failures: 3, LastError: "401"}},
+		Rendezvous: []rendezvous.Status{{URL: "https://r.example", Registered: true, At: hour}, {URL: "https://q.example", Error: "timeout"}},
+		NotReady:   []notReadyView{{"small-only", "failed", "no such file"}},
+		LastErrors: []eventView{{Event: core.Event{Type: core.EventWarning, At: hour, Text: "Look here."}, From: "ben"}, {Event: core.Event{Type: core.EventWarning, At: hour, Text: "And here."}}},
+		Warnings:   []string{"nobody is being notified"},
+	}
+}
+
+func TestStatusOnOneScreen(t *testing.T) {
+	a := &app{out: &bytes.Buffer{}}
+	var out bytes.Buffer
+	a.showStatus(&out, fullStatus())
+	want := `Gateway      Ada` + "\uFFFD" + `[2J, running since 1h ago (pid 7)
+Fingerprint  K7QF-3MZA
+Card         https://a.example/.well-known/ogp
+Listening    127.0.0.1:1
+State        /s
+Peers        3 approved, 1 pending
+Health       1 down, 2 established
+             ben is down, last contact 1h ago: connection refused
+Inbox        4 messages, 1 held
+Outbox       2 waiting, the oldest from 1h ago
+Notifier     log: ok, 0 waiting, 0 given up
+Notifier     openclaw: failing (3 times): 401, 5 waiting, 6 given up
+Rendezvous   https://r.example: registered 1h ago
+Rendezvous   https://q.example: not registered: timeout
+Plugin       small-only: failed: no such file
+Last errors  1h ago, ben: Look here.
+             1h ago: And here.
+Note         nobody is being notified
+`
+	if out.String() != want {
+		t.Errorf("status:\n%swant:\n%s", out.String(), want)
+	}
+	if n := strings.Count(want, "\n"); n > 24 {
+		t.Errorf("%d lines do not fit on one screen", n)
+	}
+}
+
+func TestFailuresAreTheLastOnes(t *testing.T) {
+	var f failures
+	old := core.Event{ID: "old", At: time.Now().Add(-2 * defaultSince)}
+	f.add(old)
+	if got := f.newestFirst(); len(got) != 0 {
+		t.Errorf("got %v, want none of last week", got)
+	}
+	for i := range 2 * mostShown {
+		f.add(core.Event{ID: string(rune('a' + i)), At: time.Now()})
+	}
+	got := f.newestFirst()
+	if len(got) != mostShown || got[0].ID != "j" || got[mostShown-1].ID != "f" {
+		t.Errorf("got %v, want j to f", got)
+	}
+}
