@@ -137,11 +137,7 @@ var checkColours = map[string]string{checkOK: "32", checkWarn: "33", checkFail: 
 
 func (a *app) showDoctor(v doctorView) {
 	for _, c := range v.Checks {
-		word := a.styled(a.out, checkColours[c.State], fmt.Sprintf("%-4s", c.State))
-		fmt.Fprintf(a.out, "%s  %-11s %s\n", word, c.Name, safeLine(c.Text))
-		if c.Mend != "" {
-			fmt.Fprintf(a.out, "      mend: %s\n", strings.ReplaceAll(safeText(c.Mend), "\n", "\n            "))
-		}
+		a.showCheck(c)
 	}
 	switch {
 	case v.Failed > 0:
@@ -150,6 +146,15 @@ func (a *app) showDoctor(v doctorView) {
 		fmt.Fprintf(a.err, "Nothing failed; %d to look at.\n", v.Warned)
 	default:
 		fmt.Fprintln(a.err, "All is well.")
+	}
+}
+
+// showCheck prints a check in one line, and what mends it below.
+func (a *app) showCheck(c check) {
+	word := a.styled(a.out, checkColours[c.State], fmt.Sprintf("%-4s", c.State))
+	fmt.Fprintf(a.out, "%s  %-11s %s\n", word, c.Name, safeLine(c.Text))
+	if c.Mend != "" {
+		fmt.Fprintf(a.out, "      mend: %s\n", strings.ReplaceAll(safeText(c.Mend), "\n", "\n            "))
 	}
 }
 
@@ -225,7 +230,7 @@ func (a *app) checkConfig(r *report) *config.Config {
 		r.warn("config", mend, "%s", text)
 	}
 	if len(warnings) == 0 {
-		r.ok("config", "no mistakes, %d settings changed from their defaults", len(origins))
+		r.ok("config", "no mistakes; settings that are not defaults: %d", len(origins))
 	}
 	return cfg
 }

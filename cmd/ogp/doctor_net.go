@@ -278,6 +278,9 @@ func checkSkew(r *report, skew, window time.Duration, host string) {
 	}
 }
 
+// notYet ends the text about a registration that was not tried to its end.
+const notYet = "has not answered yet"
+
 // checkRendezvous looks at each registration, and whether the record that others
 // get is the one that we signed.
 func (d *daemon) checkRendezvous(ctx context.Context, r *report) {
@@ -296,7 +299,7 @@ func (d *daemon) checkRendezvous(ctx context.Context, r *report) {
 	for _, s := range status {
 		switch {
 		case !s.Registered && s.Failures == 0:
-			r.warn("rendezvous", "ogp doctor, in a moment", "%s has not answered yet", s.URL)
+			r.warn("rendezvous", "ogp doctor, in a moment", "%s "+notYet, s.URL)
 		case !s.Registered:
 			r.fail("rendezvous", mend, "not registered with %s, tried %d times: %s", s.URL, s.Failures, s.Error)
 		case s.Failures > 0:

@@ -36,6 +36,7 @@ const (
 
 // commands lists the top-level commands: one line adds one.
 var commands = []func(*app) *cobra.Command{
+	initCommand,
 	startCommand,
 	demoCommand,
 	stopCommand,
