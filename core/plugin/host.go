@@ -204,6 +204,9 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 		logger = h.log.With("plugin", name)
 	}
 	v.log = newGuestLog(logger)
+	if v.defaults, err = mergeConfig(manifest.Config, nil); err != nil {
+		return fail(BadManifest, "config: %w", err)
+	}
 	if v.config, err = mergeConfig(manifest.Config, spec.Config); err != nil {
 		return fail(BadManifest, "config: %w", err)
 	}
@@ -345,14 +348,56 @@ func (v *version) provide() error {
 	return nil
 }
 
-// ready makes the first instance and runs the self-tests.
+// ready makes the first instance and runs the self-tests. They are the author's
+// and know the author's configuration alone, so they run under the manifest's
+// defaults, unless the plugin does not start with those.
 func (v *version) ready(ctx context.Context) error {
-	<-v.slots
-	in, err := v.make(ctx, time.Now().Add(startTimeout))
+	configured := v.config
+	if len(v.manifest.SelfTests) > 0 && !bytes.Equal(v.defaults, configured) {
+		v.config = v.defaults
+		if first, err := v.first(ctx); err == nil {
+			v.give(first, true)
+			err := v.selfTests(ctx)
+			v.drain()
+			v.config = configured
+			if err != nil {
+				return err
+			}
+			first, err = v.first(ctx)
+			if err == nil {
+				v.give(first, true)
+			}
+			return err
+		}
+		v.config = configured
+	}
+	first, err := v.first(ctx)
 	if err != nil {
 		return err
 	}
-	v.give(in, true)
+	v.give(first, true)
+	return v.selfTests(ctx)
+}
+
+// first makes an instance that nobody waits for.
+func (v *version) first(ctx context.Context) (*instance, error) {
+	<-v.slots
+	return v.make(ctx, time.Now().Add(startTimeout))
+}
+
+// drain drops every idle instance. No call may be running.
+func (v *version) drain() {
+	for {
+		select {
+		case in := <-v.idle:
+			v.give(in, false)
+		default:
+			return
+		}
+	}
+}
+
+func (v *version) selfTests(ctx context.Context) error {
 	for i, t := range v.manifest.SelfTests {
 		if err := v.selfTest(ctx, t); err != nil {
 			return &Error{Plugin: v.name, Hook: t.Hook, Kind: BadModule, Text: fmt.Sprintf("self-test %d", i+1), Err: err}

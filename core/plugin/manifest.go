@@ -53,7 +53,7 @@ type Manifest struct {
 	KV *KVAsk `toml:"kv"`
 	// Config are the defaults of the plugin's configuration.
 	Config map[string]any `toml:"config"`
-	// SelfTests run at every load, before the plugin is used.
+	// SelfTests run at every load, before the plugin is used, under Config alone.
 	SelfTests []SelfTest `toml:"selftest"`
 }
 
@@ -100,7 +100,8 @@ type KVAsk struct {
 	Reason   string `toml:"reason"`
 }
 
-// SelfTest is one case that must pass before a module is used.
+// SelfTest is one case that must pass before a module is used. The operator's
+// configuration has no part in it.
 type SelfTest struct {
 	// Hook defaults to the input's "hook", or to the only hook there is.
 	Hook   Hook           `toml:"hook"`

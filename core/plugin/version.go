@@ -22,6 +22,7 @@ type version struct {
 	size     int
 	imports  []string
 	config   []byte
+	defaults []byte // the configuration of the manifest alone
 	loaded   time.Time
 	took     time.Duration
 
