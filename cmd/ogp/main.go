@@ -129,7 +129,9 @@ Start the gateway, and ask another one:
 	for _, make := range commands {
 		root.AddCommand(make(a))
 	}
+	addDefaults(root)
 	wrapArgs(root)
+	a.completions(root)
 	return root
 }
 
@@ -143,6 +145,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // wrapArgs makes every wrong count of arguments a usage error, and a group's
 // unknown subcommand one with a suggestion.
 func wrapArgs(cmd *cobra.Command) {
+	cmd.SuggestionsMinimumDistance = 2
 	check := cmd.Args
 	cmd.Args = func(c *cobra.Command, args []string) error {
 		if check == nil {
