@@ -217,6 +217,9 @@ func (d *daemon) checkPlugins(ctx context.Context, r *report) {
 	}
 	states := map[string]extension.View{}
 	if d.extensions != nil {
+		loading, cancel := context.WithTimeout(ctx, 30*time.Second)
+		_ = d.extensions.Ready(loading) // one that failed is shown below
+		cancel()
 		for _, v := range d.extensions.List() {
 			states[v.Name] = v
 		}
@@ -249,7 +252,7 @@ func (d *daemon) checkPlugins(ctx context.Context, r *report) {
 			r.fail("plugins", "ogp plugin reload "+name, "%s is %s: %s", name, v.State, v.Error)
 		case loaded && looks[name].SHA256 != "" && looks[name].SHA256 != v.SHA256:
 			r.warn("plugins", "ogp plugin reload "+name, "%s has another file now than the one that is loaded", name)
-		case len(v.Missing) > 0:
+		case len(v.Missing) > 0 && v.Source != extension.FromBinary: // those are granted what their settings need
 			r.warn("plugins", "grant it in [plugins."+name+".grants] of config.toml, or leave it so: its README says what it can do without",
 				"%s asks for what is not granted: %s", name, strings.Join(v.Missing, "; "))
 		case v.LastFailure != "":

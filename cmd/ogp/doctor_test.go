@@ -1,0 +1,635 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/federation"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/rendezvous"
+)
+
+// site is a gateway's state directory, with or without a daemon in this process.
+type site struct {
+	t    *testing.T
+	dir  string
+	env  []string
+	stop func()
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ogp-doctor-") // short: it holds a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{t: t, dir: dir, stop: func() {}, env: []string{"HOME=" + t.TempDir(), "OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8",
+		"OGP_LISTEN=127.0.0.1", "OGP_DAEMON_PORT=" + closedPort(t)[len("127.0.0.1:"):], "OGP_OUTBOX_FIRST_RETRY=100ms", "OGP_DELIVERY_FIRST_RETRY=100ms"}}
+	t.Cleanup(func() { s.stop(); os.RemoveAll(dir) })
+	return s
+}
+
+// run runs a command line on the site.
+func (s *site) run(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	a := &app{in: strings.NewReader(""), out: &out, err: &errs, env: s.env}
+	code = a.run(s.t.Context(), append(args, "--home", s.dir))
+	return code, out.String(), errs.String()
+}
+
+// must runs a command line that succeeds.
+func (s *site) must(args ...string) string {
+	s.t.Helper()
+	code, out, errs := s.run(args...)
+	if code != exitDone {
+		s.t.Fatalf("ogp %s: exit status %d\n%s%s", strings.Join(args, " "), code, out, errs)
+	}
+	return out
+}
+
+// start runs a daemon until the test ends or stop is called.
+func (s *site) start(args ...string) statusView {
+	s.t.Helper()
+	var log lockedBuffer
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan int, 1)
+	a := &app{in: strings.NewReader(""), out: &log, err: &log, env: s.env}
+	go func() { done <- a.run(ctx, append([]string{"start", "--home", s.dir}, args...)) }()
+	var once sync.Once
+	s.stop = func() { once.Do(func() { cancel(); <-done }) }
+	client := control.Dial(control.Path(s.dir))
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		var v statusView
+		if client.Call(s.t.Context(), "status", nil, &v) == nil {
+			return v
+		}
+		if len(done) > 0 || time.Now().After(deadline) {
+			s.t.Fatalf("the daemon did not start:\n%s", log.String())
+		}
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (s *site) write(name, text string, mode os.FileMode) {
+	s.t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) chmod(name string, mode os.FileMode) {
+	s.t.Helper()
+	if err := os.Chmod(filepath.Join(s.dir, name), mode); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// doctor runs the doctor and reads what it says.
+func (s *site) doctor(args ...string) (int, doctorView) {
+	s.t.Helper()
+	code, out, errs := s.run(append([]string{"doctor", "--json"}, args...)...)
+	var v doctorView
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		s.t.Fatalf("doctor: %v\n%s%s", err, out, errs)
+	}
+	return code, v
+}
+
+// finds demands a check of a name and a state, whose text and whose mend have the
+// patterns. A failed check makes the exit status 1.
+func (s *site) finds(name, state, text, mend string, args ...string) {
+	s.t.Helper()
+	code, v := s.doctor(args...)
+	found := false
+	for _, c := range v.Checks {
+		found = found || c.Name == name && c.State == state && regexp.MustCompile(text).MatchString(c.Text) && regexp.MustCompile(mend).MatchString(c.Mend)
+	}
+	if !found {
+		s.t.Errorf("no check %s %s /%s/ mend /%s/, but:\n%s", name, state, text, mend, listChecks(v.Checks))
+	}
+	if state == checkFail && (code != exitFailed || v.OK) {
+		s.t.Errorf("exit status %d, ok %v with a failed check", code, v.OK)
+	}
+}
+
+func listChecks(checks []check) string {
+	var b strings.Builder
+	for _, c := range checks {
+		fmt.Fprintf(&b, "  %s %s: %s (mend: %s)\n", c.State, c.Name, c.Text, c.Mend)
+	}
+	return b.String()
+}
+
+// openclaw is an OpenClaw that takes one token.
+func openclaw(t *testing.T, token string) *httptest.Server {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body struct {
+			Message string `json:"message"`
+			AgentID string `json:"agentId"`
+		}
+		switch {
+		case r.URL.Path != "/hooks/agent":
+			w.WriteHeader(http.StatusNotFound)
+		case r.Header.Get("Authorization") != "Bearer "+token:
+			http.Error(w, "Unauthorized", http.StatusUnauthorized)
+		case json.UnmarshalRead(r.Body, &body) != nil || !strings.Contains(body.Message, "test call"):
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"ok":false,"error":"message required"}`)
+		case body.AgentID != "main":
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintf(w, `{"ok":false,"error":"unknown agentId %q"}`, body.AgentID)
+		default:
+			fmt.Fprint(w, `{"ok":true,"runId":"1"}`)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server
+}
+
+// gatewayAt answers with the card of a key.
+func gatewayAt(t *testing.T, key func() core.PublicKey, url func() string) *httptest.Server {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case federation.PathCard:
+			text, err := json.Marshal(core.Card{Version: "0.2.31", GatewayURL: url(), PublicKey: key().String()})
+			if err != nil {
+				t.Error(err)
+			}
+			w.Write(text)
+		case federation.PathPing:
+			fmt.Fprintf(w, `{"pong":true,"timestamp":%q}`, core.FormatTime(time.Now()))
+		default:
+			fmt.Fprint(w, `{"success":true,"status":"pending"}`)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server
+}
+
+// runRendezvous runs a rendezvous and gives its URL.
+func runRendezvous(t *testing.T) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- rendezvous.NewServer(rendezvous.ServerOptions{}).Serve(ctx, ln) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return "http://" + ln.Addr().String()
+}
+
+// closedPort is an address on which nobody listens.
+func closedPort(t *testing.T) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	return ln.Addr().String()
+}
+
+func TestDoctorFindsNothingWhereAllIsWell(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL="+runRendezvous(t),
+		"OGP_OPENCLAW_URL="+openclaw(t, "right").URL, "OGP_OPENCLAW_HOOKS_TOKEN=right")
+	s.start("--daemon-port", "0")
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		_, v := s.doctor("--no-test-call")
+		if !strings.Contains(listChecks(v.Checks), notYet) || time.Now().After(deadline) {
+			break
+		}
+	}
+	code, v := s.doctor()
+	if code != exitDone || !v.OK || v.Failed > 0 || !v.Running {
+		t.Errorf("exit status %d, want 0:\n%s", code, listChecks(v.Checks))
+	}
+	for _, want := range []string{"ok config", "ok state", "ok files", "ok daemon", "ok key", "ok store", "ok port", "ok clock: within", "warn rendezvous: registered .* without a URL",
+		"ok plugins: openclaw: self-tests pass", "ok notifier: openclaw: a test call was taken", "ok queues", "ok peers", "ok disk", "ok descriptors", "warn url: http://localhost:"} {
+		if !regexp.MustCompile("(?m)^  " + want).MatchString(listChecks(v.Checks)) {
+			t.Errorf("no line %q in\n%s", want, listChecks(v.Checks))
+		}
+	}
+	// As a person sees it, and without a daemon.
+	if out := s.must("doctor", "--no-test-call"); !strings.Contains(out, "warn  url         http://localhost:") || !strings.Contains(out, "\n      mend: ogp init --gateway-url ") {
+		t.Errorf("for people it says\n%s", out)
+	}
+	s.stop()
+	code, v = s.doctor()
+	if code != exitDone || v.Running || v.Failed > 0 {
+		t.Errorf("without a daemon: exit status %d\n%s", code, listChecks(v.Checks))
+	}
+	if !strings.Contains(listChecks(v.Checks), "ok notifier: openclaw: a test call was taken") || !strings.Contains(listChecks(v.Checks), "ok rendezvous: http") {
+		t.Errorf("without a daemon it says\n%s", listChecks(v.Checks))
+	}
+}
+
+// Each breaks one thing, and the doctor names it.
+func TestDoctorNamesWhatIsBroken(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		do   func(t *testing.T, s *site)
+	}{
+		{"a mistake in the configuration", func(t *testing.T, s *site) {
+			s.write(configFile, "email = 'a@b'\n\ndaemon_prot = 1\n", 0o600)
+			s.finds("config", checkFail, `config\.toml:3: unknown key "daemon_prot"`, `did you mean "daemon_port"`)
+		}},
+		{"a secret that others can read", func(t *testing.T, s *site) {
+			s.write(configFile, "openclaw_hooks_token = 'sekrit'\n", 0o644)
+			s.finds("config", checkWarn, `holds a secret and has mode 0644`, `^chmod 600 .*config\.toml$`, "--no-test-call")
+		}},
+		{"no daemon", func(t *testing.T, s *site) {
+			s.finds("daemon", checkWarn, "no daemon is running", "^ogp start")
+			s.finds("state", checkOK, ".", "^$")
+		}},
+		{"no state directory", func(t *testing.T, s *site) {
+			os.Remove(s.dir)
+			s.finds("state", checkWarn, "is not there yet", "^ogp init$")
+			if exists(s.dir) {
+				t.Error("the doctor has made the directory")
+			}
+		}},
+		{"others can write the state directory", func(t *testing.T, s *site) {
+			s.chmod("", 0o777)
+			s.finds("state", checkFail, "mode 0777", "^chmod 700 "+regexp.QuoteMeta(s.dir)+"$")
+		}},
+		{"others can read the key", func(t *testing.T, s *site) {
+			s.start("--daemon-port", "0")
+			s.chmod(keyFile, 0o644)
+			s.finds("files", checkFail, `key\.json has mode 0644`, `^chmod 600 .*key\.json$`)
+			s.finds("key", checkFail, `0644`, `^chmod 600 .*key\.json$`)
+		}},
+		{"others can read the store", func(t *testing.T, s *site) {
+			s.start("--daemon-port", "0")
+			s.chmod(storeFile, 0o640)
+			s.finds("files", checkFail, `ogp\.db has mode 0640`, `^chmod 600 .*ogp\.db$`)
+		}},
+		{"a key that is no key", func(t *testing.T, s *site) {
+			s.write(keyFile, `{"version":1,"publicKey":"dead","privateKey":"beef"}`, 0o600)
+			s.finds("key", checkFail, `key\.json`, `backup`)
+		}},
+		{"another key in the place of ours", func(t *testing.T, s *site) {
+			s.start("--daemon-port", "0")
+			os.Remove(filepath.Join(s.dir, keyFile))
+			if _, err := keys.Create(filepath.Join(s.dir, keyFile), nil); err != nil {
+				t.Fatal(err)
+			}
+			s.finds("key", checkFail, `holds another key`, `put the right key\.json back`)
+		}},
+		{"a TypeScript gateway's identity", func(t *testing.T, s *site) {
+			s.write(legacyKeyFile, `{}`, 0o600)
+			s.finds("key", checkFail, "TypeScript", "^ogp import ")
+		}},
+		{"a sealed key without its passphrase", func(t *testing.T, s *site) {
+			if _, err := keys.Create(filepath.Join(s.dir, keyFile), func() (string, error) { return "x", nil }); err != nil {
+				t.Fatal(err)
+			}
+			s.finds("key", checkFail, "sealed", "passphrase")
+		}},
+		{"a damaged store", func(t *testing.T, s *site) {
+			s.start("--daemon-port", "0")
+			s.stop()
+			path := filepath.Join(s.dir, storeFile)
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := 4096; i < len(text); i += 4096 { // the head of every page but the first
+				copy(text[i:], bytes.Repeat([]byte{0xA5}, 100))
+			}
+			s.write(storeFile, string(text), 0o600)
+			s.finds("store", checkFail, `store: `, `.`)
+		}},
+		{"the port is taken", func(t *testing.T, s *site) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			port := ln.Addr().(*net.TCPAddr).Port
+			go func() {
+				for {
+					c, err := ln.Accept()
+					if err != nil {
+						return
+					}
+					c.Close()
+				}
+			}()
+			s.env = append(s.env, fmt.Sprintf("OGP_DAEMON_PORT=%d", port))
+			s.finds("port", checkFail, fmt.Sprintf(`something listens on 127\.0\.0\.1:%d`, port), fmt.Sprintf(`^daemon_port = %d .*ss -ltnp`, port+10))
+		}},
+		{"another gateway has the port", func(t *testing.T, s *site) {
+			other := newSite(t)
+			v := other.start("--daemon-port", "0")
+			_, port, _ := net.SplitHostPort(v.Listen)
+			s.env = append(s.env, "OGP_DAEMON_PORT="+port)
+			s.finds("port", checkFail, `another OGP gateway \(`+v.Fingerprint, `daemon_port`)
+		}},
+		{"an address that is not ours", func(t *testing.T, s *site) {
+			s.env = append(s.env, "OGP_LISTEN=192.0.2.1")
+			s.finds("port", checkFail, `does not have the address`, `listen = ""`)
+		}},
+		{"a gateway URL that nobody answers", func(t *testing.T, s *site) {
+			s.start("--daemon-port", "0", "--gateway-url", "http://"+closedPort(t))
+			s.finds("url", checkFail, `does not answer`, `proxy or tunnel of 127\.0\.0\.1`)
+		}},
+		{"another gateway at the gateway URL", func(t *testing.T, s *site) {
+			other := newSite(t).start("--daemon-port", "0")
+			s.start("--daemon-port", "0", "--gateway-url", other.GatewayURL)
+			s.finds("url", checkFail, `another gateway answers at .*`+other.Fingerprint, `gateway_url`)
+		}},
+		{"a web server at the gateway URL", func(t *testing.T, s *site) {
+			web := httptest.NewServer(http.NotFoundHandler())
+			defer web.Close()
+			s.start("--daemon-port", "0", "--gateway-url", web.URL)
+			s.finds("url", checkFail, `answered with status 404`, `pass /\.well-known/ogp and /federation/ to port`)
+		}},
+		{"a certificate that nobody trusts", func(t *testing.T, s *site) {
+			web := httptest.NewTLSServer(http.NotFoundHandler())
+			defer web.Close()
+			s.start("--daemon-port", "0", "--gateway-url", web.URL)
+			s.finds("tls", checkFail, `do not trust the certificate`, `fullchain\.pem`)
+			s.finds("url", checkFail, `tls`, `see the line of tls`)
+		}},
+		{"a certificate that has ended", func(t *testing.T, s *site) {
+			cert, key := s.certificate(time.Now().Add(-time.Hour))
+			s.env = append(s.env, "OGP_TLS_CERT="+cert, "OGP_TLS_KEY="+key)
+			s.finds("tls", checkFail, `has ended 1h ago`, `renew it`)
+		}},
+		{"a certificate that soon ends", func(t *testing.T, s *site) {
+			cert, key := s.certificate(time.Now().Add(50 * time.Hour))
+			s.env = append(s.env, "OGP_TLS_CERT="+cert, "OGP_TLS_KEY="+key)
+			s.finds("tls", checkWarn, `ends in 2d`, `renew it`)
+		}},
+		{"plain http", func(t *testing.T, s *site) {
+			s.start("--daemon-port", "0", "--gateway-url", "http://ogp.invalid")
+			s.finds("tls", checkWarn, `plain http`, `tls\.domain = "ogp\.invalid"`)
+			s.finds("url", checkFail, `ogp\.invalid`, `DNS record|proxy`)
+		}},
+		{"a clock that is an hour off", func(t *testing.T, s *site) {
+			s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL="+clockServer(t, -time.Hour))
+			s.finds("clock", checkFail, `1h0m\d*s? ahead of that|59m\d+s ahead|1h0m0s ahead`, `set-ntp`)
+		}},
+		{"a clock that is a minute off", func(t *testing.T, s *site) {
+			s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL="+clockServer(t, 2*time.Minute))
+			s.finds("clock", checkWarn, `behind of that`, `set-ntp`)
+		}},
+		{"a rendezvous that is down", func(t *testing.T, s *site) {
+			s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL=http://"+closedPort(t))
+			s.finds("rendezvous", checkFail, `.`, `curl|rendezvous`)
+			s.start("--daemon-port", "0")
+			s.until(func() bool {
+				_, v := s.doctor()
+				return strings.Contains(listChecks(v.Checks), "fail rendezvous: not registered")
+			})
+			s.finds("rendezvous", checkFail, `not registered with .*: `, `rendezvous\.url`)
+		}},
+		{"OpenClaw refuses the token", func(t *testing.T, s *site) {
+			s.env = append(s.env, "OGP_OPENCLAW_URL="+openclaw(t, "right").URL, "OGP_OPENCLAW_HOOKS_TOKEN=wrong")
+			s.finds("notifier", checkFail, `OpenClaw answered 401`, `hooks\.token`)
+			s.start("--daemon-port", "0")
+			s.finds("notifier", checkFail, `OpenClaw answered 401`, `hooks\.token`)
+		}},
+		{"OpenClaw is down", func(t *testing.T, s *site) {
+			s.env = append(s.env, "OGP_OPENCLAW_URL=http://"+closedPort(t), "OGP_OPENCLAW_HOOKS_TOKEN=right")
+			s.start("--daemon-port", "0")
+			s.finds("notifier", checkFail, `test call failed: OpenClaw at`, `start OpenClaw`)
+		}},
+		{"OpenClaw does not know the agent", func(t *testing.T, s *site) {
+			s.env = append(s.env, "OGP_OPENCLAW_URL="+openclaw(t, "right").URL, "OGP_OPENCLAW_HOOKS_TOKEN=right", "OGP_AGENT_ID=nobody")
+			s.finds("notifier", checkFail, `unknown agentId`, `agent_id`)
+		}},
+		{"nobody is told", func(t *testing.T, s *site) {
+			s.start("--daemon-port", "0")
+			s.finds("notifier", checkWarn, `nobody is told`, `ogp init`)
+		}},
+		{"a pinned module that has changed", func(t *testing.T, s *site) {
+			s.write(configFile, "[plugins.openclaw]\nsha256 = '"+strings.Repeat("a", 64)+"'\n", 0o600)
+			s.finds("plugins", checkFail, `SHA-256`, `config\.toml|trust`, "--no-test-call")
+		}},
+		{"a module that is not there", func(t *testing.T, s *site) {
+			s.write(configFile, "[plugins.mine]\npath = '/nowhere/mine.wasm'\n", 0o600)
+			s.finds("plugins", checkFail, `mine`, `.`)
+		}},
+		{"a module that is broken while the daemon runs", func(t *testing.T, s *site) {
+			module, err := os.ReadFile(filepath.Join("..", "..", "plugins", "ntfy", "ntfy.wasm"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			manifest, err := os.ReadFile(filepath.Join("..", "..", "plugins", "ntfy", "plugin.toml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.write("ntfy.wasm", string(module), 0o600)
+			s.write("plugin.toml", string(manifest), 0o600)
+			path := filepath.Join(s.dir, "ntfy.wasm")
+			s.write(configFile, "[plugins.mine]\npath = '"+path+"'\nconfig = { topic = 'x', url = 'http://127.0.0.1:1' }\n", 0o600)
+			s.start("--daemon-port", "0")
+			s.write("ntfy.wasm", "no module", 0o600)
+			s.finds("plugins", checkFail, `mine`, `.`, "--no-test-call")
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.do(t, newSite(t))
+		})
+	}
+}
+
+// until waits for what must come.
+func (s *site) until(done func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("it did not come")
+		}
+	}
+}
+
+// certificate writes a certificate of ours that ends at a time.
+func (s *site) certificate(ends time.Time) (cert, key string) {
+	s.t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ogp.example"}, DNSNames: []string{"ogp.example"},
+		NotBefore: ends.Add(-90 * 24 * time.Hour), NotAfter: ends}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write("cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), 0o600)
+	s.write("tls.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})), 0o600)
+	cert, key = filepath.Join(s.dir, "cert.pem"), filepath.Join(s.dir, "tls.pem")
+	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+		s.t.Fatal(err)
+	}
+	return cert, key
+}
+
+// clockServer is a server whose clock is off.
+func clockServer(t *testing.T, off time.Duration) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// Not in parallel: the machine's limits are the same for all.
+func TestDoctorNamesFullDisksAndTables(t *testing.T) {
+	disk, files := diskFreeOf, descriptorsOf
+	defer func() { diskFreeOf, descriptorsOf = disk, files }()
+	for _, c := range []struct {
+		free        uint64
+		used, most  uint64
+		disk, table string
+	}{
+		{50 << 20, 990, 1000, checkFail, checkFail},
+		{500 << 20, 850, 1000, checkWarn, checkWarn},
+		{50 << 30, 10, 256, checkOK, checkWarn},
+		{50 << 30, 10, 1024, checkOK, checkOK},
+	} {
+		diskFreeOf = func(string) (uint64, uint64, bool) { return c.free, 100 << 30, true }
+		descriptorsOf = func() (uint64, uint64, bool) { return c.used, c.most, true }
+		r := report{}
+		checkDisk(&r, "/state")
+		checkDescriptors(&r)
+		if len(r) != 2 || r[0].State != c.disk || r[1].State != c.table {
+			t.Errorf("%d bytes, %d of %d files: %+v, want %s and %s", c.free, c.used, c.most, r, c.disk, c.table)
+			continue
+		}
+		for _, one := range r {
+			if (one.State == checkOK) != (one.Mend == "") {
+				t.Errorf("%s is %s, mend %q", one.Name, one.State, one.Mend)
+			}
+		}
+	}
+}
+
+func TestDoctorLooksAtAPeer(t *testing.T) {
+	t.Parallel()
+	ada, ben := newSite(t), newSite(t)
+	ada.start("--daemon-port", "0")
+	home := ben.start("--daemon-port", "0")
+	ada.must("federation", "request", home.GatewayURL, "--alias", "ben")
+	ada.finds("trust", checkWarn, "we asked ben", "ogp federation approve", "--peer", "ben")
+	adaFP := strings.TrimSpace(ada.must("whoami", "--fingerprint"))
+	ben.finds("trust", checkWarn, "waits for you", "ogp federation approve", "--peer", adaFP)
+	ben.must("federation", "approve", adaFP, "--alias", "ada")
+	ada.until(func() bool {
+		code, out, _ := ada.run("federation", "list", "--status", "approved")
+		return code == exitDone && strings.Contains(out, "ben")
+	})
+	ada.until(func() bool { return strings.Contains(ada.must("doctor", "--peer", "ben"), "none waits") })
+	code, v := ada.doctor("--peer", "ben")
+	if code != exitDone || v.Failed > 0 {
+		t.Errorf("exit status %d\n%s", code, listChecks(v.Checks))
+	}
+	for _, want := range []string{"ok trust: ben is approved", "ok reach: http", "ok peer-key: the card has the key on record", "ok clock: within", "ok features: version .*signature-v2",
+		"ok received: we may send ben .*message", "ok letters: none waits"} {
+		if !regexp.MustCompile("(?m)^  " + want).MatchString(listChecks(v.Checks)) {
+			t.Errorf("no line %q in\n%s", want, listChecks(v.Checks))
+		}
+	}
+	// It is gone, and a letter waits.
+	ben.stop()
+	ada.run("federation", "send", "ben", "message", "hello")
+	ada.finds("reach", checkFail, "refused", "ogp outbox|is it up", "--peer", "ben")
+	ada.finds("letters", checkWarn, "1 wait", "ogp outbox --peer ben", "--peer", "ben")
+	// It has removed us.
+	ben.start("--daemon-port", strings.TrimPrefix(home.Listen, "127.0.0.1:"))
+	ben.must("federation", "remove", "ada")
+	ada.until(func() bool {
+		_, out, _ := ada.run("federation", "list", "--status", "removed")
+		return strings.Contains(out, "ben")
+	})
+	ada.finds("trust", checkFail, "it has removed you", "ogp federation request --again", "--peer", "ben")
+	// Nobody is called so.
+	if code, out, _ := ada.run("doctor", "--peer", "nobody", "--json"); code != exitFailed || !strings.Contains(out, "no peer") {
+		t.Errorf("an unknown peer: exit status %d, %s", code, out)
+	}
+	ada.stop()
+	if code, _, _ := ada.run("doctor", "--peer", "ben"); code != exitNoDaemon {
+		t.Errorf("without a daemon: exit status %d, want %d", code, exitNoDaemon)
+	}
+}
+
+func TestDoctorNamesAnotherKeyAtAPeersURL(t *testing.T) {
+	t.Parallel()
+	key, mu := keys.Generate().Public(), sync.Mutex{}
+	now := func() core.PublicKey { mu.Lock(); defer mu.Unlock(); return key }
+	var server *httptest.Server
+	server = gatewayAt(t, now, func() string { return server.URL })
+	s := newSite(t)
+	s.start("--daemon-port", "0")
+	s.must("federation", "request", server.URL, "--alias", "ben")
+	s.finds("features", checkWarn, "signs in the old way", "updates it", "--peer", "ben")
+	mu.Lock()
+	key = keys.Generate().Public()
+	mu.Unlock()
+	s.finds("peer-key", checkFail, "another key: fingerprint "+now().Fingerprint(), "compare fingerprints", "--peer", "ben")
+}
+
+func TestDoctorTellsWhatWaitsForARestart(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.start("--daemon-port", "0")
+	s.write(configFile, "[rendezvous]\nenabled = true\nurl = \"http://"+closedPort(t)+"\"\n", 0o600)
+	s.until(func() bool {
+		_, v := s.doctor()
+		return strings.Contains(listChecks(v.Checks), "warn rendezvous: the setting has changed since the start")
+	})
+}
