@@ -3,6 +3,8 @@ package rendezvous
 import (
 	"hash/maphash"
 	"net/netip"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -331,9 +333,10 @@ func (s *shard) schedule(e *entry, due int64) {
 	*slot = append(*slot, e)
 }
 
-// advanceBatch is how many entries are looked at before a shard's lock is given
-// up for a moment.
-const advanceBatch = 512
+// lockBatch is how many entries are looked at before a shard's lock is given up
+// for a moment, in which whoever waits for it runs: a tenth of a millisecond's
+// work. docs/performance.md#rendezvous
+const lockBatch = 128
 
 // advance works off what is due. Renewals do not move an entry in the wheel: it
 // is looked at once per life and put where it then belongs. One shard is locked
@@ -358,27 +361,28 @@ func (r *registry) advanceShard(s *shard, second, ms int64) {
 		slot := &s.wheel[s.cursor%wheelSlots]
 		due := *slot
 		*slot = nil
-		for i, e := range due {
-			if i%advanceBatch == advanceBatch-1 {
-				s.mu.Unlock()
-				s.mu.Lock()
-			}
-			r.visit(s, e, ms)
+		for batch := range slices.Chunk(due, lockBatch) {
+			r.visit(s, batch, ms)
+			s.mu.Unlock()
+			runtime.Gosched()
+			s.mu.Lock()
 		}
 	}
 }
 
-func (r *registry) visit(s *shard, e *entry, now int64) {
-	if e.state == alive && now > r.due(e) {
-		r.retire(e, expired)
-		r.expired.Add(1)
+func (r *registry) visit(s *shard, batch []*entry, now int64) {
+	for _, e := range batch {
+		if e.state == alive && now > r.due(e) {
+			r.retire(e, expired)
+			r.expired.Add(1)
+		}
+		if due := r.due(e); due >= now {
+			s.schedule(e, due)
+			continue
+		}
+		delete(s.m, e.key)
+		r.entries.Add(-1)
 	}
-	if due := r.due(e); due >= now {
-		s.schedule(e, due)
-		return
-	}
-	delete(s.m, e.key)
-	r.entries.Add(-1)
 }
 
 // compress finds the shortest way to keep a candidate's text and URL.

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -31,8 +32,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var errSnapshot = errors.New("rendezvous: snapshot: damaged")
 
-// save writes the snapshot, if there is to be one. One shard is locked at a time
-// and only while it is copied.
+// save writes the snapshot, if there is to be one. One shard is locked at a time,
+// and only for a batch of entries at a time.
 func (s *Server) save() (err error) {
 	if s.opts.Snapshot == "" {
 		return nil
@@ -134,22 +135,33 @@ func (s *Server) readSnapshot(r io.Reader, now time.Time) error {
 	}
 }
 
-// appendTo writes the shard's entries.
+// appendTo writes the shard's entries. What comes or goes meanwhile is in it or
+// not; each entry is whole.
 func (s *shard) appendTo(b []byte) []byte {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	n := 0
 	for _, e := range s.m {
-		b = append(b, e.key[:]...)
-		b = append(b, e.addr[:]...)
-		b = append(b, byte(e.form), byte(e.state))
-		b = binary.LittleEndian.AppendUint16(b, e.port)
-		b = appendInts(b, e.seen, e.newest, e.said)
-		if e.form != unsigned {
-			b = append(b, e.sig[:]...)
+		b = e.appendTo(b)
+		if n++; n%lockBatch == 0 { // a map may change between two steps of a range
+			s.mu.RUnlock()
+			runtime.Gosched()
+			s.mu.RLock()
 		}
-		b = appendText(b, e.extra)
 	}
 	return b
+}
+
+func (e *entry) appendTo(b []byte) []byte {
+	b = append(b, e.key[:]...)
+	b = append(b, e.addr[:]...)
+	b = append(b, byte(e.form), byte(e.state))
+	b = binary.LittleEndian.AppendUint16(b, e.port)
+	b = appendInts(b, e.seen, e.newest, e.said)
+	if e.form != unsigned {
+		b = append(b, e.sig[:]...)
+	}
+	return appendText(b, e.extra)
 }
 
 func (v *invites) appendTo(b []byte) []byte {
