@@ -74,7 +74,7 @@ read from OpenClaw's own configuration at each use.
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.TestCall = !noCall
 			i := &initializer{app: a, cmd: cmd, plan: p, given: func(name string) bool { return cmd.Flags().Changed(name) },
-				wizard: !yes && !a.json && isTerminal(a.out) && a.inTerminal(), noImport: noImport}
+				wizard: !yes && !a.json && isTerminal(a.err) && a.inTerminal(), noImport: noImport}
 			return i.run(cmd.Context())
 		},
 	}

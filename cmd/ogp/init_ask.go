@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"net/url"
 	"strings"
 
 	"charm.land/huh/v2"
+	"github.com/charmbracelet/x/ansi"
 )
 
 // The ways in which others can reach this gateway.
@@ -40,13 +42,16 @@ func (i *initializer) ask(ctx context.Context) error {
 	case p.Rendezvous:
 		i.reach = reachRendezvous
 	}
-	form := i.form(p, func(flag string) bool { return !i.given(flag) })
-	if form == nil {
+	questions := i.questions(p)
+	if len(questions) == 0 {
 		return nil
 	}
-	err := form.WithInput(i.app.in).WithOutput(i.app.err).WithAccessible(i.app.getenv("ACCESSIBLE") != "" || !i.app.colours(i.app.err)).RunWithContext(ctx)
+	err := i.put(ctx, questions)
 	if errors.Is(err, huh.ErrUserAborted) {
 		return context.Canceled
+	}
+	if i.reach == reachRendezvous && !i.given("rendezvous") {
+		p.Rendezvous = true
 	}
 	if i.reach == reachRendezvous || i.reach == reachHere {
 		p.GatewayURL = ""
@@ -55,65 +60,104 @@ func (i *initializer) ask(ctx context.Context) error {
 	return err
 }
 
-// form are the questions that are wanted, or nil.
-func (i *initializer) form(p *initPlan, wanted func(flag string) bool) *huh.Form {
-	var groups []*huh.Group
-	add := func(flag string, fields ...huh.Field) *huh.Group {
-		g := huh.NewGroup(fields...)
-		if wanted(flag) {
-			groups = append(groups, g)
+// question is one question, which answers before it can make needless.
+type question struct {
+	field   huh.Field
+	needful func() bool // nil: always
+}
+
+// put asks the questions: on a form where one can go back, or one after the other
+// for whoever wants that (ACCESSIBLE) or has a terminal that can do no more.
+func (i *initializer) put(ctx context.Context, questions []question) error {
+	if i.app.getenv("ACCESSIBLE") != "" || i.app.getenv("TERM") == "dumb" {
+		for _, q := range questions {
+			if q.needful != nil && !q.needful() {
+				continue
+			}
+			if err := q.field.RunAccessible(plainWriter{i.app.err}, byteReader{i.app.in}); err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 		}
-		return g
+		return nil
 	}
+	groups := make([]*huh.Group, len(questions))
+	for n, q := range questions {
+		groups[n] = huh.NewGroup(q.field)
+		if q.needful != nil {
+			groups[n].WithHideFunc(func() bool { return !q.needful() })
+		}
+	}
+	return huh.NewForm(groups...).WithInput(i.app.in).WithOutput(i.app.err).RunWithContext(ctx)
+}
+
+// plainWriter leaves out colours.
+type plainWriter struct{ w io.Writer }
+
+func (p plainWriter) Write(b []byte) (int, error) {
+	_, err := io.WriteString(p.w, ansi.Strip(string(b)))
+	return len(b), err
+}
+
+// byteReader gives one byte at a time, so that a question reads no further than its
+// line.
+type byteReader struct{ r io.Reader }
+
+func (r byteReader) Read(b []byte) (int, error) { return r.r.Read(b[:min(len(b), 1)]) }
+
+// questions are those that no flag has answered.
+func (i *initializer) questions(p *initPlan) []question {
+	var out []question
+	add := func(flag string, field huh.Field, needful func() bool) {
+		if !i.given(flag) {
+			out = append(out, question{field, needful})
+		}
+	}
+	hasURL := func() bool { return i.reach == reachOwn || i.reach == reachTunnel }
+	usesRendezvous := func() bool { return p.Rendezvous || i.reach == reachRendezvous }
 	if len(i.legacy) > 0 {
 		options := []huh.Option[string]{}
 		for _, f := range i.legacy {
 			options = append(options, huh.NewOption("Take over "+f.Dir+", which is only read", f.Dir))
 		}
 		options = append(options, huh.NewOption("Begin anew", ""))
-		add("import", huh.NewSelect[string]().Title("A TypeScript gateway is here. Keep its identity and its friends?").Options(options...).Value(&p.Import))
+		add("import", huh.NewSelect[string]().Title("A TypeScript gateway is here. Keep its identity and its friends?").Options(options...).Value(&p.Import), nil)
 	}
-	add("display-name", huh.NewInput().Title("What is this gateway called?").Description("Others see it on your card.").Value(&p.DisplayName))
-	add("email", huh.NewInput().Title("Your e-mail address?").Description("On the card, too. Empty: none.").Value(&p.Email))
+	add("display-name", huh.NewInput().Title("What is this gateway called?").Description("Others see it on your card.").Value(&p.DisplayName), nil)
+	add("email", huh.NewInput().Title("Your e-mail address?").Description("On the card, too. Empty: none.").Value(&p.Email), nil)
 	add("gateway-url", huh.NewSelect[string]().Title("How do others reach this machine?").Options(
 		huh.NewOption("By a host name of mine, with a proxy or its own certificate", reachOwn),
 		huh.NewOption("By a tunnel, such as cloudflared or tailscale funnel", reachTunnel),
 		huh.NewOption("At its address, which a rendezvous tells them", reachRendezvous),
 		huh.NewOption("Not at all: I try it out on this machine", reachHere),
-	).Value(&i.reach))
-	add("gateway-url", huh.NewInput().Title("The URL that they use?").Placeholder("https://ogp.example.org").Value(&p.GatewayURL).Validate(checkGatewayURL)).
-		WithHideFunc(func() bool { return i.reach != reachOwn && i.reach != reachTunnel })
-	add("rendezvous", huh.NewConfirm().Title("Register with a rendezvous?").Description("It lets others find you by a short code. It keeps your key and address, and carries no messages.").Value(&p.Rendezvous)).
-		WithHideFunc(func() bool { return i.reach == reachRendezvous })
-	add("rendezvous-url", huh.NewInput().Title("The rendezvous server's URL?").Placeholder("https://rendezvous.example.org").Value(&p.RendezvousURL).Validate(checkGatewayURL)).
-		WithHideFunc(func() bool {
-			if i.reach == reachRendezvous {
-				p.Rendezvous = true
+	).Value(&i.reach), nil)
+	add("gateway-url", huh.NewInput().Title("The URL that they use?").Placeholder("https://ogp.example.org").Value(&p.GatewayURL).Validate(checkGatewayURL), hasURL)
+	add("rendezvous", huh.NewConfirm().Title("Register with a rendezvous?").
+		Description("It lets others find you by a short code. It keeps your key and address, and carries no messages.").Value(&p.Rendezvous),
+		func() bool { return i.reach != reachRendezvous })
+	add("rendezvous-url", huh.NewInput().Title("The rendezvous server's URL?").Placeholder("https://rendezvous.example.org").Value(&p.RendezvousURL).Validate(checkGatewayURL), usesRendezvous)
+	if i.openclaw.Token {
+		if !i.given("openclaw-token") {
+			p.Token = tokenAuto
+			if i.cfg.OpenClawHooksToken.IsSet() {
+				p.Token = tokenKeep
 			}
-			return !p.Rendezvous
-		})
-	if i.openclaw.Token && wanted("openclaw-token") {
-		p.Token = tokenAuto
-		if i.cfg.OpenClawHooksToken.IsSet() {
-			p.Token = tokenKeep
 		}
 		add("openclaw-token", huh.NewSelect[string]().Title("OpenClaw is here. Where may its hooks token be read?").Options(
 			huh.NewOption("In OpenClaw's own file, at each use; nothing is copied", tokenAuto),
 			huh.NewOption("In the variable OPENCLAW_HOOKS_TOKEN", "${OPENCLAW_HOOKS_TOKEN}"),
 			huh.NewOption("As config.toml says it now", tokenKeep),
-		).Value(&p.Token))
+		).Value(&p.Token), nil)
+		add("no-test-call", huh.NewConfirm().Title("Call OpenClaw once, to see that it works?").
+			Description("Its agent runs once, and is told that there is nothing to do.").Value(&p.TestCall), nil)
 	}
-	if i.openclaw.Token {
-		add("no-test-call", huh.NewConfirm().Title("Call OpenClaw once, to see that it works?").Description("Its agent runs once, and is told that there is nothing to do.").Value(&p.TestCall))
-	}
-	if !i.view.Running {
+	if !i.view.Running && !i.given("start") {
 		p.Start = true
-		add("start", huh.NewConfirm().Title("Start the gateway now?").Value(&p.Start))
+		add("start", huh.NewConfirm().Title("Start the gateway now?").Value(&p.Start), nil)
 	}
-	if len(groups) == 0 {
-		return nil
-	}
-	return huh.NewForm(groups...)
+	return out
 }
 
 // checkGatewayURL is what a person is told at once; config says it again.
