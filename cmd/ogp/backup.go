@@ -144,7 +144,7 @@ func (a *app) backup(ctx context.Context, path string, to []age.Recipient) ([]st
 		return nil, err
 	}
 	err = a.call(ctx, "backup", backupParams{db}, nil)
-	if errors.Is(err, control.NoDaemon) {
+	if errors.Is(err, control.ErrNoDaemon) {
 		err = a.backupOffline(ctx, dir, db)
 	}
 	if err != nil {

@@ -187,7 +187,7 @@ func (a *app) doctor(ctx context.Context, p doctorParams) (doctorView, error) {
 		}
 		r = append(r, there...)
 	case p.Peer != "":
-		return v, control.NoDaemon
+		return v, control.ErrNoDaemon
 	case cfg != nil:
 		a.offlineChecks(ctx, &r, dir, p)
 	}
@@ -306,7 +306,7 @@ func (a *app) checkDaemon(ctx context.Context, r *report) bool {
 	defer cancel()
 	err := a.call(limited, "status", nil, &s)
 	switch {
-	case errors.Is(err, control.NoDaemon):
+	case errors.Is(err, control.ErrNoDaemon):
 		r.warn("daemon", "ogp start --background", "no daemon is running: peers, rendezvous, reachability and the queues cannot be looked at")
 		return false
 	case err != nil && limited.Err() != nil:

@@ -284,6 +284,11 @@ func (d *daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
 	if len(spec.Grants.HTTP) == 0 {
 		spec.Grants.HTTP = []plugin.HTTPGrant{{URL: base + "/hooks/", Private: true, Secrets: []string{"hooks_token"}}}
 	}
+	// The manifest asks for where OpenClaw is by default; what is asked for is where
+	// the operator says that it is.
+	for i := range spec.Manifest.HTTP {
+		spec.Manifest.HTTP[i].URL = base + "/hooks/"
+	}
 	configured := spec.Secrets
 	spec.Secrets = func(name string) (string, bool) {
 		if v, ok := configured(name); ok || name != "hooks_token" {

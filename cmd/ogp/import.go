@@ -27,7 +27,7 @@ func peersExportCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var text core.Raw
 			err := a.call(cmd.Context(), "peers.export", nil, &text)
-			if errors.Is(err, control.NoDaemon) {
+			if errors.Is(err, control.ErrNoDaemon) {
 				text, err = a.exportOffline(cmd)
 			}
 			if err != nil {
@@ -49,7 +49,7 @@ func (a *app) exportOffline(cmd *cobra.Command) (core.Raw, error) {
 		return nil, err
 	}
 	if _, err := os.Stat(filepath.Join(dir, keyFile)); err != nil {
-		return nil, control.NoDaemon
+		return nil, control.ErrNoDaemon
 	}
 	d, err := a.open(cmd)
 	if err != nil {
@@ -102,7 +102,7 @@ func (a *app) importFrom(cmd *cobra.Command, from string) (importResult, error) 
 	if err != nil {
 		return r, err
 	}
-	if err := a.call(ctx, "status", nil, nil); !errors.Is(err, control.NoDaemon) {
+	if err := a.call(ctx, "status", nil, nil); !errors.Is(err, control.ErrNoDaemon) {
 		e := core.Refuse(core.Conflict, "the daemon is running")
 		e.Hint = `"ogp stop" first: the daemon is the one that writes its state`
 		return r, e

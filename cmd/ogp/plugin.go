@@ -79,7 +79,7 @@ const storeFile = "ogp.db"
 // on the state directory.
 func onState[P, R any](ctx context.Context, a *app, name string, p P, write bool, do func(*daemon, context.Context, P) (R, error)) (result R, running bool, err error) {
 	err = a.call(ctx, name, p, &result)
-	if !errors.Is(err, control.NoDaemon) {
+	if !errors.Is(err, control.ErrNoDaemon) {
 		return result, true, err
 	}
 	d, done, err := a.offline(ctx, write)

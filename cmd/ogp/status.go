@@ -125,7 +125,7 @@ func whoamiCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var v whoamiView
 			err := a.call(cmd.Context(), "whoami", nil, &v)
-			if errors.Is(err, control.NoDaemon) {
+			if errors.Is(err, control.ErrNoDaemon) {
 				v, err = a.whoamiOffline()
 			}
 			if err != nil {
@@ -159,7 +159,7 @@ func (a *app) whoamiOffline() (whoamiView, error) {
 	}
 	key, err := keys.Load(filepath.Join(dir, keyFile), passphrase(a, cfg))
 	if errors.Is(err, core.NotFound) {
-		return whoamiView{}, control.NoDaemon
+		return whoamiView{}, control.ErrNoDaemon
 	}
 	if err != nil {
 		return whoamiView{}, err

@@ -133,7 +133,7 @@ func (a *app) watchStatus(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil && !errors.Is(err, control.NoDaemon):
+		case err != nil && !errors.Is(err, control.ErrNoDaemon):
 			return err
 		case a.json:
 			if err != nil {

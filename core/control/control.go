@@ -243,11 +243,11 @@ func Dial(path string) *Client {
 	}}}
 }
 
-// NoDaemon is the error of a call that nobody answers.
-var NoDaemon = errors.New("control: no daemon is running")
+// ErrNoDaemon is the error of a call that nobody answers.
+var ErrNoDaemon = errors.New("control: no daemon is running")
 
 // Call calls a method and reads its result into result, which may be nil. Errors
-// are NoDaemon, what the method returned, as a *core.Error, or what keeps us from
+// are ErrNoDaemon, what the method returned, as a *core.Error, or what keeps us from
 // the socket.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
 	body, err := c.post(ctx, "/v1/call/"+method, params)
@@ -313,7 +313,7 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 	resp, err := c.http.Do(req)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, NoDaemon
+			return nil, ErrNoDaemon
 		}
 		var outer *url.Error // names an address that means nothing here
 		if errors.As(err, &outer) {

@@ -93,8 +93,8 @@ func TestCall(t *testing.T) {
 func TestNoDaemon(t *testing.T) {
 	path := filepath.Join(t.TempDir(), control.SocketName)
 	c := control.Dial(path)
-	if err := c.Call(t.Context(), "echo", nil, nil); !errors.Is(err, control.NoDaemon) {
-		t.Errorf("without a socket: %v, want NoDaemon", err)
+	if err := c.Call(t.Context(), "echo", nil, nil); !errors.Is(err, control.ErrNoDaemon) {
+		t.Errorf("without a socket: %v, want ErrNoDaemon", err)
 	}
 	// A socket that a killed daemon has left behind.
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
@@ -103,8 +103,8 @@ func TestNoDaemon(t *testing.T) {
 	}
 	ln.SetUnlinkOnClose(false)
 	ln.Close()
-	if err := c.Call(t.Context(), "echo", nil, nil); !errors.Is(err, control.NoDaemon) {
-		t.Errorf("with a stale socket: %v, want NoDaemon", err)
+	if err := c.Call(t.Context(), "echo", nil, nil); !errors.Is(err, control.ErrNoDaemon) {
+		t.Errorf("with a stale socket: %v, want ErrNoDaemon", err)
 	}
 	serveAt(t, &control.Server{Methods: map[string]control.Method{"echo": echo}}, path)
 	if err := c.Call(t.Context(), "echo", nil, nil); err != nil {
@@ -112,7 +112,7 @@ func TestNoDaemon(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := c.Call(ctx, "echo", nil, nil); errors.Is(err, control.NoDaemon) || !errors.Is(err, context.Canceled) {
+	if err := c.Call(ctx, "echo", nil, nil); errors.Is(err, control.ErrNoDaemon) || !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v, want context.Canceled", err)
 	}
 }

@@ -168,7 +168,8 @@ func (c *Courier) Run(ctx context.Context) error {
 	}
 	c.mu.Unlock()
 	c.lookForOrphans(ctx)
-	c.mu.Lock() // nobody starts a line any more
+	c.mu.Lock()
+	c.ctx = nil // nobody starts a line any more
 	c.mu.Unlock()
 	c.wg.Wait()
 	return nil

@@ -61,15 +61,6 @@ func join(parts []part) []byte {
 	return append(out, '}')
 }
 
-// names lists an object's members in their order.
-func names(tb testing.TB, object []byte) (out []string) {
-	tb.Helper()
-	for _, p := range split(tb, object) {
-		out = append(out, p.name)
-	}
-	return out
-}
-
 // valueOf returns a member's value, or nil.
 func valueOf(tb testing.TB, object []byte, name string) jsontext.Value {
 	tb.Helper()

@@ -33,10 +33,6 @@ func operator(t *testing.T, spec plugin.Spec) func(op, req string) string {
 	}
 }
 
-func refused(code int, text string) string {
-	return fmt.Sprintf(`{"code":%d,"error":"%s"}`, code, text)
-}
-
 func TestKV(t *testing.T) {
 	do := operator(t, plugin.Spec{KV: &plugin.MemoryKV{}, Grants: plugin.Grants{KV: []string{"kv.*"}}, Manifest: &plugin.Manifest{Name: "x", KV: &plugin.KVAsk{MaxBytes: 20}}})
 	for _, c := range []struct{ op, req, want string }{

@@ -520,7 +520,6 @@ func TestClientErrorsKeepSecrets(t *testing.T) {
 	if !isKind(err, core.Unreachable) || strings.Contains(err.Error(), "a3f7k2") || strings.Contains(err.Error(), "SECR") {
 		t.Errorf("Resolve = %v, want core.Unreachable without the code", err)
 	}
-	c = newTestClient(t, key(t, 1), nil, lying(t, ""))
 	bad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(400)
 		io.WriteString(w, `{"error":"\u001b[31mred`+strings.Repeat("x", 1000)+`"}`)

@@ -22,7 +22,6 @@ type request struct {
 	args   []driver.NamedValue // that ops share
 	taken  atomic.Bool         // by the writer, which then answers; or by its own caller, who has left
 	err    error               // the writer's answer, read after done
-	rows   int64               // how many rows it changed
 	answer chan struct{}
 }
 
