@@ -10,6 +10,7 @@ import (
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 )
 
 // hangups delivers SIGHUP.
@@ -31,9 +32,12 @@ func watchdogEvery() time.Duration {
 	return every / 2
 }
 
-var processStart = time.Now()
-
-// monotonicMicros is a time that systemd can order reloads by.
+// monotonicMicros is CLOCK_MONOTONIC, by which systemd orders reloads
+// (sd_notify(3), MONOTONIC_USEC).
 func monotonicMicros() string {
-	return strconv.FormatInt(time.Since(processStart).Microseconds(), 10)
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return ""
+	}
+	return strconv.FormatInt(t.Nano()/1000, 10)
 }
