@@ -228,8 +228,8 @@ type closerFunc func()
 
 func (f closerFunc) Close() error { f(); return nil }
 
-// brief <name> <life>: starts a rendezvous whose records live only so long, which
-// no flag of the command can say. It sets $<name>_URL.
+// brief <name> <life>: starts a rendezvous whose records and codes live only so
+// long, which no flag of the command can say. It sets $<name>_URL.
 func briefCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: brief name life")
@@ -242,7 +242,7 @@ func briefCmd(ts *testscript.TestScript, neg bool, args []string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		rendezvous.NewServer(rendezvous.ServerOptions{TTL: life}).Serve(ctx, ln)
+		rendezvous.NewServer(rendezvous.ServerOptions{TTL: life, InviteTTL: life}).Serve(ctx, ln)
 	}()
 	s := sceneOf(ts)
 	s.closers = append(s.closers, closerFunc(func() { stop(); <-done }))
