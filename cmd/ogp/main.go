@@ -44,6 +44,7 @@ var commands = []func(*app) *cobra.Command{
 	doctorCommand,
 	eventsCommand,
 	logsCommand,
+	serviceCommand,
 	whoamiCommand,
 	federationCommand,
 	inboxCommand,
@@ -221,7 +222,7 @@ func describe(err error) (errorView, int) {
 		view.Kind, view.Hint = "config", settings.Hint()
 	}
 	switch {
-	case errors.Is(err, control.NoDaemon):
+	case errors.Is(err, control.ErrNoDaemon):
 		return errorView{Kind: "no-daemon", Message: "no daemon is running",
 			Hint: `"ogp start" runs it here, "ogp start --background" in the background`}, exitNoDaemon
 	case errors.As(err, &usage), slices.ContainsFunc(settings, onFlag):

@@ -107,7 +107,7 @@ func (a *app) start(cmd *cobra.Command) error {
 		return err
 	}
 	a.banner(d)
-	return d.run(cmd.Context())
+	return managed(cmd.Context(), d.run)
 }
 
 // daemon is a gateway with all that it needs to run.
