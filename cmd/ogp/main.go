@@ -45,6 +45,7 @@ var commands = []func(*app) *cobra.Command{
 	eventsCommand,
 	logsCommand,
 	serviceCommand,
+	manCommand,
 	whoamiCommand,
 	federationCommand,
 	inboxCommand,
