@@ -33,7 +33,10 @@ func (d *daemon) observe(ctx context.Context) error {
 		if len(failing) > 0 {
 			status = http.StatusServiceUnavailable
 		}
-		answer(w, status, map[string]any{"ready": len(failing) == 0, "failing": failing})
+		answer(w, status, struct {
+			Ready   bool     `json:"ready"`
+			Failing []string `json:"failing"`
+		}{len(failing) == 0, failing})
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
 	stopped := context.AfterFunc(ctx, func() {
