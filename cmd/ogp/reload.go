@@ -125,7 +125,7 @@ func (d *daemon) watchConfig(ctx context.Context) error {
 	defer stop()
 	ticker := time.NewTicker(watchConfigEvery)
 	defer ticker.Stop()
-	seen := d.configStamp()
+	seen := d.read
 	for {
 		why := "signal"
 		select {

@@ -118,6 +118,7 @@ type daemon struct {
 	current     atomic.Pointer[loadedConfig]
 	reloading   sync.Mutex       // held over a reload
 	warnings    []config.Warning // of the first configuration
+	read        fileStamp        // of its file, before it was read
 	logLevel    slog.LevelVar
 	log         *slog.Logger
 	wire        *wire
@@ -146,6 +147,7 @@ type loadedConfig struct {
 // loadConfig reads the configuration and makes the logger that it wants.
 func (d *daemon) loadConfig(cmd *cobra.Command) error {
 	d.loadOptions = d.app.loadOptions(cmd)
+	d.read = d.configStamp()
 	cfg, origins, warnings, err := config.Load(d.loadOptions)
 	if err != nil {
 		return err
@@ -191,6 +193,9 @@ func (a *app) open(cmd *cobra.Command) (_ *daemon, err error) {
 	}
 	if err := writeFirstConfig(d.dir); err != nil {
 		return nil, err
+	}
+	if d.read == (fileStamp{}) {
+		d.read = d.configStamp() // we have just written it
 	}
 	ctx := context.Background()
 	if d.store, err = store.Open(ctx, store.Default, d.dir); err != nil {
@@ -478,7 +483,8 @@ func (a *app) startBackground(ctx context.Context) error {
 		case <-deadline:
 			child.Process.Kill()
 			return fmt.Errorf("the daemon does not answer after %v; see %s", startWait, path)
-		case <-ctx.Done():
+		case <-ctx.Done(): // nobody waits for it any more
+			child.Process.Kill()
 			return ctx.Err()
 		case <-time.After(20 * time.Millisecond):
 		}

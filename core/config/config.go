@@ -259,11 +259,18 @@ func (c *Config) ListenAddress() string {
 	return net.JoinHostPort(c.Listen, strconv.Itoa(c.DaemonPort))
 }
 
-// OwnURL is where peers reach us: GatewayURL, or localhost and the port that is
-// listened on (which DaemonPort does not tell where it is 0).
+// OwnURL is where peers reach us: GatewayURL, or the name that a certificate is
+// fetched for, or localhost and the port that is listened on (which DaemonPort
+// does not tell where it is 0).
 func (c *Config) OwnURL(port int) string {
 	if c.GatewayURL != "" {
 		return c.GatewayURL
+	}
+	switch {
+	case c.TLS.Domain != "":
+		return "https://" + c.TLS.Domain // its port 443 leads here, or there would be no certificate
+	case c.TLS.Cert != "":
+		return "https://localhost:" + strconv.Itoa(port)
 	}
 	return "http://localhost:" + strconv.Itoa(port)
 }

@@ -153,9 +153,13 @@ type requester struct {
 // before the approval must not undo it, whoever sends it again, and one in the
 // plain form does not say when it is from.
 func (r *requester) still() bool {
-	return r.peer.Trust == core.Pending ||
+	return r.peer.Trust == core.Pending && !r.follows() ||
 		r.peer.Trust == core.Approved && (r.plain || !r.sentAt.After(r.peer.Since))
 }
+
+// follows says whether the request claims an invite: one that waits may have
+// asked with the short code first, and now shows that it holds the secret.
+func (r *requester) follows() bool { return r.request.Invite != nil && !r.plain }
 
 // next is the record after the request.
 func (g *Gateway) next(r requester, now time.Time) (*core.Peer, error) {
@@ -202,7 +206,9 @@ func (g *Gateway) answersAt(ctx context.Context, p *core.Peer) bool {
 	return err == nil && sameKey(card.PublicKey, p.Key)
 }
 
-func stranger(p *core.Peer) bool { return p.Trust != core.Requested && p.Trust != core.Approved }
+func stranger(p *core.Peer) bool {
+	return p.Trust != core.Requested && p.Trust != core.Approved && p.Trust != core.Pending
+}
 
 // moveEvery is how often a peer that waits may change what it says of itself, and
 // how often the operator is warned of the same thing.
@@ -241,6 +247,9 @@ func (g *Gateway) asked(r requester, verdict core.Verdict, change *core.Change, 
 	}
 	mutual := next.Trust == core.Approved
 	invited, invitedGrants := g.invited(r)
+	if r.peer.Trust == core.Pending && !invited && verdict.Decision != core.Allow {
+		return ok(received{Received: true, Status: "already-pending-or-approved", PeerID: r.peer.Key.ID()}), nil
+	}
 	switch {
 	case mutual, verdict.Decision == core.Allow, invited && verdict.Decision == core.Abstain:
 		grants := verdict.Grants
