@@ -192,12 +192,12 @@ func serveCmd(ts *testscript.TestScript, neg bool, args []string) {
 	for len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		env, args = append(env, args[0]), args[1:]
 	}
-	address, listen := ts.Getenv(name+"_ADDRESS"), []string{}
+	address := ts.Getenv(name + "_ADDRESS")
 	if address == "" {
 		freePortCmd(ts, false, []string{name + "_PORT"})
 		address = "127.0.0.1:" + ts.Getenv(name+"_PORT")
 	}
-	listen = append(env, "rendezvous", "--home", ts.MkAbs(name), "--listen", address)
+	listen := append(env, "rendezvous", "--home", ts.MkAbs(name), "--listen", address)
 	p := spawn(ts, name, append(listen, args...))
 	ts.Setenv(name+"_ADDRESS", address)
 	ts.Setenv(name+"_URL", "http://"+address)
