@@ -21,7 +21,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 )
 
-// defaultRendezvousListen is the port of the seeds.
+// defaultRendezvousListen is the port of the specification.
 const defaultRendezvousListen = ":3000"
 
 func rendezvousCommand(a *app) *cobra.Command {
@@ -397,7 +397,7 @@ func connectCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// connected prints the line of the seeds, and what happens next.
+// connected prints the line of the specification, and what happens next.
 func (a *app) connected(r acceptResult, what string) {
 	if a.json {
 		a.writeJSON(r)

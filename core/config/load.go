@@ -88,7 +88,7 @@ const (
 	// maxFileBytes bounds a configuration file, and with it how deep the TOML
 	// parser recurses: a key of 500,000 dots overflows the stack.
 	maxFileBytes = 128 << 10
-	// publicURLAlias is the seeds' name for OGP_RENDEZVOUS_PUBLIC_URL.
+	// publicURLAlias is the specification's name for OGP_RENDEZVOUS_PUBLIC_URL.
 	publicURLAlias = "OGP_PUBLIC_URL"
 )
 

@@ -330,7 +330,7 @@ func (o *Opener) openUnsignedApproval(body []byte, candidates []core.PublicKey) 
 }
 
 // OpenRemoval opens the body of POST /federation/removed in the order of checks
-// of the seeds: fields, peer (find), signature, time.
+// of the specification: fields, peer (find), signature, time.
 //
 // Errors are find's, or of kind Malformed, BadSignature, Stale.
 func (o *Opener) OpenRemoval(body []byte, find Find) (Opened[core.Removal], error) {

@@ -189,7 +189,7 @@ func (s *server) status(c *fiber.Ctx, err error, override map[core.Kind]int) (*c
 	return &e, code
 }
 
-// failRemoved answers in the shape of the seeds.
+// failRemoved answers in the shape of the specification.
 func (s *server) failRemoved(c *fiber.Ctx, err error) error {
 	e, code := s.status(c, err, map[core.Kind]int{core.BadSignature: http.StatusForbidden})
 	if code == http.StatusInternalServerError {

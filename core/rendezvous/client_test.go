@@ -320,7 +320,7 @@ func TestN1LinkedServersAreGuarded(t *testing.T) {
 	}
 }
 
-// Our client and a server that knows the seeds' unsigned API alone.
+// Our client and a server that knows the specification's unsigned API alone.
 func TestOldServer(t *testing.T) {
 	old := &rendezvoustest.Legacy{}
 	server := httptest.NewServer(old)

@@ -169,7 +169,7 @@ func (r *rig) peers(t testing.TB) any {
 	return r.send(t, "GET", "/", "", "").members["peers"]
 }
 
-// The API of the seeds, as a table: each call on one server, in order.
+// The API of the specification, as a table: each call on one server, in order.
 func TestSeedsAPI(t *testing.T) {
 	r := newRig(t, ServerOptions{})
 	k := key(t, 1).Public().String()

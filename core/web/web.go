@@ -245,7 +245,7 @@ func (a *App) fail(c *fiber.Ctx, err error) error {
 	return Fail(c, err)
 }
 
-// Fail answers with an error in the shape of the seeds, {"error": text}, its
+// Fail answers with an error in the shape of the specification, {"error": text}, its
 // status by the kind, and Retry-After where the error has one. An error that is
 // no *core.Error, or of kind Internal, is logged and answered 500.
 //
