@@ -79,7 +79,8 @@ assemblyscript() {
 c() {
 	wanted c || return 0
 	to=$(target "$1")
-	"$CLANG" --target=wasm32-unknown-unknown -Os -ffreestanding -nostdlib -fvisibility=hidden -mbulk-memory -Isdk/c -Wall -Wextra -Werror \
+	# clang runs a wasm-opt that it finds on the PATH, and the bytes would depend on it.
+	PATH=/usr/bin:/bin "$CLANG" --target=wasm32-unknown-unknown -Os -ffreestanding -nostdlib -fvisibility=hidden -mbulk-memory -Isdk/c -Wall -Wextra -Werror \
 		-Wl,--no-entry -Wl,--strip-all -Wl,-z,stack-size=65536 -o "$to" "$1/plugin.c"
 	done_with "$1" "$to"
 }
