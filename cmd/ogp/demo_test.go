@@ -40,7 +40,7 @@ var variable = []struct {
 // differs each time, with docs/demo.txt. Run it with -update to write that.
 func TestDemoIsAsDocumented(t *testing.T) {
 	if testing.Short() {
-		t.Skip("slow")
+		t.Skip("short: plays the whole demonstration with real gateways")
 	}
 	tmp := t.TempDir()
 	cmd := exec.Command("ogp", "demo")

@@ -14,11 +14,11 @@ import (
 // read as `{}`, as in the field; so a web page's form reaches no handler.
 func Body(c *fiber.Ctx) []byte {
 	mediaType, _, _ := bytes.Cut(c.Request().Header.ContentType(), []byte(";"))
-	body := c.Request().Body() // not decompressed: requests with Content-Encoding are refused
+	body := c.BodyRaw() // a copy, as every App is Immutable
 	if len(body) == 0 || !bytes.EqualFold(bytes.TrimSpace(mediaType), []byte("application/json")) {
 		return []byte("{}")
 	}
-	return bytes.Clone(body)
+	return body
 }
 
 // maxHops bounds how far a chain of trusted proxies is followed.
