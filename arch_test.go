@@ -37,7 +37,7 @@ var rooms = []struct {
 	{"core/envelope", []string{"core", "core/jsjson", "core/keys"}},
 	{"core/freshness", []string{"core"}},
 	{"core/peering", []string{"core"}},
-	{"core/policy", []string{"core"}},
+	{"core/scope", []string{"core"}},
 	{"core/delivery", []string{"core"}},
 	{"core/config", []string{"core", "core/atomicfile"}},
 	{"core/dial", nil},
@@ -50,9 +50,9 @@ var rooms = []struct {
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/envelope", "core/freshness", "core/keys", "core/peering", "core/policy"}},
+	{"core/gateway", []string{"core", "core/envelope", "core/freshness", "core/keys", "core/peering", "core/scope"}},
 	// The one room that knows the plugin host and the gateway.
-	{"core/extension", []string{"core", "core/atomicfile", "core/gateway", "core/plugin"}},
+	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin"}},
 
 	// Wires: both ends of a protocol, the gateway seen as an interface of their own.
 	{"core/federation", []string{"core", "core/dial", "core/envelope", "core/web"}},

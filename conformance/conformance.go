@@ -2,7 +2,7 @@
 // cases.json says what is sent and what must come back, so that a runner in any
 // language can do the same. Run is the one in Go.
 //
-// The cases leave nothing behind: every letter in them must be refused, and is
+// The cases leave nothing behind: every envelope in them must be refused, and is
 // signed with a key that is made for the run and forgotten after it.
 //
 // The recorded exchanges in testdata, which need known keys and a clock, are
@@ -96,7 +96,7 @@ type Report struct {
 }
 
 // Run checks the gateway at a URL. A case that gets no answer has failed; the
-// error is ctx's, or about the URL. The gateway sees some thirty letters of a
+// error is ctx's, or about the URL. The gateway sees some thirty envelopes of a
 // stranger within a few seconds, which its limits may count.
 func Run(ctx context.Context, baseURL string, o Options) (Report, error) {
 	baseURL = strings.TrimRight(baseURL, "/")
@@ -245,7 +245,7 @@ func (l *late) Read(p []byte) (int, error) {
 	return l.rest.Read(p)
 }
 
-// letter signs a case's text and puts it into a body.
+// envelope signs a case's text and puts it into a body.
 func (r *runner) letter(c Case) string {
 	text := r.fill(c.Text)
 	quoted, _ := jsontext.AppendQuote(nil, text) // the cases are UTF-8

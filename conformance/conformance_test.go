@@ -19,7 +19,7 @@ func ours(t *testing.T) (url string, gw *gateway.Gateway) {
 	t.Helper()
 	store := memory.New()
 	t.Cleanup(func() { store.Close() })
-	gw, err := gateway.New(t.Context(), gateway.Options{Key: keys.Generate(), Store: store, Wire: silent{}, Version: "test"})
+	gw, err := gateway.New(t.Context(), gateway.Options{Key: keys.Generate(), Store: store, Transport: silent{}, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestRunErrors(t *testing.T) {
 	}
 }
 
-// TestCases: the file is read, every case says why, and no letter in it would be
+// TestCases: the file is read, every case says why, and no envelope in it would be
 // taken for good.
 func TestCases(t *testing.T) {
 	seen := map[string]bool{}
@@ -107,7 +107,7 @@ func TestCases(t *testing.T) {
 		seen[c.Name] = true
 		for _, status := range c.Status {
 			if c.Method == http.MethodPost && status < 400 {
-				t.Errorf("case %q sends a letter that is taken", c.Name)
+				t.Errorf("case %q sends an envelope that is taken", c.Name)
 			}
 		}
 	}

@@ -37,7 +37,7 @@ func readInterop(t *testing.T) *interop {
 	return in
 }
 
-// TestInteropToUs: every letter that every version wrote to a third gateway is
+// TestInteropToUs: every envelope that every version wrote to a third gateway is
 // taken by ours in its place.
 func TestInteropToUs(t *testing.T) {
 	in := readInterop(t)

@@ -52,7 +52,7 @@ func (p *pair) message(change func(*core.Message)) []byte {
 	return body
 }
 
-// legacy takes the v2 signature off a letter.
+// legacy takes the v2 signature off an envelope.
 func legacy(t *testing.T, body []byte) []byte {
 	t.Helper()
 	_, by := members(t, body)
@@ -120,7 +120,7 @@ func valueOf(t *testing.T, object jsontext.Value, path ...string) jsontext.Value
 	return object
 }
 
-// TestL7NoDowngrade: from the first v2 signature on, no letter of that peer
+// TestL7NoDowngrade: from the first v2 signature on, no envelope of that peer
 // passes without one, at any door.
 func TestL7NoDowngrade(t *testing.T) {
 	p := newPair(t)
@@ -160,7 +160,7 @@ func TestL7NoDowngrade(t *testing.T) {
 	p.want("a legacy request of a pending peer", status, answer, 401, "v2 signature required")
 }
 
-// TestL7Recipient: a letter to us is no letter to anybody else.
+// TestL7Recipient: an envelope to us is no envelope to anybody else.
 func TestL7Recipient(t *testing.T) {
 	p := newPair(t)
 	elsewhere := p.r.key(t, "carol").Public()

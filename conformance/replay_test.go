@@ -18,7 +18,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
@@ -99,10 +99,10 @@ func set(t *testing.T, r *recording, x exchange, g given) *scene {
 		URL: urlOf(x.Server), Port: ports[x.Server],
 		Names:   core.Names{DisplayName: strings.ToUpper(x.Server[:1]) + x.Server[1:], Email: x.Server + "@example.test"},
 		Intents: g.Intents, Personas: g.Personas, UnsignedApprovals: g.Unsigned,
-		Levels: policy.Levels{Default: policy.LevelOff, Topics: map[string]string{"general": policy.LevelSummary, "testing": policy.LevelFull}},
+		Levels: scope.Levels{Default: scope.LevelOff, Topics: map[string]string{"general": scope.LevelSummary, "testing": scope.LevelFull}},
 	}
 	if isOld(r.Version) {
-		settings.Levels = policy.Levels{Default: policy.LevelSummary}
+		settings.Levels = scope.Levels{Default: scope.LevelSummary}
 	}
 	for topic, level := range g.Levels {
 		settings.Levels.Topics[topic] = level
@@ -120,7 +120,7 @@ func set(t *testing.T, r *recording, x exchange, g given) *scene {
 	if err := store.Commit(t.Context(), s.state(x, g)); err != nil {
 		t.Fatal(err)
 	}
-	gw, err := gateway.New(t.Context(), gateway.Options{Key: r.key(t, x.Server), Store: store, Wire: wire, Settings: settings,
+	gw, err := gateway.New(t.Context(), gateway.Options{Key: r.key(t, x.Server), Store: store, Transport: wire, Settings: settings,
 		Version: "test", Now: func() time.Time { return s.now }})
 	if err != nil {
 		t.Fatal(err)

@@ -155,12 +155,12 @@ func TestBackoff(t *testing.T) {
 // TestClone: a copy of a peer can be changed without changing the peer.
 func TestClone(t *testing.T) {
 	p := &core.Peer{Granted: &core.Bundle{Scopes: []core.Grant{{Intent: "a"}}}, Received: &core.Bundle{Scopes: []core.Grant{{Intent: "b"}}},
-		Offered: []string{"c"}, Features: []string{"d"}, SeenIDs: []string{"e"}, Levels: map[string]string{"f": "g"}, History: []core.Move{{Event: "h"}}}
+		Offered: []string{"c"}, Features: []string{"d"}, SeenIDs: []string{"e"}, Levels: map[string]string{"f": "g"}, History: []core.Transition{{Event: "h"}}}
 	before := fmt.Sprintf("%+v %+v %+v", *p, *p.Granted, *p.Received)
 	c := p.Clone()
 	c.Granted.Scopes[0].Intent, c.Received.Scopes[0].Intent, c.Offered[0], c.Features[0], c.SeenIDs[0] = "x", "x", "x", "x", "x"
 	c.Levels["f"], c.Granted.Version, c.History[0].Event = "x", "x", "x"
-	c.Remember(core.Move{To: core.Approved})
+	c.Remember(core.Transition{To: core.Approved})
 	if after := fmt.Sprintf("%+v %+v %+v", *p, *p.Granted, *p.Received); after != before {
 		t.Errorf("changed through its copy:\n%s\nwas\n%s", after, before)
 	}

@@ -11,7 +11,7 @@ type Kind string
 
 // The kinds. The wire rooms map each to a status in one table.
 const (
-	Malformed    Kind = "malformed"     // the letter or request is not of the shape it must have
+	Malformed    Kind = "malformed"     // the envelope or request is not of the shape it must have
 	BadSignature Kind = "bad-signature" // the signature does not hold under any key it may be from
 	Stale        Kind = "stale"         // the time lies outside the window
 	Replayed     Kind = "replayed"      // this peer has used this nonce; the same bytes get the same answer

@@ -69,8 +69,8 @@ type Bundle struct {
 // BundleVersion is the scope negotiation's version on the wire.
 const BundleVersion = "0.2.0"
 
-// Move is one step of a peer's history.
-type Move struct {
+// Transition is one step of a peer's history.
+type Transition struct {
 	At    time.Time `json:"at"`
 	Event string    `json:"event"`
 	From  Trust     `json:"from"`
@@ -105,13 +105,13 @@ type Peer struct {
 	Levels       map[string]string `json:"levels,omitempty"`       // agent-comms: level by topic
 	DefaultLevel string            `json:"defaultLevel,omitempty"` // agent-comms: level for other topics
 
-	V2       bool     `json:"v2,omitempty"`       // has shown a v2 signature: legacy-only letters are refused from then on
+	V2       bool     `json:"v2,omitempty"`       // has shown a v2 signature: legacy-only envelopes are refused from then on
 	Features []string `json:"features,omitempty"` // from its card
 	Version  string   `json:"version,omitempty"`  // from its card
 	Warning  string   `json:"warning,omitempty"`  // what the operator should know before approving
 	SeenIDs  []string `json:"seenIds,omitempty"`  // digests of update-identity texts that carry no time
 
-	History []Move `json:"history,omitempty"`
+	History []Transition `json:"history,omitempty"`
 }
 
 // Clone returns a copy that shares nothing that may change.
@@ -142,7 +142,7 @@ func (b *Bundle) clone() *Bundle {
 }
 
 // Remember adds one move to the history and sets Trust and its times.
-func (p *Peer) Remember(m Move) {
+func (p *Peer) Remember(m Transition) {
 	p.History = append(p.History, m)
 	if extra := len(p.History) - maxHistory; extra > 0 {
 		p.History = slices.Delete(p.History, 0, extra)

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Letter is the memory that a peer has used a nonce, and what we answered. It
+// Envelope is the memory that a peer has used a nonce, and what we answered. It
 // makes the same bytes get the same answer, and other bytes a conflict.
 //
 // docs/threat-model.md#l6
-type Letter struct {
+type Receipt struct {
 	Peer   PublicKey
 	Nonce  Nonce
 	Digest [32]byte // SHA-256 of the signed text
@@ -53,7 +53,7 @@ type Delivery struct {
 	Created  time.Time `json:"created,omitzero"` // when it was queued
 }
 
-// OutboxKind says what a letter in the outbox is.
+// OutboxKind says what an envelope in the outbox is.
 type OutboxKind string
 
 // The outbox kinds.
@@ -64,7 +64,7 @@ const (
 	OutReject  OutboxKind = "reject"
 )
 
-// OutboxState says where a letter in the outbox stands.
+// OutboxState says where an envelope in the outbox stands.
 type OutboxState string
 
 // The outbox states.
@@ -75,7 +75,7 @@ const (
 	OutExpired OutboxState = "expired" // given up
 )
 
-// OutboxItem is a letter of ours until it is delivered, and for a while after,
+// OutboxItem is an envelope of ours until it is delivered, and for a while after,
 // as its nonce is what allows a reply.
 type OutboxItem struct {
 	ID       string      `json:"id"` // ULID
@@ -116,7 +116,7 @@ type StoredReply struct {
 type Change struct {
 	Peers      []*Peer         // put, by key
 	Forget     []PublicKey     // peers to delete
-	Letter     *Letter         // put once, by (peer, nonce)
+	Receipt    *Receipt        // put once, by (peer, nonce)
 	Inbox      []*InboxMessage // put, by id
 	Events     []*Event        // put, by id; not for EventMessage, which is the inbox message itself
 	Deliveries []*Delivery     // put, by (event, notifier)
@@ -144,7 +144,7 @@ type InboxFilter struct {
 	Oldest bool   // oldest first; otherwise newest first
 }
 
-// OutboxFilter selects letters. Zero fields select all.
+// OutboxFilter selects envelopes. Zero fields select all.
 type OutboxFilter struct {
 	Peer  PublicKey
 	State OutboxState
@@ -157,15 +157,15 @@ type Depths struct {
 	Outbox                           int // waiting
 	Deliveries, DeadDeliveries       int
 	OldestDelivery, OldestOutbox     time.Time
-	Letters                          int
+	Receipts                         int
 	DeliveriesByNotifier, DeadByName map[string]int
 }
 
 // Cutoffs say what Prune may forget: everything of that kind from before. A zero
 // time keeps all of its kind.
 type Cutoffs struct {
-	Letters, Inbox, Events, Outbox time.Time
-	Replies                        time.Time // those that expired before
+	Receipts, Inbox, Events, Outbox time.Time
+	Replies                         time.Time // those that expired before
 }
 
 // Store keeps the gateway's state. All methods are safe for concurrent use. A
@@ -173,17 +173,17 @@ type Cutoffs struct {
 //
 // Commit is durable (docs/threat-model.md#s1): when it returns nil, the change
 // survives a crash and a power loss. It returns an error of kind Replayed, and
-// keeps nothing, when Change.Letter's (peer, nonce) is taken; of kind Full when
+// keeps nothing, when Change.Receipt's (peer, nonce) is taken; of kind Full when
 // there is no space; of kind Unavailable when the disk fails or the store is
 // closed. Many commits that wait at the same time share one write to disk.
 type Store interface {
 	Commit(ctx context.Context, c *Change) error
 
 	Peers(ctx context.Context) ([]*Peer, error)
-	Letter(ctx context.Context, peer PublicKey, nonce Nonce) (*Letter, error)
-	// EachLetter calls f for every letter since a time, oldest first, with
+	Receipt(ctx context.Context, peer PublicKey, nonce Nonce) (*Receipt, error)
+	// EachReceipt calls f for every envelope since a time, oldest first, with
 	// Digest, Status and Answer left out.
-	EachLetter(ctx context.Context, since time.Time, f func(Letter)) error
+	EachReceipt(ctx context.Context, since time.Time, f func(Receipt)) error
 
 	Inbox(ctx context.Context, f InboxFilter) ([]*InboxMessage, error)
 	InboxMessage(ctx context.Context, id string) (*InboxMessage, error)

@@ -35,7 +35,7 @@ func FormatTime(t time.Time) string { return t.UTC().Format(TimeFormat) }
 // ParseTime reads a time from the wire: RFC 3339, any offset, any fraction.
 func ParseTime(text string) (time.Time, error) { return time.Parse(time.RFC3339Nano, text) }
 
-// Nonce names one letter of one peer; it is a UUID in all letters of ours.
+// Nonce names one envelope of one peer; it is a UUID in all envelopes of ours.
 type Nonce string
 
 // MaxNonceBytes bounds a nonce from outside.
@@ -142,7 +142,7 @@ type Approval struct {
 	ScopeGrants     *Bundle `json:"scopeGrants,omitempty"`
 }
 
-// Rejects reports whether the letter says no.
+// Rejects reports whether the envelope says no.
 func (a *Approval) Rejects() bool { return a.Approved != nil && !*a.Approved }
 
 // Removal is the notice that its sender has removed us. docs/protocol.md#removed

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/extension"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
@@ -219,7 +219,7 @@ func TestOpenClawReadsWhatTheGatewayWrites(t *testing.T) {
 	}
 	tell := func(n []core.Notice) {
 		t.Helper()
-		input, err := extension.NotifyInput(n, func(to string) string { return map[string]string{"scribe": "writer"}[to] })
+		input, err := hooks.NotifyInput(n, func(to string) string { return map[string]string{"scribe": "writer"}[to] })
 		if err != nil {
 			t.Fatal(err)
 		}

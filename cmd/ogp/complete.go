@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/extension"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/sdk/scaffold"
 )
 
@@ -59,7 +59,7 @@ var placeholders = map[string]completer{
 	"peer":                 peersIn(),
 	"peer or URL":          peersIn(),
 	"intent":               anIntent,
-	"level":                fixed(append(slices.Clone(policy.LevelNames), "default")...),
+	"level":                fixed(append(slices.Clone(scope.LevelNames), "default")...),
 	"topic":                nothing,
 	"id":                   anID,
 	"code":                 anInvite,
@@ -289,7 +289,7 @@ func intentsOf(a *app, c completing) []string {
 // plainName is what we let a shell see of a peer's words.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// idsOf completes letters of the outbox or messages of the inbox, the newest
+// idsOf completes messages of the outbox or messages of the inbox, the newest
 // first.
 func idsOf(a *app, c completing) []string {
 	out := []string{"last\tthe newest"}
@@ -322,7 +322,7 @@ func openCodes(a *app, _ completing) []string {
 
 // pluginsOf completes the plugins of the running gateway.
 func pluginsOf(a *app, _ completing) []string {
-	var list []extension.View
+	var list []hooks.View
 	a.soon("plugins", nil, &list)
 	var out []string
 	for _, v := range list {

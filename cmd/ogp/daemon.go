@@ -91,7 +91,7 @@ func (d *daemon) status(ctx context.Context, _ none) (statusView, error) {
 		Running: true, PID: os.Getpid(), Version: programVersion(), Started: d.gateway.Started(), StateDir: d.dir,
 		Listen: d.public.Addr().String(), GatewayURL: s.URL, CardURL: s.URL + federation.PathCard,
 		Fingerprint: d.gateway.Key().Fingerprint(), PublicKey: d.gateway.Key(), DisplayName: s.Names.DisplayName,
-		Peers: map[string]int{}, Depths: depths, Notifiers: d.courier.Health(),
+		Peers: map[string]int{}, Depths: depths, Notifiers: d.dispatcher.Health(),
 	}
 	for _, p := range d.gateway.Peers() {
 		v.Peers[string(p.Trust)]++
@@ -108,7 +108,7 @@ func (d *daemon) status(ctx context.Context, _ none) (statusView, error) {
 func (d *daemon) warningsNow() []string {
 	var out []string
 	telling := 0
-	for _, n := range d.courier.Names() {
+	for _, n := range d.dispatcher.Names() {
 		if n != "log" {
 			telling++
 		}
@@ -205,7 +205,7 @@ func (d *daemon) request(ctx context.Context, p requestParams) (requestResult, e
 	return requestResult{d.view(asked.Peer, true), asked.Status}, nil
 }
 
-// outgoing shows what came of a letter; that the first try failed is part of the
+// outgoing shows what came of a message; that the first try failed is part of the
 // view, not an error.
 func (d *daemon) outgoing(o gateway.Outgoing, err error) (outgoingView, error) {
 	if err != nil {
@@ -496,7 +496,7 @@ func (d *daemon) retryDeliveries(ctx context.Context, _ none) (map[string]int, e
 		if err := d.store.Commit(ctx, change); err != nil {
 			return nil, err
 		}
-		d.courier.Wake()
+		d.dispatcher.Wake()
 	}
 	return map[string]int{"retried": len(dead)}, nil
 }

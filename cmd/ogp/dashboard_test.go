@@ -55,19 +55,19 @@ func TestDashboard(t *testing.T) {
 func TestDashboardQueries(t *testing.T) {
 	served := families{}
 	served.add("ogp_peers", []string{"state"})
-	served.add("ogp_letters_total", []string{"letter", "verdict"})
+	served.add("ogp_envelopes_total", []string{"kind", "result"})
 	for expr, want := range map[string]string{
-		`sum(ogp_peers{state="approved",instance=~"$instance"})`:                             "",
-		`sum by (verdict) (rate(ogp_letters_total{letter!="ogp_none{}"}[$__rate_interval]))`: "",
-		`count(ogp_peers == 0) or vector(0)`:                                                 "",
-		`max(ogp_peers) by (state) / on (instance) group_left sum(ogp_peers offset 5m)`:      "",
-		`sum(ogp_friends)`:                            "no metric ogp_friends",
-		`sum by (colour) (ogp_peers)`:                 "no label colour on ogp_peers",
-		`ogp_peers{mood="good"}`:                      "no label mood on ogp_peers",
-		`rate(ogp_letters_total[5m]) / ogp_letters`:   "no metric ogp_letters",
-		`suum(ogp_peers)`:                             "no function suum",
-		`sum(up{job="ogp"} * 1e3)`:                    "no metric up",
-		`sum by (state) (rate(ogp_letters_total[5m])`: "no label state on ogp_letters_total",
+		`sum(ogp_peers{state="approved",instance=~"$instance"})`:                                "",
+		`sum by (result) (rate(ogp_envelopes_total{kind!="ogp_none{}"}[$__rate_interval]))`: "",
+		`count(ogp_peers == 0) or vector(0)`:                                                    "",
+		`max(ogp_peers) by (state) / on (instance) group_left sum(ogp_peers offset 5m)`:         "",
+		`sum(ogp_friends)`:                              "no metric ogp_friends",
+		`sum by (colour) (ogp_peers)`:                   "no label colour on ogp_peers",
+		`ogp_peers{mood="good"}`:                        "no label mood on ogp_peers",
+		`rate(ogp_envelopes_total[5m]) / ogp_letters`:   "no metric ogp_letters",
+		`suum(ogp_peers)`:                               "no function suum",
+		`sum(up{job="ogp"} * 1e3)`:                      "no metric up",
+		`sum by (state) (rate(ogp_envelopes_total[5m])`: "no label state on ogp_envelopes_total",
 	} {
 		got := served.lacks(dashboardQuery{expr: expr})
 		if want == "" && len(got) > 0 || want != "" && !slices.Contains(got, want) {
@@ -273,7 +273,7 @@ func observed(t *testing.T) (gateway, rendezvous string) {
 	run([]string{"OGP_METRICS_LISTEN=" + gateway, "OGP_LISTEN=127.0.0.1", "OGP_DAEMON_PORT=" + public[strings.LastIndex(public, ":")+1:],
 		"OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8", "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL=http://" + door,
 		"OGP_OPENCLAW_URL=http://" + public, "OGP_OPENCLAW_HOOKS_TOKEN=a-token-for-the-test"}, "start")
-	// A letter and a registration that are refused, so that there is one of each to count.
+	// A message and a registration that are refused, so that there is one of each to count.
 	eventually(t, func(ctx context.Context) error { return postRubbish(ctx, "http://"+public+"/federation/message") })
 	eventually(t, func(ctx context.Context) error { return postRubbish(ctx, "http://"+door+"/register") })
 	return "http://" + gateway + "/metrics", "http://" + rendezvous + "/metrics"
@@ -297,7 +297,7 @@ func eventually(t *testing.T, do func(context.Context) error) {
 }
 
 func postRubbish(ctx context.Context, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(`{"no":"letter"}`))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(`{"no":"message"}`))
 	if err != nil {
 		return err
 	}

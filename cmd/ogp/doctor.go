@@ -24,7 +24,7 @@ import (
 const (
 	checkOK   = "ok"
 	checkWarn = "warn" // look at it; things go on
-	checkFail = "fail" // something does not work until it is mended
+	checkFail = "fail" // something does not work until it is fixed
 )
 
 // check is one thing that the doctor has looked at.
@@ -32,7 +32,7 @@ type check struct {
 	Name  string `json:"name"`
 	State string `json:"state"` // ok, warn, fail
 	Text  string `json:"text"`
-	Mend  string `json:"mend,omitempty"` // the command or the line that mends it
+	Fix   string `json:"fix,omitempty"` // the command or the line that fixes it
 }
 
 // report collects checks. It is used by one goroutine.
@@ -42,21 +42,21 @@ func (r *report) ok(name, format string, args ...any) {
 	*r = append(*r, check{Name: name, State: checkOK, Text: fmt.Sprintf(format, args...)})
 }
 
-func (r *report) warn(name, mend, format string, args ...any) {
-	*r = append(*r, check{name, checkWarn, fmt.Sprintf(format, args...), mend})
+func (r *report) warn(name, fix, format string, args ...any) {
+	*r = append(*r, check{name, checkWarn, fmt.Sprintf(format, args...), fix})
 }
 
-func (r *report) fail(name, mend, format string, args ...any) {
-	*r = append(*r, check{name, checkFail, fmt.Sprintf(format, args...), mend})
+func (r *report) fail(name, fix, format string, args ...any) {
+	*r = append(*r, check{name, checkFail, fmt.Sprintf(format, args...), fix})
 }
 
-// failed says what an error says, with its hint or else mend.
-func (r *report) failed(name, mend string, err error) {
+// failed says what an error says, with its hint or else fix.
+func (r *report) failed(name, fix string, err error) {
 	view, _ := describe(err)
 	if view.Hint != "" {
-		mend = view.Hint
+		fix = view.Hint
 	}
-	r.fail(name, mend, "%s", view.Message)
+	r.fail(name, fix, "%s", view.Message)
 }
 
 // has reports whether a check of this name has failed.
@@ -103,9 +103,9 @@ func doctorCommand(a *app) *cobra.Command {
 	var peer string
 	var noCall bool
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Find out what does not work, and how to mend it", Args: cobra.NoArgs,
+		Use: "doctor", Short: "Find out what does not work, and how to fix it", Args: cobra.NoArgs,
 		Long: `Look at everything that a working gateway needs: one line for each check, and
-below what is not well the command or the line of config.toml that mends it. With a
+below what is not well the command or the line of config.toml that fixes it. With a
 running daemon each notifier is called once with a test; --no-test-call leaves that
 out. With --peer it looks at one peer instead, both ways. The exit status is 1 when
 a check has failed.
@@ -149,12 +149,12 @@ func (a *app) showDoctor(v doctorView) {
 	}
 }
 
-// showCheck prints a check in one line, and what mends it below.
+// showCheck prints a check in one line, and what fixes it below.
 func (a *app) showCheck(c check) {
 	word := a.styled(a.out, checkColours[c.State], fmt.Sprintf("%-4s", c.State))
 	fmt.Fprintf(a.out, "%s  %-11s %s\n", word, c.Name, safeLine(c.Text))
-	if c.Mend != "" {
-		fmt.Fprintf(a.out, "      mend: %s\n", strings.ReplaceAll(safeText(c.Mend), "\n", "\n            "))
+	if c.Fix != "" {
+		fmt.Fprintf(a.out, "      fix: %s\n", strings.ReplaceAll(safeText(c.Fix), "\n", "\n            "))
 	}
 }
 
@@ -211,11 +211,11 @@ func (a *app) checkConfig(r *report) *config.Config {
 	switch {
 	case errors.As(err, &problems):
 		for _, p := range problems {
-			mend := p.Hint
-			if mend == "" {
-				mend = `correct it; "ogp config check" looks again`
+			fix := p.Hint
+			if fix == "" {
+				fix = `correct it; "ogp config check" looks again`
 			}
-			r.fail("config", mend, "%s", strings.TrimPrefix(strings.TrimPrefix(config.Problems{p}.Error(), "config: "), "config: "))
+			r.fail("config", fix, "%s", strings.TrimPrefix(strings.TrimPrefix(config.Problems{p}.Error(), "config: "), "config: "))
 		}
 		return nil
 	case err != nil:
@@ -223,11 +223,11 @@ func (a *app) checkConfig(r *report) *config.Config {
 		return nil
 	}
 	for _, w := range warnings {
-		text, mend := fmt.Sprint(w), ""
+		text, fix := fmt.Sprint(w), ""
 		if i := strings.LastIndex(text, ": chmod "); i > 0 {
-			text, mend = text[:i], text[i+2:]
+			text, fix = text[:i], text[i+2:]
 		}
-		r.warn("config", mend, "%s", text)
+		r.warn("config", fix, "%s", text)
 	}
 	if len(warnings) == 0 {
 		r.ok("config", "no mistakes; settings that are not defaults: %d", len(origins))

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/extension"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/store"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
@@ -91,12 +91,12 @@ func checkDisk(r *report, dir string) {
 	if !ok {
 		return
 	}
-	mend := "free some space where " + dir + " is; inbox.keep = \"30d\" in config.toml keeps less"
+	fix := "free some space where " + dir + " is; inbox.keep = \"30d\" in config.toml keeps less"
 	switch {
 	case free < diskFailBytes:
-		r.fail("disk", mend, "%s of %s free: senders soon get 507", bytesText(free), bytesText(total))
+		r.fail("disk", fix, "%s of %s free: senders soon get 507", bytesText(free), bytesText(total))
 	case free < diskWarnBytes:
-		r.warn("disk", mend, "%s of %s free", bytesText(free), bytesText(total))
+		r.warn("disk", fix, "%s of %s free", bytesText(free), bytesText(total))
 	default:
 		r.ok("disk", "%s of %s free", bytesText(free), bytesText(total))
 	}
@@ -114,14 +114,14 @@ func checkDescriptors(r *report) {
 	if !ok {
 		return
 	}
-	mend := "ulimit -n 4096 before \"ogp start\"; for systemd LimitNOFILE=4096"
+	fix := "ulimit -n 4096 before \"ogp start\"; for systemd LimitNOFILE=4096"
 	switch {
 	case used >= most-most/20:
-		r.fail("descriptors", mend, "%d of %d files are open: new connections are turned away", used, most)
+		r.fail("descriptors", fix, "%d of %d files are open: new connections are turned away", used, most)
 	case used >= most/5*4:
-		r.warn("descriptors", mend, "%d of %d files are open", used, most)
+		r.warn("descriptors", fix, "%d of %d files are open", used, most)
 	case most < minDescriptors:
-		r.warn("descriptors", mend, "only %d files may be open, want at least %d", most, minDescriptors)
+		r.warn("descriptors", fix, "only %d files may be open, want at least %d", most, minDescriptors)
 	default:
 		r.ok("descriptors", "%d of %d open", used, most)
 	}
@@ -215,7 +215,7 @@ func (d *daemon) checkPlugins(ctx context.Context, r *report) {
 		r.ok("plugins", "none")
 		return
 	}
-	states := map[string]extension.View{}
+	states := map[string]hooks.View{}
 	if d.extensions != nil {
 		loading, cancel := context.WithTimeout(ctx, 30*time.Second)
 		_ = d.extensions.Ready(loading) // one that failed is shown below
@@ -224,14 +224,14 @@ func (d *daemon) checkPlugins(ctx context.Context, r *report) {
 			states[v.Name] = v
 		}
 	}
-	manager, err := extension.New(extension.Options{Store: memory.New(), CacheDir: filepath.Join(d.dir, compileCache), Logger: slog.New(slog.DiscardHandler)})
+	manager, err := hooks.New(hooks.Options{Store: memory.New(), CacheDir: filepath.Join(d.dir, compileCache), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		r.failed("plugins", "", err)
 		return
 	}
 	defer manager.Close()
-	looks := map[string]extension.View{}
-	for _, v := range extension.Look(ctx, d.store, wanted) {
+	looks := map[string]hooks.View{}
+	for _, v := range hooks.Look(ctx, d.store, wanted) {
 		looks[v.Name] = v
 	}
 	for _, w := range wanted {
@@ -252,7 +252,7 @@ func (d *daemon) checkPlugins(ctx context.Context, r *report) {
 			r.fail("plugins", "ogp plugin reload "+name, "%s is %s: %s", name, v.State, v.Error)
 		case loaded && looks[name].SHA256 != "" && looks[name].SHA256 != v.SHA256:
 			r.warn("plugins", "ogp plugin reload "+name, "%s has another file now than the one that is loaded", name)
-		case len(v.Missing) > 0 && v.Source != extension.FromBinary: // those are granted what their settings need
+		case len(v.Missing) > 0 && v.Source != hooks.FromBinary: // those are granted what their settings need
 			r.warn("plugins", "grant it in [plugins."+name+".grants] of config.toml, or leave it so: its README says what it can do without",
 				"%s asks for what is not granted: %s", name, strings.Join(v.Missing, "; "))
 		case v.LastFailure != "":
@@ -284,14 +284,14 @@ func (d *daemon) checkQueues(ctx context.Context, r *report) {
 	good := true
 	if depths.Outbox > 0 && old(depths.OldestOutbox, outboxOld) {
 		good = false
-		r.warn("queues", "\"ogp outbox\" shows to whom and why; then ogp doctor --peer <name>", "%d letters wait to be sent, the oldest since %s", depths.Outbox, ago(depths.OldestOutbox))
+		r.warn("queues", "\"ogp outbox\" shows to whom and why; then ogp doctor --peer <name>", "%d messages wait to be sent, the oldest since %s", depths.Outbox, ago(depths.OldestOutbox))
 	}
 	if depths.Deliveries > 0 && old(depths.OldestDelivery, deliveryOld) {
 		good = false
 		r.warn("queues", "see the line of the notifier", "%d notices wait, the oldest since %s", depths.Deliveries, ago(depths.OldestDelivery))
 	}
 	if good {
-		r.ok("queues", "%d letters and %d notices wait, none for long", depths.Outbox, depths.Deliveries)
+		r.ok("queues", "%d messages and %d notices wait, none for long", depths.Outbox, depths.Deliveries)
 	}
 }
 

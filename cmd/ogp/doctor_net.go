@@ -165,7 +165,7 @@ func (d *daemon) checkTLS(ctx context.Context, r *report) {
 		d.checkCertificateFiles(r)
 		if err == nil && own.Scheme == "http" && !onThisMachine(own.Hostname()) {
 			r.warn("tls", "tls.domain = \""+own.Hostname()+"\" in config.toml, or a proxy or tunnel with HTTPS; then gateway_url = \"https://"+own.Hostname()+"\"",
-				"letters are signed and not secret: %s is plain http", own)
+				"messages are signed and not secret: %s is plain http", own)
 		}
 		return
 	}
@@ -267,12 +267,12 @@ func checkSkew(r *report, skew, window time.Duration, host string) {
 	} else {
 		how += " of"
 	}
-	mend := "timedatectl set-ntp true, here or there"
+	fix := "timedatectl set-ntp true, here or there"
 	switch {
 	case skew.Abs() >= window:
-		r.fail("clock", mend, "our clock is %s that of %s: letters are refused from %v on", how, host, window)
+		r.fail("clock", fix, "our clock is %s that of %s: messages are refused from %v on", how, host, window)
 	case skew.Abs() >= clockWarn:
-		r.warn("clock", mend, "our clock is %s that of %s", how, host)
+		r.warn("clock", fix, "our clock is %s that of %s", how, host)
 	default:
 		r.ok("clock", "within %v of that of %s", max(skew.Abs(), time.Second), host)
 	}
@@ -295,15 +295,15 @@ func (d *daemon) checkRendezvous(ctx context.Context, r *report) {
 		r.warn("rendezvous", `"ogp stop", then "ogp start --background"`, "the setting has changed since the start")
 		return
 	}
-	mend := "rendezvous.url in config.toml; is it up? curl " + strings.Join(servers, " ")
+	fix := "rendezvous.url in config.toml; is it up? curl " + strings.Join(servers, " ")
 	for _, s := range status {
 		switch {
 		case !s.Registered && s.Failures == 0:
 			r.warn("rendezvous", "ogp doctor, in a moment", "%s "+notYet, s.URL)
 		case !s.Registered:
-			r.fail("rendezvous", mend, "not registered with %s, tried %d times: %s", s.URL, s.Failures, s.Error)
+			r.fail("rendezvous", fix, "not registered with %s, tried %d times: %s", s.URL, s.Failures, s.Error)
 		case s.Failures > 0:
-			r.warn("rendezvous", mend, "registered with %s, and the last %d renewals failed: %s", s.URL, s.Failures, s.Error)
+			r.warn("rendezvous", fix, "registered with %s, and the last %d renewals failed: %s", s.URL, s.Failures, s.Error)
 		default:
 			d.checkRecord(ctx, r, s)
 		}

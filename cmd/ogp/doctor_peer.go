@@ -31,7 +31,7 @@ func (d *daemon) doctorPeer(ctx context.Context, ref string) ([]check, error) {
 	if p.Trust == core.Approved {
 		d.checkGrants(&r, p)
 	}
-	if err := d.checkLetters(ctx, &r, p); err != nil {
+	if err := d.checkOutgoing(ctx, &r, p); err != nil {
 		return nil, err
 	}
 	d.checkHeard(&r, p)
@@ -78,7 +78,7 @@ func (d *daemon) checkPeerReach(ctx context.Context, r *report, p *core.Peer) bo
 			"%s is answered with another key: fingerprint %s, on record is %s", p.URL, d.answering(ctx, p), p.Key.Fingerprint())
 		return true
 	case err != nil:
-		r.failed("reach", "is it up? Letters wait meanwhile: ogp outbox", err)
+		r.failed("reach", "is it up? Messages wait meanwhile: ogp outbox", err)
 		return false
 	}
 	r.ok("reach", "%s answers in %v", p.URL, took)
@@ -123,35 +123,35 @@ func (d *daemon) checkFeatures(r *report, p *core.Peer) {
 		version = "version " + safeLine(p.Version)
 	}
 	if !p.HasFeature(core.FeatureV2) {
-		r.warn("features", "its operator updates it; until then its letters name no recipient", "%s, signs in the old way; %s", version, dash(safeLine(strings.Join(p.Features, ", "))))
+		r.warn("features", "its operator updates it; until then its messages name no recipient", "%s, signs in the old way; %s", version, dash(safeLine(strings.Join(p.Features, ", "))))
 		return
 	}
-	shown := "it has not sent us a letter signed in the new way yet"
+	shown := "it has not sent us a message signed in the new way yet"
 	if p.V2 {
-		shown = "only letters signed in the new way are taken from it"
+		shown = "only messages signed in the new way are taken from it"
 	}
 	r.ok("features", "%s; %s; %s", version, shown, safeLine(strings.Join(p.Features, ", ")))
 }
 
 // checkGrants looks at what each side may.
 func (d *daemon) checkGrants(r *report, p *core.Peer) {
-	granted, mend := grantsText(p.Granted, time.Now())
+	granted, fix := grantsText(p.Granted, time.Now())
 	if granted == "" {
-		r.warn("granted", "ogp federation grant "+p.Name()+" --intents message", "%s may send us nothing%s", p.Name(), mend)
+		r.warn("granted", "ogp federation grant "+p.Name()+" --intents message", "%s may send us nothing%s", p.Name(), fix)
 	} else {
-		r.ok("granted", "%s may send us %s%s", p.Name(), granted, mend)
+		r.ok("granted", "%s may send us %s%s", p.Name(), granted, fix)
 	}
 	for _, g := range usedUp(d, p) {
 		r.warn("granted", "ogp federation grant "+p.Name()+" --intents "+g.Intent+" --rate <more>", "%s has used all of its %s for now", p.Name(), grantLine(g))
 	}
-	received, mend := grantsText(p.Received, time.Now())
+	received, fix := grantsText(p.Received, time.Now())
 	switch {
 	case p.Received == nil:
 		r.warn("received", "ogp federation approve "+p.Name()+" tells it of us once more; its operator grants with: ogp federation grant", "%s has not said what we may send", p.Name())
 	case received == "":
-		r.fail("received", "its operator runs: ogp federation grant "+d.key.Public().Fingerprint()+" --intents message", "we may send %s nothing%s", p.Name(), mend)
+		r.fail("received", "its operator runs: ogp federation grant "+d.key.Public().Fingerprint()+" --intents message", "we may send %s nothing%s", p.Name(), fix)
 	default:
-		r.ok("received", "we may send %s %s%s", p.Name(), received, mend)
+		r.ok("received", "we may send %s %s%s", p.Name(), received, fix)
 	}
 }
 
@@ -195,21 +195,21 @@ func usedUp(d *daemon, p *core.Peer) []grantView {
 	return out
 }
 
-// recentLetters is how many of our last letters are looked at for refusals.
-const recentLetters = 20
+// recentOutgoing is how many of our last messages are looked at for refusals.
+const recentOutgoing = 20
 
-func (d *daemon) checkLetters(ctx context.Context, r *report, p *core.Peer) error {
+func (d *daemon) checkOutgoing(ctx context.Context, r *report, p *core.Peer) error {
 	waiting, err := d.store.Outbox(ctx, core.OutboxFilter{Peer: p.Key, State: core.OutWaiting, Limit: 1000})
 	if err != nil {
 		return err
 	}
 	if n := len(waiting); n > 0 {
 		oldest := slices.MinFunc(waiting, func(a, b *core.OutboxItem) int { return a.Created.Compare(b.Created) })
-		r.warn("letters", "ogp outbox --peer "+p.Name(), "%d wait, the oldest since %s: %s", n, ago(oldest.Created), dash(safeLine(oldest.Error)))
+		r.warn("messages", "ogp outbox --peer "+p.Name(), "%d wait, the oldest since %s: %s", n, ago(oldest.Created), dash(safeLine(oldest.Error)))
 	} else {
-		r.ok("letters", "none waits")
+		r.ok("messages", "none waits")
 	}
-	recent, err := d.store.Outbox(ctx, core.OutboxFilter{Peer: p.Key, Limit: recentLetters})
+	recent, err := d.store.Outbox(ctx, core.OutboxFilter{Peer: p.Key, Limit: recentOutgoing})
 	if err != nil {
 		return err
 	}

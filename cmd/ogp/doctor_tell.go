@@ -35,7 +35,7 @@ func (d *daemon) checkNotifiers(ctx context.Context, r *report, test bool) {
 		live[n.Name()] = n
 	}
 	telling := 0
-	for _, h := range d.courier.Health() {
+	for _, h := range d.dispatcher.Health() {
 		if h.Name == "log" {
 			continue
 		}
@@ -52,14 +52,14 @@ func (d *daemon) checkNotifiers(ctx context.Context, r *report, test bool) {
 			o := n.Notify(limited, []core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: eventTest, At: began, Text: testLine}, Attempt: 1}})
 			cancel()
 			if o.Status != core.OutcomeDelivered {
-				text, mend := splitRemedy(o.Detail)
-				r.fail("notifier", mend, "%s: the test call failed: %s; %s", h.Name, text, waiting)
+				text, fix := splitRemedy(o.Detail)
+				r.fail("notifier", fix, "%s: the test call failed: %s; %s", h.Name, text, waiting)
 				continue
 			}
 			r.ok("notifier", "%s: a test call was taken in %v; %s", h.Name, time.Since(began).Round(time.Millisecond), waiting)
 		case h.Failures > 0:
-			text, mend := splitRemedy(h.LastError)
-			r.fail("notifier", mend, "%s: failed %d times in a row, the last: %s; %s", h.Name, h.Failures, text, waiting)
+			text, fix := splitRemedy(h.LastError)
+			r.fail("notifier", fix, "%s: failed %d times in a row, the last: %s; %s", h.Name, h.Failures, text, waiting)
 		default:
 			r.ok("notifier", "%s: last success %s; %s", h.Name, ago(h.LastSuccess), waiting)
 		}
@@ -70,9 +70,9 @@ func (d *daemon) checkNotifiers(ctx context.Context, r *report, test bool) {
 }
 
 // splitRemedy parts what a shipped notifier says from what it says to do.
-func splitRemedy(detail string) (text, mend string) {
-	if text, mend, ok := strings.Cut(detail, " - "); ok {
-		return text, mend
+func splitRemedy(detail string) (text, fix string) {
+	if text, fix, ok := strings.Cut(detail, " - "); ok {
+		return text, fix
 	}
 	switch {
 	case strings.Contains(detail, "no token"):
@@ -96,8 +96,8 @@ func (d *daemon) checkOpenClawOffline(ctx context.Context, r *report) {
 		r.warn("notifier", mendDelivery, "nobody is told of messages: there is no token for OpenClaw")
 	default:
 		began := time.Now()
-		if text, mend := testOpenClaw(ctx, d.config(), token); text != "" {
-			r.fail("notifier", mend, "openclaw: the test call failed: %s (token from %s)", text, from)
+		if text, fix := testOpenClaw(ctx, d.config(), token); text != "" {
+			r.fail("notifier", fix, "openclaw: the test call failed: %s (token from %s)", text, from)
 			return
 		}
 		r.ok("notifier", "openclaw: a test call was taken in %v (token from %s)", time.Since(began).Round(time.Millisecond), from)
@@ -114,7 +114,7 @@ type hookCall struct {
 
 // testOpenClaw calls OpenClaw's /hooks/agent once, without the plugin. It returns
 // what is wrong and what to do, or nothing.
-func testOpenClaw(ctx context.Context, c *config.Config, token string) (text, mend string) {
+func testOpenClaw(ctx context.Context, c *config.Config, token string) (text, fix string) {
 	base := strings.TrimRight(c.OpenClawURL, "/")
 	body, err := json.Marshal(hookCall{Message: testLine, Name: "OGP Federation", AgentID: c.AgentID})
 	if err != nil {
@@ -150,17 +150,17 @@ func testOpenClaw(ctx context.Context, c *config.Config, token string) (text, me
 	}
 	switch {
 	case answer.Status == http.StatusUnauthorized:
-		mend = "openclaw_hooks_token must be the hooks.token of OpenClaw's configuration (it is not the gateway token)"
+		fix = "openclaw_hooks_token must be the hooks.token of OpenClaw's configuration (it is not the gateway token)"
 	case answer.Status == http.StatusNotFound:
-		mend = "hooks.enabled = true in OpenClaw's configuration, hooks.path at /hooks; and check openclaw_url"
+		fix = "hooks.enabled = true in OpenClaw's configuration, hooks.path at /hooks; and check openclaw_url"
 	case strings.Contains(said.Error, "agentId"):
-		mend = "agent_id in config.toml: an agent that OpenClaw has, and its hooks.allowedAgentIds allows"
+		fix = "agent_id in config.toml: an agent that OpenClaw has, and its hooks.allowedAgentIds allows"
 	case answer.Status == http.StatusForbidden:
-		mend = "openclaw_url straight to OpenClaw, not through a proxy"
+		fix = "openclaw_url straight to OpenClaw, not through a proxy"
 	case answer.Status >= 500:
-		mend = "try again in a moment"
+		fix = "try again in a moment"
 	default:
-		mend = "does openclaw_url lead to OpenClaw?"
+		fix = "does openclaw_url lead to OpenClaw?"
 	}
-	return text, mend
+	return text, fix
 }

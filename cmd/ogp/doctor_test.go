@@ -138,17 +138,17 @@ func (s *site) doctor(args ...string) (int, doctorView) {
 	return code, v
 }
 
-// finds demands a check of a name and a state, whose text and whose mend have the
+// finds demands a check of a name and a state, whose text and whose fix have the
 // patterns. A failed check makes the exit status 1.
-func (s *site) finds(name, state, text, mend string, args ...string) {
+func (s *site) finds(name, state, text, fix string, args ...string) {
 	s.t.Helper()
 	code, v := s.doctor(args...)
 	found := false
 	for _, c := range v.Checks {
-		found = found || c.Name == name && c.State == state && regexp.MustCompile(text).MatchString(c.Text) && regexp.MustCompile(mend).MatchString(c.Mend)
+		found = found || c.Name == name && c.State == state && regexp.MustCompile(text).MatchString(c.Text) && regexp.MustCompile(fix).MatchString(c.Fix)
 	}
 	if !found {
-		s.t.Errorf("no check %s %s /%s/ mend /%s/, but:\n%s", name, state, text, mend, listChecks(v.Checks))
+		s.t.Errorf("no check %s %s /%s/ fix /%s/, but:\n%s", name, state, text, fix, listChecks(v.Checks))
 	}
 	if state == checkFail && (code != exitFailed || v.OK) {
 		s.t.Errorf("exit status %d, ok %v with a failed check", code, v.OK)
@@ -158,7 +158,7 @@ func (s *site) finds(name, state, text, mend string, args ...string) {
 func listChecks(checks []check) string {
 	var b strings.Builder
 	for _, c := range checks {
-		fmt.Fprintf(&b, "  %s %s: %s (mend: %s)\n", c.State, c.Name, c.Text, c.Mend)
+		fmt.Fprintf(&b, "  %s %s: %s (fix: %s)\n", c.State, c.Name, c.Text, c.Fix)
 	}
 	return b.String()
 }
@@ -255,7 +255,7 @@ func TestDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 		}
 	}
 	// As a person sees it, and without a daemon.
-	if out := s.must("doctor", "--no-test-call"); !strings.Contains(out, "warn  url         http://localhost:") || !strings.Contains(out, "\n      mend: ogp init --gateway-url ") {
+	if out := s.must("doctor", "--no-test-call"); !strings.Contains(out, "warn  url         http://localhost:") || !strings.Contains(out, "\n      fix: ogp init --gateway-url ") {
 		t.Errorf("for people it says\n%s", out)
 	}
 	s.stop()
@@ -552,8 +552,8 @@ func TestDoctorNamesFullDisksAndTables(t *testing.T) {
 			continue
 		}
 		for _, one := range r {
-			if (one.State == checkOK) != (one.Mend == "") {
-				t.Errorf("%s is %s, mend %q", one.Name, one.State, one.Mend)
+			if (one.State == checkOK) != (one.Fix == "") {
+				t.Errorf("%s is %s, fix %q", one.Name, one.State, one.Fix)
 			}
 		}
 	}
@@ -579,16 +579,16 @@ func TestDoctorLooksAtAPeer(t *testing.T) {
 		t.Errorf("exit status %d\n%s", code, listChecks(v.Checks))
 	}
 	for _, want := range []string{"ok trust: ben is approved", "ok reach: http", "ok peer-key: the card has the key on record", "ok clock: within", "ok features: version .*signature-v2",
-		"ok received: we may send ben .*message", "ok letters: none waits"} {
+		"ok received: we may send ben .*message", "ok messages: none waits"} {
 		if !regexp.MustCompile("(?m)^  " + want).MatchString(listChecks(v.Checks)) {
 			t.Errorf("no line %q in\n%s", want, listChecks(v.Checks))
 		}
 	}
-	// It is gone, and a letter waits.
+	// It is gone, and a message waits.
 	ben.stop()
 	ada.run("federation", "send", "ben", "message", "hello")
 	ada.finds("reach", checkFail, "refused", "ogp outbox|is it up", "--peer", "ben")
-	ada.finds("letters", checkWarn, "1 wait", "ogp outbox --peer ben", "--peer", "ben")
+	ada.finds("messages", checkWarn, "1 wait", "ogp outbox --peer ben", "--peer", "ben")
 	// It has removed us.
 	ben.start("--daemon-port", strings.TrimPrefix(home.Listen, "127.0.0.1:"))
 	ben.must("federation", "remove", "ada")

@@ -15,7 +15,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
-	"github.com/opengatewayprotocol/ogp/core/extension"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
@@ -29,7 +29,7 @@ const compileCache = "cache"
 // openExtensions reads the plugins that are wanted and starts loading them.
 func (d *daemon) openExtensions(ctx context.Context) error {
 	var err error
-	d.extensions, err = extension.New(extension.Options{
+	d.extensions, err = hooks.New(hooks.Options{
 		Store: d.store, CacheDir: filepath.Join(d.dir, compileCache), Logger: d.log,
 		HookAgent: func(toAgent string) string {
 			if p, ok := d.gateway.PersonaOf(toAgent); ok {
@@ -75,8 +75,8 @@ func hookAgent(p core.Persona) string {
 }
 
 // wantedPlugins are those that the configuration and the store want now.
-func (d *daemon) wantedPlugins(ctx context.Context) ([]extension.Wanted, error) {
-	installed, err := extension.ListInstalled(ctx, d.store)
+func (d *daemon) wantedPlugins(ctx context.Context) ([]hooks.Wanted, error) {
+	installed, err := hooks.ListInstalled(ctx, d.store)
 	if err != nil {
 		return nil, err
 	}
@@ -86,9 +86,9 @@ func (d *daemon) wantedPlugins(ctx context.Context) ([]extension.Wanted, error) 
 // wantedWith are those of the configuration, those that are installed, and
 // the default notifier where there is a token for it. A table without a path
 // changes the settings of the plugin of its name that is installed, or ships.
-func (d *daemon) wantedWith(installed []extension.Installed) ([]extension.Wanted, error) {
-	var out []extension.Wanted
-	put := map[string]*extension.Installed{}
+func (d *daemon) wantedWith(installed []hooks.Installed) ([]hooks.Wanted, error) {
+	var out []hooks.Wanted
+	put := map[string]*hooks.Installed{}
 	for _, in := range installed {
 		put[in.Name] = &in
 	}
@@ -156,8 +156,8 @@ func (d *daemon) notifiersChosen() bool {
 
 // configured turns a plugin's table into what is wanted, over what was granted at
 // its installation where it is installed.
-func (d *daemon) configured(name string, c config.PluginConfig, in *extension.Installed) (extension.Wanted, error) {
-	w := extension.Wanted{Source: extension.FromConfig, Order: c.Order, Watch: c.SHA256 == "", MaxKV: c.Grants.KVMaxBytes, Spec: plugin.Spec{
+func (d *daemon) configured(name string, c config.PluginConfig, in *hooks.Installed) (hooks.Wanted, error) {
+	w := hooks.Wanted{Source: hooks.FromConfig, Order: c.Order, Watch: c.SHA256 == "", MaxKV: c.Grants.KVMaxBytes, Spec: plugin.Spec{
 		Name: name, Path: c.Path, SHA256: c.SHA256,
 		Limits: plugin.Limits{Timeout: plugin.Duration(c.Timeout), MemoryMiB: int64(c.MemoryMiB), Fuel: c.Fuel, Instances: c.Instances},
 	}}
@@ -208,8 +208,8 @@ func (d *daemon) inState(path string) string {
 }
 
 // installedAs fills in what was granted when the plugin was installed.
-func (d *daemon) installedAs(w *extension.Wanted, in *extension.Installed) {
-	w.Source, w.Watch, w.Spec.Path = extension.FromInstall, false, d.inState(in.Path)
+func (d *daemon) installedAs(w *hooks.Wanted, in *hooks.Installed) {
+	w.Source, w.Watch, w.Spec.Path = hooks.FromInstall, false, d.inState(in.Path)
 	w.Order = cmp.Or(w.Order, in.Order)
 	w.Spec.SHA256 = cmp.Or(w.Spec.SHA256, in.SHA256)
 	if len(w.Hooks) == 0 {
@@ -221,7 +221,7 @@ func (d *daemon) installedAs(w *extension.Wanted, in *extension.Installed) {
 }
 
 // shipped fills in a plugin that ships with ogp.
-func (d *daemon) shipped(w *extension.Wanted, settings map[string]any) error {
+func (d *daemon) shipped(w *hooks.Wanted, settings map[string]any) error {
 	own, ok := plugins.Get(w.Spec.Name)
 	if !ok {
 		e := core.Refusef(core.Malformed, "no plugin of this name ships with ogp or is installed")
@@ -232,7 +232,7 @@ func (d *daemon) shipped(w *extension.Wanted, settings map[string]any) error {
 	if err != nil {
 		return err
 	}
-	w.Source, w.Watch, w.Spec.Bytes, w.Spec.Manifest = extension.FromBinary, false, own.Wasm, manifest
+	w.Source, w.Watch, w.Spec.Bytes, w.Spec.Manifest = hooks.FromBinary, false, own.Wasm, manifest
 	if w.Spec.Name == openclawPlugin {
 		d.configureOpenClaw(&w.Spec, settings)
 	}
@@ -316,5 +316,5 @@ func (d *daemon) setNotifiers() {
 			list = append(list, d.tracing.notifier(n))
 		}
 	}
-	d.courier.Set(list...)
+	d.dispatcher.Set(list...)
 }

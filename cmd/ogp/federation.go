@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 func federationCommand(a *app) *cobra.Command {
@@ -189,7 +189,7 @@ func (g *grantFlags) grants() ([]core.Grant, error) {
 	}
 	var rate *core.RateLimit
 	if g.rate != "" {
-		r, err := policy.ParseRate(g.rate)
+		r, err := scope.ParseRate(g.rate)
 		if err != nil {
 			return nil, usageError{err}
 		}
@@ -419,8 +419,8 @@ func levelCommand(a *app) *cobra.Command {
 			level := args[1]
 			if level == "default" {
 				level = ""
-			} else if !contains(policy.LevelNames, level) {
-				return usagef("level %q: want one of %s, or default", level, strings.Join(policy.LevelNames, ", "))
+			} else if !contains(scope.LevelNames, level) {
+				return usagef("level %q: want one of %s, or default", level, strings.Join(scope.LevelNames, ", "))
 			}
 			var v peerView
 			if err := a.call(cmd.Context(), "level", levelParams{args[0], topic, level}, &v); err != nil {

@@ -230,8 +230,8 @@ func outboxCommand(a *app) *cobra.Command {
 	var state string
 	var all bool
 	cmd := &cobra.Command{
-		Use: "outbox", Short: "List the letters that wait to be sent", Args: cobra.NoArgs,
-		Long: "List the letters that wait to be sent; --all shows the sent and the failed ones, too.\n\n  ogp outbox",
+		Use: "outbox", Short: "List the messages that wait to be sent", Args: cobra.NoArgs,
+		Long: "List the messages that wait to be sent; --all shows the sent and the failed ones, too.\n\n  ogp outbox",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.State = core.OutboxState(state)
 			switch p.State {
@@ -276,8 +276,8 @@ func outboxCommand(a *app) *cobra.Command {
 
 func outboxShowCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "show <id>", Short: "Show a letter of ours and its reply", Args: cobra.ExactArgs(1),
-		Long: "Show a letter of ours, what the peer answered, and its reply.\n\n  ogp outbox show last",
+		Use: "show <id>", Short: "Show a message of ours and its reply", Args: cobra.ExactArgs(1),
+		Long: "Show a message of ours, what the peer answered, and its reply.\n\n  ogp outbox show last",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var m outboxView
 			if err := a.call(cmd.Context(), "outbox.item", idParams{args[0]}, &m); err != nil {

@@ -427,10 +427,10 @@ func (i *initializer) test(ctx context.Context) error {
 	}
 	stop := i.app.spin("calling OpenClaw")
 	began := time.Now()
-	text, mend := testOpenClaw(ctx, i.cfg, token)
+	text, fix := testOpenClaw(ctx, i.cfg, token)
 	stop()
 	if text != "" {
-		r.fail("notifier", mend, "the test call failed: %s", text)
+		r.fail("notifier", fix, "the test call failed: %s", text)
 		return ctx.Err()
 	}
 	r.ok("notifier", "OpenClaw took a test call in %v", time.Since(began).Round(time.Millisecond))

@@ -1,5 +1,5 @@
 // Command ogp is a federated front door for an AI agent gateway: a daemon that
-// exchanges signed letters with other gateways, the rendezvous that helps them
+// exchanges signed messages with other gateways, the rendezvous that helps them
 // find each other, and the commands to run both.
 package main
 

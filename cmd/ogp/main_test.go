@@ -57,7 +57,7 @@ func TestScripts(t *testing.T) {
 		"mode":     modeCmd,
 		"harmless": harmlessCmd,
 		"stranger": strangerCmd,
-		"letter":   letterCmd,
+		"message":  letterCmd,
 	}
 	maps.Copy(commands, moreCommands)
 	testscript.Run(t, testscript.Params{

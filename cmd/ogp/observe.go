@@ -92,10 +92,10 @@ type collector struct {
 }
 
 var (
-	metricLetters    = metric("letters_total", "Letters received, by endpoint and by what came of them.", "letter", "verdict")
+	metricEnvelopes  = metric("envelopes_total", "Envelopes received, by kind and result.", "kind", "result")
 	metricPeers      = metric("peers", "Peers, by state.", "state")
 	metricInbox      = metric("inbox_messages", "Messages in the inbox, by status: all or held.", "status")
-	metricQueue      = metric("queue_depth", "What waits: outbox letters and notices for notifiers.", "queue")
+	metricQueue      = metric("queue_depth", "What waits: outbox messages and notices for notifiers.", "queue")
 	metricQueueAge   = metric("queue_oldest_seconds", "Age of the oldest that waits.", "queue")
 	metricDead       = metric("deliveries_given_up", "Notices that were given up, by notifier.", "notifier")
 	metricDelivered  = metric("notifier_delivered_total", "Notices delivered, by notifier.", "notifier")
@@ -111,7 +111,7 @@ var (
 	metricPolicyTime = metric("policy_seconds_total", "Time that policies took to answer.")
 	metricPlugin     = metric("plugin_calls_total", "Calls of a plugin, ever.", "plugin")
 	metricPluginBad  = metric("plugin_failures_total", "Calls of a plugin that failed, ever.", "plugin")
-	metricPluginNo   = metric("plugin_refusals_total", "Letters that a policy plugin refused, ever.", "plugin")
+	metricPluginNo   = metric("plugin_refusals_total", "Messages and requests that a policy plugin refused, ever.", "plugin")
 	metricPluginUp   = metric("plugin_ready", "Whether a plugin is ready.", "plugin")
 	metricRegistered = metric("rendezvous_registered", "Whether we are registered.", "url")
 	metricRdvFails   = metric("rendezvous_failures", "Failures in a row.", "url")
@@ -153,7 +153,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(metricInfo, 1, programVersion())
 	for k, n := range d.gateway.Counters().Snapshot() {
-		count(metricLetters, float64(n), k[0], k[1])
+		count(metricEnvelopes, float64(n), k[0], k[1])
 	}
 	questions, took := d.gateway.Counters().Policies()
 	count(metricPolicy, float64(questions))
@@ -179,7 +179,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	age("outbox", depths.OldestOutbox)
 	age("deliveries", depths.OldestDelivery)
-	for _, n := range d.courier.Health() {
+	for _, n := range d.dispatcher.Health() {
 		count(metricDelivered, float64(n.Delivered), n.Name)
 		gauge(metricFailing, float64(n.Failures), n.Name)
 		gauge(metricDead, float64(depths.DeadByName[n.Name]), n.Name)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
-	"github.com/opengatewayprotocol/ogp/core/extension"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/store"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
@@ -92,7 +92,7 @@ func onState[P, R any](ctx context.Context, a *app, name string, p P, write bool
 }
 
 // listPlugins is the method "plugins".
-func (d *daemon) listPlugins(ctx context.Context, _ none) ([]extension.View, error) {
+func (d *daemon) listPlugins(ctx context.Context, _ none) ([]hooks.View, error) {
 	if d.extensions != nil {
 		return d.extensions.List(), nil
 	}
@@ -100,13 +100,13 @@ func (d *daemon) listPlugins(ctx context.Context, _ none) ([]extension.View, err
 	if err != nil {
 		return nil, err
 	}
-	return extension.Look(ctx, d.store, wanted), nil
+	return hooks.Look(ctx, d.store, wanted), nil
 }
 
 func pluginListCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List the plugins in force, and how they do", Args: cobra.NoArgs,
-		Long: "List the plugins in force in the order in which policies are asked: their hooks, calls, refused letters and failures. Where no daemon runs, the plugins that the next start would load.\n\n  ogp plugin list",
+		Long: "List the plugins in force in the order in which policies are asked: their hooks, calls, refused messages and failures. Where no daemon runs, the plugins that the next start would load.\n\n  ogp plugin list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, running, err := onState(cmd.Context(), a, "plugins", none{}, false, (*daemon).listPlugins)
 			if err != nil {
@@ -164,7 +164,7 @@ type found struct {
 // name that it has in this gateway.
 func (a *app) findPlugin(ctx context.Context, ref string) (*found, error) {
 	if _, err := os.Stat(ref); err == nil {
-		files, err := extension.ReadFiles(ref)
+		files, err := hooks.ReadFiles(ref)
 		if err != nil {
 			return nil, err
 		}
@@ -177,7 +177,7 @@ func (a *app) findPlugin(ctx context.Context, ref string) (*found, error) {
 		}
 		return f, nil
 	}
-	if extension.CheckName(ref) == nil {
+	if hooks.CheckName(ref) == nil {
 		f, err := a.findNamed(ctx, ref)
 		if f != nil || err != nil {
 			return f, err
@@ -202,8 +202,8 @@ func (a *app) findNamed(ctx context.Context, name string) (*found, error) {
 		return nil, err
 	}
 	c, configured := d.config().Plugins[name]
-	i := slices.IndexFunc(installed, func(in extension.Installed) bool { return in.Name == name })
-	var in *extension.Installed
+	i := slices.IndexFunc(installed, func(in hooks.Installed) bool { return in.Name == name })
+	var in *hooks.Installed
 	if i >= 0 {
 		in = &installed[i]
 	}

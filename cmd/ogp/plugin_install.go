@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/extension"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
@@ -28,16 +28,16 @@ type pluginRef struct {
 }
 
 // installedPlugins is the method "plugin.installed".
-func (d *daemon) installedPlugins(ctx context.Context, _ none) ([]extension.Installed, error) {
-	return extension.ListInstalled(ctx, d.store)
+func (d *daemon) installedPlugins(ctx context.Context, _ none) ([]hooks.Installed, error) {
+	return hooks.ListInstalled(ctx, d.store)
 }
 
 // manager is the running one, or one that only tries plugins.
-func (d *daemon) manager() (m *extension.Manager, done func(), err error) {
+func (d *daemon) manager() (m *hooks.Manager, done func(), err error) {
 	if d.extensions != nil {
 		return d.extensions, func() {}, nil
 	}
-	m, err = extension.New(extension.Options{Store: d.store, CacheDir: filepath.Join(d.dir, compileCache), Logger: d.log})
+	m, err = hooks.New(hooks.Options{Store: d.store, CacheDir: filepath.Join(d.dir, compileCache), Logger: d.log})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -46,10 +46,10 @@ func (d *daemon) manager() (m *extension.Manager, done func(), err error) {
 
 // installPlugin is the method "plugin.install": it tries the plugin, copies it,
 // records it and puts it in force. Whatever fails leaves what was.
-func (d *daemon) installPlugin(ctx context.Context, p installParams) (extension.View, error) {
+func (d *daemon) installPlugin(ctx context.Context, p installParams) (hooks.View, error) {
 	m, done, err := d.manager()
 	if err != nil {
-		return extension.View{}, err
+		return hooks.View{}, err
 	}
 	defer done()
 	d.reloading.Lock()
@@ -57,18 +57,18 @@ func (d *daemon) installPlugin(ctx context.Context, p installParams) (extension.
 	return d.installNow(ctx, m, p)
 }
 
-func (d *daemon) installNow(ctx context.Context, m *extension.Manager, p installParams) (none extension.View, err error) {
+func (d *daemon) installNow(ctx context.Context, m *hooks.Manager, p installParams) (none hooks.View, err error) {
 	if err := d.mayInstall(p.Name); err != nil {
 		return none, err
 	}
-	files, err := extension.ReadFiles(p.Source)
+	files, err := hooks.ReadFiles(p.Source)
 	if err != nil {
 		return none, err
 	}
 	if files.Digest() != p.Digest {
 		return none, core.Refusef(core.Conflict, "%s has changed since it was shown", p.Source)
 	}
-	was, err := extension.ListInstalled(ctx, d.store)
+	was, err := hooks.ListInstalled(ctx, d.store)
 	if err != nil {
 		return none, err
 	}
@@ -80,7 +80,7 @@ func (d *daemon) installNow(ctx context.Context, m *extension.Manager, p install
 	if err != nil {
 		return none, err
 	}
-	in := extension.Installed{Name: p.Name, SHA256: module.SHA256, Order: p.Order, Grants: p.Grants}
+	in := hooks.Installed{Name: p.Name, SHA256: module.SHA256, Order: p.Order, Grants: p.Grants}
 	placed, err := files.Place(d.dir, p.Name)
 	if err != nil {
 		return none, err
@@ -88,16 +88,16 @@ func (d *daemon) installNow(ctx context.Context, m *extension.Manager, p install
 	if in.Path, err = filepath.Rel(d.dir, placed); err != nil {
 		return none, err
 	}
-	old, now := slices.IndexFunc(was, func(x extension.Installed) bool { return x.Name == p.Name }), slices.Clone(was)
+	old, now := slices.IndexFunc(was, func(x hooks.Installed) bool { return x.Name == p.Name }), slices.Clone(was)
 	keep := ""
 	if old >= 0 {
 		now[old], keep = in, was[old].Path
 	} else {
 		now = append(now, in)
 	}
-	undo := func(err error) (extension.View, error) {
+	undo := func(err error) (hooks.View, error) {
 		if keep != in.Path {
-			err = errors.Join(err, extension.Sweep(d.dir, p.Name, d.kept(keep)))
+			err = errors.Join(err, hooks.Sweep(d.dir, p.Name, d.kept(keep)))
 		}
 		return none, err
 	}
@@ -111,10 +111,10 @@ func (d *daemon) installNow(ctx context.Context, m *extension.Manager, p install
 	if err := d.applyInstalled(ctx, now); err != nil {
 		return undo(err)
 	}
-	if err := extension.Install(ctx, d.store, in); err != nil {
+	if err := hooks.Install(ctx, d.store, in); err != nil {
 		return undo(errors.Join(err, d.applyInstalled(ctx, was)))
 	}
-	if err := extension.Sweep(d.dir, p.Name, placed); err != nil {
+	if err := hooks.Sweep(d.dir, p.Name, placed); err != nil {
 		d.log.Warn("old versions not removed", "plugin", p.Name, "err", err)
 	}
 	return d.viewPlugin(ctx, p.Name, w)
@@ -130,7 +130,7 @@ func (d *daemon) kept(path string) string {
 
 // mayInstall refuses names that the configuration or the binary have taken.
 func (d *daemon) mayInstall(name string) error {
-	if err := extension.CheckName(name); err != nil {
+	if err := hooks.CheckName(name); err != nil {
 		return err
 	}
 	if c, ok := d.config().Plugins[name]; ok && c.Path != "" {
@@ -148,7 +148,7 @@ func (d *daemon) mayInstall(name string) error {
 
 // applyInstalled puts the plugins in force, if a gateway runs here, and waits until
 // they are ready.
-func (d *daemon) applyInstalled(ctx context.Context, installed []extension.Installed) error {
+func (d *daemon) applyInstalled(ctx context.Context, installed []hooks.Installed) error {
 	if d.extensions == nil {
 		return nil
 	}
@@ -162,8 +162,8 @@ func (d *daemon) applyInstalled(ctx context.Context, installed []extension.Insta
 	return d.extensions.Ready(ctx)
 }
 
-func (d *daemon) viewPlugin(ctx context.Context, name string, w extension.Wanted) (extension.View, error) {
-	list := extension.Look(ctx, d.store, []extension.Wanted{w})
+func (d *daemon) viewPlugin(ctx context.Context, name string, w hooks.Wanted) (hooks.View, error) {
+	list := hooks.Look(ctx, d.store, []hooks.Wanted{w})
 	if d.extensions != nil {
 		list = d.extensions.List()
 	}
@@ -172,14 +172,14 @@ func (d *daemon) viewPlugin(ctx context.Context, name string, w extension.Wanted
 			return v, nil
 		}
 	}
-	return extension.View{}, core.Refusef(core.NotFound, "no plugin named %q is in force", name)
+	return hooks.View{}, core.Refusef(core.NotFound, "no plugin named %q is in force", name)
 }
 
 type installResult struct {
-	Plugin     extension.View       `json:"plugin"`
-	Running    bool                 `json:"running"`
-	Asks       asksView             `json:"asks"`
-	Difference extension.Difference `json:"difference"`
+	Plugin     hooks.View       `json:"plugin"`
+	Running    bool             `json:"running"`
+	Asks       asksView         `json:"asks"`
+	Difference hooks.Difference `json:"difference"`
 }
 
 func pluginInstallCommand(a *app) *cobra.Command {
@@ -218,7 +218,7 @@ func (a *app) install(ctx context.Context, ref string, p installParams, yes, ord
 	if p.Source, err = filepath.Abs(ref); err != nil {
 		return r, err
 	}
-	files, err := extension.ReadFiles(p.Source)
+	files, err := hooks.ReadFiles(p.Source)
 	if err != nil {
 		return r, err
 	}
@@ -233,7 +233,7 @@ func (a *app) install(ctx context.Context, ref string, p installParams, yes, ord
 	if p.Name == "" {
 		p.Name = module.Manifest.Name
 	}
-	if err := extension.CheckName(p.Name); err != nil {
+	if err := hooks.CheckName(p.Name); err != nil {
 		return r, err
 	}
 	p.Digest, p.Grants = files.Digest(), module.Manifest.Asks()
@@ -241,7 +241,7 @@ func (a *app) install(ctx context.Context, ref string, p installParams, yes, ord
 	if err != nil {
 		return r, err
 	}
-	var now *extension.Installed
+	var now *hooks.Installed
 	for _, in := range installed {
 		if in.Name == p.Name {
 			now = &in
@@ -250,7 +250,7 @@ func (a *app) install(ctx context.Context, ref string, p installParams, yes, ord
 	if now != nil && !ordered {
 		p.Order = now.Order
 	}
-	r.Asks, r.Difference = asksOf(module.Manifest), extension.Differ(module, now)
+	r.Asks, r.Difference = asksOf(module.Manifest), hooks.Differ(module, now)
 	if !a.json {
 		a.showAsk(p.Name, module, r, now)
 	}
@@ -264,7 +264,7 @@ func (a *app) install(ctx context.Context, ref string, p installParams, yes, ord
 }
 
 // showAsk shows what a plugin asks for against what it is granted now.
-func (a *app) showAsk(name string, m *plugin.Module, r installResult, now *extension.Installed) {
+func (a *app) showAsk(name string, m *plugin.Module, r installResult, now *hooks.Installed) {
 	fmt.Fprintf(a.err, "%s%s (%s), SHA-256 %s\n", name, optional(" ", safeText(m.Manifest.Version)), words(m.Manifest.Hooks), m.SHA256)
 	if now != nil && r.Difference.Module {
 		fmt.Fprintf(a.err, "Another module than the installed one, SHA-256 %s\n", now.SHA256)
@@ -297,11 +297,11 @@ func (d *daemon) removePlugin(ctx context.Context, p pluginRef) (none, error) {
 }
 
 func (d *daemon) removeNow(ctx context.Context, name string) error {
-	installed, err := extension.ListInstalled(ctx, d.store)
+	installed, err := hooks.ListInstalled(ctx, d.store)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(installed, func(in extension.Installed) bool { return in.Name == name })
+	i := slices.IndexFunc(installed, func(in hooks.Installed) bool { return in.Name == name })
 	if i < 0 {
 		e := core.Refusef(core.NotFound, "no plugin named %q is installed", name)
 		e.Hint = `"ogp plugin list" shows where each is from; one of config.toml goes with its [plugins] table, or with enabled = false there`
@@ -310,10 +310,10 @@ func (d *daemon) removeNow(ctx context.Context, name string) error {
 	if err := d.applyInstalled(ctx, slices.Delete(installed, i, i+1)); err != nil {
 		return err
 	}
-	if err := extension.Uninstall(ctx, d.store, name); err != nil {
+	if err := hooks.Uninstall(ctx, d.store, name); err != nil {
 		return err
 	}
-	return extension.Sweep(d.dir, name, "")
+	return hooks.Sweep(d.dir, name, "")
 }
 
 func pluginRemoveCommand(a *app) *cobra.Command {
@@ -336,17 +336,17 @@ func pluginRemoveCommand(a *app) *cobra.Command {
 }
 
 // reloadPlugin is the method "plugin.reload". An empty name means all.
-func (d *daemon) reloadPlugin(ctx context.Context, p pluginRef) ([]extension.View, error) {
+func (d *daemon) reloadPlugin(ctx context.Context, p pluginRef) ([]hooks.View, error) {
 	var failed error
 	for _, v := range d.extensions.List() {
-		if p.Name == "" && v.Source != extension.FromBinary || p.Name == v.Name {
+		if p.Name == "" && v.Source != hooks.FromBinary || p.Name == v.Name {
 			failed = errors.Join(failed, d.extensions.Reload(ctx, v.Name))
 		}
 	}
 	if failed != nil {
 		return nil, &core.Error{Kind: core.Malformed, Public: failed.Error(), Hint: "what was in force before stays in force"}
 	}
-	out := []extension.View{}
+	out := []hooks.View{}
 	for _, v := range d.extensions.List() {
 		if p.Name == "" || p.Name == v.Name {
 			out = append(out, v)
@@ -363,7 +363,7 @@ func pluginReloadCommand(a *app) *cobra.Command {
 		Use: "reload [name]", Short: "Load plugins anew from their files", Args: cobra.MaximumNArgs(1),
 		Long: "Load a plugin of the running gateway anew from its file, or all of them. One that does not load or fails its self-tests changes nothing.\n\n  ogp plugin reload small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var list []extension.View
+			var list []hooks.View
 			if err := a.call(cmd.Context(), "plugin.reload", pluginRef{append(args, "")[0]}, &list); err != nil {
 				return err
 			}
@@ -390,7 +390,7 @@ type kvParams struct {
 // pluginKV is the method "plugin.kv". Without a key it lists the keys and their
 // sizes.
 func (d *daemon) pluginKV(ctx context.Context, p kvParams) (map[string]any, error) {
-	if err := extension.CheckName(p.Plugin); err != nil {
+	if err := hooks.CheckName(p.Plugin); err != nil {
 		return nil, err
 	}
 	put := core.KVPut{Plugin: p.Plugin, Key: p.Key}

@@ -35,7 +35,7 @@ func TestPluginScripts(t *testing.T) {
 	}
 	commands := map[string]func(*testscript.TestScript, bool, []string){
 		"exits": exitsCmd, "poll": pollCmd, "daemon": daemonCmd, "signal": signalCmd, "gone": goneCmd, "event": eventCmd,
-		"json": jsonCmd, "jsonset": jsonSetCmd, "mode": modeCmd, "stranger": strangerCmd, "letter": letterCmd,
+		"json": jsonCmd, "jsonset": jsonSetCmd, "mode": modeCmd, "stranger": strangerCmd, "message": letterCmd,
 		"receiver": receiverCmd, "received": receivedCmd, "state": stateCmd, "edit": editCmd, "compile": compileCmd, "append": appendCmd,
 	}
 	testscript.Run(t, testscript.Params{

@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/extension"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
@@ -639,7 +639,7 @@ func (a *app) replay(ctx context.Context, t *trials, f *found, since string) err
 		return notLoaded(err)
 	}
 	defer loaded.Close()
-	policy := extension.PolicyOf(loaded)
+	policy := hooks.PolicyOf(loaded)
 	v := replayView{Plugin: loaded.Info().Name, Changed: []fateView{}}
 	for {
 		page, _, err := onState(ctx, a, "plugin.inbox", p, false, (*daemon).replayInbox)
@@ -671,7 +671,7 @@ func (v *replayView) add(ctx context.Context, policy core.Policy, x replayMessag
 	if m.Status == core.InboxHeld {
 		fate.Then = "held"
 	}
-	verdict, err := policy.Decide(ctx, extension.Asked(x.Peer, m))
+	verdict, err := policy.Decide(ctx, hooks.Asked(x.Peer, m))
 	switch {
 	case err != nil:
 		fate.Now, fate.Reason = "failed", err.Error()

@@ -26,12 +26,12 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
-	"github.com/opengatewayprotocol/ogp/core/extension"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/keys"
-	"github.com/opengatewayprotocol/ogp/core/policy"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/store"
 )
 
@@ -126,8 +126,8 @@ type daemon struct {
 	key         keys.Private
 	store       core.Store
 	gateway     *gateway.Gateway
-	courier     *delivery.Courier
-	extensions  *extension.Manager
+	dispatcher  *delivery.Dispatcher
+	extensions  *hooks.Manager
 	rendezvous  *rendezvous.Client
 	approvals   rendezvous.Approvals
 	public      net.Listener
@@ -211,7 +211,7 @@ func (a *app) open(cmd *cobra.Command) (_ *daemon, err error) {
 
 func (d *daemon) openGateway(ctx context.Context) error {
 	var err error
-	d.courier = delivery.New(delivery.Options{
+	d.dispatcher = delivery.New(delivery.Options{
 		Store: d.store, Logger: d.log,
 		Peer:   func(k core.PublicKey) *core.Peer { return d.gateway.Peer(k) },
 		Failed: d.deliveryFailed,
@@ -222,8 +222,8 @@ func (d *daemon) openGateway(ctx context.Context) error {
 		return err
 	}
 	d.gateway, err = gateway.New(ctx, gateway.Options{
-		Key: d.key, Store: d.store, Wire: d.tracing.outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: programVersion(),
-		Logger: d.log, Notifiers: d.courier.Names, Told: d.courier.Wake,
+		Key: d.key, Store: d.store, Transport: d.tracing.outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: programVersion(),
+		Logger: d.log, Notifiers: d.dispatcher.Names, Told: d.dispatcher.Wake,
 		Plugins: func() (gateway.Plugins, error) { return d.extensions.Plugins() },
 		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
 			return d.approvals.Redeem(in, d.key.Public(), accepter, time.Now())
@@ -241,7 +241,7 @@ func settings(c *config.Config, port int) gateway.Settings {
 	return gateway.Settings{
 		URL: c.OwnURL(port), Port: port, Names: c.Names(),
 		Intents: c.Intents, Personas: c.Personas(), AgentID: c.AgentID, Grants: c.Grants.Default.Scopes(),
-		Levels:            policy.Levels{Default: c.AgentComms.DefaultLevel, Topics: c.AgentComms.Topics},
+		Levels:            scope.Levels{Default: c.AgentComms.DefaultLevel, Topics: c.AgentComms.Topics},
 		Window:            c.Freshness.Window,
 		Remember:          c.Freshness.Remember,
 		UnsignedApprovals: c.Compat.UnsignedApprovals, NoPlainRequests: !c.Compat.PlainRequests, HostPortIDs: c.Compat.HostPortIDs,
@@ -344,7 +344,7 @@ func (d *daemon) run(ctx context.Context) error {
 		func(ctx context.Context) error { return server.Serve(ctx, public) },
 		func(ctx context.Context) error { return local.Serve(ctx, d.control) },
 		d.gateway.Run,
-		d.courier.Run,
+		d.dispatcher.Run,
 		d.extensions.Run,
 		d.rendezvous.Run,
 		d.observe,

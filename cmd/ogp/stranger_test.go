@@ -36,7 +36,7 @@ func (s *stranger) Close() error { s.server.Close(); return nil }
 
 // The ways of a stranger.
 const (
-	polite  = "polite"  // takes every letter
+	polite  = "polite"  // takes every message
 	refuses = "refuses" // answers 403 to messages and removals
 	hostile = "hostile" // has the nasty text wherever text can be
 	huge    = "huge"    // has names of a megabyte
@@ -98,12 +98,12 @@ func (s *stranger) text(otherwise string) string {
 	return otherwise
 }
 
-// letter <stranger> request|approve|message|agent|removed <daemon>: sends a
-// letter of a stranger to a daemon. The status and the body of the answer are the
+// message <stranger> request|approve|message|agent|removed <daemon>: sends a
+// message of a stranger to a daemon. The status and the body of the answer are the
 // output.
 func letterCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
-		ts.Fatalf("usage: letter stranger request|approve|message|agent|removed daemon")
+		ts.Fatalf("usage: message stranger request|approve|message|agent|removed daemon")
 	}
 	s := sceneOf(ts).strangers[args[0]]
 	if s == nil {
@@ -111,7 +111,7 @@ func letterCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	aud, err := keys.Parse(ts.Getenv(args[2] + "_KEY"))
 	ts.Check(err)
-	path, body := s.letter(ts, args[1], aud)
+	path, body := s.envelope(ts, args[1], aud)
 	resp, err := http.Post(ts.Getenv(args[2]+"_URL")+path, "application/json", bytes.NewReader(body))
 	if err != nil { // cut off, as one who sends too much is
 		fmt.Fprintln(ts.Stdout(), "no answer")
@@ -123,7 +123,7 @@ func letterCmd(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprintf(ts.Stdout(), "%d %s\n", resp.StatusCode, text)
 }
 
-func (s *stranger) letter(ts *testscript.TestScript, kind string, aud core.PublicKey) (string, []byte) {
+func (s *stranger) envelope(ts *testscript.TestScript, kind string, aud core.PublicKey) (string, []byte) {
 	self := s.sealer.Key.Public()
 	message := core.Message{Intent: core.IntentMessage, From: self.ID(), To: aud.ID(), Nonce: envelope.NewNonce()}
 	switch kind {
@@ -150,7 +150,7 @@ func (s *stranger) letter(ts *testscript.TestScript, kind string, aud core.Publi
 	case "removed":
 		return federation.PathRemoved, s.sealer.SealRemoval(aud)
 	default:
-		ts.Fatalf("no letter %q", kind)
+		ts.Fatalf("no message %q", kind)
 	}
 	body, err := s.sealer.SealMessage(aud, message)
 	ts.Check(err)

@@ -18,7 +18,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 )
 
-// tracing makes a span of every letter in and out, where the standard variables
+// tracing makes a span of every message in and out, where the standard variables
 // of OpenTelemetry name a collector that takes OTLP over HTTP. A nil tracing makes
 // none and costs nothing. Spans hold what the log holds: no bodies, no keys.
 type tracing struct {
@@ -60,7 +60,7 @@ func (t *tracing) start(ctx context.Context, name string, kind api.SpanKind, att
 	return t.tracer.Start(ctx, name, api.WithSpanKind(kind), api.WithAttributes(attributes...))
 }
 
-// end closes a span with what came of a letter.
+// end closes a span with what came of a message.
 func end(span api.Span, a core.Answer, err error) {
 	verdict := gateway.Verdict(a, err)
 	span.SetAttributes(attribute.String("ogp.verdict", verdict), attribute.Int("http.response.status_code", a.Status))
@@ -70,7 +70,7 @@ func end(span api.Span, a core.Answer, err error) {
 	span.End()
 }
 
-// inward wraps the gateway that the server hands letters to.
+// inward wraps the gateway that the server hands messages to.
 func (t *tracing) inward(g federation.Gateway) federation.Gateway {
 	if t == nil {
 		return g
@@ -83,39 +83,39 @@ type tracedGateway struct {
 	t *tracing
 }
 
-func (g tracedGateway) letter(ctx context.Context, what string, f func(context.Context) (core.Answer, error)) (core.Answer, error) {
-	ctx, span := g.t.start(ctx, "receive "+what, api.SpanKindServer, attribute.String("ogp.letter", what))
+func (g tracedGateway) receive(ctx context.Context, what string, f func(context.Context) (core.Answer, error)) (core.Answer, error) {
+	ctx, span := g.t.start(ctx, "receive "+what, api.SpanKindServer, attribute.String("ogp.message", what))
 	a, err := f(ctx)
 	end(span, a, err)
 	return a, err
 }
 
 func (g tracedGateway) ReceiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {
-	return g.letter(ctx, "request", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveRequest(ctx, body, from) })
+	return g.receive(ctx, "request", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveRequest(ctx, body, from) })
 }
 
 func (g tracedGateway) ReceiveApproval(ctx context.Context, body []byte) (core.Answer, error) {
-	return g.letter(ctx, "approve", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveApproval(ctx, body) })
+	return g.receive(ctx, "approve", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveApproval(ctx, body) })
 }
 
 func (g tracedGateway) ReceiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
-	return g.letter(ctx, "removed", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveRemoval(ctx, body) })
+	return g.receive(ctx, "removed", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveRemoval(ctx, body) })
 }
 
 func (g tracedGateway) ReceiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
-	return g.letter(ctx, "message", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveMessage(ctx, body) })
+	return g.receive(ctx, "message", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveMessage(ctx, body) })
 }
 
 func (g tracedGateway) ReceiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {
-	return g.letter(ctx, "reply", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveReply(ctx, nonce, body) })
+	return g.receive(ctx, "reply", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveReply(ctx, nonce, body) })
 }
 
 func (g tracedGateway) ReceiveIdentity(ctx context.Context, body []byte) (core.Answer, error) {
-	return g.letter(ctx, "update-identity", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveIdentity(ctx, body) })
+	return g.receive(ctx, "update-identity", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveIdentity(ctx, body) })
 }
 
 // outward wraps the way out.
-func (t *tracing) outward(w gateway.Wire) gateway.Wire {
+func (t *tracing) outward(w gateway.Transport) gateway.Transport {
 	if t == nil {
 		return w
 	}
@@ -123,20 +123,20 @@ func (t *tracing) outward(w gateway.Wire) gateway.Wire {
 }
 
 type tracedWire struct {
-	gateway.Wire
+	gateway.Transport
 	t *tracing
 }
 
 func (w tracedWire) Post(ctx context.Context, url, path string, body []byte) (core.Answer, error) {
 	ctx, span := w.t.start(ctx, "send "+path, api.SpanKindClient, attribute.String("url.path", path))
-	a, err := w.Wire.Post(ctx, url, path, body)
+	a, err := w.Transport.Post(ctx, url, path, body)
 	end(span, a, err)
 	return a, err
 }
 
 func (w tracedWire) PostURL(ctx context.Context, url string, body []byte) (core.Answer, error) {
 	ctx, span := w.t.start(ctx, "send reply", api.SpanKindClient)
-	a, err := w.Wire.PostURL(ctx, url, body)
+	a, err := w.Transport.PostURL(ctx, url, body)
 	end(span, a, err)
 	return a, err
 }

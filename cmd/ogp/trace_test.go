@@ -13,8 +13,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/config"
 )
 
-// A collector that the standard variables name gets a span for each letter, by
-// what came of it, and nothing of what the letter said.
+// A collector that the standard variables name gets a span for each message, by
+// what came of it, and nothing of what the message said.
 func TestTracingSendsSpans(t *testing.T) {
 	var mu sync.Mutex
 	var got strings.Builder
@@ -34,7 +34,7 @@ func TestTracingSendsSpans(t *testing.T) {
 	}
 	g := tracedGateway{t: tr}
 	const secret = "the words of a message"
-	_, err = g.letter(context.Background(), "message", func(context.Context) (core.Answer, error) {
+	_, err = g.receive(context.Background(), "message", func(context.Context) (core.Answer, error) {
 		return core.Answer{}, core.Refuse(core.RateLimited, secret)
 	})
 	if err == nil {
@@ -49,7 +49,7 @@ func TestTracingSendsSpans(t *testing.T) {
 		}
 	}
 	if strings.Contains(got.String(), secret) {
-		t.Error("a span holds what a letter said")
+		t.Error("a span holds what a message said")
 	}
 }
 

@@ -38,7 +38,7 @@ type peerView struct {
 	Version      string            `json:"version,omitempty"`
 	Features     []string          `json:"features,omitempty"`
 	Health       healthView        `json:"health"`
-	History      []core.Move       `json:"history,omitempty"`
+	History      []core.Transition `json:"history,omitempty"`
 }
 
 type grantView struct {
@@ -65,7 +65,7 @@ func (p peerView) said() string {
 // handle is what a user can type to name the peer.
 func (p peerView) handle() string { return cmp.Or(p.Alias, p.Fingerprint) }
 
-// outgoingView is what came of a letter of ours.
+// outgoingView is what came of a message of ours.
 type outgoingView struct {
 	Peer     peerView          `json:"peer"`
 	ID       string            `json:"id,omitempty"`

@@ -40,12 +40,12 @@ type Config struct {
 
 	Rendezvous Rendezvous `koanf:"rendezvous" doc:"Finding peers by key and by invite code."`
 	Network    Network    `koanf:"network" doc:"What we dial, and whom we believe about addresses."`
-	Freshness  Freshness  `koanf:"freshness" doc:"How old a letter may be, and how long it is known."`
+	Freshness  Freshness  `koanf:"freshness" doc:"How old a message may be, and how long it is known."`
 	Grants     Grants     `koanf:"grants" doc:"What a peer may do."`
 	AgentComms AgentComms `koanf:"agent_comms" doc:"How much of an agent-comms message the agent is asked to share, by topic."`
 	Compat     Compat     `koanf:"compat" doc:"Older gateways."`
 	Limits     Limits     `koanf:"limits" doc:"Bounds on what others can make us do."`
-	Outbox     Outbox     `koanf:"outbox" doc:"Letters that wait for a peer out of reach."`
+	Outbox     Outbox     `koanf:"outbox" doc:"Messages that wait for a peer out of reach."`
 	Inbox      Inbox      `koanf:"inbox" doc:"Messages that arrived."`
 	Replies    Replies    `koanf:"replies" doc:"Answers that wait to be polled."`
 	Delivery   Delivery   `koanf:"delivery" doc:"Telling the agent."`
@@ -77,8 +77,8 @@ type Network struct {
 
 // Freshness is the [freshness] table.
 type Freshness struct {
-	Window   time.Duration `koanf:"window" unit:"duration" check:"1s.." doc:"How far a letter's time may lie from ours, either way."`
-	Remember time.Duration `koanf:"remember" unit:"duration" check:"24h.." restart:"yes" doc:"How long a nonce is known, so that the same letter has no second effect. At least 24h, and twice the window."`
+	Window   time.Duration `koanf:"window" unit:"duration" check:"1s.." doc:"How far a message's time may lie from ours, either way."`
+	Remember time.Duration `koanf:"remember" unit:"duration" check:"24h.." restart:"yes" doc:"How long a nonce is known, so that the same message has no second effect. At least 24h, and twice the window."`
 }
 
 // Grants is the [grants] table.
@@ -113,12 +113,12 @@ type Limits struct {
 	PendingPerNetworkPerHour int           `koanf:"pending_per_network_per_hour" unit:"requests per hour" check:"1.." doc:"New federation requests from one /24 (IPv4) or /48 (IPv6)."`
 	PendingLife              time.Duration `koanf:"pending_life" unit:"duration" check:"1m.." doc:"How long a federation request waits before it is dropped."`
 	CardPerMinute            int           `koanf:"card_per_minute" unit:"requests per minute" check:"1.." restart:"yes" doc:"Readings of our card from one address."`
-	StrangerPerMinute        int           `koanf:"stranger_per_minute" unit:"requests per minute" check:"1.." restart:"yes" doc:"Letters from one address that come from no peer of ours."`
+	StrangerPerMinute        int           `koanf:"stranger_per_minute" unit:"requests per minute" check:"1.." restart:"yes" doc:"Messages from one address that come from no peer of ours."`
 }
 
 // Outbox is the [outbox] table.
 type Outbox struct {
-	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long a letter is tried."`
+	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long a message is tried."`
 	FirstRetry time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." restart:"yes" doc:"The wait after the first failure; it doubles with each."`
 	MaxRetry   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." restart:"yes" doc:"The longest wait between two tries."`
 }

@@ -45,7 +45,7 @@ func (p Problems) Hint() string {
 	return strings.Join(lines, "\n")
 }
 
-// nearest returns the known name that looks most like name and how many letters
+// nearest returns the known name that looks most like name and how many envelopes
 // differ, or empty where none is near. Case and the separators . _ - do not count: the TypeScript gateway's
 // daemonPort is as near to daemon_port as can be.
 func nearest(name string, known []string) (string, int) {

@@ -94,7 +94,7 @@ func draw(t *rapid.T, s Setting, v reflect.Value) {
 	}
 }
 
-// reconcile mends values that contradict one another, and notes whose it changed.
+// reconcile fixes values that contradict one another, and notes whose it changed.
 func reconcile(c *Config, changed map[string]bool) {
 	raise := func(key string, low time.Duration, high *time.Duration) {
 		if *high < low {

@@ -56,7 +56,7 @@ func WithNow(now func() time.Time) Option { return func(g *Gateway) { g.now = no
 // WithLogger shows the gateway's log.
 func WithLogger(l *slog.Logger) Option { return func(g *Gateway) { g.log = l } }
 
-// WithDelivery changes the courier's options.
+// WithDelivery changes the dispatcher's options.
 func WithDelivery(f func(*delivery.Options)) Option {
 	return func(g *Gateway) { g.delivery = append(g.delivery, f) }
 }
@@ -72,12 +72,12 @@ func Quiet() Option { return func(g *Gateway) { g.quiet = true } }
 type Gateway struct {
 	*gateway.Gateway // replaced by Restart
 
-	Private  keys.Private
-	URL      string
-	Store    *Store
-	Wire     *federation.Client
-	Courier  *delivery.Courier
-	Notifier *Notifier
+	Private    keys.Private
+	URL        string
+	Store      *Store
+	Transport  *federation.Client
+	Dispatcher *delivery.Dispatcher
+	Notifier   *Notifier
 
 	t         testing.TB
 	storeKind string
@@ -147,7 +147,7 @@ func (g *Gateway) start() {
 	}
 	g.Store = &Store{Store: inner}
 	g.dial = dial.New(dial.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
-	g.Wire = federation.NewClient(g.dial)
+	g.Transport = federation.NewClient(g.dial)
 
 	ln := g.listen()
 	g.addr = ln.Addr().String()
@@ -165,12 +165,12 @@ func (g *Gateway) start() {
 	for _, f := range g.delivery {
 		f(&o)
 	}
-	g.Courier = delivery.New(o)
-	g.Courier.Set(g.Notifier)
+	g.Dispatcher = delivery.New(o)
+	g.Dispatcher.Set(g.Notifier)
 	var err error
 	self, err = gateway.New(ctx, gateway.Options{
-		Key: g.Private, Store: g.Store, Wire: g.Wire, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
-		Plugins: g.plugins, Notifiers: g.Courier.Names, Told: g.Courier.Wake, Redeem: g.invites,
+		Key: g.Private, Store: g.Store, Transport: g.Transport, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
+		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Told: g.Dispatcher.Wake, Redeem: g.invites,
 	})
 	must(err)
 	g.Gateway = self
@@ -179,7 +179,7 @@ func (g *Gateway) start() {
 	if !g.quiet {
 		wg.Go(func() { _ = self.Run(ctx) })
 	}
-	wg.Go(func() { _ = g.Courier.Run(ctx) })
+	wg.Go(func() { _ = g.Dispatcher.Run(ctx) })
 	g.serve(ln)
 	g.stop = sync.OnceFunc(func() {
 		g.server()
@@ -291,7 +291,7 @@ func Federate(t testing.TB, a, b *Gateway) {
 // Ask lets a ask b, and checks that both have it on record.
 func Ask(t testing.TB, a, b *Gateway) {
 	t.Helper()
-	time.Sleep(2 * time.Millisecond) // two requests of one millisecond are the same letter
+	time.Sleep(2 * time.Millisecond) // two requests of one millisecond are the same envelope
 	asked, err := a.RequestFederation(t.Context(), gateway.Ask{URL: b.URL, Expect: b.Key(), Again: true})
 	if err != nil {
 		t.Fatalf("RequestFederation: %v", err)

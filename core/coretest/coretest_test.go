@@ -7,7 +7,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 func TestMain(m *testing.M) { coretest.Main(m) }
@@ -29,7 +29,7 @@ func send(t *testing.T, from *coretest.Gateway, to core.PublicKey, m gateway.Sen
 func sent(t *testing.T, out gateway.Outgoing) {
 	t.Helper()
 	if out.Err != nil || out.Item.State != core.OutSent {
-		t.Fatalf("letter is %s (%v), want sent", out.Item.State, out.Err)
+		t.Fatalf("envelope is %s (%v), want sent", out.Item.State, out.Err)
 	}
 }
 
@@ -90,7 +90,7 @@ func TestPairLifecycle(t *testing.T) {
 
 func compat(s *gateway.Settings) {
 	s.UnsignedApprovals = true
-	s.Levels = policy.Levels{Default: policy.LevelFull}
+	s.Levels = scope.Levels{Default: scope.LevelFull}
 }
 
 // exchange sends messages both ways and has one of ours answered.
@@ -130,7 +130,7 @@ func exchange(t *testing.T, g *coretest.Gateway, old *coretest.LegacyGateway) {
 	}
 }
 
-// identify sends the identity letter that the last era has.
+// identify sends the identity envelope that the last era has.
 func identify(t *testing.T, g *coretest.Gateway, old *coretest.LegacyGateway) {
 	t.Helper()
 	if old.Era != coretest.E {

@@ -57,15 +57,15 @@ type LegacyGateway struct {
 	server *httptest.Server
 	client *http.Client
 
-	mu       sync.Mutex // guards the rest
-	peers    []*LegacyPeer
-	messages []core.Message
-	replies  map[core.Nonce]core.Reply
-	letters  []Letter
+	mu        sync.Mutex // guards the rest
+	peers     []*LegacyPeer
+	messages  []core.Message
+	replies   map[core.Nonce]core.Reply
+	exchanges []Exchange
 }
 
-// Letter is a letter that an old gateway got or sent, with the answer.
-type Letter struct {
+// Envelope is an envelope that an old gateway got or sent, with the answer.
+type Exchange struct {
 	Path, Body string
 	Sent       bool
 	Status     int
@@ -132,12 +132,12 @@ func (l *LegacyGateway) Reply(n core.Nonce) (core.Reply, bool) {
 	return r, ok
 }
 
-// Letters are the letters so far, of one path.
-func (l *LegacyGateway) Letters(path string) []Letter {
+// Exchanges are the envelopes so far, of one path.
+func (l *LegacyGateway) Exchanges(path string) []Exchange {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var out []Letter
-	for _, x := range l.letters {
+	var out []Exchange
+	for _, x := range l.exchanges {
 		if x.Path == path {
 			out = append(out, x)
 		}
@@ -181,7 +181,7 @@ func (l *LegacyGateway) envelope(v any) string {
 	return encode(object{{"payloadStr", text}, {"signature", l.Key.Sign([]byte(text))}})
 }
 
-// send posts a letter and records it.
+// send posts an envelope and records it.
 func (l *LegacyGateway) send(gatewayURL, path, body string) core.Answer {
 	a, err := l.trySend(gatewayURL, path, body)
 	if err != nil {
@@ -202,14 +202,14 @@ func (l *LegacyGateway) trySend(gatewayURL, path, body string) (core.Answer, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	l.record(Letter{path, body, true, resp.StatusCode, string(text)})
+	l.record(Exchange{path, body, true, resp.StatusCode, string(text)})
 	return core.Answer{Status: resp.StatusCode, Body: text}, err
 }
 
-func (l *LegacyGateway) record(x Letter) {
+func (l *LegacyGateway) record(x Exchange) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.letters = append(l.letters, x)
+	l.exchanges = append(l.exchanges, x)
 }
 
 func (l *LegacyGateway) peerObject() object {
@@ -440,11 +440,11 @@ func (l *LegacyGateway) serve(w http.ResponseWriter, r *http.Request) {
 		status, answer = l.onReply(core.Nonce(strings.TrimPrefix(path, "/federation/reply/")), body)
 	default:
 		http.Error(w, "<!DOCTYPE html><pre>Cannot "+r.Method+" "+path+"</pre>", http.StatusNotFound)
-		l.record(Letter{path, string(body), false, http.StatusNotFound, ""})
+		l.record(Exchange{path, string(body), false, http.StatusNotFound, ""})
 		return
 	}
 	text := encode(answer)
-	l.record(Letter{path, string(body), false, status, text})
+	l.record(Exchange{path, string(body), false, status, text})
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = io.Copy(w, bytes.NewReader([]byte(text)))
@@ -728,7 +728,7 @@ func (l *LegacyGateway) SendReply(m core.Message, data string) core.Answer {
 	return l.send("", m.ReplyTo, l.replyBody(r))
 }
 
-// UpdateIdentity sends the letter of 0.6.0 and later.
+// UpdateIdentity sends the envelope of 0.6.0 and later.
 func (l *LegacyGateway) UpdateIdentity(gatewayURL, name string) (string, core.Answer) {
 	l.t.Helper()
 	key := l.Key.Public().String()

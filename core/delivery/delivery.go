@@ -1,5 +1,5 @@
 // Package delivery is the durable queue between "kept" and "told". Every event
-// that the gateway keeps is owed to every notifier; a Courier tells each one
+// that the gateway keeps is owed to every notifier; a Dispatcher tells each one
 // until it says delivered, waits longer after each failure, and at last gives a
 // delivery up for the operator to see. What is owed is in the store, so that a
 // crash repeats a notice and loses none.
@@ -16,7 +16,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// Options are a courier's settings. Zero durations mean the defaults.
+// Options are a dispatcher's settings. Zero durations mean the defaults.
 type Options struct {
 	Store  core.Store
 	Logger *slog.Logger
@@ -31,8 +31,8 @@ type Options struct {
 	Now    func() time.Time
 }
 
-// Courier tells notifiers. Safe for concurrent use.
-type Courier struct {
+// Dispatcher tells notifiers. Safe for concurrent use.
+type Dispatcher struct {
 	o Options
 
 	mu    sync.Mutex // guards the rest
@@ -48,7 +48,7 @@ type line struct {
 	stop  context.CancelFunc
 	after <-chan struct{} // closed when the predecessor of the same name has ended; nil: there is none
 	done  chan struct{}   // closed when the line has ended; nil: it was never started
-	state Health          // guarded by Courier.mu
+	state Health          // guarded by Dispatcher.mu
 	until time.Time       // after a failure: no call before; the line's own
 }
 
@@ -62,8 +62,8 @@ type Health struct {
 	Delivered   uint64    `json:"delivered"`
 }
 
-// New returns a courier that tells nobody yet.
-func New(o Options) *Courier {
+// New returns a dispatcher that tells nobody yet.
+func New(o Options) *Dispatcher {
 	def := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
 			*d = v
@@ -79,12 +79,12 @@ func New(o Options) *Courier {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Courier{o: o, lines: map[string]*line{}}
+	return &Dispatcher{o: o, lines: map[string]*line{}}
 }
 
 // Set makes these the notifiers in force; one of the same name takes over what
 // its predecessor was owed.
-func (c *Courier) Set(notifiers ...core.Notifier) {
+func (c *Dispatcher) Set(notifiers ...core.Notifier) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := c.lines
@@ -112,7 +112,7 @@ func (c *Courier) Set(notifiers ...core.Notifier) {
 }
 
 // start runs a line. Called with mu held.
-func (c *Courier) start(l *line) {
+func (c *Dispatcher) start(l *line) {
 	ctx, stop := context.WithCancel(c.ctx)
 	l.stop, l.done = stop, make(chan struct{})
 	c.wg.Go(func() {
@@ -126,7 +126,7 @@ func (c *Courier) start(l *line) {
 }
 
 // Names are the notifiers in force.
-func (c *Courier) Names() []string {
+func (c *Dispatcher) Names() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	names := make([]string, 0, len(c.lines))
@@ -137,7 +137,7 @@ func (c *Courier) Names() []string {
 }
 
 // Health says how each notifier does.
-func (c *Courier) Health() []Health {
+func (c *Dispatcher) Health() []Health {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := make([]Health, 0, len(c.lines))
@@ -148,7 +148,7 @@ func (c *Courier) Health() []Health {
 }
 
 // Wake makes every line look for work now.
-func (c *Courier) Wake() {
+func (c *Dispatcher) Wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, l := range c.lines {
@@ -160,7 +160,7 @@ func (c *Courier) Wake() {
 }
 
 // Run tells notifiers until ctx is done.
-func (c *Courier) Run(ctx context.Context) error {
+func (c *Dispatcher) Run(ctx context.Context) error {
 	c.mu.Lock()
 	c.ctx = ctx
 	for _, l := range c.lines {
@@ -179,7 +179,7 @@ const orphansEvery = time.Hour
 
 // lookForOrphans gives up, until ctx is done, what is owed to notifiers that are
 // not in force any more and have not come back in time.
-func (c *Courier) lookForOrphans(ctx context.Context) {
+func (c *Dispatcher) lookForOrphans(ctx context.Context) {
 	timer := time.NewTimer(orphansEvery)
 	defer timer.Stop()
 	for {
@@ -195,7 +195,7 @@ func (c *Courier) lookForOrphans(ctx context.Context) {
 	}
 }
 
-func (c *Courier) giveUpOrphans(ctx context.Context) error {
+func (c *Dispatcher) giveUpOrphans(ctx context.Context) error {
 	depths, err := c.o.Store.Depths(ctx)
 	if err != nil {
 		return err
@@ -232,7 +232,7 @@ func (c *Courier) giveUpOrphans(ctx context.Context) error {
 // readAtOnce is how many deliveries are read from the store at a time.
 const readAtOnce = 128
 
-func (c *Courier) run(ctx context.Context, l *line) {
+func (c *Dispatcher) run(ctx context.Context, l *line) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -255,7 +255,7 @@ func (c *Courier) run(ctx context.Context, l *line) {
 
 // round tells what is due, until something fails, and returns how long to wait
 // for the next round.
-func (c *Courier) round(ctx context.Context, l *line) time.Duration {
+func (c *Dispatcher) round(ctx context.Context, l *line) time.Duration {
 	const afterError = 5 * time.Second
 	l.until = time.Time{}
 	due, err := c.o.Store.DueDeliveries(ctx, l.n.Name(), c.o.Now(), readAtOnce)
@@ -304,7 +304,7 @@ func recipient(d *core.Delivery) string {
 }
 
 // tell makes one call and writes down what came of it.
-func (c *Courier) tell(ctx context.Context, l *line, batch []*core.Delivery) error {
+func (c *Dispatcher) tell(ctx context.Context, l *line, batch []*core.Delivery) error {
 	notices := make([]core.Notice, len(batch))
 	for i, d := range batch {
 		notices[i] = core.Notice{Event: d.Event, Attempt: d.Attempts + 1}
@@ -367,7 +367,7 @@ func (c *Courier) tell(ctx context.Context, l *line, batch []*core.Delivery) err
 }
 
 // note counts a call and returns how many have failed in a row.
-func (c *Courier) note(l *line, o core.Outcome, now time.Time, n int) int {
+func (c *Dispatcher) note(l *line, o core.Outcome, now time.Time, n int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if o.Status == core.OutcomeDelivered {

@@ -20,24 +20,24 @@ import (
 
 func TestMain(m *testing.M) { coretest.Main(m) }
 
-// desk is a courier over a store, in a bubble of time.
+// desk is a dispatcher over a store, in a bubble of time.
 type desk struct {
-	store   *coretest.Store
-	courier *delivery.Courier
-	n       int
-	failed  []string
-	t       *testing.T
-	mu      sync.Mutex // guards failed
+	store      *coretest.Store
+	dispatcher *delivery.Dispatcher
+	n          int
+	failed     []string
+	t          *testing.T
+	mu         sync.Mutex // guards failed
 }
 
 func newDesk(t *testing.T, notifiers ...core.Notifier) *desk {
 	d := &desk{store: &coretest.Store{Store: memory.New()}, t: t}
-	d.courier = delivery.New(delivery.Options{Store: d.store, Failed: func(_ context.Context, x *core.Delivery, detail string) {
+	d.dispatcher = delivery.New(delivery.Options{Store: d.store, Failed: func(_ context.Context, x *core.Delivery, detail string) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.failed = append(d.failed, x.EventID+" "+detail)
 	}})
-	d.courier.Set(notifiers...)
+	d.dispatcher.Set(notifiers...)
 	return d
 }
 
@@ -54,13 +54,13 @@ func (d *desk) owe(notifier string, events int) {
 	if err := d.store.Commit(d.t.Context(), change); err != nil {
 		d.t.Fatal(err)
 	}
-	d.courier.Wake()
+	d.dispatcher.Wake()
 }
 
 func (d *desk) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); _ = d.courier.Run(ctx) }()
+	go func() { defer close(done); _ = d.dispatcher.Run(ctx) }()
 	return func() { cancel(); <-done }
 }
 
@@ -135,7 +135,7 @@ func TestBackoff(t *testing.T) {
 				t.Errorf("call %d says attempt %d", i, call[0].Attempt)
 			}
 		}
-		h := d.courier.Health()[0]
+		h := d.dispatcher.Health()[0]
 		if h.Failures != 0 || h.Delivered != 1 || h.LastFailure.IsZero() {
 			t.Errorf("health %+v, want one delivered and a failure in the past", h)
 		}
@@ -152,7 +152,7 @@ func TestDownIsLeftAlone(t *testing.T) {
 		stop := d.run()
 		for range 100 {
 			time.Sleep(time.Second)
-			d.courier.Wake()
+			d.dispatcher.Wake()
 		}
 		if calls := len(n.Calls()); calls < 4 || calls > 40 {
 			t.Errorf("%d calls in 100 s, want no more than the backoff makes", calls)
@@ -212,7 +212,7 @@ func TestRetryAfter(t *testing.T) {
 
 // A batch that cannot be delivered costs the one that is to blame alone, which
 // is dead at once and told of once.
-func TestDeadLetter(t *testing.T) {
+func TestGivenUpDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := coretest.NewNotifier("n", 10)
 		d := newDesk(t, n)
@@ -290,9 +290,9 @@ func TestRestartLosesNothing(t *testing.T) {
 		}
 		again := newDesk(t, n)
 		again.store = d.store
-		again.courier = delivery.New(delivery.Options{Store: d.store})
+		again.dispatcher = delivery.New(delivery.Options{Store: d.store})
 		n.Answer(nil)
-		again.courier.Set(n)
+		again.dispatcher.Set(n)
 		defer again.run()()
 		synctest.Wait()
 		if got := ids(n.Told()); got != "1 2 3" || n.Calls()[len(n.Calls())-1][0].Attempt != 1 {
@@ -301,7 +301,7 @@ func TestRestartLosesNothing(t *testing.T) {
 	})
 }
 
-// What was told is written down even when the courier stops just then.
+// What was told is written down even when the dispatcher stops just then.
 func TestToldAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := coretest.NewNotifier("n", 1)
@@ -332,7 +332,7 @@ func TestCallLimit(t *testing.T) {
 		d.owe("n", 1)
 		defer d.run()()
 		time.Sleep(61 * time.Second)
-		if h := d.courier.Health()[0]; h.Failures != 1 || h.LastError != "timeout" {
+		if h := d.dispatcher.Health()[0]; h.Failures != 1 || h.LastError != "timeout" {
 			t.Errorf("health %+v, want one failure", h)
 		}
 	})
@@ -361,7 +361,7 @@ func TestSet(t *testing.T) {
 		stop := d.run()
 		for range 5 {
 			time.Sleep(300 * time.Millisecond)
-			d.courier.Set(n)
+			d.dispatcher.Set(n)
 		}
 		time.Sleep(time.Minute)
 		stop()
@@ -371,8 +371,8 @@ func TestSet(t *testing.T) {
 		if got := len(n.Told()); got != 10 {
 			t.Errorf("%d told, want 10: none twice", got)
 		}
-		d.courier.Set() // after the end it starts nobody
-		if got := d.courier.Names(); len(got) != 0 {
+		d.dispatcher.Set() // after the end it starts nobody
+		if got := d.dispatcher.Names(); len(got) != 0 {
 			t.Errorf("names %v, want none", got)
 		}
 	})

@@ -93,7 +93,7 @@ func New(o Options) *Client {
 		ControlContext: guard.control,
 	}
 	transport := &http.Transport{
-		Proxy:                  nil, // an environment variable must not choose who sees our letters
+		Proxy:                  nil, // an environment variable must not choose who sees our envelopes
 		DialContext:            guard.dialWith(dialer),
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs},
 		TLSHandshakeTimeout:    o.Timeout,
@@ -220,7 +220,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 }
 
 // checkRedirect follows a GET or HEAD within its origin, three times at most.
-// A letter that was posted is never sent on.
+// An envelope that was posted is never sent on.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0]
 	refuse := func(why string) error {

@@ -331,7 +331,7 @@ func TestN1Redirects(t *testing.T) {
 		{"POST", "/", "", 1},
 	} {
 		hits.Store(0)
-		req, err := http.NewRequest(tt.method, s.URL+tt.path, strings.NewReader("letter"))
+		req, err := http.NewRequest(tt.method, s.URL+tt.path, strings.NewReader("envelope"))
 		if err != nil {
 			t.Fatal(err)
 		}

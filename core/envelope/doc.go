@@ -12,5 +12,5 @@
 // JSON is read strictly: names are case-sensitive, a duplicate name, invalid
 // UTF-8 and nesting beyond MaxDepth are errors.
 //
-// docs/protocol.md#letters
+// docs/protocol.md#envelopes
 package envelope

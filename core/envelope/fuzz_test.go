@@ -68,10 +68,10 @@ func anyTime() *envelope.Opener {
 	return &envelope.Opener{Self: bobKey, Near: func(time.Time) error { return nil }}
 }
 
-// fuzz seeds an Open function with what was recorded and with letters of ours,
+// fuzz seeds an Open function with what was recorded and with envelopes of ours,
 // and holds it to two promises: what it opens is signed, by the key it names,
 // over the very text that it gives; and that text opens again to the same.
-func fuzz[T any](f *testing.F, path string, ours []letter, open func(body []byte, find envelope.Find) (envelope.Opened[T], error)) {
+func fuzz[T any](f *testing.F, path string, ours []sample, open func(body []byte, find envelope.Find) (envelope.Opened[T], error)) {
 	bodies, senders := recorded(f, path)
 	for _, b := range bodies {
 		f.Add([]byte(b))
@@ -117,25 +117,25 @@ func fuzz[T any](f *testing.F, path string, ours []letter, open func(body []byte
 }
 
 func FuzzOpenRequest(f *testing.F) {
-	fuzz(f, "/federation/request", letters[:1], func(body []byte, _ envelope.Find) (envelope.Opened[core.Request], error) {
+	fuzz(f, "/federation/request", samples[:1], func(body []byte, _ envelope.Find) (envelope.Opened[core.Request], error) {
 		return anyTime().OpenRequest(body)
 	})
 }
 
 func FuzzOpenApproval(f *testing.F) {
-	fuzz(f, "/federation/approve", letters[1:3], func(body []byte, find envelope.Find) (envelope.Opened[core.Approval], error) {
+	fuzz(f, "/federation/approve", samples[1:3], func(body []byte, find envelope.Find) (envelope.Opened[core.Approval], error) {
 		return anyTime().OpenApproval(body, false, find)
 	})
 }
 
 func FuzzOpenRemoval(f *testing.F) {
-	fuzz(f, "/federation/removed", letters[3:4], func(body []byte, find envelope.Find) (envelope.Opened[core.Removal], error) {
+	fuzz(f, "/federation/removed", samples[3:4], func(body []byte, find envelope.Find) (envelope.Opened[core.Removal], error) {
 		return anyTime().OpenRemoval(body, find)
 	})
 }
 
 func FuzzOpenMessage(f *testing.F) {
-	fuzz(f, "/federation/message", letters[4:5], func(body []byte, find envelope.Find) (envelope.Opened[core.Message], error) {
+	fuzz(f, "/federation/message", samples[4:5], func(body []byte, find envelope.Find) (envelope.Opened[core.Message], error) {
 		got, err := anyTime().OpenMessage(body, find)
 		if err == nil {
 			// The quick decoding of messages and the library's read the same.
@@ -149,14 +149,14 @@ func FuzzOpenMessage(f *testing.F) {
 }
 
 func FuzzOpenReply(f *testing.F) {
-	fuzz(f, "/federation/reply/", letters[5:6], func(body []byte, find envelope.Find) (envelope.Opened[core.Reply], error) {
+	fuzz(f, "/federation/reply/", samples[5:6], func(body []byte, find envelope.Find) (envelope.Opened[core.Reply], error) {
 		candidates, _ := find("")
 		return anyTime().OpenReply(body, candidates...)
 	})
 }
 
 func FuzzOpenIdentity(f *testing.F) {
-	fuzz(f, "/federation/update-identity", letters[6:], func(body []byte, _ envelope.Find) (envelope.Opened[core.Identity], error) {
+	fuzz(f, "/federation/update-identity", samples[6:], func(body []byte, _ envelope.Find) (envelope.Opened[core.Identity], error) {
 		return anyTime().OpenIdentity(body)
 	})
 }
@@ -199,7 +199,7 @@ func FuzzOpenCardRequest(f *testing.F) {
 }
 
 // TestRecordedBodies: every signature that was recorded holds over the text that
-// was recorded for it, whatever else is wrong with its letter.
+// was recorded for it, whatever else is wrong with its envelope.
 func TestRecordedBodies(t *testing.T) {
 	for path, want := range map[string]int{"/federation/request": 31, "/federation/approve": 13, "/federation/removed": 6, "/federation/message": 109, "/federation/reply/": 4} {
 		bodies, senders := recorded(t, path)

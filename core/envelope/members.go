@@ -10,7 +10,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// MaxDepth bounds how deep objects and arrays may nest in a letter.
+// MaxDepth bounds how deep objects and arrays may nest in an envelope.
 const MaxDepth = 32
 
 // member is one name, unescaped, and its raw value, a part of the text it was

@@ -13,11 +13,11 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
-// MaxTries is how many keys one letter is tried against when the label that it
+// MaxTries is how many keys one envelope is tried against when the label that it
 // is sent under fits several peers. docs/threat-model.md#k3
 const MaxTries = 32
 
-// Opener opens letters that are addressed to one gateway. Safe for concurrent
+// Opener opens envelopes that are addressed to one gateway. Safe for concurrent
 // use.
 type Opener struct {
 	// Self is the key that v2 signatures must name as their recipient.
@@ -28,7 +28,7 @@ type Opener struct {
 	Near func(time.Time) error
 }
 
-// Opened is the content of a letter whose signature holds.
+// Opened is the content of an envelope whose signature holds.
 type Opened[T any] struct {
 	Key    core.PublicKey // who signed
 	Value  T              // decoded from Text alone
@@ -42,7 +42,7 @@ type Opened[T any] struct {
 	Unsigned bool
 }
 
-// Find maps what a letter says of its sender (a full key, an id, a host:port)
+// Find maps what an envelope says of its sender (a full key, an id, a host:port)
 // to the keys that it may be from. Its error ends the opening as it is.
 type Find func(label string) ([]core.PublicKey, error)
 
@@ -217,7 +217,7 @@ func (o *Opener) openPlainRequest(ms members) (Opened[core.Request], error) {
 	if err != nil {
 		return none, err
 	}
-	if ms.has("v2") { // no letter has both
+	if ms.has("v2") { // no envelope has both
 		return none, errProof
 	}
 	text, _, ok := verifyRaw([]core.PublicKey{key}, peer, signature)
@@ -266,7 +266,7 @@ var approvalFields = []string{"peerId", "approved", "fromGatewayId", "fromDispla
 	"fromPublicKey", "fromEmail", "timestamp", "nonce", "protocolVersion", "scopeGrants"}
 
 // OpenApproval opens the body of POST /federation/approve. find is asked with the
-// full key that the letter claims, or with "" when it claims none.
+// full key that the envelope claims, or with "" when it claims none.
 //
 // A plain body, which nobody has signed, is opened only with unsigned, and then
 // marked Unsigned. Errors are find's, or of kind Malformed, BadSignature, Stale.
@@ -381,7 +381,7 @@ func (o *Opener) OpenReply(body []byte, candidates ...core.PublicKey) (Opened[co
 	return openTwin(o, body, replyTwin, func(*core.Reply) ([]core.PublicKey, error) { return candidates, nil })
 }
 
-// twin is a letter {name, nameStr?, signature}.
+// twin is an envelope {name, nameStr?, signature}.
 type twin[T any] struct {
 	shape         Shape
 	name, nameStr string

@@ -53,15 +53,15 @@ func resultOf[T any](o envelope.Opened[T], err error) (result, error) {
 	return result{o.Key, o.Value, o.Digest, string(o.Text), o.V2, o.Nonce, o.SentAt}, err
 }
 
-// letter is a kind of letter: how one is sealed, how it is opened, and where its
+// envelope is a kind of envelope: how one is sealed, how it is opened, and where its
 // signed text lies.
-type letter struct {
+type sample struct {
 	shape envelope.Shape
 	name  string // of the object, where a twin text may lie beside it
 	str   string // of the text
 	seal  func() []byte
 	open  func(o *envelope.Opener, body []byte) (result, error)
-	late  core.Kind // the kind of error for a letter out of its time
+	late  core.Kind // the kind of error for an envelope out of its time
 }
 
 func message() core.Message {
@@ -70,7 +70,7 @@ func message() core.Message {
 		Payload: core.Raw(`{"topic":"general","message":"héllo \"ünïcode\" 🦝 </script>","priority":"high","n":[1,-0.5,1e3,null,true]}`)}
 }
 
-var letters = []letter{
+var samples = []sample{
 	{envelope.ShapeRequest, "peer", "payloadStr", func() []byte {
 		return sealer.SealRequest(bobKey, core.Request{Peer: card, OfferedIntents: []string{"message", "agent-comms"}, Invite: &core.Invited{Token: "a3f7k2", Proof: "00"}})
 	}, func(o *envelope.Opener, body []byte) (result, error) { return resultOf(o.OpenRequest(body)) }, core.BadSignature},
@@ -112,7 +112,7 @@ var letters = []letter{
 	}, func(o *envelope.Opener, body []byte) (result, error) { return resultOf(o.OpenIdentity(body)) }, core.Stale},
 }
 
-func mustOpen(t *testing.T, l letter, body []byte) result {
+func mustOpen(t *testing.T, l sample, body []byte) result {
 	t.Helper()
 	got, err := l.open(opener(now), body)
 	if err != nil {
@@ -131,7 +131,7 @@ func wantKind(t *testing.T, what string, err error, want core.Kind) {
 // TestSealOpen: what is sealed opens to what was meant, by the v2 signature and,
 // as old gateways write it, without one.
 func TestSealOpen(t *testing.T) {
-	for _, l := range letters {
+	for _, l := range samples {
 		t.Run(string(l.shape), func(t *testing.T) {
 			body := l.seal()
 			got := mustOpen(t, l, body)
@@ -171,7 +171,7 @@ func TestOpenMessageValue(t *testing.T) {
 	}
 }
 
-// TestOpenOneChange starts from a letter that opens, changes one thing, and names
+// TestOpenOneChange starts from an envelope that opens, changes one thing, and names
 // the error that it must bring.
 func TestOpenOneChange(t *testing.T) {
 	set := func(name string, value any) func(*testing.T, []byte) []byte {
@@ -183,7 +183,7 @@ func TestOpenOneChange(t *testing.T) {
 	legacy := func(f func(*testing.T, []byte) []byte) func(*testing.T, []byte) []byte {
 		return func(t *testing.T, body []byte) []byte { return f(t, without(t, body, "v2")) }
 	}
-	// resigned replaces the signed text of a letter without v2 and signs it again.
+	// resigned replaces the signed text of an envelope without v2 and signs it again.
 	resigned := func(str string, change func(*testing.T, []byte) []byte) func(*testing.T, []byte) []byte {
 		return func(t *testing.T, body []byte) []byte {
 			text := change(t, []byte(textOf(t, body, str)))
@@ -195,9 +195,9 @@ func TestOpenOneChange(t *testing.T) {
 		}
 	}
 	other := carol.Sign([]byte("text"))
-	request, approval, removal, msg, reply, identity := letters[0], letters[1], letters[3], letters[4], letters[5], letters[6]
+	request, approval, removal, msg, reply, identity := samples[0], samples[1], samples[3], samples[4], samples[5], samples[6]
 	tests := []struct {
-		letter letter
+		sample sample
 		what   string
 		change func(*testing.T, []byte) []byte
 		kind   core.Kind
@@ -260,10 +260,10 @@ func TestOpenOneChange(t *testing.T) {
 		}, core.BadSignature, "Invalid signature"},
 	}
 	for _, test := range tests {
-		t.Run(fmt.Sprintf("%s/%s", test.letter.shape, test.what), func(t *testing.T) {
-			body := test.letter.seal()
-			mustOpen(t, test.letter, body)
-			_, err := test.letter.open(opener(now), test.change(t, body))
+		t.Run(fmt.Sprintf("%s/%s", test.sample.shape, test.what), func(t *testing.T) {
+			body := test.sample.seal()
+			mustOpen(t, test.sample, body)
+			_, err := test.sample.open(opener(now), test.change(t, body))
 			var e *core.Error
 			if !errors.As(err, &e) || e.Kind != test.kind || e.Public != test.text {
 				t.Errorf("open = %v, want %s: %s", err, test.kind, test.text)
@@ -275,7 +275,7 @@ func TestOpenOneChange(t *testing.T) {
 // TestL1TextAlone: the object beside a signed text must say the same in every
 // field, and what is opened is the text.
 func TestL1TextAlone(t *testing.T) {
-	for _, l := range []letter{letters[4], letters[5]} {
+	for _, l := range []sample{samples[4], samples[5]} {
 		body := l.seal()
 		want := mustOpen(t, l, body)
 		object := valueOf(t, body, l.name)
@@ -318,7 +318,7 @@ func TestL1TextAlone(t *testing.T) {
 	wantKind(t, "an integer beyond 2^53 bent in the twin", err, core.Malformed)
 }
 
-// plain is a letter without any text beside its object, as gateways before 0.3.3
+// plain is an envelope without any text beside its object, as gateways before 0.3.3
 // write agent-comms messages, and before 0.7 replies and requests.
 func plain(t *testing.T, name string, object, signed []byte) []byte {
 	signature, err := json.Marshal(alice.Sign(signed))
@@ -379,11 +379,11 @@ func TestL1RawBytes(t *testing.T) {
 	wantKind(t, "plain request with v2", err, core.Malformed)
 }
 
-// TestL4Window: every letter with a time is taken at exactly five minutes, and
+// TestL4Window: every envelope with a time is taken at exactly five minutes, and
 // not a millisecond beyond, either way.
 func TestL4Window(t *testing.T) {
 	const window, ms = 5 * time.Minute, time.Millisecond
-	for _, l := range letters {
+	for _, l := range samples {
 		body := l.seal()
 		for _, form := range []string{"v2", "legacy"} {
 			if form == "legacy" {
@@ -440,7 +440,7 @@ func TestL7Proof(t *testing.T) {
 		Timestamp string `json:"timestamp"`
 		Digest    string `json:"digest"`
 	}
-	for _, l := range letters {
+	for _, l := range samples {
 		body := l.seal()
 		mustOpen(t, l, body)
 		mustOpen(t, l, with(t, body, "signature", carol.Sign([]byte("the legacy signature is not looked at"))))
@@ -499,13 +499,13 @@ func TestL7Proof(t *testing.T) {
 	}
 }
 
-// TestBendEveryByte: a letter with one byte bent is refused, or means the same.
+// TestBendEveryByte: an envelope with one byte bent is refused, or means the same.
 func TestBendEveryByte(t *testing.T) {
 	step := 1
 	if testing.Short() {
 		step = 7
 	}
-	for _, l := range letters {
+	for _, l := range samples {
 		t.Run(string(l.shape), func(t *testing.T) {
 			t.Parallel()
 			for _, body := range [][]byte{l.seal(), without(t, l.seal(), "v2")} {
@@ -551,7 +551,7 @@ func TestK3Tries(t *testing.T) {
 			return out, nil
 		}
 	}
-	for _, l := range letters[3:5] {
+	for _, l := range samples[3:5] {
 		for _, body := range [][]byte{l.seal(), without(t, l.seal(), "v2")} {
 			for _, test := range []struct {
 				n, right int
@@ -615,7 +615,7 @@ func TestUnsignedApproval(t *testing.T) {
 	}
 	_, err = opener(now).OpenApproval(body, true, func(string) ([]core.PublicKey, error) { return []core.PublicKey{aliceKey, bobKey}, nil })
 	wantKind(t, "unsigned approval of one of two", err, core.NotFound)
-	if got, err := opener(now).OpenApproval(letters[1].seal(), true, findAlice); err != nil || got.Unsigned {
+	if got, err := opener(now).OpenApproval(samples[1].seal(), true, findAlice); err != nil || got.Unsigned {
 		t.Errorf("signed approval where unsigned ones are allowed = unsigned %v, %v", got.Unsigned, err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
-// Sealer writes and signs our letters, each in the body that every gateway
+// Sealer writes and signs our envelopes, each in the body that every gateway
 // version in the field accepts (docs/protocol.md#bilingual). Safe for concurrent
 // use.
 type Sealer struct {
@@ -90,7 +90,7 @@ func (s *Sealer) SealRemoval(aud core.PublicKey) []byte {
 }
 
 // SealMessage writes the body of a message; m.Timestamp is set. The nonce stays
-// as it is, so that a letter that is sealed again is the same letter. It returns
+// as it is, so that an envelope that is sealed again is the same envelope. It returns
 // an error of kind Malformed when the payload is no JSON.
 func (s *Sealer) SealMessage(aud core.PublicKey, m core.Message) ([]byte, error) {
 	now := s.now()
@@ -124,7 +124,7 @@ func (s *Sealer) SealReply(aud core.PublicKey, r core.Reply) ([]byte, error) {
 	}{text, string(text), s.Key.Sign(text), sealProof(s.Key, aud, ShapeReply, text, now)}), nil
 }
 
-// SealIdentity writes the body of an update-identity letter.
+// SealIdentity writes the body of an update-identity envelope.
 func (s *Sealer) SealIdentity(aud core.PublicKey, id core.Identity) []byte {
 	text := marshal(id)
 	return marshal(struct {

@@ -15,8 +15,8 @@ import (
 // writing of it, each as full as it gets.
 func signedTexts(t *testing.T) map[string]string {
 	t.Helper()
-	field := func(i int, name string) string { return textOf(t, letters[i].seal(), name) }
-	member := func(i int, name string) string { return string(valueOf(t, letters[i].seal(), name)) }
+	field := func(i int, name string) string { return textOf(t, samples[i].seal(), name) }
+	member := func(i int, name string) string { return string(valueOf(t, samples[i].seal(), name)) }
 	registration := func(purpose string) string {
 		return `{` + purpose + `"pubkey":"` + aliceKey.String() + `","port":18790,"publicUrl":"https://alice.example.test","timestamp":"` + core.FormatTime(now) + `"}`
 	}
@@ -42,9 +42,9 @@ func signedTexts(t *testing.T) map[string]string {
 		"invite list":      hints(envelope.PurposeList),
 		"revocation":       hints(envelope.PurposeRevoke),
 		"topic refusal":    `{"status":"rejected","reason":"topic-not-permitted","message":"This topic is not open to you here."}`,
-		"v2 removal":       textOf(t, valueOf(t, letters[3].seal(), "v2"), "payloadStr"),
-		"v2 message":       textOf(t, valueOf(t, letters[4].seal(), "v2"), "payloadStr"),
-		"v2 approval":      textOf(t, valueOf(t, letters[1].seal(), "v2"), "payloadStr"),
+		"v2 removal":       textOf(t, valueOf(t, samples[3].seal(), "v2"), "payloadStr"),
+		"v2 message":       textOf(t, valueOf(t, samples[4].seal(), "v2"), "payloadStr"),
+		"v2 approval":      textOf(t, valueOf(t, samples[1].seal(), "v2"), "payloadStr"),
 	}
 }
 
@@ -101,7 +101,7 @@ func doors(t *testing.T) map[string]func(text, signature string) error {
 			return err
 		},
 		"removal": func(text, signature string) error {
-			// Only the two values come with the letter; the text is written anew.
+			// Only the two values come with the envelope; the text is written anew.
 			p := map[string]jsontext.Value{}
 			for _, m := range split(t, []byte(text)) {
 				p[m.name] = m.value
@@ -139,10 +139,10 @@ func doors(t *testing.T) map[string]func(text, signature string) error {
 		"deregister":       hints(envelope.PurposeDeregister),
 		"list invites":     hints(envelope.PurposeList),
 		"revoke":           hints(envelope.PurposeRevoke),
-		// Any text as the v2 signature of another letter.
+		// Any text as the v2 signature of another envelope.
 		"v2": func(text, signature string) error {
 			var errs []error
-			for _, l := range letters {
+			for _, l := range samples {
 				_, err := l.open(o, with(t, l.seal(), "v2", map[string]string{"payloadStr": text, "signature": signature}))
 				errs = append(errs, err)
 			}
@@ -175,7 +175,7 @@ var accepted = map[string][]string{
 	"deregister":       {"deregistration"},
 	"list invites":     {"invite list"},
 	"revoke":           {"revocation"},
-	// The v2 signature of the letter itself; TestL3V2Purpose has every pair of these.
+	// The v2 signature of the envelope itself; TestL3V2Purpose has every pair of these.
 	"v2": {"v2 removal", "v2 message", "v2 approval"},
 }
 
@@ -203,11 +203,11 @@ func TestL3EveryPair(t *testing.T) {
 	}
 }
 
-// TestL3V2Purpose: the whole v2 block of one letter is refused beside another,
+// TestL3V2Purpose: the whole v2 block of one envelope is refused beside another,
 // for every ordered pair.
 func TestL3V2Purpose(t *testing.T) {
-	for _, from := range letters {
-		for _, to := range letters {
+	for _, from := range samples {
+		for _, to := range samples {
 			v2 := valueOf(t, from.seal(), "v2")
 			_, err := to.open(opener(now), with(t, to.seal(), "v2", v2))
 			if from.shape == to.shape {

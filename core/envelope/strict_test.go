@@ -98,7 +98,7 @@ func TestL2Strict(t *testing.T) {
 
 // TestL2CaseCounts: a name in another case is another name.
 func TestL2CaseCounts(t *testing.T) {
-	for _, l := range letters {
+	for _, l := range samples {
 		body := l.seal()
 		for _, p := range split(t, body) {
 			if p.name == "v2" || l.shape != "message" && l.shape != "reply" && l.shape != "removed" && l.shape != "identity" && p.name != "payloadStr" && p.name != "signature" {
@@ -107,7 +107,7 @@ func TestL2CaseCounts(t *testing.T) {
 			bent := strings.Replace(string(body), `"`+p.name+`":`, `"`+strings.ToUpper(p.name)+`":`, 1)
 			got, err := l.open(opener(now), []byte(bent))
 			if p.name == l.str && (l.shape == "message" || l.shape == "reply") && err == nil {
-				// Without its text a letter is read from the raw member, which says the same.
+				// Without its text an envelope is read from the raw member, which says the same.
 				if got.text != mustOpen(t, l, body).text {
 					t.Errorf("%s without %s was read from %s", l.shape, p.name, got.text)
 				}
@@ -193,7 +193,7 @@ func TestRoundTrip(t *testing.T) {
 
 type failer interface{ Errorf(string, ...any) }
 
-// roundTrip seals letters that carry a text wherever one can stand, and opens
+// roundTrip seals envelopes that carry a text wherever one can stand, and opens
 // them by v2, by the legacy text, and from the raw member.
 func roundTrip(t failer, s string) {
 	payload, err := json.Marshal(map[string]string{"text": s, s: "x"})

@@ -17,7 +17,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/dial"
 )
 
-// Client carries letters to other gateways. Safe for concurrent use.
+// Client carries envelopes to other gateways. Safe for concurrent use.
 type Client struct {
 	dial *dial.Client
 }
@@ -109,12 +109,12 @@ func (c *Client) Ping(ctx context.Context, gatewayURL string) (core.Pong, error)
 	return pong, nil
 }
 
-// Post sends a letter to one of a gateway's endpoints. Any status is an answer.
+// Post sends an envelope to one of a gateway's endpoints. Any status is an answer.
 func (c *Client) Post(ctx context.Context, gatewayURL, path string, body []byte) (core.Answer, error) {
 	return c.do(ctx, http.MethodPost, join(gatewayURL, path), nil, body)
 }
 
-// PostURL sends a letter to a URL that was checked to be the peer's own.
+// PostURL sends an envelope to a URL that was checked to be the peer's own.
 func (c *Client) PostURL(ctx context.Context, target string, body []byte) (core.Answer, error) {
 	return c.do(ctx, http.MethodPost, target, nil, body)
 }

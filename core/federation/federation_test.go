@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { coretest.Main(m) }
 
 var (
 	_ federation.Gateway = (*gateway.Gateway)(nil)
-	_ gateway.Wire       = (*federation.Client)(nil)
+	_ gateway.Transport  = (*federation.Client)(nil)
 )
 
 func TestPathsAgree(t *testing.T) {
@@ -40,7 +40,7 @@ func TestPathsAgree(t *testing.T) {
 	}
 }
 
-// fake answers every letter with an error.
+// fake answers every envelope with an error.
 type fake struct{ err error }
 
 func (f fake) Card(string, string, string) core.Card { return core.Card{} }
@@ -147,7 +147,7 @@ func TestN3Routes(t *testing.T) {
 	}
 }
 
-// An address runs out of tries with letters of nobody known, and of reads; the
+// An address runs out of tries with envelopes of nobody known, and of reads; the
 // answer says when to come again.
 func TestN4Limits(t *testing.T) {
 	app := federation.NewServer(federation.Options{Gateway: fake{core.Refuse(core.UnknownPeer, "Unknown peer")},
@@ -170,12 +170,12 @@ func TestN4Limits(t *testing.T) {
 			t.Fatalf("statuses %v, want %v", got, want)
 		}
 	}
-	// Letters of those who are known are not counted.
+	// Receipts of those who are known are not counted.
 	app = federation.NewServer(federation.Options{Gateway: fake{core.Refuse(core.Forbidden, "no")},
 		Limits: federation.Limits{StrangersPerMinute: 1}}).Fiber
 	for range 5 {
 		if status, _, _ := call(t, app, "POST", "/federation/message", `{}`); status != 403 {
-			t.Fatalf("a known peer's letter: %d, want 403", status)
+			t.Fatalf("a known peer's envelope: %d, want 403", status)
 		}
 	}
 }

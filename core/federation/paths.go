@@ -1,5 +1,5 @@
 // Package federation is the wire between gateways, both ends: a fiber server
-// that hands letters to a Gateway, and a client that carries ours out through
+// that hands envelopes to a Gateway, and a client that carries ours out through
 // the dial guard. It decides nothing; it knows paths, bodies and statuses.
 //
 // docs/protocol.md#endpoints

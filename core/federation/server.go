@@ -15,7 +15,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
 
-// Gateway is what the server hands letters to.
+// Gateway is what the server hands envelopes to.
 type Gateway interface {
 	Card(peerID, timestamp, signature string) core.Card
 	Pong() core.Pong
@@ -32,7 +32,7 @@ type Gateway interface {
 // defaults.
 type Limits struct {
 	CardsPerMinute     int // GET requests; zero: 120
-	StrangersPerMinute int // letters that nobody known has signed; zero: 60
+	StrangersPerMinute int // envelopes that nobody known has signed; zero: 60
 }
 
 // Options are a server's settings.
@@ -76,22 +76,22 @@ func NewServer(o Options) *web.App {
 	f.Get(PathCard, s.card)
 	f.Get(PathPing, s.ping)
 	f.Get(PathReply+":nonce", s.poll)
-	f.Post(PathRequest, s.letter(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+	f.Post(PathRequest, s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveRequest(c.UserContext(), body, web.ClientIP(c))
 	}))
-	f.Post(PathApprove, s.letter(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+	f.Post(PathApprove, s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveApproval(c.UserContext(), body)
 	}))
-	f.Post(PathRemoved, s.letter(s.failRemoved, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+	f.Post(PathRemoved, s.receive(s.failRemoved, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveRemoval(c.UserContext(), body)
 	}))
-	f.Post(PathMessage, s.letter(s.failMessage, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+	f.Post(PathMessage, s.receive(s.failMessage, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveMessage(c.UserContext(), body)
 	}))
-	f.Post(PathReply+":nonce", s.letter(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+	f.Post(PathReply+":nonce", s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveReply(c.UserContext(), core.Nonce(c.Params("nonce")), body)
 	}))
-	f.Post(PathIdentity, s.letter(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+	f.Post(PathIdentity, s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveIdentity(c.UserContext(), body)
 	}))
 	return app
@@ -136,9 +136,9 @@ func (s *server) poll(c *fiber.Ctx) error {
 	return nil
 }
 
-// letter wraps what receives a kind of letter. An address whose letters are from
-// nobody known runs out of tries; letters of known peers are not counted here.
-func (s *server) letter(fail func(*fiber.Ctx, error) error, receive func(*fiber.Ctx, []byte) (core.Answer, error)) fiber.Handler {
+// receive wraps what takes a kind of envelope. An address whose envelopes are from
+// nobody known runs out of tries; envelopes of known peers are not counted here.
+func (s *server) receive(fail func(*fiber.Ctx, error) error, receive func(*fiber.Ctx, []byte) (core.Answer, error)) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		addr := web.ClientIP(c)
 		ok, after := s.strangers.Check(addr, s.o.Now())

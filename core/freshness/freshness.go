@@ -1,4 +1,4 @@
-// Package freshness says whether a letter comes near its time, and only once. A
+// Package freshness says whether an envelope comes near its time, and only once. A
 // Guard needs no disk: what it remembers is filled from the store at the start
 // and kept in step with what the store keeps.
 //
@@ -18,7 +18,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// DefaultWindow is how far a letter's time may lie from ours.
+// DefaultWindow is how far an envelope's time may lie from ours.
 const DefaultWindow = 5 * time.Minute
 
 // DefaultRemember is how long a used nonce is remembered.
@@ -72,7 +72,7 @@ func (g *Guard) Near(sentAt time.Time) error {
 		Err: fmt.Errorf("freshness: stale: sent %v from now, window %v", off.Round(time.Millisecond), g.window())}
 }
 
-// Note remembers that a peer has used a nonce at a time. A letter from before
+// Note remembers that a peer has used a nonce at a time. An envelope from before
 // the memory's span is not taken up.
 func (g *Guard) Note(peer core.PublicKey, nonce core.Nonce, at time.Time) {
 	h := hash(peer, nonce)

@@ -41,7 +41,7 @@ func cpu(b *testing.B) time.Duration {
 // benchGateway is a gateway with peers, of which the first ones are returned.
 func benchGateway(b *testing.B, store core.Store, peers int) (*gateway.Gateway, []*peer) {
 	b.Helper()
-	g, err := gateway.New(b.Context(), gateway.Options{Key: keys.Generate(), Store: store, Wire: &wire{}, Version: "bench",
+	g, err := gateway.New(b.Context(), gateway.Options{Key: keys.Generate(), Store: store, Transport: &wire{}, Version: "bench",
 		Notifiers: func() []string { return []string{"log"} }})
 	if err != nil {
 		b.Fatal(err)
@@ -261,10 +261,10 @@ func serveBench(b *testing.B, g *gateway.Gateway) (addr string) {
 	return ln.Addr().String()
 }
 
-// New with 10,000 peers and 100,000 letters on disk.
+// New with 10,000 peers and 100,000 envelopes on disk.
 func BenchmarkStart(b *testing.B) {
-	for _, size := range []struct{ peers, letters int }{{10, 100}, {10_000, 100_000}} {
-		b.Run(fmt.Sprintf("peers=%d/letters=%d", size.peers, size.letters), func(b *testing.B) {
+	for _, size := range []struct{ peers, receipts int }{{10, 100}, {10_000, 100_000}} {
+		b.Run(fmt.Sprintf("peers=%d/envelopes=%d", size.peers, size.receipts), func(b *testing.B) {
 			dir := filepath.Join(b.TempDir(), "state")
 			store, err := sqlite.Open(b.Context(), dir)
 			if err != nil {
@@ -273,12 +273,12 @@ func BenchmarkStart(b *testing.B) {
 			_, from := benchGateway(b, store, size.peers)
 			var wg sync.WaitGroup
 			slots := make(chan struct{}, 256)
-			for i := range size.letters {
+			for i := range size.receipts {
 				slots <- struct{}{}
 				wg.Go(func() {
 					defer func() { <-slots }()
-					l := &core.Letter{Peer: from[i%len(from)].key, Nonce: envelope.NewNonce(), At: time.Now(), Intent: "message", Status: 200, Answer: []byte(`{}`)}
-					if err := store.Commit(context.Background(), &core.Change{Letter: l}); err != nil {
+					l := &core.Receipt{Peer: from[i%len(from)].key, Nonce: envelope.NewNonce(), At: time.Now(), Intent: "message", Status: 200, Answer: []byte(`{}`)}
+					if err := store.Commit(context.Background(), &core.Change{Receipt: l}); err != nil {
 						b.Error(err)
 					}
 				})
@@ -294,7 +294,7 @@ func BenchmarkStart(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				g, err := gateway.New(b.Context(), gateway.Options{Key: key, Store: store, Wire: &wire{}})
+				g, err := gateway.New(b.Context(), gateway.Options{Key: key, Store: store, Transport: &wire{}})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -9,7 +9,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// A letter with one bent byte is refused and leaves nothing, or means exactly
+// An envelope with one bent byte is refused and leaves nothing, or means exactly
 // what its sender has signed: a bent name of a member that may be left out, say.
 func TestL1BentLetters(t *testing.T) {
 	type outcome struct {
@@ -29,7 +29,7 @@ func TestL1BentLetters(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		trust   core.Trust
-		letter  func(r *rig, p *peer) []byte
+		sample  func(r *rig, p *peer) []byte
 		receive func(r *rig, body []byte) error
 	}{
 		"message": {core.Approved,
@@ -60,7 +60,7 @@ func TestL1BentLetters(t *testing.T) {
 					}
 				}
 				begin()
-				body := c.letter(r, p)
+				body := c.sample(r, p)
 				if !v2 {
 					body = without(t, body, "v2")
 				}
@@ -68,7 +68,7 @@ func TestL1BentLetters(t *testing.T) {
 				again := func() {
 					begin()
 					r.Close()
-					r.o.Key = key // the letter is to this gateway
+					r.o.Key = key // the envelope is to this gateway
 					r.start()
 				}
 				again()
@@ -99,7 +99,7 @@ func TestL1BentLetters(t *testing.T) {
 					t.Errorf("after all: %v, want %v", after, before)
 				}
 				if accepted > len(body)/2 {
-					t.Errorf("%d of %d bent letters were accepted", accepted, len(body))
+					t.Errorf("%d of %d bent envelopes were accepted", accepted, len(body))
 				}
 			})
 		}

@@ -28,19 +28,19 @@ func (g *Gateway) Card(peerID, timestamp, signature string) core.Card {
 		Agents:    s.Personas,
 	}
 	opened, err := g.opener().OpenCardRequest(peerID, timestamp, signature, func(label string) ([]core.PublicKey, error) {
-		return keysOf(g.book.fits(label, func(p *core.Peer) bool { return p.Trust == core.Approved })), nil
+		return keysOf(g.peers.fits(label, func(p *core.Peer) bool { return p.Trust == core.Approved })), nil
 	})
 	if err != nil {
 		return card
 	}
 	now := g.o.Now()
-	g.book.contact(opened.Key, now)
+	g.peers.contact(opened.Key, now)
 	card.PeerStatus = g.peerStatus(opened.Key, now)
 	return card
 }
 
 func (g *Gateway) peerStatus(k core.PublicKey, now time.Time) *core.PeerStatus {
-	h := g.book.healthOf(k)
+	h := g.peers.healthOf(k)
 	status := &core.PeerStatus{PeerID: k.ID(), Healthy: h.Failures < g.settings.Load().CheckFailures, HealthCheckFailures: h.Failures}
 	if word := h.Word(now, 2*g.settings.Load().CheckInterval); word != "" {
 		status.HealthState = &word
@@ -88,7 +88,7 @@ func (g *Gateway) runChecks(ctx context.Context) {
 func (g *Gateway) CheckPeers(ctx context.Context) {
 	slots := make(chan struct{}, maxChecksAtOnce)
 	var wg sync.WaitGroup
-	for _, p := range g.book.all() {
+	for _, p := range g.peers.all() {
 		if p.Trust != core.Approved {
 			continue
 		}
@@ -107,7 +107,7 @@ func (g *Gateway) CheckPeer(ctx context.Context, p *core.Peer) (core.Card, error
 	s := g.settings.Load()
 	limited, cancel := context.WithTimeout(ctx, s.CheckTimeout)
 	defer cancel()
-	card, err := g.o.Wire.Card(limited, p.URL, nil)
+	card, err := g.o.Transport.Card(limited, p.URL, nil)
 	if err == nil {
 		key, perr := keys.Parse(card.PublicKey)
 		if perr != nil || key != p.Key {
@@ -116,7 +116,7 @@ func (g *Gateway) CheckPeer(ctx context.Context, p *core.Peer) (core.Card, error
 		}
 	}
 	if ctx.Err() == nil || err == nil {
-		g.book.checked(p.Key, err, g.o.Now(), s.CheckFailures)
+		g.peers.checked(p.Key, err, g.o.Now(), s.CheckFailures)
 	}
 	if err == nil {
 		features, version := cleanIntents(card.Capabilities.Features), clean(card.Version, 32)
@@ -150,7 +150,7 @@ func (g *Gateway) runPrune(ctx context.Context) {
 	}
 }
 
-// Prune forgets letters, messages and requests that have had their time.
+// Prune forgets envelopes, messages and requests that have had their time.
 func (g *Gateway) Prune(ctx context.Context) error {
 	s := g.settings.Load()
 	now := g.o.Now()
@@ -158,8 +158,8 @@ func (g *Gateway) Prune(ctx context.Context) error {
 		return err
 	}
 	return g.o.Store.Prune(ctx, core.Cutoffs{
-		Letters: now.Add(-g.letterSpan() - time.Hour),
-		Inbox:   now.Add(-s.InboxKeep), Events: now.Add(-s.InboxKeep),
+		Receipts: now.Add(-g.letterSpan() - time.Hour),
+		Inbox:    now.Add(-s.InboxKeep), Events: now.Add(-s.InboxKeep),
 		Outbox:  now.Add(-max(s.ReplyLife, 7*24*time.Hour)),
 		Replies: now,
 	})
@@ -167,10 +167,10 @@ func (g *Gateway) Prune(ctx context.Context) error {
 
 // prunePending forgets requests that nobody has answered. docs/threat-model.md#t6
 func (g *Gateway) prunePending(ctx context.Context, before time.Time) error {
-	g.moves.Lock()
-	defer g.moves.Unlock()
+	g.transitions.Lock()
+	defer g.transitions.Unlock()
 	change := &core.Change{}
-	for _, p := range g.book.all() {
+	for _, p := range g.peers.all() {
 		if p.Trust == core.Pending && p.RequestedAt.Before(before) && p.ApprovedAt.IsZero() {
 			change.Forget = append(change.Forget, p.Key)
 		}

@@ -41,7 +41,7 @@ func (w *watchers) tell(e core.Event) {
 	for ch := range w.list {
 		select {
 		case ch <- e:
-		default: // a watcher that does not keep up is told so, and never holds up a letter
+		default: // a watcher that does not keep up is told so, and never holds up an envelope
 			close(ch)
 			delete(w.list, ch)
 		}
@@ -148,13 +148,13 @@ func (g *Gateway) tellOfRequest(p *core.Peer, change *core.Change) digest {
 
 // sendDigest keeps the notice of what the digest has counted, if it is due.
 func (g *Gateway) sendDigest(ctx context.Context) error {
-	g.moves.Lock()
-	defer g.moves.Unlock()
+	g.transitions.Lock()
+	defer g.transitions.Unlock()
 	now := g.o.Now()
 	if g.digest.Count == 0 || now.Sub(g.digest.Last) < g.settings.Load().DigestInterval {
 		return nil
 	}
-	n, waiting := g.digest.Count, g.book.count(core.Pending)
+	n, waiting := g.digest.Count, g.peers.count(core.Pending)
 	change := &core.Change{Events: []*core.Event{g.event(core.EventRequestDigest, nil, core.Them,
 		fmt.Sprintf("%d more requests for federation have come; %d wait in all.", n, waiting),
 		map[string]any{"requests": n, "pending": waiting})}}
@@ -198,7 +198,7 @@ func (w *warnings) due(n lockName, now time.Time, interval time.Duration) bool {
 // DeliveryFailed keeps an event for a notice that a notifier will not be told
 // again. Its own notifier is not asked to tell it.
 func (g *Gateway) DeliveryFailed(ctx context.Context, d *core.Delivery, detail string) {
-	e := g.event(core.EventDeliveryFailed, g.book.get(d.Event.Peer), core.Us, "A notifier could not be told of an event.",
+	e := g.event(core.EventDeliveryFailed, g.peers.get(d.Event.Peer), core.Us, "A notifier could not be told of an event.",
 		map[string]any{"notifier": d.Notifier, "event": d.EventID, "type": d.Event.Type, "attempts": d.Attempts, "error": clean(detail, 300)})
 	others := func(name string) bool { return name != d.Notifier }
 	if err := g.keepFor(ctx, &core.Change{Events: []*core.Event{e}}, others); err != nil {

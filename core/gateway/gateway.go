@@ -3,7 +3,7 @@
 // Nothing is answered with success before what it means is on disk.
 //
 // A Gateway is made by New, which reads the state; its Run does the work that
-// waits: letters of ours that are to be sent, checks, and pruning.
+// waits: envelopes of ours that are to be sent, checks, and pruning.
 //
 // docs/architecture.md
 package gateway
@@ -26,12 +26,12 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
 	"github.com/opengatewayprotocol/ogp/core/keys"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
-// Wire carries our letters to other gateways. Errors are of kind Unreachable
+// Transport carries our envelopes to other gateways. Errors are of kind Unreachable
 // when no answer came.
-type Wire interface {
+type Transport interface {
 	Card(ctx context.Context, gatewayURL string, headers map[string]string) (core.Card, error)
 	Ping(ctx context.Context, gatewayURL string) (core.Pong, error)
 	Post(ctx context.Context, gatewayURL, path string, body []byte) (core.Answer, error)
@@ -51,16 +51,16 @@ const (
 
 // Options are what a gateway is made of.
 type Options struct {
-	Key      keys.Private
-	Store    core.Store
-	Wire     Wire
-	Settings Settings
-	Version  string       // of this program, for the card
-	Logger   *slog.Logger // nil: discarded
-	Now      func() time.Time
+	Key       keys.Private
+	Store     core.Store
+	Transport Transport
+	Settings  Settings
+	Version   string       // of this program, for the card
+	Logger    *slog.Logger // nil: discarded
+	Now       func() time.Time
 
 	// Plugins gives the policies and handlers in force, in order. It is asked
-	// once for each letter. An error of kind Unavailable means that they are not
+	// once for each envelope. An error of kind Unavailable means that they are not
 	// ready. nil: none.
 	Plugins func() (Plugins, error)
 	// Notifiers gives the names of the notifiers that every event is owed to.
@@ -88,15 +88,15 @@ type Gateway struct {
 	self     core.PublicKey
 	sealer   envelope.Sealer
 	fresh    *freshness.Guard
-	doorman  policy.Doorman
+	scopes   scope.Checker
 	settings atomic.Pointer[Settings]
-	book     book
+	peers    peerIndex
 	watch    watchers
 	started  time.Time
 
-	moves sync.Mutex // held over every move of trust, from read to commit
+	transitions sync.Mutex // held over every move of trust, from read to commit
 
-	locks locks         // over the letters that are under way
+	locks locks         // over the envelopes that are under way
 	wake  chan struct{} // holds a token when the outbox has work
 
 	asks     requestLimits
@@ -109,7 +109,7 @@ type Gateway struct {
 	cancel     context.CancelFunc
 }
 
-// Counters count letters by what came of them, for status and metrics.
+// Counters count envelopes by what came of them, for status and metrics.
 type Counters struct {
 	mu        sync.Mutex // guards all below
 	verdict   map[[2]string]uint64
@@ -132,23 +132,23 @@ func (c *Counters) askedPolicy(took time.Duration) {
 	c.asked += took
 }
 
-func (c *Counters) add(letter, verdict string) {
+func (c *Counters) add(kind, verdict string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.verdict == nil {
 		c.verdict = map[[2]string]uint64{}
 	}
-	c.verdict[[2]string{letter, verdict}]++
+	c.verdict[[2]string{kind, verdict}]++
 }
 
-// Snapshot returns the counts by letter and verdict.
+// Snapshot returns the counts by envelope and verdict.
 func (c *Counters) Snapshot() map[[2]string]uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.verdict)
 }
 
-// New makes a gateway from its store. It reads all peers and the letters that
+// New makes a gateway from its store. It reads all peers and the envelopes that
 // the nonce memory and the rate limits still count.
 func New(ctx context.Context, o Options) (*Gateway, error) {
 	if o.Logger == nil {
@@ -172,37 +172,37 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: read peers: %w", err)
 	}
 	for _, p := range peers {
-		g.book.put(p)
+		g.peers.put(p)
 	}
 	if err := g.readDigest(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: read digest: %w", err)
 	}
 	now := o.Now()
-	err = o.Store.EachLetter(ctx, now.Add(-g.letterSpan()), func(l core.Letter) {
+	err = o.Store.EachReceipt(ctx, now.Add(-g.letterSpan()), func(l core.Receipt) {
 		g.fresh.Note(l.Peer, l.Nonce, l.At)
 		if l.Intent != "" {
-			g.doorman.Count(l.Peer, l.Intent, l.At)
+			g.scopes.Count(l.Peer, l.Intent, l.At)
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("gateway: read letters: %w", err)
+		return nil, fmt.Errorf("gateway: read envelopes: %w", err)
 	}
 	return g, nil
 }
 
-// letterSpan is how long letters are kept: as long as a nonce must be
+// letterSpan is how long envelopes are kept: as long as a nonce must be
 // remembered, and as long as the longest rate limit in force counts back.
 func (g *Gateway) letterSpan() time.Duration {
 	span := g.fresh.Span()
 	longest := func(grants []core.Grant) {
 		for _, grant := range grants {
 			if grant.RateLimit != nil {
-				span = max(span, min(grant.RateLimit.Window(), policy.MaxWindow))
+				span = max(span, min(grant.RateLimit.Window(), scope.MaxWindow))
 			}
 		}
 	}
 	longest(g.settings.Load().Grants)
-	for _, p := range g.book.unsorted() {
+	for _, p := range g.peers.unsorted() {
 		if p.Granted != nil {
 			longest(p.Granted.Scopes)
 		}
@@ -210,7 +210,7 @@ func (g *Gateway) letterSpan() time.Duration {
 	return span
 }
 
-// SetSettings puts other settings in force, for letters from now on.
+// SetSettings puts other settings in force, for envelopes from now on.
 func (g *Gateway) SetSettings(s Settings) {
 	s.fill(g.self)
 	g.settings.Store(&s)
@@ -286,10 +286,10 @@ func (g *Gateway) keepFor(ctx context.Context, c *core.Change, owed func(notifie
 		return notKept(err)
 	}
 	for _, p := range c.Peers {
-		g.book.put(p)
+		g.peers.put(p)
 	}
 	for _, k := range c.Forget {
-		g.book.forget(k)
+		g.peers.forget(k)
 	}
 	for _, e := range events {
 		g.watch.tell(*e)

@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { coretest.Main(m) }
 
-// wire is a gateway.Wire without a network: tests say what the others answer.
+// wire is a gateway.Transport without a network: tests say what the others answer.
 type wire struct {
 	mu     sync.Mutex // guards all
 	card   func(ctx context.Context, url string, headers map[string]string) (core.Card, error)
@@ -104,7 +104,7 @@ type rig struct {
 func newRig(t testing.TB, f func(*gateway.Options)) *rig {
 	t.Helper()
 	r := &rig{key: keys.Generate(), wire: &wire{}, store: &coretest.Store{Store: memory.New()}, t: t}
-	r.o = gateway.Options{Key: r.key, Store: r.store, Wire: r.wire, Version: "test",
+	r.o = gateway.Options{Key: r.key, Store: r.store, Transport: r.wire, Version: "test",
 		Notifiers: func() []string { return []string{"n"} }, Settings: gateway.Settings{URL: "http://us.example:18790"}}
 	if f != nil {
 		f(&r.o)
@@ -134,7 +134,7 @@ func (r *rig) run() (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// peer is another gateway, as far as its letters go.
+// peer is another gateway, as far as its envelopes go.
 type peer struct {
 	envelope.Sealer
 	key core.PublicKey

@@ -16,7 +16,7 @@ type locks struct {
 
 // lockName is what a lock is about.
 type lockName struct {
-	what string // letter, request, reply, inbox, outbox, line
+	what string // envelope, request, reply, inbox, outbox, line
 	peer core.PublicKey
 	name string
 }

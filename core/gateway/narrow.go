@@ -5,14 +5,14 @@ import (
 	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // stricter is the level that leaves an agent less to do. A policy can make the
 // operator's level stricter and never laxer; where one is empty, the other
 // stands. docs/threat-model.md#p3
 func stricter(a, b string) string {
-	rank := func(level string) int { return slices.Index(policy.LevelNames, level) }
+	rank := func(level string) int { return slices.Index(scope.LevelNames, level) }
 	if rank(b) < 0 || a != "" && rank(a) >= rank(b) {
 		return a
 	}
@@ -70,7 +70,7 @@ func slower(a, b *core.RateLimit) *core.RateLimit {
 }
 
 // sooner is the earlier end; empty is never. One that cannot be read has passed,
-// as for the doorman.
+// as for the scopes.
 func sooner(a, b string) string {
 	if a == "" {
 		return b

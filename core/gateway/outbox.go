@@ -31,7 +31,7 @@ type Sending struct {
 //
 // docs/protocol.md#messages
 func (g *Gateway) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoing, error) {
-	p := g.book.get(k)
+	p := g.peers.get(k)
 	if p == nil {
 		return Outgoing{}, core.Refuse(core.NotFound, "no such peer")
 	}
@@ -105,15 +105,15 @@ func (g *Gateway) wakeOutbox() {
 const (
 	// maxSendsAtOnce bounds how many peers are written to at the same time.
 	maxSendsAtOnce = 64
-	// patience is how often a letter that its peer answers with "not now" holds up
-	// the later ones. A letter without an answer always does.
+	// patience is how often an envelope that its peer answers with "not now" holds up
+	// the later ones. An envelope without an answer always does.
 	patience = 4
-	// lateBy is how long after its time to give up a letter may still be tried, so
+	// lateBy is how long after its time to give up an envelope may still be tried, so
 	// that one which is to be tried only once is.
 	lateBy = time.Minute
 )
 
-// runOutbox sends what is due until ctx is done: the letters of one peer in
+// runOutbox sends what is due until ctx is done: the envelopes of one peer in
 // order, each peer by itself, so that a slow one holds up nobody.
 func (g *Gateway) runOutbox(ctx context.Context) {
 	var wg sync.WaitGroup
@@ -159,7 +159,7 @@ func (g *Gateway) runOutbox(ctx context.Context) {
 }
 
 // nextRound is how long the outbox can wait; while peers are written to, their
-// letters look due.
+// envelopes look due.
 func (g *Gateway) nextRound(ctx context.Context, busy bool) time.Duration {
 	next, err := g.o.Store.NextOutbox(ctx)
 	least := 50 * time.Millisecond
@@ -175,7 +175,7 @@ func (g *Gateway) nextRound(ctx context.Context, busy bool) time.Duration {
 	return min(time.Minute, max(next.Sub(g.o.Now()), least))
 }
 
-// duePeers lists the peers with letters that are due, without the busy ones.
+// duePeers lists the peers with envelopes that are due, without the busy ones.
 func (g *Gateway) duePeers(ctx context.Context, busy map[core.PublicKey]bool) ([]core.PublicKey, error) {
 	var peers []core.PublicKey
 	for limit := 256; ; limit *= 4 {
@@ -195,7 +195,7 @@ func (g *Gateway) duePeers(ctx context.Context, busy map[core.PublicKey]bool) ([
 	}
 }
 
-// sendNow sends a letter that has just been kept, after the earlier ones to the
+// sendNow sends an envelope that has just been kept, after the earlier ones to the
 // same peer. The error is why it was not delivered.
 func (g *Gateway) sendNow(ctx context.Context, item *core.OutboxItem) (*core.OutboxItem, error) {
 	sent, err := g.sendLine(ctx, item.Peer, item.ID)
@@ -209,7 +209,7 @@ func (g *Gateway) sendNow(ctx context.Context, item *core.OutboxItem) (*core.Out
 }
 
 // sendLine sends what waits for a peer, in order, until one holds up the rest.
-// With the id of a letter it stops after that one and returns it with why it was
+// With the id of an envelope it stops after that one and returns it with why it was
 // not delivered.
 func (g *Gateway) sendLine(ctx context.Context, k core.PublicKey, id string) (*core.OutboxItem, error) {
 	queue, cancel := ctx, func() {}
@@ -233,13 +233,13 @@ func (g *Gateway) sendLine(ctx context.Context, k core.PublicKey, id string) (*c
 		if queue.Err() != nil && !mine {
 			return nil, errors.Join(errBehind, g.dueNow(ctx, item))
 		}
-		// An operator's letter is a reason to try a silent peer at once, and so is one
+		// An operator's envelope is a reason to try a silent peer at once, and so is one
 		// that it has just taken; a time that the peer asked for is kept.
 		if wait := item.Next.Sub(g.o.Now()); wait > 0 && (item.Answer != nil || id == "" && !reached) {
 			if !holdsUp(item) {
 				continue
 			}
-			e := core.Refuse(core.Unavailable, "waits behind an earlier letter: "+item.Error)
+			e := core.Refuse(core.Unavailable, "waits behind an earlier envelope: "+item.Error)
 			e.RetryAfter = wait
 			return g.putOff(ctx, items[i:], id, e)
 		}
@@ -263,18 +263,18 @@ func (g *Gateway) sendLine(ctx context.Context, k core.PublicKey, id string) (*c
 	return item, failureOf(item)
 }
 
-// maxQueue is how long somebody who has just sent a letter waits for the earlier
-// ones to leave. The letter itself goes on waiting.
+// maxQueue is how long somebody who has just sent an envelope waits for the earlier
+// ones to leave. The envelope itself goes on waiting.
 const maxQueue = 15 * time.Second
 
-var errBehind = core.Refuse(core.Unavailable, "waits behind earlier letters to this peer")
+var errBehind = core.Refuse(core.Unavailable, "waits behind earlier envelopes to this peer")
 
-// maxLine bounds how many letters to one peer are looked at together.
+// maxLine bounds how many envelopes to one peer are looked at together.
 const maxLine = 10000
 
 func holdsUp(item *core.OutboxItem) bool { return item.Answer == nil || item.Attempts < patience }
 
-// putOff lets the letters behind the first of a line wait as long as that one.
+// putOff lets the envelopes behind the first of a line wait as long as that one.
 // It returns the one with the id, if it is among them.
 func (g *Gateway) putOff(ctx context.Context, line []*core.OutboxItem, id string, why error) (*core.OutboxItem, error) {
 	var mine *core.OutboxItem
@@ -299,7 +299,7 @@ func (g *Gateway) putOff(ctx context.Context, line []*core.OutboxItem, id string
 	return mine, errors.Join(why, g.keep(context.WithoutCancel(ctx), change))
 }
 
-// dueNow makes a letter due that was put off for an earlier one.
+// dueNow makes an envelope due that was put off for an earlier one.
 func (g *Gateway) dueNow(ctx context.Context, item *core.OutboxItem) error {
 	now := g.o.Now().UTC()
 	if item.Answer != nil || !item.Next.After(now) {
@@ -310,7 +310,7 @@ func (g *Gateway) dueNow(ctx context.Context, item *core.OutboxItem) error {
 	return g.keep(context.WithoutCancel(ctx), &core.Change{Outbox: []*core.OutboxItem{&next}})
 }
 
-// failureOf is why a letter that was tried before was not delivered, or nil.
+// failureOf is why an envelope that was tried before was not delivered, or nil.
 func failureOf(item *core.OutboxItem) error {
 	switch item.State {
 	case core.OutSent:
@@ -321,7 +321,7 @@ func failureOf(item *core.OutboxItem) error {
 	return core.Refuse(core.Unreachable, item.Error)
 }
 
-// attempt tries a letter once and writes down what came of it. The error is why
+// attempt tries an envelope once and writes down what came of it. The error is why
 // it was not delivered. first says that somebody waits for the outcome, who need
 // not be told by an event.
 func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem, first bool) (*core.OutboxItem, error) {
@@ -337,7 +337,7 @@ func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem, first bool
 	if item = fresh; item.State != core.OutWaiting {
 		return item, failureOf(item)
 	}
-	p := g.book.get(item.Peer)
+	p := g.peers.get(item.Peer)
 	next := *item
 	now := g.o.Now().UTC()
 	stop := func(why error, tell bool) (*core.OutboxItem, error) {
@@ -361,7 +361,7 @@ func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem, first bool
 	next.Attempts++
 	answer, err := g.deliver(ctx, p, &next)
 	if err == nil || ctx.Err() == nil { // else we were cut short ourselves
-		g.book.checked(p.Key, err, now, g.settings.Load().CheckFailures)
+		g.peers.checked(p.Key, err, now, g.settings.Load().CheckFailures)
 	}
 	g.settle(&next, answer, err)
 	if next.State == core.OutWaiting && err != nil && item.Next.After(now) { // tried before its time, which stays
@@ -374,7 +374,7 @@ func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem, first bool
 			result = refusedBy(answer)
 		}
 	}
-	g.log.Info("letter tried", "kind", next.Kind, "peer", p.Name(), "state", next.State, "attempt", next.Attempts, "err", next.Error)
+	g.log.Info("envelope tried", "kind", next.Kind, "peer", p.Name(), "state", next.State, "attempt", next.Attempts, "err", next.Error)
 	// What the peer has taken is written down even when our caller has gone.
 	ctx = context.WithoutCancel(ctx)
 	if next.State != core.OutSent && next.Kind == core.OutMessage {
@@ -391,7 +391,7 @@ func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem, first bool
 }
 
 // hasReplied reports whether a message of ours was answered: who replies has it,
-// whatever became of the answer to the letter itself.
+// whatever became of the answer to the envelope itself.
 func (g *Gateway) hasReplied(ctx context.Context, item *core.OutboxItem) bool {
 	if item.Kind != core.OutMessage {
 		return false
@@ -403,13 +403,13 @@ func (g *Gateway) hasReplied(ctx context.Context, item *core.OutboxItem) bool {
 func (g *Gateway) keepItem(ctx context.Context, item *core.OutboxItem, tell bool) error {
 	change := &core.Change{Outbox: []*core.OutboxItem{item}}
 	if tell && (item.State == core.OutRefused || item.State == core.OutExpired) {
-		change.Events = append(change.Events, g.event(core.EventDeliveryFailed, g.book.get(item.Peer), core.Us,
-			"A letter of ours could not be delivered.", map[string]any{"outboxId": item.ID, "kind": item.Kind, "error": item.Error}))
+		change.Events = append(change.Events, g.event(core.EventDeliveryFailed, g.peers.get(item.Peer), core.Us,
+			"An envelope of ours could not be delivered.", map[string]any{"outboxId": item.ID, "kind": item.Kind, "error": item.Error}))
 	}
 	return g.keep(ctx, change)
 }
 
-// deliver signs and posts a letter. The body of the last try is sent again while
+// deliver signs and posts an envelope. The body of the last try is sent again while
 // its time is fresh, so that the peer knows it for the same.
 func (g *Gateway) deliver(ctx context.Context, p *core.Peer, item *core.OutboxItem) (core.Answer, error) {
 	now := g.o.Now()
@@ -423,11 +423,11 @@ func (g *Gateway) deliver(ctx context.Context, p *core.Peer, item *core.OutboxIt
 	}
 	switch item.Kind {
 	case core.OutMessage:
-		return g.o.Wire.Post(ctx, p.URL, PathMessage, item.Body)
+		return g.o.Transport.Post(ctx, p.URL, PathMessage, item.Body)
 	case core.OutReply:
-		return g.o.Wire.PostURL(ctx, item.URL, item.Body)
+		return g.o.Transport.PostURL(ctx, item.URL, item.Body)
 	default:
-		return g.o.Wire.Post(ctx, p.URL, PathApprove, item.Body)
+		return g.o.Transport.Post(ctx, p.URL, PathApprove, item.Body)
 	}
 }
 
@@ -452,7 +452,7 @@ func (g *Gateway) seal(p *core.Peer, item *core.OutboxItem) ([]byte, error) {
 	}
 }
 
-// settle decides what a try means for the letter.
+// settle decides what a try means for the envelope.
 func (g *Gateway) settle(item *core.OutboxItem, answer core.Answer, err error) {
 	s := g.settings.Load()
 	now := g.o.Now().UTC()

@@ -60,7 +60,7 @@ func TestOutboxRetries(t *testing.T) {
 		r.wire.answer(answers(status(0), status(0), status(503), status(200)))
 		out, err := r.Send(t.Context(), p.key, message(1))
 		if err != nil || !errors.Is(out.Err, core.Unreachable) || out.Item.State != core.OutWaiting {
-			t.Fatalf("Send = %+v, %v, want a letter that waits", out, err)
+			t.Fatalf("Send = %+v, %v, want an envelope that waits", out, err)
 		}
 		time.Sleep(time.Minute)
 		if x := item(t, r, out.Item.ID); x.State != core.OutSent || x.Attempts != 4 {
@@ -87,7 +87,7 @@ func TestOutboxRetryAfter(t *testing.T) {
 		if err != nil || !errors.Is(out.Err, core.Refused) || out.Item.State != core.OutWaiting {
 			t.Fatalf("Send = %+v, %v", out, err)
 		}
-		// A letter behind it does not pass it, nor ask sooner.
+		// An envelope behind it does not pass it, nor ask sooner.
 		out2, err := r.Send(t.Context(), p.key, message(2))
 		if err != nil || !errors.Is(out2.Err, core.Unavailable) {
 			t.Fatalf("second Send = %v, %v, want one that waits", out2.Err, err)
@@ -99,7 +99,7 @@ func TestOutboxRetryAfter(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		for _, o := range []gateway.Outgoing{out, out2} {
 			if x := item(t, r, o.Item.ID); x.State != core.OutSent {
-				t.Errorf("letter is %s, want sent", x.State)
+				t.Errorf("envelope is %s, want sent", x.State)
 			}
 		}
 	})
@@ -124,7 +124,7 @@ func TestOutboxGivesUp(t *testing.T) {
 		}
 		failed := events(t, r.store, core.EventDeliveryFailed)
 		if len(failed) != 3 {
-			t.Errorf("%d events, want one for each letter", len(failed))
+			t.Errorf("%d events, want one for each envelope", len(failed))
 		}
 		if n := len(r.wire.sent(gateway.PathMessage)); n > 250 {
 			t.Errorf("%d tries in a day, want no more than the backoff makes", n)
@@ -132,7 +132,7 @@ func TestOutboxGivesUp(t *testing.T) {
 	})
 }
 
-// A letter whose time is over while the gateway was off is not sent any more.
+// An envelope whose time is over while the gateway was off is not sent any more.
 func TestOutboxExpiresUnsent(t *testing.T) {
 	c := newClock()
 	r := newRig(t, func(o *gateway.Options) { o.Now = c.Now })
@@ -150,10 +150,10 @@ func TestOutboxExpiresUnsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if x := item(t, r, out.Item.ID); x.State != core.OutExpired {
-		t.Errorf("the old letter is %s, want expired", x.State)
+		t.Errorf("the old envelope is %s, want expired", x.State)
 	}
 	if n := len(r.wire.sent(gateway.PathMessage)); n != 2 {
-		t.Errorf("%d letters were sent, want the old one's first try and the new one", n)
+		t.Errorf("%d envelopes were sent, want the old one's first try and the new one", n)
 	}
 }
 
@@ -192,8 +192,8 @@ func TestOutboxRefusals(t *testing.T) {
 	}
 }
 
-// After a try whose answer got lost, 409 says that the peer has the letter; the
-// letter is signed anew once its time is stale, under the same nonce.
+// After a try whose answer got lost, 409 says that the peer has the envelope; the
+// envelope is signed anew once its time is stale, under the same nonce.
 func TestOutboxAmbiguous(t *testing.T) {
 	in(t, func(t *testing.T, r *rig, p *peer) {
 		r.wire.answer(answers(status(0)))
@@ -210,7 +210,7 @@ func TestOutboxAmbiguous(t *testing.T) {
 		sent := r.wire.sent(gateway.PathMessage)
 		first, last := sent[0].Body, sent[len(sent)-1].Body
 		if string(first) == string(last) {
-			t.Error("a letter of more than 5 minutes ago was sent as it was")
+			t.Error("an envelope of more than 5 minutes ago was sent as it was")
 		}
 		var a, b struct {
 			Message core.Message `json:"message"`
@@ -224,7 +224,7 @@ func TestOutboxAmbiguous(t *testing.T) {
 	})
 }
 
-// Letters to one peer leave in order, the approval that they need first; a peer
+// Receipts to one peer leave in order, the approval that they need first; a peer
 // that is slow or silent holds up nobody else.
 func TestOutboxOrder(t *testing.T) {
 	in(t, func(t *testing.T, r *rig, p *peer) {
@@ -282,12 +282,12 @@ func TestOutboxOrder(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		d, err := r.store.Depths(t.Context())
 		if err != nil || d.Outbox != 0 {
-			t.Errorf("%d letters wait, %v, want none", d.Outbox, err)
+			t.Errorf("%d envelopes wait, %v, want none", d.Outbox, err)
 		}
 	})
 }
 
-// Who sends a letter behind many does not wait for all of them.
+// Who sends an envelope behind many does not wait for all of them.
 func TestOutboxLongLine(t *testing.T) {
 	in(t, func(t *testing.T, r *rig, p *peer) {
 		r.wire.answer(answers(status(0)))
@@ -303,16 +303,16 @@ func TestOutboxLongLine(t *testing.T) {
 		start := time.Now()
 		out, err := r.Send(t.Context(), p.key, message(10))
 		if took := time.Since(start); err != nil || !errors.Is(out.Err, core.Unavailable) || took > 30*time.Second {
-			t.Errorf("Send = %v, %v after %v, want a letter that waits", out.Err, err, took)
+			t.Errorf("Send = %v, %v after %v, want an envelope that waits", out.Err, err, took)
 		}
 		time.Sleep(5 * time.Minute)
 		if x := item(t, r, out.Item.ID); x.State != core.OutSent {
-			t.Errorf("the letter is %s, want sent", x.State)
+			t.Errorf("the envelope is %s, want sent", x.State)
 		}
 	})
 }
 
-// One letter that its peer never takes does not hold up the others for a day.
+// One envelope that its peer never takes does not hold up the others for a day.
 func TestOutboxPoison(t *testing.T) {
 	in(t, func(t *testing.T, r *rig, p *peer) {
 		r.wire.answer(func(_ context.Context, _, _ string, body []byte) (core.Answer, error) {
@@ -330,7 +330,7 @@ func TestOutboxPoison(t *testing.T) {
 		}
 		time.Sleep(10 * time.Minute)
 		if x := item(t, r, last.Item.ID); x.State != core.OutSent {
-			t.Errorf("the last letter is %s, want sent", x.State)
+			t.Errorf("the last envelope is %s, want sent", x.State)
 		}
 	})
 }
@@ -352,7 +352,7 @@ func TestOutboxCancelledByRemoval(t *testing.T) {
 				t.Fatal(err)
 			}
 			if x := item(t, r, out.Item.ID); x.State != core.OutExpired || !strings.Contains(x.Error, "removed") {
-				t.Errorf("letter is %s (%s), want expired by the removal", x.State, x.Error)
+				t.Errorf("envelope is %s (%s), want expired by the removal", x.State, x.Error)
 			}
 			before := len(r.wire.sent(gateway.PathMessage))
 			time.Sleep(time.Hour)

@@ -33,7 +33,7 @@ var (
 
 func ok(v any) core.Answer { return core.Answer{Status: http.StatusOK, Body: encode(v)} }
 
-// once names a letter in the memory of used nonces, for letters without a nonce
+// once names an envelope in the memory of used nonces, for envelopes without a nonce
 // of their own.
 func once(shape envelope.Shape, digest [32]byte) core.Nonce {
 	return core.Nonce(string(shape) + ":" + hex.EncodeToString(digest[:]))
@@ -70,7 +70,7 @@ func (g *Gateway) receiveRequest(ctx context.Context, body []byte, from netip.Ad
 	}
 
 	// One key's requests are taken one after the other, so that policies are asked
-	// once for the same letter.
+	// once for the same envelope.
 	unlock, err := g.locks.lock(ctx, lockName{"request", opened.Key, ""})
 	if err != nil {
 		return none, err
@@ -84,7 +84,7 @@ func (g *Gateway) receiveRequest(ctx context.Context, body []byte, from netip.Ad
 				return a, err
 			}
 		}
-		known := g.book.get(opened.Key)
+		known := g.peers.get(opened.Key)
 		asker.peer = known
 		if known == nil {
 			asker.peer = &core.Peer{Key: opened.Key}
@@ -107,9 +107,9 @@ func (g *Gateway) receiveRequest(ctx context.Context, body []byte, from netip.Ad
 // takeRequest makes the move under the lock, unless the record has changed while
 // the policies were asked: then it says to do it again.
 func (g *Gateway) takeRequest(ctx context.Context, r requester, known *core.Peer, v core.Verdict, nonce core.Nonce, sum [32]byte) (a core.Answer, again bool, err error) {
-	g.moves.Lock()
-	defer g.moves.Unlock()
-	if g.book.get(r.peer.Key) != known {
+	g.transitions.Lock()
+	defer g.transitions.Unlock()
+	if g.peers.get(r.peer.Key) != known {
 		return a, true, nil
 	}
 	change, digest := &core.Change{}, g.digest
@@ -122,7 +122,7 @@ func (g *Gateway) takeRequest(ctx context.Context, r requester, known *core.Peer
 	}
 	now := g.o.Now()
 	if !r.plain {
-		change.Letter = &core.Letter{Peer: r.peer.Key, Nonce: nonce, Digest: sum, At: now, Status: answer.Status, Answer: answer.Body}
+		change.Receipt = &core.Receipt{Peer: r.peer.Key, Nonce: nonce, Digest: sum, At: now, Status: answer.Status, Answer: answer.Body}
 	}
 	if err := g.keep(ctx, change); err != nil {
 		return a, false, err
@@ -131,7 +131,7 @@ func (g *Gateway) takeRequest(ctx context.Context, r requester, known *core.Peer
 	if !r.plain {
 		g.fresh.Note(r.peer.Key, nonce, now)
 	}
-	g.book.contact(r.peer.Key, now)
+	g.peers.contact(r.peer.Key, now)
 	g.wakeOutbox()
 	return answer, false, nil
 }
@@ -149,7 +149,7 @@ type requester struct {
 }
 
 // still reports whether the request changes nothing of where the peer stands: it
-// waits already, or it is approved and may have asked before that. A letter from
+// waits already, or it is approved and may have asked before that. An envelope from
 // before the approval must not undo it, whoever sends it again, and one in the
 // plain form does not say when it is from.
 func (r *requester) still() bool {
@@ -202,7 +202,7 @@ func (g *Gateway) askedAbout(ctx context.Context, r *requester) (core.Verdict, e
 func (g *Gateway) answersAt(ctx context.Context, p *core.Peer) bool {
 	ctx, cancel := context.WithTimeout(ctx, g.settings.Load().AskBack)
 	defer cancel()
-	card, err := g.o.Wire.Card(ctx, p.URL, nil)
+	card, err := g.o.Transport.Card(ctx, p.URL, nil)
 	return err == nil && sameKey(card.PublicKey, p.Key)
 }
 
@@ -310,7 +310,7 @@ func (g *Gateway) introduce(p *core.Peer, r requester) {
 	p.V2 = p.V2 || r.v2
 	p.Label = hostLabel(r.request.Peer.ID, p.URL)
 	p.Warning = ""
-	switch other := g.book.byURL(r.url, p.Key); {
+	switch other := g.peers.byURL(r.url, p.Key); {
 	case other != nil:
 		p.Warning = "it claims the gateway URL of another peer, " + other.Name()
 	case r.plain:
@@ -322,7 +322,7 @@ func (g *Gateway) introduce(p *core.Peer, r requester) {
 
 // hostLabel is the id that a gateway of 0.2.20 and before announces: its host and
 // port, if it is at the host of its URL. Whoever could choose any label would be
-// addressed by it, and so get letters that fit another gateway, too.
+// addressed by it, and so get envelopes that fit another gateway, too.
 func hostLabel(id, gatewayURL string) string {
 	host, port, err := net.SplitHostPort(id)
 	u, err2 := url.Parse(gatewayURL)
@@ -371,7 +371,7 @@ type requestLimits struct {
 
 // roomInAll bounds how many requests wait. docs/threat-model.md#t6
 func (g *Gateway) roomInAll() error {
-	if g.book.count(core.Pending) < g.settings.Load().MaxPending {
+	if g.peers.count(core.Pending) < g.settings.Load().MaxPending {
 		return nil
 	}
 	e := core.Refuse(core.RateLimited, "Too many federation requests are waiting")
@@ -457,7 +457,7 @@ func (g *Gateway) receiveApproval(ctx context.Context, body []byte) (core.Answer
 	opened, err := g.opener().OpenApproval(body, s.UnsignedApprovals, func(claim string) ([]core.PublicKey, error) {
 		// Direction counts: only a key that we asked can approve, only one that is
 		// approved can change what it grants. docs/threat-model.md#t1
-		fits := g.book.fits(claim, func(p *core.Peer) bool { return p.Trust == core.Requested || p.Trust == core.Approved })
+		fits := g.peers.fits(claim, func(p *core.Peer) bool { return p.Trust == core.Requested || p.Trust == core.Approved })
 		if len(fits) != 1 || len(claim) != len(core.SPKIPrefix)+64 {
 			return nil, errNoPending
 		}
@@ -482,9 +482,9 @@ func (g *Gateway) receiveApproval(ctx context.Context, body []byte) (core.Answer
 		return none, core.Refuse(core.Malformed, "Invalid scopeGrants")
 	}
 
-	g.moves.Lock()
-	defer g.moves.Unlock()
-	p := g.book.get(opened.Key)
+	g.transitions.Lock()
+	defer g.transitions.Unlock()
+	p := g.peers.get(opened.Key)
 	if p == nil || opened.Unsigned && p.Trust != core.Requested { // it has changed since
 		return none, errNoPending
 	}
@@ -518,12 +518,12 @@ func (g *Gateway) receiveApproval(ctx context.Context, body []byte) (core.Answer
 	}
 	answer := ok(answerReceived)
 	change.Peers = append(change.Peers, next)
-	change.Letter = &core.Letter{Peer: p.Key, Nonce: nonce, Digest: opened.Digest, At: now, Status: answer.Status, Answer: answer.Body}
+	change.Receipt = &core.Receipt{Peer: p.Key, Nonce: nonce, Digest: opened.Digest, At: now, Status: answer.Status, Answer: answer.Body}
 	if err := g.keep(ctx, change); err != nil {
 		return none, err
 	}
 	g.fresh.Note(p.Key, nonce, now)
-	g.book.contact(p.Key, now)
+	g.peers.contact(p.Key, now)
 	g.wakeOutbox()
 	return answer, nil
 }
@@ -538,7 +538,7 @@ func (g *Gateway) approvedBy(old, next *core.Peer, a core.Approval, change *core
 		next.Names.Email = clean(a.FromEmail, maxNameRunes)
 	}
 	if url, err := gatewayURL(a.FromGatewayURL); err == nil && url != next.URL {
-		if g.book.byURL(url, next.Key) == nil {
+		if g.peers.byURL(url, next.Key) == nil {
 			next.URL = url
 		} else {
 			next.Warning = "it claims the gateway URL of another peer"
@@ -585,12 +585,12 @@ func (g *Gateway) receiveRemoval(ctx context.Context, body []byte) (core.Answer,
 	opened, err := g.opener().OpenRemoval(body, func(label string) ([]core.PublicKey, error) {
 		// Those who have something to remove come first, and strangers cannot use
 		// up the tries of approved peers.
-		fits := g.book.fits(label, isApproved)
+		fits := g.peers.fits(label, isApproved)
 		for _, wanted := range []func(*core.Peer) bool{
 			func(p *core.Peer) bool { return removable(p.Trust) && !isApproved(p) },
 			func(p *core.Peer) bool { return !removable(p.Trust) },
 		} {
-			fits = append(fits, g.book.fits(label, wanted)...)
+			fits = append(fits, g.peers.fits(label, wanted)...)
 		}
 		if len(fits) == 0 {
 			return nil, errUnknownPeer
@@ -608,7 +608,7 @@ func (g *Gateway) receiveRemoval(ctx context.Context, body []byte) (core.Answer,
 	}
 	defer unlock()
 	nonce := once(envelope.ShapeRemoval, opened.Digest)
-	p := g.book.get(opened.Key)
+	p := g.peers.get(opened.Key)
 	if p == nil {
 		return none, errUnknownPeer
 	}
@@ -627,17 +627,17 @@ func (g *Gateway) receiveRemoval(ctx context.Context, body []byte) (core.Answer,
 		return none, g.refuseRemoval(ctx, p)
 	}
 
-	g.moves.Lock()
-	defer g.moves.Unlock()
+	g.transitions.Lock()
+	defer g.transitions.Unlock()
 	answer := core.Answer{Status: http.StatusOK, Body: encode(removedAnswer{true, p.Key.ID(), string(core.Removed)})}
-	letter := &core.Letter{Peer: p.Key, Nonce: nonce, Digest: opened.Digest, At: g.o.Now(), Status: answer.Status, Answer: answer.Body}
-	if err := g.removedBy(ctx, p.Key, opened.V2, letter); err != nil {
+	receipt := &core.Receipt{Peer: p.Key, Nonce: nonce, Digest: opened.Digest, At: g.o.Now(), Status: answer.Status, Answer: answer.Body}
+	if err := g.removedBy(ctx, p.Key, opened.V2, receipt); err != nil {
 		if errors.Is(err, core.Replayed) {
 			return g.answered(ctx, p.Key, nonce, opened.Digest)
 		}
 		return none, err
 	}
-	g.fresh.Note(p.Key, nonce, letter.At)
+	g.fresh.Note(p.Key, nonce, receipt.At)
 	return answer, nil
 }
 
@@ -661,8 +661,8 @@ func (g *Gateway) refuseRemoval(ctx context.Context, p *core.Peer) error {
 }
 
 // removedBy makes the move of a peer that has parted. Called with moves held.
-func (g *Gateway) removedBy(ctx context.Context, k core.PublicKey, v2 bool, letter *core.Letter) error {
-	p := g.book.get(k)
+func (g *Gateway) removedBy(ctx context.Context, k core.PublicKey, v2 bool, receipt *core.Receipt) error {
+	p := g.peers.get(k)
 	if p == nil {
 		return errUnknownPeer
 	}
@@ -671,7 +671,7 @@ func (g *Gateway) removedBy(ctx context.Context, k core.PublicKey, v2 bool, lett
 		return errUnknownPeer
 	}
 	next.V2 = next.V2 || v2
-	change := &core.Change{Peers: []*core.Peer{next}, Letter: letter}
+	change := &core.Change{Peers: []*core.Peer{next}, Receipt: receipt}
 	change.Events = append(change.Events, g.removedEvent(next, core.Them))
 	if err := g.cancelOutbox(ctx, k, "the peer has removed us", change); err != nil {
 		return err
@@ -695,7 +695,7 @@ func (g *Gateway) removedEvent(p *core.Peer, by string) *core.Event {
 func (g *Gateway) stillHasUs(ctx context.Context, p *core.Peer) bool {
 	ctx, cancel := context.WithTimeout(ctx, g.settings.Load().AskBack)
 	defer cancel()
-	card, err := g.o.Wire.Card(ctx, p.URL, g.sealer.CardHeaders())
+	card, err := g.o.Transport.Card(ctx, p.URL, g.sealer.CardHeaders())
 	return err == nil && sameKey(card.PublicKey, p.Key) && card.PeerStatus != nil
 }
 
@@ -708,19 +708,19 @@ func (g *Gateway) askAgain(k core.PublicKey) {
 			return
 		case <-time.After(g.settings.Load().AskAgain):
 		}
-		p := g.book.get(k)
+		p := g.peers.get(k)
 		if p == nil || !removable(p.Trust) || p.V2 {
 			return
 		}
 		ctx2, cancel := context.WithTimeout(ctx, g.settings.Load().AskBack)
 		defer cancel()
-		card, err := g.o.Wire.Card(ctx2, p.URL, g.sealer.CardHeaders())
+		card, err := g.o.Transport.Card(ctx2, p.URL, g.sealer.CardHeaders())
 		if err != nil || !sameKey(card.PublicKey, p.Key) || card.PeerStatus != nil {
 			return
 		}
-		g.moves.Lock()
-		defer g.moves.Unlock()
-		if q := g.book.get(k); q == nil || q.Trust != p.Trust || !q.Since.Equal(p.Since) { // it has moved since we asked
+		g.transitions.Lock()
+		defer g.transitions.Unlock()
+		if q := g.peers.get(k); q == nil || q.Trust != p.Trust || !q.Since.Equal(p.Since) { // it has moved since we asked
 			return
 		}
 		if err := g.removedBy(ctx, k, false, nil); err != nil {
@@ -729,7 +729,7 @@ func (g *Gateway) askAgain(k core.PublicKey) {
 	})
 }
 
-// maxSeenIDs bounds how many old-form identity letters a peer may ever send.
+// maxSeenIDs bounds how many old-form identity envelopes a peer may ever send.
 const maxSeenIDs = 64
 
 // ReceiveIdentity takes the body of POST /federation/update-identity.
@@ -747,9 +747,9 @@ func (g *Gateway) receiveIdentity(ctx context.Context, body []byte) (core.Answer
 	if err != nil {
 		return none, err
 	}
-	g.moves.Lock()
-	defer g.moves.Unlock()
-	p := g.book.get(opened.Key)
+	g.transitions.Lock()
+	defer g.transitions.Unlock()
+	p := g.peers.get(opened.Key)
 	switch {
 	case p == nil:
 		return none, core.Refuse(core.NotFound, "Peer not found - no existing federation")
@@ -771,7 +771,7 @@ func (g *Gateway) receiveIdentity(ctx context.Context, body []byte) (core.Answer
 		if g.fresh.Seen(p.Key, nonce) {
 			return answer, nil
 		}
-		change.Letter = &core.Letter{Peer: p.Key, Nonce: nonce, Digest: opened.Digest, At: g.o.Now(), Status: answer.Status, Answer: answer.Body}
+		change.Receipt = &core.Receipt{Peer: p.Key, Nonce: nonce, Digest: opened.Digest, At: g.o.Now(), Status: answer.Status, Answer: answer.Body}
 	} else {
 		// The old form has no time, so its very bytes count once for good.
 		digest := hex.EncodeToString(opened.Digest[:16])
@@ -789,9 +789,9 @@ func (g *Gateway) receiveIdentity(ctx context.Context, body []byte) (core.Answer
 	if err := g.keep(ctx, change); err != nil {
 		return none, err
 	}
-	if change.Letter != nil {
-		g.fresh.Note(p.Key, change.Letter.Nonce, change.Letter.At)
+	if change.Receipt != nil {
+		g.fresh.Note(p.Key, change.Receipt.Nonce, change.Receipt.At)
 	}
-	g.book.contact(p.Key, g.o.Now())
+	g.peers.contact(p.Key, g.o.Now())
 	return answer, nil
 }

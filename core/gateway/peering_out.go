@@ -54,10 +54,10 @@ func (g *Gateway) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 	if err != nil {
 		return Asked{}, err
 	}
-	card, err := g.o.Wire.Card(ctx, target, nil)
+	card, err := g.o.Transport.Card(ctx, target, nil)
 	for i := 0; err != nil && errors.Is(err, core.Unreachable) && i < len(a.Fallback); i++ {
 		if target, err = gatewayURL(a.Fallback[i]); err == nil {
-			card, err = g.o.Wire.Card(ctx, target, nil)
+			card, err = g.o.Transport.Card(ctx, target, nil)
 		}
 	}
 	if err != nil {
@@ -79,7 +79,7 @@ func (g *Gateway) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 	// The card names the canonical URL; it is followed only to where the same key
 	// answers, which the request itself proves by its recipient.
 	if canonical, err := gatewayURL(card.GatewayURL); err == nil && canonical != target {
-		if again, err := g.o.Wire.Card(ctx, canonical, nil); err == nil && sameKey(again.PublicKey, key) {
+		if again, err := g.o.Transport.Card(ctx, canonical, nil); err == nil && sameKey(again.PublicKey, key) {
 			target = canonical
 		}
 	}
@@ -105,12 +105,12 @@ func (g *Gateway) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 // own answer. A peer that has asked us is approved instead: asking it is saying
 // yes. It returns the record before and after.
 func (g *Gateway) keepRequest(ctx context.Context, key core.PublicKey, target string, card core.Card, a Ask) (old, next *core.Peer, err error) {
-	g.moves.Lock()
-	defer g.moves.Unlock()
+	g.transitions.Lock()
+	defer g.transitions.Unlock()
 	if err := g.checkAlias(a.Alias, key); err != nil {
 		return nil, nil, err
 	}
-	old = g.book.get(key)
+	old = g.peers.get(key)
 	if old == nil {
 		old = &core.Peer{Key: key}
 	}
@@ -142,9 +142,9 @@ func (g *Gateway) keepRequest(ctx context.Context, key core.PublicKey, target st
 // it in the meantime. A request of which the answer got lost may have arrived, so
 // that one to a known peer stays.
 func (g *Gateway) unask(ctx context.Context, old, next *core.Peer, cause error) error {
-	g.moves.Lock()
-	defer g.moves.Unlock()
-	if g.book.get(next.Key) != next || !errors.Is(cause, core.Refused) && old.Trust != core.Stranger {
+	g.transitions.Lock()
+	defer g.transitions.Unlock()
+	if g.peers.get(next.Key) != next || !errors.Is(cause, core.Refused) && old.Trust != core.Stranger {
 		return nil
 	}
 	if old.Trust == core.Stranger {
@@ -155,8 +155,8 @@ func (g *Gateway) unask(ctx context.Context, old, next *core.Peer, cause error) 
 
 func (g *Gateway) postRequest(ctx context.Context, p *core.Peer, a Ask) (core.Answer, error) {
 	body := g.sealer.SealRequest(p.Key, core.Request{Peer: g.peerCard(), OfferedIntents: g.intents(), Invite: a.Invite})
-	answer, err := g.o.Wire.Post(ctx, p.URL, PathRequest, body)
-	g.book.checked(p.Key, err, g.o.Now(), g.settings.Load().CheckFailures)
+	answer, err := g.o.Transport.Post(ctx, p.URL, PathRequest, body)
+	g.peers.checked(p.Key, err, g.o.Now(), g.settings.Load().CheckFailures)
 	if err != nil {
 		return answer, err
 	}
@@ -218,7 +218,7 @@ type Approval struct {
 	Alias  string
 }
 
-// Outgoing is a letter of ours and how far it got in its first try.
+// Outgoing is an envelope of ours and how far it got in its first try.
 type Outgoing struct {
 	Peer *core.Peer       `json:"-"`
 	Item *core.OutboxItem `json:"-"`
@@ -230,14 +230,14 @@ type Outgoing struct {
 //
 // Errors are of kind Conflict where there is nothing to approve.
 func (g *Gateway) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval) (Outgoing, error) {
-	g.moves.Lock()
-	p := g.book.get(k)
+	g.transitions.Lock()
+	p := g.peers.get(k)
 	if p == nil {
-		g.moves.Unlock()
+		g.transitions.Unlock()
 		return Outgoing{}, core.Refuse(core.NotFound, "no such peer")
 	}
 	if err := g.checkAlias(a.Alias, k); err != nil {
-		g.moves.Unlock()
+		g.transitions.Unlock()
 		return Outgoing{}, err
 	}
 	grants := a.Grants
@@ -249,7 +249,7 @@ func (g *Gateway) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval)
 			p.Alias = a.Alias
 		}
 	})
-	g.moves.Unlock()
+	g.transitions.Unlock()
 	if err != nil {
 		return Outgoing{}, err
 	}
@@ -257,7 +257,7 @@ func (g *Gateway) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval)
 	return Outgoing{next, item, sendErr}, nil
 }
 
-// approveLocked makes the move and queues the letter. Called with moves held.
+// approveLocked makes the move and queues the envelope. Called with moves held.
 func (g *Gateway) approveLocked(ctx context.Context, p *core.Peer, grants []core.Grant, also func(*core.Peer)) (*core.Peer, *core.OutboxItem, error) {
 	next, err := peering.Apply(p, peering.Approve, g.o.Now().UTC())
 	if err != nil {
@@ -285,7 +285,7 @@ func (g *Gateway) approveLocked(ctx context.Context, p *core.Peer, grants []core
 	return next, item, nil
 }
 
-// approvalItem is the letter that tells a peer what it is granted. A full one
+// approvalItem is the envelope that tells a peer what it is granted. A full one
 // says that it is approved; the other only grants back.
 func (g *Gateway) approvalItem(p *core.Peer, full bool) *core.OutboxItem {
 	item := g.outboxItem(p.Key, core.OutApprove)
@@ -295,7 +295,7 @@ func (g *Gateway) approvalItem(p *core.Peer, full bool) *core.OutboxItem {
 	return item
 }
 
-// approval writes the letter for an item, from the record as it is now.
+// approval writes the envelope for an item, from the record as it is now.
 func (g *Gateway) approval(p *core.Peer, item *core.OutboxItem) core.Approval {
 	s := g.settings.Load()
 	a := core.Approval{
@@ -311,17 +311,17 @@ func (g *Gateway) approval(p *core.Peer, item *core.OutboxItem) core.Approval {
 }
 
 // RejectPeer says no to a peer that has asked. Only a peer that reads v2 is told:
-// to every older gateway a letter on that endpoint is an approval.
+// to every older gateway an envelope on that endpoint is an approval.
 func (g *Gateway) RejectPeer(ctx context.Context, k core.PublicKey) (Outgoing, error) {
-	g.moves.Lock()
-	p := g.book.get(k)
+	g.transitions.Lock()
+	p := g.peers.get(k)
 	if p == nil {
-		g.moves.Unlock()
+		g.transitions.Unlock()
 		return Outgoing{}, core.Refuse(core.NotFound, "no such peer")
 	}
 	next, err := peering.Apply(p, peering.Reject, g.o.Now().UTC())
 	if err != nil {
-		g.moves.Unlock()
+		g.transitions.Unlock()
 		e := core.Refusef(core.Conflict, "%s is %s; there is no request to reject", p.Name(), peering.StateName(p.Trust))
 		if p.Trust == core.Approved {
 			e.Hint = `"ogp federation remove" ends a federation`
@@ -336,7 +336,7 @@ func (g *Gateway) RejectPeer(ctx context.Context, k core.PublicKey) (Outgoing, e
 		change.Outbox = append(change.Outbox, item)
 	}
 	err = g.keep(ctx, change)
-	g.moves.Unlock()
+	g.transitions.Unlock()
 	if err != nil || item == nil {
 		return Outgoing{Peer: next}, err
 	}
@@ -350,15 +350,15 @@ func (g *Gateway) RejectPeer(ctx context.Context, k core.PublicKey) (Outgoing, e
 //
 // docs/protocol.md#removed
 func (g *Gateway) RemovePeer(ctx context.Context, k core.PublicKey) (removed *core.Peer, notified error, err error) {
-	g.moves.Lock()
-	p := g.book.get(k)
+	g.transitions.Lock()
+	p := g.peers.get(k)
 	if p == nil {
-		g.moves.Unlock()
+		g.transitions.Unlock()
 		return nil, nil, core.Refuse(core.NotFound, "no such peer")
 	}
 	next, err := peering.Apply(p, peering.Remove, g.o.Now().UTC())
 	if err != nil {
-		g.moves.Unlock()
+		g.transitions.Unlock()
 		return nil, nil, core.Refusef(core.Conflict, "%s is %s already", p.Name(), peering.StateName(p.Trust))
 	}
 	change := &core.Change{Peers: []*core.Peer{next}, Events: []*core.Event{g.removedEvent(next, core.Us)}}
@@ -366,13 +366,13 @@ func (g *Gateway) RemovePeer(ctx context.Context, k core.PublicKey) (removed *co
 	if err == nil {
 		err = g.keep(ctx, change)
 	}
-	g.moves.Unlock()
+	g.transitions.Unlock()
 	if err != nil {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	answer, err := g.o.Wire.Post(ctx, p.URL, PathRemoved, g.sealer.SealRemoval(k))
+	answer, err := g.o.Transport.Post(ctx, p.URL, PathRemoved, g.sealer.SealRemoval(k))
 	if err != nil {
 		g.log.Warn("could not notify peer of removal", "peer", p.Name(), "err", err)
 		return next, err, nil
@@ -416,9 +416,9 @@ func (g *Gateway) SetLevel(ctx context.Context, k core.PublicKey, topic, level s
 
 // change replaces a record by a changed copy.
 func (g *Gateway) change(ctx context.Context, k core.PublicKey, f func(*core.Peer) error) (*core.Peer, error) {
-	g.moves.Lock()
-	defer g.moves.Unlock()
-	p := g.book.get(k)
+	g.transitions.Lock()
+	defer g.transitions.Unlock()
+	p := g.peers.get(k)
 	if p == nil {
 		return nil, core.Refuse(core.NotFound, "no such peer")
 	}
@@ -438,9 +438,9 @@ func (g *Gateway) checkAlias(alias string, k core.PublicKey) error {
 		strings.HasPrefix(strings.ToLower(alias), core.SPKIPrefix[:16]) {
 		return core.Refusef(core.Malformed, "alias %q: want up to 64 characters without spaces", clean(alias, 64))
 	}
-	g.book.mu.RLock()
-	defer g.book.mu.RUnlock()
-	if e := g.book.byAlias[alias]; e != nil && e.peer.Key != k {
+	g.peers.mu.RLock()
+	defer g.peers.mu.RUnlock()
+	if e := g.peers.byAlias[alias]; e != nil && e.peer.Key != k {
 		return core.Refusef(core.Conflict, "alias %q is the name of another peer", alias)
 	}
 	return nil
@@ -449,12 +449,12 @@ func (g *Gateway) checkAlias(alias string, k core.PublicKey) error {
 // ImportPeers adds peers that another gateway's state held. A key that we know
 // already keeps our record. It returns how many were added.
 func (g *Gateway) ImportPeers(ctx context.Context, peers []*core.Peer) (int, error) {
-	g.moves.Lock()
-	defer g.moves.Unlock()
+	g.transitions.Lock()
+	defer g.transitions.Unlock()
 	change := &core.Change{}
 	aliases := map[string]bool{}
 	for _, p := range peers {
-		if old := g.book.get(p.Key); old != nil || p.Key == g.self {
+		if old := g.peers.get(p.Key); old != nil || p.Key == g.self {
 			continue
 		}
 		p = p.Clone()
@@ -471,13 +471,13 @@ func (g *Gateway) ImportPeers(ctx context.Context, peers []*core.Peer) (int, err
 }
 
 // Peers returns all peers, the longest known first.
-func (g *Gateway) Peers() []*core.Peer { return g.book.all() }
+func (g *Gateway) Peers() []*core.Peer { return g.peers.all() }
 
 // Peer returns a peer by key, or nil.
-func (g *Gateway) Peer(k core.PublicKey) *core.Peer { return g.book.get(k) }
+func (g *Gateway) Peer(k core.PublicKey) *core.Peer { return g.peers.get(k) }
 
 // Health says how a peer can be reached.
-func (g *Gateway) Health(k core.PublicKey) peering.Health { return g.book.healthOf(k) }
+func (g *Gateway) Health(k core.PublicKey) peering.Health { return g.peers.healthOf(k) }
 
 // Used says how much of a grant's rate a peer has used up.
 func (g *Gateway) Used(k core.PublicKey, grant core.Grant) int {
@@ -485,12 +485,12 @@ func (g *Gateway) Used(k core.PublicKey, grant core.Grant) int {
 	if grant.RateLimit != nil {
 		rate = *grant.RateLimit
 	}
-	return g.doorman.Used(k, grant.Intent, rate.Window(), g.o.Now())
+	return g.scopes.Used(k, grant.Intent, rate.Window(), g.o.Now())
 }
 
 // PingGateway asks a gateway whether it is there.
 func (g *Gateway) PingGateway(ctx context.Context, url string) (core.Pong, time.Duration, error) {
 	start := time.Now()
-	pong, err := g.o.Wire.Ping(ctx, url)
+	pong, err := g.o.Transport.Ping(ctx, url)
 	return pong, time.Since(start), err
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 var broken = coretest.Policy{ID: "broken", Say: func(context.Context, core.Question) (core.Verdict, error) {
@@ -155,11 +155,11 @@ func TestP3NoWidening(t *testing.T) {
 	}
 
 	for _, c := range []struct{ operator, a, b, want string }{
-		{policy.LevelSummary, policy.LevelFull, "", policy.LevelSummary},
-		{policy.LevelSummary, policy.LevelEscalate, policy.LevelFull, policy.LevelEscalate},
-		{policy.LevelFull, policy.LevelSummary, policy.LevelDeny, policy.LevelDeny},
-		{policy.LevelFull, "", "", policy.LevelFull},
-		{policy.LevelFull, "root", "", policy.LevelFull},
+		{scope.LevelSummary, scope.LevelFull, "", scope.LevelSummary},
+		{scope.LevelSummary, scope.LevelEscalate, scope.LevelFull, scope.LevelEscalate},
+		{scope.LevelFull, scope.LevelSummary, scope.LevelDeny, scope.LevelDeny},
+		{scope.LevelFull, "", "", scope.LevelFull},
+		{scope.LevelFull, "root", "", scope.LevelFull},
 	} {
 		r := newRig(t, func(o *gateway.Options) {
 			o.Settings.Levels.Default = c.operator

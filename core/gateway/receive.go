@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // messageAnswer is the body of a 200 to a message.
@@ -60,11 +60,11 @@ func (g *Gateway) ReceiveMessage(ctx context.Context, body []byte) (core.Answer,
 	return a, err
 }
 
-func (g *Gateway) count(letter string, a core.Answer, err error) {
-	g.counters.add(letter, Verdict(a, err))
+func (g *Gateway) count(kind string, a core.Answer, err error) {
+	g.counters.add(kind, Verdict(a, err))
 }
 
-// Verdict is one word for what came of a letter, for counters and traces: "ok",
+// Verdict is one word for what came of an envelope, for counters and traces: "ok",
 // the error's kind, or "forbidden" for a refusal that is an answer on record.
 func Verdict(a core.Answer, err error) string {
 	var e *core.Error
@@ -95,10 +95,10 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 		return none, err
 	}
 	now := g.o.Now()
-	g.book.contact(p.Key, now)
+	g.peers.contact(p.Key, now)
 
-	// The same letter twice at the same time is decided on once.
-	unlock, err := g.locks.lock(ctx, lockName{"letter", p.Key, string(m.Nonce)})
+	// The same envelope twice at the same time is decided on once.
+	unlock, err := g.locks.lock(ctx, lockName{"envelope", p.Key, string(m.Nonce)})
 	if err != nil {
 		return none, err
 	}
@@ -112,7 +112,7 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 
 	topic, hasTopic := topicOf(m)
 	persona, hasPersona := s.persona(m.ToAgent)
-	token, err := g.doorman.Allow(p, policy.Access{Intent: m.Intent, Topic: topic, HasTopic: hasTopic, Persona: persona.ID}, now)
+	token, err := g.scopes.Allow(p, scope.Access{Intent: m.Intent, Topic: topic, HasTopic: hasTopic, Persona: persona.ID}, now)
 	if err != nil {
 		return none, err
 	}
@@ -123,11 +123,11 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 		token.Return()
 		return none, err
 	}
-	if p := g.book.get(p.Key); p == nil || p.Trust != core.Approved { // removed while policies were asked
+	if p := g.peers.get(p.Key); p == nil || p.Trust != core.Approved { // removed while policies were asked
 		token.Return()
 		return none, core.Refuse(core.NotApproved, "Peer not approved")
 	}
-	change.Letter = &core.Letter{Peer: p.Key, Nonce: m.Nonce, Digest: opened.Digest, At: now, Intent: m.Intent,
+	change.Receipt = &core.Receipt{Peer: p.Key, Nonce: m.Nonce, Digest: opened.Digest, At: now, Intent: m.Intent,
 		Status: answer.Status, Answer: answer.Body}
 	if err := g.keep(ctx, change); err != nil {
 		token.Return()
@@ -146,10 +146,10 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 // messageKeys finds the keys that a message's `from` may be.
 func (g *Gateway) messageKeys(label string) ([]core.PublicKey, error) {
 	// Only approved peers are tried, so that strangers cannot use up the tries.
-	if approved := g.book.fits(label, isApproved); len(approved) > 0 {
+	if approved := g.peers.fits(label, isApproved); len(approved) > 0 {
 		return keysOf(approved), nil
 	}
-	if len(g.book.fits(label, nil)) > 0 {
+	if len(g.peers.fits(label, nil)) > 0 {
 		return nil, core.Refuse(core.NotApproved, "Peer not approved")
 	}
 	return nil, core.Refuse(core.UnknownPeer, "Unknown peer")
@@ -157,10 +157,10 @@ func (g *Gateway) messageKeys(label string) ([]core.PublicKey, error) {
 
 func isApproved(p *core.Peer) bool { return p.Trust == core.Approved }
 
-// from returns the approved peer that a verified letter is from, and holds it to
+// from returns the approved peer that a verified envelope is from, and holds it to
 // the newest signature that it has shown. docs/threat-model.md#l7
 func (g *Gateway) from(k core.PublicKey, v2 bool) (*core.Peer, error) {
-	p := g.book.get(k)
+	p := g.peers.get(k)
 	if p == nil || p.Trust != core.Approved {
 		return nil, core.Refuse(core.NotApproved, "Peer not approved")
 	}
@@ -177,9 +177,9 @@ var errDowngrade = core.Refuse(core.BadSignature, "v2 signature required")
 
 // markV2 remembers for good that a peer signs with v2.
 func (g *Gateway) markV2(p *core.Peer) (*core.Peer, error) {
-	g.moves.Lock()
-	defer g.moves.Unlock()
-	p = g.book.get(p.Key)
+	g.transitions.Lock()
+	defer g.transitions.Unlock()
+	p = g.peers.get(p.Key)
 	switch {
 	case p == nil || p.Trust != core.Approved:
 		return nil, core.Refuse(core.NotApproved, "Peer not approved")
@@ -224,7 +224,7 @@ func sameOrigin(a, b string) bool {
 // answered gives the answer that is on record for a used nonce, if the bytes are
 // the same. It returns an error of kind NotFound when the nonce is new after all.
 func (g *Gateway) answered(ctx context.Context, k core.PublicKey, n core.Nonce, digest [32]byte) (core.Answer, error) {
-	l, err := g.o.Store.Letter(ctx, k, n)
+	l, err := g.o.Store.Receipt(ctx, k, n)
 	if err != nil {
 		return core.Answer{}, err
 	}
@@ -276,8 +276,8 @@ func (g *Gateway) decide(ctx context.Context, in incoming, change *core.Change) 
 	}
 	kept := &core.InboxMessage{ID: newID(), Peer: p.Key, At: in.now.UTC(), Status: core.InboxNew, Message: *m}
 	if m.Intent == core.IntentAgentComms {
-		kept.Level = policy.Level(p, in.topic, s.Levels)
-		if kept.Level == policy.LevelOff {
+		kept.Level = scope.Level(p, in.topic, s.Levels)
+		if kept.Level == scope.LevelOff {
 			return g.topicOff(), nil
 		}
 	}

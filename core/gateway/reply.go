@@ -44,7 +44,7 @@ func (g *Gateway) keepReply(ctx context.Context, id string, reply core.Reply) (p
 	if err != nil {
 		return nil, nil, err
 	}
-	p = g.book.get(m.Peer)
+	p = g.peers.get(m.Peer)
 	if p == nil || p.Trust != core.Approved {
 		return nil, nil, core.Refuse(core.NotApproved, "the sender is no longer an approved peer")
 	}
@@ -148,7 +148,7 @@ func (g *Gateway) receiveReply(ctx context.Context, nonce core.Nonce, body []byt
 // real answer; the same reply again changes nothing.
 func (g *Gateway) takeReply(ctx context.Context, p *core.Peer, item *core.OutboxItem, r core.Reply) error {
 	now := g.o.Now().UTC()
-	g.book.contact(p.Key, now)
+	g.peers.contact(p.Key, now)
 	unlock, err := g.locks.lock(ctx, lockName{"reply", p.Key, string(r.Nonce)})
 	if err != nil {
 		return err
@@ -260,11 +260,11 @@ func (g *Gateway) AwaitReply(ctx context.Context, item *core.OutboxItem) (*core.
 // pollPeer asks the peer for its reply. One without a signature of that peer is
 // not a reply.
 func (g *Gateway) pollPeer(ctx context.Context, item *core.OutboxItem) error {
-	p := g.book.get(item.Peer)
+	p := g.peers.get(item.Peer)
 	if p == nil || p.Trust != core.Approved {
 		return nil
 	}
-	a, err := g.o.Wire.PollReply(ctx, p.URL, item.Nonce)
+	a, err := g.o.Transport.PollReply(ctx, p.URL, item.Nonce)
 	if err != nil || a.Status != http.StatusOK {
 		return err
 	}

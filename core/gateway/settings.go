@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // Settings are what the operator chooses. Zero fields mean the defaults.
@@ -23,7 +23,7 @@ type Settings struct {
 	Personas []core.Persona
 	AgentID  string       // the hook id of the synthesised primary persona; empty: "main"
 	Grants   []core.Grant // what a peer gets when nobody says otherwise
-	Levels   policy.Levels
+	Levels   scope.Levels
 
 	Window   time.Duration // zero: 5 minutes
 	Remember time.Duration // zero: 24 hours

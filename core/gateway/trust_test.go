@@ -95,7 +95,7 @@ func TestT1UnsignedApprovals(t *testing.T) {
 		_, err = r.ReceiveApproval(t.Context(), plain(p, func(a *core.Approval) { a.FromGatewayURL = "http://evil.example" }))
 		want(t, "unsigned, by an approved peer", err, core.NotFound)
 		if got := r.Peer(p.key).URL; got != p.url {
-			t.Errorf("an unsigned letter moved the URL to %s", got)
+			t.Errorf("an unsigned envelope moved the URL to %s", got)
 		}
 	}
 }
@@ -159,7 +159,7 @@ func TestT4Rejection(t *testing.T) {
 	coretest.Ask(t, a, b)
 	out, err := b.RejectPeer(t.Context(), a.Key())
 	if err != nil || out.Err != nil || out.Item.State != core.OutSent {
-		t.Fatalf("RejectPeer = %+v, %v, want a letter that was sent", out, err)
+		t.Fatalf("RejectPeer = %+v, %v, want an envelope that was sent", out, err)
 	}
 	for _, g := range []*coretest.Gateway{a, b} {
 		for _, p := range g.Peers() {
@@ -196,7 +196,7 @@ func TestT4OldGatewaysAreNotTold(t *testing.T) {
 		if _, err := g.RejectPeer(t.Context(), old.Key.Public()); err != nil {
 			t.Fatal(err)
 		}
-		if l := old.Letters("/federation/approve"); len(l) != 0 {
+		if l := old.Exchanges("/federation/approve"); len(l) != 0 {
 			t.Errorf("%s was sent %v", era, l)
 		}
 		if s := old.Peer(g.Key()).Status; s != "pending" {
@@ -562,7 +562,7 @@ func TestT9Grants(t *testing.T) {
 }
 
 // A store that fails: nothing is answered with success, nothing changes, on disk
-// or in memory, and the same letter is taken once the store works again.
+// or in memory, and the same envelope is taken once the store works again.
 func TestS1FailedCommit(t *testing.T) {
 	for _, fail := range []struct {
 		err  error
@@ -674,7 +674,7 @@ func TestS1FailedCommitOfOurs(t *testing.T) {
 			}
 			r.wire.mu.Lock()
 			if n := len(r.wire.posted); n != 0 {
-				t.Errorf("%d letters were sent before it was kept", n)
+				t.Errorf("%d envelopes were sent before it was kept", n)
 			}
 			r.wire.mu.Unlock()
 			r.store.FailCommits(nil)

@@ -4,7 +4,7 @@ import "testing"
 
 // TestWatchTellsWhoFallsBehind shows that a watcher gets every event after it can
 // be read from the store or, if it does not keep up, learns that it has missed
-// some, and that no letter waits for it.
+// some, and that no envelope waits for it.
 func TestWatchTellsWhoFallsBehind(t *testing.T) {
 	r := newRig(t, nil)
 	p := befriend(t, r.Gateway, nil)
@@ -12,8 +12,8 @@ func TestWatchTellsWhoFallsBehind(t *testing.T) {
 	defer stop()
 	slow, stopSlow := r.Watch()
 	defer stopSlow()
-	const letters = 300
-	for range letters {
+	const receipts = 300
+	for range receipts {
 		_, err := r.ReceiveMessage(t.Context(), p.message(t, r.Key(), nil))
 		want(t, "ReceiveMessage", err, "")
 		e, open := <-quick
@@ -28,8 +28,8 @@ func TestWatchTellsWhoFallsBehind(t *testing.T) {
 	for range slow {
 		got++
 	}
-	if got == 0 || got >= letters {
-		t.Errorf("a watcher that is behind got %d events of %d and its end, want the first of them", got, letters)
+	if got == 0 || got >= receipts {
+		t.Errorf("a watcher that is behind got %d events of %d and its end, want the first of them", got, receipts)
 	}
 	stopSlow() // after its end, too
 }

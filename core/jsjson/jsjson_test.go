@@ -370,16 +370,16 @@ func benchmark(b *testing.B, in []byte) {
 	}
 }
 
-const letter = `{"intent":"agent-comms","from":"302a300506032b65700321009b691d31","to":"302a300506032b6570032100a7febe3b","nonce":"bea7a6f6-6c74-4589-a15f-a4a7e5175023","timestamp":"2026-11-21T20:45:12.096Z","payload":{"topic":"memory","message":"who, when, may, keep, tell, answer","priority":1}}`
+const sample = `{"intent":"agent-comms","from":"302a300506032b65700321009b691d31","to":"302a300506032b6570032100a7febe3b","nonce":"bea7a6f6-6c74-4589-a15f-a4a7e5175023","timestamp":"2026-11-21T20:45:12.096Z","payload":{"topic":"memory","message":"who, when, may, keep, tell, answer","priority":1}}`
 
-func BenchmarkStringifyCanonical(b *testing.B) { benchmark(b, []byte(letter)) }
+func BenchmarkStringifyCanonical(b *testing.B) { benchmark(b, []byte(sample)) }
 
 func BenchmarkStringifySpaced(b *testing.B) {
-	benchmark(b, []byte(strings.ReplaceAll(letter, `,"`, `, "`)))
+	benchmark(b, []byte(strings.ReplaceAll(sample, `,"`, `, "`)))
 }
 
 func BenchmarkStringifyReordered(b *testing.B) {
-	benchmark(b, []byte(strings.Replace(letter, `"priority"`, `"1"`, 1)))
+	benchmark(b, []byte(strings.Replace(sample, `"priority"`, `"1"`, 1)))
 }
 
 func BenchmarkStringifyManyMembers(b *testing.B) {

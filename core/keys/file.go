@@ -80,7 +80,7 @@ func (c cost) sound() bool {
 // be nil if it is not.
 //
 // Nobody but the owner may read or write the file, and nobody else may write its
-// folder: otherwise Load refuses, and the error carries the command that mends
+// folder: otherwise Load refuses, and the error carries the command that fixes
 // it, also as the Hint of its *core.Error. A missing file is core.NotFound and
 // fs.ErrNotExist. No error contains anything of the key or the passphrase.
 //

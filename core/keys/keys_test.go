@@ -161,7 +161,7 @@ func TestK1ParseStoredReadsTheWireFormAlone(t *testing.T) {
 
 func TestK2ParseSignature(t *testing.T) {
 	p := keys.Generate()
-	text := []byte("a letter")
+	text := []byte("an envelope")
 	sigHex := p.Sign(text)
 	if len(sigHex) != 128 || strings.ToLower(sigHex) != sigHex {
 		t.Fatalf("Sign = %q, want 128 lower-case hex characters", sigHex)

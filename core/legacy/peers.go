@@ -215,12 +215,12 @@ func (r *record) label(id string, k core.PublicKey) string {
 func (r *record) url() string {
 	text := r.text("gatewayUrl")
 	if text == "" {
-		r.warnf("no gateway URL: letters to it cannot be sent")
+		r.warnf("no gateway URL: envelopes to it cannot be sent")
 		return ""
 	}
 	u, err := url.Parse(text)
 	if err != nil || len(text) > maxURLBytes || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil {
-		r.warnf("gateway URL cannot be used: letters to it cannot be sent")
+		r.warnf("gateway URL cannot be used: envelopes to it cannot be sent")
 		return ""
 	}
 	return text
@@ -270,7 +270,7 @@ func (r *record) standing(p *core.Peer, own extra) bool {
 		r.warnf("left out: status %q is unknown", shown(status))
 		return false
 	}
-	p.Remember(core.Move{At: at, Event: "import", To: trust})
+	p.Remember(core.Transition{At: at, Event: "import", To: trust})
 	return true
 }
 

@@ -1,5 +1,5 @@
 // Package peering holds the two tables that a peer's standing moves by: trust,
-// which a human, a policy or a verified letter moves, and reach, which checks
+// which a human, a policy or a verified envelope moves, and reach, which checks
 // move. Each is data: a state and an event give the next state, or no move.
 //
 // docs/protocol.md#trust
@@ -15,7 +15,7 @@ import (
 // Event is what happened between us and a peer.
 type Event string
 
-// The events. Ours are the operator's or a policy's word, theirs a letter whose
+// The events. Ours are the operator's or a policy's word, theirs an envelope whose
 // signature holds.
 const (
 	Ask        Event = "ask"         // we ask them
@@ -104,7 +104,7 @@ func Apply(p *core.Peer, e Event, at time.Time) (*core.Peer, error) {
 		return nil, &core.Error{Kind: core.Conflict, Public: fmt.Sprintf("cannot %s a peer that is %s", e, StateName(p.Trust))}
 	}
 	next := p.Clone()
-	next.Remember(core.Move{At: at, Event: string(e), From: p.Trust, To: to})
+	next.Remember(core.Transition{At: at, Event: string(e), From: p.Trust, To: to})
 	next.By = ""
 	switch to {
 	case core.Requested:

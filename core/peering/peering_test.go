@@ -86,7 +86,7 @@ func checkApply(t *testing.T, state core.Trust, event peering.Event, want core.T
 	if next.Trust != want {
 		t.Errorf("%s: trust %q, want %q", name, next.Trust, want)
 	}
-	if last := next.History[len(next.History)-1]; last != (core.Move{At: at, Event: string(event), From: state, To: want}) {
+	if last := next.History[len(next.History)-1]; last != (core.Transition{At: at, Event: string(event), From: state, To: want}) {
 		t.Errorf("%s: history ends with %+v", name, last)
 	}
 	if moved := want != state; moved != next.Since.Equal(at) {
@@ -124,7 +124,7 @@ func checkApply(t *testing.T, state core.Trust, event peering.Event, want core.T
 	}
 }
 
-// TestT1Direction: nobody becomes approved by its own word. Whatever letters a
+// TestT1Direction: nobody becomes approved by its own word. Whatever envelopes a
 // stranger sends, in any order, it takes an act of ours.
 func TestT1Direction(t *testing.T) {
 	theirs := []peering.Event{peering.Asked, peering.AskedPlain, peering.ApprovedBy, peering.RejectedBy, peering.RemovedBy}
@@ -139,7 +139,7 @@ func TestT1Direction(t *testing.T) {
 		}
 	}
 	if reached[core.Approved] || reached[core.Requested] {
-		t.Errorf("letters alone lead to %v", reached)
+		t.Errorf("envelopes alone lead to %v", reached)
 	}
 }
 

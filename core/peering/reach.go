@@ -2,7 +2,7 @@ package peering
 
 import "time"
 
-// Reach is whether letters get through, one way.
+// Reach is whether envelopes get through, one way.
 type Reach string
 
 // The reach states.
@@ -48,7 +48,7 @@ type Health struct {
 	LastFailure   time.Time `json:"lastFailure,omitzero"`
 	Failures      int       `json:"failures"`             // in a row
 	LastError     string    `json:"lastError,omitempty"`  // of the last failure
-	LastInbound   time.Time `json:"lastInbound,omitzero"` // their last verified letter or card request
+	LastInbound   time.Time `json:"lastInbound,omitzero"` // their last verified envelope or card request
 	TheirHealth   string    `json:"theirHealth,omitempty"`
 	TheirReportAt time.Time `json:"theirReportAt,omitzero"`
 }

@@ -51,7 +51,7 @@ func TestChecked(t *testing.T) {
 	}
 }
 
-// TestWord: the field's one word, for every reach with and without recent letters
+// TestWord: the field's one word, for every reach with and without recent envelopes
 // from the peer.
 func TestWord(t *testing.T) {
 	const within = 10 * time.Minute
@@ -67,7 +67,7 @@ func TestWord(t *testing.T) {
 	} {
 		for last, want := range map[time.Time]string{at.Add(-within): test.recent, at.Add(-within - 1): test.silent, {}: test.silent} {
 			if got := (peering.Health{Outbound: test.outbound, LastInbound: last}).Word(at, within); got != want {
-				t.Errorf("outbound %q, last letter %v: %q, want %q", test.outbound, last, got, want)
+				t.Errorf("outbound %q, last envelope %v: %q, want %q", test.outbound, last, got, want)
 			}
 		}
 	}

@@ -318,7 +318,7 @@ func (s *Server) reannounce() int {
 	return max(1, seconds(s.opts.Reannounce-tenth+mathrand.N(2*tenth+1)))
 }
 
-// checkPublicURL refuses what is no place to send letters to, and what could
+// checkPublicURL refuses what is no place to send envelopes to, and what could
 // not be kept.
 func checkPublicURL(text string) error {
 	if text == "" {

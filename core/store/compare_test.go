@@ -97,8 +97,8 @@ func change(t *rapid.T) *core.Change {
 				Value: rapid.SampledFrom([][]byte{nil, {}, {0}, []byte("value")}).Draw(t, "value")}
 		}),
 	}
-	if rapid.Bool().Draw(t, "letter") {
-		c.Letter = &core.Letter{Peer: someKeys.Draw(t, "key"), Nonce: someNonces.Draw(t, "nonce"), At: realTimes.Draw(t, "at"), Intent: someIntents.Draw(t, "intent"),
+	if rapid.Bool().Draw(t, "envelope") {
+		c.Receipt = &core.Receipt{Peer: someKeys.Draw(t, "key"), Nonce: someNonces.Draw(t, "nonce"), At: realTimes.Draw(t, "at"), Intent: someIntents.Draw(t, "intent"),
 			Status: rapid.IntRange(200, 599).Draw(t, "status"), Answer: someRaws.Draw(t, "answer")}
 	}
 	return c
@@ -133,7 +133,7 @@ func (p *pair) Commit(t *rapid.T) {
 }
 
 func (p *pair) Prune(t *rapid.T) {
-	c := core.Cutoffs{Letters: someTimes.Draw(t, "letters"), Inbox: someTimes.Draw(t, "inbox"), Events: someTimes.Draw(t, "events"),
+	c := core.Cutoffs{Receipts: someTimes.Draw(t, "envelopes"), Inbox: someTimes.Draw(t, "inbox"), Events: someTimes.Draw(t, "events"),
 		Outbox: someTimes.Draw(t, "outbox"), Replies: someTimes.Draw(t, "replies")}
 	both(t, p, "Prune", func(s core.Store) (any, error) { return nil, s.Prune(t.Context(), c) })
 }
@@ -166,14 +166,14 @@ func (p *pair) Ask(t *rapid.T) {
 	both(t, p, "OutboxItem", func(s core.Store) (any, error) { return s.OutboxItem(ctx, id) })
 	both(t, p, "OutboxByNonce", func(s core.Store) (any, error) { return s.OutboxByNonce(ctx, nonce) })
 	both(t, p, "Reply", func(s core.Store) (any, error) { return s.Reply(ctx, nonce) })
-	both(t, p, "Letter", func(s core.Store) (any, error) { return s.Letter(ctx, key, nonce) })
-	both(t, p, "EachLetter", func(s core.Store) (any, error) {
-		at := map[string]time.Time{} // letters of one time come in any order
+	both(t, p, "Receipt", func(s core.Store) (any, error) { return s.Receipt(ctx, key, nonce) })
+	both(t, p, "EachReceipt", func(s core.Store) (any, error) {
+		at := map[string]time.Time{} // envelopes of one time come in any order
 		last := time.Time{}
-		err := s.EachLetter(ctx, in.Since, func(l core.Letter) {
+		err := s.EachReceipt(ctx, in.Since, func(l core.Receipt) {
 			at[fmt.Sprintf("%v %q %q %q", l.Peer, l.Nonce, l.Intent, l.Answer)] = l.At
 			if l.At.Before(last) {
-				t.Errorf("letter of %v after that of %v", l.At, last)
+				t.Errorf("envelope of %v after that of %v", l.At, last)
 			}
 			last = l.At
 		})

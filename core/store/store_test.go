@@ -18,7 +18,7 @@ func TestOpen(t *testing.T) {
 			}
 			at := time.Now()
 			c := &core.Change{
-				Letter:     &core.Letter{Nonce: "n", At: at, Answer: []byte("{}")},
+				Receipt:    &core.Receipt{Nonce: "n", At: at, Answer: []byte("{}")},
 				Inbox:      []*core.InboxMessage{{ID: "1", At: at, Status: core.InboxNew, Message: core.Message{Intent: "message", Payload: core.Raw(`{}`)}}},
 				Deliveries: []*core.Delivery{{EventID: "1", Notifier: "log", Next: at, Created: at}},
 			}
@@ -32,10 +32,10 @@ func TestOpen(t *testing.T) {
 			if err := s.Commit(t.Context(), c); !errors.Is(err, core.Replayed) {
 				t.Errorf("Commit again = %v, want Replayed", err)
 			}
-			if err := s.Prune(t.Context(), core.Cutoffs{Letters: at.Add(1), Inbox: at.Add(1), Events: at, Outbox: at, Replies: at}); err != nil {
+			if err := s.Prune(t.Context(), core.Cutoffs{Receipts: at.Add(1), Inbox: at.Add(1), Events: at, Outbox: at, Replies: at}); err != nil {
 				t.Error(err)
 			}
-			if d, err := s.Depths(t.Context()); err != nil || d.Letters != 0 || d.Inbox != 1 || d.Deliveries != 1 {
+			if d, err := s.Depths(t.Context()); err != nil || d.Receipts != 0 || d.Inbox != 1 || d.Deliveries != 1 {
 				t.Errorf("Depths = %+v, %v", d, err)
 			}
 			if err := s.Close(); err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/extension"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/sdk"
 	"github.com/opengatewayprotocol/ogp/sdk/sdktest"
@@ -213,7 +213,7 @@ func TestPoliciesReadWhatTheGatewayWrites(t *testing.T) {
 	h := newHost(t)
 	ask := func(p *plugin.Plugin, q core.Question) core.Verdict {
 		t.Helper()
-		input, err := extension.PolicyInput(q)
+		input, err := hooks.PolicyInput(q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +221,7 @@ func TestPoliciesReadWhatTheGatewayWrites(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := extension.ReadVerdict(r.Output)
+		v, err := hooks.ReadVerdict(r.Output)
 		if err != nil {
 			t.Fatal(err)
 		}

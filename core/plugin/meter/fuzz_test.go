@@ -18,7 +18,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// withoutCustom leaves out the custom sections: Instrument drops them, and mends a wrong name section, which
+// withoutCustom leaves out the custom sections: Instrument drops them, and fixes a wrong name section, which
 // wazero refuses.
 func withoutCustom(wasm []byte) []byte {
 	out := bytes.Clone(wasm[:8])

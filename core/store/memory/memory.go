@@ -33,7 +33,7 @@ type Store struct {
 	mu         sync.Mutex // guards all below
 	closed     bool
 	peers      map[core.PublicKey]*core.Peer
-	letters    map[letterKey]*core.Letter
+	letters    map[letterKey]*core.Receipt
 	inbox      map[string]*core.InboxMessage
 	events     map[string]*core.Event
 	deliveries map[deliveryKey]*core.Delivery
@@ -49,7 +49,7 @@ var _ core.Store = (*Store)(nil)
 func New() *Store {
 	return &Store{
 		peers:      map[core.PublicKey]*core.Peer{},
-		letters:    map[letterKey]*core.Letter{},
+		letters:    map[letterKey]*core.Receipt{},
 		inbox:      map[string]*core.InboxMessage{},
 		events:     map[string]*core.Event{},
 		deliveries: map[deliveryKey]*core.Delivery{},
@@ -87,8 +87,8 @@ func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 	if err := s.refuse(c); err != nil {
 		return err
 	}
-	if c.Letter != nil {
-		s.letters[letterKey{c.Letter.Peer, c.Letter.Nonce}] = cloneLetter(c.Letter)
+	if c.Receipt != nil {
+		s.letters[letterKey{c.Receipt.Peer, c.Receipt.Nonce}] = cloneReceipt(c.Receipt)
 	}
 	for _, p := range c.Peers {
 		s.peers[p.Key] = p.Clone()
@@ -140,8 +140,8 @@ func (s *Store) refuse(c *core.Change) error {
 			return notFound("event %q for a delivery", d.EventID)
 		}
 	}
-	if c.Letter != nil {
-		if _, taken := s.letters[letterKey{c.Letter.Peer, c.Letter.Nonce}]; taken {
+	if c.Receipt != nil {
+		if _, taken := s.letters[letterKey{c.Receipt.Peer, c.Receipt.Nonce}]; taken {
 			return core.Refuse(core.Replayed, "store: this nonce of this peer is taken")
 		}
 	}
@@ -190,8 +190,8 @@ func (s *Store) Peers(ctx context.Context) ([]*core.Peer, error) {
 		len(s.peers), func(p *core.Peer) *core.Peer { return p.Clone() }), nil
 }
 
-// Letter finds what we answered to a peer's nonce.
-func (s *Store) Letter(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Letter, error) {
+// Envelope finds what we answered to a peer's nonce.
+func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Receipt, error) {
 	unlock, err := s.open(ctx)
 	if err != nil {
 		return nil, err
@@ -199,23 +199,23 @@ func (s *Store) Letter(ctx context.Context, peer core.PublicKey, nonce core.Nonc
 	defer unlock()
 	l, ok := s.letters[letterKey{peer, nonce}]
 	if !ok {
-		return nil, notFound("letter %q", nonce)
+		return nil, notFound("envelope %q", nonce)
 	}
-	return cloneLetter(l), nil
+	return cloneReceipt(l), nil
 }
 
-// EachLetter calls f for every letter since a time, oldest first. f may use the
+// EachReceipt calls f for every envelope since a time, oldest first. f may use the
 // store.
-func (s *Store) EachLetter(ctx context.Context, since time.Time, f func(core.Letter)) error {
+func (s *Store) EachReceipt(ctx context.Context, since time.Time, f func(core.Receipt)) error {
 	unlock, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
-	found := pick(s.letters, func(l *core.Letter) bool { return !l.At.Before(since) },
-		func(a, b *core.Letter) int { return a.At.Compare(b.At) }, len(s.letters)+1, cloneLetter)
+	found := pick(s.letters, func(l *core.Receipt) bool { return !l.At.Before(since) },
+		func(a, b *core.Receipt) int { return a.At.Compare(b.At) }, len(s.letters)+1, cloneReceipt)
 	unlock()
 	for _, l := range found {
-		f(core.Letter{Peer: l.Peer, Nonce: l.Nonce, At: l.At, Intent: l.Intent})
+		f(core.Receipt{Peer: l.Peer, Nonce: l.Nonce, At: l.At, Intent: l.Intent})
 	}
 	return nil
 }
@@ -336,7 +336,7 @@ func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery
 	return pick(s.deliveries, func(d *core.Delivery) bool { return d.Dead }, byEvent, limit, s.cloneDelivery), nil
 }
 
-// Outbox returns letters of ours by a filter, newest first.
+// Outbox returns envelopes of ours by a filter, newest first.
 func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
 	unlock, err := s.open(ctx)
 	if err != nil {
@@ -348,7 +348,7 @@ func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.Outbox
 	}, func(a, b *core.OutboxItem) int { return cmp.Compare(b.ID, a.ID) }, f.Limit, cloneOutbox), nil
 }
 
-// OutboxItem finds one letter of ours.
+// OutboxItem finds one envelope of ours.
 func (s *Store) OutboxItem(ctx context.Context, id string) (*core.OutboxItem, error) {
 	unlock, err := s.open(ctx)
 	if err != nil {
@@ -377,7 +377,7 @@ func (s *Store) OutboxByNonce(ctx context.Context, nonce core.Nonce) (*core.Outb
 	return found[0], nil
 }
 
-// DueOutbox returns waiting letters with Next <= now, oldest first.
+// DueOutbox returns waiting envelopes with Next <= now, oldest first.
 func (s *Store) DueOutbox(ctx context.Context, now time.Time, limit int) ([]*core.OutboxItem, error) {
 	unlock, err := s.open(ctx)
 	if err != nil {
@@ -388,7 +388,7 @@ func (s *Store) DueOutbox(ctx context.Context, now time.Time, limit int) ([]*cor
 		func(a, b *core.OutboxItem) int { return cmp.Compare(a.ID, b.ID) }, limit, cloneOutbox), nil
 }
 
-// NextOutbox returns when the earliest waiting letter is due. One without a time
+// NextOutbox returns when the earliest waiting envelope is due. One without a time
 // is due since the epoch.
 func (s *Store) NextOutbox(ctx context.Context) (time.Time, error) {
 	unlock, err := s.open(ctx)
@@ -471,7 +471,7 @@ func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
 		return d, err
 	}
 	defer unlock()
-	d.Inbox, d.Letters = len(s.inbox), len(s.letters)
+	d.Inbox, d.Receipts = len(s.inbox), len(s.letters)
 	for _, m := range s.inbox {
 		if m.Status == core.InboxHeld {
 			d.InboxHeld++
@@ -512,7 +512,7 @@ func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
 			living[k.event] = true
 		}
 	}
-	maps.DeleteFunc(s.letters, func(_ letterKey, l *core.Letter) bool { return l.At.Before(c.Letters) })
+	maps.DeleteFunc(s.letters, func(_ letterKey, l *core.Receipt) bool { return l.At.Before(c.Receipts) })
 	maps.DeleteFunc(s.inbox, func(id string, m *core.InboxMessage) bool { return m.At.Before(c.Inbox) && !living[id] })
 	maps.DeleteFunc(s.events, func(id string, e *core.Event) bool { return e.At.Before(c.Events) && !living[id] })
 	maps.DeleteFunc(s.deliveries, func(k deliveryKey, _ *core.Delivery) bool { _, ok := s.event(k.event); return !ok })
@@ -537,7 +537,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-func cloneLetter(l *core.Letter) *core.Letter {
+func cloneReceipt(l *core.Receipt) *core.Receipt {
 	c := *l
 	c.Answer = bytes.Clone(l.Answer)
 	return &c

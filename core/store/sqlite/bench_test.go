@@ -121,24 +121,24 @@ func benchDue(b *testing.B, s *Store, now time.Time, limit, want int) {
 	}
 }
 
-func BenchmarkEachLetter(b *testing.B) {
+func BenchmarkEachReceipt(b *testing.B) {
 	const n = 100_000
 	s := filled(b, n)
 	b.ReportAllocs()
 	for b.Loop() {
 		found := 0
-		if err := s.EachLetter(b.Context(), time.Time{}, func(core.Letter) { found++ }); err != nil || found != n {
-			b.Fatalf("EachLetter = %d letters, %v, want %d", found, err, n)
+		if err := s.EachReceipt(b.Context(), time.Time{}, func(core.Receipt) { found++ }); err != nil || found != n {
+			b.Fatalf("EachReceipt = %d envelopes, %v, want %d", found, err, n)
 		}
 	}
 }
 
 func BenchmarkLetter(b *testing.B) {
 	s := filled(b, 10_000)
-	l := accept(77).Letter
+	l := accept(77).Receipt
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.Letter(b.Context(), l.Peer, l.Nonce); err != nil {
+		if _, err := s.Receipt(b.Context(), l.Peer, l.Nonce); err != nil {
 			b.Fatal(err)
 		}
 	}

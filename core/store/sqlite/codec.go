@@ -14,7 +14,7 @@ import (
 // codec is how values become the JSON of a row. A Raw is kept as base64, so that
 // it comes back byte for byte: written as JSON it would lose its spaces, and an
 // empty object would count as omitted. Text that is not UTF-8 is no reason to
-// refuse a change; it is mended.
+// refuse a change; it is fixed.
 var codec = json.JoinOptions(
 	jsontext.AllowInvalidUTF8(true),
 	json.WithMarshalers(json.MarshalToFunc(func(enc *jsontext.Encoder, raw core.Raw) error {

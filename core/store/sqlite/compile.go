@@ -12,7 +12,7 @@ type writeID uint8
 
 const (
 	eventExists writeID = iota
-	putLetter
+	putReceipt
 	putPeer
 	delPeer
 	putInbox
@@ -24,7 +24,7 @@ const (
 	putMeta
 	putKV
 	delKV
-	pruneLetter
+	pruneReceipts
 	pruneDead
 	pruneInbox
 	pruneEvent
@@ -36,7 +36,7 @@ const (
 var writes = [numWrites]string{
 	eventExists: `SELECT EXISTS (SELECT 1 FROM inbox WHERE id = ?1) OR EXISTS (SELECT 1 FROM events WHERE id = ?1)`,
 
-	putLetter: `INSERT INTO letters (peer, nonce, at, intent, status, digest, answer)
+	putReceipt: `INSERT INTO letters (peer, nonce, at, intent, status, digest, answer)
 		VALUES (?, ?, ?, ?, ?, ?, ifnull(?, x'')) ON CONFLICT DO NOTHING`,
 
 	putPeer: `INSERT INTO peers (key, data) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET data = excluded.data`,
@@ -74,7 +74,7 @@ var writes = [numWrites]string{
 	delKV: `DELETE FROM kv WHERE plugin = ? AND key = ifnull(?, x'')`,
 
 	// Each looks again at what the reader saw, as a change may have come between.
-	pruneLetter: `DELETE FROM letters WHERE peer = ?1 AND nonce = ?2 AND at < ?3`,
+	pruneReceipts: `DELETE FROM letters WHERE peer = ?1 AND nonce = ?2 AND at < ?3`,
 	pruneInbox: `DELETE FROM inbox WHERE id = ?1 AND at < ?2
 		AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = ?1 AND dead = 0)`,
 	pruneEvent: `DELETE FROM events WHERE id = ?1 AND at < ?2
@@ -111,8 +111,8 @@ func (r *request) compile(c *core.Change) error {
 			r.add(eventExists, d.EventID)
 		}
 	}
-	if l := c.Letter; l != nil {
-		r.add(putLetter, l.Peer[:], string(l.Nonce), nanos(l.At), l.Intent, int64(l.Status), l.Digest[:], l.Answer)
+	if l := c.Receipt; l != nil {
+		r.add(putReceipt, l.Peer[:], string(l.Nonce), nanos(l.At), l.Intent, int64(l.Status), l.Digest[:], l.Answer)
 	}
 	for _, p := range c.Peers {
 		data, err := encode(p)

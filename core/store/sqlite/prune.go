@@ -41,7 +41,7 @@ var aging = []struct {
 // others of the outbox age from when they were done. With an event go its dead
 // deliveries. A reply without an expiry stays.
 func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
-	if err := s.pruneLetters(ctx, c.Letters); err != nil {
+	if err := s.pruneReceipts(ctx, c.Receipts); err != nil {
 		return s.wrap("prune", err)
 	}
 	for _, kind := range aging {
@@ -75,7 +75,7 @@ func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
 	return nil
 }
 
-func (s *Store) pruneLetters(ctx context.Context, cutoff time.Time) error {
+func (s *Store) pruneReceipts(ctx context.Context, cutoff time.Time) error {
 	if cutoff.IsZero() {
 		return nil
 	}
@@ -90,7 +90,7 @@ func (s *Store) pruneLetters(ctx context.Context, cutoff time.Time) error {
 				if err := row.Scan(&peer, &nonce); err != nil {
 					return err
 				}
-				r.add(pruneLetter, peer, nonce, nanos(cutoff))
+				r.add(pruneReceipts, peer, nonce, nanos(cutoff))
 				return nil
 			})
 		if err == nil && n > 0 {

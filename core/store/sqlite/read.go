@@ -20,8 +20,8 @@ type queryID uint8
 
 const (
 	allPeers queryID = iota
-	oneLetter
-	lettersSince
+	oneReceipt
+	receiptsSince
 	oneInbox
 	inboxAfter
 	eventsAfter
@@ -60,9 +60,9 @@ const (
 )
 
 var queries = [numQueries]string{
-	allPeers:     `SELECT data FROM peers ORDER BY key`,
-	oneLetter:    `SELECT at, intent, status, digest, answer FROM letters WHERE peer = ? AND nonce = ?`,
-	lettersSince: `SELECT peer, nonce, at, intent FROM letters INDEXED BY letters_at WHERE at >= ? ORDER BY at`,
+	allPeers:      `SELECT data FROM peers ORDER BY key`,
+	oneReceipt:    `SELECT at, intent, status, digest, answer FROM letters WHERE peer = ? AND nonce = ?`,
+	receiptsSince: `SELECT peer, nonce, at, intent FROM letters INDEXED BY letters_at WHERE at >= ? ORDER BY at`,
 
 	oneInbox:    `SELECT ` + inboxColumns + ` FROM inbox i WHERE i.id = ?`,
 	inboxAfter:  `SELECT ` + inboxColumns + ` FROM inbox i WHERE i.id > ? ORDER BY i.id LIMIT ?`,
@@ -232,28 +232,28 @@ func (s *Store) Peers(ctx context.Context) ([]*core.Peer, error) {
 	return list[core.Peer](ctx, s, allPeers, "peers")
 }
 
-// Letter finds what we answered to a peer's nonce.
-func (s *Store) Letter(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Letter, error) {
-	l := &core.Letter{Peer: peer, Nonce: nonce}
+// Envelope finds what we answered to a peer's nonce.
+func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Receipt, error) {
+	l := &core.Receipt{Peer: peer, Nonce: nonce}
 	var at int64
 	var digest []byte
-	err := s.row(ctx, oneLetter, []any{peer[:], string(nonce)}, &at, &l.Intent, &l.Status, &digest, &l.Answer)
+	err := s.row(ctx, oneReceipt, []any{peer[:], string(nonce)}, &at, &l.Intent, &l.Status, &digest, &l.Answer)
 	if err != nil {
-		return nil, s.missing(err, "letter", nonce)
+		return nil, s.missing(err, "envelope", nonce)
 	}
 	l.At = fromNanos(at)
 	copy(l.Digest[:], digest)
 	return l, nil
 }
 
-// EachLetter calls f for every letter since a time, oldest first. f may use the
+// EachReceipt calls f for every envelope since a time, oldest first. f may use the
 // store.
-func (s *Store) EachLetter(ctx context.Context, since time.Time, f func(core.Letter)) error {
+func (s *Store) EachReceipt(ctx context.Context, since time.Time, f func(core.Receipt)) error {
 	// The same few peers write again and again: an intent's text is made once.
 	intents := map[string]string{}
 	var peer, intent sql.RawBytes
-	err := s.rows(ctx, nil, lettersSince, []any{sinceNanos(since)}, func(row scanner) error {
-		var l core.Letter
+	err := s.rows(ctx, nil, receiptsSince, []any{sinceNanos(since)}, func(row scanner) error {
+		var l core.Receipt
 		var at int64
 		if err := row.Scan(&peer, (*string)(&l.Nonce), &at, &intent); err != nil {
 			return err
@@ -271,7 +271,7 @@ func (s *Store) EachLetter(ctx context.Context, since time.Time, f func(core.Let
 		f(l)
 		return nil
 	})
-	return s.wrap("read letters", err)
+	return s.wrap("read envelopes", err)
 }
 
 // sinceNanos is nanos for a lower bound: no time lets all through.
@@ -510,7 +510,7 @@ func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery
 	return s.deliveries(ctx, deadByEvent, limited(limit))
 }
 
-// Outbox returns letters of ours by a filter, newest first.
+// Outbox returns envelopes of ours by a filter, newest first.
 func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
 	var where []string
 	var args []any
@@ -536,7 +536,7 @@ func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.Outbox
 	return all, nil
 }
 
-// OutboxItem finds one letter of ours.
+// OutboxItem finds one envelope of ours.
 func (s *Store) OutboxItem(ctx context.Context, id string) (*core.OutboxItem, error) {
 	return one[core.OutboxItem](ctx, s, oneOutbox, "outbox item", id)
 }
@@ -546,12 +546,12 @@ func (s *Store) OutboxByNonce(ctx context.Context, nonce core.Nonce) (*core.Outb
 	return one[core.OutboxItem](ctx, s, outboxByNonce, "message sent with nonce", string(nonce))
 }
 
-// DueOutbox returns waiting letters with Next <= now, oldest first.
+// DueOutbox returns waiting envelopes with Next <= now, oldest first.
 func (s *Store) DueOutbox(ctx context.Context, now time.Time, limit int) ([]*core.OutboxItem, error) {
 	return list[core.OutboxItem](ctx, s, dueOutbox, "outbox", nanos(now), limited(limit))
 }
 
-// NextOutbox returns when the earliest waiting letter is due. One without a time
+// NextOutbox returns when the earliest waiting envelope is due. One without a time
 // is due since the epoch.
 func (s *Store) NextOutbox(ctx context.Context) (time.Time, error) { return s.next(ctx, nextOutbox) }
 
@@ -627,7 +627,7 @@ func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
 	err = tx.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM inbox WHERE status = 'held'),
 		(SELECT count(*) FROM letters), (SELECT count(*) FROM outbox WHERE state = 'waiting'),
 		(SELECT min(created) FROM outbox WHERE state = 'waiting')`).
-		Scan(&d.Inbox, &d.InboxHeld, &d.Letters, &d.Outbox, &oldestOutbox)
+		Scan(&d.Inbox, &d.InboxHeld, &d.Receipts, &d.Outbox, &oldestOutbox)
 	if err != nil {
 		return d, s.wrap("count", err)
 	}

@@ -48,7 +48,7 @@ func accept(n int) *core.Change {
 	nonce := core.Nonce(fmt.Sprintf("%08x-1c6e-4b0e-9f4e-%012x", uint32(n)*2654435761, n))
 	peer := core.PublicKey{byte(n % 16), 1}
 	return &core.Change{
-		Letter: &core.Letter{Peer: peer, Nonce: nonce, At: now, Intent: core.IntentMessage, Status: 200,
+		Receipt: &core.Receipt{Peer: peer, Nonce: nonce, At: now, Intent: core.IntentMessage, Status: 200,
 			Answer: []byte(`{"success":true,"nonce":"` + string(nonce) + `","response":{"received":true}}`)},
 		Inbox: []*core.InboxMessage{{ID: id, Peer: peer, At: now, Status: core.InboxNew,
 			Message: core.Message{Intent: core.IntentMessage, From: "302a300506032b6570032100aabbccdd", To: "302a300506032b6570032100eeff0011",
@@ -62,17 +62,17 @@ func accept(n int) *core.Change {
 func holds(t *testing.T, s *Store, n int) bool {
 	t.Helper()
 	c := accept(n)
-	_, letter := s.Letter(t.Context(), c.Letter.Peer, c.Letter.Nonce)
+	_, receipt := s.Receipt(t.Context(), c.Receipt.Peer, c.Receipt.Nonce)
 	_, message := s.InboxMessage(t.Context(), c.Inbox[0].ID)
-	if (letter == nil) != (message == nil) {
-		t.Errorf("change %d is kept by half: letter %v, message %v", n, letter, message)
+	if (receipt == nil) != (message == nil) {
+		t.Errorf("change %d is kept by half: envelope %v, message %v", n, receipt, message)
 	}
-	for _, err := range []error{letter, message} {
+	for _, err := range []error{receipt, message} {
 		if err != nil && !errors.Is(err, core.NotFound) {
 			t.Fatal(err)
 		}
 	}
-	return letter == nil
+	return receipt == nil
 }
 
 func mustCommit(t *testing.T, s *Store, from, to int) {
@@ -239,7 +239,7 @@ func TestS1DiskFull(t *testing.T) {
 			t.Error("an acknowledged change is lost")
 		}
 		d, err := s.Depths(t.Context())
-		if err != nil || d.Inbox != d.Letters || d.Inbox != d.Deliveries || d.Inbox != 21+last-20 {
+		if err != nil || d.Inbox != d.Receipts || d.Inbox != d.Deliveries || d.Inbox != 21+last-20 {
 			t.Errorf("Depths = %+v, %v, want %d of each", d, err, 21+last-20)
 		}
 		if err := s.Check(t.Context()); err != nil {
@@ -585,7 +585,7 @@ func TestBackup(t *testing.T) {
 		t.Error(err)
 	}
 	d, err := copied.Depths(t.Context())
-	if err != nil || d.Inbox < 50 || d.Inbox != d.Letters || d.Inbox != d.Deliveries {
+	if err != nil || d.Inbox < 50 || d.Inbox != d.Receipts || d.Inbox != d.Deliveries {
 		t.Errorf("Depths = %+v, %v, want at least 50 of each, and as many", d, err)
 	}
 	if !holds(t, copied, 49) {

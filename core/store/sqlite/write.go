@@ -183,7 +183,7 @@ func (s *Store) apply(r *request) (refusal, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if o.id != putLetter {
+		if o.id != putReceipt {
 			continue
 		}
 		if n, err := res.RowsAffected(); err != nil {

@@ -31,7 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) core.Store, reopen func(t *testin
 		{"S1 many commits at the same time are all kept", concurrent},
 		{"L6 a nonce of a peer is taken once", once},
 		{"L6 a nonce is taken once by many at the same time", onceConcurrent},
-		{"N5 letters are listed by time", letters},
+		{"N5 envelopes are listed by time", receipts},
 		{"put replaces", put},
 		{"values are copies", copies},
 		{"values come back byte for byte", exact},
@@ -100,8 +100,8 @@ func delivery(n int, notifier string) *core.Delivery {
 	return &core.Delivery{EventID: id(n), Notifier: notifier, Next: at(n), Created: at(n)}
 }
 
-func letter(peer, n int) *core.Letter {
-	return &core.Letter{Peer: key(peer), Nonce: core.Nonce(fmt.Sprint("nonce-", n)), Digest: [32]byte{byte(n), 31: 9}, At: at(n),
+func receipt(peer, n int) *core.Receipt {
+	return &core.Receipt{Peer: key(peer), Nonce: core.Nonce(fmt.Sprint("nonce-", n)), Digest: [32]byte{byte(n), 31: 9}, At: at(n),
 		Intent: "message", Status: 200, Answer: []byte(`{"success":true}`)}
 }
 
@@ -123,7 +123,7 @@ func peer(n int) *core.Peer {
 		Granted: &core.Bundle{Version: core.BundleVersion, GrantedAt: core.FormatTime(at(n)),
 			Scopes: []core.Grant{{Intent: "message", Enabled: true, RateLimit: &core.RateLimit{Requests: 1, WindowSeconds: 2}, Topics: []string{"a"}}}},
 		Levels:  map[string]string{"topic": "full"},
-		History: []core.Move{{At: at(n), Event: "approve", From: core.Pending, To: core.Approved}}}
+		History: []core.Transition{{At: at(n), Event: "approve", From: core.Pending, To: core.Approved}}}
 }
 
 // everything is a change with something of every kind.
@@ -135,7 +135,7 @@ func everything() *core.Change {
 	gone.Dead, gone.Attempts, gone.Error = true, 9, "410"
 	return &core.Change{
 		Peers:      []*core.Peer{peer(1), peer(2)},
-		Letter:     letter(1, 1),
+		Receipt:    receipt(1, 1),
 		Inbox:      []*core.InboxMessage{message(1), held},
 		Events:     []*core.Event{event(3)},
 		Deliveries: []*core.Delivery{delivery(1, "log"), delivery(1, "phone"), delivery(3, "log"), gone},
@@ -149,7 +149,7 @@ func everything() *core.Change {
 // view is all that a store shows of everything.
 type view struct {
 	Peers            []*core.Peer
-	Letter           *core.Letter
+	Receipt          *core.Receipt
 	Inbox            []*core.InboxMessage
 	Events           []*core.Event
 	Due, Phone, Dead []*core.Delivery
@@ -165,7 +165,7 @@ func snapshot(t *testing.T, s core.Store) view {
 	ctx := t.Context()
 	v := view{Meta: map[string]string{}}
 	v.Peers = must(s.Peers(ctx))(t)
-	v.Letter = maybe(s.Letter(ctx, key(1), "nonce-1"))(t)
+	v.Receipt = maybe(s.Receipt(ctx, key(1), "nonce-1"))(t)
 	v.Inbox = must(s.Inbox(ctx, core.InboxFilter{}))(t)
 	v.Events = must(s.Events(ctx, "", 0))(t)
 	v.Due = must(s.DueDeliveries(ctx, "log", at(1000), 0))(t)
@@ -243,18 +243,18 @@ func whole(t *testing.T, s core.Store) {
 	c := everything()
 	commit(t, s, c)
 	equal(t, snapshot(t, s), view{
-		Peers:  sortedPeers(c.Peers),
-		Letter: c.Letter,
-		Inbox:  []*core.InboxMessage{c.Inbox[1], c.Inbox[0]},
-		Events: []*core.Event{messageEvent(c.Inbox[0]), messageEvent(c.Inbox[1]), c.Events[0]},
-		Due:    []*core.Delivery{told(c.Deliveries[0], messageEvent(c.Inbox[0])), told(c.Deliveries[2], c.Events[0])},
-		Phone:  []*core.Delivery{told(c.Deliveries[1], messageEvent(c.Inbox[0]))},
-		Dead:   []*core.Delivery{told(c.Deliveries[3], c.Events[0])},
-		Outbox: c.Outbox,
-		Reply:  c.Replies[0],
-		Meta:   c.Meta,
-		KV:     map[string]int{"k": 1, "empty": 0},
-		Depths: core.Depths{Inbox: 2, InboxHeld: 1, Outbox: 1, Deliveries: 3, DeadDeliveries: 1, OldestDelivery: at(1), OldestOutbox: at(4), Letters: 1,
+		Peers:   sortedPeers(c.Peers),
+		Receipt: c.Receipt,
+		Inbox:   []*core.InboxMessage{c.Inbox[1], c.Inbox[0]},
+		Events:  []*core.Event{messageEvent(c.Inbox[0]), messageEvent(c.Inbox[1]), c.Events[0]},
+		Due:     []*core.Delivery{told(c.Deliveries[0], messageEvent(c.Inbox[0])), told(c.Deliveries[2], c.Events[0])},
+		Phone:   []*core.Delivery{told(c.Deliveries[1], messageEvent(c.Inbox[0]))},
+		Dead:    []*core.Delivery{told(c.Deliveries[3], c.Events[0])},
+		Outbox:  c.Outbox,
+		Reply:   c.Replies[0],
+		Meta:    c.Meta,
+		KV:      map[string]int{"k": 1, "empty": 0},
+		Depths: core.Depths{Inbox: 2, InboxHeld: 1, Outbox: 1, Deliveries: 3, DeadDeliveries: 1, OldestDelivery: at(1), OldestOutbox: at(4), Receipts: 1,
 			DeliveriesByNotifier: map[string]int{"log": 2, "phone": 1}, DeadByName: map[string]int{"phone": 1}},
 	})
 }
@@ -264,15 +264,15 @@ func sortedPeers(all []*core.Peer) []*core.Peer {
 }
 
 func refusedWhole(t *testing.T, s core.Store) {
-	commit(t, s, &core.Change{Letter: letter(1, 1)})
+	commit(t, s, &core.Change{Receipt: receipt(1, 1)})
 	before := snapshot(t, s)
-	c := everything() // its letter is taken
+	c := everything() // its envelope is taken
 	c.Forget = []core.PublicKey{key(1)}
 	refused(t, s.Commit(t.Context(), c), core.Replayed)
 	equal(t, snapshot(t, s), before)
 
 	c = everything()
-	c.Letter = letter(1, 2)
+	c.Receipt = receipt(1, 2)
 	c.Events = append(c.Events, &core.Event{ID: id(9), Type: core.EventMessage})
 	refused(t, s.Commit(t.Context(), c), core.Internal)
 	equal(t, snapshot(t, s), before)
@@ -290,7 +290,7 @@ func concurrent(t *testing.T, s core.Store) {
 				t.Error(err)
 				return
 			}
-			if d.Inbox != d.Letters || d.Deliveries != 2*d.Inbox {
+			if d.Inbox != d.Receipts || d.Deliveries != 2*d.Inbox {
 				t.Errorf("half a change is seen: %+v", d)
 				return
 			}
@@ -300,7 +300,7 @@ func concurrent(t *testing.T, s core.Store) {
 		wg.Go(func() {
 			for i := range each {
 				n := w*each + i
-				err := s.Commit(ctx, &core.Change{Letter: letter(w, n), Inbox: []*core.InboxMessage{message(n)},
+				err := s.Commit(ctx, &core.Change{Receipt: receipt(w, n), Inbox: []*core.InboxMessage{message(n)},
 					Deliveries: []*core.Delivery{delivery(n, "log"), delivery(n, "phone")}})
 				if err != nil {
 					t.Errorf("Commit = %v, want nil", err)
@@ -326,18 +326,18 @@ func concurrent(t *testing.T, s core.Store) {
 }
 
 func once(t *testing.T, s core.Store) {
-	first := letter(1, 1)
-	commit(t, s, &core.Change{Letter: first})
-	second := letter(1, 1)
+	first := receipt(1, 1)
+	commit(t, s, &core.Change{Receipt: first})
+	second := receipt(1, 1)
 	second.Status, second.Answer, second.Digest, second.At = 403, []byte("no"), [32]byte{1}, at(5)
-	refused(t, s.Commit(t.Context(), &core.Change{Letter: second}), core.Replayed)
-	equal(t, must(s.Letter(t.Context(), key(1), "nonce-1"))(t), first)
+	refused(t, s.Commit(t.Context(), &core.Change{Receipt: second}), core.Replayed)
+	equal(t, must(s.Receipt(t.Context(), key(1), "nonce-1"))(t), first)
 
-	other := letter(2, 1)
+	other := receipt(2, 1)
 	other.Answer = nil
-	commit(t, s, &core.Change{Letter: other}, &core.Change{Letter: letter(1, 2)})
-	equal(t, must(s.Letter(t.Context(), key(2), "nonce-1"))(t), other)
-	_, err := s.Letter(t.Context(), key(3), "nonce-1")
+	commit(t, s, &core.Change{Receipt: other}, &core.Change{Receipt: receipt(1, 2)})
+	equal(t, must(s.Receipt(t.Context(), key(2), "nonce-1"))(t), other)
+	_, err := s.Receipt(t.Context(), key(3), "nonce-1")
 	refused(t, err, core.NotFound)
 }
 
@@ -349,7 +349,7 @@ func onceConcurrent(t *testing.T, s core.Store) {
 		for sender := range senders {
 			wg.Go(func() {
 				m := message(n*senders + sender)
-				results <- s.Commit(t.Context(), &core.Change{Letter: letter(1, n), Inbox: []*core.InboxMessage{m}})
+				results <- s.Commit(t.Context(), &core.Change{Receipt: receipt(1, n), Inbox: []*core.InboxMessage{m}})
 			})
 		}
 		kept := 0
@@ -365,43 +365,43 @@ func onceConcurrent(t *testing.T, s core.Store) {
 		}
 	}
 	wg.Wait()
-	if d := must(s.Depths(t.Context()))(t); d.Inbox != nonces || d.Letters != nonces {
-		t.Errorf("%d messages and %d letters are kept, want %d of each", d.Inbox, d.Letters, nonces)
+	if d := must(s.Depths(t.Context()))(t); d.Inbox != nonces || d.Receipts != nonces {
+		t.Errorf("%d messages and %d envelopes are kept, want %d of each", d.Inbox, d.Receipts, nonces)
 	}
 }
 
-func letters(t *testing.T, s core.Store) {
+func receipts(t *testing.T, s core.Store) {
 	for _, n := range []int{5, 1, 4, 2, 3} {
-		l := letter(n%2, n)
+		l := receipt(n%2, n)
 		if n == 4 {
 			l.Intent = ""
 		}
-		commit(t, s, &core.Change{Letter: l})
+		commit(t, s, &core.Change{Receipt: l})
 	}
-	var got []core.Letter
-	each := func(since time.Time) []core.Letter {
+	var got []core.Receipt
+	each := func(since time.Time) []core.Receipt {
 		got = nil
-		if err := s.EachLetter(t.Context(), since, func(l core.Letter) {
+		if err := s.EachReceipt(t.Context(), since, func(l core.Receipt) {
 			got = append(got, l)
-			if _, err := s.Letter(t.Context(), l.Peer, l.Nonce); err != nil {
-				t.Errorf("Letter within EachLetter = %v, want nil", err)
+			if _, err := s.Receipt(t.Context(), l.Peer, l.Nonce); err != nil {
+				t.Errorf("Receipt within EachReceipt = %v, want nil", err)
 			}
 		}); err != nil {
 			t.Fatal(err)
 		}
 		return got
 	}
-	bare := func(n int) core.Letter {
-		l := letter(n%2, n)
+	bare := func(n int) core.Receipt {
+		l := receipt(n%2, n)
 		if n == 4 {
 			l.Intent = ""
 		}
-		return core.Letter{Peer: l.Peer, Nonce: l.Nonce, At: l.At, Intent: l.Intent}
+		return core.Receipt{Peer: l.Peer, Nonce: l.Nonce, At: l.At, Intent: l.Intent}
 	}
-	equal(t, each(time.Time{}), []core.Letter{bare(1), bare(2), bare(3), bare(4), bare(5)})
-	equal(t, each(at(3)), []core.Letter{bare(3), bare(4), bare(5)})
-	equal(t, each(at(3).Add(1)), []core.Letter{bare(4), bare(5)})
-	equal(t, each(at(6)), []core.Letter{})
+	equal(t, each(time.Time{}), []core.Receipt{bare(1), bare(2), bare(3), bare(4), bare(5)})
+	equal(t, each(at(3)), []core.Receipt{bare(3), bare(4), bare(5)})
+	equal(t, each(at(3).Add(1)), []core.Receipt{bare(4), bare(5)})
+	equal(t, each(at(6)), []core.Receipt{})
 }
 
 func put(t *testing.T, s core.Store) {
@@ -436,7 +436,7 @@ func copies(t *testing.T, s core.Store) {
 	want := snapshot(t, s)
 	spoil := func(v view) {
 		v.Peers[0].Levels["topic"], v.Peers[0].Granted.Scopes[0].Intent = "x", "x"
-		v.Letter.Answer[0] = 'x'
+		v.Receipt.Answer[0] = 'x'
 		v.Inbox[1].Message.Payload[0] = 'x'
 		v.Inbox[0].Reply.Data[0] = 'x'
 		v.Events[2].Data[0] = 'x'
@@ -445,7 +445,7 @@ func copies(t *testing.T, s core.Store) {
 		v.Reply.Reply.Data[0], v.Reply.V2[0] = 'x', 'x'
 	}
 	spoil(snapshot(t, s))
-	c.Letter.Answer[0], c.Inbox[0].Message.Payload[0], c.Peers[0].Levels["topic"], c.KV[0].Value[0] = 'y', 'y', "y", 'y'
+	c.Receipt.Answer[0], c.Inbox[0].Message.Payload[0], c.Peers[0].Levels["topic"], c.KV[0].Value[0] = 'y', 'y', "y", 'y'
 	must(s.KV(t.Context(), "p", "k"))(t)[0] = 'z'
 	equal(t, snapshot(t, s), want)
 	equal(t, must(s.KV(t.Context(), "p", "k"))(t), []byte("v"))
@@ -471,16 +471,16 @@ func exact(t *testing.T, s core.Store) {
 			o.Error, o.Answer, o.Body, o.Next = text, core.Raw(raw), []byte(text), when
 			r := reply(n)
 			r.Text, r.V2, r.Reply.Data = text, core.Raw(raw), core.Raw(raw)
-			l := letter(1, n)
+			l := receipt(1, n)
 			l.Answer, l.Intent, l.At, l.Nonce = []byte(raw), text, when, core.Nonce(fmt.Sprint(text, n))
-			commit(t, s, &core.Change{Letter: l, Inbox: []*core.InboxMessage{m}, Events: []*core.Event{e}, Outbox: []*core.OutboxItem{o},
+			commit(t, s, &core.Change{Receipt: l, Inbox: []*core.InboxMessage{m}, Events: []*core.Event{e}, Outbox: []*core.OutboxItem{o},
 				Replies: []*core.StoredReply{r}, Meta: map[string]string{text: text}, KV: []core.KVPut{{Plugin: text, Key: text, Value: []byte(text)}}})
 			ctx := t.Context()
 			equal(t, must(s.InboxMessage(ctx, m.ID))(t), m)
 			equal(t, must(s.Events(ctx, id(n+999), 1))(t), []*core.Event{e})
 			equal(t, must(s.OutboxItem(ctx, o.ID))(t), o)
 			equal(t, must(s.Reply(ctx, r.Nonce))(t), r)
-			equal(t, must(s.Letter(ctx, l.Peer, l.Nonce))(t), l)
+			equal(t, must(s.Receipt(ctx, l.Peer, l.Nonce))(t), l)
 			equal(t, must(s.Meta(ctx, text))(t), text)
 			equal(t, must(s.KV(ctx, text, text))(t), []byte(text))
 		}
@@ -492,7 +492,7 @@ func nothing(t *testing.T, s core.Store) {
 	ctx := t.Context()
 	var errs []error
 	add := func(_ any, err error) { errs = append(errs, err) }
-	add(s.Letter(ctx, key(1), "n"))
+	add(s.Receipt(ctx, key(1), "n"))
 	add(s.InboxMessage(ctx, "x"))
 	add(s.OutboxItem(ctx, "x"))
 	add(s.OutboxByNonce(ctx, "x"))
@@ -721,7 +721,7 @@ func dead(t *testing.T, s core.Store) {
 }
 
 func orphan(t *testing.T, s core.Store) {
-	c := &core.Change{Peers: []*core.Peer{peer(1)}, Letter: letter(1, 1), Deliveries: []*core.Delivery{delivery(1, "log")}}
+	c := &core.Change{Peers: []*core.Peer{peer(1)}, Receipt: receipt(1, 1), Deliveries: []*core.Delivery{delivery(1, "log")}}
 	refused(t, s.Commit(t.Context(), c), core.NotFound)
 	equal(t, snapshot(t, s), view{})
 	commit(t, s, &core.Change{Inbox: []*core.InboxMessage{message(1)}}, c)
@@ -834,7 +834,7 @@ func depths(t *testing.T, s core.Store) {
 	commit(t, s, everything())
 	commit(t, s, &core.Change{Delivered: []*core.Delivery{delivery(1, "log"), delivery(1, "phone"), delivery(3, "log")}})
 	d := must(s.Depths(t.Context()))(t)
-	equal(t, d, core.Depths{Inbox: 2, InboxHeld: 1, Outbox: 1, OldestOutbox: at(4), Letters: 1,
+	equal(t, d, core.Depths{Inbox: 2, InboxHeld: 1, Outbox: 1, OldestOutbox: at(4), Receipts: 1,
 		DeadDeliveries: 1, DeadByName: map[string]int{"phone": 1}})
 	if d.DeliveriesByNotifier == nil || d.DeadByName == nil {
 		t.Error("a map is nil, want it empty")
@@ -864,7 +864,7 @@ func prune(t *testing.T, s core.Store) {
 		c.Deliveries = []*core.Delivery{delivery(1, "log"), gone, delivery(3, "log"), both, delivery(101, "log")}
 		commit(t, s, c)
 		for n := range 10 {
-			commit(t, s, &core.Change{Letter: letter(1, n)})
+			commit(t, s, &core.Change{Receipt: receipt(1, n)})
 		}
 	}
 	fill()
@@ -874,10 +874,10 @@ func prune(t *testing.T, s core.Store) {
 	}
 	equal(t, snapshot(t, s), before)
 
-	if err := s.Prune(ctx, core.Cutoffs{Letters: at(4), Inbox: at(5), Events: at(103), Outbox: at(5), Replies: at(16)}); err != nil {
+	if err := s.Prune(ctx, core.Cutoffs{Receipts: at(4), Inbox: at(5), Events: at(103), Outbox: at(5), Replies: at(16)}); err != nil {
 		t.Fatal(err)
 	}
-	var got struct{ inbox, events, outbox, replies, letters, dead []string }
+	var got struct{ inbox, events, outbox, replies, receipts, dead []string }
 	for _, m := range must(s.Inbox(ctx, core.InboxFilter{Oldest: true}))(t) {
 		got.inbox = append(got.inbox, m.ID)
 	}
@@ -892,7 +892,7 @@ func prune(t *testing.T, s core.Store) {
 			got.replies = append(got.replies, string(r.Nonce))
 		}
 	}
-	if err := s.EachLetter(ctx, time.Time{}, func(l core.Letter) { got.letters = append(got.letters, string(l.Nonce)) }); err != nil {
+	if err := s.EachReceipt(ctx, time.Time{}, func(l core.Receipt) { got.receipts = append(got.receipts, string(l.Nonce)) }); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range must(s.DeadDeliveries(ctx, 0))(t) {
@@ -902,9 +902,9 @@ func prune(t *testing.T, s core.Store) {
 	equal(t, got.events, []string{id(101), id(103), id(104), id(105), id(106), id(107), id(108), id(109)})                // so is 101
 	equal(t, got.outbox, []string{id(9), id(8), id(7), id(6), id(5), id(4), id(3), id(1)})                                // 4 was done at 5
 	equal(t, got.replies, []string{"reply-0", "reply-6", "reply-7", "reply-8", "reply-9"})                                // 0 never expires
-	equal(t, got.letters, []string{"nonce-4", "nonce-5", "nonce-6", "nonce-7", "nonce-8", "nonce-9"})                     // at the cutoff stays
+	equal(t, got.receipts, []string{"nonce-4", "nonce-5", "nonce-6", "nonce-7", "nonce-8", "nonce-9"})                    // at the cutoff stays
 	equal(t, got.dead, []string{id(3)})                                                                                   // 2 went with its message
-	commit(t, s, &core.Change{Letter: letter(1, 3)})                                                                      // a forgotten nonce is free
+	commit(t, s, &core.Change{Receipt: receipt(1, 3)})                                                                    // a forgotten nonce is free
 	commit(t, s, &core.Change{Delivered: []*core.Delivery{delivery(1, "log"), delivery(3, "log"), delivery(101, "log")}}) // all told
 	if err := s.Prune(ctx, core.Cutoffs{Inbox: at(5), Events: at(103)}); err != nil {
 		t.Fatal(err)
@@ -932,18 +932,18 @@ func pruneMany(t *testing.T, s core.Store) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			if err := s.Commit(t.Context(), &core.Change{Letter: letter(i, i)}); err != nil {
+			if err := s.Commit(t.Context(), &core.Change{Receipt: receipt(i, i)}); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
 	far := at(10 * n)
-	if err := s.Prune(t.Context(), core.Cutoffs{Letters: far, Inbox: far, Events: far, Outbox: far, Replies: far}); err != nil {
+	if err := s.Prune(t.Context(), core.Cutoffs{Receipts: far, Inbox: far, Events: far, Outbox: far, Replies: far}); err != nil {
 		t.Fatal(err)
 	}
 	d := must(s.Depths(t.Context()))(t)
-	if d.Inbox != n/100 || d.Letters != 0 || len(must(s.Events(t.Context(), id(n-1), 0))(t)) != 0 {
+	if d.Inbox != n/100 || d.Receipts != 0 || len(must(s.Events(t.Context(), id(n-1), 0))(t)) != 0 {
 		t.Errorf("Depths = %+v, want the %d messages that are to be told and nothing else", d, n/100)
 	}
 	_, err := s.Reply(t.Context(), reply(n-1).Nonce)
@@ -959,8 +959,8 @@ func ended(t *testing.T, s core.Store) {
 	if _, err := s.Peers(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Peers = %v, want Canceled", err)
 	}
-	if err := s.EachLetter(ctx, time.Time{}, func(core.Letter) {}); !errors.Is(err, context.Canceled) {
-		t.Errorf("EachLetter = %v, want Canceled", err)
+	if err := s.EachReceipt(ctx, time.Time{}, func(core.Receipt) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("EachReceipt = %v, want Canceled", err)
 	}
 	equal(t, snapshot(t, s), view{})
 
@@ -970,10 +970,10 @@ func ended(t *testing.T, s core.Store) {
 		wg.Go(func() {
 			ctx, cancel := context.WithCancel(t.Context())
 			go cancel()
-			err := s.Commit(ctx, &core.Change{Letter: letter(1, n)})
-			_, found := s.Letter(t.Context(), key(1), letter(1, n).Nonce)
+			err := s.Commit(ctx, &core.Change{Receipt: receipt(1, n)})
+			_, found := s.Receipt(t.Context(), key(1), receipt(1, n).Nonce)
 			if (err == nil) != (found == nil) {
-				t.Errorf("Commit = %v, and Letter = %v", err, found)
+				t.Errorf("Commit = %v, and Receipt = %v", err, found)
 			}
 		})
 	}
@@ -984,7 +984,7 @@ func closed(t *testing.T, s core.Store) {
 	const writers = 64
 	kept := make(chan error, writers)
 	for n := range writers {
-		go func() { kept <- s.Commit(t.Context(), &core.Change{Letter: letter(1, n)}) }()
+		go func() { kept <- s.Commit(t.Context(), &core.Change{Receipt: receipt(1, n)}) }()
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -998,10 +998,10 @@ func closed(t *testing.T, s core.Store) {
 		t.Errorf("Close again = %v, want nil", err)
 	}
 	ctx := t.Context()
-	errs := []error{s.Commit(ctx, everything()), s.EachLetter(ctx, time.Time{}, func(core.Letter) {}), s.Prune(ctx, core.Cutoffs{Letters: at(0), Inbox: at(0)})}
+	errs := []error{s.Commit(ctx, everything()), s.EachReceipt(ctx, time.Time{}, func(core.Receipt) {}), s.Prune(ctx, core.Cutoffs{Receipts: at(0), Inbox: at(0)})}
 	add := func(_ any, err error) { errs = append(errs, err) }
 	add(s.Peers(ctx))
-	add(s.Letter(ctx, key(1), "n"))
+	add(s.Receipt(ctx, key(1), "n"))
 	add(s.Inbox(ctx, core.InboxFilter{}))
 	add(s.InboxMessage(ctx, "x"))
 	add(s.Events(ctx, "", 0))

@@ -3,9 +3,9 @@
 // the policies, notifiers and handlers of core. core/plugin runs the modules and
 // knows JSON; this room knows what the JSON says.
 //
-// While a policy plugin is not ready, nobody can say, and letters that it would
+// While a policy plugin is not ready, nobody can say, and envelopes that it would
 // judge are answered 503. docs/threat-model.md#p3
-package extension
+package hooks
 
 import (
 	"cmp"
@@ -369,7 +369,7 @@ func (m *Manager) Ready(ctx context.Context) error {
 }
 
 // Plugins gives the policies and handlers in force. It returns an error of kind
-// Unavailable while one that guards letters is not ready.
+// Unavailable while one that guards envelopes is not ready.
 func (m *Manager) Plugins() (gateway.Plugins, error) {
 	f := m.inForce.Load()
 	return f.plugins, f.err
@@ -586,7 +586,7 @@ type View struct {
 	Size        int           `json:"size"`              // bytes
 	Missing     []string      `json:"missing,omitempty"` // asked and not granted
 	Calls       int64         `json:"calls"`             // ever
-	Refusals    int64         `json:"refusals"`          // letters that it refused, ever
+	Refusals    int64         `json:"refusals"`          // envelopes that it refused, ever
 	Failures    int64         `json:"failures"`          // calls that failed, ever
 	Instances   int           `json:"instances"`
 	LoadMillis  int64         `json:"loadMillis,omitempty"`

@@ -16,7 +16,7 @@ import (
 
 // book holds every peer in memory, by key and by label. What it gives out is
 // never changed; a move replaces it. Its zero value is ready.
-type book struct {
+type peerIndex struct {
 	mu      sync.RWMutex // guards all below
 	byKey   map[core.PublicKey]*entry
 	byLabel map[string][]*entry // 32-character ids and announced ids
@@ -31,7 +31,7 @@ type entry struct {
 	health *peering.Health
 }
 
-func (b *book) put(p *core.Peer) {
+func (b *peerIndex) put(p *core.Peer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.byKey == nil {
@@ -58,7 +58,7 @@ func (b *book) put(p *core.Peer) {
 	}
 }
 
-func (b *book) forget(k core.PublicKey) {
+func (b *peerIndex) forget(k core.PublicKey) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if e := b.byKey[k]; e != nil {
@@ -67,7 +67,7 @@ func (b *book) forget(k core.PublicKey) {
 	}
 }
 
-func (b *book) unlink(e *entry) {
+func (b *peerIndex) unlink(e *entry) {
 	for _, label := range labels(e.peer) {
 		list := slices.DeleteFunc(b.byLabel[label], func(x *entry) bool { return x == e })
 		if len(list) == 0 {
@@ -90,7 +90,7 @@ func labels(p *core.Peer) []string {
 	return out
 }
 
-func (b *book) get(k core.PublicKey) *core.Peer {
+func (b *peerIndex) get(k core.PublicKey) *core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if e := b.byKey[k]; e != nil {
@@ -99,14 +99,14 @@ func (b *book) get(k core.PublicKey) *core.Peer {
 	return nil
 }
 
-func (b *book) entry(k core.PublicKey) *entry {
+func (b *peerIndex) entry(k core.PublicKey) *entry {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.byKey[k]
 }
 
 // all lists every peer, the longest known first.
-func (b *book) all() []*core.Peer {
+func (b *peerIndex) all() []*core.Peer {
 	out := b.unsorted()
 	slices.SortFunc(out, func(x, y *core.Peer) int {
 		if c := x.RequestedAt.Compare(y.RequestedAt); c != 0 {
@@ -117,7 +117,7 @@ func (b *book) all() []*core.Peer {
 	return out
 }
 
-func (b *book) unsorted() []*core.Peer {
+func (b *peerIndex) unsorted() []*core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	out := make([]*core.Peer, 0, len(b.byKey))
@@ -127,7 +127,7 @@ func (b *book) unsorted() []*core.Peer {
 	return out
 }
 
-func (b *book) count(t core.Trust) int {
+func (b *peerIndex) count(t core.Trust) int {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	n := 0
@@ -140,7 +140,7 @@ func (b *book) count(t core.Trust) int {
 }
 
 // byURL returns another peer than k whose pinned URL is the same.
-func (b *book) byURL(url string, k core.PublicKey) *core.Peer {
+func (b *peerIndex) byURL(url string, k core.PublicKey) *core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	for _, e := range b.byKey {
@@ -151,11 +151,11 @@ func (b *book) byURL(url string, k core.PublicKey) *core.Peer {
 	return nil
 }
 
-// fits returns the peers that a letter's label may be and that wanted accepts:
+// fits returns the peers that an envelope's label may be and that wanted accepts:
 // those whose key it is, or whose id. The 16-character label is everybody's; it is tried with the peers that
 // have never shown v2. Where more fit than may be tried, the last seen are
 // returned. docs/threat-model.md#k3
-func (b *book) fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
+func (b *peerIndex) fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	var found []*entry
@@ -207,14 +207,14 @@ func keysOf(peers []*core.Peer) []core.PublicKey {
 	return out
 }
 
-// contact notes that a verified letter came.
-func (b *book) contact(k core.PublicKey, at time.Time) {
+// contact notes that a verified envelope came.
+func (b *peerIndex) contact(k core.PublicKey, at time.Time) {
 	if e := b.entry(k); e != nil {
 		e.seen.Store(at.UnixNano())
 	}
 }
 
-func (b *book) healthOf(k core.PublicKey) peering.Health {
+func (b *peerIndex) healthOf(k core.PublicKey) peering.Health {
 	e := b.entry(k)
 	if e == nil {
 		return peering.Health{Outbound: peering.Unknown}
@@ -228,7 +228,7 @@ func (b *book) healthOf(k core.PublicKey) peering.Health {
 	return h
 }
 
-func (b *book) checked(k core.PublicKey, err error, at time.Time, maxFailures int) {
+func (b *peerIndex) checked(k core.PublicKey, err error, at time.Time, maxFailures int) {
 	if e := b.entry(k); e != nil {
 		e.mu.Lock()
 		*e.health = e.health.Checked(err, at, maxFailures)
@@ -244,7 +244,7 @@ func (g *Gateway) Resolve(ref string) (*core.Peer, error) {
 	if ref == "" {
 		return nil, core.Refuse(core.NotFound, "no peer named")
 	}
-	b := &g.book
+	b := &g.peers
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if e := b.byAlias[ref]; e != nil {

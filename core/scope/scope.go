@@ -1,8 +1,8 @@
-// Package policy is the doorman: it turns what a peer was granted into a yes or
+// Package policy is the scopes: it turns what a peer was granted into a yes or
 // a no for one message, and counts what it lets in.
 //
 // docs/protocol.md#scopes
-package policy
+package scope
 
 import (
 	"fmt"
@@ -22,9 +22,9 @@ var FallbackGrants = []core.Grant{
 	{Intent: core.IntentStatusUpdate, Enabled: true},
 }
 
-// Doorman decides by grants and counts by a sliding window. Its zero value is
+// Checker decides by grants and counts by a sliding window. Its zero value is
 // ready. Safe for concurrent use.
-type Doorman struct {
+type Checker struct {
 	windows windows
 }
 
@@ -41,7 +41,7 @@ type Access struct {
 // RetryAfter. A refused message takes no token.
 //
 // docs/protocol.md#scopes
-func (d *Doorman) Allow(p *core.Peer, a Access, now time.Time) (Token, error) {
+func (d *Checker) Allow(p *core.Peer, a Access, now time.Time) (Token, error) {
 	scopes := FallbackGrants
 	if p.Granted != nil {
 		scopes = p.Granted.Scopes

@@ -1,4 +1,4 @@
-package extension
+package hooks
 
 import (
 	"cmp"
@@ -190,7 +190,7 @@ func member(b []byte, name, text string) []byte {
 		return b
 	}
 	b = append(append(append(b, `,"`...), name...), `":`...)
-	b, _ = jsontext.AppendQuote(b, text) // invalid UTF-8 is replaced, and came through no letter
+	b, _ = jsontext.AppendQuote(b, text) // invalid UTF-8 is replaced, and came through no envelope
 	return b
 }
 

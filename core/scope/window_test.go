@@ -1,4 +1,4 @@
-package policy_test
+package scope_test
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 var start = time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC)
@@ -28,7 +28,7 @@ func TestN5EveryWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rate := core.RateLimit{Requests: rapid.IntRange(1, 5).Draw(t, "requests"), WindowSeconds: rapid.IntRange(1, 20).Draw(t, "window")}
 		peer := limited(1, rate)
-		doorman := new(policy.Doorman)
+		scopes := new(scope.Checker)
 		var in []time.Time
 		now := start
 		within := func(at time.Time) (n int) { // of the half-open window that ends at a time
@@ -43,22 +43,22 @@ func TestN5EveryWindow(t *testing.T) {
 			now = now.Add(time.Duration(rapid.IntRange(0, 8000).Draw(t, "ms")) * time.Millisecond)
 			switch rapid.IntRange(0, 9).Draw(t, "what") {
 			case 0: // a restart: only what was kept is counted
-				doorman = new(policy.Doorman)
+				scopes = new(scope.Checker)
 				for _, at := range in {
-					doorman.Count(peer.Key, "message", at)
+					scopes.Count(peer.Key, "message", at)
 				}
 				continue
 			case 1: // let in, but not kept after all
-				before := doorman.Used(peer.Key, "message", rate.Window(), now)
-				if token, err := doorman.Allow(peer, policy.Access{Intent: "message"}, now); err == nil {
+				before := scopes.Used(peer.Key, "message", rate.Window(), now)
+				if token, err := scopes.Allow(peer, scope.Access{Intent: "message"}, now); err == nil {
 					token.Return()
 				}
-				if after := doorman.Used(peer.Key, "message", rate.Window(), now); after != before {
+				if after := scopes.Used(peer.Key, "message", rate.Window(), now); after != before {
 					t.Fatalf("used %d after a token came back, want %d", after, before)
 				}
 				continue
 			}
-			_, err := doorman.Allow(peer, policy.Access{Intent: "message"}, now)
+			_, err := scopes.Allow(peer, scope.Access{Intent: "message"}, now)
 			if full := within(now) >= rate.Requests; full != (err != nil) {
 				t.Fatalf("Allow with %d of %d in the window = %v", within(now), rate.Requests, err)
 			}
@@ -78,7 +78,7 @@ func TestN5EveryWindow(t *testing.T) {
 				t.Fatalf("a message after %v would be refused again", e.RetryAfter)
 			}
 		}
-		if used := doorman.Used(peer.Key, "message", rate.Window(), now); used != within(now) {
+		if used := scopes.Used(peer.Key, "message", rate.Window(), now); used != within(now) {
 			t.Fatalf("Used = %d, want %d", used, within(now))
 		}
 		for i := range in { // every window that begins with a message
@@ -99,9 +99,9 @@ func TestN5EveryWindow(t *testing.T) {
 // record the peer is known.
 func TestN5PerKey(t *testing.T) {
 	rate := core.RateLimit{Requests: 2, WindowSeconds: 60}
-	var d policy.Doorman
+	var d scope.Checker
 	take := func(p *core.Peer, intent string) error {
-		_, err := d.Allow(p, policy.Access{Intent: intent}, start)
+		_, err := d.Allow(p, scope.Access{Intent: intent}, start)
 		return err
 	}
 	bob := limited(1, rate)
@@ -126,9 +126,9 @@ func TestN5PerKey(t *testing.T) {
 // TestN5Boundary: a message leaves its window exactly when the window has passed.
 func TestN5Boundary(t *testing.T) {
 	peer := limited(1, core.RateLimit{Requests: 1, WindowSeconds: 60})
-	var d policy.Doorman
+	var d scope.Checker
 	allow := func(after time.Duration) error {
-		_, err := d.Allow(peer, policy.Access{Intent: "message"}, start.Add(after))
+		_, err := d.Allow(peer, scope.Access{Intent: "message"}, start.Add(after))
 		return err
 	}
 	if err := allow(0); err != nil {
@@ -155,18 +155,18 @@ func TestN5OutOfOrder(t *testing.T) {
 	peer := limited(1, core.RateLimit{Requests: 3, WindowSeconds: 10})
 	orders := [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}}
 	for _, order := range orders {
-		var d policy.Doorman
+		var d scope.Checker
 		for _, s := range order {
-			if _, err := d.Allow(peer, policy.Access{Intent: "message"}, start.Add(time.Duration(s)*time.Second)); err != nil {
+			if _, err := d.Allow(peer, scope.Access{Intent: "message"}, start.Add(time.Duration(s)*time.Second)); err != nil {
 				t.Fatalf("order %v: %v", order, err)
 			}
 		}
-		_, err := d.Allow(peer, policy.Access{Intent: "message"}, start.Add(5*time.Second))
+		_, err := d.Allow(peer, scope.Access{Intent: "message"}, start.Add(5*time.Second))
 		var e *core.Error
 		if !errors.As(err, &e) || e.RetryAfter != 5*time.Second {
 			t.Errorf("order %v: a fourth after 5 s = %v, want RateLimited with 5 s to wait", order, err)
 		}
-		if _, err := d.Allow(peer, policy.Access{Intent: "message"}, start.Add(10*time.Second)); err != nil {
+		if _, err := d.Allow(peer, scope.Access{Intent: "message"}, start.Add(10*time.Second)); err != nil {
 			t.Errorf("order %v: after 10 s = %v, want no error", order, err)
 		}
 	}
@@ -176,46 +176,46 @@ func TestN5OutOfOrder(t *testing.T) {
 // for as long as the store keeps count.
 func TestN5Bounds(t *testing.T) {
 	for _, rate := range []core.RateLimit{{}, {Requests: 1}, {WindowSeconds: 1}, {Requests: -1, WindowSeconds: 60}, {Requests: 1, WindowSeconds: -60}} {
-		var d policy.Doorman
-		if _, err := d.Allow(limited(1, rate), policy.Access{Intent: "message"}, start); !errors.Is(err, core.RateLimited) {
+		var d scope.Checker
+		if _, err := d.Allow(limited(1, rate), scope.Access{Intent: "message"}, start); !errors.Is(err, core.RateLimited) {
 			t.Errorf("rate %+v: %v, want RateLimited", rate, err)
 		}
 	}
 	for _, seconds := range []int{1 << 30, 1 << 34, math.MaxInt / 2, math.MaxInt} {
 		peer := limited(1, core.RateLimit{Requests: 1, WindowSeconds: seconds})
-		var d policy.Doorman
+		var d scope.Checker
 		allow := func(after time.Duration) error {
-			_, err := d.Allow(peer, policy.Access{Intent: "message"}, start.Add(after))
+			_, err := d.Allow(peer, scope.Access{Intent: "message"}, start.Add(after))
 			return err
 		}
 		if err := allow(0); err != nil {
 			t.Fatal(err)
 		}
-		if err := allow(policy.MaxWindow - 1); !errors.Is(err, core.RateLimited) {
+		if err := allow(scope.MaxWindow - 1); !errors.Is(err, core.RateLimited) {
 			t.Errorf("a second within %d seconds = %v, want RateLimited", seconds, err)
 		}
-		if err := allow(policy.MaxWindow); err != nil {
+		if err := allow(scope.MaxWindow); err != nil {
 			t.Errorf("after MaxWindow = %v, want no error", err)
 		}
 	}
-	policy.Token{}.Return() // of a refusal: nothing to give back
+	scope.Token{}.Return() // of a refusal: nothing to give back
 }
 
 // TestN5ChangedGrant: a changed limit counts what has been let in before.
 func TestN5ChangedGrant(t *testing.T) {
-	var d policy.Doorman
+	var d scope.Checker
 	wide, narrow := limited(1, core.RateLimit{Requests: 5, WindowSeconds: 100}), limited(1, core.RateLimit{Requests: 2, WindowSeconds: 100})
 	for i := range 4 {
-		if _, err := d.Allow(wide, policy.Access{Intent: "message"}, start.Add(time.Duration(i)*time.Second)); err != nil {
+		if _, err := d.Allow(wide, scope.Access{Intent: "message"}, start.Add(time.Duration(i)*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err := d.Allow(narrow, policy.Access{Intent: "message"}, start.Add(10*time.Second))
+	_, err := d.Allow(narrow, scope.Access{Intent: "message"}, start.Add(10*time.Second))
 	var e *core.Error
 	if !errors.As(err, &e) || e.RetryAfter != 92*time.Second { // the third leaves 100 s after it came
 		t.Errorf("under the narrower limit = %v, want RateLimited with 92 s to wait", err)
 	}
-	if _, err := d.Allow(wide, policy.Access{Intent: "message"}, start.Add(10*time.Second)); err != nil {
+	if _, err := d.Allow(wide, scope.Access{Intent: "message"}, start.Add(10*time.Second)); err != nil {
 		t.Errorf("under the wider limit again = %v, want no error", err)
 	}
 }
@@ -224,11 +224,11 @@ func TestN5ChangedGrant(t *testing.T) {
 // more.
 func TestN5AtOnce(t *testing.T) {
 	peer := limited(1, core.RateLimit{Requests: 50, WindowSeconds: 60})
-	var d policy.Doorman
+	var d scope.Checker
 	results := make(chan error)
 	for i := range 200 {
 		go func() {
-			_, err := d.Allow(peer, policy.Access{Intent: "message"}, start.Add(time.Duration(i%7)*time.Millisecond))
+			_, err := d.Allow(peer, scope.Access{Intent: "message"}, start.Add(time.Duration(i%7)*time.Millisecond))
 			results <- err
 		}()
 	}
@@ -244,9 +244,9 @@ func TestN5AtOnce(t *testing.T) {
 
 func BenchmarkAllow(b *testing.B) {
 	peer := limited(1, core.RateLimit{Requests: 100, WindowSeconds: 3600})
-	var d policy.Doorman
+	var d scope.Checker
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		d.Allow(peer, policy.Access{Intent: "message"}, start.Add(time.Duration(i)*time.Minute))
+		d.Allow(peer, scope.Access{Intent: "message"}, start.Add(time.Duration(i)*time.Minute))
 	}
 }

@@ -1,4 +1,4 @@
-package policy
+package scope
 
 import (
 	"slices"
@@ -98,7 +98,7 @@ func insert(times []time.Time, t time.Time) []time.Time {
 
 // Count notes a message that was let in before a restart. Call it before the
 // first Allow, best in the order of time.
-func (d *Doorman) Count(peer core.PublicKey, intent string, at time.Time) {
+func (d *Checker) Count(peer core.PublicKey, intent string, at time.Time) {
 	d.windows.mu.Lock()
 	defer d.windows.mu.Unlock()
 	if d.windows.seen == nil {
@@ -109,7 +109,7 @@ func (d *Doorman) Count(peer core.PublicKey, intent string, at time.Time) {
 }
 
 // Used says how many messages of an intent are counted within a window.
-func (d *Doorman) Used(peer core.PublicKey, intent string, window time.Duration, now time.Time) int {
+func (d *Checker) Used(peer core.PublicKey, intent string, window time.Duration, now time.Time) int {
 	d.windows.mu.Lock()
 	defer d.windows.mu.Unlock()
 	n := 0

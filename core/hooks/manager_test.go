@@ -1,4 +1,4 @@
-package extension_test
+package hooks_test
 
 import (
 	"bytes"
@@ -20,10 +20,10 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
-	"github.com/opengatewayprotocol/ogp/core/extension"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
@@ -51,22 +51,22 @@ func TestMain(m *testing.M) {
 const examples = "../../examples/plugins/"
 
 // example is a committed example with all that it asks for.
-func example(name string) extension.Wanted {
+func example(name string) hooks.Wanted {
 	return module(filepath.Join(examples, name, name+".wasm"), name)
 }
 
-func module(path, name string) extension.Wanted {
-	return extension.Wanted{Source: extension.FromConfig, Spec: plugin.Spec{Name: name, Path: path, Grants: plugin.Grants{KV: []string{"kv.*"}}}}
+func module(path, name string) hooks.Wanted {
+	return hooks.Wanted{Source: hooks.FromConfig, Spec: plugin.Spec{Name: name, Path: path, Grants: plugin.Grants{KV: []string{"kv.*"}}}}
 }
 
 // newManager makes a manager whose Run ends with the test.
-func newManager(t testing.TB, o extension.Options) *extension.Manager {
+func newManager(t testing.TB, o hooks.Options) *hooks.Manager {
 	t.Helper()
 	if o.Store == nil {
 		o.Store = memory.New()
 	}
 	o.CacheDir = cacheDir
-	m, err := extension.New(o)
+	m, err := hooks.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func newManager(t testing.TB, o extension.Options) *extension.Manager {
 	return m
 }
 
-func apply(t testing.TB, m *extension.Manager, wanted ...extension.Wanted) {
+func apply(t testing.TB, m *hooks.Manager, wanted ...hooks.Wanted) {
 	t.Helper()
 	if err := m.Apply(wanted); err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func apply(t testing.TB, m *extension.Manager, wanted ...extension.Wanted) {
 }
 
 // policies gives the policies in force, of which there must be n.
-func policies(t testing.TB, m *extension.Manager, n int) []core.Policy {
+func policies(t testing.TB, m *hooks.Manager, n int) []core.Policy {
 	t.Helper()
 	p, err := m.Plugins()
 	if err != nil || len(p.Policies) != n {
@@ -109,7 +109,7 @@ func topic(name string) core.Question {
 		Message: &core.Message{Intent: core.IntentAgentComms, Payload: core.Raw(`{"topic":"` + name + `","message":"hi"}`)}}
 }
 
-func view(t testing.TB, m *extension.Manager, name string) extension.View {
+func view(t testing.TB, m *hooks.Manager, name string) hooks.View {
 	t.Helper()
 	for _, v := range m.List() {
 		if v.Name == name {
@@ -117,7 +117,7 @@ func view(t testing.TB, m *extension.Manager, name string) extension.View {
 		}
 	}
 	t.Fatalf("no plugin %q in %+v", name, m.List())
-	return extension.View{}
+	return hooks.View{}
 }
 
 // copyPlugin copies an example into a folder of the test's.
@@ -154,7 +154,7 @@ func edit(t testing.TB, module, old, new string) {
 
 // A policy that is not ready, or that cannot be loaded, lets nothing pass.
 func TestP3PolicyNotReadyIsNotNow(t *testing.T) {
-	m := newManager(t, extension.Options{})
+	m := newManager(t, hooks.Options{})
 	notReady := func(when string) {
 		t.Helper()
 		if p, err := m.Plugins(); !errors.Is(err, core.Unavailable) || len(p.Policies) > 0 {
@@ -193,7 +193,7 @@ func TestP3PolicyNotReadyIsNotNow(t *testing.T) {
 
 // A policy that fails cannot say: nothing passes, and nothing is recorded.
 func TestP3FailingPolicyIsNotNow(t *testing.T) {
-	m := newManager(t, extension.Options{})
+	m := newManager(t, hooks.Options{})
 	w := example("office-hours")
 	w.Spec.Limits.Fuel = 1
 	w.Spec.Manifest = manifestOf(t, "office-hours", "[[selftest]]") // its self-test would not pass either
@@ -232,7 +232,7 @@ func manifestOf(t testing.TB, name, upTo string) *plugin.Manifest {
 // Policies are asked in the operator's order, equal ones by name, and the first
 // refusal is final: the ones behind it are not asked.
 func TestP3OrderAndFirstRefusal(t *testing.T) {
-	m := newManager(t, extension.Options{})
+	m := newManager(t, hooks.Options{})
 	scrubber, topics, hours := example("secret-scrubber"), example("topic-allowlist"), example("office-hours")
 	scrubber.Order, topics.Order, hours.Order = 7, -1, 7
 	hours.Spec.Config = always
@@ -265,10 +265,10 @@ func TestP3OrderAndFirstRefusal(t *testing.T) {
 var always = []byte(`{"open":"00:00","close":"24:00","days":["mon","tue","wed","thu","fri","sat","sun"]}`)
 
 // pair is two gateways that have federated, of which the second has the plugins.
-func pair(t testing.TB, m *extension.Manager, more ...coretest.Option) (alice, bob *coretest.Gateway) {
+func pair(t testing.TB, m *hooks.Manager, more ...coretest.Option) (alice, bob *coretest.Gateway) {
 	t.Helper()
 	alice = coretest.New(t)
-	open := coretest.WithSettings(func(s *gateway.Settings) { s.Levels.Default = policy.LevelFull })
+	open := coretest.WithSettings(func(s *gateway.Settings) { s.Levels.Default = scope.LevelFull })
 	bob = coretest.New(t, append(more, open, coretest.WithPlugins(m.Plugins))...)
 	coretest.Ask(t, alice, bob)
 	if bob.TrustOf(alice) == core.Pending {
@@ -291,14 +291,14 @@ func allGrants() []core.Grant {
 // A pinned module that is another one, a module that is not there, and a hook that
 // it has not: each refuses the whole list, and what was in force stays.
 func TestP4WrongModulesStopTheStart(t *testing.T) {
-	m := newManager(t, extension.Options{})
+	m := newManager(t, hooks.Options{})
 	good := example("topic-allowlist")
 	apply(t, m, good)
 	pinned, gone, hook := example("office-hours"), module("no/such.wasm", "gone"), example("office-hours")
 	pinned.Spec.SHA256 = strings.Repeat("00", 32)
 	hook.Hooks = []plugin.Hook{plugin.Notify}
-	for want, w := range map[string]extension.Wanted{"pinned is 0000": pinned, "no such file": gone, `it has no hook "notify"`: hook, "two plugins": good} {
-		if err := m.Apply([]extension.Wanted{good, w}); err == nil || !strings.Contains(err.Error(), want) {
+	for want, w := range map[string]hooks.Wanted{"pinned is 0000": pinned, "no such file": gone, `it has no hook "notify"`: hook, "two plugins": good} {
+		if err := m.Apply([]hooks.Wanted{good, w}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Apply = %v, want %q", err, want)
 		}
 	}
@@ -316,7 +316,7 @@ func TestP4WrongModulesStopTheStart(t *testing.T) {
 // The pin is held to when the module is loaded, too, and not only when it is first
 // looked at.
 func TestP4PinHoldsAtReload(t *testing.T) {
-	m := newManager(t, extension.Options{WatchEvery: time.Millisecond})
+	m := newManager(t, hooks.Options{WatchEvery: time.Millisecond})
 	w := module(copyPlugin(t, "topic-allowlist"), "topic-allowlist")
 	apply(t, m, w)
 	w.Spec.SHA256 = view(t, m, "topic-allowlist").SHA256
@@ -337,13 +337,13 @@ func TestP4PinHoldsAtReload(t *testing.T) {
 // A plugin with more hooks than are wanted of it has only those that are wanted.
 func TestHooksAreNarrowed(t *testing.T) {
 	wasm := twoHooks(t)
-	m := newManager(t, extension.Options{})
+	m := newManager(t, hooks.Options{})
 	for _, c := range []struct {
 		hooks              []plugin.Hook
 		policies, handlers int
 		notifiers          int
 	}{{nil, 1, 0, 1}, {[]plugin.Hook{plugin.Policy}, 1, 0, 0}, {[]plugin.Hook{plugin.Notify}, 0, 0, 1}} {
-		apply(t, m, extension.Wanted{Hooks: c.hooks, Spec: plugin.Spec{Name: "two", Bytes: wasm, Manifest: &plugin.Manifest{Name: "two"}}})
+		apply(t, m, hooks.Wanted{Hooks: c.hooks, Spec: plugin.Spec{Name: "two", Bytes: wasm, Manifest: &plugin.Manifest{Name: "two"}}})
 		p, err := m.Plugins()
 		if err != nil || len(p.Policies) != c.policies || len(p.Handlers) != c.handlers || len(m.Notifiers()) != c.notifiers {
 			t.Errorf("%v: %d policies, %d handlers, %d notifiers, %v", c.hooks, len(p.Policies), len(p.Handlers), len(m.Notifiers()), err)
@@ -373,7 +373,7 @@ func twoHooks(t testing.TB) []byte {
 // tried again when it has changed again.
 func TestReloadOnChange(t *testing.T) {
 	var log logBuffer
-	m := newManager(t, extension.Options{WatchEvery: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	m := newManager(t, hooks.Options{WatchEvery: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	w := module(copyPlugin(t, "topic-allowlist"), "topic-allowlist")
 	w.Watch = true
 	apply(t, m, w)
@@ -430,7 +430,7 @@ func (l *logBuffer) String() string {
 // plugin that is wanted otherwise decides as before until its new version is ready.
 func TestApplyClosesTheDoorToNobody(t *testing.T) {
 	var changes int
-	m := newManager(t, extension.Options{Changed: func() { changes++ }})
+	m := newManager(t, hooks.Options{Changed: func() { changes++ }})
 	topics := example("topic-allowlist")
 	apply(t, m, topics)
 	stop, failed := make(chan struct{}), make(chan error, 1)
@@ -489,7 +489,7 @@ func TestRecordsAndKVSurviveRestarts(t *testing.T) {
 	store := memory.New()
 	w := example("topic-allowlist")
 	for run := range 3 {
-		m := newManager(t, extension.Options{Store: store})
+		m := newManager(t, hooks.Options{Store: store})
 		apply(t, m, w)
 		ask(t, policies(t, m, 1)[0], topic("deals"))
 		ask(t, policies(t, m, 1)[0], topic("general"))
@@ -501,12 +501,12 @@ func TestRecordsAndKVSurviveRestarts(t *testing.T) {
 		}
 		m.Close()
 	}
-	list := extension.Look(t.Context(), store, []extension.Wanted{w})
+	list := hooks.Look(t.Context(), store, []hooks.Wanted{w})
 	if len(list) != 1 || list[0].State != "off" || list[0].Calls != 6 || list[0].Refusals != 3 {
 		t.Errorf("Look = %+v, want 6 calls and 3 refusals", list)
 	}
 	put(t, store, "free-busy", "day/2026-11-23", "09:00-10:30")
-	if err := extension.Uninstall(t.Context(), store, "free-busy"); err != nil {
+	if err := hooks.Uninstall(t.Context(), store, "free-busy"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := store.KV(t.Context(), "free-busy", "day/2026-11-23"); !errors.Is(err, core.NotFound) {
@@ -556,7 +556,7 @@ func (r *receiver) all() []request {
 }
 
 // webhook is the shipped notifier, set on a receiver.
-func webhook(t testing.TB, r *receiver, secret string) extension.Wanted {
+func webhook(t testing.TB, r *receiver, secret string) hooks.Wanted {
 	t.Helper()
 	own, ok := plugins.Get("webhook")
 	if !ok {
@@ -566,7 +566,7 @@ func webhook(t testing.TB, r *receiver, secret string) extension.Wanted {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return extension.Wanted{Source: extension.FromBinary, Spec: plugin.Spec{Name: "webhook", Bytes: own.Wasm, Manifest: manifest,
+	return hooks.Wanted{Source: hooks.FromBinary, Spec: plugin.Spec{Name: "webhook", Bytes: own.Wasm, Manifest: manifest,
 		Config:  []byte(`{"url":"` + r.URL + `/hook"}`),
 		Grants:  plugin.Grants{HTTP: []plugin.HTTPGrant{{URL: r.URL + "/hook", Private: true, Secrets: []string{"webhook_secret"}}}},
 		Secrets: func(string) (string, bool) { return secret, secret != "" }}}
@@ -575,10 +575,10 @@ func webhook(t testing.TB, r *receiver, secret string) extension.Wanted {
 // A notifier whose backend fails is told again, with the same key.
 func TestP3FailingNotifierIsRetried(t *testing.T) {
 	r := newReceiver(t, func(n int) int { return map[bool]int{true: 503, false: 200}[n <= 2] })
-	m := newManager(t, extension.Options{})
+	m := newManager(t, hooks.Options{})
 	apply(t, m, webhook(t, r, ""))
 	alice, bob := coretest.Pair(t)
-	bob.Courier.Set(m.Notifiers()...)
+	bob.Dispatcher.Set(m.Notifiers()...)
 	coretest.Federate(t, alice, bob)
 	var out gateway.Outgoing
 	coretest.Await(t, "all told", func() bool {
@@ -612,7 +612,7 @@ func TestP1SecretsStayOutside(t *testing.T) {
 	const secret = "hush-0f6c2d1e"
 	var log logBuffer
 	r := newReceiver(t, func(int) int { return 200 })
-	m := newManager(t, extension.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	m := newManager(t, hooks.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	apply(t, m, webhook(t, r, secret))
 	n := m.Notifiers()
 	if len(n) != 1 {
@@ -625,7 +625,7 @@ func TestP1SecretsStayOutside(t *testing.T) {
 	if q := r.all()[0]; !strings.HasPrefix(q.header.Get("X-Hub-Signature-256"), "sha256=") || strings.Contains(fmt.Sprint(q), secret) {
 		t.Errorf("request = %v, want it signed and without the secret", q)
 	}
-	input, err := extension.NotifyInput([]core.Notice{notice}, nil)
+	input, err := hooks.NotifyInput([]core.Notice{notice}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -639,7 +639,7 @@ func TestP1SecretsStayOutside(t *testing.T) {
 // A notifier that cannot be loaded is told later; one that names intents is told of
 // those alone.
 func TestNotifierNotLoadedAndIntents(t *testing.T) {
-	m := newManager(t, extension.Options{})
+	m := newManager(t, hooks.Options{})
 	r := newReceiver(t, func(int) int { return 200 })
 	bad := webhook(t, r, "")
 	bad.Spec.Config = []byte(`{"url":"gopher://x"}`)
@@ -669,7 +669,7 @@ func TestNotifierNotLoadedAndIntents(t *testing.T) {
 // A URL counts for a policy only where the gateway has verified it, and what the
 // policy grants is what its configuration says.
 func TestRequestPolicyIsToldWhetherTheURLIsVerified(t *testing.T) {
-	m := newManager(t, extension.Options{})
+	m := newManager(t, hooks.Options{})
 	w := example("approve-by-domain")
 	w.Spec.Config = []byte(`{"domains":["example.org"],"intents":["message"],"rate":"10/3600"}`)
 	apply(t, m, w)

@@ -1,4 +1,4 @@
-package extension
+package hooks
 
 import (
 	"context"
@@ -107,7 +107,7 @@ func (m *Manager) recorded(ctx context.Context, name string) Record {
 // of it.
 type tally struct {
 	kv      storeKV
-	refused atomic.Int64 // letters that it refused since the record was written
+	refused atomic.Int64 // envelopes that it refused since the record was written
 
 	// Guarded by the manager's mu.
 	before Record         // what is on record

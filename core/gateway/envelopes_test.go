@@ -39,10 +39,10 @@ func TestK3SharedLabel(t *testing.T) {
 	for i, p := range slices.Backward(peers) {
 		_, err := r.ReceiveMessage(t.Context(), without(t, p.message(t, r.Key(), short), "v2"))
 		if i < len(peers)-32 {
-			want(t, "a letter of one that was not seen for longest", err, core.BadSignature)
+			want(t, "an envelope of one that was not seen for longest", err, core.BadSignature)
 			continue
 		}
-		want(t, "a letter of one of the 32 last seen", err, "")
+		want(t, "an envelope of one of the 32 last seen", err, "")
 		if m := inbox(t, r.store)[0]; m.Peer != p.key {
 			t.Fatalf("message kept as from %v, want its signer", m.Peer.ID())
 		}
@@ -320,7 +320,7 @@ func TestLetterWaitsWithContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err := r.ReceiveMessage(ctx, body)
-		want(t, "the same letter meanwhile", err, core.Unavailable)
+		want(t, "the same envelope meanwhile", err, core.Unavailable)
 		close(block)
 		want(t, "the first", <-first, "")
 	})

@@ -1,6 +1,6 @@
 //go:build unix
 
-package extension_test
+package hooks_test
 
 import (
 	"context"
@@ -19,18 +19,18 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
-	"github.com/opengatewayprotocol/ogp/core/extension"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
-	"github.com/opengatewayprotocol/ogp/core/policy"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/store"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
 
 // times gives n wanted copies of an example.
-func times(b *testing.B, n int, name string) []extension.Wanted {
-	var out []extension.Wanted
+func times(b *testing.B, n int, name string) []hooks.Wanted {
+	var out []hooks.Wanted
 	for i := range n {
 		w := example(name)
 		w.Spec.Name = fmt.Sprintf("%s-%d", name, i)
@@ -49,7 +49,7 @@ func BenchmarkReceive(b *testing.B) {
 	for _, kind := range []string{"memory", "sqlite"} {
 		for _, c := range []struct {
 			name   string
-			wanted []extension.Wanted
+			wanted []hooks.Wanted
 		}{
 			{"none", nil},
 			{"c-1", times(b, 1, "topic-allowlist")}, {"c-3", times(b, 3, "topic-allowlist")},
@@ -63,13 +63,13 @@ func BenchmarkReceive(b *testing.B) {
 	}
 }
 
-func benchmarkReceive(b *testing.B, kind string, wanted []extension.Wanted) {
-	m := newManager(b, extension.Options{})
+func benchmarkReceive(b *testing.B, kind string, wanted []hooks.Wanted) {
+	m := newManager(b, hooks.Options{})
 	apply(b, m, wanted...)
 	alice := coretest.New(b)
 	bob := coretest.New(b, coretest.WithStore(kind), coretest.Quiet(), coretest.WithPlugins(m.Plugins),
-		coretest.WithSettings(func(s *gateway.Settings) { s.Levels.Default = policy.LevelFull }))
-	bob.Courier.Set()
+		coretest.WithSettings(func(s *gateway.Settings) { s.Levels.Default = scope.LevelFull }))
+	bob.Dispatcher.Set()
 	coretest.Ask(b, alice, bob)
 	rate := &core.RateLimit{Requests: 1 << 30, WindowSeconds: 1}
 	if _, err := bob.ApprovePeer(b.Context(), alice.Key(), gateway.Approval{Grants: []core.Grant{{Intent: core.IntentAgentComms, Enabled: true, RateLimit: rate}}}); err != nil {
@@ -108,7 +108,7 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkNotify is what a courier tells a local HTTP server by way of the shipped
+// BenchmarkNotify is what a dispatcher tells a local HTTP server by way of the shipped
 // webhook and OpenClaw plugins, from the queue in the store to the answer.
 func BenchmarkNotify(b *testing.B) {
 	for _, kind := range []string{"memory", "sqlite"} {
@@ -135,8 +135,8 @@ func benchmarkNotify(b *testing.B, kind, name string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	m := newManager(b, extension.Options{Store: s})
-	apply(b, m, extension.Wanted{Spec: plugin.Spec{Name: name, Bytes: own.Wasm, Manifest: manifest,
+	m := newManager(b, hooks.Options{Store: s})
+	apply(b, m, hooks.Wanted{Spec: plugin.Spec{Name: name, Bytes: own.Wasm, Manifest: manifest,
 		Config:  []byte(`{"url":"` + server.URL + `/hook","openclaw_url":"` + server.URL + `"}`),
 		Grants:  plugin.Grants{HTTP: []plugin.HTTPGrant{{URL: server.URL + "/", Private: true, Secrets: []string{"hooks_token", "webhook_secret"}}}},
 		Secrets: func(string) (string, bool) { return "token", true }}})
@@ -182,7 +182,7 @@ func benchmarkNotify(b *testing.B, kind, name string) {
 // BenchmarkStart is from nothing to every plugin ready: all that ship and all
 // examples. Warm has their machine code in the cache.
 func BenchmarkStart(b *testing.B) {
-	var all []extension.Wanted
+	var all []hooks.Wanted
 	for _, name := range []string{"approve-by-domain", "office-hours", "secret-scrubber", "topic-allowlist", "free-busy", "audit-line"} {
 		all = append(all, example(name))
 	}
@@ -191,10 +191,10 @@ func BenchmarkStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		all = append(all, extension.Wanted{Spec: plugin.Spec{Name: own.Name, Bytes: own.Wasm, Manifest: manifest, Config: []byte(`{"topic":"t"}`)}})
+		all = append(all, hooks.Wanted{Spec: plugin.Spec{Name: own.Name, Bytes: own.Wasm, Manifest: manifest, Config: []byte(`{"topic":"t"}`)}})
 	}
-	start := func(b *testing.B, cache string, wanted []extension.Wanted) {
-		m, err := extension.New(extension.Options{Store: memory.New(), CacheDir: cache})
+	start := func(b *testing.B, cache string, wanted []hooks.Wanted) {
+		m, err := hooks.New(hooks.Options{Store: memory.New(), CacheDir: cache})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -210,7 +210,7 @@ func BenchmarkStart(b *testing.B) {
 	}
 	for _, c := range []struct {
 		name   string
-		wanted []extension.Wanted
+		wanted []hooks.Wanted
 	}{{"all-9", all}, {"c-rust-as", all[1:4]}, {"openclaw", all[6:7]}} {
 		b.Run("warm/"+c.name, func(b *testing.B) {
 			start(b, cacheDir, c.wanted)
