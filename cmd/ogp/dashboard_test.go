@@ -57,10 +57,10 @@ func TestDashboardQueries(t *testing.T) {
 	served.add("ogp_peers", []string{"state"})
 	served.add("ogp_envelopes_total", []string{"kind", "result"})
 	for expr, want := range map[string]string{
-		`sum(ogp_peers{state="approved",instance=~"$instance"})`:                                "",
+		`sum(ogp_peers{state="approved",instance=~"$instance"})`:                            "",
 		`sum by (result) (rate(ogp_envelopes_total{kind!="ogp_none{}"}[$__rate_interval]))`: "",
-		`count(ogp_peers == 0) or vector(0)`:                                                    "",
-		`max(ogp_peers) by (state) / on (instance) group_left sum(ogp_peers offset 5m)`:         "",
+		`count(ogp_peers == 0) or vector(0)`:                                                "",
+		`max(ogp_peers) by (state) / on (instance) group_left sum(ogp_peers offset 5m)`:     "",
 		`sum(ogp_friends)`:                              "no metric ogp_friends",
 		`sum by (colour) (ogp_peers)`:                   "no label colour on ogp_peers",
 		`ogp_peers{mood="good"}`:                        "no label mood on ogp_peers",
