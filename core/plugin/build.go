@@ -1,0 +1,251 @@
+package plugin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+
+	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
+)
+
+func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
+	began := time.Now()
+	m, err := Inspect(spec)
+	if err != nil {
+		return nil, err
+	}
+	name := spec.Name
+	if name == "" {
+		name = m.Manifest.Name
+	}
+	fail := func(kind Kind, format string, a ...any) (*version, error) {
+		return nil, &Error{Plugin: name, Kind: kind, Err: fmt.Errorf(format, a...)}
+	}
+	manifest := *m.Manifest
+	limits := spec.Limits.over(manifest.Limits)
+	if err := limits.check(); err != nil {
+		return fail(BadManifest, "%w", err)
+	}
+	v = &version{
+		name: name, manifest: &manifest, limits: limits, kind: m.Kind, sha256: m.SHA256, size: len(m.wasm),
+		loaded: began, grants: spec.Grants, secrets: spec.Secrets, store: spec.KV, clients: map[bool]*http.Client{},
+		newClient: spec.HTTPClient,
+		idle:      make(chan *instance, limits.Instances), slots: make(chan struct{}, limits.Instances),
+	}
+	for range limits.Instances {
+		v.slots <- struct{}{}
+	}
+	for _, g := range spec.Grants.HTTP {
+		p, err := parseGrant(g)
+		if err != nil {
+			return fail(Denied, "%w", err)
+		}
+		v.urls = append(v.urls, p)
+	}
+	if v.newClient == nil {
+		v.newClient = h.opts.HTTPClient
+	}
+	if v.newClient == nil {
+		v.newClient = GuardedClient
+	}
+	logger := spec.Logger
+	if logger == nil {
+		logger = h.log.With("plugin", name)
+	}
+	v.log = newGuestLog(logger)
+	if v.defaults, err = mergeConfig(manifest.Config, nil); err != nil {
+		return fail(BadManifest, "config: %w", err)
+	}
+	if v.config, err = mergeConfig(manifest.Config, spec.Config); err != nil {
+		return fail(BadManifest, "config: %w", err)
+	}
+	metered, err := meter.Instrument(m.wasm, meter.Config{MaxMemoryPages: uint32(limits.MemoryMiB) * 16})
+	if err != nil {
+		return fail(BadModule, "%w", err)
+	}
+	if err := h.prepare(ctx, v, metered); err != nil {
+		return nil, &Error{Plugin: name, Kind: BadModule, Text: firstLine(err)}
+	}
+	if err := v.ready(ctx); err != nil {
+		v.close()
+		return nil, err
+	}
+	v.took = time.Since(began)
+	return v, nil
+}
+
+// prepare compiles the module and gives it the host functions that it imports. One module at a time.
+func (h *Host) prepare(ctx context.Context, v *version, wasm []byte) (err error) {
+	select {
+	case h.compile <- struct{}{}:
+		defer func() { <-h.compile }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	v.base = context.Background()
+	v.cache = wazero.NewCompilationCache()
+	if h.opts.CacheDir != "" {
+		if v.cache, err = wazero.NewCompilationCacheWithDir(h.opts.CacheDir); err != nil {
+			return err
+		}
+	}
+	v.rt = wazero.NewRuntimeWithConfig(v.base, wazero.NewRuntimeConfig().
+		WithCoreFeatures(api.CoreFeaturesV2|experimental.CoreFeaturesExtendedConst).
+		WithMemoryLimitPages(uint32(v.limits.MemoryMiB)*16).
+		WithDebugInfoEnabled(false).
+		WithCompilationCache(v.cache))
+	defer func() {
+		if err != nil {
+			v.rt.Close(v.base)
+			v.cache.Close(v.base)
+		}
+	}()
+	if v.compiled, err = v.rt.CompileModule(v.base, wasm); err != nil {
+		return err
+	}
+	if err = v.check(); err != nil {
+		return err
+	}
+	return v.provide()
+}
+
+// hostModules are all functions of the host.
+var hostModules = map[string]map[string]hostFunc{
+	abiModule:    abiFuncs,
+	wasiModule:   wasiFuncs,
+	meter.Module: {meter.Yield: {":", func(in *instance, mod api.Module, _ []uint64) { in.look(mod) }}},
+}
+
+// check looks at what the compiled module imports and exports.
+func (v *version) check() error {
+	if len(v.compiled.ImportedMemories()) > 0 {
+		return errors.New("imports a memory: a plugin brings its own and exports it")
+	}
+	for _, f := range v.compiled.ImportedFunctions() {
+		module, name, _ := f.Import()
+		hf, ok := hostModules[module][name]
+		switch {
+		case !ok && module == abiModule:
+			return fmt.Errorf("imports %s.%s, which this host does not have: is it made for a newer one?", module, name)
+		case !ok:
+			return fmt.Errorf("imports %s.%s: there is only %s and %s", module, name, abiModule, wasiModule)
+		}
+		if p, r := hf.types(); !slices.Equal(p, f.ParamTypes()) || !slices.Equal(r, f.ResultTypes()) {
+			return fmt.Errorf("imports %s.%s with another type than %s", module, name, hf.sig)
+		}
+		if module != meter.Module {
+			v.imports = append(v.imports, module+"."+name)
+		}
+	}
+	sort.Strings(v.imports)
+	if v.compiled.ExportedMemories()["memory"] == nil {
+		return errors.New("does not export its memory as \"memory\"")
+	}
+	fs := v.compiled.ExportedFunctions()
+	typed := func(name string, params, results int) error {
+		f := fs[name]
+		if len(f.ParamTypes()) != params || len(f.ResultTypes()) != results ||
+			slices.ContainsFunc(slices.Concat(f.ParamTypes(), f.ResultTypes()), func(t api.ValueType) bool { return t != api.ValueTypeI32 }) {
+			return fmt.Errorf("exports %s with another type than (%d i32) -> (%d i32)", name, params, results)
+		}
+		return nil
+	}
+	if v.kind != KindABI {
+		return typed("_start", 0, 0)
+	}
+	for _, h := range v.manifest.Hooks {
+		if fs[exports[h]] == nil {
+			return fmt.Errorf("the manifest names the hook %q, but the module does not export %s", h, exports[h])
+		}
+		if err := typed(exports[h], 1, 1); err != nil {
+			return err
+		}
+	}
+	if fs["ogp_init"] != nil {
+		if err := typed("ogp_init", 1, 1); err != nil {
+			return err
+		}
+	}
+	if fs["_initialize"] != nil {
+		return typed("_initialize", 0, 0)
+	}
+	return nil
+}
+
+// provide makes the host modules, with no more in them than is imported.
+func (v *version) provide() error {
+	builders := map[string]wazero.HostModuleBuilder{}
+	seen := map[string]bool{}
+	for _, f := range v.compiled.ImportedFunctions() {
+		module, name, _ := f.Import()
+		if seen[module+"."+name] {
+			continue
+		}
+		seen[module+"."+name] = true
+		if builders[module] == nil {
+			builders[module] = v.rt.NewHostModuleBuilder(module)
+		}
+		hf := hostModules[module][name]
+		p, r := hf.types()
+		builders[module].NewFunctionBuilder().WithGoModuleFunction(hf, p, r).Export(name)
+	}
+	for _, b := range builders {
+		if _, err := b.Instantiate(v.base); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// over lays these limits over others.
+func (l Limits) over(m Limits) Limits {
+	if l.Timeout != 0 {
+		m.Timeout = l.Timeout
+	}
+	if l.MemoryMiB != 0 {
+		m.MemoryMiB = l.MemoryMiB
+	}
+	if l.Fuel != 0 {
+		m.Fuel = l.Fuel
+	}
+	if l.Instances != 0 {
+		m.Instances = l.Instances
+	}
+	if l.MaxCalls != 0 {
+		m.MaxCalls = l.MaxCalls
+	}
+	return m
+}
+
+// mergeConfig lays the operator's configuration over the defaults, name by name.
+func mergeConfig(defaults map[string]any, config []byte) ([]byte, error) {
+	merged := map[string]jsontext.Value{}
+	base, err := json.Marshal(defaults, json.Deterministic(true), json.FormatNilMapAsNull(false))
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range [][]byte{base, config} {
+		if len(bytes.TrimSpace(b)) == 0 {
+			continue
+		}
+		var m map[string]jsontext.Value
+		if err := json.Unmarshal(b, &m); err != nil {
+			return nil, err
+		}
+		for k, x := range m {
+			merged[k] = x
+		}
+	}
+	return json.Marshal(merged, json.Deterministic(true))
+}

@@ -1,0 +1,150 @@
+package plugin
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
+)
+
+// maxModule is the largest module: Go with net/http makes 10 MB, and 16 MiB compile in some 10 s.
+const maxModule = 16 << 20
+
+// Module is a module that was read and not loaded.
+type Module struct {
+	// Manifest is the one given, found beside the module, or found inside; else one that asks for nothing and
+	// has every hook that the module exports.
+	Manifest *Manifest
+	Kind     ModuleKind
+	SHA256   string // in lower case hex
+	Size     int    // in bytes
+	Imports  []string
+	wasm     []byte
+}
+
+// Inspect reads a plugin without running or compiling any of it. It checks the pin.
+func Inspect(spec Spec) (*Module, error) {
+	wasm := spec.Bytes
+	if wasm == nil {
+		var err error
+		if wasm, err = readModule(spec.Path); err != nil {
+			return nil, &Error{Plugin: spec.Name, Kind: BadModule, Err: err}
+		}
+	}
+	if len(wasm) > maxModule {
+		return nil, &Error{Plugin: spec.Name, Kind: BadModule, Text: fmt.Sprintf("a module of %d bytes, at most %d", len(wasm), maxModule), Err: Limit}
+	}
+	sum := sha256.Sum256(wasm)
+	m := &Module{SHA256: hex.EncodeToString(sum[:]), Size: len(wasm), wasm: wasm}
+	if spec.SHA256 != "" && !strings.EqualFold(spec.SHA256, m.SHA256) {
+		return nil, &Error{Plugin: spec.Name, Kind: Denied, Text: fmt.Sprintf("the module's SHA-256 is %s, pinned is %s", m.SHA256, strings.ToLower(spec.SHA256))}
+	}
+	shape, err := meter.Read(wasm)
+	if err != nil {
+		return nil, &Error{Plugin: spec.Name, Kind: BadModule, Err: err}
+	}
+	m.Imports = shape.Imports
+	if m.Manifest, err = findManifest(spec, shape); err != nil {
+		return nil, err
+	}
+	if m.Kind, err = kindOf(shape, m.Manifest); err != nil {
+		return nil, &Error{Plugin: spec.Name, Kind: BadModule, Err: err}
+	}
+	if len(m.Manifest.Hooks) == 0 {
+		m.Manifest.Hooks = exportedHooks(shape)
+	}
+	if len(m.Manifest.Hooks) == 0 {
+		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: "it answers no hook: name its hooks in the manifest, or export one of ogp_policy, ogp_notify and ogp_handle"}
+	}
+	return m, nil
+}
+
+func readModule(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxModule+1))
+}
+
+// manifestSection is the custom section that can hold the manifest.
+const manifestSection = "ogp.plugin"
+
+func findManifest(spec Spec, shape *meter.Shape) (*Manifest, error) {
+	if spec.Manifest != nil {
+		m := *spec.Manifest
+		if m.Name == "" {
+			m.Name = spec.Name
+		}
+		if err := m.check(); err != nil {
+			return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: err.Error()}
+		}
+		return &m, nil
+	}
+	if spec.Bytes == nil {
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(spec.Path), "plugin.toml"))
+		if err == nil {
+			return ParseManifest(text)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Err: err}
+		}
+	}
+	if text, ok := shape.Custom[manifestSection]; ok {
+		return ParseManifest(text)
+	}
+	m := &Manifest{Name: spec.Name}
+	if m.Name == "" {
+		m.Name = strings.TrimSuffix(filepath.Base(spec.Path), ".wasm")
+	}
+	if err := m.check(); err != nil {
+		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: err.Error()}
+	}
+	return m, nil
+}
+
+// ModuleKind is how a module is run.
+type ModuleKind string
+
+// The kinds of modules.
+const (
+	KindABI        ModuleKind = "ogp_v1"      // imports ogp_v1, instances are pooled
+	KindStdioOnce  ModuleKind = "stdio"       // a program, run anew for every call
+	KindStdioLines ModuleKind = "stdio-lines" // a program that stays alive
+)
+
+func kindOf(s *meter.Shape, m *Manifest) (ModuleKind, error) {
+	abi := len(exportedHooks(s)) > 0 || slices.ContainsFunc(s.Imports, func(i string) bool { return strings.HasPrefix(i, abiModule+".") })
+	_, program := s.Exports["_start"]
+	switch {
+	case m.ABI == abiModule && !abi:
+		return "", errors.New("the manifest says ogp_v1, but the module neither imports ogp_v1 nor exports a hook")
+	case (m.ABI == "stdio" || m.Stdio != "") && !program:
+		return "", errors.New("the manifest says stdio, but the module does not export _start")
+	case m.ABI != "stdio" && m.Stdio == "" && abi:
+		return KindABI, nil
+	case !program:
+		return "", errors.New("it is neither a plugin for ogp_v1 nor a program: it exports no hook and no _start")
+	case m.Stdio == "lines":
+		return KindStdioLines, nil
+	}
+	return KindStdioOnce, nil
+}
+
+func exportedHooks(s *meter.Shape) (out []Hook) {
+	for _, h := range hooks {
+		if _, ok := s.Exports[exports[h]]; ok {
+			out = append(out, h)
+		}
+	}
+	return out
+}
