@@ -2,9 +2,7 @@ package gateway
 
 import (
 	"slices"
-	"strings"
 
-	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
@@ -17,70 +15,4 @@ func stricter(a, b string) string {
 		return a
 	}
 	return b
-}
-
-// bothGrant is what two grants of one intent have in common; ok is false where
-// that is nothing.
-func bothGrant(a, b core.Grant) (g core.Grant, ok bool) {
-	g = core.Grant{Intent: a.Intent, Enabled: true, RateLimit: slower(a.RateLimit, b.RateLimit), ExpiresAt: sooner(a.ExpiresAt, b.ExpiresAt)}
-	topics, ok1 := common(a.Topics, b.Topics, func(x, y string) bool { return x == y || strings.HasPrefix(x, y+"/") })
-	personas, ok2 := common(a.Personas, b.Personas, func(x, y string) bool { return x == y })
-	g.Topics, g.Personas = topics, personas
-	return g, ok1 && ok2
-}
-
-// common lists what both lists allow, where an empty one allows all; within says
-// that x is a part of y.
-func common(a, b []string, within func(x, y string) bool) (out []string, ok bool) {
-	if len(a) == 0 {
-		return slices.Clone(b), true
-	}
-	if len(b) == 0 {
-		return slices.Clone(a), true
-	}
-	for _, x := range a {
-		for _, y := range b {
-			switch {
-			case within(x, y):
-				out = append(out, x)
-			case within(y, x):
-				out = append(out, y)
-			}
-		}
-	}
-	slices.Sort(out)
-	out = slices.Compact(out)
-	return out, len(out) > 0
-}
-
-// slower is the limit that lets fewer through in the long run; nil is the
-// default one.
-func slower(a, b *core.RateLimit) *core.RateLimit {
-	x, y := core.DefaultRate, core.DefaultRate
-	if a != nil {
-		x = *a
-	}
-	if b != nil {
-		y = *b
-	}
-	if int64(y.Requests)*int64(max(1, x.WindowSeconds)) < int64(x.Requests)*int64(max(1, y.WindowSeconds)) {
-		return &y
-	}
-	return &x
-}
-
-// sooner is the earlier end; empty is never. One that cannot be read has passed,
-// as for the scopes.
-func sooner(a, b string) string {
-	if a == "" {
-		return b
-	}
-	x, err := core.ParseTime(a)
-	if b == "" || err != nil {
-		return a
-	}
-	if y, err := core.ParseTime(b); err != nil || y.Before(x) {
-		return b
-	}
-	return a
 }

@@ -387,7 +387,7 @@ func (g *Gateway) ask(ctx context.Context, q core.Question) (core.Verdict, error
 			case out.Decision == core.Abstain:
 				out = v
 			case out.Decision == core.Allow && q.Kind == "request":
-				grants := narrower(out.Grants, v.Grants)
+				grants := scope.Narrow(out.Grants, v.Grants)
 				if len(grants) == 0 && len(out.Grants) > 0 { // an empty list would mean the defaults
 					out = core.Verdict{Decision: core.Hold, Reason: "the policies agree on no grant", Policy: v.Policy}
 				}
@@ -398,27 +398,6 @@ func (g *Gateway) ask(ctx context.Context, q core.Question) (core.Verdict, error
 	}
 	out.Level = level
 	return out, nil
-}
-
-// narrower is what both lists grant; where one names none, the other stands.
-func narrower(a, b []core.Grant) []core.Grant {
-	if len(a) == 0 {
-		return b
-	}
-	if len(b) == 0 {
-		return a
-	}
-	var out []core.Grant
-	for _, x := range a {
-		i := slices.IndexFunc(b, func(y core.Grant) bool { return y.Intent == x.Intent && y.Enabled })
-		if i < 0 || !x.Enabled {
-			continue
-		}
-		if both, ok := bothGrant(x, b[i]); ok {
-			out = append(out, both)
-		}
-	}
-	return out
 }
 
 // handler finds who answers an intent, or nil.
