@@ -16,6 +16,7 @@ const (
 	Stale        Kind = "stale"         // the time lies outside the window
 	Replayed     Kind = "replayed"      // this peer has used this nonce; the same bytes get the same answer
 	Conflict     Kind = "conflict"      // it contradicts what is known: other bytes under a used nonce, say
+	Moved        Kind = "moved"         // a peer has changed since it was looked at: look again
 	UnknownPeer  Kind = "unknown-peer"  // nobody we know
 	NotApproved  Kind = "not-approved"  // known, but not approved
 	Forbidden    Kind = "forbidden"     // understood and refused

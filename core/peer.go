@@ -89,6 +89,15 @@ type Peer struct {
 	Names Names     `json:"names"`           // unverified
 	URL   string    `json:"url"`             // pinned gateway URL: routing, never identity
 
+	// Revision counts the changes of Trust, Key, URL and labels (Alias and Label),
+	// and of nothing else: grants, features and versions leave it alone. A peer that
+	// is new has 1. core/gateway's transition helper raises it, once for a change;
+	// nobody else may, and a store only keeps it. 0: not kept.
+	//
+	// A decision that rests on a peer names the revision that it saw in
+	// Change.Expect. docs/threat-model.md#s1
+	Revision uint64 `json:"revision,omitempty"`
+
 	Trust Trust     `json:"trust"`
 	By    string    `json:"by,omitempty"` // Us or Them: who made the last move to rejected or removed
 	Since time.Time `json:"since"`        // when Trust last changed

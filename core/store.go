@@ -111,9 +111,20 @@ type StoredReply struct {
 	Expires time.Time `json:"expires"`
 }
 
+// Expect is a condition of a change: that a peer still has the revision that the
+// decision saw. Revision 0 holds for a peer that is not kept.
+type Expect struct {
+	Peer     PublicKey
+	Revision uint64 // Peer.Revision
+}
+
 // Change is what one decision leaves behind. A store keeps all of it or nothing,
 // and Commit returns only when it is on disk.
 type Change struct {
+	// Expect are the conditions, judged against what was kept before this change and
+	// in one step with it: once the commit that removes a peer has returned, no
+	// change that expects an earlier revision of it is kept.
+	Expect     []Expect
 	Peers      []*Peer         // put, by key
 	Forget     []PublicKey     // peers to delete
 	Receipt    *Receipt        // put once, by (peer, nonce)
@@ -172,7 +183,8 @@ type Cutoffs struct {
 // method that finds nothing returns an error of kind NotFound.
 //
 // Commit is durable (docs/threat-model.md#s1): when it returns nil, the change
-// survives a crash and a power loss. It returns an error of kind Replayed, and
+// survives a crash and a power loss. It returns an error of kind Moved, and keeps
+// nothing, when a revision of Change.Expect does not stand; of kind Replayed, and
 // keeps nothing, when Change.Receipt's (peer, nonce) is taken; of kind Full when
 // there is no space; of kind Unavailable when the disk fails or the store is
 // closed. Many commits that wait at the same time share one write to disk.

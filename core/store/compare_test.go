@@ -56,8 +56,11 @@ func list[T any](t *rapid.T, name string, one func(*rapid.T) T) (all []T) {
 
 func change(t *rapid.T) *core.Change {
 	c := &core.Change{
+		Expect: list(t, "expect", func(t *rapid.T) core.Expect {
+			return core.Expect{Peer: someKeys.Draw(t, "key"), Revision: uint64(rapid.IntRange(0, 2).Draw(t, "revision"))}
+		}),
 		Peers: list(t, "peers", func(t *rapid.T) *core.Peer {
-			return &core.Peer{Key: someKeys.Draw(t, "key"), Alias: someTexts.Draw(t, "alias"), Trust: core.Approved, Since: someTimes.Draw(t, "since")}
+			return &core.Peer{Key: someKeys.Draw(t, "key"), Alias: someTexts.Draw(t, "alias"), Revision: uint64(rapid.IntRange(0, 2).Draw(t, "revision")), Trust: core.Approved, Since: someTimes.Draw(t, "since")}
 		}),
 		Forget: list(t, "forget", func(t *rapid.T) core.PublicKey { return someKeys.Draw(t, "key") }),
 		Inbox: list(t, "inbox", func(t *rapid.T) *core.InboxMessage {

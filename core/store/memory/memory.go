@@ -140,6 +140,15 @@ func (s *Store) refuse(c *core.Change) error {
 			return notFound("event %q for a delivery", d.EventID)
 		}
 	}
+	for _, e := range c.Expect {
+		var now uint64
+		if p := s.peers[e.Peer]; p != nil {
+			now = p.Revision
+		}
+		if now != e.Revision {
+			return core.Refusef(core.Moved, "store: the peer %s has revision %d and not %d", e.Peer.Fingerprint(), now, e.Revision)
+		}
+	}
 	if c.Receipt != nil {
 		if _, taken := s.letters[letterKey{c.Receipt.Peer, c.Receipt.Nonce}]; taken {
 			return core.Refuse(core.Replayed, "store: this nonce of this peer is taken")

@@ -12,6 +12,7 @@ type writeID uint8
 
 const (
 	eventExists writeID = iota
+	revisionIs
 	putReceipt
 	putPeer
 	delPeer
@@ -35,6 +36,7 @@ const (
 
 var writes = [numWrites]string{
 	eventExists: `SELECT EXISTS (SELECT 1 FROM inbox WHERE id = ?1) OR EXISTS (SELECT 1 FROM events WHERE id = ?1)`,
+	revisionIs:  `SELECT ifnull((SELECT ifnull(json_extract(data, '$.revision'), 0) FROM peers WHERE key = ?1), 0) = ?2`,
 
 	putReceipt: `INSERT INTO letters (peer, nonce, at, intent, status, digest, answer)
 		VALUES (?, ?, ?, ?, ?, ?, ifnull(?, x'')) ON CONFLICT DO NOTHING`,
@@ -110,6 +112,9 @@ func (r *request) compile(c *core.Change) error {
 		if !brings(c, d.EventID) {
 			r.add(eventExists, d.EventID)
 		}
+	}
+	for _, e := range c.Expect {
+		r.add(revisionIs, e.Peer[:], int64(e.Revision))
 	}
 	if l := c.Receipt; l != nil {
 		r.add(putReceipt, l.Peer[:], string(l.Nonce), nanos(l.At), l.Intent, int64(l.Status), l.Digest[:], l.Answer)

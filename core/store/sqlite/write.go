@@ -169,13 +169,17 @@ func (s *Store) abort() { _ = s.rollback() }
 // transaction is to be rolled back.
 func (s *Store) apply(r *request) (refusal, err error) {
 	for _, o := range r.ops {
-		if o.id == eventExists {
-			found, err := s.exists(o)
+		switch o.id {
+		case eventExists, revisionIs:
+			holds, err := s.holds(o)
 			if err != nil {
 				return nil, err
 			}
-			if !found {
+			if !holds && o.id == eventExists {
 				return notFound("event %q for a delivery", o.args[0].Value), nil
+			}
+			if !holds {
+				return core.Refusef(core.Moved, "store: the peer no longer has revision %d", o.args[1].Value), nil
 			}
 			continue
 		}
@@ -195,7 +199,8 @@ func (s *Store) apply(r *request) (refusal, err error) {
 	return nil, nil
 }
 
-func (s *Store) exists(o op) (found bool, err error) {
+// holds runs a statement that answers with 1 or 0.
+func (s *Store) holds(o op) (yes bool, err error) {
 	rows, err := s.stmts[o.id].(driver.StmtQueryContext).QueryContext(context.Background(), o.args)
 	if err != nil {
 		return false, err

@@ -29,6 +29,8 @@ func Run(t *testing.T, open func(t *testing.T) core.Store, reopen func(t *testin
 		{"S1 a change is kept whole", whole},
 		{"S1 a refused change leaves nothing", refusedWhole},
 		{"S1 many commits at the same time are all kept", concurrent},
+		{"S1 a change holds only at the revisions it expects", expects},
+		{"S1 after a removal no change that expects the peer is kept", expectsConcurrent},
 		{"L6 a nonce of a peer is taken once", once},
 		{"L6 a nonce is taken once by many at the same time", onceConcurrent},
 		{"N5 envelopes are listed by time", receipts},
@@ -119,7 +121,7 @@ func reply(n int) *core.StoredReply {
 
 func peer(n int) *core.Peer {
 	return &core.Peer{Key: key(n), Alias: fmt.Sprint("peer", n), Names: core.Names{DisplayName: "Bob \u2028 </b>"}, URL: "https://bob.example",
-		Trust: core.Approved, Since: at(n), ApprovedAt: at(n), V2: true, Features: []string{"signature-v2"},
+		Revision: uint64(n) + 1, Trust: core.Approved, Since: at(n), ApprovedAt: at(n), V2: true, Features: []string{"signature-v2"},
 		Granted: &core.Bundle{Version: core.BundleVersion, GrantedAt: core.FormatTime(at(n)),
 			Scopes: []core.Grant{{Intent: "message", Enabled: true, RateLimit: &core.RateLimit{Requests: 1, WindowSeconds: 2}, Topics: []string{"a"}}}},
 		Levels:  map[string]string{"topic": "full"},
