@@ -19,6 +19,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/store"
 	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
 )
@@ -30,14 +31,10 @@ const storeFileName = "ogp.db"
 // can be made again (compiled plugins, the log, the socket) is left out.
 var backedUp = []string{keyFile, configFile, legacyConfig, "plugins", certificates}
 
-type backupParams struct {
-	Path string `json:"path"`
-}
-
 // backupStore is the method "backup": it writes a copy of the store as it is at
 // one moment.
-func (d *daemon) backupStore(ctx context.Context, p backupParams) (none, error) {
-	return none{}, backupStore(ctx, d.store, p.Path)
+func (d *daemon) backupStore(ctx context.Context, p api.BackupParams) (api.None, error) {
+	return api.None{}, backupStore(ctx, d.store, p.Path)
 }
 
 func backupStore(ctx context.Context, s core.Store, path string) error {
@@ -143,7 +140,7 @@ func (a *app) backup(ctx context.Context, path string, to []age.Recipient) ([]st
 	if err != nil {
 		return nil, err
 	}
-	err = a.call(ctx, "backup", backupParams{db}, nil)
+	_, err = api.Backup.Call(ctx, a, api.BackupParams{Path: db})
 	if errors.Is(err, control.ErrNoDaemon) {
 		err = a.backupOffline(ctx, dir, db)
 	}

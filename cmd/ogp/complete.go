@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,7 +12,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/sdk/scaffold"
 )
@@ -239,11 +241,12 @@ func (a *app) complete(c completer, at completing) ([]string, cobra.ShellCompDir
 }
 
 // soon asks the daemon, if one runs and answers soon.
-func (a *app) soon(method string, params, result any) bool {
+func soon[P, R any](a *app, m control.Method[P, R], params P) (R, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), completeWithin)
 	defer cancel()
-	d, err := a.daemon()
-	return err == nil && d.Call(ctx, method, params, result) == nil
+	quiet := *a
+	quiet.err = io.Discard
+	return m.Call(ctx, &quiet, params)
 }
 
 // peersIn completes peers in some of the states, or in any: by alias, and by
@@ -251,8 +254,7 @@ func (a *app) soon(method string, params, result any) bool {
 // is not for a shell.
 func peersIn(states ...core.Trust) completer {
 	return completer{words: func(a *app, c completing) []string {
-		var list []peerView
-		a.soon("peers", peersParams{}, &list)
+		list, _ := soon(a, api.Peers, api.PeersParams{})
 		var aliases, prints []string
 		for _, p := range list {
 			if len(states) > 0 && !slices.Contains(states, p.State) {
@@ -273,8 +275,11 @@ func peersIn(states ...core.Trust) completer {
 // intentsOf completes what the peer before it lets us send, if it has said, else
 // the intents that every gateway knows.
 func intentsOf(a *app, c completing) []string {
-	var p peerView
-	if len(c.args) == 0 || !a.soon("peer", peerRef{c.args[0]}, &p) || len(p.Received) == 0 {
+	if len(c.args) == 0 {
+		return core.BuiltinIntents
+	}
+	p, _ := soon(a, api.Peer, api.PeerRef{Peer: c.args[0]})
+	if len(p.Received) == 0 {
 		return core.BuiltinIntents
 	}
 	var out []string
@@ -294,15 +299,13 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 func idsOf(a *app, c completing) []string {
 	out := []string{"last\tthe newest"}
 	if c.cmd.Parent().Name() == "outbox" {
-		var list []outboxView
-		a.soon("outbox", outboxParams{Limit: 20}, &list)
+		list, _ := soon(a, api.Outbox, api.OutboxParams{Limit: 20})
 		for _, m := range list {
 			out = append(out, m.ID+"\t"+safeLine(string(m.Kind)+" to "+m.To+", "+string(m.State)))
 		}
 		return out
 	}
-	var list []inboxView
-	a.soon("inbox", inboxParams{Limit: 20}, &list)
+	list, _ := soon(a, api.Inbox, api.InboxParams{Limit: 20})
 	for _, m := range list {
 		out = append(out, m.ID+"\t"+safeLine("from "+m.From+", "+ago(m.At)))
 	}
@@ -311,8 +314,7 @@ func idsOf(a *app, c completing) []string {
 
 // openCodes completes our invites.
 func openCodes(a *app, _ completing) []string {
-	var list []inviteView
-	a.soon("invites", nil, &list)
+	list, _ := soon(a, api.Invites, api.None{})
 	var out []string
 	for _, v := range list {
 		out = append(out, v.Code+"\texpires "+until(v.Expires))
@@ -322,8 +324,7 @@ func openCodes(a *app, _ completing) []string {
 
 // pluginsOf completes the plugins of the running gateway.
 func pluginsOf(a *app, _ completing) []string {
-	var list []hooks.View
-	a.soon("plugins", nil, &list)
+	list, _ := soon(a, api.Plugins, api.None{})
 	var out []string
 	for _, v := range list {
 		out = append(out, v.Name+"\t"+v.State)

@@ -7,87 +7,65 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/legacy"
 )
 
-// method makes a control method of a function with typed parameters. A parameter
-// that it does not know is an error, as the command line must be of another
-// version.
-func method[P, R any](f func(context.Context, P) (R, error)) control.Method {
-	return func(ctx context.Context, params jsontext.Value) (any, error) {
-		var p P
-		if err := json.Unmarshal(params, &p, json.RejectUnknownMembers(true)); err != nil {
-			return nil, &core.Error{Kind: core.Malformed, Public: "the daemon does not understand this call", Err: err,
-				Hint: "is it of another version? \"ogp stop\", then start it again"}
-		}
-		return f(ctx, p)
+// handlers answer the methods of the local API.
+func (d *daemon) handlers() []control.Handler {
+	return []control.Handler{
+		api.Status.Handle(d.status),
+		api.Whoami.Handle(d.whoami),
+		api.Doctor.Handle(d.doctor),
+		api.Stop.Handle(d.stopMethod),
+		api.Peers.Handle(d.peers),
+		api.Peer.Handle(d.peer),
+		api.Request.Handle(d.request),
+		api.Approve.Handle(d.approve),
+		api.Grant.Handle(d.grant),
+		api.Reject.Handle(d.reject),
+		api.Remove.Handle(d.remove),
+		api.Alias.Handle(d.alias),
+		api.Level.Handle(d.level),
+		api.Send.Handle(d.send),
+		api.Ping.Handle(d.ping),
+		api.Inbox.Handle(d.inbox),
+		api.InboxMessage.Handle(d.inboxMessage),
+		api.InboxReply.Handle(d.inboxReply),
+		api.Outbox.Handle(d.outbox),
+		api.OutboxItem.Handle(d.outboxItem),
+		api.ExportPeers.Handle(d.exportPeers),
+		api.Invite.Handle(d.invite),
+		api.Invites.Handle(d.invites),
+		api.RevokeInvite.Handle(d.revoke),
+		api.Accept.Handle(d.accept),
+		api.Connect.Handle(d.connect),
+		api.Backup.Handle(d.backupStore),
+		api.DeadDeliveries.Handle(d.deadDeliveries),
+		api.RetryDeliveries.Handle(d.retryDeliveries),
+		api.Plugins.Handle(d.listPlugins),
+		api.PluginInstalled.Handle(d.installedPlugins),
+		api.PluginInstall.Handle(d.installPlugin),
+		api.PluginRemove.Handle(d.removePlugin),
+		api.PluginReload.Handle(d.reloadPlugin),
+		api.PluginInbox.Handle(d.replayInbox),
+		api.PluginKV.Handle(d.pluginKV),
+		api.Events.Handle(d.events),
 	}
 }
 
-// methods are what the daemon does for the command line.
-func (d *daemon) methods() map[string]control.Method {
-	return map[string]control.Method{
-		"status":           method(d.status),
-		"whoami":           method(d.whoami),
-		"doctor":           method(d.doctor),
-		"stop":             method(d.stopMethod),
-		"peers":            method(d.peers),
-		"peer":             method(d.peer),
-		"request":          method(d.request),
-		"approve":          method(d.approve),
-		"grant":            method(d.grant),
-		"reject":           method(d.reject),
-		"remove":           method(d.remove),
-		"alias":            method(d.alias),
-		"level":            method(d.level),
-		"send":             method(d.send),
-		"ping":             method(d.ping),
-		"inbox":            method(d.inbox),
-		"inbox.message":    method(d.inboxMessage),
-		"inbox.reply":      method(d.inboxReply),
-		"outbox":           method(d.outbox),
-		"outbox.item":      method(d.outboxItem),
-		"peers.export":     method(d.exportPeers),
-		"invite":           method(d.invite),
-		"invites":          method(d.invites),
-		"invite.revoke":    method(d.revoke),
-		"accept":           method(d.accept),
-		"connect":          method(d.connect),
-		"backup":           method(d.backupStore),
-		"delivery.dead":    method(d.deadDeliveries),
-		"delivery.retry":   method(d.retryDeliveries),
-		"plugins":          method(d.listPlugins),
-		"plugin.installed": method(d.installedPlugins),
-		"plugin.install":   method(d.installPlugin),
-		"plugin.remove":    method(d.removePlugin),
-		"plugin.reload":    method(d.reloadPlugin),
-		"plugin.inbox":     method(d.replayInbox),
-		"plugin.kv":        method(d.pluginKV),
-	}
-}
-
-// streams are what the daemon tells as it happens.
-func (d *daemon) streams() map[string]control.Stream {
-	return map[string]control.Stream{"events": d.events}
-}
-
-type none struct{}
-
-func (d *daemon) status(ctx context.Context, _ none) (statusView, error) {
+func (d *daemon) status(ctx context.Context, _ api.None) (api.StatusView, error) {
 	s := d.gateway.Settings()
 	depths, err := d.store.Depths(ctx)
 	if err != nil {
-		return statusView{}, err
+		return api.StatusView{}, err
 	}
-	v := statusView{
+	v := api.StatusView{
 		Running: true, PID: os.Getpid(), Version: programVersion(), Started: d.gateway.Started(), StateDir: d.dir,
 		Listen: d.public.Addr().String(), GatewayURL: s.URL, CardURL: s.URL + federation.PathCard,
 		Fingerprint: d.gateway.Key().Fingerprint(), PublicKey: d.gateway.Key(), DisplayName: s.Names.DisplayName,
@@ -122,29 +100,30 @@ func (d *daemon) warningsNow() []string {
 	return out
 }
 
-func (d *daemon) whoami(context.Context, none) (whoamiView, error) {
+func (d *daemon) whoami(context.Context, api.None) (api.WhoamiView, error) {
 	return whoami(d.gateway.Key(), d.gateway.Settings()), nil
 }
 
-func whoami(k core.PublicKey, s gateway.Settings) whoamiView {
-	return whoamiView{s.Names.DisplayName, s.Names.Email, s.URL, s.URL + federation.PathCard, k.Fingerprint(), k.ID(), k}
+func whoami(k core.PublicKey, s gateway.Settings) api.WhoamiView {
+	return api.WhoamiView{DisplayName: s.Names.DisplayName, Email: s.Names.Email, GatewayURL: s.URL, CardURL: s.URL + federation.PathCard,
+		Fingerprint: k.Fingerprint(), ID: k.ID(), PublicKey: k}
 }
 
-func (d *daemon) stopMethod(context.Context, none) (none, error) {
+func (d *daemon) stopMethod(context.Context, api.None) (api.None, error) {
 	time.AfterFunc(20*time.Millisecond, d.stop) // let the answer go out
-	return none{}, nil
+	return api.None{}, nil
 }
 
 // view shows a peer, short for lists and whole for one.
-func (d *daemon) view(p *core.Peer, whole bool) peerView {
+func (d *daemon) view(p *core.Peer, whole bool) api.PeerView {
 	h := d.gateway.Health(p.Key)
-	v := peerView{
+	v := api.PeerView{
 		Name: p.Name(), Alias: p.Alias, Fingerprint: p.Key.Fingerprint(), ID: p.Key.ID(), PublicKey: p.Key,
 		State: p.Trust, By: p.By, Since: p.Since, URL: p.URL, Unverified: p.Names, Warning: p.Warning,
 		RequestedAt: p.RequestedAt, ApprovedAt: p.ApprovedAt, RejectedAt: p.RejectedAt, RemovedAt: p.RemovedAt,
 		Offered: p.Offered, Levels: p.Levels, DefaultLevel: p.DefaultLevel, Version: p.Version, Features: p.Features,
 		Signature: "legacy",
-		Health:    healthView{h.Word(time.Now(), 2*d.gateway.Settings().CheckInterval), h, later(h.LastSuccess, h.LastInbound)},
+		Health:    api.HealthView{Word: h.Word(time.Now(), 2*d.gateway.Settings().CheckInterval), Health: h, LastContact: later(h.LastSuccess, h.LastInbound)},
 	}
 	if p.V2 {
 		v.Signature = "v2"
@@ -155,7 +134,7 @@ func (d *daemon) view(p *core.Peer, whole bool) peerView {
 	v.History = p.History
 	if p.Granted != nil {
 		for _, g := range p.Granted.Scopes {
-			v.Granted = append(v.Granted, grantView{g, d.gateway.Used(p.Key, g)})
+			v.Granted = append(v.Granted, api.GrantView{Grant: g, Used: d.gateway.Used(p.Key, g)})
 		}
 	}
 	if p.Received != nil {
@@ -171,8 +150,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-func (d *daemon) peers(_ context.Context, p peersParams) ([]peerView, error) {
-	out := []peerView{}
+func (d *daemon) peers(_ context.Context, p api.PeersParams) ([]api.PeerView, error) {
+	out := []api.PeerView{}
 	for _, peer := range d.gateway.Peers() {
 		if p.Status == "" || peer.Trust == p.Status {
 			out = append(out, d.view(peer, false))
@@ -181,71 +160,71 @@ func (d *daemon) peers(_ context.Context, p peersParams) ([]peerView, error) {
 	return out, nil
 }
 
-func (d *daemon) peer(_ context.Context, p peerRef) (peerView, error) {
+func (d *daemon) peer(_ context.Context, p api.PeerRef) (api.PeerView, error) {
 	peer, err := d.gateway.Resolve(p.Peer)
 	if err != nil {
-		return peerView{}, err
+		return api.PeerView{}, err
 	}
 	return d.view(peer, true), nil
 }
 
-func (d *daemon) request(ctx context.Context, p requestParams) (requestResult, error) {
+func (d *daemon) request(ctx context.Context, p api.RequestParams) (api.RequestResult, error) {
 	ask := gateway.Ask{URL: p.URL, Alias: p.Alias, Again: p.Again}
 	if p.Key != "" {
 		k, err := keys.Parse(p.Key)
 		if err != nil {
-			return requestResult{}, err
+			return api.RequestResult{}, err
 		}
 		ask.Expect = k
 	}
 	asked, err := d.gateway.RequestFederation(ctx, ask)
 	if err != nil {
-		return requestResult{}, err
+		return api.RequestResult{}, err
 	}
-	return requestResult{d.view(asked.Peer, true), asked.Status}, nil
+	return api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status}, nil
 }
 
 // outgoing shows what came of a message; that the first try failed is part of the
 // view, not an error.
-func (d *daemon) outgoing(o gateway.Outgoing, err error) (outgoingView, error) {
+func (d *daemon) outgoing(o gateway.Outgoing, err error) (api.OutgoingView, error) {
 	if err != nil {
-		return outgoingView{}, err
+		return api.OutgoingView{}, err
 	}
-	v := outgoingView{Peer: d.view(o.Peer, true), State: "none"}
+	v := api.OutgoingView{Peer: d.view(o.Peer, true), State: "none"}
 	if o.Item != nil {
 		v.ID, v.Nonce, v.State, v.Attempts = o.Item.ID, o.Item.Nonce, string(o.Item.State), o.Item.Attempts
 		v.Next, v.GiveUp, v.Answer = o.Item.Next, o.Item.GiveUp, o.Item.Answer
 	}
 	if o.Err != nil {
-		view, _ := describe(o.Err)
+		view := api.ErrorOf(o.Err)
 		v.Error = &view
 	}
 	return v, nil
 }
 
-func (d *daemon) approve(ctx context.Context, p approveParams) (outgoingView, error) {
+func (d *daemon) approve(ctx context.Context, p api.ApproveParams) (api.OutgoingView, error) {
 	peer, err := d.resolveFor(p.Peer, "pending")
 	if err != nil {
-		return outgoingView{}, err
+		return api.OutgoingView{}, err
 	}
 	return d.outgoing(d.gateway.ApprovePeer(ctx, peer.Key, gateway.Approval{Grants: p.Grants, Alias: p.Alias}))
 }
 
-func (d *daemon) grant(ctx context.Context, p approveParams) (outgoingView, error) {
+func (d *daemon) grant(ctx context.Context, p api.ApproveParams) (api.OutgoingView, error) {
 	peer, err := d.resolveFor(p.Peer, "approved")
 	if err != nil {
-		return outgoingView{}, err
+		return api.OutgoingView{}, err
 	}
 	if peer.Trust != core.Approved {
-		return outgoingView{}, core.Refusef(core.Conflict, "%s is %s, not approved", peer.Name(), peer.Trust)
+		return api.OutgoingView{}, core.Refusef(core.Conflict, "%s is %s, not approved", peer.Name(), peer.Trust)
 	}
 	return d.outgoing(d.gateway.ApprovePeer(ctx, peer.Key, gateway.Approval{Grants: p.Grants}))
 }
 
-func (d *daemon) reject(ctx context.Context, p peerRef) (outgoingView, error) {
+func (d *daemon) reject(ctx context.Context, p api.PeerRef) (api.OutgoingView, error) {
 	peer, err := d.resolveFor(p.Peer, "pending")
 	if err != nil {
-		return outgoingView{}, err
+		return api.OutgoingView{}, err
 	}
 	return d.outgoing(d.gateway.RejectPeer(ctx, peer.Key))
 }
@@ -264,49 +243,49 @@ func (d *daemon) resolveFor(ref, state string) (*core.Peer, error) {
 	return p, err
 }
 
-func (d *daemon) remove(ctx context.Context, p peerRef) (removeResult, error) {
+func (d *daemon) remove(ctx context.Context, p api.PeerRef) (api.RemoveResult, error) {
 	peer, err := d.gateway.Resolve(p.Peer)
 	if err != nil {
-		return removeResult{}, err
+		return api.RemoveResult{}, err
 	}
 	removed, notified, err := d.gateway.RemovePeer(ctx, peer.Key)
 	if err != nil {
-		return removeResult{}, err
+		return api.RemoveResult{}, err
 	}
-	r := removeResult{Peer: d.view(removed, false), Notified: notified == nil}
+	r := api.RemoveResult{Peer: d.view(removed, false), Notified: notified == nil}
 	if notified != nil {
-		view, _ := describe(notified)
+		view := api.ErrorOf(notified)
 		r.Error = &view
 	}
 	return r, nil
 }
 
-func (d *daemon) alias(ctx context.Context, p aliasParams) (peerView, error) {
+func (d *daemon) alias(ctx context.Context, p api.AliasParams) (api.PeerView, error) {
 	peer, err := d.gateway.Resolve(p.Peer)
 	if err != nil {
-		return peerView{}, err
+		return api.PeerView{}, err
 	}
 	if peer, err = d.gateway.SetAlias(ctx, peer.Key, p.Alias); err != nil {
-		return peerView{}, err
+		return api.PeerView{}, err
 	}
 	return d.view(peer, true), nil
 }
 
-func (d *daemon) level(ctx context.Context, p levelParams) (peerView, error) {
+func (d *daemon) level(ctx context.Context, p api.LevelParams) (api.PeerView, error) {
 	peer, err := d.gateway.Resolve(p.Peer)
 	if err != nil {
-		return peerView{}, err
+		return api.PeerView{}, err
 	}
 	if peer, err = d.gateway.SetLevel(ctx, peer.Key, p.Topic, p.Level); err != nil {
-		return peerView{}, err
+		return api.PeerView{}, err
 	}
 	return d.view(peer, true), nil
 }
 
-func (d *daemon) send(ctx context.Context, p sendParams) (outgoingView, error) {
+func (d *daemon) send(ctx context.Context, p api.SendParams) (api.OutgoingView, error) {
 	peer, err := d.gateway.Resolve(p.Peer)
 	if err != nil {
-		return outgoingView{}, err
+		return api.OutgoingView{}, err
 	}
 	sent, err := d.gateway.Send(ctx, peer.Key, gateway.Sending{Intent: p.Intent, Payload: p.Payload, ToAgent: p.ToAgent,
 		ConversationID: p.ConversationID, WantReply: p.WantReply, Now: p.Now})
@@ -326,20 +305,20 @@ func (d *daemon) send(ctx context.Context, p sendParams) (outgoingView, error) {
 	return v, nil
 }
 
-func (d *daemon) ping(ctx context.Context, p pingParams) (pingResult, error) {
+func (d *daemon) ping(ctx context.Context, p api.PingParams) (api.PingResult, error) {
 	target := p.Target
 	if !strings.Contains(target, "://") {
 		peer, err := d.gateway.Resolve(target)
 		if err != nil {
-			return pingResult{}, err
+			return api.PingResult{}, err
 		}
 		target = peer.URL
 	}
 	pong, took, err := d.gateway.PingGateway(ctx, target)
-	return pingResult{pong, target, float64(took.Microseconds()) / 1000}, err
+	return api.PingResult{Pong: pong, URL: target, TookMillis: float64(took.Microseconds()) / 1000}, err
 }
 
-func (d *daemon) inbox(ctx context.Context, p inboxParams) ([]inboxView, error) {
+func (d *daemon) inbox(ctx context.Context, p api.InboxParams) ([]api.InboxView, error) {
 	f := core.InboxFilter{Status: p.Status, Intent: p.Intent, Since: p.Since, Limit: p.Limit}
 	if p.Peer != "" {
 		peer, err := d.gateway.Resolve(p.Peer)
@@ -352,15 +331,15 @@ func (d *daemon) inbox(ctx context.Context, p inboxParams) ([]inboxView, error) 
 	if err != nil {
 		return nil, err
 	}
-	out := make([]inboxView, 0, len(messages))
+	out := make([]api.InboxView, 0, len(messages))
 	for _, m := range messages {
 		out = append(out, d.inboxView(m))
 	}
 	return out, nil
 }
 
-func (d *daemon) inboxView(m *core.InboxMessage) inboxView {
-	v := inboxView{InboxMessage: *m, From: m.Peer.Fingerprint(), Fingerprint: m.Peer.Fingerprint(), Text: oneLine(m.Message.Payload)}
+func (d *daemon) inboxView(m *core.InboxMessage) api.InboxView {
+	v := api.InboxView{InboxMessage: *m, From: m.Peer.Fingerprint(), Fingerprint: m.Peer.Fingerprint(), Text: oneLine(m.Message.Payload)}
 	if p := d.gateway.Peer(m.Peer); p != nil {
 		v.From = p.Name()
 	}
@@ -409,23 +388,23 @@ func pick(n int, id func(int) string, ref, list string) (int, error) {
 	return found, nil
 }
 
-func (d *daemon) inboxMessage(ctx context.Context, p idParams) (inboxView, error) {
+func (d *daemon) inboxMessage(ctx context.Context, p api.IDParams) (api.InboxView, error) {
 	m, err := d.findInbox(ctx, p.ID)
 	if err != nil {
-		return inboxView{}, err
+		return api.InboxView{}, err
 	}
 	return d.inboxView(m), nil
 }
 
-func (d *daemon) inboxReply(ctx context.Context, p replyParams) (outgoingView, error) {
+func (d *daemon) inboxReply(ctx context.Context, p api.ReplyParams) (api.OutgoingView, error) {
 	m, err := d.findInbox(ctx, p.ID)
 	if err != nil {
-		return outgoingView{}, err
+		return api.OutgoingView{}, err
 	}
 	return d.outgoing(d.gateway.InboxReply(ctx, m.ID, core.Reply{Success: p.Error == "", Data: p.Data, Error: p.Error}))
 }
 
-func (d *daemon) outbox(ctx context.Context, p outboxParams) ([]outboxView, error) {
+func (d *daemon) outbox(ctx context.Context, p api.OutboxParams) ([]api.OutboxView, error) {
 	f := core.OutboxFilter{State: p.State, Limit: p.Limit}
 	if p.Peer != "" {
 		peer, err := d.gateway.Resolve(p.Peer)
@@ -438,15 +417,15 @@ func (d *daemon) outbox(ctx context.Context, p outboxParams) ([]outboxView, erro
 	if err != nil {
 		return nil, err
 	}
-	out := make([]outboxView, 0, len(items))
+	out := make([]api.OutboxView, 0, len(items))
 	for _, item := range items {
 		out = append(out, d.outboxView(item))
 	}
 	return out, nil
 }
 
-func (d *daemon) outboxView(item *core.OutboxItem) outboxView {
-	v := outboxView{OutboxItem: *item, To: item.Peer.Fingerprint()}
+func (d *daemon) outboxView(item *core.OutboxItem) api.OutboxView {
+	v := api.OutboxView{OutboxItem: *item, To: item.Peer.Fingerprint()}
 	v.Body = nil
 	if p := d.gateway.Peer(item.Peer); p != nil {
 		v.To = p.Name()
@@ -454,14 +433,14 @@ func (d *daemon) outboxView(item *core.OutboxItem) outboxView {
 	return v
 }
 
-func (d *daemon) outboxItem(ctx context.Context, p idParams) (outboxView, error) {
+func (d *daemon) outboxItem(ctx context.Context, p api.IDParams) (api.OutboxView, error) {
 	items, err := d.store.Outbox(ctx, core.OutboxFilter{Limit: 1000})
 	if err != nil {
-		return outboxView{}, err
+		return api.OutboxView{}, err
 	}
 	i, err := pick(len(items), func(i int) string { return items[i].ID }, p.ID, "ogp outbox")
 	if err != nil {
-		return outboxView{}, err
+		return api.OutboxView{}, err
 	}
 	v := d.outboxView(items[i])
 	if v.Nonce != "" && v.Kind == core.OutMessage {
@@ -472,19 +451,19 @@ func (d *daemon) outboxItem(ctx context.Context, p idParams) (outboxView, error)
 	return v, nil
 }
 
-func (d *daemon) exportPeers(context.Context, none) (core.Raw, error) {
+func (d *daemon) exportPeers(context.Context, api.None) (core.Raw, error) {
 	return legacy.ExportPeers(d.gateway.Peers())
 }
 
-func (d *daemon) deadDeliveries(ctx context.Context, _ none) ([]*core.Delivery, error) {
+func (d *daemon) deadDeliveries(ctx context.Context, _ api.None) ([]*core.Delivery, error) {
 	return d.store.DeadDeliveries(ctx, 1000)
 }
 
 // retryDeliveries brings every delivery that was given up back to life.
-func (d *daemon) retryDeliveries(ctx context.Context, _ none) (map[string]int, error) {
+func (d *daemon) retryDeliveries(ctx context.Context, _ api.None) (api.RetryResult, error) {
 	dead, err := d.store.DeadDeliveries(ctx, 10000)
 	if err != nil {
-		return nil, err
+		return api.RetryResult{}, err
 	}
 	change := &core.Change{}
 	now := time.Now().UTC()
@@ -494,9 +473,9 @@ func (d *daemon) retryDeliveries(ctx context.Context, _ none) (map[string]int, e
 	}
 	if len(dead) > 0 {
 		if err := d.store.Commit(ctx, change); err != nil {
-			return nil, err
+			return api.RetryResult{}, err
 		}
 		d.dispatcher.Wake()
 	}
-	return map[string]int{"retried": len(dead)}, nil
+	return api.RetryResult{Retried: len(dead)}, nil
 }

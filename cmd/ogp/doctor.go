@@ -17,37 +17,23 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
-// The states of a check.
-const (
-	checkOK   = "ok"
-	checkWarn = "warn" // look at it; things go on
-	checkFail = "fail" // something does not work until it is fixed
-)
-
-// check is one thing that the doctor has looked at.
-type check struct {
-	Name  string `json:"name"`
-	State string `json:"state"` // ok, warn, fail
-	Text  string `json:"text"`
-	Fix   string `json:"fix,omitempty"` // the command or the line that fixes it
-}
-
 // report collects checks. It is used by one goroutine.
-type report []check
+type report []api.Check
 
 func (r *report) ok(name, format string, args ...any) {
-	*r = append(*r, check{Name: name, State: checkOK, Text: fmt.Sprintf(format, args...)})
+	*r = append(*r, api.Check{Name: name, State: api.CheckOK, Text: fmt.Sprintf(format, args...)})
 }
 
 func (r *report) warn(name, fix, format string, args ...any) {
-	*r = append(*r, check{name, checkWarn, fmt.Sprintf(format, args...), fix})
+	*r = append(*r, api.Check{Name: name, State: api.CheckWarn, Text: fmt.Sprintf(format, args...), Fix: fix})
 }
 
 func (r *report) fail(name, fix, format string, args ...any) {
-	*r = append(*r, check{name, checkFail, fmt.Sprintf(format, args...), fix})
+	*r = append(*r, api.Check{Name: name, State: api.CheckFail, Text: fmt.Sprintf(format, args...), Fix: fix})
 }
 
 // failed says what an error says, with its hint or else fix.
@@ -62,7 +48,7 @@ func (r *report) failed(name, fix string, err error) {
 // has reports whether a check of this name has failed.
 func (r report) has(name string) bool {
 	for _, c := range r {
-		if c.Name == name && c.State == checkFail {
+		if c.Name == name && c.State == api.CheckFail {
 			return true
 		}
 	}
@@ -72,31 +58,12 @@ func (r report) has(name string) bool {
 // doctorLimit bounds what the daemon looks at, of which the slowest is a notifier.
 const doctorLimit = 90 * time.Second
 
-// doctorParams say what the daemon is to look at.
-type doctorParams struct {
-	Peer     string   `json:"peer,omitempty"`     // only this peer
-	TestCall bool     `json:"testCall,omitempty"` // of each notifier
-	Only     []string `json:"only,omitempty"`     // names of checks; empty: all
-}
-
-func (p doctorParams) wants(name string) bool {
-	if len(p.Only) == 0 {
-		return true
-	}
-	for _, one := range p.Only {
-		if one == name {
-			return true
-		}
-	}
-	return false
-}
-
 type doctorView struct {
-	OK      bool    `json:"ok"` // nothing has failed
-	Running bool    `json:"running"`
-	Failed  int     `json:"failed"`
-	Warned  int     `json:"warned"`
-	Checks  []check `json:"checks"`
+	OK      bool        `json:"ok"` // nothing has failed
+	Running bool        `json:"running"`
+	Failed  int         `json:"failed"`
+	Warned  int         `json:"warned"`
+	Checks  []api.Check `json:"checks"`
 }
 
 func doctorCommand(a *app) *cobra.Command {
@@ -113,7 +80,7 @@ a check has failed.
   ogp doctor
   ogp doctor --peer ben`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, err := a.doctor(cmd.Context(), doctorParams{Peer: peer, TestCall: !noCall})
+			v, err := a.doctor(cmd.Context(), api.DoctorParams{Peer: peer, TestCall: !noCall})
 			if err != nil {
 				return err
 			}
@@ -133,7 +100,7 @@ a check has failed.
 	return cmd
 }
 
-var checkColours = map[string]string{checkOK: "32", checkWarn: "33", checkFail: "31"}
+var checkColours = map[string]string{api.CheckOK: "32", api.CheckWarn: "33", api.CheckFail: "31"}
 
 func (a *app) showDoctor(v doctorView) {
 	for _, c := range v.Checks {
@@ -150,7 +117,7 @@ func (a *app) showDoctor(v doctorView) {
 }
 
 // showCheck prints a check in one line, and what fixes it below.
-func (a *app) showCheck(c check) {
+func (a *app) showCheck(c api.Check) {
 	word := a.styled(a.out, checkColours[c.State], fmt.Sprintf("%-4s", c.State))
 	fmt.Fprintf(a.out, "%s  %-11s %s\n", word, c.Name, safeLine(c.Text))
 	if c.Fix != "" {
@@ -160,7 +127,7 @@ func (a *app) showCheck(c check) {
 
 // doctor makes every check that can be made from here and, where a daemon runs,
 // from there.
-func (a *app) doctor(ctx context.Context, p doctorParams) (doctorView, error) {
+func (a *app) doctor(ctx context.Context, p api.DoctorParams) (doctorView, error) {
 	dir, err := a.stateDir()
 	if err != nil {
 		return doctorView{}, err
@@ -178,8 +145,8 @@ func (a *app) doctor(ctx context.Context, p doctorParams) (doctorView, error) {
 	v.Running = a.checkDaemon(ctx, &r)
 	switch {
 	case v.Running:
-		var there []check
-		if err := a.call(ctx, "doctor", p, &there); err != nil {
+		there, err := api.Doctor.Call(ctx, a, p)
+		if err != nil {
 			if p.Peer != "" { // a name that nobody has, say
 				return v, err
 			}
@@ -194,9 +161,9 @@ func (a *app) doctor(ctx context.Context, p doctorParams) (doctorView, error) {
 	v.Checks = r
 	for _, c := range r {
 		switch c.State {
-		case checkFail:
+		case api.CheckFail:
 			v.Failed++
-		case checkWarn:
+		case api.CheckWarn:
 			v.Warned++
 		}
 	}
@@ -301,10 +268,9 @@ func checkFileModes(r *report, dir string) {
 
 // checkDaemon reports whether a daemon runs.
 func (a *app) checkDaemon(ctx context.Context, r *report) bool {
-	var s statusView
 	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	err := a.call(limited, "status", nil, &s)
+	s, err := api.Status.Call(limited, a, api.None{})
 	switch {
 	case errors.Is(err, control.ErrNoDaemon):
 		r.warn("daemon", "ogp start --background", "no daemon is running: peers, rendezvous, reachability and the queues cannot be looked at")
@@ -343,7 +309,7 @@ func checkKey(r *report, dir string, pass keys.Passphrase, inForce core.PublicKe
 
 // offlineChecks are those that need no daemon. The store is open only for as long
 // as they take.
-func (a *app) offlineChecks(ctx context.Context, r *report, dir string, p doctorParams) {
+func (a *app) offlineChecks(ctx context.Context, r *report, dir string, p api.DoctorParams) {
 	d, err := a.configuredOnly(dir)
 	if err != nil {
 		return // checkConfig has told
@@ -371,7 +337,7 @@ func (a *app) offlineChecks(ctx context.Context, r *report, dir string, p doctor
 
 // doctor is the method "doctor": what the daemon can look at. What waits for
 // somebody else is looked at side by side.
-func (d *daemon) doctor(ctx context.Context, p doctorParams) ([]check, error) {
+func (d *daemon) doctor(ctx context.Context, p api.DoctorParams) ([]api.Check, error) {
 	ctx, cancel := context.WithTimeout(ctx, doctorLimit-5*time.Second)
 	defer cancel()
 	if p.Peer != "" {
@@ -400,12 +366,12 @@ func (d *daemon) doctor(ctx context.Context, p doctorParams) ([]check, error) {
 	reports := make([]report, len(parts))
 	var wg sync.WaitGroup
 	for i, part := range parts {
-		if p.wants(part.name) {
+		if p.Wants(part.name) {
 			wg.Go(func() { part.do(ctx, &reports[i]) })
 		}
 	}
 	wg.Wait()
-	out := []check{}
+	out := []api.Check{}
 	for _, r := range reports {
 		out = append(out, r...)
 	}

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
 // doctorPeer looks at one peer, both ways. Nothing that we sign is sent: a signed
 // card request could be shown to another old gateway as a removal notice.
-func (d *daemon) doctorPeer(ctx context.Context, ref string) ([]check, error) {
+func (d *daemon) doctorPeer(ctx context.Context, ref string) ([]api.Check, error) {
 	p, err := d.gateway.Resolve(ref)
 	if err != nil {
 		return nil, err
@@ -178,8 +179,8 @@ func grantsText(b *core.Bundle, now time.Time) (text, note string) {
 }
 
 // usedUp are the grants whose rate is reached.
-func usedUp(d *daemon, p *core.Peer) []grantView {
-	var out []grantView
+func usedUp(d *daemon, p *core.Peer) []api.GrantView {
+	var out []api.GrantView
 	if p.Granted == nil {
 		return nil
 	}
@@ -189,7 +190,7 @@ func usedUp(d *daemon, p *core.Peer) []grantView {
 			rate = *g.RateLimit
 		}
 		if used := d.gateway.Used(p.Key, g); g.Enabled && rate.Requests > 0 && used >= rate.Requests {
-			out = append(out, grantView{g, used})
+			out = append(out, api.GrantView{Grant: g, Used: used})
 		}
 	}
 	return out

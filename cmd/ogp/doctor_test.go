@@ -27,6 +27,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
@@ -71,7 +72,7 @@ func (s *site) must(args ...string) string {
 }
 
 // start runs a daemon until the test ends or stop is called.
-func (s *site) start(args ...string) statusView {
+func (s *site) start(args ...string) api.StatusView {
 	s.t.Helper()
 	var log lockedBuffer
 	ctx, cancel := context.WithCancel(context.Background())
@@ -82,7 +83,7 @@ func (s *site) start(args ...string) statusView {
 	s.stop = func() { once.Do(func() { cancel(); <-done }) }
 	client := control.Dial(control.Path(s.dir))
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		var v statusView
+		var v api.StatusView
 		if client.Call(s.t.Context(), "status", nil, &v) == nil {
 			return v
 		}
@@ -150,12 +151,12 @@ func (s *site) finds(name, state, text, fix string, args ...string) {
 	if !found {
 		s.t.Errorf("no check %s %s /%s/ fix /%s/, but:\n%s", name, state, text, fix, listChecks(v.Checks))
 	}
-	if state == checkFail && (code != exitFailed || v.OK) {
+	if state == api.CheckFail && (code != exitFailed || v.OK) {
 		s.t.Errorf("exit status %d, ok %v with a failed check", code, v.OK)
 	}
 }
 
-func listChecks(checks []check) string {
+func listChecks(checks []api.Check) string {
 	var b strings.Builder
 	for _, c := range checks {
 		fmt.Fprintf(&b, "  %s %s: %s (fix: %s)\n", c.State, c.Name, c.Text, c.Fix)
@@ -277,41 +278,41 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 	}{
 		{"a mistake in the configuration", func(t *testing.T, s *site) {
 			s.write(configFile, "email = 'a@b'\n\ndaemon_prot = 1\n", 0o600)
-			s.finds("config", checkFail, `config\.toml:3: unknown key "daemon_prot"`, `did you mean "daemon_port"`)
+			s.finds("config", api.CheckFail, `config\.toml:3: unknown key "daemon_prot"`, `did you mean "daemon_port"`)
 		}},
 		{"a secret that others can read", func(t *testing.T, s *site) {
 			s.write(configFile, "openclaw_hooks_token = 'sekrit'\n", 0o644)
-			s.finds("config", checkWarn, `holds a secret and has mode 0644`, `^chmod 600 .*config\.toml$`, "--no-test-call")
+			s.finds("config", api.CheckWarn, `holds a secret and has mode 0644`, `^chmod 600 .*config\.toml$`, "--no-test-call")
 		}},
 		{"no daemon", func(t *testing.T, s *site) {
-			s.finds("daemon", checkWarn, "no daemon is running", "^ogp start")
-			s.finds("state", checkOK, ".", "^$")
+			s.finds("daemon", api.CheckWarn, "no daemon is running", "^ogp start")
+			s.finds("state", api.CheckOK, ".", "^$")
 		}},
 		{"no state directory", func(t *testing.T, s *site) {
 			os.Remove(s.dir)
-			s.finds("state", checkWarn, "is not there yet", "^ogp init$")
+			s.finds("state", api.CheckWarn, "is not there yet", "^ogp init$")
 			if exists(s.dir) {
 				t.Error("the doctor has made the directory")
 			}
 		}},
 		{"others can write the state directory", func(t *testing.T, s *site) {
 			s.chmod("", 0o777)
-			s.finds("state", checkFail, "mode 0777", "^chmod 700 "+regexp.QuoteMeta(s.dir)+"$")
+			s.finds("state", api.CheckFail, "mode 0777", "^chmod 700 "+regexp.QuoteMeta(s.dir)+"$")
 		}},
 		{"others can read the key", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0")
 			s.chmod(keyFile, 0o644)
-			s.finds("files", checkFail, `key\.json has mode 0644`, `^chmod 600 .*key\.json$`)
-			s.finds("key", checkFail, `0644`, `^chmod 600 .*key\.json$`)
+			s.finds("files", api.CheckFail, `key\.json has mode 0644`, `^chmod 600 .*key\.json$`)
+			s.finds("key", api.CheckFail, `0644`, `^chmod 600 .*key\.json$`)
 		}},
 		{"others can read the store", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0")
 			s.chmod(storeFile, 0o640)
-			s.finds("files", checkFail, `ogp\.db has mode 0640`, `^chmod 600 .*ogp\.db$`)
+			s.finds("files", api.CheckFail, `ogp\.db has mode 0640`, `^chmod 600 .*ogp\.db$`)
 		}},
 		{"a key that is no key", func(t *testing.T, s *site) {
 			s.write(keyFile, `{"version":1,"publicKey":"dead","privateKey":"beef"}`, 0o600)
-			s.finds("key", checkFail, `key\.json`, `backup`)
+			s.finds("key", api.CheckFail, `key\.json`, `backup`)
 		}},
 		{"another key in the place of ours", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0")
@@ -319,17 +320,17 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			if _, err := keys.Create(filepath.Join(s.dir, keyFile), nil); err != nil {
 				t.Fatal(err)
 			}
-			s.finds("key", checkFail, `holds another key`, `put the right key\.json back`)
+			s.finds("key", api.CheckFail, `holds another key`, `put the right key\.json back`)
 		}},
 		{"a TypeScript gateway's identity", func(t *testing.T, s *site) {
 			s.write(legacyKeyFile, `{}`, 0o600)
-			s.finds("key", checkFail, "TypeScript", "^ogp import ")
+			s.finds("key", api.CheckFail, "TypeScript", "^ogp import ")
 		}},
 		{"a sealed key without its passphrase", func(t *testing.T, s *site) {
 			if _, err := keys.Create(filepath.Join(s.dir, keyFile), func() (string, error) { return "x", nil }); err != nil {
 				t.Fatal(err)
 			}
-			s.finds("key", checkFail, "sealed", "passphrase")
+			s.finds("key", api.CheckFail, "sealed", "passphrase")
 		}},
 		{"a damaged store", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0")
@@ -343,7 +344,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 				copy(text[i:], bytes.Repeat([]byte{0xA5}, 100))
 			}
 			s.write(storeFile, string(text), 0o600)
-			s.finds("store", checkFail, `store: `, `.`)
+			s.finds("store", api.CheckFail, `store: `, `.`)
 		}},
 		{"the port is taken", func(t *testing.T, s *site) {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -362,100 +363,100 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 				}
 			}()
 			s.env = append(s.env, fmt.Sprintf("OGP_DAEMON_PORT=%d", port))
-			s.finds("port", checkFail, fmt.Sprintf(`something listens on 127\.0\.0\.1:%d`, port), fmt.Sprintf(`^daemon_port = %d .*ss -ltnp`, port+10))
+			s.finds("port", api.CheckFail, fmt.Sprintf(`something listens on 127\.0\.0\.1:%d`, port), fmt.Sprintf(`^daemon_port = %d .*ss -ltnp`, port+10))
 		}},
 		{"another gateway has the port", func(t *testing.T, s *site) {
 			other := newSite(t)
 			v := other.start("--daemon-port", "0")
 			_, port, _ := net.SplitHostPort(v.Listen)
 			s.env = append(s.env, "OGP_DAEMON_PORT="+port)
-			s.finds("port", checkFail, `another OGP gateway \(`+v.Fingerprint, `daemon_port`)
+			s.finds("port", api.CheckFail, `another OGP gateway \(`+v.Fingerprint, `daemon_port`)
 		}},
 		{"an address that is not ours", func(t *testing.T, s *site) {
 			s.env = append(s.env, "OGP_LISTEN=192.0.2.1")
-			s.finds("port", checkFail, `does not have the address`, `listen = ""`)
+			s.finds("port", api.CheckFail, `does not have the address`, `listen = ""`)
 		}},
 		{"a gateway URL that nobody answers", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0", "--gateway-url", "http://"+closedPort(t))
-			s.finds("url", checkFail, `does not answer`, `proxy or tunnel of 127\.0\.0\.1`)
+			s.finds("url", api.CheckFail, `does not answer`, `proxy or tunnel of 127\.0\.0\.1`)
 		}},
 		{"another gateway at the gateway URL", func(t *testing.T, s *site) {
 			other := newSite(t).start("--daemon-port", "0")
 			s.start("--daemon-port", "0", "--gateway-url", other.GatewayURL)
-			s.finds("url", checkFail, `another gateway answers at .*`+other.Fingerprint, `gateway_url`)
+			s.finds("url", api.CheckFail, `another gateway answers at .*`+other.Fingerprint, `gateway_url`)
 		}},
 		{"a web server at the gateway URL", func(t *testing.T, s *site) {
 			web := httptest.NewServer(http.NotFoundHandler())
 			defer web.Close()
 			s.start("--daemon-port", "0", "--gateway-url", web.URL)
-			s.finds("url", checkFail, `answered with status 404`, `pass /\.well-known/ogp and /federation/ to port`)
+			s.finds("url", api.CheckFail, `answered with status 404`, `pass /\.well-known/ogp and /federation/ to port`)
 		}},
 		{"a certificate that nobody trusts", func(t *testing.T, s *site) {
 			web := httptest.NewTLSServer(http.NotFoundHandler())
 			defer web.Close()
 			s.start("--daemon-port", "0", "--gateway-url", web.URL)
-			s.finds("tls", checkFail, `do not trust the certificate`, `fullchain\.pem`)
-			s.finds("url", checkFail, `tls`, `see the line of tls`)
+			s.finds("tls", api.CheckFail, `do not trust the certificate`, `fullchain\.pem`)
+			s.finds("url", api.CheckFail, `tls`, `see the line of tls`)
 		}},
 		{"a certificate that has ended", func(t *testing.T, s *site) {
 			cert, key := s.certificate(time.Now().Add(-time.Hour))
 			s.env = append(s.env, "OGP_TLS_CERT="+cert, "OGP_TLS_KEY="+key)
-			s.finds("tls", checkFail, `has ended 1h ago`, `renew it`)
+			s.finds("tls", api.CheckFail, `has ended 1h ago`, `renew it`)
 		}},
 		{"a certificate that soon ends", func(t *testing.T, s *site) {
 			cert, key := s.certificate(time.Now().Add(50 * time.Hour))
 			s.env = append(s.env, "OGP_TLS_CERT="+cert, "OGP_TLS_KEY="+key)
-			s.finds("tls", checkWarn, `ends in 2d`, `renew it`)
+			s.finds("tls", api.CheckWarn, `ends in 2d`, `renew it`)
 		}},
 		{"plain http", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0", "--gateway-url", "http://ogp.invalid")
-			s.finds("tls", checkWarn, `plain http`, `tls\.domain = "ogp\.invalid"`)
-			s.finds("url", checkFail, `ogp\.invalid`, `DNS record|proxy`)
+			s.finds("tls", api.CheckWarn, `plain http`, `tls\.domain = "ogp\.invalid"`)
+			s.finds("url", api.CheckFail, `ogp\.invalid`, `DNS record|proxy`)
 		}},
 		{"a clock that is an hour off", func(t *testing.T, s *site) {
 			s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL="+clockServer(t, -time.Hour))
-			s.finds("clock", checkFail, `1h0m\d*s? ahead of that|59m\d+s ahead|1h0m0s ahead`, `set-ntp`)
+			s.finds("clock", api.CheckFail, `1h0m\d*s? ahead of that|59m\d+s ahead|1h0m0s ahead`, `set-ntp`)
 		}},
 		{"a clock that is a minute off", func(t *testing.T, s *site) {
 			s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL="+clockServer(t, 2*time.Minute))
-			s.finds("clock", checkWarn, `behind of that`, `set-ntp`)
+			s.finds("clock", api.CheckWarn, `behind of that`, `set-ntp`)
 		}},
 		{"a rendezvous that is down", func(t *testing.T, s *site) {
 			s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL=http://"+closedPort(t))
-			s.finds("rendezvous", checkFail, `.`, `curl|rendezvous`)
+			s.finds("rendezvous", api.CheckFail, `.`, `curl|rendezvous`)
 			s.start("--daemon-port", "0")
 			s.until(func() bool {
 				_, v := s.doctor()
 				return strings.Contains(listChecks(v.Checks), "fail rendezvous: not registered")
 			})
-			s.finds("rendezvous", checkFail, `not registered with .*: `, `rendezvous\.url`)
+			s.finds("rendezvous", api.CheckFail, `not registered with .*: `, `rendezvous\.url`)
 		}},
 		{"OpenClaw refuses the token", func(t *testing.T, s *site) {
 			s.env = append(s.env, "OGP_OPENCLAW_URL="+openclaw(t, "right").URL, "OGP_OPENCLAW_HOOKS_TOKEN=wrong")
-			s.finds("notifier", checkFail, `OpenClaw answered 401`, `hooks\.token`)
+			s.finds("notifier", api.CheckFail, `OpenClaw answered 401`, `hooks\.token`)
 			s.start("--daemon-port", "0")
-			s.finds("notifier", checkFail, `OpenClaw answered 401`, `hooks\.token`)
+			s.finds("notifier", api.CheckFail, `OpenClaw answered 401`, `hooks\.token`)
 		}},
 		{"OpenClaw is down", func(t *testing.T, s *site) {
 			s.env = append(s.env, "OGP_OPENCLAW_URL=http://"+closedPort(t), "OGP_OPENCLAW_HOOKS_TOKEN=right")
 			s.start("--daemon-port", "0")
-			s.finds("notifier", checkFail, `test call failed: OpenClaw at`, `start OpenClaw`)
+			s.finds("notifier", api.CheckFail, `test call failed: OpenClaw at`, `start OpenClaw`)
 		}},
 		{"OpenClaw does not know the agent", func(t *testing.T, s *site) {
 			s.env = append(s.env, "OGP_OPENCLAW_URL="+openclaw(t, "right").URL, "OGP_OPENCLAW_HOOKS_TOKEN=right", "OGP_AGENT_ID=nobody")
-			s.finds("notifier", checkFail, `unknown agentId`, `agent_id`)
+			s.finds("notifier", api.CheckFail, `unknown agentId`, `agent_id`)
 		}},
 		{"nobody is told", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0")
-			s.finds("notifier", checkWarn, `nobody is told`, `ogp init`)
+			s.finds("notifier", api.CheckWarn, `nobody is told`, `ogp init`)
 		}},
 		{"a pinned module that has changed", func(t *testing.T, s *site) {
 			s.write(configFile, "[plugins.openclaw]\nsha256 = '"+strings.Repeat("a", 64)+"'\n", 0o600)
-			s.finds("plugins", checkFail, `SHA-256`, `config\.toml|trust`, "--no-test-call")
+			s.finds("plugins", api.CheckFail, `SHA-256`, `config\.toml|trust`, "--no-test-call")
 		}},
 		{"a module that is not there", func(t *testing.T, s *site) {
 			s.write(configFile, "[plugins.mine]\npath = '/nowhere/mine.wasm'\n", 0o600)
-			s.finds("plugins", checkFail, `mine`, `.`)
+			s.finds("plugins", api.CheckFail, `mine`, `.`)
 		}},
 		{"a module that is broken while the daemon runs", func(t *testing.T, s *site) {
 			module, err := os.ReadFile(filepath.Join("..", "..", "plugins", "ntfy", "ntfy.wasm"))
@@ -472,7 +473,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			s.write(configFile, "[plugins.mine]\npath = '"+path+"'\nconfig = { topic = 'x', url = 'http://127.0.0.1:1' }\n", 0o600)
 			s.start("--daemon-port", "0")
 			s.write("ntfy.wasm", "no module", 0o600)
-			s.finds("plugins", checkFail, `mine`, `.`, "--no-test-call")
+			s.finds("plugins", api.CheckFail, `mine`, `.`, "--no-test-call")
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -537,10 +538,10 @@ func TestDoctorNamesFullDisksAndTables(t *testing.T) {
 		used, most  uint64
 		disk, table string
 	}{
-		{50 << 20, 990, 1000, checkFail, checkFail},
-		{500 << 20, 850, 1000, checkWarn, checkWarn},
-		{50 << 30, 10, 256, checkOK, checkWarn},
-		{50 << 30, 10, 1024, checkOK, checkOK},
+		{50 << 20, 990, 1000, api.CheckFail, api.CheckFail},
+		{500 << 20, 850, 1000, api.CheckWarn, api.CheckWarn},
+		{50 << 30, 10, 256, api.CheckOK, api.CheckWarn},
+		{50 << 30, 10, 1024, api.CheckOK, api.CheckOK},
 	} {
 		diskFreeOf = func(string) (uint64, uint64, bool) { return c.free, 100 << 30, true }
 		descriptorsOf = func() (uint64, uint64, bool) { return c.used, c.most, true }
@@ -552,7 +553,7 @@ func TestDoctorNamesFullDisksAndTables(t *testing.T) {
 			continue
 		}
 		for _, one := range r {
-			if (one.State == checkOK) != (one.Fix == "") {
+			if (one.State == api.CheckOK) != (one.Fix == "") {
 				t.Errorf("%s is %s, fix %q", one.Name, one.State, one.Fix)
 			}
 		}
@@ -565,9 +566,9 @@ func TestDoctorLooksAtAPeer(t *testing.T) {
 	ada.start("--daemon-port", "0")
 	home := ben.start("--daemon-port", "0")
 	ada.must("federation", "request", home.GatewayURL, "--alias", "ben")
-	ada.finds("trust", checkWarn, "we asked ben", "ogp federation approve", "--peer", "ben")
+	ada.finds("trust", api.CheckWarn, "we asked ben", "ogp federation approve", "--peer", "ben")
 	adaFP := strings.TrimSpace(ada.must("whoami", "--fingerprint"))
-	ben.finds("trust", checkWarn, "waits for you", "ogp federation approve", "--peer", adaFP)
+	ben.finds("trust", api.CheckWarn, "waits for you", "ogp federation approve", "--peer", adaFP)
 	ben.must("federation", "approve", adaFP, "--alias", "ada")
 	ada.until(func() bool {
 		code, out, _ := ada.run("federation", "list", "--status", "approved")
@@ -587,8 +588,8 @@ func TestDoctorLooksAtAPeer(t *testing.T) {
 	// It is gone, and a message waits.
 	ben.stop()
 	ada.run("federation", "send", "ben", "message", "hello")
-	ada.finds("reach", checkFail, "refused", "ogp outbox|is it up", "--peer", "ben")
-	ada.finds("messages", checkWarn, "1 wait", "ogp outbox --peer ben", "--peer", "ben")
+	ada.finds("reach", api.CheckFail, "refused", "ogp outbox|is it up", "--peer", "ben")
+	ada.finds("messages", api.CheckWarn, "1 wait", "ogp outbox --peer ben", "--peer", "ben")
 	// It has removed us.
 	ben.start("--daemon-port", strings.TrimPrefix(home.Listen, "127.0.0.1:"))
 	ben.must("federation", "remove", "ada")
@@ -596,7 +597,7 @@ func TestDoctorLooksAtAPeer(t *testing.T) {
 		_, out, _ := ada.run("federation", "list", "--status", "removed")
 		return strings.Contains(out, "ben")
 	})
-	ada.finds("trust", checkFail, "it has removed you", "ogp federation request --again", "--peer", "ben")
+	ada.finds("trust", api.CheckFail, "it has removed you", "ogp federation request --again", "--peer", "ben")
 	// Nobody is called so.
 	if code, out, _ := ada.run("doctor", "--peer", "nobody", "--json"); code != exitFailed || !strings.Contains(out, "no peer") {
 		t.Errorf("an unknown peer: exit status %d, %s", code, out)
@@ -616,11 +617,11 @@ func TestDoctorNamesAnotherKeyAtAPeersURL(t *testing.T) {
 	s := newSite(t)
 	s.start("--daemon-port", "0")
 	s.must("federation", "request", server.URL, "--alias", "ben")
-	s.finds("features", checkWarn, "signs in the old way", "updates it", "--peer", "ben")
+	s.finds("features", api.CheckWarn, "signs in the old way", "updates it", "--peer", "ben")
 	mu.Lock()
 	key = keys.Generate().Public()
 	mu.Unlock()
-	s.finds("peer-key", checkFail, "another key: fingerprint "+now().Fingerprint(), "compare fingerprints", "--peer", "ben")
+	s.finds("peer-key", api.CheckFail, "another key: fingerprint "+now().Fingerprint(), "compare fingerprints", "--peer", "ben")
 }
 
 func TestDoctorTellsWhatWaitsForARestart(t *testing.T) {

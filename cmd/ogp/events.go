@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
 // eventTypes are all types of events.
@@ -151,11 +152,7 @@ func (d *daemon) follow(ctx context.Context, after string, live bool, send func(
 
 // events streams every event as it is kept, and before those, if asked for, the
 // ones that are kept already. No event is left out or comes twice.
-func (d *daemon) events(ctx context.Context, params jsontext.Value, send func(any) error) error {
-	var p eventParams
-	if err := json.Unmarshal(params, &p); err != nil {
-		return err
-	}
+func (d *daemon) events(ctx context.Context, p api.EventParams, send func(api.EventView) error) error {
 	var about core.PublicKey
 	if p.Peer != "" {
 		peer, err := d.gateway.Resolve(p.Peer)
@@ -183,16 +180,8 @@ func ofTypes(t core.EventType, types []string) bool {
 	})
 }
 
-type eventView struct {
-	core.Event  `json:",inline"`
-	From        string        `json:"from,omitempty"`
-	Fingerprint string        `json:"fingerprint,omitempty"`
-	Intent      string        `json:"intent,omitempty"`
-	Message     *core.Message `json:"message,omitempty"`
-}
-
-func (d *daemon) eventView(e core.Event) eventView {
-	v := eventView{Event: e}
+func (d *daemon) eventView(e core.Event) api.EventView {
+	v := api.EventView{Event: e}
 	if !e.Peer.IsZero() {
 		v.Fingerprint = e.Peer.Fingerprint()
 		v.From = v.Fingerprint
@@ -206,8 +195,8 @@ func (d *daemon) eventView(e core.Event) eventView {
 	return v
 }
 
-// said is the event in one line of a list.
-func (v eventView) said() string {
+// eventText is an event in one line of a list.
+func eventText(v api.EventView) string {
 	if v.Message != nil {
 		return safeLine(v.Intent) + "  " + oneLine(v.Message.Payload)
 	}
@@ -224,7 +213,7 @@ func (v eventView) said() string {
 	text := v.Text
 	switch v.Type {
 	case core.EventRequest:
-		text += optional(" It says it is ", peerView{Unverified: data.Unverified}.said())
+		text += optional(" It says it is ", api.PeerView{Unverified: data.Unverified}.Said())
 	case core.EventReply:
 		text = "error: " + data.Error
 		if data.Error == "" {
@@ -240,7 +229,7 @@ func (v eventView) said() string {
 const defaultSince = 24 * time.Hour
 
 func eventsCommand(a *app) *cobra.Command {
-	var p eventParams
+	var p api.EventParams
 	var follow bool
 	var since string
 	cmd := &cobra.Command{
@@ -297,20 +286,20 @@ func joined[T ~string](list []T) string {
 	return strings.Join(words, ", ")
 }
 
-func (a *app) showEvents(ctx context.Context, p eventParams) error {
+func (a *app) showEvents(ctx context.Context, p api.EventParams) error {
 	d, err := a.daemon()
 	if err != nil {
 		return err
 	}
 	any := false
-	err = d.Stream(ctx, "events", p, func(line []byte) error {
+	err = api.Events.Follow(ctx, d, p, func(v api.EventView) error {
 		any = true
 		if a.json {
-			_, err := fmt.Fprintf(a.out, "%s\n", safeJSON(line))
-			return err
-		}
-		var v eventView
-		if err := json.Unmarshal(line, &v); err != nil {
+			line, err := json.Marshal(v)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.out, "%s\n", safeJSON(line))
 			return err
 		}
 		return a.eventLine(a.out, v)
@@ -327,12 +316,12 @@ func (a *app) showEvents(ctx context.Context, p eventParams) error {
 	return nil
 }
 
-func (a *app) eventLine(w io.Writer, v eventView) error {
+func (a *app) eventLine(w io.Writer, v api.EventView) error {
 	kind := padded(string(v.Type), 20)
 	switch v.Type {
 	case core.EventDeliveryFailed, core.EventWarning:
 		kind = a.styled(w, "33", kind)
 	}
-	_, err := fmt.Fprintf(w, "%s  %s  %s  %s\n", v.At.Local().Format(time.DateTime), kind, padded(dash(safeLine(v.From)), 12), v.said())
+	_, err := fmt.Fprintf(w, "%s  %s  %s  %s\n", v.At.Local().Format(time.DateTime), kind, padded(dash(safeLine(v.From)), 12), eventText(v))
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 )
 
@@ -199,19 +200,19 @@ func TestOfTypes(t *testing.T) {
 
 func TestEventInOneLine(t *testing.T) {
 	for _, x := range []struct {
-		view eventView
+		view api.EventView
 		want string
 	}{
-		{eventView{Event: core.Event{Type: core.EventMessage}, Intent: "message", Message: &core.Message{Payload: core.Raw(`{"text":"a\u001b[31m\nb"}`)}}, "message  a\uFFFD[31m b"},
-		{eventView{Event: core.Event{Type: core.EventReply, Data: core.Raw(`{"data":{"text":"yes"}}`)}}, "yes"},
-		{eventView{Event: core.Event{Type: core.EventReply, Data: core.Raw(`{"error":"no"}`)}}, "error: no"},
-		{eventView{Event: core.Event{Type: core.EventDeliveryFailed, Data: core.Raw(`{"notifier":"openclaw","type":"message","error":"404"}`)}},
+		{api.EventView{Event: core.Event{Type: core.EventMessage}, Intent: "message", Message: &core.Message{Payload: core.Raw(`{"text":"a\u001b[31m\nb"}`)}}, "message  a\uFFFD[31m b"},
+		{api.EventView{Event: core.Event{Type: core.EventReply, Data: core.Raw(`{"data":{"text":"yes"}}`)}}, "yes"},
+		{api.EventView{Event: core.Event{Type: core.EventReply, Data: core.Raw(`{"error":"no"}`)}}, "error: no"},
+		{api.EventView{Event: core.Event{Type: core.EventDeliveryFailed, Data: core.Raw(`{"notifier":"openclaw","type":"message","error":"404"}`)}},
 			"openclaw was not told of a message: 404"},
-		{eventView{Event: core.Event{Type: core.EventRequest, Text: "Asks.", Data: core.Raw(`{"unverified":{"displayName":"Ben\n\u001b"}}`)}},
+		{api.EventView{Event: core.Event{Type: core.EventRequest, Text: "Asks.", Data: core.Raw(`{"unverified":{"displayName":"Ben\n\u001b"}}`)}},
 			`Asks. It says it is "Ben\n\x1b"`},
-		{eventView{Event: core.Event{Type: core.EventWarning, Text: "Look."}}, "Look."},
+		{api.EventView{Event: core.Event{Type: core.EventWarning, Text: "Look."}}, "Look."},
 	} {
-		if got := x.view.said(); got != x.want {
+		if got := eventText(x.view); got != x.want {
 			t.Errorf("%s: %q, want %q", x.view.Type, got, x.want)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
@@ -30,8 +31,8 @@ func listCommand(a *app) *cobra.Command {
 			default:
 				return usagef("--status %q: want requested, pending, approved, rejected or removed", status)
 			}
-			var peers []peerView
-			if err := a.call(cmd.Context(), "peers", peersParams{core.Trust(status)}, &peers); err != nil {
+			peers, err := api.Peers.Call(cmd.Context(), a, api.PeersParams{Status: core.Trust(status)})
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -44,7 +45,7 @@ func listCommand(a *app) *cobra.Command {
 			}
 			rows := make([][]string, len(peers))
 			for i, p := range peers {
-				rows[i] = []string{dash(p.Alias), p.Fingerprint, string(p.State), dash(p.Health.Word), ago(p.Health.LastContact), p.URL, p.said()}
+				rows[i] = []string{dash(p.Alias), p.Fingerprint, string(p.State), dash(p.Health.Word), ago(p.Health.LastContact), p.URL, p.Said()}
 			}
 			table(a.out, []string{"ALIAS", "FINGERPRINT", "STATE", "HEALTH", "LAST CONTACT", "URL", "SAYS IT IS"}, rows)
 			return nil
@@ -59,8 +60,8 @@ func showCommand(a *app) *cobra.Command {
 		Use: "show <peer>", Short: "Show all about a peer", Args: cobra.ExactArgs(1),
 		Long: "Show all about a peer, named by alias, fingerprint, id, or the beginning of one.\n\n  ogp federation show ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var p peerView
-			if err := a.call(cmd.Context(), "peer", peerRef{args[0]}, &p); err != nil {
+			p, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -73,13 +74,13 @@ func showCommand(a *app) *cobra.Command {
 	}
 }
 
-func (a *app) showPeer(p peerView) {
+func (a *app) showPeer(p api.PeerView) {
 	line := func(k, format string, args ...any) { fmt.Fprintf(a.out, "%-13s %s\n", k, fmt.Sprintf(format, args...)) }
 	line("Peer", "%s", dash(p.Alias))
 	line("Fingerprint", "%s", p.Fingerprint)
 	line("State", "%s since %s%s", p.State, p.Since.Local().Format(time.DateTime), map[string]string{core.Us: ", by us", core.Them: ", by them"}[p.By])
 	line("URL", "%s", p.URL)
-	line("Says it is", "%s%s%s", dash(p.said()), optional(", ", p.Unverified.Organization), optional(", ", p.Unverified.Email))
+	line("Says it is", "%s%s%s", dash(p.Said()), optional(", ", p.Unverified.Organization), optional(", ", p.Unverified.Email))
 	if p.Warning != "" {
 		line("Warning", "%s", p.Warning)
 	}
@@ -95,7 +96,7 @@ func (a *app) showPeer(p peerView) {
 	if len(p.Received) > 0 {
 		fmt.Fprintln(a.out, "\nWe may (granted by it)")
 		for _, g := range p.Received {
-			fmt.Fprintf(a.out, "  %s\n", strings.Replace(grantLine(grantView{Grant: g}), "0 of ", "", 1))
+			fmt.Fprintf(a.out, "  %s\n", strings.Replace(grantLine(api.GrantView{Grant: g}), "0 of ", "", 1))
 		}
 	}
 	if len(p.Levels) > 0 || p.DefaultLevel != "" {
@@ -123,14 +124,14 @@ func optional(before, s string) string {
 }
 
 func requestCommand(a *app) *cobra.Command {
-	var p requestParams
+	var p api.RequestParams
 	cmd := &cobra.Command{
 		Use: "request <gateway URL>", Short: "Ask another gateway for federation", Args: cobra.ExactArgs(1),
 		Long: "Ask another gateway for federation. Its key is pinned: nobody else can approve.\n\n  ogp federation request https://ogp.example.org --alias ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.URL = args[0]
-			var r requestResult
-			if err := a.call(cmd.Context(), "request", p, &r); err != nil {
+			r, err := api.Request.Call(cmd.Context(), a, p)
+			if err != nil {
 				return err
 			}
 			a.requested(r)
@@ -144,20 +145,20 @@ func requestCommand(a *app) *cobra.Command {
 }
 
 // requested says what came of asking, and what happens next.
-func (a *app) requested(r requestResult) {
+func (a *app) requested(r api.RequestResult) {
 	if a.json {
 		a.writeJSON(r)
 		return
 	}
 	switch {
 	case r.Peer.State == core.Approved:
-		fmt.Fprintf(a.out, "Approved: %s had asked already, fingerprint %s\n", r.Peer.handle(), r.Peer.Fingerprint)
+		fmt.Fprintf(a.out, "Approved: %s had asked already, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
 	case r.Status == "already-pending-or-approved":
-		fmt.Fprintf(a.out, "Asked again: %s knows us already, fingerprint %s\n", r.Peer.handle(), r.Peer.Fingerprint)
+		fmt.Fprintf(a.out, "Asked again: %s knows us already, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
 		fmt.Fprintln(a.err, "It must approve us (again) before we can talk.")
 	default:
-		fmt.Fprintf(a.out, "Asked %s, fingerprint %s: %s\n", r.Peer.handle(), r.Peer.Fingerprint, r.Status)
-		fmt.Fprintf(a.err, "Next: %s approves with \"ogp federation approve\"; compare the fingerprint with what \"ogp whoami\" shows there.\n", dash(r.Peer.said()))
+		fmt.Fprintf(a.out, "Asked %s, fingerprint %s: %s\n", r.Peer.Handle(), r.Peer.Fingerprint, r.Status)
+		fmt.Fprintf(a.err, "Next: %s approves with \"ogp federation approve\"; compare the fingerprint with what \"ogp whoami\" shows there.\n", dash(r.Peer.Said()))
 	}
 }
 
@@ -246,8 +247,8 @@ func approveCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var o outgoingView
-			if err := a.call(cmd.Context(), "approve", approveParams{args[0], alias, grants}, &o); err != nil {
+			o, err := api.Approve.Call(cmd.Context(), a, api.ApproveParams{Peer: args[0], Alias: alias, Grants: grants})
+			if err != nil {
 				return err
 			}
 			return a.told(o, "Approved", "approval")
@@ -259,12 +260,12 @@ func approveCommand(a *app) *cobra.Command {
 }
 
 // told says what we did, and whether the peer knows.
-func (a *app) told(o outgoingView, done, letter string) error {
+func (a *app) told(o api.OutgoingView, done, letter string) error {
 	if a.json {
 		a.writeJSON(o)
 		return nil
 	}
-	fmt.Fprintf(a.out, "%s %s, fingerprint %s\n", done, o.Peer.handle(), o.Peer.Fingerprint)
+	fmt.Fprintf(a.out, "%s %s, fingerprint %s\n", done, o.Peer.Handle(), o.Peer.Fingerprint)
 	switch core.OutboxState(o.State) {
 	case core.OutSent:
 		fmt.Fprintf(a.out, "✓ Notified peer of %s\n", letter)
@@ -277,7 +278,7 @@ func (a *app) told(o outgoingView, done, letter string) error {
 	return nil
 }
 
-func hint(a *app, e *errorView) {
+func hint(a *app, e *api.ErrorView) {
 	if e != nil && e.Hint != "" {
 		fmt.Fprintf(a.err, "hint: %s\n", e.Hint)
 	}
@@ -296,8 +297,8 @@ func grantCommand(a *app) *cobra.Command {
 			if grants == nil {
 				return usagef("no grants given; see --intents, --rate, --topics")
 			}
-			var o outgoingView
-			if err := a.call(cmd.Context(), "grant", approveParams{Peer: args[0], Grants: grants}, &o); err != nil {
+			o, err := api.Grant.Call(cmd.Context(), a, api.ApproveParams{Peer: args[0], Grants: grants})
+			if err != nil {
 				return err
 			}
 			return a.told(o, "Changed the grants of", "grants")
@@ -312,15 +313,15 @@ func scopesCommand(a *app) *cobra.Command {
 		Use: "scopes <peer>", Short: "Show what a peer may do, and what we may do there", Args: cobra.ExactArgs(1),
 		Long: "Show the grants both ways, with how much of each rate is used.\n\n  ogp federation scopes ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var p peerView
-			if err := a.call(cmd.Context(), "peer", peerRef{args[0]}, &p); err != nil {
+			p, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
+			if err != nil {
 				return err
 			}
 			if a.json {
-				a.writeJSON(map[string]any{"peer": p.handle(), "granted": p.Granted, "received": p.Received})
+				a.writeJSON(map[string]any{"peer": p.Handle(), "granted": p.Granted, "received": p.Received})
 				return nil
 			}
-			fmt.Fprintf(a.out, "%s may, here:\n", p.handle())
+			fmt.Fprintf(a.out, "%s may, here:\n", p.Handle())
 			for _, g := range p.Granted {
 				fmt.Fprintf(a.out, "  %s\n", grantLine(g))
 			}
@@ -329,7 +330,7 @@ func scopesCommand(a *app) *cobra.Command {
 			}
 			fmt.Fprintf(a.out, "We may, there:\n")
 			for _, g := range p.Received {
-				fmt.Fprintf(a.out, "  %s\n", strings.Replace(grantLine(grantView{Grant: g}), "0 of ", "", 1))
+				fmt.Fprintf(a.out, "  %s\n", strings.Replace(grantLine(api.GrantView{Grant: g}), "0 of ", "", 1))
 			}
 			if len(p.Received) == 0 {
 				fmt.Fprintln(a.out, "  unknown: it has not said")
@@ -344,8 +345,8 @@ func rejectCommand(a *app) *cobra.Command {
 		Use: "reject <peer>", Short: "Reject a peer that has asked", Args: cobra.ExactArgs(1),
 		Long: "Reject a peer that has asked. It can ask again.\n\n  ogp federation reject K7QF-3MZA",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var o outgoingView
-			if err := a.call(cmd.Context(), "reject", peerRef{args[0]}, &o); err != nil {
+			o, err := api.Reject.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
+			if err != nil {
 				return err
 			}
 			return a.told(o, "Rejected", "rejection")
@@ -358,8 +359,8 @@ func removeCommand(a *app) *cobra.Command {
 		Use: "remove <peer>", Short: "End the federation with a peer", Args: cobra.ExactArgs(1),
 		Long: "End the federation with a peer. It takes effect here at once, whether the peer can be told or not.\n\n  ogp federation remove ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var r removeResult
-			if err := a.call(cmd.Context(), "remove", peerRef{args[0]}, &r); err != nil {
+			r, err := api.Remove.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -392,19 +393,19 @@ func aliasCommand(a *app) *cobra.Command {
 		Use: "alias <peer> [name]", Short: "Give a peer a name of ours", Args: cobra.RangeArgs(1, 2),
 		Long: "Give a peer a name of ours; without a name, take it away.\n\n  ogp federation alias K7QF-3MZA ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p := aliasParams{Peer: args[0]}
+			p := api.AliasParams{Peer: args[0]}
 			if len(args) == 2 {
 				p.Alias = args[1]
 			}
-			var v peerView
-			if err := a.call(cmd.Context(), "alias", p, &v); err != nil {
+			v, err := api.Alias.Call(cmd.Context(), a, p)
+			if err != nil {
 				return err
 			}
 			if a.json {
 				a.writeJSON(v)
 				return nil
 			}
-			fmt.Fprintf(a.out, "%s is %s\n", v.Fingerprint, v.handle())
+			fmt.Fprintf(a.out, "%s is %s\n", v.Fingerprint, v.Handle())
 			return nil
 		},
 	}
@@ -422,8 +423,8 @@ func levelCommand(a *app) *cobra.Command {
 			} else if !contains(scope.LevelNames, level) {
 				return usagef("level %q: want one of %s, or default", level, strings.Join(scope.LevelNames, ", "))
 			}
-			var v peerView
-			if err := a.call(cmd.Context(), "level", levelParams{args[0], topic, level}, &v); err != nil {
+			v, err := api.Level.Call(cmd.Context(), a, api.LevelParams{Peer: args[0], Topic: topic, Level: level})
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -446,7 +447,7 @@ func contains(list []string, s string) bool {
 }
 
 func sendCommand(a *app) *cobra.Command {
-	var p sendParams
+	var p api.SendParams
 	var wait bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -475,7 +476,7 @@ status-update plain text does as well. A peer out of reach gets it later, unless
 	return cmd
 }
 
-func sendFlags(cmd *cobra.Command, p *sendParams, wait *bool, timeout *time.Duration) {
+func sendFlags(cmd *cobra.Command, p *api.SendParams, wait *bool, timeout *time.Duration) {
 	cmd.Flags().StringVar(&p.ToAgent, "to-agent", "", "the peer's agent (persona) that it is for")
 	cmd.Flags().StringVarP(&p.ConversationID, "conversation", "c", "", "the conversation that it belongs to")
 	cmd.Flags().BoolVar(&p.Now, "now", false, "try once and give up if that fails")
@@ -510,12 +511,12 @@ func payloadOf(intent, text string, given bool) (core.Raw, error) {
 	return json.Marshal(v)
 }
 
-func (a *app) send(cmd *cobra.Command, p sendParams, wait bool, timeout time.Duration) error {
+func (a *app) send(cmd *cobra.Command, p api.SendParams, wait bool, timeout time.Duration) error {
 	if wait {
 		p.WantReply, p.WaitMillis = true, timeout.Milliseconds()
 	}
-	var o outgoingView
-	if err := a.call(cmd.Context(), "send", p, &o); err != nil {
+	o, err := api.Send.Call(cmd.Context(), a, p)
+	if err != nil {
 		return err
 	}
 	failed := core.OutboxState(o.State) == core.OutRefused || core.OutboxState(o.State) == core.OutExpired
@@ -547,17 +548,17 @@ func (a *app) send(cmd *cobra.Command, p sendParams, wait bool, timeout time.Dur
 	return nil
 }
 
-func (a *app) sent(o outgoingView, wait bool, timeout time.Duration) {
+func (a *app) sent(o api.OutgoingView, wait bool, timeout time.Duration) {
 	if core.OutboxState(o.State) == core.OutWaiting {
 		message := ""
 		if o.Error != nil {
 			message = ": " + o.Error.Message
 		}
-		fmt.Fprintf(a.err, "⚠ %s could not be reached%s\n", o.Peer.handle(), message)
+		fmt.Fprintf(a.err, "⚠ %s could not be reached%s\n", o.Peer.Handle(), message)
 		hint(a, o.Error)
-		fmt.Fprintf(a.out, "Queued for %s (%s); tried again %s, until %s\n", o.Peer.handle(), o.ID, until(o.Next), o.GiveUp.Local().Format(time.DateTime))
+		fmt.Fprintf(a.out, "Queued for %s (%s); tried again %s, until %s\n", o.Peer.Handle(), o.ID, until(o.Next), o.GiveUp.Local().Format(time.DateTime))
 	} else if o.Reply == nil {
-		fmt.Fprintf(a.out, "Delivered to %s (nonce %s)\n", o.Peer.handle(), o.Nonce)
+		fmt.Fprintf(a.out, "Delivered to %s (nonce %s)\n", o.Peer.Handle(), o.Nonce)
 	}
 	if o.Reply != nil {
 		a.printReply(o.Reply)
@@ -586,7 +587,7 @@ func (a *app) printReply(r *core.StoredReply) {
 }
 
 func agentCommand(a *app) *cobra.Command {
-	var p sendParams
+	var p api.SendParams
 	var wait bool
 	var timeout time.Duration
 	var priority string
@@ -615,8 +616,8 @@ func pingCommand(a *app) *cobra.Command {
 		Use: "ping <peer or URL>", Short: "Ask a gateway whether it is there", Args: cobra.ExactArgs(1),
 		Long: "Ask a gateway whether it is there. Exit status 4 says that it is not.\n\n  ogp federation ping ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var r pingResult
-			if err := a.call(cmd.Context(), "ping", pingParams{args[0]}, &r); err != nil {
+			r, err := api.Ping.Call(cmd.Context(), a, api.PingParams{Target: args[0]})
+			if err != nil {
 				return err
 			}
 			if a.json {

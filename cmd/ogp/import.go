@@ -12,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/legacy"
 )
@@ -25,8 +26,7 @@ func peersExportCommand(a *app) *cobra.Command {
 		Use: "export", Short: "Print the peers as the TypeScript gateway's peers.json", Args: cobra.NoArgs,
 		Long: "Print the peers as the TypeScript gateway's peers.json. It is read from the running daemon or, if none runs, from the store.\n\n  ogp peers export > peers.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var text core.Raw
-			err := a.call(cmd.Context(), "peers.export", nil, &text)
+			text, err := api.ExportPeers.Call(cmd.Context(), a, api.None{})
 			if errors.Is(err, control.ErrNoDaemon) {
 				text, err = a.exportOffline(cmd)
 			}
@@ -102,7 +102,7 @@ func (a *app) importFrom(cmd *cobra.Command, from string) (importResult, error) 
 	if err != nil {
 		return r, err
 	}
-	if err := a.call(ctx, "status", nil, nil); !errors.Is(err, control.ErrNoDaemon) {
+	if _, err := api.Status.Call(ctx, a, api.None{}); !errors.Is(err, control.ErrNoDaemon) {
 		e := core.Refuse(core.Conflict, "the daemon is running")
 		e.Hint = `"ogp stop" first: the daemon is the one that writes its state`
 		return r, e

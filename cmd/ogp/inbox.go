@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
 // safeText makes a peer's words safe for a terminal: no control characters but
@@ -90,7 +91,7 @@ func inboxCommand(a *app) *cobra.Command {
 }
 
 func inboxListCommand(a *app) *cobra.Command {
-	var p inboxParams
+	var p api.InboxParams
 	var since string
 	var status string
 	cmd := &cobra.Command{
@@ -110,8 +111,8 @@ func inboxListCommand(a *app) *cobra.Command {
 			default:
 				return usagef("--status %q: want new, held or replied", status)
 			}
-			var list []inboxView
-			if err := a.call(cmd.Context(), "inbox", p, &list); err != nil {
+			list, err := api.Inbox.Call(cmd.Context(), a, p)
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -143,8 +144,8 @@ func inboxShowCommand(a *app) *cobra.Command {
 		Use: "show <id>", Short: "Show a message", Args: cobra.ExactArgs(1),
 		Long: "Show a message, named by its id, the end of it, or \"last\".\n\n  ogp inbox show last",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var m inboxView
-			if err := a.call(cmd.Context(), "inbox.message", idParams{args[0]}, &m); err != nil {
+			m, err := api.InboxMessage.Call(cmd.Context(), a, api.IDParams{ID: args[0]})
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -183,7 +184,7 @@ func inboxReplyCommand(a *app) *cobra.Command {
 		Use: "reply <id> <text or JSON>", Short: "Answer a message", Args: cobra.ExactArgs(2),
 		Long: "Answer a message: the reply is signed and sent to where the sender wants it, or left to be polled.\n\n  ogp inbox reply last \"Thursday suits us\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p := replyParams{ID: args[0]}
+			p := api.ReplyParams{ID: args[0]}
 			switch v := jsontext.Value(args[1]); {
 			case failure:
 				p.Error = args[1]
@@ -196,8 +197,8 @@ func inboxReplyCommand(a *app) *cobra.Command {
 				}
 				p.Data = data
 			}
-			var o outgoingView
-			if err := a.call(cmd.Context(), "inbox.reply", p, &o); err != nil {
+			o, err := api.InboxReply.Call(cmd.Context(), a, p)
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -206,16 +207,16 @@ func inboxReplyCommand(a *app) *cobra.Command {
 			}
 			switch core.OutboxState(o.State) {
 			case core.OutSent:
-				fmt.Fprintf(a.out, "Replied to %s\n", o.Peer.handle())
+				fmt.Fprintf(a.out, "Replied to %s\n", o.Peer.Handle())
 			case core.OutWaiting:
-				fmt.Fprintf(a.out, "Reply queued for %s (%s)\n", o.Peer.handle(), o.ID)
+				fmt.Fprintf(a.out, "Reply queued for %s (%s)\n", o.Peer.Handle(), o.ID)
 				if o.Error != nil {
-					fmt.Fprintf(a.err, "⚠ %s could not be reached: %s\n", o.Peer.handle(), o.Error.Message)
+					fmt.Fprintf(a.err, "⚠ %s could not be reached: %s\n", o.Peer.Handle(), o.Error.Message)
 				}
 			case "none":
-				fmt.Fprintf(a.out, "Reply is ready for %s to fetch\n", o.Peer.handle())
+				fmt.Fprintf(a.out, "Reply is ready for %s to fetch\n", o.Peer.Handle())
 			default:
-				fmt.Fprintf(a.out, "Reply is ready for %s to fetch\n", o.Peer.handle())
+				fmt.Fprintf(a.out, "Reply is ready for %s to fetch\n", o.Peer.Handle())
 				fmt.Fprintf(a.err, "⚠ It did not take it at its reply address: %s\n", o.Error.Message)
 			}
 			return nil
@@ -226,7 +227,7 @@ func inboxReplyCommand(a *app) *cobra.Command {
 }
 
 func outboxCommand(a *app) *cobra.Command {
-	var p outboxParams
+	var p api.OutboxParams
 	var state string
 	var all bool
 	cmd := &cobra.Command{
@@ -242,8 +243,8 @@ func outboxCommand(a *app) *cobra.Command {
 			if state == "" && !all {
 				p.State = core.OutWaiting
 			}
-			var list []outboxView
-			if err := a.call(cmd.Context(), "outbox", p, &list); err != nil {
+			list, err := api.Outbox.Call(cmd.Context(), a, p)
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -279,8 +280,8 @@ func outboxShowCommand(a *app) *cobra.Command {
 		Use: "show <id>", Short: "Show a message of ours and its reply", Args: cobra.ExactArgs(1),
 		Long: "Show a message of ours, what the peer answered, and its reply.\n\n  ogp outbox show last",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var m outboxView
-			if err := a.call(cmd.Context(), "outbox.item", idParams{args[0]}, &m); err != nil {
+			m, err := api.OutboxItem.Call(cmd.Context(), a, api.IDParams{ID: args[0]})
+			if err != nil {
 				return err
 			}
 			if a.json {

@@ -19,6 +19,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/legacy"
@@ -46,17 +47,17 @@ type initPlan struct {
 
 // initView is what came of it.
 type initView struct {
-	StateDir    string        `json:"stateDir"`
-	ConfigFile  string        `json:"configFile"`
-	Changed     []string      `json:"changed"` // keys that were written
-	Imported    *importResult `json:"imported,omitempty"`
-	Notes       []string      `json:"notes,omitempty"`
-	Checks      []check       `json:"checks"`
-	Running     bool          `json:"running"`
-	CardURL     string        `json:"cardUrl"`
-	Fingerprint string        `json:"fingerprint"`
-	Invite      *inviteView   `json:"invite,omitempty"`
-	Next        []string      `json:"next"`
+	StateDir    string          `json:"stateDir"`
+	ConfigFile  string          `json:"configFile"`
+	Changed     []string        `json:"changed"` // keys that were written
+	Imported    *importResult   `json:"imported,omitempty"`
+	Notes       []string        `json:"notes,omitempty"`
+	Checks      []api.Check     `json:"checks"`
+	Running     bool            `json:"running"`
+	CardURL     string          `json:"cardUrl"`
+	Fingerprint string          `json:"fingerprint"`
+	Invite      *api.InviteView `json:"invite,omitempty"`
+	Next        []string        `json:"next"`
 }
 
 func initCommand(a *app) *cobra.Command {
@@ -204,8 +205,8 @@ func (i *initializer) look(ctx context.Context) error {
 	if i.cfg, i.origins, _, err = a.load(nil); err != nil {
 		return err
 	}
-	i.view = initView{StateDir: i.dir, Changed: []string{}, Checks: []check{}}
-	i.view.Running = a.call(ctx, "status", nil, nil) == nil
+	i.view = initView{StateDir: i.dir, Changed: []string{}, Checks: []api.Check{}}
+	i.view.Running = a.answers(ctx)
 	_, err = os.Stat(filepath.Join(i.dir, keyFile))
 	i.fresh = errors.Is(err, os.ErrNotExist)
 	i.openclaw = a.findOpenClaw()
@@ -468,8 +469,8 @@ func (i *initializer) outside(ctx context.Context) {
 	stop := i.app.spin("looking from outside")
 	defer stop()
 	for deadline := time.Now().Add(reloadWait); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
-		var who whoamiView
-		if i.app.call(ctx, "whoami", nil, &who) != nil {
+		who, err := api.Whoami.Call(ctx, i.app, api.None{})
+		if err != nil {
 			return
 		}
 		i.view.CardURL = who.CardURL
@@ -477,14 +478,15 @@ func (i *initializer) outside(ctx context.Context) {
 			break
 		}
 	}
-	var checks []check
+	var checks []api.Check
 	for deadline := time.Now().Add(reloadWait); ctx.Err() == nil; time.Sleep(250 * time.Millisecond) {
-		if err := i.app.call(ctx, "doctor", doctorParams{Only: []string{"url", "tls", "rendezvous"}}, &checks); err != nil {
+		var err error
+		if checks, err = api.Doctor.Call(ctx, i.app, api.DoctorParams{Only: []string{"url", "tls", "rendezvous"}}); err != nil {
 			view, _ := describe(err)
-			checks = []check{{"url", checkWarn, "not looked at: " + view.Message, "ogp doctor"}}
+			checks = []api.Check{{Name: "url", State: api.CheckWarn, Text: "not looked at: " + view.Message, Fix: "ogp doctor"}}
 			break
 		}
-		early := slices.ContainsFunc(checks, func(c check) bool { return strings.HasSuffix(c.Text, notYet) })
+		early := slices.ContainsFunc(checks, func(c api.Check) bool { return strings.HasSuffix(c.Text, notYet) })
 		if !early || time.Now().After(deadline) {
 			break
 		}
@@ -493,8 +495,7 @@ func (i *initializer) outside(ctx context.Context) {
 	if !i.cfg.Rendezvous.Enabled {
 		return
 	}
-	var v inviteView
-	if i.app.call(ctx, "invite", inviteParams{}, &v) == nil {
+	if v, err := api.Invite.Call(ctx, i.app, api.InviteParams{}); err == nil {
 		i.view.Invite = &v
 	}
 }

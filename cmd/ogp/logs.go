@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
 // logRecord is a line of the log.
@@ -332,8 +333,8 @@ object on a line of its own.
 // namesOf are the names that a peer has in the log, now and before it got an
 // alias. Where no daemon knows it, it is what the user has written.
 func (a *app) namesOf(ctx context.Context, ref string) []string {
-	var p peerView
-	if a.call(ctx, "peer", peerRef{ref}, &p) != nil {
+	p, err := api.Peer.Call(ctx, a, api.PeerRef{Peer: ref})
+	if err != nil {
 		return []string{ref}
 	}
 	return []string{p.Name, p.Fingerprint, p.ID, p.PublicKey.String()}
@@ -353,8 +354,7 @@ func (a *app) logs(ctx context.Context, f logFilter, lines int, follow bool) err
 		return err
 	}
 	defer r.close()
-	var s statusView
-	if a.call(ctx, "status", nil, &s) == nil && s.Log != path {
+	if s, err := api.Status.Call(ctx, a, api.None{}); err == nil && s.Log != path {
 		fmt.Fprintf(a.err, "This is an older log. %s\n", whereLog(s))
 	}
 	var record logRecord
@@ -407,9 +407,9 @@ func (a *app) logLine(r *logRecord) {
 
 // noLog says where the log is if it is not in the state directory.
 func (a *app) noLog(ctx context.Context, path string) error {
-	var s statusView
 	e := core.Refusef(core.NotFound, "no log at %s", path)
-	if err := a.call(ctx, "status", nil, &s); err != nil {
+	s, err := api.Status.Call(ctx, a, api.None{})
+	if err != nil {
 		e.Hint = "\"ogp start --background\" keeps one there; that of a service is shown by \"journalctl --user -u " + unitName + "\" or, of a system service, \"journalctl -u " + unitName + "\""
 		return e
 	}
@@ -423,7 +423,7 @@ const (
 	logStderr  = "stderr"
 )
 
-func whereLog(s statusView) string {
+func whereLog(s api.StatusView) string {
 	switch s.Log {
 	case logJournal:
 		return fmt.Sprintf("The gateway (pid %d) logs to the journal: journalctl %s --since -1h -f", s.PID, cmp.Or(s.Unit, fmt.Sprintf("_PID=%d", s.PID)))

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+
 	"bytes"
 	"errors"
 	"fmt"
@@ -281,13 +283,13 @@ func TestLogFilter(t *testing.T) {
 
 func TestWhereLog(t *testing.T) {
 	for _, x := range []struct {
-		view statusView
+		view api.StatusView
 		want string
 	}{
-		{statusView{PID: 7, Log: logJournal, Unit: "--user -u ogp.service"}, "journalctl --user -u ogp.service --since -1h -f"},
-		{statusView{PID: 7, Log: logJournal}, "journalctl _PID=7 "},
-		{statusView{PID: 7, Log: logStderr}, "(pid 7) runs in the foreground"},
-		{statusView{PID: 7, Log: "/x/daemon.log"}, "logs to /x/daemon.log"},
+		{api.StatusView{PID: 7, Log: logJournal, Unit: "--user -u ogp.service"}, "journalctl --user -u ogp.service --since -1h -f"},
+		{api.StatusView{PID: 7, Log: logJournal}, "journalctl _PID=7 "},
+		{api.StatusView{PID: 7, Log: logStderr}, "(pid 7) runs in the foreground"},
+		{api.StatusView{PID: 7, Log: "/x/daemon.log"}, "logs to /x/daemon.log"},
 	} {
 		if got := whereLog(x.view); !strings.Contains(got, x.want) {
 			t.Errorf("%q, want %q in it", got, x.want)

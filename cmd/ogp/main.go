@@ -22,6 +22,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
 // The exit statuses. docs/cli.md
@@ -181,14 +182,6 @@ func group(use, short string, subs ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// errorView is an error in --json.
-type errorView struct {
-	Kind       string   `json:"kind"`
-	Message    string   `json:"message"`
-	Hint       string   `json:"hint,omitempty"`
-	Candidates []string `json:"candidates,omitempty"`
-}
-
 // errPrinted is returned by commands that have said what went wrong already.
 type errPrinted int
 
@@ -202,7 +195,7 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 	}
 	view, code := describe(err)
 	if a.json {
-		a.writeJSON(map[string]errorView{"error": view})
+		a.writeJSON(map[string]api.ErrorView{"error": view})
 		return code
 	}
 	fmt.Fprintf(a.err, "%s: %s\n", cmd.CommandPath(), safeText(view.Message))
@@ -215,8 +208,8 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 	return code
 }
 
-func describe(err error) (errorView, int) {
-	view := errorView{Kind: "failed", Message: err.Error()}
+func describe(err error) (api.ErrorView, int) {
+	view := api.ErrorOf(err)
 	var usage usageError
 	var settings config.Problems
 	var e *core.Error
@@ -225,7 +218,7 @@ func describe(err error) (errorView, int) {
 	}
 	switch {
 	case errors.Is(err, control.ErrNoDaemon):
-		return errorView{Kind: "no-daemon", Message: "no daemon is running",
+		return api.ErrorView{Kind: "no-daemon", Message: "no daemon is running",
 			Hint: `"ogp start" runs it here, "ogp start --background" in the background`}, exitNoDaemon
 	case errors.As(err, &usage), slices.ContainsFunc(settings, onFlag):
 		view.Kind = "usage"
@@ -234,10 +227,6 @@ func describe(err error) (errorView, int) {
 		view.Kind, view.Message = "canceled", "interrupted"
 		return view, exitFailed
 	case errors.As(err, &e):
-		view.Kind, view.Hint, view.Candidates = string(e.Kind), e.Hint, e.Candidates
-		if e.Public == "" && e.Err != nil { // the kind is for code
-			view.Message = strings.Replace(view.Message, e.Error(), e.Err.Error(), 1)
-		}
 		switch e.Kind {
 		case core.Refused:
 			return view, exitRefused
@@ -281,8 +270,8 @@ func (a *app) daemon() (*control.Client, error) {
 	return control.Dial(control.Path(dir)), nil
 }
 
-// call calls the running daemon.
-func (a *app) call(ctx context.Context, method string, params, result any) error {
+// Call calls the running daemon.
+func (a *app) Call(ctx context.Context, method string, params, result any) error {
 	d, err := a.daemon()
 	if err != nil {
 		return err
@@ -290,6 +279,12 @@ func (a *app) call(ctx context.Context, method string, params, result any) error
 	stop := a.spin(method)
 	defer stop()
 	return d.Call(ctx, method, params, result)
+}
+
+// answers reports whether a daemon runs.
+func (a *app) answers(ctx context.Context) bool {
+	_, err := api.Status.Call(ctx, a, api.None{})
+	return err == nil
 }
 
 // getenv reads the app's environment.

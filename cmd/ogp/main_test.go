@@ -25,6 +25,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
 // TestMain makes this test binary also the program: the scripts run it as "ogp".
@@ -199,12 +200,12 @@ func daemonCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func awaitStatus(ts *testscript.TestScript, home string, p *process, name string) statusView {
+func awaitStatus(ts *testscript.TestScript, home string, p *process, name string) api.StatusView {
 	client := control.Dial(control.Path(home))
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
-		var v statusView
+		var v api.StatusView
 		if client.Call(ctx, "status", nil, &v) == nil && v.PID == p.cmd.Process.Pid {
 			return v
 		}
@@ -280,7 +281,12 @@ func eventCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var seen bytes.Buffer
-	err := control.Dial(control.Path(ts.MkAbs(args[0]))).Stream(ctx, "events", eventParams{After: "0"}, func(line []byte) error {
+	daemon := control.Dial(control.Path(ts.MkAbs(args[0])))
+	err := api.Events.Follow(ctx, daemon, api.EventParams{After: "0"}, func(v api.EventView) error {
+		line, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
 		fmt.Fprintf(&seen, "%s\n", line)
 		if want.Match(line) {
 			return found

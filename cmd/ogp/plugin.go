@@ -15,6 +15,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/store"
@@ -77,8 +78,8 @@ const storeFile = "ogp.db"
 
 // onState calls a method of the running daemon or, where none runs, does the same
 // on the state directory.
-func onState[P, R any](ctx context.Context, a *app, name string, p P, write bool, do func(*daemon, context.Context, P) (R, error)) (result R, running bool, err error) {
-	err = a.call(ctx, name, p, &result)
+func onState[P, R any](ctx context.Context, a *app, m control.Method[P, R], p P, write bool, do func(*daemon, context.Context, P) (R, error)) (result R, running bool, err error) {
+	result, err = m.Call(ctx, a, p)
 	if !errors.Is(err, control.ErrNoDaemon) {
 		return result, true, err
 	}
@@ -92,7 +93,7 @@ func onState[P, R any](ctx context.Context, a *app, name string, p P, write bool
 }
 
 // listPlugins is the method "plugins".
-func (d *daemon) listPlugins(ctx context.Context, _ none) ([]hooks.View, error) {
+func (d *daemon) listPlugins(ctx context.Context, _ api.None) ([]hooks.View, error) {
 	if d.extensions != nil {
 		return d.extensions.List(), nil
 	}
@@ -108,7 +109,7 @@ func pluginListCommand(a *app) *cobra.Command {
 		Use: "list", Short: "List the plugins in force, and how they do", Args: cobra.NoArgs,
 		Long: "List the plugins in force in the order in which policies are asked: their hooks, calls, refused messages and failures. Where no daemon runs, the plugins that the next start would load.\n\n  ogp plugin list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, running, err := onState(cmd.Context(), a, "plugins", none{}, false, (*daemon).listPlugins)
+			list, running, err := onState(cmd.Context(), a, api.Plugins, api.None{}, false, (*daemon).listPlugins)
 			if err != nil {
 				return err
 			}
@@ -189,7 +190,7 @@ func (a *app) findPlugin(ctx context.Context, ref string) (*found, error) {
 }
 
 func (a *app) findNamed(ctx context.Context, name string) (*found, error) {
-	installed, _, err := onState(ctx, a, "plugin.installed", none{}, false, (*daemon).installedPlugins)
+	installed, _, err := onState(ctx, a, api.PluginInstalled, api.None{}, false, (*daemon).installedPlugins)
 	if err != nil {
 		return nil, err
 	}

@@ -10,25 +10,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
 
-type installParams struct {
-	Name   string        `json:"name"`
-	Source string        `json:"source"` // a file or folder
-	Digest string        `json:"digest"` // of the files that the operator was shown
-	Order  int           `json:"order"`
-	Grants plugin.Grants `json:"grants"`
-}
-
-type pluginRef struct {
-	Name string `json:"name"`
-}
-
 // installedPlugins is the method "plugin.installed".
-func (d *daemon) installedPlugins(ctx context.Context, _ none) ([]hooks.Installed, error) {
+func (d *daemon) installedPlugins(ctx context.Context, _ api.None) ([]hooks.Installed, error) {
 	return hooks.ListInstalled(ctx, d.store)
 }
 
@@ -46,7 +35,7 @@ func (d *daemon) manager() (m *hooks.Manager, done func(), err error) {
 
 // installPlugin is the method "plugin.install": it tries the plugin, copies it,
 // records it and puts it in force. Whatever fails leaves what was.
-func (d *daemon) installPlugin(ctx context.Context, p installParams) (hooks.View, error) {
+func (d *daemon) installPlugin(ctx context.Context, p api.InstallParams) (hooks.View, error) {
 	m, done, err := d.manager()
 	if err != nil {
 		return hooks.View{}, err
@@ -57,7 +46,7 @@ func (d *daemon) installPlugin(ctx context.Context, p installParams) (hooks.View
 	return d.installNow(ctx, m, p)
 }
 
-func (d *daemon) installNow(ctx context.Context, m *hooks.Manager, p installParams) (none hooks.View, err error) {
+func (d *daemon) installNow(ctx context.Context, m *hooks.Manager, p api.InstallParams) (none hooks.View, err error) {
 	if err := d.mayInstall(p.Name); err != nil {
 		return none, err
 	}
@@ -183,7 +172,7 @@ type installResult struct {
 }
 
 func pluginInstallCommand(a *app) *cobra.Command {
-	var p installParams
+	var p api.InstallParams
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "install <file or folder>", Short: "Put a plugin in force, with what it asks for", Args: cobra.ExactArgs(1),
@@ -214,7 +203,7 @@ func pluginInstallCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func (a *app) install(ctx context.Context, ref string, p installParams, yes, ordered bool) (r installResult, err error) {
+func (a *app) install(ctx context.Context, ref string, p api.InstallParams, yes, ordered bool) (r installResult, err error) {
 	if p.Source, err = filepath.Abs(ref); err != nil {
 		return r, err
 	}
@@ -237,7 +226,7 @@ func (a *app) install(ctx context.Context, ref string, p installParams, yes, ord
 		return r, err
 	}
 	p.Digest, p.Grants = files.Digest(), module.Manifest.Asks()
-	installed, _, err := onState(ctx, a, "plugin.installed", none{}, false, (*daemon).installedPlugins)
+	installed, _, err := onState(ctx, a, api.PluginInstalled, api.None{}, false, (*daemon).installedPlugins)
 	if err != nil {
 		return r, err
 	}
@@ -259,7 +248,7 @@ func (a *app) install(ctx context.Context, ref string, p installParams, yes, ord
 			return r, err
 		}
 	}
-	r.Plugin, r.Running, err = onState(ctx, a, "plugin.install", p, true, (*daemon).installPlugin)
+	r.Plugin, r.Running, err = onState(ctx, a, api.PluginInstall, p, true, (*daemon).installPlugin)
 	return r, err
 }
 
@@ -290,10 +279,10 @@ func (a *app) showAsk(name string, m *plugin.Module, r installResult, now *hooks
 }
 
 // removePlugin is the method "plugin.remove".
-func (d *daemon) removePlugin(ctx context.Context, p pluginRef) (none, error) {
+func (d *daemon) removePlugin(ctx context.Context, p api.PluginRef) (api.None, error) {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
-	return none{}, d.removeNow(ctx, p.Name)
+	return api.None{}, d.removeNow(ctx, p.Name)
 }
 
 func (d *daemon) removeNow(ctx context.Context, name string) error {
@@ -321,7 +310,7 @@ func pluginRemoveCommand(a *app) *cobra.Command {
 		Use: "remove <name>", Short: "Remove an installed plugin", Args: cobra.ExactArgs(1),
 		Long: "Take an installed plugin out of force, with its files, its grants, its record and its key-value store.\n\n  ogp plugin remove small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, running, err := onState(cmd.Context(), a, "plugin.remove", pluginRef{args[0]}, false, (*daemon).removePlugin)
+			_, running, err := onState(cmd.Context(), a, api.PluginRemove, api.PluginRef{Name: args[0]}, false, (*daemon).removePlugin)
 			if err != nil {
 				return err
 			}
@@ -336,7 +325,7 @@ func pluginRemoveCommand(a *app) *cobra.Command {
 }
 
 // reloadPlugin is the method "plugin.reload". An empty name means all.
-func (d *daemon) reloadPlugin(ctx context.Context, p pluginRef) ([]hooks.View, error) {
+func (d *daemon) reloadPlugin(ctx context.Context, p api.PluginRef) ([]hooks.View, error) {
 	var failed error
 	for _, v := range d.extensions.List() {
 		if p.Name == "" && v.Source != hooks.FromBinary || p.Name == v.Name {
@@ -363,8 +352,8 @@ func pluginReloadCommand(a *app) *cobra.Command {
 		Use: "reload [name]", Short: "Load plugins anew from their files", Args: cobra.MaximumNArgs(1),
 		Long: "Load a plugin of the running gateway anew from its file, or all of them. One that does not load or fails its self-tests changes nothing.\n\n  ogp plugin reload small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var list []hooks.View
-			if err := a.call(cmd.Context(), "plugin.reload", pluginRef{append(args, "")[0]}, &list); err != nil {
+			list, err := api.PluginReload.Call(cmd.Context(), a, api.PluginRef{Name: append(args, "")[0]})
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -379,17 +368,9 @@ func pluginReloadCommand(a *app) *cobra.Command {
 	}
 }
 
-type kvParams struct {
-	Plugin string `json:"plugin"`
-	Key    string `json:"key,omitempty"`
-	Value  string `json:"value,omitempty"`
-	Set    bool   `json:"set,omitempty"`
-	Delete bool   `json:"delete,omitempty"`
-}
-
 // pluginKV is the method "plugin.kv". Without a key it lists the keys and their
 // sizes.
-func (d *daemon) pluginKV(ctx context.Context, p kvParams) (map[string]any, error) {
+func (d *daemon) pluginKV(ctx context.Context, p api.KVParams) (map[string]any, error) {
 	if err := hooks.CheckName(p.Plugin); err != nil {
 		return nil, err
 	}
@@ -421,7 +402,7 @@ func pluginKVCommand(a *app) *cobra.Command {
 		Use: "kv <name> [key] [value]", Short: "Read or write a plugin's key-value store", Args: cobra.RangeArgs(1, 3),
 		Long: "List the keys of a plugin's store with their sizes, print one value, or set one.\n\n  ogp plugin kv free-busy day/2026-11-23 \"09:00-10:30 13:00-14:00\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p := kvParams{Plugin: args[0], Delete: remove, Set: len(args) == 3}
+			p := api.KVParams{Plugin: args[0], Delete: remove, Set: len(args) == 3}
 			if len(args) > 1 {
 				p.Key = args[1]
 			}
@@ -431,7 +412,7 @@ func pluginKVCommand(a *app) *cobra.Command {
 			if remove && len(args) != 2 {
 				return usagef("--delete takes a name and a key")
 			}
-			got, _, err := onState(cmd.Context(), a, "plugin.kv", p, p.Set || p.Delete, (*daemon).pluginKV)
+			got, _, err := onState(cmd.Context(), a, api.PluginKV, p, p.Set || p.Delete, (*daemon).pluginKV)
 			switch {
 			case err != nil:
 				return err

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
@@ -556,27 +557,12 @@ func (a *app) bench(ctx context.Context, f *found, c pluginCase, flag string, ca
 		Fuel: r.FuelUsed, MemoryBytes: r.MemoryBytes, LoadMillis: info.LoadTook.Milliseconds()}, nil
 }
 
-type replayParams struct {
-	Since  time.Time `json:"since,omitzero"`
-	Before string    `json:"before,omitempty"` // ids below this one
-}
-
-type replayPage struct {
-	Messages []replayMessage `json:"messages"` // the newest first
-	Next     string          `json:"next,omitempty"`
-}
-
-type replayMessage struct {
-	Message *core.InboxMessage `json:"message"`
-	Peer    *core.Peer         `json:"peer"`
-}
-
 // replayAtOnce is how many messages, of 64 KiB at the most, go in one page.
 const replayAtOnce = 100
 
 // replayInbox is the method "plugin.inbox": what a policy is asked again about.
-func (d *daemon) replayInbox(ctx context.Context, p replayParams) (replayPage, error) {
-	page := replayPage{Messages: []replayMessage{}}
+func (d *daemon) replayInbox(ctx context.Context, p api.ReplayParams) (api.ReplayPage, error) {
+	page := api.ReplayPage{Messages: []api.ReplayMessage{}}
 	peers, err := d.store.Peers(ctx)
 	if err != nil {
 		return page, err
@@ -591,7 +577,7 @@ func (d *daemon) replayInbox(ctx context.Context, p replayParams) (replayPage, e
 	}
 	for _, m := range messages {
 		if peer := byKey[m.Peer]; peer != nil { // nobody can say of whom a forgotten peer's are
-			page.Messages = append(page.Messages, replayMessage{m, peer})
+			page.Messages = append(page.Messages, api.ReplayMessage{Message: m, Peer: peer})
 		}
 	}
 	if len(messages) == replayAtOnce {
@@ -626,7 +612,7 @@ func (a *app) replay(ctx context.Context, t *trials, f *found, since string) err
 	if !slices.Contains(f.module.Manifest.Hooks, plugin.Policy) {
 		return usagef("--replay asks policies, and the plugin answers %s", words(f.module.Manifest.Hooks))
 	}
-	var p replayParams
+	var p api.ReplayParams
 	if since != "" {
 		d, err := parseDuration(since)
 		if err != nil || d <= 0 {
@@ -642,7 +628,7 @@ func (a *app) replay(ctx context.Context, t *trials, f *found, since string) err
 	policy := hooks.PolicyOf(loaded)
 	v := replayView{Plugin: loaded.Info().Name, Changed: []fateView{}}
 	for {
-		page, _, err := onState(ctx, a, "plugin.inbox", p, false, (*daemon).replayInbox)
+		page, _, err := onState(ctx, a, api.PluginInbox, p, false, (*daemon).replayInbox)
 		if err != nil {
 			return err
 		}
@@ -665,7 +651,7 @@ func (a *app) replay(ctx context.Context, t *trials, f *found, since string) err
 }
 
 // add asks the policy about a message as it was asked then.
-func (v *replayView) add(ctx context.Context, policy core.Policy, x replayMessage) {
+func (v *replayView) add(ctx context.Context, policy core.Policy, x api.ReplayMessage) {
 	m := x.Message
 	fate := fateView{ID: m.ID, At: m.At, From: x.Peer.Name(), Intent: m.Message.Intent, Then: "allowed", Now: "allowed", Text: oneLine(m.Message.Payload)}
 	if m.Status == core.InboxHeld {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
@@ -128,32 +129,14 @@ func (d *daemon) publicURL() string {
 	return d.config().GatewayURL
 }
 
-type inviteParams struct {
-	Uses          int          `json:"uses,omitempty"`
-	ExpiresMillis int64        `json:"expiresMillis,omitempty"`
-	Approve       bool         `json:"approve,omitempty"`
-	Grants        []core.Grant `json:"grants,omitempty"`
-}
-
-type inviteView struct {
-	Code      string    `json:"code"`
-	Long      string    `json:"long,omitempty"`
-	Link      string    `json:"link,omitempty"`
-	Expires   time.Time `json:"expires,omitzero"`
-	ExpiresIn int       `json:"expiresIn,omitempty"` // seconds
-	Uses      int       `json:"uses,omitempty"`
-	Used      int       `json:"used,omitempty"`
-	Approves  bool      `json:"approves,omitempty"`
-}
-
-func (d *daemon) invite(ctx context.Context, p inviteParams) (inviteView, error) {
+func (d *daemon) invite(ctx context.Context, p api.InviteParams) (api.InviteView, error) {
 	in, err := d.rendezvous.Invite(ctx, rendezvous.InviteOptions{Uses: p.Uses, Expires: time.Duration(p.ExpiresMillis) * time.Millisecond, Approve: p.Approve})
 	if err != nil {
-		return inviteView{}, err
+		return api.InviteView{}, err
 	}
 	if p.Approve {
 		if err := d.approvals.Add(in, p.Grants, time.Now()); err != nil {
-			return inviteView{}, err
+			return api.InviteView{}, err
 		}
 	}
 	v := viewInvite(in)
@@ -161,20 +144,20 @@ func (d *daemon) invite(ctx context.Context, p inviteParams) (inviteView, error)
 	return v, nil
 }
 
-func viewInvite(in rendezvous.Invite) inviteView {
-	v := inviteView{Code: in.Short(), Long: in.Long(), Link: in.Link(), Expires: in.Expires, Uses: in.Uses, Used: in.Used}
+func viewInvite(in rendezvous.Invite) api.InviteView {
+	v := api.InviteView{Code: in.Short(), Long: in.Long(), Link: in.Link(), Expires: in.Expires, Uses: in.Uses, Used: in.Used}
 	if left := time.Until(in.Expires); !in.Expires.IsZero() && left > 0 {
 		v.ExpiresIn = int((left + time.Second/2) / time.Second)
 	}
 	return v
 }
 
-func (d *daemon) invites(ctx context.Context, _ none) ([]inviteView, error) {
+func (d *daemon) invites(ctx context.Context, _ api.None) ([]api.InviteView, error) {
 	list, err := d.rendezvous.ListInvites(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]inviteView, 0, len(list))
+	out := make([]api.InviteView, 0, len(list))
 	for _, in := range list {
 		v := viewInvite(in)
 		v.Long, v.Link = "", "" // the list knows no secrets
@@ -183,32 +166,15 @@ func (d *daemon) invites(ctx context.Context, _ none) ([]inviteView, error) {
 	return out, nil
 }
 
-type codeParams struct {
-	Code string `json:"code"`
-}
-
-func (d *daemon) revoke(ctx context.Context, p codeParams) (none, error) {
+func (d *daemon) revoke(ctx context.Context, p api.CodeParams) (api.None, error) {
 	d.approvals.Forget(p.Code)
-	return none{}, d.rendezvous.Revoke(ctx, p.Code)
+	return api.None{}, d.rendezvous.Revoke(ctx, p.Code)
 }
 
-type acceptParams struct {
-	Ref   string `json:"ref"` // a code, a long code, a link, or a public key
-	Alias string `json:"alias,omitempty"`
-}
-
-type acceptResult struct {
-	requestResult `json:",inline"`
-	Code          string `json:"code,omitempty"`
-	Verified      bool   `json:"verified"` // the peer itself has signed where it is
-	Rendezvous    string `json:"rendezvous,omitempty"`
-	Approves      bool   `json:"approves,omitempty"` // the invite approves by itself
-}
-
-func (d *daemon) accept(ctx context.Context, p acceptParams) (acceptResult, error) {
+func (d *daemon) accept(ctx context.Context, p api.AcceptParams) (api.AcceptResult, error) {
 	found, err := d.rendezvous.Resolve(ctx, p.Ref)
 	if err != nil {
-		return acceptResult{}, err
+		return api.AcceptResult{}, err
 	}
 	invited := found.Ref.Prove(found.Key, d.key.Public())
 	r, err := d.ask(ctx, found, p.Alias, invited)
@@ -216,20 +182,20 @@ func (d *daemon) accept(ctx context.Context, p acceptParams) (acceptResult, erro
 	return r, err
 }
 
-func (d *daemon) connect(ctx context.Context, p acceptParams) (acceptResult, error) {
+func (d *daemon) connect(ctx context.Context, p api.AcceptParams) (api.AcceptResult, error) {
 	key, err := keys.Parse(p.Ref)
 	if err != nil {
-		return acceptResult{}, err
+		return api.AcceptResult{}, err
 	}
 	found, err := d.rendezvous.Lookup(ctx, key)
 	if err != nil {
-		return acceptResult{}, err
+		return api.AcceptResult{}, err
 	}
 	return d.ask(ctx, found, p.Alias, nil)
 }
 
 // ask asks the gateway that was found, which must have the key that was found.
-func (d *daemon) ask(ctx context.Context, found rendezvous.Found, alias string, invited *core.Invited) (acceptResult, error) {
+func (d *daemon) ask(ctx context.Context, found rendezvous.Found, alias string, invited *core.Invited) (api.AcceptResult, error) {
 	ask := gateway.Ask{URL: found.URL, Alias: alias, Expect: found.Key, Invite: invited}
 	if found.IP.IsValid() && found.Port != 0 {
 		if url := "http://" + netip.AddrPortFrom(found.IP, uint16(found.Port)).String(); url != found.URL {
@@ -238,13 +204,13 @@ func (d *daemon) ask(ctx context.Context, found rendezvous.Found, alias string, 
 	}
 	asked, err := d.gateway.RequestFederation(ctx, ask)
 	if err != nil {
-		return acceptResult{}, err
+		return api.AcceptResult{}, err
 	}
-	return acceptResult{requestResult: requestResult{d.view(asked.Peer, true), asked.Status}, Verified: found.Verified, Rendezvous: found.Rendezvous}, nil
+	return api.AcceptResult{RequestResult: api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status}, Verified: found.Verified, Rendezvous: found.Rendezvous}, nil
 }
 
 func inviteCommand(a *app) *cobra.Command {
-	var p inviteParams
+	var p api.InviteParams
 	var g grantFlags
 	var expires time.Duration
 	var qr bool
@@ -267,8 +233,8 @@ holds the long form or the link is approved at once, with these grants.
 			if cmd.Flags().Changed("expires") && expires < 10*time.Second {
 				return usagef("--expires %v: want at least 10s", expires)
 			}
-			var v inviteView
-			if err := a.call(cmd.Context(), "invite", p, &v); err != nil {
+			v, err := api.Invite.Call(cmd.Context(), a, p)
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -315,8 +281,8 @@ func inviteListCommand(a *app) *cobra.Command {
 		Use: "list", Short: "List our open invites", Args: cobra.NoArgs,
 		Long: "List our open invites.\n\n  ogp federation invite list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var list []inviteView
-			if err := a.call(cmd.Context(), "invites", nil, &list); err != nil {
+			list, err := api.Invites.Call(cmd.Context(), a, api.None{})
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -346,7 +312,7 @@ func inviteRevokeCommand(a *app) *cobra.Command {
 		Use: "revoke <code>", Short: "Take an invite back", Args: cobra.ExactArgs(1),
 		Long: "Take an invite back before it expires.\n\n  ogp federation invite revoke a3f7k2",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.call(cmd.Context(), "invite.revoke", codeParams{args[0]}, nil); err != nil {
+			if _, err := api.RevokeInvite.Call(cmd.Context(), a, api.CodeParams{Code: args[0]}); err != nil {
 				return err
 			}
 			if a.json {
@@ -360,14 +326,14 @@ func inviteRevokeCommand(a *app) *cobra.Command {
 }
 
 func acceptCommand(a *app) *cobra.Command {
-	var p acceptParams
+	var p api.AcceptParams
 	cmd := &cobra.Command{
 		Use: "accept <code or link>", Short: "Accept an invite and ask its gateway for federation", Args: cobra.MinimumNArgs(1),
 		Long: "Accept an invite: find its gateway, check its key, and ask it for federation.\n\n  ogp federation accept a3f7k2",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.Ref = strings.Join(args, "")
-			var r acceptResult
-			if err := a.call(cmd.Context(), "accept", p, &r); err != nil {
+			r, err := api.Accept.Call(cmd.Context(), a, p)
+			if err != nil {
 				return err
 			}
 			a.connected(r, r.Code)
@@ -379,14 +345,14 @@ func acceptCommand(a *app) *cobra.Command {
 }
 
 func connectCommand(a *app) *cobra.Command {
-	var p acceptParams
+	var p api.AcceptParams
 	cmd := &cobra.Command{
 		Use: "connect <public key>", Short: "Find a gateway by its key and ask it for federation", Args: cobra.ExactArgs(1),
 		Long: "Look a gateway up by its public key at the rendezvous, and ask it for federation.\n\n  ogp federation connect 302a300506032b6570032100a7febe3bfff449857fca220157f8115574986746555596592ba800bde8d098d4",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.Ref = args[0]
-			var r acceptResult
-			if err := a.call(cmd.Context(), "connect", p, &r); err != nil {
+			r, err := api.Connect.Call(cmd.Context(), a, p)
+			if err != nil {
 				return err
 			}
 			a.connected(r, args[0][:min(len(args[0]), 16)])
@@ -398,7 +364,7 @@ func connectCommand(a *app) *cobra.Command {
 }
 
 // connected prints the line of the specification, and what happens next.
-func (a *app) connected(r acceptResult, what string) {
+func (a *app) connected(r api.AcceptResult, what string) {
 	if a.json {
 		a.writeJSON(r)
 		return
@@ -406,7 +372,7 @@ func (a *app) connected(r acceptResult, what string) {
 	fmt.Fprintf(a.out, "Connected to %s... via rendezvous ✅\n", what)
 	name := r.Peer.Alias
 	if name == "" {
-		name = dash(r.Peer.said())
+		name = dash(r.Peer.Said())
 	}
 	if r.Peer.State == core.Approved {
 		fmt.Fprintf(a.out, "approved: %s had asked already, fingerprint %s\n", name, r.Peer.Fingerprint)

@@ -25,6 +25,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
@@ -335,7 +336,7 @@ func (d *daemon) run(ctx context.Context) error {
 		Limits: federation.Limits{CardsPerMinute: d.config().Limits.CardPerMinute, StrangersPerMinute: d.config().Limits.StrangerPerMinute},
 	})
 	d.openRendezvous()
-	local := &control.Server{Methods: d.methods(), Streams: d.streams(), Logger: d.log}
+	local := &control.Server{Handlers: d.handlers(), Logger: d.log}
 	d.log.Info("gateway is running", "listen", d.public.Addr().String(), "url", d.gateway.Settings().URL, "fingerprint", d.gateway.Key().Fingerprint())
 	var wg sync.WaitGroup
 	var once sync.Once
@@ -419,7 +420,7 @@ func (d *daemon) close() {
 func (a *app) banner(d *daemon) {
 	s := d.gateway.Settings()
 	if a.json {
-		if v, err := d.status(context.Background(), none{}); err == nil {
+		if v, err := d.status(context.Background(), api.None{}); err == nil {
 			a.writeJSON(v)
 		}
 		return
@@ -446,8 +447,8 @@ func (a *app) startBackground(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	var running statusView
-	if a.call(ctx, "status", nil, &running) == nil {
+	running, err := api.Status.Call(ctx, a, api.None{})
+	if err == nil {
 		return core.Refusef(core.Conflict, "a daemon is running already (pid %d)", running.PID)
 	}
 	path := filepath.Join(dir, logFile)
@@ -473,7 +474,7 @@ func (a *app) startBackground(ctx context.Context) error {
 	go func() { gone <- child.Wait() }()
 	deadline := time.After(startWait)
 	for {
-		if a.call(ctx, "status", nil, &running) == nil && running.PID == child.Process.Pid {
+		if running, err = api.Status.Call(ctx, a, api.None{}); err == nil && running.PID == child.Process.Pid {
 			break
 		}
 		select {
@@ -518,14 +519,14 @@ func stopCommand(a *app) *cobra.Command {
 		Long: "Stop the running gateway and wait until it has stopped.\n\n  ogp stop",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			var s statusView
-			if err := a.call(ctx, "status", nil, &s); err != nil {
+			s, err := api.Status.Call(ctx, a, api.None{})
+			if err != nil {
 				return err
 			}
-			if err := a.call(ctx, "stop", nil, nil); err != nil {
+			if _, err := api.Stop.Call(ctx, a, api.None{}); err != nil {
 				return err
 			}
-			for deadline := time.Now().Add(startWait); a.call(ctx, "status", nil, nil) == nil || inUse(s.StateDir); {
+			for deadline := time.Now().Add(startWait); a.answers(ctx) || inUse(s.StateDir); {
 				if time.Now().After(deadline) {
 					return fmt.Errorf("the daemon (pid %d) still runs after %v", s.PID, startWait)
 				}

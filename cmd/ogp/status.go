@@ -14,6 +14,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
@@ -32,8 +33,8 @@ daemon is running. With --watch it is drawn anew every two seconds.
 			if watch {
 				return a.watchStatus(cmd.Context())
 			}
-			var s statusView
-			if err := a.call(cmd.Context(), "status", nil, &s); err != nil {
+			s, err := api.Status.Call(cmd.Context(), a, api.None{})
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -55,7 +56,7 @@ const (
 	red    = "31"
 )
 
-func (a *app) showStatus(w io.Writer, s statusView) {
+func (a *app) showStatus(w io.Writer, s api.StatusView) {
 	colour := func(code, text string) string { return a.styled(a.out, code, text) }
 	line := func(k, format string, args ...any) {
 		fmt.Fprintf(w, "%s %s\n", a.bold(a.out, fmt.Sprintf("%-12s", k)), fmt.Sprintf(format, args...))
@@ -102,7 +103,7 @@ func (a *app) showStatus(w io.Writer, s statusView) {
 		line("Plugin", "%s: %s", p.Name, colour(red, p.State+optional(": ", safeLine(p.Error))))
 	}
 	for i, e := range s.LastErrors {
-		line([]string{"Last errors", ""}[min(i, 1)], "%s", colour(yellow, ago(e.At)+optional(", ", safeLine(e.From))+": "+e.said()))
+		line([]string{"Last errors", ""}[min(i, 1)], "%s", colour(yellow, ago(e.At)+optional(", ", safeLine(e.From))+": "+eventText(e)))
 	}
 	for _, text := range s.Warnings {
 		line("Note", "%s", text)
@@ -123,8 +124,7 @@ func whoamiCommand(a *app) *cobra.Command {
 		Use: "whoami", Short: "Show this gateway's name, URL and fingerprint", Args: cobra.NoArgs,
 		Long: "Show what others need to know of this gateway. People compare fingerprints before they approve.\n\n  ogp whoami",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var v whoamiView
-			err := a.call(cmd.Context(), "whoami", nil, &v)
+			v, err := api.Whoami.Call(cmd.Context(), a, api.None{})
 			if errors.Is(err, control.ErrNoDaemon) {
 				v, err = a.whoamiOffline()
 			}
@@ -148,21 +148,21 @@ func whoamiCommand(a *app) *cobra.Command {
 }
 
 // whoamiOffline reads the key and the configuration where no daemon runs.
-func (a *app) whoamiOffline() (whoamiView, error) {
+func (a *app) whoamiOffline() (api.WhoamiView, error) {
 	dir, err := a.stateDir()
 	if err != nil {
-		return whoamiView{}, err
+		return api.WhoamiView{}, err
 	}
 	cfg, _, _, err := a.load(nil)
 	if err != nil {
-		return whoamiView{}, err
+		return api.WhoamiView{}, err
 	}
 	key, err := keys.Load(filepath.Join(dir, keyFile), passphrase(a, cfg))
 	if errors.Is(err, core.NotFound) {
-		return whoamiView{}, control.ErrNoDaemon
+		return api.WhoamiView{}, control.ErrNoDaemon
 	}
 	if err != nil {
-		return whoamiView{}, err
+		return api.WhoamiView{}, err
 	}
 	return whoami(key.Public(), gateway.Settings{URL: cfg.OwnURL(cfg.DaemonPort), Names: cfg.Names()}), nil
 }

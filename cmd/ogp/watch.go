@@ -16,23 +16,9 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
-
-// ailingView is a peer that we do not reach.
-type ailingView struct {
-	Name        string    `json:"name"`
-	Word        string    `json:"word"`
-	LastContact time.Time `json:"lastContact,omitzero"`
-	Error       string    `json:"error,omitempty"`
-}
-
-// notReadyView is a plugin that does not do its work.
-type notReadyView struct {
-	Name  string `json:"name"`
-	State string `json:"state"`
-	Error string `json:"error,omitempty"`
-}
 
 // mostShown is how many peers or errors a status shows.
 const mostShown = 5
@@ -75,7 +61,7 @@ func (d *daemon) watchFailures(ctx context.Context) error {
 }
 
 // statusOfParts adds to the status how the parts do.
-func (d *daemon) statusOfParts(v *statusView) {
+func (d *daemon) statusOfParts(v *api.StatusView) {
 	v.Health = map[string]int{}
 	for _, p := range d.gateway.Peers() {
 		if p.Trust != core.Approved {
@@ -84,7 +70,7 @@ func (d *daemon) statusOfParts(v *statusView) {
 		h := d.view(p, false).Health
 		v.Health[cmp.Or(h.Word, "not checked yet")]++
 		if (h.Outbound == peering.Degraded || h.Outbound == peering.Down) && len(v.Ailing) < mostShown {
-			v.Ailing = append(v.Ailing, ailingView{p.Name(), h.Word, h.LastContact, h.LastError})
+			v.Ailing = append(v.Ailing, api.AilingView{Name: p.Name(), Word: h.Word, LastContact: h.LastContact, Error: h.LastError})
 		}
 	}
 	if d.rendezvous != nil { // before we run, there is none
@@ -92,7 +78,7 @@ func (d *daemon) statusOfParts(v *statusView) {
 	}
 	for _, p := range d.extensions.List() {
 		if p.State != extensionReady {
-			v.NotReady = append(v.NotReady, notReadyView{p.Name, p.State, p.Error})
+			v.NotReady = append(v.NotReady, api.NotReadyView{Name: p.Name, State: p.State, Error: p.Error})
 		}
 	}
 	for _, e := range d.failures.newestFirst() {
@@ -116,8 +102,8 @@ const (
 // it is drawn in place, and the terminal is as before when it ends. The daemon
 // may go and come again.
 func (a *app) watchStatus(ctx context.Context) error {
-	var s statusView
-	if err := a.call(ctx, "status", nil, &s); err != nil {
+	s, err := api.Status.Call(ctx, a, api.None{})
+	if err != nil {
 		return err
 	}
 	screen := a.colours(a.out) && !a.json
@@ -129,16 +115,14 @@ func (a *app) watchStatus(ctx context.Context) error {
 	quiet.err = io.Discard // no spinner in the picture
 	for {
 		var text bytes.Buffer
-		err := quiet.call(ctx, "status", nil, &s)
+		now, err := api.Status.Call(ctx, &quiet, api.None{})
+		s = now
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && !errors.Is(err, control.ErrNoDaemon):
 			return err
 		case a.json:
-			if err != nil {
-				s = statusView{}
-			}
 			line, err := json.Marshal(s)
 			if err != nil {
 				return err

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
 // terminal is a pseudo terminal, and what was written to it.
@@ -99,7 +100,7 @@ func ogpCommand(t *testing.T, home string, env []string, args ...string) *exec.C
 }
 
 // startDaemon starts a daemon and waits until it answers.
-func startDaemon(t *testing.T, home string, env ...string) (*exec.Cmd, statusView) {
+func startDaemon(t *testing.T, home string, env ...string) (*exec.Cmd, api.StatusView) {
 	t.Helper()
 	cmd := ogpCommand(t, home, env, "start", "--daemon-port", "0", "--listen", "127.0.0.1", "--display-name", "Ada")
 	if err := cmd.Start(); err != nil {
@@ -107,7 +108,7 @@ func startDaemon(t *testing.T, home string, env ...string) (*exec.Cmd, statusVie
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	client := control.Dial(control.Path(filepath.Join(home, "state")))
-	var v statusView
+	var v api.StatusView
 	for deadline := time.Now().Add(patience); client.Call(t.Context(), "status", nil, &v) != nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the daemon does not answer")

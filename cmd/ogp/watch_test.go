@@ -7,22 +7,23 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 )
 
 // fullStatus is one in which everything has something to say.
-func fullStatus() statusView {
+func fullStatus() api.StatusView {
 	hour := time.Now().Add(-time.Hour)
-	return statusView{
+	return api.StatusView{
 		DisplayName: "Ada\x1b[2J", Fingerprint: "K7QF-3MZA", PID: 7, Started: hour, CardURL: "https://a.example/.well-known/ogp", Listen: "127.0.0.1:1", StateDir: "/s",
 		Peers: map[string]int{"approved": 3, "pending": 1}, Health: map[string]int{"established": 2, "down": 1},
-		Ailing:     []ailingView{{"ben", "down", hour, "connection refused"}},
+		Ailing:     []api.AilingView{{Name: "ben", Word: "down", LastContact: hour, Error: "connection refused"}},
 		Depths:     core.Depths{Inbox: 4, InboxHeld: 1, Outbox: 2, OldestOutbox: hour, DeliveriesByNotifier: map[string]int{"openclaw": 5}, DeadByName: map[string]int{"openclaw": 6}},
 		Notifiers:  []delivery.Health{{Name: "log"}, {Name: "openclaw", Failures: 3, LastError: "401"}},
 		Rendezvous: []rendezvous.Status{{URL: "https://r.example", Registered: true, At: hour}, {URL: "https://q.example", Error: "timeout"}},
-		NotReady:   []notReadyView{{"small-only", "failed", "no such file"}},
-		LastErrors: []eventView{{Event: core.Event{Type: core.EventWarning, At: hour, Text: "Look here."}, From: "ben"}, {Event: core.Event{Type: core.EventWarning, At: hour, Text: "And here."}}},
+		NotReady:   []api.NotReadyView{{Name: "small-only", State: "failed", Error: "no such file"}},
+		LastErrors: []api.EventView{{Event: core.Event{Type: core.EventWarning, At: hour, Text: "Look here."}, From: "ben"}, {Event: core.Event{Type: core.EventWarning, At: hour, Text: "And here."}}},
 		Warnings:   []string{"nobody is being notified"},
 	}
 }

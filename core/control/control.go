@@ -1,6 +1,6 @@
 // Package control is the local API that the command line speaks to a running
 // daemon, both ends: calls of named methods with JSON, over a Unix socket that
-// only its owner can open. It knows no methods; cmd/ogp registers them.
+// only its owner can open. core/control/api lists the methods.
 //
 // The daemon is the one writer of the state, so every command that changes
 // something goes through here (docs/threat-model.md#s2).
@@ -9,6 +9,7 @@ package control
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,13 +22,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
+	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/gofiber/fiber/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/web"
@@ -56,22 +56,10 @@ func short(s string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// Method answers one call. params is a JSON object; the result is written as
-// JSON. An error of type *core.Error reaches the caller whole.
-type Method func(ctx context.Context, params jsontext.Value) (any, error)
-
-// Stream answers one call with many values, each sent as it comes, until ctx is
-// done or it returns.
-type Stream func(ctx context.Context, params jsontext.Value, send func(v any) error) error
-
 // Server answers calls.
 type Server struct {
-	Methods map[string]Method
-	Streams map[string]Stream
-	Logger  *slog.Logger
-	// Beat is how often a stream that has nothing to say shows that it is alive, and
-	// so learns that its client has gone. Zero means 10 seconds.
-	Beat time.Duration
+	Handlers []Handler
+	Logger   *slog.Logger // nil: none
 }
 
 // failure is an error on its way to the caller.
@@ -112,93 +100,120 @@ func Listen(path string) (net.Listener, error) {
 	return ln, nil
 }
 
-// Serve answers calls until ctx is done.
+// maxCallBytes bounds a call: it may carry a message of 64 KiB with all its
+// escapes, or an import.
+const maxCallBytes = 16 << 20
+
+// drain is how long Serve waits for running calls when it ends.
+const drain = 5 * time.Second
+
+// Serve answers calls until ctx is done. It closes ln. A handler's context ends
+// when its caller goes away, and with ctx.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	// A call may carry a message of 64 KiB with all its escapes, or an import.
-	app := web.New(web.Options{Name: "control", Logger: s.Logger, MaxBodyBytes: 16 << 20, NoTimeouts: true})
-	app.Fiber.Post("/v1/call/:method", func(c *fiber.Ctx) error {
-		method, ok := s.Methods[c.Params("method")]
-		if !ok {
-			return fail(c, core.Refusef(core.NotFound, "the running daemon does not know %q; is it of another version?", c.Params("method")))
-		}
-		callCtx, cancel := context.WithCancel(ctx)
+	if s.Logger == nil {
+		s.Logger = slog.New(slog.DiscardHandler)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/call/{method}", s.safely(s.answer))
+	mux.HandleFunc("POST /v1/stream/{method}", s.safely(s.stream))
+	server := &http.Server{Handler: mux, MaxHeaderBytes: 8 << 10, BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog: slog.NewLogLogger(s.Logger.Handler(), slog.LevelWarn)}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 		defer cancel()
-		result, err := method(callCtx, web.Body(c))
-		if err != nil {
-			return fail(c, err)
+		if server.Shutdown(limited) != nil {
+			server.Close()
 		}
-		return web.JSON(c, http.StatusOK, result)
 	})
-	app.Fiber.Post("/v1/stream/:method", func(c *fiber.Ctx) error {
-		stream, ok := s.Streams[c.Params("method")]
-		if !ok {
-			return fail(c, core.Refusef(core.NotFound, "the running daemon does not know %q", c.Params("method")))
-		}
-		params := web.Body(c)
-		c.Set("Content-Type", "application/x-ndjson")
-		c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
-			s.stream(ctx, w, stream, params)
-		})
-		return nil
-	})
-	return app.Serve(ctx, ln)
+	err := server.Serve(ln)
+	if stop() {
+		return fmt.Errorf("control: %w", err)
+	}
+	<-ended
+	return nil
+}
+
+// safely turns a handler's panic into an answer, and bounds the body.
+func (s *Server) safely(f http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil {
+				s.Logger.Error("panic while answering", "server", "control", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				fail(w, core.Refuse(core.Internal, "the daemon failed; its log says where"))
+			}
+		}()
+		r.Body = http.MaxBytesReader(w, r.Body, maxCallBytes)
+		f(w, r)
+	}
+}
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
+	h, err := find(s.Handlers, r.PathValue("method"))
+	if err == nil && h.call == nil {
+		err = core.Refusef(core.NotFound, "%q is a stream", h.name)
+	}
+	params, readErr := io.ReadAll(r.Body)
+	if err = cmp.Or(err, readErr); err != nil {
+		fail(w, err)
+		return
+	}
+	result, err := h.call(r.Context(), params)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	write(w, http.StatusOK, result)
+}
+
+func write(w http.ResponseWriter, status int, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		status, text = http.StatusInternalServerError, []byte(`{"kind":"internal","message":"the daemon cannot write its answer"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // the caller may have gone
 }
 
 // errorMark begins the last line of a stream that ended with an error; no JSON
 // value begins with it.
 const errorMark = '!'
 
-// stream runs a stream and writes what it sends, one line each. Empty lines are
-// beats.
-func (s *Server) stream(ctx context.Context, w *bufio.Writer, f Stream, params jsontext.Value) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var mu sync.Mutex // guards w
-	write := func(line []byte) error {
-		mu.Lock()
-		defer mu.Unlock()
-		w.Write(append(line, '\n')) // Flush has its error
-		err := w.Flush()
-		if err != nil {
-			cancel()
-		}
-		return err
+// stream runs a stream and writes what it sends, one line each.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
+	h, err := find(s.Handlers, r.PathValue("method"))
+	if err == nil && h.stream == nil {
+		err = core.Refusef(core.NotFound, "%q is no stream", h.name)
 	}
-	if write(nil) != nil { // the head goes out before there is anything to say
+	params, readErr := io.ReadAll(r.Body)
+	if err = cmp.Or(err, readErr); err != nil {
+		fail(w, err)
 		return
 	}
-	var beats sync.WaitGroup
-	defer beats.Wait()
-	defer cancel()
-	beats.Go(func() {
-		every := s.Beat
-		if every <= 0 {
-			every = 10 * time.Second
-		}
-		t := time.NewTicker(every)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-				_ = write(nil) // a client that has gone ends the stream
-			}
-		}
-	})
-	err := f(ctx, params, func(v any) error {
+	out := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	if out.Flush() != nil { // the head goes out before there is anything to say
+		return
+	}
+	send := func(v any) error {
 		line, err := json.Marshal(v)
 		if err != nil {
 			return err
 		}
-		return write(line)
-	})
-	if err == nil || ctx.Err() != nil {
+		if _, err := w.Write(append(line, '\n')); err != nil {
+			return err
+		}
+		return out.Flush()
+	}
+	err = h.stream(r.Context(), params, send)
+	if err == nil || r.Context().Err() != nil {
 		return
 	}
-	line, err := json.Marshal(failureOf(err))
-	if err == nil {
-		_ = write(append([]byte{errorMark}, line...)) // as good as can be: the client may have gone
+	if line, err := json.Marshal(failureOf(err)); err == nil {
+		_, _ = w.Write(append(append([]byte{errorMark}, line...), '\n')) // the caller may have gone
 	}
 }
 
@@ -212,9 +227,9 @@ func failureOf(err error) failure {
 	return f
 }
 
-func fail(c *fiber.Ctx, err error) error {
+func fail(w http.ResponseWriter, err error) {
 	f := failureOf(err)
-	return web.JSON(c, web.StatusOf(f.Kind), f)
+	write(w, web.StatusOf(f.Kind), f)
 }
 
 func (f failure) err() error {
@@ -262,9 +277,9 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 	return json.Unmarshal(text, result)
 }
 
-// Stream calls a streaming method and hands each value's text to f until the
+// stream calls a streaming method and hands each value's text to f until the
 // stream ends, f returns an error, or ctx is done.
-func (c *Client) Stream(ctx context.Context, method string, params any, f func(line []byte) error) error {
+func (c *Client) stream(ctx context.Context, method string, params any, f func(line []byte) error) error {
 	body, err := c.post(ctx, "/v1/stream/"+method, params)
 	if err != nil && ctx.Err() != nil {
 		return nil
@@ -277,9 +292,6 @@ func (c *Client) Stream(ctx context.Context, method string, params any, f func(l
 	lines.Buffer(nil, 4<<20)
 	for lines.Scan() {
 		line := lines.Bytes()
-		if len(line) == 0 {
-			continue // a beat
-		}
 		if line[0] == errorMark {
 			var f failure
 			if err := json.Unmarshal(line[1:], &f); err != nil {

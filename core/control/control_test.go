@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
@@ -53,20 +51,47 @@ func serveAt(t *testing.T, s *control.Server, path string) func() {
 	return stop
 }
 
-func echo(_ context.Context, params jsontext.Value) (any, error) { return params, nil }
+// The methods and streams of the tests.
+const (
+	echo  control.Method[map[string]string, map[string]string] = "echo"
+	fails control.Method[struct{}, struct{}]                   = "fail"
+	plain control.Method[struct{}, struct{}]                   = "plain"
+	waits control.Method[struct{}, struct{}]                   = "wait"
+	count control.Stream[counting, int]                        = "count"
+	half  control.Stream[struct{}, string]                     = "half"
+	quiet control.Stream[struct{}, string]                     = "quiet"
+)
+
+type counting struct {
+	To int `json:"to"`
+}
+
+var nothing struct{}
+
+func echoes(_ context.Context, p map[string]string) (map[string]string, error) { return p, nil }
 
 func TestCall(t *testing.T) {
-	c, _, _ := serve(t, &control.Server{Methods: map[string]control.Method{
-		"echo": echo,
-		"fail": func(context.Context, jsontext.Value) (any, error) { return nil, whole },
-		"plain": func(context.Context, jsontext.Value) (any, error) {
-			return nil, errors.New("disk on fire")
-		},
-	}})
+	handlers := []control.Handler{
+		echo.Handle(echoes),
+		fails.Handle(func(context.Context, struct{}) (struct{}, error) { return nothing, whole }),
+		plain.Handle(func(context.Context, struct{}) (struct{}, error) { return nothing, errors.New("disk on fire") }),
+	}
+	c, _, _ := serve(t, &control.Server{Handlers: handlers})
 	big := map[string]string{"text": strings.Repeat("é\"", 1<<20)}
-	var got map[string]string
-	if err := c.Call(t.Context(), "echo", big, &got); err != nil || got["text"] != big["text"] {
-		t.Errorf("echo of %d bytes = %d bytes, %v", len(big["text"]), len(got["text"]), err)
+	for _, caller := range []control.Caller{c, control.Local(handlers)} {
+		got, err := echo.Call(t.Context(), caller, big)
+		if err != nil || got["text"] != big["text"] {
+			t.Errorf("%T: echo of %d bytes = %d bytes, %v", caller, len(big["text"]), len(got["text"]), err)
+		}
+		if err := caller.Call(t.Context(), "echo", map[string]int{"a": 1}, nil); !errors.Is(err, core.Malformed) {
+			t.Errorf("%T: parameters of another type = %v, want Malformed", caller, err)
+		}
+		if err := caller.Call(t.Context(), "fail", map[string]int{"a": 1}, nil); !errors.Is(err, core.Malformed) {
+			t.Errorf("%T: unknown parameter = %v, want Malformed", caller, err)
+		}
+	}
+	if err := control.Local(handlers).Call(t.Context(), "none", nil, nil); !errors.Is(err, control.ErrNoDaemon) {
+		t.Errorf("what only a daemon does, without one = %v, want ErrNoDaemon", err)
 	}
 	if err := c.Call(t.Context(), "echo", nil, nil); err != nil {
 		t.Errorf("Call without params and result = %v", err)
@@ -106,7 +131,7 @@ func TestNoDaemon(t *testing.T) {
 	if err := c.Call(t.Context(), "echo", nil, nil); !errors.Is(err, control.ErrNoDaemon) {
 		t.Errorf("with a stale socket: %v, want ErrNoDaemon", err)
 	}
-	serveAt(t, &control.Server{Methods: map[string]control.Method{"echo": echo}}, path)
+	serveAt(t, &control.Server{Handlers: []control.Handler{echo.Handle(echoes)}}, path)
 	if err := c.Call(t.Context(), "echo", nil, nil); err != nil {
 		t.Errorf("after the stale socket was replaced: %v", err)
 	}
@@ -156,60 +181,94 @@ func TestPath(t *testing.T) {
 	}
 }
 
+// A caller that goes away ends what it has asked for.
+func TestCallEndsWithCaller(t *testing.T) {
+	started, ended := make(chan struct{}), make(chan struct{})
+	c, _, _ := serve(t, &control.Server{Handlers: []control.Handler{waits.Handle(func(ctx context.Context, _ struct{}) (struct{}, error) {
+		close(started)
+		<-ctx.Done()
+		close(ended)
+		return nothing, ctx.Err()
+	})}})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { _, err := waits.Call(ctx, c, nothing); done <- err }()
+	<-started
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Call = %v, want context.Canceled", err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		t.Error("the method goes on after its caller has left")
+	}
+}
+
+// A handler that panics fails its call, and no other.
+func TestPanic(t *testing.T) {
+	c, _, _ := serve(t, &control.Server{Handlers: []control.Handler{
+		echo.Handle(echoes),
+		plain.Handle(func(context.Context, struct{}) (struct{}, error) { panic("no") }),
+	}})
+	if _, err := plain.Call(t.Context(), c, nothing); !errors.Is(err, core.Internal) {
+		t.Errorf("a panic = %v, want Internal", err)
+	}
+	if _, err := echo.Call(t.Context(), c, nil); err != nil {
+		t.Errorf("the call after a panic = %v", err)
+	}
+}
+
 func TestStream(t *testing.T) {
 	started, ended := make(chan struct{}, 1), make(chan struct{})
-	c, _, _ := serve(t, &control.Server{Beat: 20 * time.Millisecond, Streams: map[string]control.Stream{
-		"count": func(_ context.Context, params jsontext.Value, send func(any) error) error {
-			var in struct{ To int }
-			if err := json.Unmarshal(params, &in, json.MatchCaseInsensitiveNames(true)); err != nil {
-				return err
-			}
+	c, _, _ := serve(t, &control.Server{Handlers: []control.Handler{
+		count.Handle(func(_ context.Context, in counting, send func(int) error) error {
 			for i := range in.To {
 				if err := send(i); err != nil {
 					return err
 				}
 			}
 			return nil
-		},
-		"fail": func(_ context.Context, _ jsontext.Value, send func(any) error) error {
+		}),
+		half.Handle(func(_ context.Context, _ struct{}, send func(string) error) error {
 			return errors.Join(send("one"), whole)
-		},
-		"wait": func(ctx context.Context, _ jsontext.Value, _ func(any) error) error {
+		}),
+		quiet.Handle(func(ctx context.Context, _ struct{}, _ func(string) error) error {
 			started <- struct{}{}
 			<-ctx.Done()
 			close(ended)
 			return ctx.Err()
-		},
+		}),
 	}})
-	var lines []string
-	collect := func(line []byte) error { lines = append(lines, string(line)); return nil }
-	if err := c.Stream(t.Context(), "count", map[string]int{"to": 3}, collect); err != nil {
+	var numbers []int
+	if err := count.Follow(t.Context(), c, counting{3}, func(n int) error { numbers = append(numbers, n); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"0", "1", "2"}, lines); diff != "" {
-		t.Errorf("lines (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]int{0, 1, 2}, numbers); diff != "" {
+		t.Errorf("values (-want +got):\n%s", diff)
 	}
-	lines = nil
-	err := c.Stream(t.Context(), "fail", nil, collect)
+	var lines []string
+	collect := func(line string) error { lines = append(lines, line); return nil }
+	err := half.Follow(t.Context(), c, nothing, collect)
 	if !errors.Is(err, core.Ambiguous) || len(lines) != 1 {
 		t.Errorf("failing stream = %v after %d lines, want its error after 1", err, len(lines))
 	}
-	if err := c.Stream(t.Context(), "none", nil, collect); !errors.Is(err, core.NotFound) {
+	if err := control.Stream[struct{}, string]("none").Follow(t.Context(), c, nothing, collect); !errors.Is(err, core.NotFound) {
 		t.Errorf("unknown stream = %v, want NotFound", err)
 	}
 	stop := errors.New("enough")
-	if err := c.Stream(t.Context(), "count", map[string]int{"to": 1000}, func([]byte) error { return stop }); err != stop {
-		t.Errorf("Stream = %v, want what f returned", err)
+	if err := count.Follow(t.Context(), c, counting{1000}, func(int) error { return stop }); err != stop {
+		t.Errorf("Follow = %v, want what f returned", err)
 	}
 
 	// A client that leaves ends a stream that has nothing to say.
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- c.Stream(ctx, "wait", nil, collect) }()
+	go func() { done <- quiet.Follow(ctx, c, nothing, collect) }()
 	<-started
 	cancel()
 	if err := <-done; err != nil {
-		t.Errorf("Stream after cancel = %v, want nil", err)
+		t.Errorf("Follow after cancel = %v, want nil", err)
 	}
 	select {
 	case <-ended:
@@ -221,18 +280,16 @@ func TestStream(t *testing.T) {
 // A daemon that stops ends its streams and does not wait for them.
 func TestStreamEndsWithDaemon(t *testing.T) {
 	started := make(chan struct{})
-	c, _, stop := serve(t, &control.Server{Streams: map[string]control.Stream{
-		"wait": func(ctx context.Context, _ jsontext.Value, _ func(any) error) error {
-			close(started)
-			<-ctx.Done()
-			return nil
-		},
-	}})
+	c, _, stop := serve(t, &control.Server{Handlers: []control.Handler{quiet.Handle(func(ctx context.Context, _ struct{}, _ func(string) error) error {
+		close(started)
+		<-ctx.Done()
+		return nil
+	})}})
 	done := make(chan error, 1)
-	go func() { done <- c.Stream(t.Context(), "wait", nil, func([]byte) error { return nil }) }()
+	go func() { done <- quiet.Follow(t.Context(), c, nothing, func(string) error { return nil }) }()
 	<-started
 	stop()
 	if err := <-done; err != nil {
-		t.Errorf("Stream = %v, want its end", err)
+		t.Errorf("Follow = %v, want its end", err)
 	}
 }

@@ -1,0 +1,62 @@
+// Package api lists the methods of the local API: each is one line with its name
+// and the types of its question and its answer. To add one, add its line here,
+// its handler to core/daemon's list, and call it:
+//
+//	peers, err := api.Peers.Call(ctx, caller, api.PeersParams{})
+//
+// The names and members are for programs, too: "--json" prints the answers.
+package api
+
+import (
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
+)
+
+// None is no parameters, or no result.
+type None struct{}
+
+// The methods.
+const (
+	Status          control.Method[None, StatusView]             = "status"
+	Whoami          control.Method[None, WhoamiView]             = "whoami"
+	Doctor          control.Method[DoctorParams, []Check]        = "doctor"
+	Stop            control.Method[None, None]                   = "stop"
+	Peers           control.Method[PeersParams, []PeerView]      = "peers"
+	Peer            control.Method[PeerRef, PeerView]            = "peer"
+	Request         control.Method[RequestParams, RequestResult] = "request"
+	Approve         control.Method[ApproveParams, OutgoingView]  = "approve"
+	Grant           control.Method[ApproveParams, OutgoingView]  = "grant"
+	Reject          control.Method[PeerRef, OutgoingView]        = "reject"
+	Remove          control.Method[PeerRef, RemoveResult]        = "remove"
+	Alias           control.Method[AliasParams, PeerView]        = "alias"
+	Level           control.Method[LevelParams, PeerView]        = "level"
+	Send            control.Method[SendParams, OutgoingView]     = "send"
+	Ping            control.Method[PingParams, PingResult]       = "ping"
+	Inbox           control.Method[InboxParams, []InboxView]     = "inbox"
+	InboxMessage    control.Method[IDParams, InboxView]          = "inbox.message"
+	InboxReply      control.Method[ReplyParams, OutgoingView]    = "inbox.reply"
+	Outbox          control.Method[OutboxParams, []OutboxView]   = "outbox"
+	OutboxItem      control.Method[IDParams, OutboxView]         = "outbox.item"
+	ExportPeers     control.Method[None, core.Raw]               = "peers.export"
+	Invite          control.Method[InviteParams, InviteView]     = "invite"
+	Invites         control.Method[None, []InviteView]           = "invites"
+	RevokeInvite    control.Method[CodeParams, None]             = "invite.revoke"
+	Accept          control.Method[AcceptParams, AcceptResult]   = "accept"
+	Connect         control.Method[AcceptParams, AcceptResult]   = "connect"
+	Backup          control.Method[BackupParams, None]           = "backup"
+	DeadDeliveries  control.Method[None, []*core.Delivery]       = "delivery.dead"
+	RetryDeliveries control.Method[None, RetryResult]            = "delivery.retry"
+	Plugins         control.Method[None, []hooks.View]           = "plugins"
+	PluginInstalled control.Method[None, []hooks.Installed]      = "plugin.installed"
+	PluginInstall   control.Method[InstallParams, hooks.View]    = "plugin.install"
+	PluginRemove    control.Method[PluginRef, None]              = "plugin.remove"
+	PluginReload    control.Method[PluginRef, []hooks.View]      = "plugin.reload"
+	PluginInbox     control.Method[ReplayParams, ReplayPage]     = "plugin.inbox"
+	PluginKV        control.Method[KVParams, map[string]any]     = "plugin.kv"
+)
+
+// The streams.
+const (
+	Events control.Stream[EventParams, EventView] = "events"
+)

@@ -1,0 +1,157 @@
+package api
+
+import (
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// PeerRef names a peer: by alias, fingerprint, id or key, or the beginning of one.
+type PeerRef struct {
+	Peer string `json:"peer"`
+}
+
+// RequestParams say whom to ask for federation.
+type RequestParams struct {
+	URL   string `json:"url"`
+	Alias string `json:"alias,omitempty"`
+	Key   string `json:"key,omitempty"` // the key that the card must have
+	Again bool   `json:"again,omitempty"`
+}
+
+// RequestResult is what the other gateway answered to a request.
+type RequestResult struct {
+	Peer   PeerView `json:"peer"`
+	Status string   `json:"status"`
+}
+
+// ApproveParams approve a peer, or change its grants.
+type ApproveParams struct {
+	Peer   string       `json:"peer"`
+	Alias  string       `json:"alias,omitempty"`
+	Grants []core.Grant `json:"grants,omitempty"`
+}
+
+// RemoveResult says whether the removed peer was notified; Error is why not.
+type RemoveResult struct {
+	Peer     PeerView   `json:"peer"`
+	Notified bool       `json:"notified"`
+	Error    *ErrorView `json:"error,omitempty"`
+}
+
+// AliasParams give a peer a name of ours; an empty alias takes it away.
+type AliasParams struct {
+	Peer  string `json:"peer"`
+	Alias string `json:"alias"`
+}
+
+// LevelParams set how openly the agent answers; an empty level takes it away, and no topic means all without their own.
+type LevelParams struct {
+	Peer  string `json:"peer"`
+	Topic string `json:"topic,omitempty"`
+	Level string `json:"level"`
+}
+
+// SendParams are a message to a peer.
+type SendParams struct {
+	Peer           string   `json:"peer"`
+	Intent         string   `json:"intent"`
+	Payload        core.Raw `json:"payload,omitempty"`
+	ToAgent        string   `json:"toAgent,omitempty"`
+	ConversationID string   `json:"conversationId,omitempty"`
+	WantReply      bool     `json:"wantReply,omitempty"`
+	Now            bool     `json:"now,omitempty"`
+	WaitMillis     int64    `json:"waitMillis,omitempty"` // for the reply; 0: do not wait
+}
+
+// PingParams name whom to ping.
+type PingParams struct {
+	Target string `json:"target"` // a URL or a peer
+}
+
+// PingResult is what answered, where, and how long it took.
+type PingResult struct {
+	core.Pong  `json:",inline"`
+	URL        string  `json:"url"`
+	TookMillis float64 `json:"tookMillis"`
+}
+
+// InboxParams choose messages of the inbox. Zero fields choose all.
+type InboxParams struct {
+	Peer   string           `json:"peer,omitempty"`
+	Status core.InboxStatus `json:"status,omitempty"`
+	Intent string           `json:"intent,omitempty"`
+	Since  time.Time        `json:"since,omitzero"`
+	Limit  int              `json:"limit,omitempty"`
+}
+
+// IDParams name a message by its id, the end of it, or "last".
+type IDParams struct {
+	ID string `json:"id"`
+}
+
+// ReplyParams answer a message, with Data or with an Error.
+type ReplyParams struct {
+	ID    string   `json:"id"`
+	Data  core.Raw `json:"data,omitempty"`
+	Error string   `json:"error,omitempty"`
+}
+
+// OutboxParams choose what was sent or waits. Zero fields choose all.
+type OutboxParams struct {
+	Peer  string           `json:"peer,omitempty"`
+	State core.OutboxState `json:"state,omitempty"`
+	Limit int              `json:"limit,omitempty"`
+}
+
+// PeersParams choose peers by their state; empty chooses all.
+type PeersParams struct {
+	Status core.Trust `json:"status,omitempty"`
+}
+
+// EventParams choose events.
+type EventParams struct {
+	After string    `json:"after,omitempty"` // the kept events after this id come first
+	Since time.Time `json:"since,omitzero"`  // the kept events from then on come first
+	Kept  bool      `json:"kept,omitempty"`  // no more than the kept ones
+	Types []string  `json:"types,omitempty"` // only these, or those below them: "federation"
+	Peer  string    `json:"peer,omitempty"`  // only about this peer
+}
+
+// InviteParams are what an invite is to be. Zero fields are the defaults of the rendezvous.
+type InviteParams struct {
+	Uses          int          `json:"uses,omitempty"`
+	ExpiresMillis int64        `json:"expiresMillis,omitempty"`
+	Approve       bool         `json:"approve,omitempty"`
+	Grants        []core.Grant `json:"grants,omitempty"`
+}
+
+// CodeParams name an invite.
+type CodeParams struct {
+	Code string `json:"code"`
+}
+
+// AcceptParams name the gateway to find through the rendezvous.
+type AcceptParams struct {
+	Ref   string `json:"ref"` // a code, a long code, a link, or a public key
+	Alias string `json:"alias,omitempty"`
+}
+
+// AcceptResult is what came of finding a gateway and asking it.
+type AcceptResult struct {
+	RequestResult `json:",inline"`
+	Code          string `json:"code,omitempty"`
+	Verified      bool   `json:"verified"` // the peer itself has signed where it is
+	Rendezvous    string `json:"rendezvous,omitempty"`
+	Approves      bool   `json:"approves,omitempty"` // the invite approves by itself
+}
+
+// BackupParams say where the copy of the store goes.
+type BackupParams struct {
+	Path string `json:"path"`
+}
+
+// RetryResult says how many deliveries are tried again.
+type RetryResult struct {
+	Retried int `json:"retried"`
+}

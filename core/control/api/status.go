@@ -1,0 +1,79 @@
+package api
+
+import (
+	"slices"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
+	"github.com/opengatewayprotocol/ogp/core/rendezvous"
+)
+
+// StatusView is the state of the running gateway.
+type StatusView struct {
+	Running     bool                `json:"running"`
+	PID         int                 `json:"pid"`
+	Version     string              `json:"version"`
+	Started     time.Time           `json:"started"`
+	StateDir    string              `json:"stateDir"`
+	Log         string              `json:"log"`            // a file, or journal, or stderr
+	Unit        string              `json:"unit,omitempty"` // for journal: the arguments of journalctl that show it
+	ConfigFile  string              `json:"configFile,omitempty"`
+	Listen      string              `json:"listen"`
+	GatewayURL  string              `json:"gatewayUrl"`
+	CardURL     string              `json:"cardUrl"`
+	Fingerprint string              `json:"fingerprint"`
+	PublicKey   core.PublicKey      `json:"publicKey"`
+	DisplayName string              `json:"displayName"`
+	Peers       map[string]int      `json:"peers"`  // by state
+	Health      map[string]int      `json:"health"` // of the approved ones, by word
+	Ailing      []AilingView        `json:"ailing,omitempty"`
+	Depths      core.Depths         `json:"queues"`
+	Notifiers   []delivery.Health   `json:"notifiers"`
+	Rendezvous  []rendezvous.Status `json:"rendezvous,omitempty"`
+	NotReady    []NotReadyView      `json:"pluginsNotReady,omitempty"`
+	LastErrors  []EventView         `json:"lastErrors,omitempty"` // of the last day, the newest first
+	Warnings    []string            `json:"warnings,omitempty"`
+}
+
+// AilingView is a peer that we do not reach.
+type AilingView struct {
+	Name        string    `json:"name"`
+	Word        string    `json:"word"`
+	LastContact time.Time `json:"lastContact,omitzero"`
+	Error       string    `json:"error,omitempty"`
+}
+
+// NotReadyView is a plugin that does not do its work.
+type NotReadyView struct {
+	Name  string `json:"name"`
+	State string `json:"state"`
+	Error string `json:"error,omitempty"`
+}
+
+// DoctorParams say what the daemon is to look at.
+type DoctorParams struct {
+	Peer     string   `json:"peer,omitempty"`     // only this peer
+	TestCall bool     `json:"testCall,omitempty"` // of each notifier
+	Only     []string `json:"only,omitempty"`     // names of checks; empty: all
+}
+
+// Check is one thing that the doctor has looked at.
+type Check struct {
+	Name  string `json:"name"`
+	State string `json:"state"` // ok, warn, fail
+	Text  string `json:"text"`
+	Fix   string `json:"fix,omitempty"` // the command or the line that fixes it
+}
+
+// The states of a check.
+const (
+	CheckOK   = "ok"
+	CheckWarn = "warn" // look at it; things go on
+	CheckFail = "fail" // something does not work until it is fixed
+)
+
+// Wants reports whether a check of this name is asked for.
+func (p DoctorParams) Wants(name string) bool {
+	return len(p.Only) == 0 || slices.Contains(p.Only, name)
+}

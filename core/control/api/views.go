@@ -1,0 +1,126 @@
+package api
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// PeerView is a peer as commands show it, with stable names for --json.
+type PeerView struct {
+	Name         string            `json:"name"` // how we call it: alias, else fingerprint
+	Alias        string            `json:"alias,omitempty"`
+	Fingerprint  string            `json:"fingerprint"`
+	ID           string            `json:"id"`
+	PublicKey    core.PublicKey    `json:"publicKey"`
+	State        core.Trust        `json:"state"`
+	By           string            `json:"by,omitempty"`
+	Since        time.Time         `json:"since,omitzero"`
+	URL          string            `json:"gatewayUrl"`
+	Unverified   core.Names        `json:"unverified"` // what it says of itself
+	Warning      string            `json:"warning,omitempty"`
+	RequestedAt  time.Time         `json:"requestedAt,omitzero"`
+	ApprovedAt   time.Time         `json:"approvedAt,omitzero"`
+	RejectedAt   time.Time         `json:"rejectedAt,omitzero"`
+	RemovedAt    time.Time         `json:"removedAt,omitzero"`
+	Offered      []string          `json:"offeredIntents,omitempty"`
+	Granted      []GrantView       `json:"granted,omitempty"`
+	Received     []core.Grant      `json:"received,omitempty"`
+	Levels       map[string]string `json:"levels,omitempty"`
+	DefaultLevel string            `json:"defaultLevel,omitempty"`
+	Signature    string            `json:"signature"` // v2 or legacy
+	Version      string            `json:"version,omitempty"`
+	Features     []string          `json:"features,omitempty"`
+	Health       HealthView        `json:"health"`
+	History      []core.Transition `json:"history,omitempty"`
+}
+
+// GrantView is a grant, with how much of its rate is used.
+type GrantView struct {
+	core.Grant `json:",inline"`
+	Used       int `json:"used"` // of the rate, in its window, now
+}
+
+// HealthView is how well we reach a peer, and it us.
+type HealthView struct {
+	Word           string `json:"word,omitempty"`
+	peering.Health `json:",inline"`
+	LastContact    time.Time `json:"lastContact,omitzero"` // either way
+}
+
+// OutgoingView is what came of a message of ours.
+type OutgoingView struct {
+	Peer     PeerView          `json:"peer"`
+	ID       string            `json:"id,omitempty"`
+	Nonce    core.Nonce        `json:"nonce,omitempty"`
+	State    string            `json:"state"` // sent, waiting, refused, expired, none
+	Attempts int               `json:"attempts"`
+	Error    *ErrorView        `json:"error,omitempty"`
+	Next     time.Time         `json:"next,omitzero"`
+	GiveUp   time.Time         `json:"giveUp,omitzero"`
+	Answer   core.Raw          `json:"answer,omitempty"`
+	Reply    *core.StoredReply `json:"reply,omitempty"`
+}
+
+// InboxView is a message that came.
+type InboxView struct {
+	core.InboxMessage `json:",inline"`
+	From              string `json:"from"` // our name for the peer
+	Fingerprint       string `json:"fingerprint"`
+	Text              string `json:"text"` // one line of the payload
+}
+
+// OutboxView is a message of ours, with its reply.
+type OutboxView struct {
+	core.OutboxItem `json:",inline"`
+	To              string            `json:"to"`
+	Reply           *core.StoredReply `json:"theirReply,omitempty"`
+}
+
+// EventView is an event, with our name for its peer.
+type EventView struct {
+	core.Event  `json:",inline"`
+	From        string        `json:"from,omitempty"`
+	Fingerprint string        `json:"fingerprint,omitempty"`
+	Intent      string        `json:"intent,omitempty"`
+	Message     *core.Message `json:"message,omitempty"`
+}
+
+// InviteView is an invite of ours.
+type InviteView struct {
+	Code      string    `json:"code"`
+	Long      string    `json:"long,omitempty"`
+	Link      string    `json:"link,omitempty"`
+	Expires   time.Time `json:"expires,omitzero"`
+	ExpiresIn int       `json:"expiresIn,omitempty"` // seconds
+	Uses      int       `json:"uses,omitempty"`
+	Used      int       `json:"used,omitempty"`
+	Approves  bool      `json:"approves,omitempty"`
+}
+
+// WhoamiView is what others need to know of this gateway.
+type WhoamiView struct {
+	DisplayName string         `json:"displayName"`
+	Email       string         `json:"email,omitempty"`
+	GatewayURL  string         `json:"gatewayUrl"`
+	CardURL     string         `json:"cardUrl"`
+	Fingerprint string         `json:"fingerprint"`
+	ID          string         `json:"id"`
+	PublicKey   core.PublicKey `json:"publicKey"`
+}
+
+// Said is what a peer calls itself, for people: in quotes, as nobody vouches for
+// it.
+func (p PeerView) Said() string {
+	name := cmp.Or(p.Unverified.DisplayName, p.Unverified.AgentName, p.Unverified.HumanName)
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q", name)
+}
+
+// Handle is what a user can type to name the peer.
+func (p PeerView) Handle() string { return cmp.Or(p.Alias, p.Fingerprint) }
