@@ -31,6 +31,7 @@ var rooms = []struct {
 	{"core", nil},
 
 	// Mechanisms: each does one thing with the words of core.
+	{"core/answer", []string{"core"}},
 	{"core/atomicfile", nil},
 	{"core/jsjson", []string{"core"}},
 	{"core/keys", []string{"core", "core/atomicfile"}},
@@ -50,7 +51,7 @@ var rooms = []struct {
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/envelope", "core/freshness", "core/keys", "core/peering", "core/scope"}},
+	{"core/gateway", []string{"core", "core/answer", "core/envelope", "core/freshness", "core/keys", "core/peering", "core/scope"}},
 	// The one room that knows the plugin host and the gateway.
 	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin"}},
 

@@ -212,8 +212,10 @@ type PeerStatus struct {
 // Answer is an HTTP answer between gateways.
 type Answer struct {
 	Status     int
-	Body       []byte        // JSON
+	Body       []byte        // JSON, if a gateway answers
 	RetryAfter time.Duration // 0: none
+	Server     string        // of an answer from outside: its header Server, else Via; unverified
+	Date       time.Time     // of an answer from outside: its header Date; zero: none
 }
 
 // Pong is the answer of /federation/ping.

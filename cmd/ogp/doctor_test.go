@@ -203,7 +203,7 @@ func gatewayAt(t *testing.T, key func() core.PublicKey, url func() string) *http
 		case federation.PathPing:
 			fmt.Fprintf(w, `{"pong":true,"timestamp":%q}`, core.FormatTime(time.Now()))
 		default:
-			fmt.Fprint(w, `{"success":true,"status":"pending"}`)
+			fmt.Fprint(w, `{"success":true,"received":true,"status":"pending"}`)
 		}
 	}))
 	t.Cleanup(server.Close)

@@ -2,6 +2,7 @@ package federation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,9 @@ func (c *Client) do(ctx context.Context, method, target string, headers map[stri
 		}
 		return core.Answer{}, e
 	}
-	return core.Answer{Status: a.Status, Body: a.Body, RetryAfter: retryAfter(a.Header.Get("Retry-After"), a.Body)}, nil
+	date, _ := http.ParseTime(a.Header.Get("Date")) // zero where there is none
+	return core.Answer{Status: a.Status, Body: a.Body, RetryAfter: retryAfter(a.Header.Get("Retry-After"), a.Body),
+		Server: cmp.Or(a.Header.Get("Server"), a.Header.Get("Via")), Date: date}, nil
 }
 
 // maxRetryAfter bounds how long another gateway can make us wait.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 )
 
@@ -359,20 +359,13 @@ func (g *Gateway) attempt(ctx context.Context, item *core.OutboxItem, first bool
 		return &next, g.keepItem(ctx, &next, false)
 	}
 	next.Attempts++
-	answer, err := g.deliver(ctx, p, &next)
+	got, err := g.deliver(ctx, p, &next)
+	result := g.settle(ctx, p, &next, got, err)
 	if err == nil || ctx.Err() == nil { // else we were cut short ourselves
-		g.peers.checked(p.Key, err, now, g.settings.Load().CheckFailures)
+		g.peers.checked(p.Key, unheard(result), now, g.settings.Load().CheckFailures)
 	}
-	g.settle(&next, answer, err)
-	if next.State == core.OutWaiting && err != nil && item.Next.After(now) { // tried before its time, which stays
+	if next.State == core.OutWaiting && result != nil && next.Answer == nil && item.Next.After(now) { // tried before its time, which stays
 		next.Attempts, next.Next = max(1, item.Attempts), item.Next
-	}
-	result := error(nil)
-	if next.State != core.OutSent {
-		result = err
-		if result == nil {
-			result = refusedBy(answer)
-		}
 	}
 	g.log.Info("envelope tried", "kind", next.Kind, "peer", p.Name(), "state", next.State, "attempt", next.Attempts, "err", next.Error)
 	// What the peer has taken is written down even when our caller has gone.
@@ -452,38 +445,43 @@ func (g *Gateway) seal(p *core.Peer, item *core.OutboxItem) ([]byte, error) {
 	}
 }
 
-// settle decides what a try means for the envelope.
-func (g *Gateway) settle(item *core.OutboxItem, answer core.Answer, err error) {
+// endpoints are what the outbox posts to.
+var endpoints = map[core.OutboxKind]answer.Endpoint{
+	core.OutMessage: answer.Message, core.OutReply: answer.Reply, core.OutApprove: answer.Approve, core.OutReject: answer.Approve,
+}
+
+// settle decides what a try means for the envelope, and returns why it was not
+// delivered.
+func (g *Gateway) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem, got core.Answer, err error) error {
 	s := g.settings.Load()
 	now := g.o.Now().UTC()
 	item.Error, item.Answer = "", nil
 	retry := time.Duration(0)
-	switch {
-	case err != nil:
-		item.Error = err.Error()
-	case answer.Status >= 200 && answer.Status < 300:
-		item.State, item.Done = core.OutSent, now
-		item.Answer = jsonOrNil(answer.Body)
-		return
-	case answer.Status == http.StatusConflict && item.Attempts > 1:
-		// The peer has this nonce from a try of which the answer got lost.
-		item.State, item.Done = core.OutSent, now
-		return
-	default:
-		item.Error, item.Answer = refusedBy(answer).Error(), jsonOrNil(answer.Body)
-		retry = answer.RetryAfter
-		switch answer.Status {
-		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
-			http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusInsufficientStorage:
-		default:
-			item.State, item.Done = core.OutRefused, now
-			return
+	if err == nil {
+		j := g.judge(ctx, p, endpoints[item.Kind], got, item.Attempts > 1)
+		if j.Said != "" || j.Verdict == answer.Yes {
+			item.Answer = jsonOrNil(got.Body)
 		}
+		switch {
+		case j.Verdict == answer.Yes:
+			item.State, item.Done = core.OutSent, now
+			return nil
+		case j.Stale && item.SignedAt.Before(now.Add(-time.Minute)):
+			item.Body = nil // the clocks differ a little: signed anew it may be taken
+		case j.Verdict != answer.Wait:
+			item.State, item.Done = core.OutRefused, now
+		}
+		retry, err = j.RetryAfter, j.Err()
+	}
+	item.Error = err.Error()
+	if item.State != core.OutWaiting {
+		return err
 	}
 	wait := max(core.Backoff(item.Attempts, s.OutboxFirst, s.OutboxMax), retry)
 	if item.Next = now.Add(wait); item.Next.After(item.GiveUp) {
 		item.State, item.Done = core.OutExpired, now
 	}
+	return err
 }
 
 func jsonOrNil(b []byte) core.Raw {

@@ -42,7 +42,13 @@ func answers(list ...core.Answer) func(context.Context, string, string, []byte) 
 	}
 }
 
-func status(n int) core.Answer { return core.Answer{Status: n, Body: []byte(`{"error":"x"}`)} }
+// status is a gateway's own answer.
+func status(n int) core.Answer {
+	if n/100 == 2 {
+		return core.Answer{Status: n, Body: []byte(`{"success":true,"received":true,"updated":true}`)}
+	}
+	return core.Answer{Status: n, Body: []byte(`{"success":false,"error":"Unknown peer"}`)}
+}
 
 // in runs a test with a gateway whose background works, in a bubble of time.
 func in(t *testing.T, f func(t *testing.T, r *rig, p *peer)) {
@@ -178,8 +184,8 @@ func TestOutboxNow(t *testing.T) {
 
 func TestOutboxRefusals(t *testing.T) {
 	for code, state := range map[int]core.OutboxState{
-		200: core.OutSent, 204: core.OutSent, 400: core.OutRefused, 401: core.OutRefused, 403: core.OutRefused, 404: core.OutRefused,
-		409: core.OutRefused, 413: core.OutRefused, 302: core.OutRefused,
+		200: core.OutSent, 202: core.OutSent, 400: core.OutRefused, 401: core.OutRefused, 403: core.OutRefused, 404: core.OutRefused,
+		409: core.OutRefused, 413: core.OutRefused, 302: core.OutWaiting,
 		408: core.OutWaiting, 429: core.OutWaiting, 500: core.OutWaiting, 502: core.OutWaiting, 503: core.OutWaiting, 504: core.OutWaiting, 507: core.OutWaiting,
 	} {
 		r := newRig(t, nil)
@@ -417,4 +423,49 @@ func TestCheckPeers(t *testing.T) {
 			t.Errorf("health %+v, want a failure for another key", h)
 		}
 	})
+}
+
+// What something before the peer's gateway answers is no answer: the envelope waits,
+// and a removal is not said to have arrived.
+func TestNobodysAnswer(t *testing.T) {
+	page := core.Answer{Status: 200, Body: []byte("<html><title>Welcome to Hotel WiFi</title></html>"), Server: "portal"}
+	for _, a := range []core.Answer{page, {Status: 204}, {Status: 200, Body: []byte("{}")}, {Status: 530, Server: "cloudflare"},
+		{Status: 404, Body: []byte(`{"error":"Not Found"}`)}, {Status: 403, Body: []byte("<html>blocked</html>")}} {
+		r := newRig(t, nil)
+		p := befriend(t, r.Gateway, nil)
+		r.wire.answer(answers(a))
+		out, err := r.Send(t.Context(), p.key, message(1))
+		if err != nil || out.Item.State != core.OutWaiting || !errors.Is(out.Err, core.Unreachable) {
+			t.Errorf("%d %s: %s, %v, %v, want one that waits", a.Status, a.Body, out.Item.State, out.Err, err)
+		}
+		if strings.HasSuffix(out.Item.Error, ":") || !strings.Contains(out.Item.Error, fmt.Sprint(a.Status)) {
+			t.Errorf("error %q", out.Item.Error)
+		}
+		_, notified, err := r.RemovePeer(t.Context(), p.key)
+		if err != nil || notified == nil {
+			t.Errorf("%d %s: RemovePeer = %v, %v, want that the notice was not taken", a.Status, a.Body, notified, err)
+		}
+	}
+}
+
+// An old gateway without the endpoint says so for good, where its own card stands.
+func TestNoSuchEndpoint(t *testing.T) {
+	r := newRig(t, nil)
+	p := befriend(t, r.Gateway, nil)
+	page := core.Answer{Status: 404, Body: []byte("<pre>Cannot POST /federation/message</pre>")}
+	r.wire.answer(answers(page))
+	out, err := r.Send(t.Context(), p.key, message(1))
+	if err != nil || out.Item.State != core.OutWaiting {
+		t.Errorf("without a card: %s, %v, want one that waits", out.Item.State, err)
+	}
+	r.wire.card = func(context.Context, string, map[string]string) (core.Card, error) {
+		return core.Card{PublicKey: p.key.String()}, nil
+	}
+	out, err = r.Send(t.Context(), p.key, message(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x := item(t, r, out.Item.ID); x.State != core.OutRefused {
+		t.Errorf("with the peer's card: %s %q, want refused", x.State, x.Error)
+	}
 }

@@ -1,11 +1,8 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/peering"
@@ -90,12 +88,12 @@ func (g *Gateway) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 	if next.Trust == core.Approved {
 		return Asked{Peer: next, Status: string(core.Approved)}, nil
 	}
-	answer, err := g.postRequest(ctx, next, a)
+	got, err := g.postRequest(ctx, next, a)
 	if err != nil {
 		return Asked{}, errors.Join(err, g.unask(context.WithoutCancel(ctx), old, next, err))
 	}
 	var said received
-	if json.Unmarshal(answer.Body, &said) != nil || said.Status == "" {
+	if json.Unmarshal(got.Body, &said) != nil || said.Status == "" {
 		said.Status = "pending"
 	}
 	return Asked{Peer: next, Status: clean(said.Status, 40)}, nil
@@ -155,35 +153,33 @@ func (g *Gateway) unask(ctx context.Context, old, next *core.Peer, cause error) 
 
 func (g *Gateway) postRequest(ctx context.Context, p *core.Peer, a Ask) (core.Answer, error) {
 	body := g.sealer.SealRequest(p.Key, core.Request{Peer: g.peerCard(), OfferedIntents: g.intents(), Invite: a.Invite})
-	answer, err := g.o.Transport.Post(ctx, p.URL, PathRequest, body)
-	g.peers.checked(p.Key, err, g.o.Now(), g.settings.Load().CheckFailures)
-	if err != nil {
-		return answer, err
+	got, err := g.o.Transport.Post(ctx, p.URL, PathRequest, body)
+	if err == nil {
+		err = g.judge(ctx, p, answer.Request, got, false).Err()
 	}
-	return answer, refusedBy(answer)
+	g.peers.checked(p.Key, unheard(err), g.o.Now(), g.settings.Load().CheckFailures)
+	return got, err
 }
 
-// refusedBy turns another gateway's error answer into an error of kind Refused.
-func refusedBy(a core.Answer) error {
-	if a.Status >= 200 && a.Status < 300 {
+// unheard is err where it means that no gateway has spoken, else nil: one that says
+// no is there.
+func unheard(err error) error {
+	if errors.Is(err, core.Refused) {
 		return nil
 	}
-	var body struct {
-		Error    string `json:"error"`
-		Response struct {
-			Reason  string `json:"reason"`
-			Message string `json:"message"`
-		} `json:"response"`
+	return err
+}
+
+// judge says what a peer's answer to an envelope means. That an endpoint is missing
+// counts only where the peer's own card stands.
+func (g *Gateway) judge(ctx context.Context, p *core.Peer, to answer.Endpoint, a core.Answer, again bool) answer.Judged {
+	j := answer.Judge(to, a, answer.Try{V2: p.V2, Again: again, Now: g.o.Now()})
+	if j.Verdict == answer.NoEndpoint {
+		if card, err := g.o.Transport.Card(ctx, p.URL, nil); err != nil || !sameKey(card.PublicKey, p.Key) {
+			j.Verdict = answer.Wait
+		}
 	}
-	_ = json.Unmarshal(a.Body, &body) // whatever it is, the status says no
-	text := clean(body.Error, 200)
-	if why := clean(cmp.Or(body.Response.Message, body.Response.Reason), 200); why != "" && why != text {
-		text += " (" + why + ")"
-	}
-	if text == "" {
-		text = http.StatusText(a.Status)
-	}
-	return &core.Error{Kind: core.Refused, Public: fmt.Sprintf("the peer answered %d: %s", a.Status, text), RetryAfter: a.RetryAfter}
+	return j
 }
 
 // peerCard is what we say of ourselves when we ask.
@@ -372,14 +368,14 @@ func (g *Gateway) RemovePeer(ctx context.Context, k core.PublicKey) (removed *co
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	answer, err := g.o.Transport.Post(ctx, p.URL, PathRemoved, g.sealer.SealRemoval(k))
+	got, err := g.o.Transport.Post(ctx, p.URL, PathRemoved, g.sealer.SealRemoval(k))
 	if err != nil {
 		g.log.Warn("could not notify peer of removal", "peer", p.Name(), "err", err)
 		return next, err, nil
 	}
-	if answer.Status < 200 || answer.Status > 299 {
-		g.log.Warn("peer refused the removal notice", "peer", p.Name(), "status", answer.Status)
-		return next, &core.Error{Kind: core.Refused, Public: fmt.Sprintf("%d %s", answer.Status, http.StatusText(answer.Status))}, nil
+	if j := g.judge(ctx, p, answer.Removed, got, false); j.Verdict != answer.Yes {
+		g.log.Warn("the peer has not taken the removal notice", "peer", p.Name(), "status", got.Status, "err", j.Text)
+		return next, j.Err(), nil
 	}
 	return next, nil, nil
 }

@@ -1,0 +1,315 @@
+// Package answer judges what came back for an envelope of ours. Between two gateways
+// stand proxies, tunnels, captive pages and hosters, which answer in a gateway's
+// place with any status: only what a gateway itself says is a yes or a no, and all
+// else is no answer.
+//
+// docs/protocol.md#answers
+package answer
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"html"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// Endpoint is what an envelope was posted to.
+type Endpoint string
+
+// The endpoints.
+const (
+	Request  Endpoint = "request"
+	Approve  Endpoint = "approve"
+	Removed  Endpoint = "removed"
+	Message  Endpoint = "message"
+	Reply    Endpoint = "reply"
+	Identity Endpoint = "update-identity"
+)
+
+// Verdict is what an answer means.
+type Verdict string
+
+// The verdicts.
+const (
+	Yes Verdict = "yes" // the gateway has taken the envelope
+	No  Verdict = "no"  // the gateway refuses it; trying again cannot help
+	// NoEndpoint is a gateway's software without that endpoint. It is final where the
+	// card at that URL shows the peer's key, which the caller must see for itself;
+	// otherwise it is Wait.
+	NoEndpoint Verdict = "no such endpoint"
+	Wait       Verdict = "wait" // not now, or no answer of a gateway's: try again
+)
+
+// NoPending is what a gateway says to an approval of which it knows no request. Its
+// command line may not have written its request down yet, so that it is Wait.
+const NoPending = "No pending peer found"
+
+// Judged is an answer as it counts.
+type Judged struct {
+	Verdict Verdict
+	// Text says what was answered, and by whom, in one line for people. It is never
+	// empty and never ends in a colon.
+	Text string
+	// Said is the gateway's own error, cleaned; empty where no gateway spoke.
+	Said string
+	// Hint says what the operator can do, or nothing.
+	Hint string
+	// RetryAfter is how long the peer asks us to wait; zero: it does not say.
+	RetryAfter time.Duration
+	// Stale says that the gateway finds our time too far from its own.
+	Stale bool
+}
+
+// Err is the answer as an error: nil for Yes, of kind Refused where a gateway has
+// spoken, also "not now", and of kind Unreachable where none has.
+func (j Judged) Err() error {
+	if j.Verdict == Yes {
+		return nil
+	}
+	e := &core.Error{Kind: core.Refused, Public: j.Text, Hint: j.Hint, RetryAfter: j.RetryAfter}
+	if j.Verdict == Wait && j.Said == "" {
+		e.Kind = core.Unreachable
+	}
+	return e
+}
+
+// Try is what the judge must know of the envelope. The zero value is a first try at
+// a peer that has not shown v2.
+type Try struct {
+	V2    bool // the peer has shown v2
+	Again bool // this envelope was sent before, perhaps signed anew
+	// Now is when the answer came; zero: unknown, and then no clocks are compared.
+	Now time.Time
+}
+
+// said is what a gateway's answer holds, of whatever endpoint.
+type said struct {
+	object   bool // a JSON object
+	members  map[string]jsontext.Value
+	err      string // the member "error", if it is a string
+	hasError bool
+}
+
+func read(body []byte) said {
+	var s said
+	if json.Unmarshal(body, &s.members) != nil || s.members == nil {
+		return said{}
+	}
+	s.object = true
+	if v := s.members["error"]; v.Kind() == '"' {
+		s.hasError = json.Unmarshal(v, &s.err) == nil
+	}
+	return s
+}
+
+// is reports whether a member is the literal true or false.
+func (s said) is(name string, value bool) bool {
+	v, ok := s.members[name]
+	return ok && string(bytes.TrimSpace(v)) == map[bool]string{true: "true", false: "false"}[value]
+}
+
+// yes is the member by which an endpoint says that it has taken an envelope.
+var yes = map[Endpoint]string{
+	Request: "received", Approve: "received", Reply: "received",
+	Message: "success", Removed: "success", Identity: "updated",
+}
+
+// Judge says what an answer means for an envelope that was posted to an endpoint.
+// It does no I/O.
+func Judge(to Endpoint, a core.Answer, t Try) Judged {
+	s := read(a.Body)
+	j := Judged{Verdict: Wait, RetryAfter: a.RetryAfter}
+	if s.hasError {
+		j.Said = shown(s.err, s.members["response"])
+	}
+	ok := a.Status >= 200 && a.Status < 300
+	own := ok && s.is(yes[to], true)
+	switch {
+	case own:
+		return Judged{Verdict: Yes, Text: "the peer has taken it"}
+	case a.Status == http.StatusConflict && to == Message && t.V2 && t.Again && s.hasError && s.is("success", false):
+		// Its nonce is used: by a try of which the answer got lost.
+		return Judged{Verdict: Yes, Text: "the peer has it from an earlier try"}
+	case a.Status == http.StatusNotFound && !s.object && noRoute(to, a.Body):
+		j.Verdict = NoEndpoint
+		j.Text = fmt.Sprintf("the peer's gateway has no endpoint for this: 404 Cannot POST /federation/%s", to)
+		j.Hint = "its version is too old for it; tell its operator by another way"
+		return j
+	case waits(to, a.Status, s.err):
+	case refuses(to, a.Status, s):
+		j.Verdict = No
+	}
+	gateway := j.Verdict == No || s.hasError && !ok && (s.is("success", false) || listed(s.err) || fits(passing, s.err))
+	if !gateway {
+		j.Said = ""
+		j.Text, j.Hint = nobody(a, s), nobodyHint(a)
+		return j
+	}
+	j.Text = fmt.Sprintf("the peer answered %d: %s", a.Status, cmp.Or(j.Said, http.StatusText(a.Status), "without a reason"))
+	j.Text = strings.TrimRight(j.Text, ": ")
+	if j.Stale = j.Verdict == No && stale(s.err); j.Stale {
+		j.Text += clocks(a, t)
+		j.Hint = "set the clock that is wrong: ours with this machine's time service, the peer's by its operator"
+	}
+	return j
+}
+
+// waits reports whether a gateway's refusal means "not now".
+func waits(to Endpoint, status int, text string) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusMisdirectedRequest:
+		return true
+	case http.StatusNotFound:
+		return to == Approve && text == NoPending
+	}
+	return false
+}
+
+// refuses reports whether a gateway has said no.
+func refuses(to Endpoint, status int, s said) bool {
+	if status < 400 || status > 499 || !s.hasError {
+		return false
+	}
+	if status == http.StatusNotFound || to != Message && to != Removed {
+		return listed(s.err)
+	}
+	// A body without its members, or one that its server does not read, is answered
+	// before the endpoint's own shape begins.
+	return s.is("success", false) || listed(s.err)
+}
+
+var staleTexts = []string{"stale-timestamp", "stale timestamp"}
+
+func stale(text string) bool {
+	for _, t := range staleTexts {
+		if strings.Contains(text, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// clocks says how far the two clocks are apart, by the answer's Date.
+func clocks(a core.Answer, t Try) string {
+	if a.Date.IsZero() || t.Now.IsZero() {
+		return ""
+	}
+	switch d := t.Now.Sub(a.Date).Round(time.Second); {
+	case d.Abs() < 5*time.Second:
+		return " (its clock and ours agree: the envelope was too long on its way)"
+	case d > 0:
+		return fmt.Sprintf(" (our clock is %s ahead of the one there)", d)
+	default:
+		return fmt.Sprintf(" (our clock is %s behind the one there)", -d)
+	}
+}
+
+// noRoute reports whether a page is Express's word for an unknown route.
+func noRoute(to Endpoint, body []byte) bool {
+	return bytes.Contains(body, []byte("Cannot POST /federation/"+string(to)))
+}
+
+// nobody describes an answer that no gateway gave.
+func nobody(a core.Answer, s said) string {
+	status := strings.TrimSpace(fmt.Sprintf("%d %s", a.Status, http.StatusText(a.Status)))
+	by := ""
+	if from := line(a.Server, 60); from != "" {
+		by = " from " + from
+	}
+	return "no gateway answered, but something before it: " + status + by + what(a, s)
+}
+
+// what is the body in a few words.
+func what(a core.Answer, s said) string {
+	body := bytes.TrimSpace(a.Body)
+	switch {
+	case len(body) == 0:
+		return ", without a body"
+	case s.object && s.err != "":
+		return ", " + quoted(s.err)
+	case s.object, json.Unmarshal(body, new(jsontext.Value)) == nil:
+		return ", with JSON that is not the protocol's"
+	}
+	if title := titleOf(body); title != "" {
+		return ", a web page " + quoted(title)
+	}
+	if looksHTML(body) {
+		return ", a web page"
+	}
+	if text := line(string(body[:min(len(body), 300)]), 80); text != "" {
+		return ", " + quoted(text)
+	}
+	return ", with something that is not text"
+}
+
+func quoted(text string) string { return `"` + line(text, 80) + `"` }
+
+func nobodyHint(a core.Answer) string {
+	switch {
+	case a.Status >= 200 && a.Status < 300:
+		return "the URL leads to something that is no gateway: a login page, a hoster or another service; check it with \"ogp ping\""
+	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status == http.StatusProxyAuthRequired:
+		return "something before the peer's gateway asks for a login or blocks us; its operator must let /federation/ through"
+	case a.Status == http.StatusNotFound:
+		return "the peer's gateway or tunnel is down, or its URL has changed; it is tried again"
+	}
+	return ""
+}
+
+var title = regexp.MustCompile(`(?is)<title[^>]*>(.*?)</title>`)
+
+func titleOf(body []byte) string {
+	if m := title.FindSubmatch(body[:min(len(body), 8<<10)]); m != nil {
+		return line(html.UnescapeString(string(m[1])), 80)
+	}
+	return ""
+}
+
+func looksHTML(body []byte) bool {
+	head := bytes.ToLower(body[:min(len(body), 512)])
+	return bytes.Contains(head, []byte("<html")) || bytes.Contains(head, []byte("<!doctype")) || bytes.Contains(head, []byte("<body")) ||
+		bytes.Contains(head, []byte("<pre>"))
+}
+
+// shown is a gateway's error with the reason that its response may hold.
+func shown(text string, response jsontext.Value) string {
+	text = line(text, 200)
+	var r struct {
+		Reason  string `json:"reason"`
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(response, &r) == nil {
+		if why := line(cmp.Or(r.Message, r.Reason), 200); why != "" && why != text {
+			text += " (" + why + ")"
+		}
+	}
+	return text
+}
+
+// line makes text from outside one printable, bounded line that does not end in a colon.
+func line(text string, maxRunes int) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range strings.Join(strings.Fields(text), " ") {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			continue
+		}
+		if n == maxRunes {
+			b.WriteString("...")
+			break
+		}
+		b.WriteRune(r)
+		n++
+	}
+	return strings.TrimRight(b.String(), ": ")
+}

@@ -1,0 +1,108 @@
+package answer
+
+import "strings"
+
+// texts are the refusals of the gateways in the field and of our own. An answer
+// without the shape of messages is a gateway's no only with one of them. A text
+// that ends in "…" stands for all that begin so, one that begins with it for all
+// that end so.
+//
+// docs/protocol.md#answers
+var texts = []string{
+	// What the gateways in the field answer.
+	"Missing payloadStr or signature",
+	"payloadStr is not valid JSON",
+	"Missing peer.publicKey in payload",
+	"Signature verification failed: …",
+	"Missing peer or signature",
+	NoPending,
+	"fromPublicKey does not match stored peer publicKey",
+	"Missing required fields: …",
+	"Unknown peer",
+	"Invalid signature",
+	"Invalid or stale timestamp",
+	"Missing message or signature",
+	"Peer not approved",
+	"Unknown intent: …",
+	"Unknown agent: …",
+	"Project '…",
+	"Missing reply or signature",
+	"Missing identity or signature",
+	"Peer not found - no existing federation",
+	"Cannot update identity - peer is not approved",
+
+	// What ours add.
+	"A gateway cannot federate with itself",
+	"Agent '…",
+	"A different reply was received already",
+	"Federation request refused",
+	"Intent '…",
+	"Invalid approval",
+	"Invalid identity",
+	"Invalid message",
+	"Invalid messageStr",
+	"Invalid nonce",
+	"Invalid payloadStr",
+	"Invalid peer",
+	"Invalid peer.gatewayUrl",
+	"Invalid peer.publicKey",
+	"Invalid removal",
+	"Invalid reply",
+	"Invalid replyStr",
+	"Invalid request",
+	"Invalid scopeGrants",
+	"Invalid v2 signature block",
+	"JSON nests too deep",
+	"Malformed JSON",
+	"Message is addressed to another gateway",
+	"Message refused by policy",
+	"Missing nonce",
+	"No reply is expected under this nonce",
+	"Nonce already used for another message",
+	"Not a signed …",
+	"Peer still reports this gateway as approved",
+	"Request body too large",
+	"Request headers too large",
+	"The reply is for another nonce",
+	"This topic is not open to you here.",
+	"Too many identity updates without a time",
+	"Topic '…",
+	"Unsupported media type",
+	"replyTo must be at the sender's gateway URL",
+	"v2 signature …",
+	"… differs from payloadStr",
+	"… differs from messageStr",
+	"… differs from replyStr",
+	"… is not valid JSON",
+}
+
+// passing are the texts by which gateways say "not now". They decide nothing, as the
+// status does, but show that a gateway has spoken.
+var passing = []string{
+	"Cannot store now",
+	"Failed to persist approved peer state",
+	"Failed to update peer status",
+	"Handler unavailable",
+	"Internal server error",
+	"No space to store it",
+	"Policy unavailable",
+	"Rate limit exceeded …",
+	"Request timeout",
+	"Too many federation requests …",
+	"Too many requests",
+}
+
+// listed reports whether a text is one that gateways refuse with.
+func listed(text string) bool { return fits(texts, text) }
+
+func fits(list []string, text string) bool {
+	for _, t := range list {
+		start, isPrefix := strings.CutSuffix(t, "…")
+		end, isSuffix := strings.CutPrefix(t, "…")
+		switch {
+		case isPrefix && strings.HasPrefix(text, start), isSuffix && strings.HasSuffix(text, end), text == t:
+			return true
+		}
+	}
+	return false
+}
