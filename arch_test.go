@@ -33,6 +33,7 @@ var rooms = []struct {
 	// Mechanisms: each does one thing with the words of core.
 	{"core/answer", []string{"core"}},
 	{"core/atomicfile", nil},
+	{"core/text", nil},
 	{"core/jsjson", []string{"core"}},
 	{"core/keys", []string{"core", "core/atomicfile"}},
 	{"core/envelope", []string{"core", "core/jsjson", "core/keys"}},
@@ -40,24 +41,24 @@ var rooms = []struct {
 	{"core/peering", []string{"core"}},
 	{"core/scope", []string{"core"}},
 	{"core/delivery", []string{"core"}},
-	{"core/config", []string{"core", "core/atomicfile"}},
+	{"core/config", []string{"core", "core/atomicfile", "core/text"}},
 	{"core/dial", nil},
 	{"core/web", []string{"core"}},
-	{"core/legacy", []string{"core", "core/keys"}},
+	{"core/legacy", []string{"core", "core/keys", "core/text"}},
 	{"core/store", []string{"core", "core/store/..."}},
 	{"core/store/storetest", []string{"core"}},
 	{"core/store/...", []string{"core"}},
-	{"core/plugin", []string{"core", "core/dial", "core/plugin/..."}},
+	{"core/plugin", []string{"core", "core/dial", "core/plugin/...", "core/text"}},
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/answer", "core/envelope", "core/freshness", "core/keys", "core/peering", "core/scope"}},
+	{"core/gateway", []string{"core", "core/answer", "core/envelope", "core/freshness", "core/keys", "core/peering", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
 	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin"}},
 
 	// Wires: both ends of a protocol, the gateway seen as an interface of their own.
 	{"core/federation", []string{"core", "core/dial", "core/envelope", "core/web"}},
-	{"core/rendezvous", []string{"core", "core/atomicfile", "core/dial", "core/envelope", "core/keys", "core/web"}},
+	{"core/rendezvous", []string{"core", "core/atomicfile", "core/dial", "core/envelope", "core/keys", "core/web", "core/text"}},
 	{"core/rendezvous/rendezvoustest", nil},
 	{"core/control", []string{"core", "core/web"}},
 	// The table of methods: typed by what the daemon's parts show of themselves.

@@ -267,7 +267,7 @@ each is one JSON object on a line of its own, and none is left out or doubled.
 
 // parseSince reads how far back to look: a duration, or a time.
 func parseSince(s string) (time.Time, error) {
-	if d, err := parseDuration(s); err == nil && d >= 0 {
+	if d, err := core.ParseDuration(s); err == nil && d >= 0 {
 		return time.Now().Add(-d), nil
 	}
 	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {

@@ -173,7 +173,7 @@ func (g *grantFlags) register(cmd *cobra.Command) { g.registerAs(cmd, "expires")
 // registerAs registers the flags where --expires is taken.
 func (g *grantFlags) registerAs(cmd *cobra.Command, expires string) {
 	cmd.Flags().StringSliceVar(&g.intents, "intents", nil, "intents that the peer may use (default: grants.default of the configuration)")
-	cmd.Flags().StringVar(&g.rate, "rate", "", "requests/seconds for each intent, such as 100/3600")
+	cmd.Flags().StringVar(&g.rate, "rate", "", "requests/seconds for each intent, such as 100/3600 or 100/1h")
 	cmd.Flags().StringSliceVar(&g.topics, "topics", nil, "agent-comms topics, each with all below it")
 	cmd.Flags().StringSliceVar(&g.personas, "personas", nil, "agents of ours that the peer may reach")
 	cmd.Flags().StringVar(&g.expires, expires, "", "when the grants end: a duration such as 30d, or a date")
@@ -190,9 +190,9 @@ func (g *grantFlags) grants() ([]core.Grant, error) {
 	}
 	var rate *core.RateLimit
 	if g.rate != "" {
-		r, err := scope.ParseRate(g.rate)
+		r, err := core.ParseRate(g.rate)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, usagef("--rate %q: %v", g.rate, err)
 		}
 		rate = &r
 	}
@@ -220,20 +220,11 @@ func parseExpiry(s string) (string, error) {
 			return core.FormatTime(t), nil
 		}
 	}
-	d, err := parseDuration(s)
+	d, err := core.ParseDuration(s)
 	if err != nil || d <= 0 {
 		return "", usagef("--expires %q: want a duration such as 12h or 30d, or a date such as 2027-01-31", s)
 	}
 	return core.FormatTime(time.Now().Add(d)), nil
-}
-
-// parseDuration reads a duration, also in days.
-func parseDuration(s string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		d, err := time.ParseDuration(days + "h")
-		return d * 24, err
-	}
-	return time.ParseDuration(s)
 }
 
 func approveCommand(a *app) *cobra.Command {
@@ -481,7 +472,8 @@ func sendFlags(cmd *cobra.Command, p *api.SendParams, wait *bool, timeout *time.
 	cmd.Flags().StringVarP(&p.ConversationID, "conversation", "c", "", "the conversation that it belongs to")
 	cmd.Flags().BoolVar(&p.Now, "now", false, "try once and give up if that fails")
 	cmd.Flags().BoolVar(wait, "wait", false, "wait for the reply and print it")
-	cmd.Flags().DurationVar(timeout, "timeout", 30*time.Second, "how long to wait for the reply")
+	*timeout = 30 * time.Second
+	durationVar(cmd.Flags(), timeout, "timeout", "how long to wait for the reply")
 }
 
 // payloadOf reads a payload from the command line.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -14,23 +13,12 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // safeText makes a peer's words safe for a terminal: no control characters but
 // line ends and tabs.
-func safeText(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || !acts(r) {
-			return r
-		}
-		return '\uFFFD'
-	}, s)
-}
-
-// acts reports whether a terminal may do more with a character than show it.
-func acts(r rune) bool {
-	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
-}
+func safeText(s string) string { return text.Block(s) }
 
 // safeLine is safeText in one line, so that nobody writes lines in our name.
 func safeLine(s string) string {
@@ -39,11 +27,11 @@ func safeLine(s string) string {
 
 // safeJSON escapes in a JSON text what a terminal may act on. Outside of strings
 // there is none of it but white space.
-func safeJSON(text []byte) []byte {
-	out := make([]byte, 0, len(text))
-	for _, r := range string(text) {
+func safeJSON(raw []byte) []byte {
+	out := make([]byte, 0, len(raw))
+	for _, r := range string(raw) {
 		switch {
-		case r == '\n' || r == '\t' || !acts(r):
+		case r == '\n' || r == '\t' || !text.Acts(r):
 			out = utf8.AppendRune(out, r)
 		case r > 0xFFFF:
 			high, low := utf16.EncodeRune(r)
@@ -99,7 +87,7 @@ func inboxListCommand(a *app) *cobra.Command {
 		Long: "List messages, the newest first.\n\n  ogp inbox list --peer ben --since 24h",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if since != "" {
-				d, err := parseDuration(since)
+				d, err := core.ParseDuration(since)
 				if err != nil {
 					return usagef("--since %q: want a duration such as 24h or 7d", since)
 				}

@@ -614,7 +614,7 @@ func (a *app) replay(ctx context.Context, t *trials, f *found, since string) err
 	}
 	var p api.ReplayParams
 	if since != "" {
-		d, err := parseDuration(since)
+		d, err := core.ParseDuration(since)
 		if err != nil || d <= 0 {
 			return usagef("--since %q: want a duration such as 24h or 7d", since)
 		}

@@ -49,7 +49,7 @@ func grantLine(g api.GrantView) string {
 	if g.RateLimit != nil {
 		rate = *g.RateLimit
 	}
-	line := fmt.Sprintf("%s  %d of %d in %s", safeLine(g.Intent), g.Used, rate.Requests, period(rate.Window()))
+	line := fmt.Sprintf("%s  %d of %d in %s", safeLine(g.Intent), g.Used, rate.Requests, core.FormatDuration(rate.Window()))
 	if len(g.Topics) > 0 {
 		line += "  topics " + safeLine(strings.Join(g.Topics, ","))
 	}
@@ -63,16 +63,4 @@ func grantLine(g api.GrantView) string {
 		line += "  (off)"
 	}
 	return line
-}
-
-// period writes a duration without units that are zero: 1h, 90s, 1h30m.
-func period(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // annotation marks a flag of ours with its key.
@@ -66,7 +68,7 @@ func FlagError(set *pflag.FlagSet, err error) error {
 	set.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	name := unknown.GetSpecifiedName()
 	hint := ""
-	if near, _ := nearest(name, names); near != "" {
+	if near, _ := text.Nearest(name, names); near != "" {
 		hint = "did you mean --" + near + "?"
 	}
 	return Problems{{Key: name, What: fmt.Sprintf("unknown flag --%s", name), Hint: hint}}

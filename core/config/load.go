@@ -21,6 +21,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 	"github.com/spf13/pflag"
+
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // Options say where Load looks. The zero value looks where a user's shell would.
@@ -391,7 +393,7 @@ func (l *loader) unknownVariables(names []string) {
 			continue
 		}
 		hint := "unset it: names that begin with OGP_ are settings"
-		if near, _ := nearest(strings.TrimPrefix(name, "OGP_"), sortedTrimmed(schema().byEnv)); near != "" {
+		if near, _ := text.Nearest(strings.TrimPrefix(name, "OGP_"), sortedTrimmed(schema().byEnv)); near != "" {
 			hint = "did you mean OGP_" + near + "?"
 		}
 		l.problem(name, "environment", what, hint)
@@ -506,11 +508,11 @@ func (l *loader) plugins(raw map[string]any, key string, from layer) {
 // unknownKey complains of a key with the known one that is nearest to it: of the
 // same table, unless one elsewhere is nearer.
 func (l *loader) unknownKey(t reflect.Type, key, prefix string, from layer) {
-	near, distance := nearest(strings.TrimPrefix(key, prefix), sortedKeys(fieldsOf(t)))
+	near, distance := text.Nearest(strings.TrimPrefix(key, prefix), sortedKeys(fieldsOf(t)))
 	if near != "" {
 		near = prefix + near
 	}
-	if elsewhere, d := nearest(key, schema().keys); near == "" || elsewhere != "" && d < distance {
+	if elsewhere, d := text.Nearest(key, schema().keys); near == "" || elsewhere != "" && d < distance {
 		near = elsewhere
 	}
 	hint := ""

@@ -44,7 +44,7 @@ func draw(t *rapid.T, s Setting, v reflect.Value) {
 		v.SetInt(int64(least + unit*time.Duration(rapid.IntRange(0, 400).Draw(t, s.Key))))
 		return
 	case core.RateLimit:
-		v.Set(reflect.ValueOf(core.RateLimit{Requests: rapid.IntRange(1, 1e6).Draw(t, s.Key), WindowSeconds: rapid.IntRange(1, maxRateSeconds).Draw(t, "seconds")}))
+		v.Set(reflect.ValueOf(core.RateLimit{Requests: rapid.IntRange(1, 1e6).Draw(t, s.Key), WindowSeconds: rapid.IntRange(1, int(core.MaxRateWindow/time.Second)).Draw(t, "seconds")}))
 		return
 	case []netip.Prefix:
 		v.Set(reflect.ValueOf(rapid.SliceOfN(rapid.Custom(func(t *rapid.T) netip.Prefix {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/knadh/koanf/providers/confmap"
+
+	"github.com/opengatewayprotocol/ogp/core"
 )
 
 // typescriptKeys are the settings of the TypeScript gateway's config.json that
@@ -140,7 +142,7 @@ func integers(v any) any {
 
 func milliseconds(v any) any {
 	if n, ok := v.(int64); ok && n >= 0 && n <= math.MaxInt64/int64(time.Millisecond) {
-		return formatDuration(time.Duration(n) * time.Millisecond)
+		return core.FormatDuration(time.Duration(n) * time.Millisecond)
 	}
 	return v
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
 )
 
 const (
@@ -23,7 +25,6 @@ const (
 var (
 	idForm      = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 	personaForm = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
-	pluginForm  = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 	intentForm  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$`)
 	hostForm    = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
 	sha256Form  = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
@@ -104,7 +105,7 @@ func (l *loader) validate() {
 	l.validateAgents()
 	for _, name := range sortedKeys(c.Plugins) {
 		key := "plugins." + name
-		l.require(pluginForm.MatchString(name) && name != "log", key, "a name of a-z, 0-9, _ and -, other than log")
+		l.require(core.IsPluginName(name) && name != "log", key, "a name of "+core.PluginNameForm+", other than log")
 		l.validateTable(reflect.ValueOf(c.Plugins[name]), key+".")
 	}
 }

@@ -62,77 +62,64 @@ func assign(v reflect.Value, raw any, isText bool) error {
 		v.Set(p)
 		return nil
 	case reflect.Slice:
-		list, ok := raw.([]any)
-		if !ok {
-			break
+		if list, ok := raw.([]any); ok {
+			return assignList(v, list)
 		}
-		out := reflect.MakeSlice(v.Type(), len(list), len(list))
-		for i, one := range list {
-			if err := assign(out.Index(i), one, false); err != nil {
-				return want("a list, each " + err.Error())
-			}
-		}
-		v.Set(out)
-		return nil
 	case reflect.Map:
-		table, ok := raw.(map[string]any)
-		if !ok {
-			break
+		if table, ok := raw.(map[string]any); ok {
+			return assignTable(v, table)
 		}
-		out := reflect.MakeMapWithSize(v.Type(), len(table))
-		for _, k := range sortedKeys(table) {
-			one := reflect.New(v.Type().Elem()).Elem()
-			if v.Type().Elem() == anyType {
-				if err := checkFree(table[k], 0); err != nil {
-					return err
-				}
-				one.Set(reflect.ValueOf(table[k]))
-			} else if err := assign(one, table[k], false); err != nil {
-				return want("a table, each value " + err.Error())
-			}
-			if !isClean(k) {
-				return want("names without control characters")
-			}
-			out.SetMapIndex(reflect.ValueOf(k), one)
-		}
-		v.Set(out)
-		return nil
 	}
 	return want(wantOf(v.Type()))
 }
 
+func assignList(v reflect.Value, list []any) error {
+	out := reflect.MakeSlice(v.Type(), len(list), len(list))
+	for i, one := range list {
+		if err := assign(out.Index(i), one, false); err != nil {
+			return want("a list, each " + err.Error())
+		}
+	}
+	v.Set(out)
+	return nil
+}
+
+func assignTable(v reflect.Value, table map[string]any) error {
+	out := reflect.MakeMapWithSize(v.Type(), len(table))
+	for _, k := range sortedKeys(table) {
+		one := reflect.New(v.Type().Elem()).Elem()
+		if v.Type().Elem() == anyType {
+			if err := checkFree(table[k], 0); err != nil {
+				return err
+			}
+			one.Set(reflect.ValueOf(table[k]))
+		} else if err := assign(one, table[k], false); err != nil {
+			return want("a table, each value " + err.Error())
+		}
+		if !isClean(k) {
+			return want("names without control characters")
+		}
+		out.SetMapIndex(reflect.ValueOf(k), one)
+	}
+	v.Set(out)
+	return nil
+}
+
+// parsers read the types that have a written form of their own.
+var parsers = map[reflect.Type]func(string) (any, error){
+	durationType: func(s string) (any, error) { return core.ParseDuration(s) },
+	prefixType:   func(s string) (any, error) { return parsePrefix(s) },
+	rateType:     func(s string) (any, error) { return core.ParseRate(s) },
+	secretType:   func(s string) (any, error) { return parseSecret(s) },
+}
+
 func assignText(v reflect.Value, s string) error {
-	switch v.Type() {
-	case durationType:
-		d, err := parseDuration(s)
+	if parse, ok := parsers[v.Type()]; ok {
+		x, err := parse(s)
 		if err != nil {
-			return err
+			return want(strings.TrimPrefix(err.Error(), "want "))
 		}
-		v.SetInt(int64(d))
-		return nil
-	case prefixType:
-		p, err := parsePrefix(s)
-		if err != nil {
-			return err
-		}
-		v.Set(reflect.ValueOf(p))
-		return nil
-	case rateType:
-		r, err := parseRate(s)
-		if err != nil {
-			return err
-		}
-		v.Set(reflect.ValueOf(r))
-		return nil
-	case secretType:
-		if !isClean(s) {
-			return want("text without control characters")
-		}
-		secret := NewSecret(s)
-		if err := secret.check(); err != nil {
-			return want(err.Error())
-		}
-		v.Set(reflect.ValueOf(secret))
+		v.Set(reflect.ValueOf(x))
 		return nil
 	}
 	switch v.Kind() {
@@ -143,12 +130,8 @@ func assignText(v reflect.Value, s string) error {
 		v.SetString(s)
 		return nil
 	case reflect.Bool:
-		switch s {
-		case "true", "1":
-			v.SetBool(true)
-			return nil
-		case "false", "0":
-			v.SetBool(false)
+		if b, ok := parseBool(s); ok {
+			v.SetBool(b)
 			return nil
 		}
 	case reflect.Int, reflect.Int64:
@@ -157,30 +140,57 @@ func assignText(v reflect.Value, s string) error {
 			return nil
 		}
 	case reflect.Slice:
-		parts := splitList(s)
-		out := reflect.MakeSlice(v.Type(), len(parts), len(parts))
-		for i, part := range parts {
-			if err := assignText(out.Index(i), part); err != nil {
-				return want("a comma-separated list, each " + err.Error())
-			}
-		}
-		v.Set(out)
-		return nil
+		return assignTextList(v, s)
 	case reflect.Map:
-		parts := splitList(s)
-		out := reflect.MakeMapWithSize(v.Type(), len(parts))
-		for _, part := range parts {
-			name, value, ok := strings.Cut(part, "=")
-			one := reflect.New(v.Type().Elem()).Elem()
-			if !ok || assignText(one, strings.TrimSpace(value)) != nil {
-				return want("a comma-separated list of name=value")
-			}
-			out.SetMapIndex(reflect.ValueOf(strings.TrimSpace(name)), one)
-		}
-		v.Set(out)
-		return nil
+		return assignTextTable(v, s)
 	}
 	return want(wantOf(v.Type()))
+}
+
+func assignTextList(v reflect.Value, s string) error {
+	parts := splitList(s)
+	out := reflect.MakeSlice(v.Type(), len(parts), len(parts))
+	for i, part := range parts {
+		if err := assignText(out.Index(i), part); err != nil {
+			return want("a comma-separated list, each " + err.Error())
+		}
+	}
+	v.Set(out)
+	return nil
+}
+
+func assignTextTable(v reflect.Value, s string) error {
+	parts := splitList(s)
+	out := reflect.MakeMapWithSize(v.Type(), len(parts))
+	for _, part := range parts {
+		name, value, ok := strings.Cut(part, "=")
+		one := reflect.New(v.Type().Elem()).Elem()
+		if !ok || assignText(one, strings.TrimSpace(value)) != nil {
+			return want("a comma-separated list of name=value")
+		}
+		out.SetMapIndex(reflect.ValueOf(strings.TrimSpace(name)), one)
+	}
+	v.Set(out)
+	return nil
+}
+
+// parseBool reads what people write for yes and no, in any case.
+func parseBool(s string) (value, ok bool) {
+	switch strings.ToLower(s) {
+	case "true", "yes", "on", "1":
+		return true, true
+	case "false", "no", "off", "0":
+		return false, true
+	}
+	return false, false
+}
+
+func parseSecret(s string) (Secret, error) {
+	if !isClean(s) {
+		return Secret{}, want("text without control characters")
+	}
+	secret := NewSecret(s)
+	return secret, secret.check()
 }
 
 // maxFreeDepth bounds the tables of a plugin's own settings.
@@ -262,43 +272,6 @@ func isClean(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
 }
 
-// parseDuration is time.ParseDuration's, with days of 24 hours before the rest:
-// "90d", "1d12h". Less than nothing is no duration.
-func parseDuration(s string) (time.Duration, error) {
-	bad := want(wantOf(durationType))
-	var days time.Duration
-	if head, rest, ok := strings.Cut(s, "d"); ok {
-		n, err := strconv.ParseUint(head, 10, 31)
-		if err != nil || n > uint64(math.MaxInt64/day) {
-			return 0, bad
-		}
-		days = time.Duration(n) * day
-		if s = rest; s == "" {
-			return days, nil
-		}
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 || strings.ContainsAny(s, "+-") || d > math.MaxInt64-days {
-		return 0, bad
-	}
-	return days + d, nil
-}
-
-// formatDuration is the shortest text that parseDuration reads back.
-func formatDuration(d time.Duration) string {
-	if d >= 2*day && d%day == 0 {
-		return strconv.FormatInt(int64(d/day), 10) + "d"
-	}
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
-	}
-	return s
-}
-
 // parsePrefix reads a range or a single address. Bits beyond the range's length
 // are cleared.
 func parsePrefix(s string) (netip.Prefix, error) {
@@ -312,40 +285,13 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// maxRateSeconds is the longest window of a rate: the store keeps every accepted
-// request for that long.
-const maxRateSeconds = 31 * 24 * 3600
-
-// parseRate reads "requests/seconds", or "requests/duration".
-func parseRate(s string) (core.RateLimit, error) {
-	bad := want(wantOf(rateType))
-	n, per, ok := strings.Cut(s, "/")
-	requests, err := strconv.ParseUint(strings.TrimSpace(n), 10, 31)
-	if !ok || err != nil || requests == 0 {
-		return core.RateLimit{}, bad
-	}
-	per = strings.TrimSpace(per)
-	seconds, err := strconv.ParseUint(per, 10, 31)
-	if err != nil {
-		d, err := parseDuration(per)
-		if err != nil || d%time.Second != 0 {
-			return core.RateLimit{}, bad
-		}
-		seconds = uint64(d / time.Second)
-	}
-	if seconds == 0 || seconds > maxRateSeconds {
-		return core.RateLimit{}, want("a rate over 1 second to 31 days")
-	}
-	return core.RateLimit{Requests: int(requests), WindowSeconds: int(seconds)}, nil
-}
-
 // textOf is the value as the environment and flags write it.
 func textOf(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case time.Duration:
-		return formatDuration(x)
+		return core.FormatDuration(x)
 	case core.RateLimit:
-		return fmt.Sprintf("%d/%d", x.Requests, x.WindowSeconds)
+		return x.String()
 	case Secret:
 		return x.String()
 	case encoding.TextMarshaler:

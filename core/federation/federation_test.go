@@ -28,18 +28,6 @@ var (
 	_ gateway.Transport  = (*federation.Client)(nil)
 )
 
-func TestPathsAgree(t *testing.T) {
-	for name, pair := range map[string][2]string{
-		"request": {federation.PathRequest, gateway.PathRequest}, "approve": {federation.PathApprove, gateway.PathApprove},
-		"removed": {federation.PathRemoved, gateway.PathRemoved}, "message": {federation.PathMessage, gateway.PathMessage},
-		"reply": {federation.PathReply, gateway.PathReply}, "identity": {federation.PathIdentity, gateway.PathIdentity},
-	} {
-		if pair[0] != pair[1] {
-			t.Errorf("%s: %s and %s", name, pair[0], pair[1])
-		}
-	}
-}
-
 // fake answers every envelope with an error.
 type fake struct{ err error }
 

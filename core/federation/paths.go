@@ -5,16 +5,18 @@
 // docs/protocol.md#endpoints
 package federation
 
-// The paths of the protocol.
+import "github.com/opengatewayprotocol/ogp/core"
+
+// The paths of the protocol, as core has them.
 const (
-	PathCard     = "/.well-known/ogp"
-	PathPing     = "/federation/ping"
-	PathRequest  = "/federation/request"
-	PathApprove  = "/federation/approve"
-	PathRemoved  = "/federation/removed"
-	PathMessage  = "/federation/message"
-	PathReply    = "/federation/reply/"
-	PathIdentity = "/federation/update-identity"
+	PathCard     = core.PathCard
+	PathPing     = core.PathPing
+	PathRequest  = core.PathRequest
+	PathApprove  = core.PathApprove
+	PathRemoved  = core.PathRemoved
+	PathMessage  = core.PathMessage
+	PathReply    = core.PathReply
+	PathIdentity = core.PathIdentity
 )
 
 // The headers of a signed card request.

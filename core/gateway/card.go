@@ -24,7 +24,7 @@ func (g *Gateway) Card(peerID, timestamp, signature string) core.Card {
 			Intents:  g.intents(),
 			Features: []string{core.FeatureScopes, core.FeatureReplies, core.FeatureHealth, core.FeaturePersonas, core.FeatureV2},
 		},
-		Endpoints: core.Endpoints{Request: s.URL + PathRequest, Approve: s.URL + PathApprove, Message: s.URL + PathMessage, Reply: s.URL + PathReply + ":nonce"},
+		Endpoints: core.Endpoints{Request: s.URL + core.PathRequest, Approve: s.URL + core.PathApprove, Message: s.URL + core.PathMessage, Reply: s.URL + core.PathReply + ":nonce"},
 		Agents:    s.Personas,
 	}
 	opened, err := g.opener().OpenCardRequest(peerID, timestamp, signature, func(label string) ([]core.PublicKey, error) {
@@ -184,16 +184,9 @@ func (g *Gateway) prunePending(ctx context.Context, before time.Time) error {
 
 // runDigest sends the digest of strangers' requests when it is due.
 func (g *Gateway) runDigest(ctx context.Context) {
-	ticker := time.NewTicker(15 * time.Second)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	core.Every(ctx, 15*time.Second, func(ctx context.Context) {
 		if err := g.sendDigest(ctx); err != nil && ctx.Err() == nil {
 			g.log.Error("digest not kept", "err", err)
 		}
-	}
+	})
 }

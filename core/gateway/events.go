@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // encode writes one of our own values as JSON.
@@ -74,23 +73,8 @@ const (
 	maxURLBytes  = 512
 )
 
-// clean makes a peer's words safe to show: one line, no control or invisible
-// formatting characters, bounded. docs/threat-model.md#t6
-func clean(s string, maxRunes int) string {
-	var b strings.Builder
-	n := 0
-	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r) {
-			r = ' '
-		}
-		if n++; n > maxRunes {
-			b.WriteRune('…')
-			break
-		}
-		b.WriteRune(r)
-	}
-	return strings.TrimSpace(b.String())
-}
+// clean makes a peer's words safe to show. docs/threat-model.md#t6
+func clean(s string, maxRunes int) string { return text.Line(s, maxRunes) }
 
 func cleanNames(n core.Names) core.Names {
 	return core.Names{

@@ -39,16 +39,6 @@ type Transport interface {
 	PollReply(ctx context.Context, gatewayURL string, nonce core.Nonce) (core.Answer, error)
 }
 
-// The paths that Post is given.
-const (
-	PathRequest  = "/federation/request"
-	PathApprove  = "/federation/approve"
-	PathRemoved  = "/federation/removed"
-	PathMessage  = "/federation/message"
-	PathReply    = "/federation/reply/"
-	PathIdentity = "/federation/update-identity"
-)
-
 // Options are what a gateway is made of.
 type Options struct {
 	Key       keys.Private
@@ -197,7 +187,7 @@ func (g *Gateway) letterSpan() time.Duration {
 	longest := func(grants []core.Grant) {
 		for _, grant := range grants {
 			if grant.RateLimit != nil {
-				span = max(span, min(grant.RateLimit.Window(), scope.MaxWindow))
+				span = max(span, min(grant.RateLimit.Window(), core.MaxRateWindow))
 			}
 		}
 	}

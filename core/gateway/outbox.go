@@ -53,7 +53,7 @@ func (g *Gateway) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 		item.Message.ConversationID = string(item.Nonce)
 	}
 	if m.WantReply {
-		item.Message.ReplyTo = g.settings.Load().URL + PathReply + string(item.Nonce)
+		item.Message.ReplyTo = g.settings.Load().URL + core.PathReply + string(item.Nonce)
 	}
 	if p.Label != "" { // an old gateway knows itself by the id that it announced
 		item.Message.To = p.Label
@@ -416,11 +416,11 @@ func (g *Gateway) deliver(ctx context.Context, p *core.Peer, item *core.OutboxIt
 	}
 	switch item.Kind {
 	case core.OutMessage:
-		return g.o.Transport.Post(ctx, p.URL, PathMessage, item.Body)
+		return g.o.Transport.Post(ctx, p.URL, core.PathMessage, item.Body)
 	case core.OutReply:
 		return g.o.Transport.PostURL(ctx, item.URL, item.Body)
 	default:
-		return g.o.Transport.Post(ctx, p.URL, PathApprove, item.Body)
+		return g.o.Transport.Post(ctx, p.URL, core.PathApprove, item.Body)
 	}
 }
 

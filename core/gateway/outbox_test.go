@@ -72,7 +72,7 @@ func TestOutboxRetries(t *testing.T) {
 		if x := item(t, r, out.Item.ID); x.State != core.OutSent || x.Attempts != 4 {
 			t.Errorf("after a minute: %s after %d attempts, want sent after 4", x.State, x.Attempts)
 		}
-		sent := r.wire.sent(gateway.PathMessage)
+		sent := r.wire.sent(core.PathMessage)
 		for i, least := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
 			if d := sent[i+1].At.Sub(sent[i].At); d < least || d > 2*least+time.Second {
 				t.Errorf("wait %d was %v, want %v to %v", i, d, least, 2*least)
@@ -99,7 +99,7 @@ func TestOutboxRetryAfter(t *testing.T) {
 			t.Fatalf("second Send = %v, %v, want one that waits", out2.Err, err)
 		}
 		time.Sleep(9 * time.Minute)
-		if n := len(r.wire.sent(gateway.PathMessage)); n != 1 {
+		if n := len(r.wire.sent(core.PathMessage)); n != 1 {
 			t.Errorf("%d tries before the time that the peer named, want 1", n)
 		}
 		time.Sleep(2 * time.Minute)
@@ -132,7 +132,7 @@ func TestOutboxGivesUp(t *testing.T) {
 		if len(failed) != 3 {
 			t.Errorf("%d events, want one for each envelope", len(failed))
 		}
-		if n := len(r.wire.sent(gateway.PathMessage)); n > 250 {
+		if n := len(r.wire.sent(core.PathMessage)); n > 250 {
 			t.Errorf("%d tries in a day, want no more than the backoff makes", n)
 		}
 	})
@@ -158,7 +158,7 @@ func TestOutboxExpiresUnsent(t *testing.T) {
 	if x := item(t, r, out.Item.ID); x.State != core.OutExpired {
 		t.Errorf("the old envelope is %s, want expired", x.State)
 	}
-	if n := len(r.wire.sent(gateway.PathMessage)); n != 2 {
+	if n := len(r.wire.sent(core.PathMessage)); n != 2 {
 		t.Errorf("%d envelopes were sent, want the old one's first try and the new one", n)
 	}
 }
@@ -173,7 +173,7 @@ func TestOutboxNow(t *testing.T) {
 			t.Fatalf("Send = %s, %v, %v, want one try", out.Item.State, out.Err, err)
 		}
 		time.Sleep(time.Hour)
-		if n := len(r.wire.sent(gateway.PathMessage)); n != 1 {
+		if n := len(r.wire.sent(core.PathMessage)); n != 1 {
 			t.Errorf("%d tries, want 1", n)
 		}
 		if n := len(events(t, r.store, core.EventDeliveryFailed)); n != 0 {
@@ -213,7 +213,7 @@ func TestOutboxAmbiguous(t *testing.T) {
 		if x := item(t, r, out.Item.ID); x.State != core.OutSent {
 			t.Errorf("after 409: %s, want sent", x.State)
 		}
-		sent := r.wire.sent(gateway.PathMessage)
+		sent := r.wire.sent(core.PathMessage)
 		first, last := sent[0].Body, sent[len(sent)-1].Body
 		if string(first) == string(last) {
 			t.Error("an envelope of more than 5 minutes ago was sent as it was")
@@ -360,9 +360,9 @@ func TestOutboxCancelledByRemoval(t *testing.T) {
 			if x := item(t, r, out.Item.ID); x.State != core.OutExpired || !strings.Contains(x.Error, "removed") {
 				t.Errorf("envelope is %s (%s), want expired by the removal", x.State, x.Error)
 			}
-			before := len(r.wire.sent(gateway.PathMessage))
+			before := len(r.wire.sent(core.PathMessage))
 			time.Sleep(time.Hour)
-			if n := len(r.wire.sent(gateway.PathMessage)); n != before {
+			if n := len(r.wire.sent(core.PathMessage)); n != before {
 				t.Errorf("%d tries after the removal", n-before)
 			}
 		})

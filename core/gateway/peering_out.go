@@ -153,7 +153,7 @@ func (g *Gateway) unask(ctx context.Context, old, next *core.Peer, cause error) 
 
 func (g *Gateway) postRequest(ctx context.Context, p *core.Peer, a Ask) (core.Answer, error) {
 	body := g.sealer.SealRequest(p.Key, core.Request{Peer: g.peerCard(), OfferedIntents: g.intents(), Invite: a.Invite})
-	got, err := g.o.Transport.Post(ctx, p.URL, PathRequest, body)
+	got, err := g.o.Transport.Post(ctx, p.URL, core.PathRequest, body)
 	if err == nil {
 		err = g.judge(ctx, p, answer.Request, got, false).Err()
 	}
@@ -368,7 +368,7 @@ func (g *Gateway) RemovePeer(ctx context.Context, k core.PublicKey) (removed *co
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	got, err := g.o.Transport.Post(ctx, p.URL, PathRemoved, g.sealer.SealRemoval(k))
+	got, err := g.o.Transport.Post(ctx, p.URL, core.PathRemoved, g.sealer.SealRemoval(k))
 	if err != nil {
 		g.log.Warn("could not notify peer of removal", "peer", p.Name(), "err", err)
 		return next, err, nil

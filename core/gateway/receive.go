@@ -297,7 +297,7 @@ func (g *Gateway) decide(ctx context.Context, in incoming, change *core.Change) 
 		response.Topic = in.topic
 	}
 	if m.ReplyTo == "" && (m.Intent == core.IntentAgentComms || handler != nil) {
-		response.ReplyEndpoint = PathReply + string(m.Nonce)
+		response.ReplyEndpoint = core.PathReply + string(m.Nonce)
 	}
 	if handler != nil && kept.Status != core.InboxHeld {
 		if err := g.handle(ctx, handler, in, kept, &response, change); err != nil {

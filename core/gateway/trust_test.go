@@ -114,8 +114,8 @@ func TestT2PinnedKey(t *testing.T) {
 			t.Errorf("error %q does not name %s", err, fingerprint)
 		}
 	}
-	if n := len(r.Peers()); n != 0 || len(r.wire.sent(gateway.PathRequest)) != 0 {
-		t.Errorf("%d peers were stored and %d requests sent, want none", n, len(r.wire.sent(gateway.PathRequest)))
+	if n := len(r.Peers()); n != 0 || len(r.wire.sent(core.PathRequest)) != 0 {
+		t.Errorf("%d peers were stored and %d requests sent, want none", n, len(r.wire.sent(core.PathRequest)))
 	}
 	r.ask(p)
 	_, err = r.ReceiveApproval(t.Context(), other.approval(r.Key(), nil))
@@ -230,7 +230,7 @@ func TestT4LateRejection(t *testing.T) {
 	if out, err := r.ApprovePeer(t.Context(), p.key, gateway.Approval{}); err != nil || out.Err != nil {
 		t.Fatalf("ApprovePeer = %v, %v", out.Err, err)
 	}
-	for _, x := range r.wire.sent(gateway.PathApprove)[1:] {
+	for _, x := range r.wire.sent(core.PathApprove)[1:] {
 		if strings.Contains(string(x.Body), `approved\":false`) {
 			t.Error("the rejection was sent after the peer had come back")
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -168,12 +167,10 @@ type Installed struct {
 	Config core.Raw      `json:"config,omitempty"`
 }
 
-var goodName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
-
 // CheckName returns an error of kind Malformed for a name that no plugin can have.
 func CheckName(name string) error {
-	if !goodName.MatchString(name) {
-		return core.Refusef(core.Malformed, "plugin name %q: want lower case letters, digits and dashes, at most 64", name)
+	if !core.IsPluginName(name) {
+		return core.Refusef(core.Malformed, "plugin name %q: want %s", name, core.PluginNameForm)
 	}
 	return nil
 }

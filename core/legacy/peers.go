@@ -8,13 +8,13 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // Bounds on what a record says, those of our own gateway.
@@ -165,15 +165,15 @@ func (r *record) time(name string) time.Time {
 // peer reads the record; nil is one that cannot be used.
 func (r *record) peer() *core.Peer {
 	id := r.text("id")
-	p := &core.Peer{Alias: clean(r.text("alias"), maxAliasRunes)}
-	petname := clean(r.text("petname"), maxAliasRunes)
+	p := &core.Peer{Alias: text.Line(r.text("alias"), maxAliasRunes)}
+	petname := text.Line(r.text("petname"), maxAliasRunes)
 	p.Alias = cmp.Or(p.Alias, petname)
 	p.Names = core.Names{
-		DisplayName:  clean(r.text("displayName"), maxNameRunes),
-		Email:        clean(r.text("email"), maxNameRunes),
-		HumanName:    clean(r.text("humanName"), maxNameRunes),
-		AgentName:    clean(r.text("agentName"), maxNameRunes),
-		Organization: clean(r.text("organization"), maxNameRunes),
+		DisplayName:  text.Line(r.text("displayName"), maxNameRunes),
+		Email:        text.Line(r.text("email"), maxNameRunes),
+		HumanName:    text.Line(r.text("humanName"), maxNameRunes),
+		AgentName:    text.Line(r.text("agentName"), maxNameRunes),
+		Organization: text.Line(r.text("organization"), maxNameRunes),
 	}
 	if name := cmp.Or(p.Alias, p.Names.DisplayName); name != "" {
 		r.where += fmt.Sprintf(" %q", name)
@@ -205,7 +205,7 @@ func (r *record) label(id string, k core.PublicKey) string {
 	if id == "" || id == k.String() || id == k.ID() || id == k.ShortID() {
 		return ""
 	}
-	if len(id) > maxLabelBytes || clean(id, maxLabelBytes) != id || strings.HasPrefix(id, k.ShortID()) {
+	if len(id) > maxLabelBytes || text.Line(id, maxLabelBytes) != id || strings.HasPrefix(id, k.ShortID()) {
 		r.warnf("id cannot be used as a label")
 		return ""
 	}
@@ -242,7 +242,9 @@ func (r *record) words(name string) []string {
 	return kept
 }
 
-func isWord(w string) bool { return w != "" && len(w) <= maxWordBytes && clean(w, maxWordBytes) == w }
+func isWord(w string) bool {
+	return w != "" && len(w) <= maxWordBytes && text.Line(w, maxWordBytes) == w
+}
 
 // standing reads the status and the times that go with it. Times of another
 // status are left-overs in files seen in practice, and are dropped.
@@ -401,23 +403,5 @@ func (r *record) level() string {
 	return level
 }
 
-// clean makes words safe to show: one line, no control or invisible formatting
-// characters, bounded. docs/threat-model.md#t6
-func clean(s string, maxRunes int) string {
-	var b strings.Builder
-	n := 0
-	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-			r = ' '
-		}
-		if n++; n > maxRunes {
-			b.WriteRune('…')
-			break
-		}
-		b.WriteRune(r)
-	}
-	return strings.TrimSpace(b.String())
-}
-
-// shown is clean for what a warning quotes.
-func shown(s string) string { return clean(s, 40) }
+// shown is what a warning quotes.
+func shown(s string) string { return text.Line(s, 40) }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // TestP1URL holds a grant to its scheme, host, port and path, whatever way the URL is written.
@@ -160,7 +162,7 @@ func FuzzLookup(f *testing.F) {
 
 func TestNearest(t *testing.T) {
 	for written, want := range map[string]string{"nam": "name", "hook": "hooks", "intent": "intents", "selftests": "selftest"} {
-		if got := nearest(written, manifestKeys[""]); got != want {
+		if got, _ := text.Nearest(written, manifestKeys[""]); got != want {
 			t.Errorf("nearest(%q) = %q, want %q", written, got, want)
 		}
 	}

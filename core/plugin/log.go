@@ -7,7 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
+
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // guestLog passes a guest's lines on: cut, made printable, and limited in rate.
@@ -70,17 +71,7 @@ func (g *guestLog) stream(from string, hook Hook, b []byte) {
 	}
 }
 
-// printable takes control characters out of a guest's text, so that it stays one line and draws nothing on a
-// terminal. Lines are joined by " | ".
+// printable makes a guest's text safe for a log and a terminal, on one line. Its lines are joined by " | ".
 func printable(s string) string {
-	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", " | ")
-	return strings.Map(func(r rune) rune {
-		if r == '\t' {
-			return ' '
-		}
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-			return -1
-		}
-		return r
-	}, s)
+	return text.Line(strings.ReplaceAll(strings.TrimSpace(s), "\n", " | "), 0)
 }

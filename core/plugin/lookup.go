@@ -30,7 +30,7 @@ func member(doc, name []byte) (value []byte, ok bool) {
 	}
 	i = space(doc, i+1)
 	for i < len(doc) && doc[i] == '"' {
-		end := text(doc, i)
+		end := quoted(doc, i)
 		if end < 0 {
 			return nil, false
 		}
@@ -98,8 +98,8 @@ func space(b []byte, i int) int {
 	return i
 }
 
-// text gives the end of the string that begins at i, or -1.
-func text(b []byte, i int) int {
+// quoted gives the end of the string that begins at i, or -1.
+func quoted(b []byte, i int) int {
 	for i++; i < len(b); i++ {
 		switch b[i] {
 		case '\\':
@@ -118,12 +118,12 @@ func skip(b []byte, i int) int {
 	}
 	switch b[i] {
 	case '"':
-		return text(b, i)
+		return quoted(b, i)
 	case '{', '[':
 		for depth := 0; i < len(b); i++ {
 			switch b[i] {
 			case '"':
-				if i = text(b, i) - 1; i < 0 {
+				if i = quoted(b, i) - 1; i < 0 {
 					return -1
 				}
 			case '{', '[':

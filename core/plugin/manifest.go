@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // Hook is a place in the gateway where plugins are asked.
@@ -109,8 +111,6 @@ type SelfTest struct {
 	Expect map[string]any `toml:"expect"` // the output has at least these members
 }
 
-var goodName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
-
 // ParseManifest reads a plugin.toml. It is strict: an unknown key is an error that names the nearest known one.
 // Errors are of the kind BadManifest.
 func ParseManifest(text []byte) (*Manifest, error) {
@@ -128,7 +128,7 @@ func ParseManifest(text []byte) (*Manifest, error) {
 
 // check validates and fills in the defaults.
 func (m *Manifest) check() error {
-	if !goodName.MatchString(m.Name) {
+	if !core.IsPluginName(m.Name) {
 		return fmt.Errorf("name %q: want lower case letters, digits and dashes, at most 64", m.Name)
 	}
 	if m.ABI != "" && m.ABI != abiModule && m.ABI != "stdio" {
@@ -230,11 +230,11 @@ func manifestError(err error) string {
 		row, _ := e.Position()
 		key := e.Key()
 		table, name := strings.Join(key[:len(key)-1], "."), key[len(key)-1]
-		text := fmt.Sprintf("line %d: unknown key %q", row, strings.Join(key, "."))
-		if near := nearest(name, manifestKeys[table]); near != "" {
-			text += fmt.Sprintf(", did you mean %q?", near)
+		fact := fmt.Sprintf("line %d: unknown key %q", row, strings.Join(key, "."))
+		if near, _ := text.Nearest(name, manifestKeys[table]); near != "" {
+			fact += fmt.Sprintf(", did you mean %q?", near)
 		}
-		return text
+		return fact
 	}
 	var syntax *toml.DecodeError
 	if errors.As(err, &syntax) {
@@ -242,36 +242,4 @@ func manifestError(err error) string {
 		return fmt.Sprintf("line %d column %d: %s", row, col, strings.TrimPrefix(syntax.Error(), "toml: "))
 	}
 	return strings.TrimPrefix(err.Error(), "toml: ")
-}
-
-// nearest gives the name with the fewest edits from what was written.
-func nearest(written string, names []string) string {
-	best, least := "", 1<<30
-	for _, n := range names {
-		if d := edits(written, n); d < least {
-			best, least = n, d
-		}
-	}
-	return best
-}
-
-// edits is the Levenshtein distance, for short words.
-func edits(a, b string) int {
-	a, b = a[:min(len(a), 64)], b[:min(len(b), 64)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

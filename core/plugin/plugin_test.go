@@ -462,7 +462,7 @@ func TestP2Log(t *testing.T) {
 	h := newHost(t)
 	p := load(t, h, plugin.Spec{Name: "x", Bytes: read(t, guests+"operate.wasm"), Logger: log.logger()})
 	call(t, p, plugin.Notify, `{"log":"a\u001b[2Jb\nlevel=ERROR msg=forged \u202e"}`)
-	if s := log.String(); strings.Contains(s, "\x1b") || strings.Count(s, "\n") != 1 || !strings.Contains(s, "level=WARN") || !strings.Contains(s, "text=\"a[2Jb | level=ERROR msg=forged") {
+	if s := log.String(); strings.Contains(s, "\x1b") || strings.Count(s, "\n") != 1 || !strings.Contains(s, "level=WARN") || !strings.Contains(s, "text=\"a [2Jb | level=ERROR msg=forged") {
 		t.Errorf("log = %q", s)
 	}
 	call(t, p, plugin.Notify, `{"log":"`+strings.Repeat("x", 100_000)+`"}`)

@@ -23,6 +23,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 const (
@@ -640,7 +641,7 @@ var kinds = map[int]core.Kind{
 // maxRetryAfterSeconds bounds what we read of Retry-After.
 const maxRetryAfterSeconds = 86_400
 
-func refused(host string, response *http.Response, text []byte) error {
+func refused(host string, response *http.Response, body []byte) error {
 	kind, ok := kinds[response.StatusCode]
 	if !ok {
 		kind = core.Refused
@@ -649,25 +650,11 @@ func refused(host string, response *http.Response, text []byte) error {
 	var a struct {
 		Error string `json:"error"`
 	}
-	if json.Unmarshal(text, &a) == nil && a.Error != "" {
-		e.Public += ": " + printable(a.Error)
+	if json.Unmarshal(body, &a) == nil && a.Error != "" {
+		e.Public += ": " + text.Line(a.Error, 200)
 	}
 	if after, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && after > 0 {
 		e.RetryAfter = time.Duration(min(after, maxRetryAfterSeconds)) * time.Second
 	}
 	return e
-}
-
-// printable clips a server's words and leaves out what could move a terminal.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if strconv.IsPrint(r) {
-			return r
-		}
-		return -1
-	}, s)
-	if len(s) > 200 {
-		s = strings.ToValidUTF8(s[:200], "")
-	}
-	return s
 }

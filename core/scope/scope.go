@@ -5,7 +5,6 @@
 package scope
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -142,22 +141,4 @@ func Level(p *core.Peer, topic string, l Levels) string {
 		return l.Default
 	}
 	return LevelOff
-}
-
-// ParseRate reads "requests/seconds", such as "100/3600".
-func ParseRate(text string) (core.RateLimit, error) {
-	var r core.RateLimit
-	a, b, ok := strings.Cut(text, "/")
-	if ok && digits(a) && digits(b) {
-		fmt.Sscan(a, &r.Requests)
-		fmt.Sscan(b, &r.WindowSeconds)
-	}
-	if r.Requests < 1 || r.WindowSeconds < 1 || r.WindowSeconds > int(MaxWindow/time.Second) {
-		return core.RateLimit{}, fmt.Errorf("policy: rate %q: want requests/seconds, such as 100/3600, over at most %d days", text, int(MaxWindow.Hours()/24))
-	}
-	return r, nil
-}
-
-func digits(s string) bool {
-	return s != "" && len(s) <= 9 && strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }) < 0
 }

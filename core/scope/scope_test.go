@@ -137,16 +137,3 @@ func TestLevel(t *testing.T) {
 		}
 	}
 }
-
-func TestParseRate(t *testing.T) {
-	for text, want := range map[string]core.RateLimit{"100/3600": {Requests: 100, WindowSeconds: 3600}, "1/1": {Requests: 1, WindowSeconds: 1}, "999999999/2678400": {Requests: 999999999, WindowSeconds: 2678400}} {
-		if got, err := scope.ParseRate(text); err != nil || got != want {
-			t.Errorf("ParseRate(%q) = %v, %v; want %v", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "/", "100", "100/", "/3600", "0/3600", "100/0", "-1/60", "+1/60", "1/60/60", " 1/60", "1/60 ", "1e3/60", "0x10/60", "1/2678401", "1000000000/60", "99999999999999999999/60", "١/60"} {
-		if got, err := scope.ParseRate(text); err == nil {
-			t.Errorf("ParseRate(%q) = %v, want an error", text, got)
-		}
-	}
-}

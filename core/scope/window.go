@@ -8,10 +8,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// MaxWindow bounds a rate limit's window, as the store keeps what is counted for
-// that long.
-const MaxWindow = 31 * 24 * time.Hour
-
 // windows counts by key and intent: one time for each message let in, so that a
 // limit holds in every window there is, not only in aligned ones.
 type windows struct {
@@ -78,11 +74,11 @@ func (w *windows) take(key windowKey, rate core.RateLimit, now time.Time) (bool,
 	return true, 0
 }
 
-// windowOf is a limit's window. One beyond MaxWindow counts as MaxWindow: so does
+// windowOf is a limit's window. One beyond core.MaxRateWindow counts as core.MaxRateWindow: so does
 // one that is more nanoseconds than a time.Duration holds.
 func windowOf(rate core.RateLimit) time.Duration {
-	if rate.WindowSeconds > int(MaxWindow/time.Second) {
-		return MaxWindow
+	if rate.WindowSeconds > int(core.MaxRateWindow/time.Second) {
+		return core.MaxRateWindow
 	}
 	return rate.Window()
 }

@@ -191,10 +191,10 @@ func TestN5Bounds(t *testing.T) {
 		if err := allow(0); err != nil {
 			t.Fatal(err)
 		}
-		if err := allow(scope.MaxWindow - 1); !errors.Is(err, core.RateLimited) {
+		if err := allow(core.MaxRateWindow - 1); !errors.Is(err, core.RateLimited) {
 			t.Errorf("a second within %d seconds = %v, want RateLimited", seconds, err)
 		}
-		if err := allow(scope.MaxWindow); err != nil {
+		if err := allow(core.MaxRateWindow); err != nil {
 			t.Errorf("after MaxWindow = %v, want no error", err)
 		}
 	}

@@ -1,0 +1,21 @@
+package core
+
+import (
+	"context"
+	"time"
+)
+
+// Every calls f after each interval until ctx is done, one call at a time, in the
+// caller's goroutine. It always returns nil, so that it suits what runs several.
+func Every(ctx context.Context, interval time.Duration, f func(context.Context)) error {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			f(ctx)
+		}
+	}
+}

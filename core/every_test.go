@@ -1,0 +1,25 @@
+package core_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+func TestEvery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second-time.Nanosecond)
+		defer cancel()
+		var at []time.Duration
+		start := time.Now()
+		if err := core.Every(ctx, 3*time.Second, func(context.Context) { at = append(at, time.Since(start)) }); err != nil {
+			t.Errorf("Every = %v, want nil", err)
+		}
+		if len(at) != 3 || at[0] != 3*time.Second || at[2] != 9*time.Second {
+			t.Errorf("called at %v, want after 3, 6 and 9 s", at)
+		}
+	})
+}

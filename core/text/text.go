@@ -1,0 +1,51 @@
+// Package text makes words from outside safe to show, and finds the name that
+// somebody meant. What a plugin's author uses for the same is in package sdk,
+// which imports nothing of ours.
+package text
+
+import (
+	"strings"
+	"unicode"
+)
+
+// Acts reports whether a terminal, a log or a reader of lines may do more with a
+// character than show it: control characters, invisible formatting (marks that
+// turn the direction of text among them), and the separators of lines and
+// paragraphs.
+//
+// docs/threat-model.md#t6
+func Acts(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+}
+
+// Line is s on one line: a space stands for each character that Acts, U+FFFD for
+// what is no UTF-8, no white space at either end. What is longer than maxRunes
+// characters is cut, and an ellipsis follows; zero means no bound.
+//
+// docs/threat-model.md#t6
+func Line(s string, maxRunes int) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
+		if Acts(r) {
+			r = ' '
+		}
+		if n++; maxRunes > 0 && n > maxRunes {
+			b.WriteRune('…')
+			break
+		}
+		b.WriteRune(r)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// Block is s with its line ends and tabs: U+FFFD stands for every other character
+// that Acts, and for what is no UTF-8.
+func Block(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || !Acts(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, s)
+}

@@ -1,0 +1,82 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const day = 24 * time.Hour
+
+var errDuration = errors.New(`want a duration such as "90s", "5m", "24h" or "90d"`)
+
+// ParseDuration is time.ParseDuration's, with days of 24 hours before the rest:
+// "90d", "1d12h". Less than nothing is no duration. Settings, flags and grants all
+// read it, so that what one takes the others take.
+func ParseDuration(s string) (time.Duration, error) {
+	var days time.Duration
+	if head, rest, ok := strings.Cut(s, "d"); ok {
+		n, err := strconv.ParseUint(head, 10, 31)
+		if err != nil || n > uint64(math.MaxInt64/day) {
+			return 0, errDuration
+		}
+		days = time.Duration(n) * day
+		if s = rest; s == "" {
+			return days, nil
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 || strings.ContainsAny(s, "+-") || d > math.MaxInt64-days {
+		return 0, errDuration
+	}
+	return days + d, nil
+}
+
+// FormatDuration is the shortest text that ParseDuration reads back.
+func FormatDuration(d time.Duration) string {
+	if d >= 2*day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+// MaxRateWindow is the longest window of a rate: every accepted message is counted
+// for that long.
+const MaxRateWindow = 31 * day
+
+var errRate = errors.New(`want a rate such as "100/3600" (requests/seconds) or "100/1h"`)
+
+// ParseRate reads "requests/seconds" or "requests/duration".
+func ParseRate(s string) (RateLimit, error) {
+	n, per, ok := strings.Cut(s, "/")
+	requests, err := strconv.ParseUint(strings.TrimSpace(n), 10, 31)
+	if !ok || err != nil || requests == 0 {
+		return RateLimit{}, errRate
+	}
+	per = strings.TrimSpace(per)
+	seconds, err := strconv.ParseUint(per, 10, 31)
+	if err != nil {
+		d, err := ParseDuration(per)
+		if err != nil || d%time.Second != 0 {
+			return RateLimit{}, errRate
+		}
+		seconds = uint64(d / time.Second)
+	}
+	if seconds == 0 || seconds > uint64(MaxRateWindow/time.Second) {
+		return RateLimit{}, fmt.Errorf("want a rate over 1 second to %d days", MaxRateWindow/day)
+	}
+	return RateLimit{Requests: int(requests), WindowSeconds: int(seconds)}, nil
+}
+
+// String is "requests/seconds", which ParseRate reads back.
+func (r RateLimit) String() string { return fmt.Sprintf("%d/%d", r.Requests, r.WindowSeconds) }
