@@ -42,7 +42,7 @@ var rooms = []struct {
 	{"core/scope", []string{"core"}},
 	{"core/delivery", []string{"core"}},
 	{"core/config", []string{"core", "core/atomicfile", "core/text"}},
-	{"core/dial", nil},
+	{"core/dial", []string{"core"}},
 	{"core/web", []string{"core"}},
 	{"core/legacy", []string{"core", "core/keys", "core/text"}},
 	{"core/store", []string{"core", "core/store/..."}},

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -44,6 +45,11 @@ type Options struct {
 	// 127.0.0.0/8 (the setting network.allow_private). IPv4 ranges may be written
 	// in their IPv4-mapped form.
 	Allow []netip.Prefix
+	// Private also opens loopback and private ranges; not the addresses where clouds
+	// give out credentials, which lie within some of them.
+	Private bool
+	// NoRedirects gives redirects back as answers.
+	NoRedirects bool
 	// Timeout is the time for a whole exchange, redirects and body included.
 	// Zero means DefaultTimeout.
 	Timeout time.Duration
@@ -85,6 +91,9 @@ func New(o Options) *Client {
 	if o.UserAgent == "" {
 		o.UserAgent = "ogp"
 	}
+	if o.Private {
+		o.Allow = slices.Concat(o.Allow, private)
+	}
 	guard := newGuard(o.Allow)
 	dialer := &net.Dialer{
 		Timeout:        o.Timeout,
@@ -108,6 +117,9 @@ func New(o Options) *Client {
 		Transport:     &door{next: transport, maxAnswerBytes: o.MaxAnswerBytes, userAgent: o.UserAgent},
 		CheckRedirect: checkRedirect,
 		Timeout:       o.Timeout,
+	}
+	if o.NoRedirects {
+		c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
 	return c
 }

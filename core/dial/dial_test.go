@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/opengatewayprotocol/ogp/core"
 )
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -52,7 +54,7 @@ func get(t testing.TB, c *Client, target string) (Answer, error) {
 	return c.Do(context.Background(), req)
 }
 
-func wantKind(t testing.TB, err error, want Kind) *Error {
+func wantKind(t testing.TB, err error, want core.Kind) *Error {
 	t.Helper()
 	var e *Error
 	if !errors.As(err, &e) || !errors.Is(err, want) {
@@ -316,7 +318,7 @@ func TestN1Redirects(t *testing.T) {
 	c := newClient(t, Options{Allow: loopback})
 	for _, tt := range []struct {
 		method, path string
-		want         Kind // empty: an answer
+		want         core.Kind // empty: an answer
 		hits         int64
 	}{
 		{"GET", "/", "", 1},
@@ -520,8 +522,8 @@ func TestErrorsTellTheirKind(t *testing.T) {
 		return nil, errors.New("no name server")
 	}}
 	c := newClient(t, Options{Allow: loopback, Resolver: noNames})
-	for target, want := range map[string]Kind{
-		closedURL:                           Refused,
+	for target, want := range map[string]core.Kind{
+		closedURL:                           NobodyListens,
 		"http://nowhere.test/":              DNS,
 		secure.URL:                          TLS,
 		"https" + plain.URL[len("http"):]:   TLS,
@@ -603,5 +605,44 @@ func BenchmarkDo(b *testing.B) {
 		if _, err := get(b, c, s.URL); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A wide range that the operator opens, or Private, opens no address where clouds
+// give out credentials; naming it does.
+func TestN1MetadataStaysClosed(t *testing.T) {
+	clouds := []string{"169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"}
+	wide := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("fc00::/7")}
+	for _, allow := range [][]netip.Prefix{private, wide} {
+		g := newGuard(allow)
+		for _, a := range clouds {
+			if err := g.checkAddr(netip.MustParseAddr(a)); !errors.Is(err, Blocked) {
+				t.Errorf("allow %v: checkAddr(%s) = %v, want Blocked", allow, a, err)
+			}
+		}
+	}
+	for _, a := range []string{"127.0.0.1", "10.1.2.3", "192.168.1.1", "172.31.0.1", "100.64.0.1", "::1", "fd12::1"} {
+		if err := newGuard(private).checkAddr(netip.MustParseAddr(a)); err != nil {
+			t.Errorf("private: checkAddr(%s) = %v, want nil", a, err)
+		}
+	}
+	for _, a := range []string{"3ffe::1", "2a00:1450::5efe:7f00:1", "224.0.0.1", "64:ff9b::a00:1", "::ffff:169.254.169.254"} {
+		if err := newGuard(private).checkAddr(netip.MustParseAddr(a)); !errors.Is(err, Blocked) {
+			t.Errorf("private: checkAddr(%s) = %v, want Blocked", a, err)
+		}
+	}
+	for _, a := range clouds {
+		addr := netip.MustParseAddr(a)
+		if err := newGuard([]netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}).checkAddr(addr); err != nil {
+			t.Errorf("named by the operator: checkAddr(%s) = %v, want nil", a, err)
+		}
+	}
+}
+
+func TestNoRedirectsGivesThemBack(t *testing.T) {
+	s, hits := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) })
+	a, err := get(t, newClient(t, Options{Private: true, NoRedirects: true}), s.URL)
+	if err != nil || a.Status != http.StatusFound || hits.Load() != 1 {
+		t.Errorf("answer %d, %v after %d requests, want the redirect itself", a.Status, err, hits.Load())
 	}
 }

@@ -12,45 +12,41 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+
+	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// Kind says what went wrong, for errors.Is. Its text is the kind's word.
-type Kind string
-
-// Error is the kind's word.
-func (k Kind) Error() string { return string(k) }
-
-// The kinds of failure. BadURL, Blocked, Redirected and TooLong will not change
-// by trying again; the others may.
+// The kinds of failure, beside core's own. BadURL, Blocked, Redirected and TooLong
+// will not change by trying again; the others may.
 const (
 	// BadURL is a URL that is not sent to: another scheme, a user name, no host.
-	BadURL Kind = "bad url"
+	BadURL core.Kind = "bad url"
 	// Blocked is an address that the guard does not let through.
-	Blocked Kind = "blocked address"
+	Blocked core.Kind = "blocked address"
 	// DNS is a name that has no address, or whose servers did not say.
-	DNS Kind = "dns"
-	// Refused is a host where nobody listens on the port.
-	Refused Kind = "refused"
-	// Unreachable is a host or network without a way to it.
-	Unreachable Kind = "unreachable"
+	DNS core.Kind = "dns"
+	// NobodyListens is a host where nobody listens on the port.
+	NobodyListens core.Kind = "connection refused"
+	// NoRoute is a host or network without a way to it.
+	NoRoute core.Kind = "no route"
 	// TLS is a certificate that does not hold, or a server that speaks no TLS.
-	TLS Kind = "tls"
+	TLS core.Kind = "tls"
 	// Timeout is an exchange that took longer than it may.
-	Timeout Kind = "timeout"
+	Timeout core.Kind = "timeout"
 	// Redirected is a redirect that is not followed.
-	Redirected Kind = "redirected"
+	Redirected core.Kind = "redirected"
 	// TooLong is an answer with more bytes than are read.
-	TooLong Kind = "answer too long"
+	TooLong core.Kind = "answer too long"
 	// Canceled is a context that the caller ended.
-	Canceled Kind = "canceled"
+	Canceled core.Kind = "canceled"
 	// Broken is a connection that ended early, or an answer that is not HTTP.
-	Broken Kind = "broken"
+	Broken core.Kind = "broken"
 )
 
 // Error is why an exchange failed. errors.Is finds its Kind, and errors.As what
 // it wraps.
 type Error struct {
-	Kind Kind
+	Kind core.Kind
 	// Origin is the scheme, host and port. The path stays out of errors.
 	Origin string
 	// Addr is the address that was blocked; invalid for other kinds.
@@ -121,7 +117,7 @@ func classify(origin string, err error) *Error {
 	return &Error{Kind: kindOf(err), Origin: origin, Err: factOf(err)}
 }
 
-func kindOf(err error) Kind {
+func kindOf(err error) core.Kind {
 	var (
 		timeout interface{ Timeout() bool }
 		dns     *net.DNSError
@@ -134,10 +130,10 @@ func kindOf(err error) Kind {
 	case errors.As(err, &dns):
 		return DNS
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return Refused
+		return NobodyListens
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH),
 		errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, errNoPermittedAnswered):
-		return Unreachable
+		return NoRoute
 	case isTLS(err):
 		return TLS
 	}

@@ -21,8 +21,9 @@ var (
 	}
 )
 
-// metadata are the addresses where clouds give out credentials. Our hints never
-// invite the operator to open them.
+// metadata are the addresses where clouds give out credentials. They stay closed
+// unless the operator names them: an allowed range that is no wider than what stands
+// here. Our hints never invite to that.
 var metadata = []netip.Prefix{
 	netip.MustParsePrefix("169.254.0.0/16"),
 	netip.MustParsePrefix("168.63.129.16/32"),
@@ -30,6 +31,14 @@ var metadata = []netip.Prefix{
 	netip.MustParsePrefix("192.0.0.192/32"),
 	netip.MustParsePrefix("fd00:ec2::254/128"),
 	netip.MustParsePrefix("fd20:ce::254/128"),
+}
+
+// private are the ranges that Options.Private opens: this machine and the networks
+// behind one's own door (RFC 1918, RFC 4193, RFC 6598).
+var private = []netip.Prefix{
+	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("100.64.0.0/10"),
+	netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("fc00::/7"),
 }
 
 // guard judges addresses. It is safe for concurrent use.
@@ -54,7 +63,7 @@ func newGuard(allow []netip.Prefix) *guard {
 		}
 	}
 	g.guardian = ssrf.New(
-		ssrf.WithAnyPort(), // gateways listen where they like; 18790 is usual
+		ssrf.WithAnyPort(), // gateways listen where they like
 		ssrf.WithAllowedV4Prefixes(v4...),
 		ssrf.WithAllowedV6Prefixes(v6...),
 		ssrf.WithDeniedV4Prefixes(deniedV4...),
@@ -77,8 +86,12 @@ func (g *guard) checkAddr(a netip.Addr) error {
 	// reaches the IPv4 one.
 	a = a.WithZone("").Unmap()
 	err := g.guardian.SafeAddr(a)
-	if err == nil && isISATAP(a) && !g.allowed(a) {
+	switch m := metadataOf(a); {
+	case err != nil:
+	case isISATAP(a) && !g.allowed(a):
 		err = errISATAP
+	case m.IsValid() && !g.named(m, a):
+		err = errMetadata
 	}
 	if err != nil {
 		return &Error{Kind: Blocked, Addr: a, Allow: hintFor(a), Err: err}
@@ -94,6 +107,30 @@ func (g *guard) allowed(a netip.Addr) bool {
 	}
 	return false
 }
+
+// named reports whether the operator has opened an address of a metadata range by
+// that range or a part of it, and not by a wider one that happens to hold it.
+func (g *guard) named(m netip.Prefix, a netip.Addr) bool {
+	for _, p := range g.allow {
+		if p.Bits() >= m.Bits() && p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// metadataOf is the range of metadata addresses that an address is of; invalid for
+// other addresses.
+func metadataOf(a netip.Addr) netip.Prefix {
+	for _, p := range metadata {
+		if p.Contains(a) {
+			return p
+		}
+	}
+	return netip.Prefix{}
+}
+
+var errMetadata = errors.New("an address where clouds give out credentials")
 
 var errISATAP = errors.New("an IPv4 address within an ISATAP address")
 
@@ -111,13 +148,8 @@ func isISATAP(a netip.Addr) bool {
 // loopback, for trying things out, and else that one address. It is invalid
 // where no gateway can be, and for metadata addresses.
 func hintFor(a netip.Addr) netip.Prefix {
-	if a.IsUnspecified() || a.IsMulticast() {
+	if a.IsUnspecified() || a.IsMulticast() || metadataOf(a).IsValid() {
 		return netip.Prefix{}
-	}
-	for _, p := range metadata {
-		if p.Contains(a) {
-			return netip.Prefix{}
-		}
 	}
 	if a.Is4() && a.IsLoopback() {
 		return netip.MustParsePrefix("127.0.0.0/8")

@@ -4,14 +4,13 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
 )
 
 // Kind says what kind of thing went wrong, for the part of the program that must act on it:
 // errors.Is(err, plugin.Timeout). It is the word after the hook in an error's text.
-type Kind string
-
-// Error gives the kind's word.
-func (k Kind) Error() string { return string(k) }
+type Kind = core.Kind
 
 // The kinds of errors. After a Failed or Busy call the plugin's instance lives on; after a Trap, Timeout, Limit
 // or BadAnswer it has been dropped, and the next call gets another.
