@@ -40,6 +40,8 @@ var rooms = []struct {
 	{"core/freshness", []string{"core"}},
 	{"core/peering", []string{"core"}},
 	{"core/scope", []string{"core"}},
+	{"core/locks", []string{"core"}},
+	{"core/outbox", []string{"core", "core/answer", "core/locks"}},
 	{"core/delivery", []string{"core"}},
 	{"core/config", []string{"core", "core/atomicfile", "core/text"}},
 	{"core/dial", []string{"core"}},
@@ -52,7 +54,7 @@ var rooms = []struct {
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/answer", "core/envelope", "core/freshness", "core/keys", "core/peering", "core/scope", "core/text"}},
+	{"core/gateway", []string{"core", "core/answer", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
 	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin"}},
 

@@ -26,6 +26,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/locks"
+	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
@@ -86,8 +88,8 @@ type Gateway struct {
 
 	transitions sync.Mutex // held over every move of trust, from read to commit
 
-	locks locks         // over the envelopes that are under way
-	wake  chan struct{} // holds a token when the outbox has work
+	locks  locks.Set[lockName] // over the envelopes that are under way
+	outbox *outbox.Queue
 
 	asks     requestLimits
 	warned   warnings
@@ -97,6 +99,13 @@ type Gateway struct {
 	background sync.WaitGroup
 	stop       context.Context
 	cancel     context.CancelFunc
+}
+
+// lockName is what a lock is about.
+type lockName struct {
+	what string // envelope, request, removed, inbox
+	peer core.PublicKey
+	name string
 }
 
 // Counters count envelopes by what came of them, for status and metrics.
@@ -150,9 +159,9 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	g := &Gateway{
 		o: o, log: o.Logger, self: o.Key.Public(),
 		sealer:  envelope.Sealer{Key: o.Key, Now: o.Now},
-		wake:    make(chan struct{}, 1),
 		started: o.Now(),
 	}
+	g.outbox = outbox.New(outbox.Options{Gateway: outward{g}, Store: o.Store, Transport: o.Transport, Logger: o.Logger, Now: o.Now})
 	g.stop, g.cancel = context.WithCancel(context.Background())
 	g.SetSettings(o.Settings)
 	s := g.settings.Load()
@@ -227,7 +236,7 @@ func (g *Gateway) Close() {
 // Run does the work that waits until ctx is done.
 func (g *Gateway) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){g.runOutbox, g.runChecks, g.runPrune, g.runDigest} {
+	for _, f := range []func(context.Context){g.outbox.Run, g.runChecks, g.runPrune, g.runDigest} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()

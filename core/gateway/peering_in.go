@@ -71,7 +71,7 @@ func (g *Gateway) receiveRequest(ctx context.Context, body []byte, from netip.Ad
 
 	// One key's requests are taken one after the other, so that policies are asked
 	// once for the same envelope.
-	unlock, err := g.locks.lock(ctx, lockName{"request", opened.Key, ""})
+	unlock, err := g.locks.Lock(ctx, lockName{"request", opened.Key, ""})
 	if err != nil {
 		return none, err
 	}
@@ -132,7 +132,7 @@ func (g *Gateway) takeRequest(ctx context.Context, r requester, known *core.Peer
 		g.fresh.Note(r.peer.Key, nonce, now)
 	}
 	g.peers.contact(r.peer.Key, now)
-	g.wakeOutbox()
+	g.outbox.Wake()
 	return answer, false, nil
 }
 
@@ -524,7 +524,7 @@ func (g *Gateway) receiveApproval(ctx context.Context, body []byte) (core.Answer
 	}
 	g.fresh.Note(p.Key, nonce, now)
 	g.peers.contact(p.Key, now)
-	g.wakeOutbox()
+	g.outbox.Wake()
 	return answer, nil
 }
 
@@ -602,7 +602,7 @@ func (g *Gateway) receiveRemoval(ctx context.Context, body []byte) (core.Answer,
 	}
 	// One peer's notices are taken one after the other: the same one again gets
 	// the answer of the first.
-	unlock, err := g.locks.lock(ctx, lockName{"removed", opened.Key, ""})
+	unlock, err := g.locks.Lock(ctx, lockName{"removed", opened.Key, ""})
 	if err != nil {
 		return none, err
 	}
@@ -673,7 +673,7 @@ func (g *Gateway) removedBy(ctx context.Context, k core.PublicKey, v2 bool, rece
 	next.V2 = next.V2 || v2
 	change := &core.Change{Peers: []*core.Peer{next}, Receipt: receipt}
 	change.Events = append(change.Events, g.removedEvent(next, core.Them))
-	if err := g.cancelOutbox(ctx, k, "the peer has removed us", change); err != nil {
+	if err := g.outbox.Cancel(ctx, k, "the peer has removed us", change); err != nil {
 		return err
 	}
 	return g.keep(ctx, change)

@@ -13,6 +13,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
@@ -119,7 +120,7 @@ func (g *Gateway) keepRequest(ctx context.Context, key core.PublicKey, target st
 		return old, nil, e
 	case old.Trust == core.Pending:
 		next, _, err = g.approveLocked(ctx, old, a.Grants, func(p *core.Peer) { setDefault(&p.Alias, a.Alias) })
-		g.wakeOutbox()
+		g.outbox.Wake()
 		return old, next, err
 	}
 	next, err = peering.Apply(old, peering.Ask, g.o.Now().UTC())
@@ -155,31 +156,10 @@ func (g *Gateway) postRequest(ctx context.Context, p *core.Peer, a Ask) (core.An
 	body := g.sealer.SealRequest(p.Key, core.Request{Peer: g.peerCard(), OfferedIntents: g.intents(), Invite: a.Invite})
 	got, err := g.o.Transport.Post(ctx, p.URL, core.PathRequest, body)
 	if err == nil {
-		err = g.judge(ctx, p, answer.Request, got, false).Err()
+		err = g.outbox.Judge(ctx, p, answer.Request, got, false).Err()
 	}
-	g.peers.checked(p.Key, unheard(err), g.o.Now(), g.settings.Load().CheckFailures)
+	g.peers.checked(p.Key, outbox.Unheard(err), g.o.Now(), g.settings.Load().CheckFailures)
 	return got, err
-}
-
-// unheard is err where it means that no gateway has spoken, else nil: one that says
-// no is there.
-func unheard(err error) error {
-	if errors.Is(err, core.Refused) {
-		return nil
-	}
-	return err
-}
-
-// judge says what a peer's answer to an envelope means. That an endpoint is missing
-// counts only where the peer's own card stands.
-func (g *Gateway) judge(ctx context.Context, p *core.Peer, to answer.Endpoint, a core.Answer, again bool) answer.Judged {
-	j := answer.Judge(to, a, answer.Try{V2: p.V2, Again: again, Now: g.o.Now()})
-	if j.Verdict == answer.NoEndpoint {
-		if card, err := g.o.Transport.Card(ctx, p.URL, nil); err != nil || !sameKey(card.PublicKey, p.Key) {
-			j.Verdict = answer.Wait
-		}
-	}
-	return j
 }
 
 // peerCard is what we say of ourselves when we ask.
@@ -249,7 +229,7 @@ func (g *Gateway) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval)
 	if err != nil {
 		return Outgoing{}, err
 	}
-	item, sendErr := g.sendNow(ctx, item)
+	item, sendErr := g.outbox.SendNow(ctx, item)
 	return Outgoing{next, item, sendErr}, nil
 }
 
@@ -284,7 +264,7 @@ func (g *Gateway) approveLocked(ctx context.Context, p *core.Peer, grants []core
 // approvalItem is the envelope that tells a peer what it is granted. A full one
 // says that it is approved; the other only grants back.
 func (g *Gateway) approvalItem(p *core.Peer, full bool) *core.OutboxItem {
-	item := g.outboxItem(p.Key, core.OutApprove)
+	item := g.outbox.Item(p.Key, core.OutApprove)
 	if full {
 		item.Nonce = envelope.NewNonce()
 	}
@@ -328,7 +308,7 @@ func (g *Gateway) RejectPeer(ctx context.Context, k core.PublicKey) (Outgoing, e
 	change.Events = append(change.Events, g.event(core.EventRejected, next, core.Us, "We have rejected the peer's request.", nil))
 	var item *core.OutboxItem
 	if p.V2 {
-		item = g.outboxItem(k, core.OutReject)
+		item = g.outbox.Item(k, core.OutReject)
 		change.Outbox = append(change.Outbox, item)
 	}
 	err = g.keep(ctx, change)
@@ -336,7 +316,7 @@ func (g *Gateway) RejectPeer(ctx context.Context, k core.PublicKey) (Outgoing, e
 	if err != nil || item == nil {
 		return Outgoing{Peer: next}, err
 	}
-	item, sendErr := g.sendNow(ctx, item)
+	item, sendErr := g.outbox.SendNow(ctx, item)
 	return Outgoing{next, item, sendErr}, nil
 }
 
@@ -358,7 +338,7 @@ func (g *Gateway) RemovePeer(ctx context.Context, k core.PublicKey) (removed *co
 		return nil, nil, core.Refusef(core.Conflict, "%s is %s already", p.Name(), peering.StateName(p.Trust))
 	}
 	change := &core.Change{Peers: []*core.Peer{next}, Events: []*core.Event{g.removedEvent(next, core.Us)}}
-	err = g.cancelOutbox(ctx, k, "the peer was removed", change)
+	err = g.outbox.Cancel(ctx, k, "the peer was removed", change)
 	if err == nil {
 		err = g.keep(ctx, change)
 	}
@@ -373,7 +353,7 @@ func (g *Gateway) RemovePeer(ctx context.Context, k core.PublicKey) (removed *co
 		g.log.Warn("could not notify peer of removal", "peer", p.Name(), "err", err)
 		return next, err, nil
 	}
-	if j := g.judge(ctx, p, answer.Removed, got, false); j.Verdict != answer.Yes {
+	if j := g.outbox.Judge(ctx, p, answer.Removed, got, false); j.Verdict != answer.Yes {
 		g.log.Warn("the peer has not taken the removal notice", "peer", p.Name(), "status", got.Status, "err", j.Text)
 		return next, j.Err(), nil
 	}

@@ -98,7 +98,7 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 	g.peers.contact(p.Key, now)
 
 	// The same envelope twice at the same time is decided on once.
-	unlock, err := g.locks.lock(ctx, lockName{"envelope", p.Key, string(m.Nonce)})
+	unlock, err := g.locks.Lock(ctx, lockName{"envelope", p.Key, string(m.Nonce)})
 	if err != nil {
 		return none, err
 	}
@@ -138,7 +138,7 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 	}
 	g.fresh.Note(p.Key, m.Nonce, now)
 	if len(change.Outbox) > 0 {
-		g.wakeOutbox()
+		g.outbox.Wake()
 	}
 	return answer, nil
 }

@@ -28,14 +28,14 @@ func (g *Gateway) InboxReply(ctx context.Context, id string, reply core.Reply) (
 	if err != nil || item == nil {
 		return Outgoing{Peer: p}, err
 	}
-	item, err = g.sendNow(ctx, item)
+	item, err = g.outbox.SendNow(ctx, item)
 	return Outgoing{p, item, err}, nil
 }
 
 // keepReply writes our answer to a kept message down. item is nil when there is
 // nowhere to send it.
 func (g *Gateway) keepReply(ctx context.Context, id string, reply core.Reply) (p *core.Peer, item *core.OutboxItem, err error) {
-	unlock, err := g.locks.lock(ctx, lockName{"inbox", core.PublicKey{}, id})
+	unlock, err := g.locks.Lock(ctx, lockName{"inbox", core.PublicKey{}, id})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -86,7 +86,7 @@ func (g *Gateway) replyTo(p *core.Peer, m *core.InboxMessage, reply core.Reply, 
 	change.Replies = append(change.Replies, &core.StoredReply{Nonce: reply.Nonce, Peer: p.Key, Ours: true, Reply: reply,
 		Text: sealed.ReplyStr, Sig: sealed.Signature, V2: sealed.V2, At: now, Expires: now.Add(s.ReplyLife)})
 	if m.Message.ReplyTo != "" {
-		item := g.outboxItem(p.Key, core.OutReply)
+		item := g.outbox.Item(p.Key, core.OutReply)
 		item.Nonce, item.URL, item.Reply = reply.Nonce, m.Message.ReplyTo, &reply
 		item.Body, item.SignedAt = body, now
 		change.Outbox = append(change.Outbox, item)
@@ -149,7 +149,7 @@ func (g *Gateway) receiveReply(ctx context.Context, nonce core.Nonce, body []byt
 func (g *Gateway) takeReply(ctx context.Context, p *core.Peer, item *core.OutboxItem, r core.Reply) error {
 	now := g.o.Now().UTC()
 	g.peers.contact(p.Key, now)
-	unlock, err := g.locks.lock(ctx, lockName{"reply", p.Key, string(r.Nonce)})
+	unlock, err := g.outbox.LockReply(ctx, p.Key, r.Nonce)
 	if err != nil {
 		return err
 	}
