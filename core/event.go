@@ -31,7 +31,20 @@ type Event struct {
 	Text string    `json:"text,omitempty"` // a line for people, written by us, free of a stranger's words
 	Data Raw       `json:"data,omitempty"` // an object, by type
 
-	Message *InboxMessage `json:"-"` // for EventMessage: the kept message
+	// Then is the peer as it was when it happened. nil: about no peer, or kept before
+	// this was written down.
+	Then *PeerThen `json:"then,omitempty"`
+
+	Message *InboxMessage `json:"-"` // for EventMessage: the kept message, which has the alias of then
+}
+
+// PeerThen is what we knew of a peer when something happened. A notice tells of the
+// peer in these words, however late it is told and however often.
+type PeerThen struct {
+	Alias string `json:"alias,omitempty"`
+	Trust Trust  `json:"trust,omitempty"`
+	Names Names  `json:"names,omitzero"` // unverified
+	URL   string `json:"url,omitempty"`
 }
 
 // Notice is an event on its way to a notifier.

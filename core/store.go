@@ -35,11 +35,27 @@ type InboxMessage struct {
 	Peer    PublicKey   `json:"peer"`
 	At      time.Time   `json:"at"`
 	Status  InboxStatus `json:"status"`
+	Alias   string      `json:"alias,omitempty"`  // what we called the peer when the message came
 	Level   string      `json:"level,omitempty"`  // agent-comms level or a policy's advice
 	Reason  string      `json:"reason,omitempty"` // why it is held
 	Message Message     `json:"message"`
-	Reply   *Reply      `json:"reply,omitempty"` // our answer, once given
+	Reply   *Reply      `json:"reply,omitempty"`   // our answer, once given
+	Decided *Decided    `json:"decided,omitempty"` // what the operator made of a held one
 }
+
+// Decided is what the operator made of a held message.
+type Decided struct {
+	As     string    `json:"as"` // Released or Denied
+	By     string    `json:"by"` // who asked for it, as the control API knows them
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// What becomes of a held message.
+const (
+	Released = "released" // told to the agent after all
+	Denied   = "denied"   // answered with a refusal
+)
 
 // Delivery is one event that one notifier has yet to be told.
 type Delivery struct {
@@ -51,6 +67,10 @@ type Delivery struct {
 	Dead     bool      `json:"dead,omitempty"`   // given up: kept for the operator to see and retry
 	Event    Event     `json:"event"`            // filled by the store when read
 	Created  time.Time `json:"created,omitzero"` // when it was queued
+	// Group is set, before the first try, to the id of the first event of those that
+	// were told in one call. They are told together again, under the same key and in
+	// the same words, until that is done or each is on its own. Empty: it is alone.
+	Group string `json:"group,omitempty"`
 }
 
 // OutboxKind says what an envelope in the outbox is.
@@ -157,9 +177,21 @@ type InboxFilter struct {
 
 // OutboxFilter selects envelopes. Zero fields select all.
 type OutboxFilter struct {
-	Peer  PublicKey
-	State OutboxState
-	Limit int // 0: 100
+	Peer   PublicKey
+	State  OutboxState
+	Before string // ids below this one
+	After  string // ids above this one
+	Oldest bool   // oldest first; otherwise newest first
+	Limit  int    // 0: 100
+}
+
+// DeliveryFilter selects deliveries. Zero fields select all.
+type DeliveryFilter struct {
+	Notifier string
+	EventID  string
+	Dead     bool   // only those given up
+	After    string // event ids above this one
+	Limit    int    // 0: 100
 }
 
 // Depths are the lengths of the queues.
@@ -207,8 +239,14 @@ type Store interface {
 	// NextDelivery is when the notifier's earliest living delivery is due; zero: none.
 	NextDelivery(ctx context.Context, notifier string) (time.Time, error)
 	DeadDeliveries(ctx context.Context, limit int) ([]*Delivery, error)
+	Deliveries(ctx context.Context, f DeliveryFilter) ([]*Delivery, error) // oldest event first, then by notifier
 
-	Outbox(ctx context.Context, f OutboxFilter) ([]*OutboxItem, error) // newest first
+	// Outbox finds a page of one peer's waiting envelopes, oldest or newest first, by
+	// index: what waits for others and what has been sent cost it nothing.
+	Outbox(ctx context.Context, f OutboxFilter) ([]*OutboxItem, error)
+	// WaitingPeers are the peers that at least one envelope waits for, by key. It costs as
+	// much as there are such peers, however many envelopes wait.
+	WaitingPeers(ctx context.Context) ([]PublicKey, error)
 	OutboxItem(ctx context.Context, id string) (*OutboxItem, error)
 	OutboxByNonce(ctx context.Context, nonce Nonce) (*OutboxItem, error) // kind message
 	DueOutbox(ctx context.Context, now time.Time, limit int) ([]*OutboxItem, error)

@@ -353,8 +353,42 @@ func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.Outbox
 	}
 	defer unlock()
 	return pick(s.outbox, func(o *core.OutboxItem) bool {
-		return (f.Peer.IsZero() || o.Peer == f.Peer) && (f.State == "" || o.State == f.State)
-	}, func(a, b *core.OutboxItem) int { return cmp.Compare(b.ID, a.ID) }, f.Limit, cloneOutbox), nil
+		return (f.Peer.IsZero() || o.Peer == f.Peer) && (f.State == "" || o.State == f.State) &&
+			(f.Before == "" || o.ID < f.Before) && o.ID > f.After
+	}, func(a, b *core.OutboxItem) int {
+		if f.Oldest {
+			a, b = b, a
+		}
+		return cmp.Compare(b.ID, a.ID)
+	}, f.Limit, cloneOutbox), nil
+}
+
+// WaitingPeers returns the peers that an envelope waits for.
+func (s *Store) WaitingPeers(ctx context.Context) ([]core.PublicKey, error) {
+	unlock, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	waiting := map[core.PublicKey]bool{}
+	for _, o := range s.outbox {
+		if o.State == core.OutWaiting {
+			waiting[o.Peer] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(waiting), func(a, b core.PublicKey) int { return bytes.Compare(a[:], b[:]) }), nil
+}
+
+// Deliveries returns deliveries by a filter, oldest event first.
+func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
+	unlock, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return pick(s.deliveries, func(d *core.Delivery) bool {
+		return d.EventID > f.After && (f.EventID == "" || d.EventID == f.EventID) && (f.Notifier == "" || d.Notifier == f.Notifier) && (!f.Dead || d.Dead)
+	}, byEvent, f.Limit, s.cloneDelivery), nil
 }
 
 // OutboxItem finds one envelope of ours.
@@ -570,11 +604,19 @@ func cloneInbox(m *core.InboxMessage) *core.InboxMessage {
 	c := *m
 	c.Message = cloneMessage(m.Message)
 	c.Reply = cloneReply(m.Reply)
+	if m.Decided != nil {
+		d := *m.Decided
+		c.Decided = &d
+	}
 	return &c
 }
 
 func cloneEvent(e *core.Event) *core.Event {
 	c := *e
+	if e.Then != nil {
+		then := *e.Then
+		c.Then = &then
+	}
 	c.Data = bytes.Clone(e.Data)
 	if e.Message != nil {
 		c.Message = cloneInbox(e.Message)

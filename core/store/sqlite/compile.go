@@ -45,20 +45,20 @@ var writes = [numWrites]string{
 	delPeer: `DELETE FROM peers WHERE key = ?`,
 
 	putInbox: `INSERT INTO inbox (id, at, peer, status, intent, level, reason, sender, recipient, agent,
-			nonce, sent, reply_to, conversation, project, reply, payload)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			nonce, sent, reply_to, conversation, project, alias, reply, payload, decided)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET at = excluded.at, peer = excluded.peer, status = excluded.status,
 			intent = excluded.intent, level = excluded.level, reason = excluded.reason, sender = excluded.sender,
 			recipient = excluded.recipient, agent = excluded.agent, nonce = excluded.nonce, sent = excluded.sent,
 			reply_to = excluded.reply_to, conversation = excluded.conversation, project = excluded.project,
-			reply = excluded.reply, payload = excluded.payload`,
+			alias = excluded.alias, reply = excluded.reply, payload = excluded.payload, decided = excluded.decided`,
 
 	putEvent: `INSERT INTO events (id, at, data) VALUES (?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET at = excluded.at, data = excluded.data`,
 
-	putDelivery: `INSERT INTO deliveries (event, notifier, attempts, next, dead, created, error) VALUES (?, ?, ?, ?, ?, ?, ?)
+	putDelivery: `INSERT INTO deliveries (event, notifier, attempts, next, dead, created, error, grp) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (event, notifier) DO UPDATE SET attempts = excluded.attempts, next = excluded.next,
-			dead = excluded.dead, created = excluded.created, error = excluded.error`,
+			dead = excluded.dead, created = excluded.created, error = excluded.error, grp = excluded.grp`,
 	delDelivery: `DELETE FROM deliveries WHERE event = ? AND notifier = ?`,
 
 	putOutbox: `INSERT INTO outbox (id, peer, kind, state, nonce, created, next, done, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -96,7 +96,7 @@ type op struct {
 func (r *request) add(id writeID, values ...driver.Value) {
 	if r.ops == nil { // room for what accepting a message takes
 		r.ops = make([]op, 0, 5)
-		r.args = make([]driver.NamedValue, 0, 8+17+2*7)
+		r.args = make([]driver.NamedValue, 0, 8+19+2*8)
 	}
 	from := len(r.args)
 	for i, v := range values {
@@ -145,7 +145,7 @@ func (r *request) compile(c *core.Change) error {
 		r.add(putEvent, e.ID, nanos(e.At), data)
 	}
 	for _, d := range c.Deliveries {
-		r.add(putDelivery, d.EventID, d.Notifier, int64(d.Attempts), nanos(d.Next), d.Dead, nanos(d.Created), d.Error)
+		r.add(putDelivery, d.EventID, d.Notifier, int64(d.Attempts), nanos(d.Next), d.Dead, nanos(d.Created), d.Error, d.Group)
 	}
 	for _, d := range c.Delivered {
 		r.add(delDelivery, d.EventID, d.Notifier)
@@ -187,9 +187,17 @@ func (r *request) putInbox(m *core.InboxMessage) error {
 		}
 		reply = data
 	}
+	var decided driver.Value
+	if m.Decided != nil {
+		data, err := encode(m.Decided)
+		if err != nil {
+			return err
+		}
+		decided = data
+	}
 	b := &m.Message
 	r.add(putInbox, m.ID, nanos(m.At), m.Peer[:], string(m.Status), b.Intent, m.Level, m.Reason, b.From, b.To, b.ToAgent,
-		string(b.Nonce), b.Timestamp, b.ReplyTo, b.ConversationID, b.ProjectID, reply, []byte(b.Payload))
+		string(b.Nonce), b.Timestamp, b.ReplyTo, b.ConversationID, b.ProjectID, m.Alias, reply, []byte(b.Payload), decided)
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core"
 )
 
 // TestPlans holds the queries to their indexes: none walks all of a table that
@@ -36,5 +38,59 @@ func TestPlans(t *testing.T) {
 		if scans != meant[queryID(id)] {
 			t.Errorf("plan has %q, want %q, for %s", scans, meant[queryID(id)], q)
 		}
+	}
+}
+
+// TestFilterPlans: what the filters of the two queues can be put together to never
+// sorts or walks more than a page of what grows.
+func TestFilterPlans(t *testing.T) {
+	s := openTest(t, t.TempDir())
+	plan := func(q string, args []any) (lines []string) {
+		rows, err := s.read.Query("EXPLAIN QUERY PLAN "+q, args...)
+		if err != nil {
+			t.Fatalf("%s: %v", q, err)
+		}
+		if err := each(rows, func(row scanner) error {
+			var node, parent, unused int
+			var line string
+			err := row.Scan(&node, &parent, &unused, &line)
+			lines = append(lines, line)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return lines
+	}
+	bad := regexp.MustCompile(`USE TEMP B-TREE|^SCAN (outbox|deliveries|events|inbox)$`)
+	n := 0
+	for _, peer := range []core.PublicKey{{}, {1}} {
+		for _, state := range []core.OutboxState{"", core.OutWaiting, core.OutSent, core.OutRefused, core.OutExpired} {
+			for _, ids := range [][2]string{{}, {"", "z"}, {"a", ""}, {"a", "z"}} {
+				for _, oldest := range []bool{false, true} {
+					q, args := outboxQuery(core.OutboxFilter{Peer: peer, State: state, After: ids[0], Before: ids[1], Oldest: oldest})
+					n++
+					for _, line := range plan(q, args) {
+						if bad.MatchString(line) && !(peer.IsZero() && (state == "" || state == core.OutSent)) {
+							t.Errorf("%q for %s", line, q)
+						}
+						if strings.Contains(line, "TEMP B-TREE") {
+							t.Errorf("%q for %s", line, q)
+						}
+					}
+				}
+			}
+		}
+	}
+	for _, f := range []core.DeliveryFilter{{}, {Notifier: "a"}, {EventID: "a"}, {Dead: true}, {Dead: true, Notifier: "a"}, {EventID: "a", Notifier: "b", Dead: true}, {After: "a"}} {
+		q, args := deliveriesQuery(f)
+		n++
+		for _, line := range plan(q, args) {
+			if regexp.MustCompile(`^SCAN (deliveries|events|inbox)$`).MatchString(line) {
+				t.Errorf("%q for %s", line, q)
+			}
+		}
+	}
+	if n < 80 {
+		t.Errorf("%d queries, want all that the filters can make", n)
 	}
 }

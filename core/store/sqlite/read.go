@@ -30,6 +30,7 @@ const (
 	dueByEvent
 	nextDelivery
 	deadByEvent
+	waitingPeers
 	oneOutbox
 	outboxByNonce
 	dueOutbox
@@ -43,14 +44,14 @@ const (
 
 const (
 	inboxColumns = `i.id, i.at, i.peer, i.status, i.intent, i.level, i.reason, i.sender, i.recipient, i.agent,
-		i.nonce, i.sent, i.reply_to, i.conversation, i.project, i.reply, i.payload`
+		i.nonce, i.sent, i.reply_to, i.conversation, i.project, i.alias, i.reply, i.payload, i.decided`
 
-	deliveryColumns = `event, notifier, attempts, next, dead, created, error`
+	deliveryColumns = `event, notifier, attempts, next, dead, created, error, grp`
 	// withEvents adds to deliveries d the message or the event that each is of.
 	withEvents = `SELECT d.*, ifnull(i.id, ''), ifnull(i.at, 0), i.peer, ifnull(i.status, ''), ifnull(i.intent, ''),
 		ifnull(i.level, ''), ifnull(i.reason, ''), ifnull(i.sender, ''), ifnull(i.recipient, ''), ifnull(i.agent, ''),
 		ifnull(i.nonce, ''), ifnull(i.sent, ''), ifnull(i.reply_to, ''), ifnull(i.conversation, ''), ifnull(i.project, ''),
-		i.reply, i.payload, e.data
+		ifnull(i.alias, ''), i.reply, i.payload, i.decided, e.data
 		FROM d LEFT JOIN inbox i ON i.id = d.event LEFT JOIN events e ON e.id = d.event ORDER BY d.event, d.notifier`
 
 	// manyDue is where DueDeliveries goes another way. Few that are due are found
@@ -78,6 +79,10 @@ var queries = [numQueries]string{
 		WHERE dead = 1 ORDER BY event, notifier LIMIT ?) ` + withEvents,
 	nextDelivery: `SELECT next FROM deliveries WHERE notifier = ? AND dead = 0 ORDER BY next LIMIT 1`,
 
+	// One look-up for each peer, not one row for each envelope.
+	waitingPeers: `WITH RECURSIVE p (peer) AS (SELECT min(peer) FROM outbox INDEXED BY outbox_line WHERE state = 'waiting'
+		UNION ALL SELECT (SELECT min(o.peer) FROM outbox o INDEXED BY outbox_line WHERE o.state = 'waiting' AND o.peer > p.peer)
+		FROM p WHERE p.peer IS NOT NULL) SELECT peer FROM p WHERE peer IS NOT NULL`,
 	oneOutbox:     `SELECT data FROM outbox WHERE id = ?`,
 	outboxByNonce: `SELECT data FROM outbox WHERE nonce = ? AND kind = 'message' ORDER BY id DESC LIMIT 1`,
 	dueOutbox:     `SELECT data FROM outbox INDEXED BY outbox_due WHERE state = 'waiting' AND next <= ? ORDER BY id LIMIT ?`,
@@ -287,12 +292,13 @@ type inboxRow struct {
 	at          int64
 	peer, reply []byte
 	payload     []byte
+	decided     []byte
 }
 
 func (r *inboxRow) into() []any {
 	b := &r.m.Message
 	return []any{&r.m.ID, &r.at, &r.peer, (*string)(&r.m.Status), &b.Intent, &r.m.Level, &r.m.Reason, &b.From, &b.To, &b.ToAgent,
-		(*string)(&b.Nonce), &b.Timestamp, &b.ReplyTo, &b.ConversationID, &b.ProjectID, &r.reply, &r.payload}
+		(*string)(&b.Nonce), &b.Timestamp, &b.ReplyTo, &b.ConversationID, &b.ProjectID, &r.m.Alias, &r.reply, &r.payload, &r.decided}
 }
 
 func (r *inboxRow) message() (*core.InboxMessage, error) {
@@ -305,6 +311,13 @@ func (r *inboxRow) message() (*core.InboxMessage, error) {
 			return nil, err
 		}
 		r.m.Reply = reply
+	}
+	if r.decided != nil {
+		decided, err := decode[core.Decided](r.decided)
+		if err != nil {
+			return nil, err
+		}
+		r.m.Decided = decided
 	}
 	return &r.m, nil
 }
@@ -430,13 +443,38 @@ type deliveryRow struct {
 }
 
 func (r *deliveryRow) into() []any {
-	return []any{&r.d.EventID, &r.d.Notifier, &r.d.Attempts, &r.next, &r.d.Dead, &r.created, &r.d.Error}
+	return []any{&r.d.EventID, &r.d.Notifier, &r.d.Attempts, &r.next, &r.d.Dead, &r.created, &r.d.Error, &r.d.Group}
 }
 
 // deliveries runs one of the queries that end in withEvents.
 func (s *Store) deliveries(ctx context.Context, id queryID, args ...any) ([]*core.Delivery, error) {
+	return s.readDeliveries(func(f func(scanner) error) error { return s.rows(ctx, nil, id, args, f) })
+}
+
+// Deliveries returns deliveries by a filter, oldest event first.
+func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
+	q, args := deliveriesQuery(f)
+	return s.readDeliveries(func(each func(scanner) error) error { return s.search(ctx, q, args, each) })
+}
+
+func deliveriesQuery(f core.DeliveryFilter) (string, []any) {
+	where, args := []string{"event > ?"}, []any{f.After}
+	if f.EventID != "" {
+		where, args = append(where, "event = ?"), append(args, f.EventID)
+	}
+	if f.Notifier != "" {
+		where, args = append(where, "notifier = ?"), append(args, f.Notifier)
+	}
+	if f.Dead {
+		where = append(where, "dead = 1") // as the index says it
+	}
+	return "WITH d AS MATERIALIZED (SELECT " + deliveryColumns + " FROM deliveries" + conditions(where) +
+		" ORDER BY event, notifier LIMIT ?) " + withEvents, append(args, limited(f.Limit))
+}
+
+func (s *Store) readDeliveries(run func(func(scanner) error) error) ([]*core.Delivery, error) {
 	var all []*core.Delivery
-	err := s.rows(ctx, nil, id, args, func(row scanner) error {
+	err := run(func(row scanner) error {
 		var d deliveryRow
 		var m inboxRow
 		var data sql.RawBytes
@@ -510,8 +548,8 @@ func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery
 	return s.deliveries(ctx, deadByEvent, limited(limit))
 }
 
-// Outbox returns envelopes of ours by a filter, newest first.
-func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
+// outboxQuery writes the query for a filter.
+func outboxQuery(f core.OutboxFilter) (string, []any) {
 	var where []string
 	var args []any
 	if !f.Peer.IsZero() {
@@ -519,13 +557,29 @@ func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.Outbox
 	}
 	switch f.State {
 	case "":
-	case core.OutWaiting:
-		where = append(where, "state = 'waiting'") // as the index says it
+	case core.OutWaiting, core.OutRefused, core.OutExpired:
+		where = append(where, "state = '"+string(f.State)+"'") // as the indexes say it
 	default:
 		where, args = append(where, "state = ?"), append(args, string(f.State))
 	}
+	if f.Before != "" {
+		where, args = append(where, "id < ?"), append(args, f.Before)
+	}
+	if f.After != "" {
+		where, args = append(where, "id > ?"), append(args, f.After)
+	}
+	q := "SELECT data FROM outbox" + conditions(where) + " ORDER BY id"
+	if !f.Oldest {
+		q += " DESC"
+	}
+	return q + " LIMIT ?", append(args, limited(f.Limit))
+}
+
+// Outbox returns envelopes of ours by a filter.
+func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
 	var all []*core.OutboxItem
-	err := s.search(ctx, "SELECT data FROM outbox"+conditions(where)+" ORDER BY id DESC LIMIT ?", append(args, limited(f.Limit)), func(row scanner) error {
+	q, args := outboxQuery(f)
+	err := s.search(ctx, q, args, func(row scanner) error {
 		o, err := decodeRow[core.OutboxItem](row)
 		all = append(all, o)
 		return err
@@ -534,6 +588,26 @@ func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.Outbox
 		return nil, s.wrap("read outbox", err)
 	}
 	return all, nil
+}
+
+// WaitingPeers returns the peers that an envelope waits for.
+func (s *Store) WaitingPeers(ctx context.Context) ([]core.PublicKey, error) {
+	ctx, err := short(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []core.PublicKey
+	err = s.rows(ctx, nil, waitingPeers, nil, func(row scanner) error {
+		var peer sql.RawBytes
+		if err := row.Scan(&peer); err != nil {
+			return err
+		}
+		var k core.PublicKey
+		copy(k[:], peer)
+		all = append(all, k)
+		return nil
+	})
+	return all, s.wrap("read outbox", err)
 }
 
 // OutboxItem finds one envelope of ours.

@@ -464,11 +464,13 @@ func exact(t *testing.T, s core.Store) {
 			n++
 			when := at(n).Add(time.Duration(n))
 			m := message(n)
-			m.At, m.Reason, m.Level = when, text, text
+			m.At, m.Reason, m.Level, m.Alias = when, text, text, text
+			m.Decided = &core.Decided{As: core.Denied, By: text, At: when, Reason: text}
 			m.Message.From, m.Message.ConversationID, m.Message.Payload = text, text, core.Raw(raw)
 			m.Reply = &core.Reply{Error: text, Data: core.Raw(raw)}
 			e := event(n + 1000)
 			e.Text, e.Data, e.At = text, core.Raw(raw), when
+			e.Then = &core.PeerThen{Alias: text, Trust: core.Removed, URL: text}
 			o := item(n)
 			o.Error, o.Answer, o.Body, o.Next = text, core.Raw(raw), []byte(text), when
 			r := reply(n)
@@ -712,14 +714,22 @@ func dead(t *testing.T, s core.Store) {
 	equal(t, ids(must(s.DeadDeliveries(ctx, 0))(t)), []string{id(0), id(2), id(4), id(7)})
 	equal(t, ids(must(s.DeadDeliveries(ctx, 2))(t)), []string{id(0), id(2)})
 	equal(t, ids(must(s.DueDeliveries(ctx, "log", at(1000), 0))(t)), []string{id(1), id(3), id(5)})
+	equal(t, ids(must(s.Deliveries(ctx, core.DeliveryFilter{Dead: true, Notifier: "log"}))(t)), []string{id(0), id(2), id(4)})
+	equal(t, ids(must(s.Deliveries(ctx, core.DeliveryFilter{After: id(3), Limit: 2}))(t)), []string{id(4), id(5)})
+	equal(t, ids(must(s.Deliveries(ctx, core.DeliveryFilter{EventID: id(7)}))(t)), []string{id(7)})
 	if next := must(s.NextDelivery(ctx, "phone"))(t); !next.IsZero() {
 		t.Errorf("NextDelivery = %v of dead ones, want zero", next)
 	}
 	// The operator tries again.
 	again := delivery(0, "log")
+	again.Group = id(2)
 	commit(t, s, &core.Change{Deliveries: []*core.Delivery{again}})
 	equal(t, ids(must(s.DeadDeliveries(ctx, 0))(t)), []string{id(2), id(4), id(7)})
-	equal(t, ids(must(s.DueDeliveries(ctx, "log", at(0), 0))(t)), []string{id(0)})
+	due := must(s.DueDeliveries(ctx, "log", at(0), 0))(t)
+	equal(t, ids(due), []string{id(0)})
+	if due[0].Group != id(2) {
+		t.Errorf("Group = %q, want %q", due[0].Group, id(2))
+	}
 }
 
 func orphan(t *testing.T, s core.Store) {
@@ -754,6 +764,10 @@ func outbox(t *testing.T, s core.Store) {
 	equal(t, must(s.Outbox(ctx, core.OutboxFilter{State: core.OutWaiting}))(t), pick(5, 4, 3, 0))
 	equal(t, must(s.Outbox(ctx, core.OutboxFilter{State: core.OutSent}))(t), pick(1))
 	equal(t, must(s.Outbox(ctx, core.OutboxFilter{State: core.OutWaiting, Peer: key(0)}))(t), pick(4, 0))
+	equal(t, must(s.Outbox(ctx, core.OutboxFilter{State: core.OutWaiting, Peer: key(0), Oldest: true, Limit: 1}))(t), pick(0))
+	equal(t, must(s.Outbox(ctx, core.OutboxFilter{Oldest: true, After: id(1), Before: id(4)}))(t), pick(2, 3))
+	equal(t, must(s.Outbox(ctx, core.OutboxFilter{State: core.OutRefused, After: id(0)}))(t), pick(2))
+	equal(t, must(s.WaitingPeers(ctx))(t), []core.PublicKey{key(1), key(0)})
 	equal(t, must(s.OutboxItem(ctx, id(2)))(t), c.Outbox[2])
 	equal(t, must(s.OutboxByNonce(ctx, "out-3"))(t), c.Outbox[3])
 	_, err := s.OutboxByNonce(ctx, "q") // a reply, no message
@@ -770,6 +784,9 @@ func outbox(t *testing.T, s core.Store) {
 		o.State = core.OutExpired
 	}
 	commit(t, s, c)
+	if peers := must(s.WaitingPeers(ctx))(t); len(peers) > 0 {
+		t.Errorf("WaitingPeers = %v with none waiting, want none", peers)
+	}
 	if next := must(s.NextOutbox(ctx))(t); !next.IsZero() {
 		t.Errorf("NextOutbox = %v with none waiting, want zero", next)
 	}
