@@ -97,7 +97,7 @@ var doors = []struct {
 	{"modernc.org/sqlite", []string{"core/store/sqlite"}},
 	{"github.com/pressly/goose", []string{"core/store/sqlite"}},
 	{"filippo.io/edwards25519", []string{"core/keys"}},
-	{"code.dny.dev/ssrf", []string{"core/dial", "core/plugin"}},
+	{"code.dny.dev/ssrf", []string{"core/dial"}},
 	{"github.com/prometheus/client_golang", []string{"core/rendezvous", "cmd/ogp"}},
 	{"github.com/caddyserver/certmagic", []string{"cmd/ogp"}},
 	{"go.opentelemetry.io", []string{"cmd/ogp"}},

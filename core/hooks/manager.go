@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,7 +54,6 @@ type Options struct {
 	Store    core.Store
 	CacheDir string // of compiled modules; empty: none
 	Logger   *slog.Logger
-	Client   func(allowPrivate bool) *http.Client // nil: the plugin room's guarded client
 	// HookAgent gives the agent's id behind a message's toAgent, for notifiers.
 	HookAgent func(toAgent string) string
 	// Changed is called when the set of notifiers has changed.
@@ -168,7 +166,7 @@ func New(o Options) (*Manager, error) {
 	if o.WatchEvery == 0 {
 		o.WatchEvery = 3 * time.Second
 	}
-	host, err := plugin.NewHost(plugin.Options{CacheDir: o.CacheDir, Logger: o.Logger, HTTPClient: o.Client})
+	host, err := plugin.NewHost(plugin.Options{CacheDir: o.CacheDir, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sort"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
@@ -29,7 +29,7 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	if name == "" {
 		name = m.Manifest.Name
 	}
-	fail := func(kind Kind, format string, a ...any) (*version, error) {
+	fail := func(kind core.Kind, format string, a ...any) (*version, error) {
 		return nil, &Error{Plugin: name, Kind: kind, Err: fmt.Errorf(format, a...)}
 	}
 	manifest := *m.Manifest
@@ -39,9 +39,8 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	}
 	v = &version{
 		name: name, manifest: &manifest, limits: limits, kind: m.Kind, sha256: m.SHA256, size: len(m.wasm),
-		loaded: began, grants: spec.Grants, secrets: spec.Secrets, store: spec.KV, clients: map[bool]*http.Client{},
-		newClient: spec.HTTPClient,
-		idle:      make(chan *instance, limits.Instances), slots: make(chan struct{}, limits.Instances),
+		loaded: began, grants: spec.Grants, secrets: spec.Secrets, store: spec.KV, clients: h.clients(),
+		idle: make(chan *instance, limits.Instances), slots: make(chan struct{}, limits.Instances),
 	}
 	for range limits.Instances {
 		v.slots <- struct{}{}
@@ -52,12 +51,6 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 			return fail(Denied, "%w", err)
 		}
 		v.urls = append(v.urls, p)
-	}
-	if v.newClient == nil {
-		v.newClient = h.opts.HTTPClient
-	}
-	if v.newClient == nil {
-		v.newClient = GuardedClient
 	}
 	logger := spec.Logger
 	if logger == nil {

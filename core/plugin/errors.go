@@ -8,45 +8,42 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// Kind says what kind of thing went wrong, for the part of the program that must act on it:
-// errors.Is(err, plugin.Timeout). It is the word after the hook in an error's text.
-type Kind = core.Kind
-
-// The kinds of errors. After a Failed or Busy call the plugin's instance lives on; after a Trap, Timeout, Limit
+// The kinds of errors, for errors.Is(err, plugin.Timeout). A kind is the word after the hook in an error's text.
+// After a Failed or Busy call the plugin's instance lives on; after a Trap, Timeout, Limit
 // or BadAnswer it has been dropped, and the next call gets another.
 const (
 	// BadModule is a module that does not load: its bytes, imports, exports, start or self-tests.
-	BadModule Kind = "module"
+	BadModule core.Kind = "module"
 	// BadManifest is a manifest that cannot be read.
-	BadManifest Kind = "manifest"
+	BadManifest core.Kind = "manifest"
 	// Denied is what the operator did not grant: another module than the pinned one, a hook that is not there.
-	Denied Kind = "denied"
+	Denied core.Kind = "denied"
 	// Failed is an orderly failure: the plugin said so itself, and why.
-	Failed Kind = "failed"
+	Failed core.Kind = "failed"
 	// Trap is a guest that crashed or exited.
-	Trap Kind = "trap"
+	Trap core.Kind = "trap"
 	// Limit is a guest that used up its fuel, memory or output.
-	Limit Kind = "limit"
+	Limit core.Kind = "limit"
 	// Timeout is a guest that was not done at its deadline.
-	Timeout Kind = "timeout"
+	Timeout core.Kind = "timeout"
 	// Canceled is a call whose caller went away.
-	Canceled Kind = "canceled"
+	Canceled core.Kind = "canceled"
 	// BadAnswer is an output that is no JSON object.
-	BadAnswer Kind = "answer"
+	BadAnswer core.Kind = "answer"
 	// Busy is a call that found every instance taken until its deadline.
-	Busy Kind = "busy"
+	Busy core.Kind = "busy"
 	// SetAside is a plugin that failed too often in a row. RetryAfter says when it is tried again.
-	SetAside Kind = "set aside"
+	SetAside core.Kind = "set aside"
 	// Closed is a plugin or host that was closed.
-	Closed Kind = "closed"
+	Closed core.Kind = "closed"
 )
 
-// Error is what every method of this package returns. Its text is for people; errors.Is with a [Kind] is for
+// Error is what every method of this package returns. Its text is for people; errors.Is with a kind is for
 // programs.
 type Error struct {
 	Plugin string
 	Hook   Hook // empty outside of a call
-	Kind   Kind
+	Kind   core.Kind
 	Text   string // the fact
 	// Stderr is the end of what the guest wrote to standard error during the call, at most 4 KiB.
 	Stderr string
@@ -84,13 +81,13 @@ func (e *Error) Unwrap() []error {
 
 // abort is what a host function panics with to end the guest's call.
 type abort struct {
-	kind Kind
+	kind core.Kind
 	text string
 }
 
 func (a *abort) Error() string { return string(a.kind) + ": " + a.text }
 
-func stop(kind Kind, format string, a ...any) { panic(&abort{kind, fmt.Sprintf(format, a...)}) }
+func stop(kind core.Kind, format string, a ...any) { panic(&abort{kind, fmt.Sprintf(format, a...)}) }
 
 // exit is what proc_exit panics with.
 type exit struct{ code uint32 }

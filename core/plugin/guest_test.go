@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/plugin/internal/asm"
 	"go.uber.org/goleak"
@@ -128,7 +129,7 @@ func read(t testing.TB, file string) []byte {
 }
 
 // wantKind checks an error's kind, that it is an *Error, and that its text begins as errors here do.
-func wantKind(t testing.TB, err error, kinds ...plugin.Kind) {
+func wantKind(t testing.TB, err error, kinds ...core.Kind) {
 	t.Helper()
 	for _, k := range kinds {
 		if errors.Is(err, k) {

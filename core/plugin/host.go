@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"runtime"
 	"sync"
@@ -18,8 +17,6 @@ type Options struct {
 	CacheDir string
 	// Logger gets what an operator should know. Nil means none.
 	Logger *slog.Logger
-	// HTTPClient is used where a Spec has none. Nil means GuardedClient.
-	HTTPClient func(allowPrivate bool) *http.Client
 	// Now is the time for the rests of failing plugins. Nil means time.Now.
 	Now func() time.Time
 }
@@ -29,7 +26,8 @@ type Host struct {
 	opts    Options
 	log     *slog.Logger
 	now     func() time.Time
-	compile chan struct{} // held while a module is compiled, which nothing can interrupt
+	clients func() *clients // made when the first plugin needs them
+	compile chan struct{}   // held while a module is compiled, which nothing can interrupt
 
 	mu      sync.Mutex // guards the rest
 	closed  bool
@@ -39,7 +37,7 @@ type Host struct {
 
 // NewHost makes a host. It fails when CacheDir cannot be used.
 func NewHost(o Options) (*Host, error) {
-	h := &Host{opts: o, log: o.Logger, now: o.Now, compile: make(chan struct{}, 1), plugins: map[*Plugin]struct{}{}}
+	h := &Host{opts: o, log: o.Logger, now: o.Now, clients: sync.OnceValue(newClients), compile: make(chan struct{}, 1), plugins: map[*Plugin]struct{}{}}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -97,6 +95,7 @@ func (h *Host) Close() {
 		p.Close()
 	}
 	h.builds.Wait()
+	h.clients().close()
 }
 
 func (h *Host) forget(p *Plugin) {

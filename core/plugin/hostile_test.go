@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/plugin/internal/asm"
 )
@@ -20,15 +21,15 @@ import (
 type hostile struct {
 	name string
 	wasm []byte
-	want []plugin.Kind // of the load or the call; none: it must answer
+	want []core.Kind // of the load or the call; none: it must answer
 }
 
 var (
-	timeout  = []plugin.Kind{plugin.Timeout}
-	trap     = []plugin.Kind{plugin.Trap}
-	badMod   = []plugin.Kind{plugin.BadModule}
-	anyTrap  = []plugin.Kind{plugin.Trap, plugin.Timeout, plugin.Limit}
-	overSize = []plugin.Kind{plugin.Limit, plugin.BadModule}
+	timeout  = []core.Kind{plugin.Timeout}
+	trap     = []core.Kind{plugin.Trap}
+	badMod   = []core.Kind{plugin.BadModule}
+	anyTrap  = []core.Kind{plugin.Trap, plugin.Timeout, plugin.Limit}
+	overSize = []core.Kind{plugin.Limit, plugin.BadModule}
 )
 
 // callType is () -> () in a guest, the first type after those of its imports.
@@ -182,8 +183,8 @@ func hostiles() []hostile {
 		{"read to outside", guest(call(fRead, 65530), 0), trap},
 		{"read to -1", guest(call(fRead, -1), 0), trap},
 		{"write from outside", guest(call(fWrite, 65000, 4096), 0), trap},
-		{"write of -1 bytes", guest(call(fWrite, 0, -1), 0), []plugin.Kind{plugin.Limit}},
-		{"write of 2 MiB", with(memory(64, -1), call(fWrite, 0, 2<<20), 0), []plugin.Kind{plugin.Limit}},
+		{"write of -1 bytes", guest(call(fWrite, 0, -1), 0), []core.Kind{plugin.Limit}},
+		{"write of 2 MiB", with(memory(64, -1), call(fWrite, 0, 2<<20), 0), []core.Kind{plugin.Limit}},
 		{"get with a key outside", guest(dropped(fGet, 65530, 100), 0), trap},
 		{"get with a key of -1 bytes", guest(dropped(fGet, 0, -1), 0), trap},
 		{"get with a key of 60 KiB", guest(dropped(fGet, 0, 60_000), answering), nil},
@@ -214,19 +215,19 @@ func hostiles() []hostile {
 		{"exit 1", guest(call(fExit, 1), 0), trap},
 		{"exit -1", guest(call(fExit, -1), 0), trap},
 		{"indirect call of nothing", with(func(m *asm.Module) { m.Memory(1, -1); m.Table(4, 4); m.Type(nil, nil) }, 2, asm.CallIndirect(callType), 0), trap},
-		{"no output", guest(0), []plugin.Kind{plugin.BadAnswer}},
-		{"an output that is no JSON", guest(call(fWrite, 0, 16), 0), []plugin.Kind{plugin.BadAnswer}},
-		{"an output that ends early", guest(call(fWrite, 1024, 10), 0), []plugin.Kind{plugin.BadAnswer}},
-		{"an output that is a list", with(func(m *asm.Module) { m.Memory(1, -1); m.Data(0, "[1,2]") }, call(fWrite, 0, 5), 0), []plugin.Kind{plugin.BadAnswer}},
-		{"an output with a name twice", with(func(m *asm.Module) { m.Memory(1, -1); m.Data(0, `{"a":1,"a":2}`) }, call(fWrite, 0, 13), 0), []plugin.Kind{plugin.BadAnswer}},
-		{"an output that is not UTF-8", with(func(m *asm.Module) { m.Memory(1, -1); m.Data(0, "{\"a\":\"\xff\"}") }, call(fWrite, 0, 9), 0), []plugin.Kind{plugin.BadAnswer}},
-		{"an output nested 100,000 deep", with(memory(8, -1), 0, int('['), 100_000, asm.MemoryFill, call(fWrite, 0, 100_000), 0), []plugin.Kind{plugin.BadAnswer}},
-		{"status -2", guest(-2), []plugin.Kind{plugin.BadAnswer}},
-		{"status of the least number", guest(-1 << 31), []plugin.Kind{plugin.BadAnswer}},
-		{"a failure with control characters", with(func(m *asm.Module) { m.Memory(1, -1); m.Data(0, "a\x1b[2J\x00\nb\u202e") }, call(fWrite, 0, 11), 7), []plugin.Kind{plugin.Failed}},
+		{"no output", guest(0), []core.Kind{plugin.BadAnswer}},
+		{"an output that is no JSON", guest(call(fWrite, 0, 16), 0), []core.Kind{plugin.BadAnswer}},
+		{"an output that ends early", guest(call(fWrite, 1024, 10), 0), []core.Kind{plugin.BadAnswer}},
+		{"an output that is a list", with(func(m *asm.Module) { m.Memory(1, -1); m.Data(0, "[1,2]") }, call(fWrite, 0, 5), 0), []core.Kind{plugin.BadAnswer}},
+		{"an output with a name twice", with(func(m *asm.Module) { m.Memory(1, -1); m.Data(0, `{"a":1,"a":2}`) }, call(fWrite, 0, 13), 0), []core.Kind{plugin.BadAnswer}},
+		{"an output that is not UTF-8", with(func(m *asm.Module) { m.Memory(1, -1); m.Data(0, "{\"a\":\"\xff\"}") }, call(fWrite, 0, 9), 0), []core.Kind{plugin.BadAnswer}},
+		{"an output nested 100,000 deep", with(memory(8, -1), 0, int('['), 100_000, asm.MemoryFill, call(fWrite, 0, 100_000), 0), []core.Kind{plugin.BadAnswer}},
+		{"status -2", guest(-2), []core.Kind{plugin.BadAnswer}},
+		{"status of the least number", guest(-1 << 31), []core.Kind{plugin.BadAnswer}},
+		{"a failure with control characters", with(func(m *asm.Module) { m.Memory(1, -1); m.Data(0, "a\x1b[2J\x00\nb\u202e") }, call(fWrite, 0, 11), 7), []core.Kind{plugin.Failed}},
 
 		// Starts.
-		{"a start that loops", starting(asm.Forever()), []plugin.Kind{plugin.Limit}},
+		{"a start that loops", starting(asm.Forever()), []core.Kind{plugin.Limit}},
 		{"a start that traps", starting(asm.Unreachable), trap},
 		{"a start that exits", starting(call(fExit, 3)), trap},
 		{"a start that recurses", func() []byte {
@@ -250,12 +251,12 @@ func hostiles() []hostile {
 			m.Start(fExit)
 			return finish(m, m.Func(i32s(1), i32s(1), 0, 0))
 		}(), badMod},
-		{"_initialize that loops", initial("_initialize", nil, nil, asm.Forever()), []plugin.Kind{plugin.Limit}},
+		{"_initialize that loops", initial("_initialize", nil, nil, asm.Forever()), []core.Kind{plugin.Limit}},
 		{"_initialize that traps", initial("_initialize", nil, nil, asm.Unreachable), trap},
 		{"_initialize with a result", initial("_initialize", nil, i32s(1), 0), badMod},
-		{"ogp_init that loops", initial("ogp_init", i32s(1), i32s(1), asm.Forever(), 0), []plugin.Kind{plugin.Limit}},
-		{"ogp_init that says no", initial("ogp_init", i32s(1), i32s(1), 1024, 8, asm.Call(fWrite), 1), []plugin.Kind{plugin.Failed}},
-		{"ogp_init that says nothing", initial("ogp_init", i32s(1), i32s(1), -1), []plugin.Kind{plugin.Failed}},
+		{"ogp_init that loops", initial("ogp_init", i32s(1), i32s(1), asm.Forever(), 0), []core.Kind{plugin.Limit}},
+		{"ogp_init that says no", initial("ogp_init", i32s(1), i32s(1), 1024, 8, asm.Call(fWrite), 1), []core.Kind{plugin.Failed}},
+		{"ogp_init that says nothing", initial("ogp_init", i32s(1), i32s(1), -1), []core.Kind{plugin.Failed}},
 		{"ogp_init without a result", initial("ogp_init", i32s(1), nil), badMod},
 		{"an endless sleep in ogp_init", initial("ogp_init", i32s(1), i32s(1), asm.Unreachable, poll(0, 1<<60), 0), trap},
 
@@ -342,14 +343,14 @@ func hostiles() []hostile {
 		{"a component", append([]byte("\x00asm\x0d\x00\x01\x00"), 0), badMod},
 		{"version 2", []byte("\x00asm\x02\x00\x00\x00"), badMod},
 		{"nothing", []byte{}, badMod},
-		{"only a header", []byte(asm.Header), []plugin.Kind{plugin.BadModule, plugin.BadManifest}},
+		{"only a header", []byte(asm.Header), []core.Kind{plugin.BadModule, plugin.BadManifest}},
 		{"an ELF file", []byte("\x7fELF\x02\x01\x01\x00 and more of it"), badMod},
 		{"sections out of order", raw(asm.Section(3, []byte{0}), asm.Section(1, []byte{0})), badMod},
 		{"a section twice", raw(asm.Section(1, []byte{0}), asm.Section(1, []byte{0})), badMod},
 		{"a section of an unknown kind", raw(asm.Section(99, nil)), badMod},
 		{"a custom section without a name", raw(asm.Section(0, []byte{200, 1, 2})), badMod},
-		{"a manifest that is no TOML", withCustom("ogp.plugin", "name = = 1"), []plugin.Kind{plugin.BadManifest}},
-		{"a manifest of nulls", withCustom("ogp.plugin", string(make([]byte, 1000))), []plugin.Kind{plugin.BadManifest}},
+		{"a manifest that is no TOML", withCustom("ogp.plugin", "name = = 1"), []core.Kind{plugin.BadManifest}},
+		{"a manifest of nulls", withCustom("ogp.plugin", string(make([]byte, 1000))), []core.Kind{plugin.BadManifest}},
 		{"a name section that lies", withCustom("name", "\x01\xff\xff\xff\xff\x0f\xff\xff\xff\xff\x0f"), nil},
 		{"a name section of 4 billion functions", withCustom("name", "\x01\x06\xff\xff\xff\xff\x0f\x00"), nil},
 	}
@@ -361,7 +362,7 @@ func hostiles() []hostile {
 	good := guest(answering)
 	for i := range 24 {
 		cut := len(good) * (i + 1) / 25
-		list = append(list, hostile{fmt.Sprintf("cut at %d bytes", cut), good[:cut], []plugin.Kind{plugin.BadModule, plugin.BadManifest}})
+		list = append(list, hostile{fmt.Sprintf("cut at %d bytes", cut), good[:cut], []core.Kind{plugin.BadModule, plugin.BadManifest}})
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range 16 {
@@ -369,12 +370,12 @@ func hostiles() []hostile {
 		for j := range b {
 			b[j] = byte(r.Uint32())
 		}
-		list = append(list, hostile{fmt.Sprintf("noise %d", i), append([]byte(asm.Header), b...), []plugin.Kind{plugin.BadModule, plugin.BadManifest}})
+		list = append(list, hostile{fmt.Sprintf("noise %d", i), append([]byte(asm.Header), b...), []core.Kind{plugin.BadModule, plugin.BadManifest}})
 	}
 	return list
 }
 
-func anyOf(k ...plugin.Kind) []plugin.Kind { return k }
+func anyOf(k ...core.Kind) []core.Kind { return k }
 
 func types0() []byte { return asm.Section(1, []byte{1, 0x60, 0, 0}) }
 

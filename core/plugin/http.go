@@ -18,7 +18,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"code.dny.dev/ssrf"
+	"github.com/opengatewayprotocol/ogp/core/dial"
 )
 
 const (
@@ -103,17 +103,14 @@ func (v *version) httpRequest(in *instance, req []byte) (any, error) {
 		return nil, refuse(callBad, "%v", err)
 	}
 	h.Header = header
-	resp, err := v.client(private).Do(h)
+	resp, err := v.clients.client(private).Do(h)
 	if err != nil {
-		return nil, refuse(callFailed, "%s", fill.redact(httpError(err)))
+		return nil, fill.failed(err)
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	b, err := io.ReadAll(resp.Body) // the client bounds it
 	if err != nil {
-		return nil, refuse(callFailed, "%s", fill.redact(httpError(err)))
-	}
-	if len(b) > maxBody {
-		return nil, refuse(callLimit, "an answer of more than %d bytes", maxBody)
+		return nil, fill.failed(err)
 	}
 	out := httpResponse{Status: resp.StatusCode, Headers: map[string]string{}}
 	for name, values := range resp.Header {
@@ -254,6 +251,14 @@ func (f *secretFiller) redact(s string) string {
 	return s
 }
 
+// failed is a request's failure as the guest may read it.
+func (f *secretFiller) failed(err error) error {
+	if errors.Is(err, dial.TooLong) {
+		return refuse(callLimit, "an answer of more than %d bytes", maxBody)
+	}
+	return refuse(callFailed, "%s", f.redact(httpError(err)))
+}
+
 // httpError is an error's text without the URL, which the guest knows, so that it can tell what happened.
 func httpError(err error) string {
 	var u *url.Error
@@ -262,26 +267,12 @@ func httpError(err error) string {
 	}
 	var n net.Error
 	switch {
-	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, ssrf.ErrProhibitedPort):
+	case errors.Is(err, dial.Blocked):
 		return "refused: an address that is not allowed: " + err.Error()
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &n) && n.Timeout():
+	case errors.Is(err, dial.Timeout), errors.Is(err, context.DeadlineExceeded), errors.As(err, &n) && n.Timeout():
 		return "timed out"
 	}
 	return err.Error()
-}
-
-// client gives the client for public or private addresses. Redirects are answers, and there are no cookies.
-func (v *version) client(private bool) *http.Client {
-	v.clientsMu.Lock()
-	defer v.clientsMu.Unlock()
-	if c := v.clients[private]; c != nil {
-		return c
-	}
-	c := *v.newClient(private)
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	c.Jar = nil
-	v.clients[private] = &c
-	return &c
 }
 
 func (v *version) secret(name string) (string, bool) {
@@ -297,34 +288,38 @@ func (v *version) namesSecret(name string) bool {
 	return slices.ContainsFunc(v.urls, func(g *grant) bool { return slices.Contains(g.secrets, name) })
 }
 
-// privateNetworks are what HTTPGrant.Private opens. Link-local addresses, where clouds keep their metadata,
-// stay closed.
-var privateNetworks = [2][]netip.Prefix{{
+// privateNetworks are what HTTPGrant.Private opens. Link-local addresses stay closed, and so do those where clouds
+// keep their metadata, wherever they lie (core/dial).
+var privateNetworks = []netip.Prefix{
 	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
 	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("100.64.0.0/10"),
-}, {
 	netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("fc00::/7"),
-}}
+}
 
-// GuardedClient gives an HTTP client that checks every address when it is dialled, so that a name that changes
-// its address gains nothing: no loopback, private, link-local, multicast or otherwise special addresses, unless
-// allowPrivate opens loopback and private ones. It knows no proxy and no cookies and follows no redirect.
-// The caller closes its idle connections. docs/threat-model.md N1
-func GuardedClient(allowPrivate bool) *http.Client {
-	opts := []ssrf.Option{ssrf.WithAnyPort()}
-	if allowPrivate {
-		opts = append(opts, ssrf.WithAllowedV4Prefixes(privateNetworks[0]...), ssrf.WithAllowedV6Prefixes(privateNetworks[1]...))
+// clients are what all plugins of a host send requests with, so that a connection outlives a call and a reload:
+// one client for public addresses, and one that reaches the private networks too.
+type clients struct{ public, private *dial.Client }
+
+func newClients() *clients {
+	o := dial.Options{Timeout: longestCall, MaxAnswerBytes: maxBody}
+	public := dial.New(o)
+	o.Allow = privateNetworks
+	return &clients{public, dial.New(o)}
+}
+
+// client gives an HTTP client that checks every address when it is dialled. Redirects are answers.
+// docs/threat-model.md#n1
+func (c *clients) client(private bool) *http.Client {
+	d := c.public
+	if private {
+		d = c.private
 	}
-	d := &net.Dialer{Timeout: 10 * time.Second, Control: ssrf.New(opts...).Safe}
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext:            d.DialContext,
-			TLSHandshakeTimeout:    10 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-			MaxIdleConnsPerHost:    2,
-			IdleConnTimeout:        30 * time.Second,
-			ForceAttemptHTTP2:      true,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	h := *d.HTTPClient()
+	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &h
+}
+
+func (c *clients) close() {
+	c.public.CloseIdle()
+	c.private.CloseIdle()
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -313,7 +314,7 @@ func (in *instance) said(status int32) string {
 	return printable(text)
 }
 
-func (in *instance) error(kind Kind, text string) *Error {
+func (in *instance) error(kind core.Kind, text string) *Error {
 	return &Error{Plugin: in.v.name, Hook: in.hook, Kind: kind, Text: text, Stderr: printable(in.stderr.String())}
 }
 

@@ -111,6 +111,9 @@ type SelfTest struct {
 	Expect map[string]any `toml:"expect"` // the output has at least these members
 }
 
+// longestCall bounds Limits.Timeout.
+const longestCall = 5 * time.Minute
+
 // ParseManifest reads a plugin.toml. It is strict: an unknown key is an error that names the nearest known one.
 // Errors are of the kind BadManifest.
 func ParseManifest(text []byte) (*Manifest, error) {
@@ -186,7 +189,7 @@ func (l *Limits) check() error {
 		l.MaxCalls = 1_000_000
 	}
 	switch {
-	case l.Timeout < 0 || l.Timeout > Duration(5*time.Minute):
+	case l.Timeout < 0 || l.Timeout > Duration(longestCall):
 		return fmt.Errorf("limits: timeout %v: want up to 5m", time.Duration(l.Timeout))
 	case l.MemoryMiB < 1 || l.MemoryMiB > 1024:
 		return fmt.Errorf("limits: memory_mib %d: want 1 to 1024", l.MemoryMiB)

@@ -11,7 +11,6 @@ package plugin
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,8 +38,6 @@ type Spec struct {
 	// Secrets gives the value of a secret. It is asked at every use, so that a changed secret counts at once.
 	Secrets func(name string) (value string, ok bool)
 	KV      KV
-	// HTTPClient gives the client for requests. Nil means GuardedClient.
-	HTTPClient func(allowPrivate bool) *http.Client
 	// Logger gets the plugin's own lines. Nil means the host's.
 	Logger *slog.Logger
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/plugin/internal/asm"
 )
@@ -107,7 +108,7 @@ func TestGoGuest(t *testing.T) {
 		t.Errorf("answer = %s", got)
 	}
 	for in, want := range map[string]struct {
-		kind plugin.Kind
+		kind core.Kind
 		text string
 	}{
 		`{"a":"panic"}`: {plugin.Trap, "stderr: panic: boom"},
@@ -248,7 +249,7 @@ func TestP3Breaker(t *testing.T) {
 	defer h.Close()
 	// It crashes on an input of 2 bytes.
 	p := load(t, h, plugin.Spec{Bytes: guest(asm.Get(0), 2, asm.I32Sub, asm.I32Eqz, asm.If, asm.Void, asm.Unreachable, asm.End, answering)})
-	fails := func(kind plugin.Kind) {
+	fails := func(kind core.Kind) {
 		t.Helper()
 		_, err := p.Call(t.Context(), plugin.Policy, []byte(`{}`))
 		wantKind(t, err, kind)

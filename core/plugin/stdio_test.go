@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
@@ -20,7 +21,7 @@ func program(t *testing.T, stdio string, instances int) *plugin.Plugin {
 // stdioFailures hold for both kinds of programs.
 var stdioFailures = []struct {
 	input string
-	kind  plugin.Kind
+	kind  core.Kind
 	text  string
 }{
 	{`{"do":"crash"}`, plugin.Trap, "stderr: about to crash"},
@@ -44,7 +45,7 @@ func TestStdioOnce(t *testing.T) {
 	}
 	for _, c := range append(stdioFailures, struct {
 		input string
-		kind  plugin.Kind
+		kind  core.Kind
 		text  string
 	}{`{"do":"exit"}`, plugin.Failed, "notify: failed: no such file"}) {
 		_, err := p.Call(t.Context(), plugin.Notify, []byte(c.input))
@@ -82,7 +83,7 @@ func TestStdioLines(t *testing.T) {
 	}
 	for _, c := range append(stdioFailures, struct {
 		input string
-		kind  plugin.Kind
+		kind  core.Kind
 		text  string
 	}{`{"do":"exit"}`, plugin.Trap, "exit status 7: stderr: no such file"}) {
 		_, err := p.Call(t.Context(), plugin.Notify, []byte(c.input))

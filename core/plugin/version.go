@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"errors"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,15 +25,13 @@ type version struct {
 	loaded   time.Time
 	took     time.Duration
 
-	grants    Grants
-	urls      []*grant
-	secrets   func(string) (string, bool)
-	store     KV
-	log       *guestLog
-	newClient func(bool) *http.Client
-	clientsMu sync.Mutex // guards clients
-	clients   map[bool]*http.Client
-	refused   atomic.Int64
+	grants  Grants
+	urls    []*grant
+	secrets func(string) (string, bool)
+	store   KV
+	log     *guestLog
+	clients *clients
+	refused atomic.Int64
 
 	base     context.Context // what the guests' contexts are made of
 	rt       wazero.Runtime
@@ -135,11 +132,6 @@ func (v *version) close() {
 	}
 	v.rt.Close(v.base)
 	v.cache.Close(v.base)
-	v.clientsMu.Lock()
-	defer v.clientsMu.Unlock()
-	for _, c := range v.clients {
-		c.CloseIdleConnections()
-	}
 }
 
 // notObject says what keeps b from being a JSON object, or "".
