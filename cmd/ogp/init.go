@@ -14,7 +14,6 @@ import (
 
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
-	"github.com/titanous/json5"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
@@ -148,7 +147,7 @@ func (a *app) findOpenClaw() foundOpenClaw {
 	f.Token = a.expand(own.Hooks.Token) != ""
 	text, err := os.ReadFile(f.Path)
 	if err == nil {
-		err = json5.Unmarshal(text, &f.File)
+		err = parseOpenclaw(f.Path, text, &f.File)
 	}
 	f.Err = err
 	return f

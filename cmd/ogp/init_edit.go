@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/opengatewayprotocol/ogp/core/nesting"
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -57,6 +58,9 @@ var errCannotEdit = errors.New("the file is written in a way that is not edited 
 // again and compared before it is returned.
 func setTOML(text []byte, s setting) ([]byte, error) {
 	var before map[string]any
+	if err := nesting.TOML(text, 1<<20); err != nil {
+		return nil, err
+	}
 	if err := toml.Unmarshal(text, &before); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/nesting"
 )
 
 // openclawFile is where OpenClaw keeps its configuration.
@@ -54,10 +55,19 @@ func (a *app) readOpenclaw() (openclawConfig, error) {
 	if err != nil {
 		return c, err
 	}
-	if err := json5.Unmarshal(text, &c); err != nil {
-		return c, fmt.Errorf("%s: %w", path, err)
+	return c, parseOpenclaw(path, text, &c)
+}
+
+// parseOpenclaw reads JSON5 that is nested no deeper than the parser can bear.
+func parseOpenclaw(path string, text []byte, into any) error {
+	err := nesting.JSON5(text, maxOpenclawFile)
+	if err == nil {
+		err = json5.Unmarshal(text, into)
 	}
-	return c, nil
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
 var envReference = regexp.MustCompile(`\$\{[A-Za-z_][A-Za-z0-9_]*\}`)

@@ -18,6 +18,7 @@ import (
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/providers/posflag"
 	"github.com/knadh/koanf/v2"
+	"github.com/opengatewayprotocol/ogp/core/nesting"
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 	"github.com/spf13/pflag"
@@ -259,6 +260,10 @@ func readFile(path string) ([]byte, fs.FileMode, error) {
 func (l *loader) toml(path string, text []byte) error {
 	if !utf8.Valid(text) {
 		l.problem("", path, "not UTF-8 text", "")
+		return nil
+	}
+	if err := nesting.TOML(text, maxFileBytes); err != nil {
+		l.problem("", path, err.Error(), "")
 		return nil
 	}
 	table, err := tomlparser.Parser().Unmarshal(text)

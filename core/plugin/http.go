@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -288,35 +287,24 @@ func (v *version) namesSecret(name string) bool {
 	return slices.ContainsFunc(v.urls, func(g *grant) bool { return slices.Contains(g.secrets, name) })
 }
 
-// privateNetworks are what HTTPGrant.Private opens. Link-local addresses stay closed, and so do those where clouds
-// keep their metadata, wherever they lie (core/dial).
-var privateNetworks = []netip.Prefix{
-	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
-	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("100.64.0.0/10"),
-	netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("fc00::/7"),
-}
-
 // clients are what all plugins of a host send requests with, so that a connection outlives a call and a reload:
 // one client for public addresses, and one that reaches the private networks too.
 type clients struct{ public, private *dial.Client }
 
 func newClients() *clients {
-	o := dial.Options{Timeout: longestCall, MaxAnswerBytes: maxBody}
+	o := dial.Options{Timeout: longestCall, MaxAnswerBytes: maxBody, NoRedirects: true}
 	public := dial.New(o)
-	o.Allow = privateNetworks
+	o.Private = true
 	return &clients{public, dial.New(o)}
 }
 
 // client gives an HTTP client that checks every address when it is dialled. Redirects are answers.
 // docs/threat-model.md#n1
 func (c *clients) client(private bool) *http.Client {
-	d := c.public
 	if private {
-		d = c.private
+		return c.private.HTTPClient()
 	}
-	h := *d.HTTPClient()
-	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &h
+	return c.public.HTTPClient()
 }
 
 func (c *clients) close() {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opengatewayprotocol/ogp/core/nesting"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
@@ -35,7 +36,7 @@ func Inspect(spec Spec) (*Module, error) {
 	wasm := spec.Bytes
 	if wasm == nil {
 		var err error
-		if wasm, err = readModule(spec.Path); err != nil {
+		if wasm, err = readBounded(spec.Path, maxModule); err != nil {
 			return nil, &Error{Plugin: spec.Name, Kind: BadModule, Err: err}
 		}
 	}
@@ -67,13 +68,14 @@ func Inspect(spec Spec) (*Module, error) {
 	return m, nil
 }
 
-func readModule(path string) ([]byte, error) {
+// readBounded reads a file, and no more than one byte past the bound, which tells that there is more.
+func readBounded(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxModule+1))
+	return io.ReadAll(io.LimitReader(f, most+1))
 }
 
 // manifestSection is the custom section that can hold the manifest.
@@ -91,7 +93,7 @@ func findManifest(spec Spec, shape *meter.Shape) (*Manifest, error) {
 		return &m, nil
 	}
 	if spec.Bytes == nil {
-		text, err := os.ReadFile(filepath.Join(filepath.Dir(spec.Path), "plugin.toml"))
+		text, err := readBounded(filepath.Join(filepath.Dir(spec.Path), "plugin.toml"), nesting.MaxBytes)
 		if err == nil {
 			return ParseManifest(text)
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/core/nesting"
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -115,8 +116,11 @@ type SelfTest struct {
 const longestCall = 5 * time.Minute
 
 // ParseManifest reads a plugin.toml. It is strict: an unknown key is an error that names the nearest known one.
-// Errors are of the kind BadManifest.
+// A manifest is at most 64 KiB, and bounded in depth before it is parsed. Errors are of the kind BadManifest.
 func ParseManifest(text []byte) (*Manifest, error) {
+	if err := nesting.TOML(text, nesting.MaxBytes); err != nil {
+		return nil, &Error{Kind: BadManifest, Err: err}
+	}
 	m := &Manifest{}
 	d := toml.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()

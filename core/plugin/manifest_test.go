@@ -99,6 +99,8 @@ func FuzzParseManifest(f *testing.F) {
 	f.Add([]byte(fullManifest))
 	f.Add([]byte("[[http]]\n[[http]]\nurl='x'\n"))
 	f.Add([]byte("limits.timeout = 1"))
+	f.Add([]byte("config = {a = " + strings.Repeat("[", 60) + strings.Repeat("]", 60) + "}"))
+	f.Add([]byte("config = {a = " + strings.Repeat("[", 70)))
 	f.Add([]byte("a.b.c = {d = [1, {e = 2}]}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		m, err := plugin.ParseManifest(text)
@@ -109,6 +111,38 @@ func FuzzParseManifest(f *testing.F) {
 			wantKind(t, err, plugin.BadManifest)
 		}
 	})
+}
+
+// TestD4ManifestOfBrackets has a manifest refused for its size or depth before a parser that calls itself sees it,
+// in a custom section and beside a module. Without the bound the whole program ends.
+func TestD4ManifestOfBrackets(t *testing.T) {
+	for name, text := range map[string]string{
+		"a million brackets":        "a=" + strings.Repeat("[", 1<<20),
+		"eight million brackets":    "a=" + strings.Repeat("[", 8<<20),
+		"60,000 brackets":           "a=" + strings.Repeat("[", 60_000),
+		"100 brackets":              "a=" + strings.Repeat("[", 100),
+		"inline tables":             "a=" + strings.Repeat("{a=", 20_000),
+		"a key of 30,000 parts":     strings.Repeat("a.", 30_000) + "a=1",
+		"a header of 30,000 parts":  "[" + strings.Repeat("a.", 30_000) + "a]",
+		"70,000 bytes of a comment": "#" + strings.Repeat(" ", 70_000),
+	} {
+		m := newGuest()
+		m.Memory(1, -1)
+		m.Custom("ogp.plugin", text)
+		_, err := plugin.Inspect(plugin.Spec{Bytes: finish(m, m.Func(i32s(1), i32s(1), 0, 0))})
+		wantKind(t, err, plugin.BadManifest)
+
+		dir := t.TempDir()
+		for file, b := range map[string][]byte{"x.wasm": guest(answering), "plugin.toml": []byte(text)} {
+			if err := os.WriteFile(filepath.Join(dir, file), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err = plugin.Inspect(plugin.Spec{Path: filepath.Join(dir, "x.wasm")}); err == nil || !strings.Contains(err.Error(), "at most 65536") && !strings.Contains(err.Error(), "more than 64") && !strings.Contains(err.Error(), "deeper than 64") {
+			t.Errorf("%s: %v, want it refused for its size or depth", name, err)
+		}
+		wantKind(t, err, plugin.BadManifest)
+	}
 }
 
 // TestFindManifest looks in the order given, beside and inside of the module.
