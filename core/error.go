@@ -39,6 +39,7 @@ func (k Kind) Error() string { return string(k) }
 // process; Err, if any, stays in the log.
 type Error struct {
 	Kind       Kind
+	As         Kind          // whose status the answer has, where it is not Kind's own
 	Public     string        // said to the other side; empty: the kind's own word
 	Hint       string        // for our operator: what to do next
 	RetryAfter time.Duration // 0: none
@@ -56,6 +57,14 @@ func (e *Error) Error() string {
 		return fmt.Sprintf("%s: %v", text, e.Err)
 	}
 	return text
+}
+
+// Answer is the kind that the answer's status goes by.
+func (e *Error) Answer() Kind {
+	if e.As != "" {
+		return e.As
+	}
+	return e.Kind
 }
 
 // Unwrap gives the cause.

@@ -163,14 +163,6 @@ type Identity struct {
 	PublicKey    string `json:"publicKey"`
 }
 
-// Registration is what a gateway tells a rendezvous. docs/rendezvous.md#register
-type Registration struct {
-	PubKey    string `json:"pubkey"`
-	Port      int    `json:"port"`
-	PublicURL string `json:"publicUrl,omitempty"`
-	Timestamp string `json:"timestamp"`
-}
-
 // Card is the answer of /.well-known/ogp. docs/protocol.md#card
 type Card struct {
 	Version      string       `json:"version"`

@@ -31,7 +31,7 @@ func BenchmarkOpenMessage(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				if _, err := opener.OpenMessage(body, find); err != nil {
+				if _, err := envelope.Open(&opener, envelope.Message, body, find); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -118,25 +118,25 @@ func fuzz[T any](f *testing.F, path string, ours []sample, open func(body []byte
 
 func FuzzOpenRequest(f *testing.F) {
 	fuzz(f, "/federation/request", samples[:1], func(body []byte, _ envelope.Find) (envelope.Opened[core.Request], error) {
-		return anyTime().OpenRequest(body)
+		return envelope.Open(anyTime(), envelope.Request, body, nil)
 	})
 }
 
 func FuzzOpenApproval(f *testing.F) {
 	fuzz(f, "/federation/approve", samples[1:3], func(body []byte, find envelope.Find) (envelope.Opened[core.Approval], error) {
-		return anyTime().OpenApproval(body, false, find)
+		return envelope.Open(anyTime(), envelope.Approval, body, find)
 	})
 }
 
 func FuzzOpenRemoval(f *testing.F) {
 	fuzz(f, "/federation/removed", samples[3:4], func(body []byte, find envelope.Find) (envelope.Opened[core.Removal], error) {
-		return anyTime().OpenRemoval(body, find)
+		return envelope.Open(anyTime(), envelope.Removal, body, find)
 	})
 }
 
 func FuzzOpenMessage(f *testing.F) {
 	fuzz(f, "/federation/message", samples[4:5], func(body []byte, find envelope.Find) (envelope.Opened[core.Message], error) {
-		got, err := anyTime().OpenMessage(body, find)
+		got, err := envelope.Open(anyTime(), envelope.Message, body, find)
 		if err == nil {
 			// The quick decoding of messages and the library's read the same.
 			var m core.Message
@@ -151,24 +151,28 @@ func FuzzOpenMessage(f *testing.F) {
 func FuzzOpenReply(f *testing.F) {
 	fuzz(f, "/federation/reply/", samples[5:6], func(body []byte, find envelope.Find) (envelope.Opened[core.Reply], error) {
 		candidates, _ := find("")
-		return anyTime().OpenReply(body, candidates...)
+		return envelope.Open(anyTime(), envelope.Reply, body, envelope.From(candidates...))
 	})
 }
 
 func FuzzOpenIdentity(f *testing.F) {
 	fuzz(f, "/federation/update-identity", samples[6:], func(body []byte, _ envelope.Find) (envelope.Opened[core.Identity], error) {
-		return anyTime().OpenIdentity(body)
+		return envelope.Open(anyTime(), envelope.Identity, body, nil)
 	})
 }
 
 func FuzzOpenRecord(f *testing.F) {
-	bodies, _ := recorded(f, "/register")
-	for _, b := range bodies {
-		var r envelope.Record
-		if err := json.Unmarshal([]byte(b), &r); err != nil {
+	for _, purpose := range []string{envelope.PurposeRegister, envelope.PurposeInvite, envelope.PurposeList} {
+		var body struct {
+			V2 envelope.Record `json:"v2"`
+		}
+		if err := json.Unmarshal(sealer.SealHints(envelope.Hints{Purpose: purpose, Port: 18790}, now), &body); err != nil {
 			f.Fatal(err)
 		}
-		f.Add(r.PayloadStr, r.Signature, "register")
+		if _, err := anyTime().OpenRecord(body.V2, purpose); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body.V2.PayloadStr, body.V2.Signature, purpose)
 	}
 	f.Fuzz(func(t *testing.T, text, signature, purpose string) {
 		got, err := anyTime().OpenRecord(envelope.Record{PayloadStr: text, Signature: signature}, purpose)
@@ -176,18 +180,22 @@ func FuzzOpenRecord(f *testing.F) {
 			return
 		}
 		sig, err := keys.ParseSignature(signature)
-		if err != nil || !ed25519.Verify(got.Key[:], []byte(text), sig[:]) {
+		over := "\xff" + envelope.RecordCtx(purpose) + "\x00" + text
+		if purpose == "" { // the form of 0.7
+			over = text
+		}
+		if err != nil || !ed25519.Verify(got.Key[:], []byte(over), sig[:]) {
 			t.Errorf("opened a text that its key has not signed: %s", text)
 		}
 	})
 }
 
 func FuzzOpenCardRequest(f *testing.F) {
-	h := sealer.CardHeaders()
-	f.Add(h["X-OGP-Peer-ID"], h["X-OGP-Timestamp"], h["X-OGP-Signature"])
+	id, at, signature := heartbeat(now)
+	f.Add(id, at, signature)
 	f.Add(`a"b\`, "\u2028", "00")
 	f.Fuzz(func(t *testing.T, id, at, signature string) {
-		got, err := anyTime().OpenCardRequest(id, at, signature, findAlice)
+		got, err := envelope.Open(anyTime(), envelope.CardRequest, envelope.CardRequestBody(id, at, signature), findAlice)
 		if err != nil {
 			return
 		}
@@ -210,15 +218,15 @@ func TestRecordedBodies(t *testing.T) {
 			o := anyTime()
 			switch path {
 			case "/federation/request":
-				_, err = o.OpenRequest([]byte(b))
+				_, err = envelope.Open(o, envelope.Request, []byte(b), nil)
 			case "/federation/approve":
-				_, err = o.OpenApproval([]byte(b), false, find)
+				_, err = envelope.Open(o, envelope.Approval, []byte(b), find)
 			case "/federation/removed":
-				_, err = o.OpenRemoval([]byte(b), find)
+				_, err = envelope.Open(o, envelope.Removal, []byte(b), find)
 			case "/federation/message":
-				_, err = o.OpenMessage([]byte(b), find)
+				_, err = envelope.Open(o, envelope.Message, []byte(b), find)
 			default:
-				_, err = o.OpenReply([]byte(b), senders...)
+				_, err = envelope.Open(o, envelope.Reply, []byte(b), envelope.From(senders...))
 			}
 			if err == nil {
 				opened++

@@ -19,6 +19,17 @@ func testKey(n byte) keys.Private {
 	return k
 }
 
+// v2 signs a text as the v2 form does, for a purpose.
+func v2(k keys.Private, ctx, text string) string {
+	return k.Sign([]byte("\xff" + ctx + "\x00" + text))
+}
+
+// signedBy is a text with its signature.
+type signedBy struct {
+	PayloadStr string `json:"payloadStr"`
+	Signature  string `json:"signature"`
+}
+
 // A part is one member of an object.
 type part struct {
 	name  string

@@ -15,6 +15,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
+	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
 var (
@@ -53,7 +54,14 @@ func resultOf[T any](o envelope.Opened[T], err error) (result, error) {
 	return result{o.Key, o.Value, o.Digest, string(o.Text), o.V2, o.Nonce, o.SentAt}, err
 }
 
-// envelope is a kind of envelope: how one is sealed, how it is opened, and where its
+// of opens a kind of envelope, as one from alice.
+func of[T any](k envelope.Kind[T]) func(*envelope.Opener, []byte) (result, error) {
+	return func(o *envelope.Opener, body []byte) (result, error) {
+		return resultOf(envelope.Open(o, k, body, findAlice))
+	}
+}
+
+// sample is a kind of envelope: how one is sealed, how it is opened, and where its
 // signed text lies.
 type sample struct {
 	shape envelope.Shape
@@ -73,7 +81,7 @@ func message() core.Message {
 var samples = []sample{
 	{envelope.ShapeRequest, "peer", "payloadStr", func() []byte {
 		return sealer.SealRequest(bobKey, core.Request{Peer: card, OfferedIntents: []string{"message", "agent-comms"}, Invite: &core.Invited{Token: "a3f7k2", Proof: "00"}})
-	}, func(o *envelope.Opener, body []byte) (result, error) { return resultOf(o.OpenRequest(body)) }, core.BadSignature},
+	}, of(envelope.Request), core.Stale},
 	{envelope.ShapeApproval, "", "payloadStr", func() []byte {
 		yes := true
 		return sealer.SealApproval(bobKey, core.Approval{PeerID: bobKey.ID(), Approved: &yes, FromGatewayID: "alice.example.test:18790", FromDisplayName: "Alice",
@@ -81,35 +89,37 @@ var samples = []sample{
 			ScopeGrants: &core.Bundle{Version: core.BundleVersion, GrantedAt: core.FormatTime(now), Scopes: []core.Grant{
 				{Intent: "message", Enabled: true, RateLimit: &core.RateLimit{Requests: 100, WindowSeconds: 3600}},
 				{Intent: "agent-comms", Enabled: true, Topics: []string{"general"}, Personas: []string{"scribe"}, ExpiresAt: core.FormatTime(now)}}}})
-	}, func(o *envelope.Opener, body []byte) (result, error) {
-		return resultOf(o.OpenApproval(body, false, findAlice))
-	}, core.BadSignature},
-	{"rejection", "", "payloadStr", func() []byte {
+	}, of(envelope.Approval), core.Stale},
+	{envelope.ShapeApproval, "", "payloadStr", func() []byte {
 		no := false
 		return sealer.SealApproval(bobKey, core.Approval{Approved: &no, FromPublicKey: aliceKey.String(), Nonce: "n-2"})
-	}, func(o *envelope.Opener, body []byte) (result, error) {
-		return resultOf(o.OpenApproval(body, false, findAlice))
-	}, core.BadSignature},
+	}, of(envelope.Approval), core.Stale},
 	{envelope.ShapeRemoval, "", "", func() []byte { return sealer.SealRemoval(bobKey) },
-		func(o *envelope.Opener, body []byte) (result, error) { return resultOf(o.OpenRemoval(body, findAlice)) }, core.Stale},
+		of(envelope.Removal), core.Stale},
 	{envelope.ShapeMessage, "message", "messageStr", func() []byte {
 		body, err := sealer.SealMessage(bobKey, message())
 		if err != nil {
 			panic(err)
 		}
 		return body
-	}, func(o *envelope.Opener, body []byte) (result, error) { return resultOf(o.OpenMessage(body, findAlice)) }, core.Stale},
+	}, of(envelope.Message), core.Stale},
 	{envelope.ShapeReply, "reply", "replyStr", func() []byte {
 		body, err := sealer.SealReply(bobKey, core.Reply{Nonce: "9fe79dd6", Success: true, Data: core.Raw(`{"text":"yes"}`), From: aliceKey.ID(), To: bobKey.ID()})
 		if err != nil {
 			panic(err)
 		}
 		return body
-	}, func(o *envelope.Opener, body []byte) (result, error) { return resultOf(o.OpenReply(body, aliceKey)) }, core.Stale},
+	}, of(envelope.Reply), core.Stale},
 	{envelope.ShapeIdentity, "identity", "", func() []byte {
 		return sealer.SealIdentity(bobKey, core.Identity{ID: aliceKey.ID(), DisplayName: "Alice", HumanName: "Alice A.", Email: card.Email,
 			GatewayURL: card.GatewayURL, PublicKey: aliceKey.String()})
-	}, func(o *envelope.Opener, body []byte) (result, error) { return resultOf(o.OpenIdentity(body)) }, core.Stale},
+	}, of(envelope.Identity), core.Stale},
+}
+
+// heartbeat is what the X-OGP headers of a gateway of 0.7 say.
+func heartbeat(at time.Time) (peerID, timestamp, signature string) {
+	peerID, timestamp = aliceKey.ID(), core.FormatTime(at)
+	return peerID, timestamp, alice.Sign([]byte(`{"peerId":"` + peerID + `","timestamp":"` + timestamp + `"}`))
 }
 
 func mustOpen(t *testing.T, l sample, body []byte) result {
@@ -141,6 +151,10 @@ func TestSealOpen(t *testing.T) {
 			if got.digest != sha256.Sum256([]byte(got.text)) {
 				t.Error("the digest is not the text's")
 			}
+			alone := mustOpen(t, l, without(t, body, "signature"))
+			if !reflect.DeepEqual(alone, got) {
+				t.Errorf("without the legacy signature: %+v, want %+v", alone, got)
+			}
 			legacy := mustOpen(t, l, without(t, body, "v2"))
 			if legacy.v2 || legacy.nonce != "" || legacy.key != aliceKey || legacy.digest != got.digest {
 				t.Errorf("without v2: %+v", legacy)
@@ -160,7 +174,7 @@ func TestOpenMessageValue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := opener(now).OpenMessage(body, func(label string) ([]core.PublicKey, error) {
+	got, err := envelope.Open(opener(now), envelope.Message, body, func(label string) ([]core.PublicKey, error) {
 		if label != want.From {
 			t.Errorf("find was asked for %q, want %q", label, want.From)
 		}
@@ -204,7 +218,7 @@ func TestOpenOneChange(t *testing.T) {
 		text   string
 	}{
 		{request, "no payloadStr", func(t *testing.T, b []byte) []byte { return without(t, without(t, b, "payloadStr"), "peer") }, core.Malformed, "Missing payloadStr or signature"},
-		{request, "no signature", drop("signature"), core.Malformed, "Missing payloadStr or signature"},
+		{request, "no signature", legacy(drop("signature")), core.Malformed, "Missing payloadStr or signature"},
 		{request, "payloadStr a number", set("payloadStr", 5), core.Malformed, "Missing payloadStr or signature"},
 		{request, "payloadStr empty", set("payloadStr", ""), core.Malformed, "Missing payloadStr or signature"},
 		{request, "payloadStr no JSON", set("payloadStr", "{"), core.Malformed, "payloadStr is not valid JSON"},
@@ -217,14 +231,14 @@ func TestOpenOneChange(t *testing.T) {
 		{request, "no timestamp", resigned("payloadStr", drop("timestamp")), core.BadSignature, "Signature verification failed: missing-timestamp"},
 		{request, "timestamp a number", resigned("payloadStr", set("timestamp", 5)), core.Malformed, "Invalid request"},
 		{request, "timestamp no time", resigned("payloadStr", set("timestamp", "soon")), core.BadSignature, "Signature verification failed: bad-timestamp"},
-		{request, "stale", resigned("payloadStr", set("timestamp", core.FormatTime(now.Add(-time.Hour)))), core.BadSignature, "Signature verification failed: stale-timestamp"},
+		{request, "stale", resigned("payloadStr", set("timestamp", core.FormatTime(now.Add(-time.Hour)))), core.Stale, "Signature verification failed: stale-timestamp"},
 		{request, "another's signature", legacy(set("signature", other)), core.BadSignature, "Signature verification failed: bad-signature"},
 		{request, "a signature with trailing text", legacy(func(t *testing.T, b []byte) []byte { return with(t, b, "signature", textOf(t, b, "signature")+"0") }), core.BadSignature, "Signature verification failed: bad-signature"},
 		{request, "another peer beside the text", set("peer", map[string]string{"publicKey": carol.Public().String()}), core.Malformed, "peer differs from payloadStr"},
 		{request, "other intents beside the text", set("offeredIntents", []string{"x"}), core.Malformed, "offeredIntents differs from payloadStr"},
 		{request, "an invite beside the text", set("invite", map[string]string{"token": "x"}), core.Malformed, "invite differs from payloadStr"},
 
-		{approval, "no signature", drop("signature"), core.Malformed, "Missing payloadStr or signature"},
+		{approval, "no signature", legacy(drop("signature")), core.Malformed, "Missing payloadStr or signature"},
 		{approval, "no payloadStr", drop("payloadStr"), core.Malformed, "Missing payloadStr or signature"},
 		{approval, "payloadStr a number", set("payloadStr", 5), core.Malformed, "Missing payloadStr or signature"},
 		{approval, "approved false beside the text", set("approved", false), core.Malformed, "approved differs from payloadStr"},
@@ -233,7 +247,7 @@ func TestOpenOneChange(t *testing.T) {
 
 		{removal, "no peerId", drop("peerId"), core.Malformed, "Missing required fields: peerId, timestamp, signature"},
 		{removal, "no timestamp", drop("timestamp"), core.Malformed, "Missing required fields: peerId, timestamp, signature"},
-		{removal, "no signature", drop("signature"), core.Malformed, "Missing required fields: peerId, timestamp, signature"},
+		{removal, "no signature", legacy(drop("signature")), core.Malformed, "Missing required fields: peerId, timestamp, signature"},
 		{removal, "peerId a number", set("peerId", 5), core.Malformed, "Missing required fields: peerId, timestamp, signature"},
 		{removal, "another's signature", legacy(set("signature", other)), core.BadSignature, "Invalid signature"},
 		{removal, "another time", legacy(set("timestamp", core.FormatTime(now.Add(time.Second)))), core.BadSignature, "Invalid signature"},
@@ -241,7 +255,7 @@ func TestOpenOneChange(t *testing.T) {
 
 		{msg, "no message", drop("message"), core.Malformed, "Missing message or signature"},
 		{msg, "message a string", set("message", "x"), core.Malformed, "Missing message or signature"},
-		{msg, "no signature", drop("signature"), core.Malformed, "Missing message or signature"},
+		{msg, "no signature", legacy(drop("signature")), core.Malformed, "Missing message or signature"},
 		{msg, "messageStr a number", set("messageStr", 5), core.Malformed, "Invalid messageStr"},
 		{msg, "messageStr empty", set("messageStr", ""), core.Malformed, "Invalid messageStr"},
 		{msg, "messageStr null", set("messageStr", nil), core.Malformed, "Invalid messageStr"},
@@ -253,7 +267,7 @@ func TestOpenOneChange(t *testing.T) {
 		{reply, "another's signature", legacy(set("signature", other)), core.BadSignature, "Invalid signature"},
 
 		{identity, "no identity", drop("identity"), core.Malformed, "Missing identity or signature"},
-		{identity, "no signature", drop("signature"), core.Malformed, "Missing identity or signature"},
+		{identity, "no signature", legacy(drop("signature")), core.Malformed, "Missing identity or signature"},
 		{identity, "another's signature", legacy(set("signature", other)), core.BadSignature, "Invalid signature"},
 		{identity, "no key", func(t *testing.T, b []byte) []byte {
 			return with(t, b, "identity", jsontext.Value(without(t, valueOf(t, b, "identity"), "publicKey")))
@@ -314,7 +328,7 @@ func TestL1TextAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	bent := strings.Replace(string(body), `"amount":9007199254740993`, `"amount":9007199254740992`, 1)
-	_, err = opener(now).OpenMessage([]byte(bent), findAlice)
+	_, err = envelope.Open(opener(now), envelope.Message, []byte(bent), findAlice)
 	wantKind(t, "an integer beyond 2^53 bent in the twin", err, core.Malformed)
 }
 
@@ -345,7 +359,7 @@ func TestL1RawBytes(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.what, func(t *testing.T) {
-			got, err := opener(now).OpenMessage(plain(t, "message", object(test.came), object(test.signed)), findAlice)
+			got, err := envelope.Open(opener(now), envelope.Message, plain(t, "message", object(test.came), object(test.signed)), findAlice)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -354,11 +368,11 @@ func TestL1RawBytes(t *testing.T) {
 			}
 		})
 	}
-	_, err := opener(now).OpenMessage(plain(t, "message", object(`"payload":{"text":"hi"}`), object(`"payload":{"text":"ho"}`)), findAlice)
+	_, err := envelope.Open(opener(now), envelope.Message, plain(t, "message", object(`"payload":{"text":"hi"}`), object(`"payload":{"text":"ho"}`)), findAlice)
 	wantKind(t, "another payload than was signed", err, core.BadSignature)
 
 	reply := []byte(`{"nonce":"n","success":true,"data":{"received":true},"timestamp":"` + core.FormatTime(now) + `"}`)
-	if _, err := opener(now).OpenReply(plain(t, "reply", reply, reply), aliceKey); err != nil {
+	if _, err := envelope.Open(opener(now), envelope.Reply, plain(t, "reply", reply, reply), findAlice); err != nil {
 		t.Errorf("reply without replyStr = %v, want no error", err)
 	}
 	peer, err := json.Marshal(card)
@@ -370,12 +384,12 @@ func TestL1RawBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, came := range map[string][]byte{"as it came": peer, "with spaces": spaced} {
-		got, err := opener(now).OpenRequest(plain(t, "peer", came, peer))
+		got, err := envelope.Open(opener(now), envelope.Request, plain(t, "peer", came, peer), nil)
 		if err != nil || got.Value.Peer != card || !got.SentAt.IsZero() || got.Value.OfferedIntents != nil {
 			t.Errorf("plain request %s = %+v, %v; want alice's card alone", what, got.Value, err)
 		}
 	}
-	_, err = opener(now).OpenRequest(with(t, plain(t, "peer", peer, peer), "v2", map[string]string{}))
+	_, err = envelope.Open(opener(now), envelope.Request, with(t, plain(t, "peer", peer, peer), "v2", map[string]string{}), nil)
 	wantKind(t, "plain request with v2", err, core.Malformed)
 }
 
@@ -405,7 +419,7 @@ func TestL4Window(t *testing.T) {
 	}
 	for _, purpose := range []string{envelope.PurposeRegister, envelope.PurposeInvite} {
 		body := sealer.SealHints(envelope.Hints{Purpose: purpose, Port: 18790}, now)
-		plain := less(body, "payloadStr", "signature")
+		plain := less(body, "v2")
 		for _, off := range []time.Duration{-window, window, -window - ms, window + ms} {
 			_, err1 := opener(now.Add(off)).OpenHints(body, purpose, false)
 			_, err2 := opener(now.Add(off)).OpenHints(plain, purpose, true)
@@ -413,14 +427,13 @@ func TestL4Window(t *testing.T) {
 				t.Errorf("%s read %v after it was sent = %v, plain %v; want no error", purpose, off, err1, err2)
 			}
 			if off.Abs() > window {
-				wantKind(t, fmt.Sprintf("%s read %v after it was sent", purpose, off), err1, core.BadSignature)
+				wantKind(t, fmt.Sprintf("%s read %v after it was sent", purpose, off), err1, core.Stale)
 				wantKind(t, fmt.Sprintf("plain %s read %v after it was sent", purpose, off), err2, core.Stale)
 			}
 		}
 	}
-	headers := sealer.CardHeaders()
 	open := func(at time.Time) error {
-		_, err := opener(at).OpenCardRequest(headers["X-OGP-Peer-ID"], headers["X-OGP-Timestamp"], headers["X-OGP-Signature"], findAlice)
+		_, err := envelope.Open(opener(at), envelope.CardRequest, envelope.CardRequestBody(heartbeat(now)), findAlice)
 		return err
 	}
 	if err := open(now.Add(window)); err != nil {
@@ -445,7 +458,7 @@ func TestL7Proof(t *testing.T) {
 		mustOpen(t, l, body)
 		mustOpen(t, l, with(t, body, "signature", carol.Sign([]byte("the legacy signature is not looked at"))))
 
-		resealed := func(signer interface{ Sign([]byte) string }, change func(*proof)) []byte {
+		resealed := func(signer keys.Private, change func(*proof)) []byte {
 			var p proof
 			if err := json.Unmarshal([]byte(textOf(t, valueOf(t, body, "v2"), "payloadStr")), &p); err != nil {
 				t.Fatal(err)
@@ -455,14 +468,14 @@ func TestL7Proof(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return with(t, body, "v2", map[string]string{"payloadStr": string(text), "signature": signer.Sign(text)})
+			return with(t, body, "v2", signedBy{string(text), v2(signer, p.Ctx, string(text))})
 		}
 		if _, err := l.open(opener(now), resealed(alice, func(*proof) {})); err != nil {
 			t.Fatalf("%s, v2 signed again = %v, want no error", l.shape, err)
 		}
 		tests := []struct {
 			what   string
-			signer interface{ Sign([]byte) string }
+			signer keys.Private
 			change func(*proof)
 			kind   core.Kind
 		}{
@@ -483,6 +496,12 @@ func TestL7Proof(t *testing.T) {
 		for _, test := range tests {
 			_, err := l.open(opener(now), resealed(test.signer, test.change))
 			wantKind(t, fmt.Sprintf("%s with a v2 signature %s", l.shape, test.what), err, test.kind)
+		}
+		text := textOf(t, valueOf(t, body, "v2"), "payloadStr")
+		for what, signature := range map[string]string{"over the plain text": alice.Sign([]byte(text)), "for another purpose": v2(alice, "ogp/v2/other", text),
+			"without the first byte": alice.Sign([]byte("ogp/v2/" + string(l.shape) + "\x00" + text))} {
+			_, err := l.open(opener(now), with(t, body, "v2", signedBy{text, signature}))
+			wantKind(t, fmt.Sprintf("%s with a v2 signature %s", l.shape, what), err, core.BadSignature)
 		}
 		for what, v2 := range map[string]any{"null": nil, "a string": "x", "empty": map[string]string{}, "an array": []string{},
 			"without its text": map[string]string{"signature": "00"}, "without its signature": map[string]string{"payloadStr": "{}"},
@@ -560,10 +579,10 @@ func TestK3Tries(t *testing.T) {
 				var key core.PublicKey
 				var err error
 				if l.shape == envelope.ShapeRemoval {
-					o, e := opener(now).OpenRemoval(body, several(test.n, test.right))
+					o, e := envelope.Open(opener(now), envelope.Removal, body, several(test.n, test.right))
 					key, err = o.Key, e
 				} else {
-					o, e := opener(now).OpenMessage(body, several(test.n, test.right))
+					o, e := envelope.Open(opener(now), envelope.Message, body, several(test.n, test.right))
 					key, err = o.Key, e
 				}
 				if test.ok && (err != nil || key != aliceKey) {
@@ -586,10 +605,10 @@ func TestFindErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := opener(now)
-	_, err1 := o.OpenMessage(with(t, body, "signature", "aa"), find)
-	_, err2 := o.OpenRemoval(with(t, sealer.SealRemoval(bobKey), "signature", "aa"), find)
-	_, err3 := o.OpenApproval([]byte(`{}`), false, find)
-	_, err4 := o.OpenCardRequest("x", "y", "z", find)
+	_, err1 := envelope.Open(o, envelope.Message, with(t, body, "signature", "aa"), find)
+	_, err2 := envelope.Open(o, envelope.Removal, with(t, sealer.SealRemoval(bobKey), "signature", "aa"), find)
+	_, err3 := envelope.Open(o, envelope.Approval, []byte(`{}`), find)
+	_, err4 := envelope.Open(o, envelope.CardRequest, envelope.CardRequestBody("x", "y", "z"), find)
 	for i, err := range []error{err1, err2, err3, err4} {
 		if err != error(unknown) {
 			t.Errorf("open %d = %v, want find's error", i, err)
@@ -601,21 +620,19 @@ func TestFindErrors(t *testing.T) {
 // marked, and nothing signed is read as it.
 func TestUnsignedApproval(t *testing.T) {
 	body := []byte(`{"peerId":"` + bobKey.ID() + `","approved":true,"fromPublicKey":"` + aliceKey.String() + `","fromDisplayName":"Alice"}`)
-	_, err := opener(now).OpenApproval(body, false, findAlice)
-	wantKind(t, "unsigned approval", err, core.Malformed)
-	got, err := opener(now).OpenApproval(body, true, findAlice)
+	got, err := envelope.Open(opener(now), envelope.Approval, body, findAlice)
 	if err != nil || !got.Unsigned || got.Key != aliceKey || got.Value.FromDisplayName != "Alice" {
 		t.Errorf("unsigned approval, allowed = %+v, %v", got, err)
 	}
 	for _, name := range []string{"signature", "payloadStr", "v2"} {
 		for _, value := range []any{"", "x", 5, nil} {
-			_, err := opener(now).OpenApproval(with(t, body, name, value), true, findAlice)
+			_, err := envelope.Open(opener(now), envelope.Approval, with(t, body, name, value), findAlice)
 			wantKind(t, fmt.Sprintf("unsigned approval with %s %v", name, value), err, core.Malformed)
 		}
 	}
-	_, err = opener(now).OpenApproval(body, true, func(string) ([]core.PublicKey, error) { return []core.PublicKey{aliceKey, bobKey}, nil })
+	_, err = envelope.Open(opener(now), envelope.Approval, body, func(string) ([]core.PublicKey, error) { return []core.PublicKey{aliceKey, bobKey}, nil })
 	wantKind(t, "unsigned approval of one of two", err, core.NotFound)
-	if got, err := opener(now).OpenApproval(samples[1].seal(), true, findAlice); err != nil || got.Unsigned {
+	if got, err := envelope.Open(opener(now), envelope.Approval, samples[1].seal(), findAlice); err != nil || got.Unsigned {
 		t.Errorf("signed approval where unsigned ones are allowed = unsigned %v, %v", got.Unsigned, err)
 	}
 }

@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -10,8 +11,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
-// The purposes that our own texts to a rendezvous name. A text without a purpose
-// comes from an old gateway and counts as a registration or an invite only.
+// The purposes that our own texts to a rendezvous are signed for. The signature
+// lies over the purpose, too, so that a text passes for nothing else.
 //
 // docs/rendezvous.md#signed-texts
 const (
@@ -26,10 +27,14 @@ const (
 // strangers is bounded.
 const MaxRecordBytes = 1024
 
+// Record is a signed text to a rendezvous in the v2 form, as it crosses the wire
+// and is handed on.
+type Record = signed
+
 // Hints is what a gateway tells a rendezvous, for every purpose. The field order
 // is the order in the text.
 type Hints struct {
-	Purpose   string `json:"purpose,omitempty"`
+	Purpose   string `json:"-"` // empty in an opened text of 0.7, which names none
 	PubKey    string `json:"pubkey"`
 	Port      int    `json:"port,omitzero"`
 	PublicURL string `json:"publicUrl,omitempty"`
@@ -37,39 +42,63 @@ type Hints struct {
 	Uses      int    `json:"uses,omitzero"`       // of an invite: how often it may be resolved; 0: without limit
 	ExpiresIn int    `json:"expiresIn,omitzero"`  // of an invite: its life in seconds; 0: the server's default
 	Timestamp string `json:"timestamp,omitempty"` // ISO 8601 in a signed text
+
+	// Legacy signs a registration or an invite as 0.7 does, too: for a server that
+	// has answered that it wants that. docs/threat-model.md#t11
+	Legacy bool `json:"-"`
 }
 
-// OpenedHints is what a rendezvous was told.
+// OpenedHints is what a rendezvous was told. V2 says that it may be handed on:
+// Record, as it came, is set then alone.
 type OpenedHints struct {
 	Opened[Hints]
-	Record Record // as it came; empty when Unsigned
+	Record Record
 }
 
-// SealHints writes the body of a call to a rendezvous: the signed envelope and,
-// for registrations and invites, beside it the plain fields that servers before
-// 0.7 read. h.PubKey is set, and h.Timestamp to at.
+// RecordCtx is the ctx member of a signed text for a purpose, its first one.
+func RecordCtx(purpose string) string { return ctxPrefix + purpose }
+
+func isOpen(purpose string) bool { return purpose == PurposeRegister || purpose == PurposeInvite }
+
+// SealHints writes the body of a call to a rendezvous: the v2 form and, for
+// registrations and invites, beside it the plain fields that servers before 0.7
+// read. h.PubKey is set, and h.Timestamp to at.
 func (s *Sealer) SealHints(h Hints, at time.Time) []byte {
 	h.PubKey, h.Timestamp = s.Key.Public().String(), core.FormatTime(at)
-	text := marshal(h)
-	record := Record{string(text), s.Key.Sign(text)}
-	if h.Purpose != PurposeRegister && h.Purpose != PurposeInvite {
-		return marshal(record)
+	ctx := RecordCtx(h.Purpose)
+	record := sign(s.Key, ctx, marshal(struct {
+		Ctx   string `json:"ctx"`
+		Hints `json:",inline"`
+	}{ctx, h}))
+	if !isOpen(h.Purpose) {
+		return marshal(struct {
+			V2 Record `json:"v2"`
+		}{record})
+	}
+	var legacy Record
+	if h.Legacy {
+		text := marshal(h)
+		legacy = Record{string(text), s.Key.Sign(text)}
 	}
 	return marshal(struct {
-		Record    `json:",inline"`
-		PubKey    string `json:"pubkey"`
-		Port      int    `json:"port"`
-		PublicURL string `json:"publicUrl,omitempty"`
-		Timestamp int64  `json:"timestamp"` // ms, the same instant
-	}{record, h.PubKey, h.Port, h.PublicURL, at.UnixMilli()})
+		V2         Record `json:"v2"`
+		PayloadStr string `json:"payloadStr,omitempty"`
+		Signature  string `json:"signature,omitempty"`
+		PubKey     string `json:"pubkey"`
+		Port       int    `json:"port"`
+		PublicURL  string `json:"publicUrl,omitempty"`
+		Timestamp  int64  `json:"timestamp"` // ms, the same instant
+	}{record, legacy.PayloadStr, legacy.Signature, h.PubKey, h.Port, h.PublicURL, at.UnixMilli()})
 }
 
 // OpenHints opens the body of a call to a rendezvous. Registrations and invites
 // may come unsigned, as from gateways before 0.7, where plain allows it, and
-// signed without a purpose, as from 0.7; everything else must be signed for just
-// its purpose. A member beside the signed text that differs from it is refused.
+// signed as from 0.7; everything else must have a v2 signature for just its
+// purpose, and where there is one, it alone counts. A plain member beside the
+// signed text that differs from it is refused.
 //
-// Errors are of kind Malformed, TooLarge or BadSignature, with the field's texts.
+// Errors are of kind Malformed, TooLarge, BadSignature or Stale, with the field's
+// texts.
 //
 // docs/rendezvous.md#signed-texts, docs/threat-model.md#l1
 func (o *Opener) OpenHints(body []byte, purpose string, plain bool) (OpenedHints, error) {
@@ -78,36 +107,84 @@ func (o *Opener) OpenHints(body []byte, purpose string, plain bool) (OpenedHints
 	if err != nil {
 		return none, err
 	}
-	old := purpose == PurposeRegister || purpose == PurposeInvite
-	if old && plain && !ms.has("payloadStr") && !ms.has("signature") {
+	var out OpenedHints
+	switch {
+	case ms.has("v2"):
+		text, signature := blockParts(ms.raw("v2"))
+		if text == nil || signature == nil {
+			return none, errProof
+		}
+		out.Record = Record{string(text), string(signature)}
+		out.Opened, err = o.OpenRecord(out.Record, purpose)
+	case !isOpen(purpose):
+		return none, core.Refuse(core.Malformed, "Missing v2 signature")
+	case plain && !ms.has("payloadStr") && !ms.has("signature"):
 		return o.openPlainHints(ms, purpose)
+	default:
+		text, _ := ms.text("payloadStr")
+		signature, _ := ms.text("signature")
+		out.Opened, err = o.openText(text, signature, "")
 	}
-	var r Record
-	r.PayloadStr, _ = ms.text("payloadStr")
-	r.Signature, _ = ms.text("signature")
-	if len(r.PayloadStr) > MaxRecordBytes {
-		return none, core.Refuse(core.TooLarge, "payloadStr is too long")
-	}
-	if !old {
-		return o.openOrder(r, purpose)
-	}
-	reg, err := o.OpenRecord(r, purpose)
 	if err != nil {
 		return none, err
 	}
-	inner, err := readMembers(reg.Text)
-	if err != nil {
-		return none, err
-	}
-	if err := hintTwins(ms, inner, reg.SentAt); err != nil {
-		return none, err
-	}
-	return hints(inner, reg.Key, reg.Text, reg.SentAt, r)
+	return out, hintTwins(ms, cut(out.Text), out.SentAt)
 }
 
-// hints decodes a signed text that was opened.
-func hints(inner members, key core.PublicKey, text []byte, sentAt time.Time, r Record) (OpenedHints, error) {
-	var none OpenedHints
+// OpenRecord opens a signed text in the v2 form: what a rendezvous receives, and
+// what a client gets back and checks for itself.
+//
+// Errors are of kind Malformed, TooLarge, BadSignature or Stale, with the field's
+// texts.
+func (o *Opener) OpenRecord(r Record, purpose string) (Opened[Hints], error) {
+	return o.openText(r.PayloadStr, r.Signature, purpose)
+}
+
+// openText opens the text of a registration, an invite or an order under the key
+// that it names. An empty purpose means the form of 0.7, which has no ctx.
+func (o *Opener) openText(payload, signature, purpose string) (Opened[Hints], error) {
+	var none Opened[Hints]
+	if payload == "" || signature == "" {
+		return none, errNoPayload
+	}
+	if len(payload) > MaxRecordBytes {
+		return none, core.Refuse(core.TooLarge, "payloadStr is too long")
+	}
+	text := []byte(payload)
+	inner, err := readMembers(text)
+	if err != nil || inner == nil {
+		return none, core.Refuse(core.Malformed, "payloadStr is not valid JSON")
+	}
+	pubkey, ok := inner.text("pubkey")
+	switch ctx, _ := inner.text("ctx"); {
+	case !ok:
+		return none, core.Refuse(core.Malformed, "pubkey is required and must be a string")
+	case purpose != "" && ctx != RecordCtx(purpose):
+		return none, core.Refuse(core.Malformed, "v2 signature is for another purpose")
+	case purpose == "" && !inner.is(ShapeRegistration):
+		return none, core.Refuse(core.Malformed, "Not a signed registration")
+	}
+	if inner.has("port") || purpose == "" || isOpen(purpose) {
+		if _, ok := portOf(inner.raw("port")); !ok {
+			return none, core.Refuse(core.Malformed, "port is required and must be a number (1-65535)")
+		}
+	}
+	sentAt, err := o.sentAt(inner)
+	if err != nil {
+		return none, err
+	}
+	key, err := keys.Parse(pubkey)
+	if err != nil {
+		return none, &core.Error{Kind: core.Malformed, Public: "pubkey is not an Ed25519 public key", Err: err}
+	}
+	over, p := text, proof{}
+	if purpose != "" {
+		p.Ctx = RecordCtx(purpose)
+		over = signedBytes(p.Ctx, text)
+	}
+	if _, ok := verifyAny([]core.PublicKey{key}, over, signature); !ok {
+		return none, verifyFailed(core.BadSignature, "bad-signature")
+	}
 	var h Hints
 	if err := decode(text, &h, "payloadStr"); err != nil {
 		return none, err
@@ -115,43 +192,22 @@ func hints(inner members, key core.PublicKey, text []byte, sentAt time.Time, r R
 	if v := inner.raw("publicUrl"); v != nil && v.Kind() != '"' {
 		return none, core.Refuse(core.Malformed, "publicUrl must be a string")
 	}
-	return OpenedHints{opened(h, key, text, sentAt, "", false), r}, nil
+	h.Purpose = purpose
+	return opened(h, key, text, sha256.Sum256(text), sentAt, p), nil
 }
 
-// openOrder opens a text that must name its purpose, so that no registration,
-// which everybody can look up, passes for it.
-func (o *Opener) openOrder(r Record, purpose string) (OpenedHints, error) {
-	var none OpenedHints
-	if r.PayloadStr == "" || r.Signature == "" {
-		return none, core.Refuse(core.Malformed, "Missing payloadStr or signature")
+func portOf(v jsontext.Value) (int, bool) {
+	var port float64
+	if v.Kind() != '0' || json.Unmarshal(v, &port) != nil {
+		return 0, false
 	}
-	text := []byte(r.PayloadStr)
-	inner, err := readMembers(text)
-	if err != nil || inner == nil {
-		return none, core.Refuse(core.Malformed, "payloadStr is not valid JSON")
-	}
-	if got, _ := inner.text("purpose"); got != purpose || !inner.is(ShapeRegistration) {
-		return none, core.Refuse(core.Malformed, "payloadStr is signed for another purpose")
-	}
-	sentAt, err := o.sentAt(inner)
-	if err != nil {
-		return none, err
-	}
-	pubkey, _ := inner.text("pubkey")
-	key, err := keys.Parse(pubkey)
-	if err != nil {
-		return none, &core.Error{Kind: core.Malformed, Public: "pubkey is not an Ed25519 public key", Err: err}
-	}
-	if _, ok := verifyAny([]core.PublicKey{key}, text, r.Signature); !ok {
-		return none, verifyFailed(core.BadSignature, "bad-signature")
-	}
-	return hints(inner, key, text, sentAt, r)
+	return int(port), port == float64(int(port)) && port >= 1 && port <= 65535
 }
 
 // hintTwins compares the plain fields of a bilingual body with the signed text.
 // The time beside it is a number of milliseconds and must be the same instant.
 func hintTwins(body, inner members, sentAt time.Time) error {
-	if err := twins(body, inner, "purpose", "pubkey", "port", "publicUrl", "token", "uses", "expiresIn"); err != nil {
+	if err := twins(body, inner, "pubkey", "port", "publicUrl", "token", "uses", "expiresIn"); err != nil {
 		return err
 	}
 	v := body.raw("timestamp")
@@ -193,7 +249,7 @@ func (o *Opener) openPlainHints(ms members, purpose string) (OpenedHints, error)
 		}
 		sentAt = time.UnixMilli(at)
 		if err := o.near(sentAt); err != nil {
-			return none, &core.Error{Kind: core.Stale, Public: "Invalid or stale timestamp", Err: err}
+			return none, err
 		}
 	}
 	key, err := keys.Parse(h.PubKey)
@@ -209,7 +265,5 @@ func (o *Opener) openPlainHints(ms members, purpose string) (OpenedHints, error)
 			return none, core.Refusef(core.Malformed, "%s must be a number", name)
 		}
 	}
-	out := OpenedHints{Opened: opened(h, key, nil, sentAt, "", false)}
-	out.Unsigned = true
-	return out, nil
+	return OpenedHints{Opened: unsigned(h, key, nil, sentAt)}, nil
 }

@@ -36,16 +36,15 @@ func hintsOpener() *envelope.Opener {
 
 // Every text is opened for its own purpose and for no other.
 func TestL3PurposesExcludeOneAnother(t *testing.T) {
-	purposes := []string{envelope.PurposeRegister, envelope.PurposeInvite, envelope.PurposeDeregister, envelope.PurposeList, envelope.PurposeRevoke, "other", ""}
+	purposes := []string{envelope.PurposeRegister, envelope.PurposeInvite, envelope.PurposeDeregister, envelope.PurposeList, envelope.PurposeRevoke, "other"}
 	s := envelope.Sealer{Key: hintsKey(t)}
 	for _, signed := range purposes {
 		body := s.SealHints(envelope.Hints{Purpose: signed, Port: 18790, Token: "a3f7k2"}, hintsAt)
 		for _, asked := range purposes[:5] {
 			got, err := hintsOpener().OpenHints(body, asked, true)
-			old := signed == "" && (asked == envelope.PurposeRegister || asked == envelope.PurposeInvite) // as 0.7 signs both
-			if want := signed == asked || old; (err == nil) != want {
+			if want := signed == asked; (err == nil) != want {
 				t.Errorf("%q opened for %q: %v, want ok = %v", signed, asked, err, want)
-			} else if want && (got.Key != s.Key.Public() || !got.SentAt.Equal(hintsAt) || got.Value.Purpose != signed || got.Record.PayloadStr != string(got.Text)) {
+			} else if want && (!got.V2 || got.Key != s.Key.Public() || !got.SentAt.Equal(hintsAt) || got.Value.Purpose != signed || got.Record.PayloadStr != string(got.Text)) {
 				t.Errorf("%q opened as %+v", signed, got)
 			} else if !want && !errors.Is(err, core.Malformed) {
 				t.Errorf("%q opened for %q: %v, want core.Malformed", signed, asked, err)
@@ -58,12 +57,10 @@ func TestL3PurposesExcludeOneAnother(t *testing.T) {
 func TestHintsEveryByteCounts(t *testing.T) {
 	s := envelope.Sealer{Key: hintsKey(t)}
 	for _, purpose := range []string{envelope.PurposeRegister, envelope.PurposeDeregister} {
-		var r envelope.Record
-		if err := json.Unmarshal(s.SealHints(envelope.Hints{Purpose: purpose, Port: 1, PublicURL: "https://gw.example"}, hintsAt), &r); err != nil {
-			t.Fatal(err)
-		}
+		sealed := s.SealHints(envelope.Hints{Purpose: purpose, Port: 1, PublicURL: "https://gw.example"}, hintsAt)
+		r := envelope.Record{PayloadStr: textOf(t, valueOf(t, sealed, "v2"), "payloadStr"), Signature: textOf(t, valueOf(t, sealed, "v2"), "signature")}
 		body := func(r envelope.Record) []byte {
-			b, err := json.Marshal(r)
+			b, err := json.Marshal(map[string]any{"v2": r})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,6 +86,35 @@ func TestHintsEveryByteCounts(t *testing.T) {
 	}
 }
 
+// A body of ours has nothing that a gateway before v2 has signed, unless the server
+// has asked for it; where both are, the v2 form alone counts and alone is handed on.
+func TestT11RegistrationForms(t *testing.T) {
+	s := envelope.Sealer{Key: hintsKey(t)}
+	for _, purpose := range []string{envelope.PurposeRegister, envelope.PurposeInvite} {
+		h := envelope.Hints{Purpose: purpose, Port: 1, PublicURL: "https://gw.example"}
+		body := s.SealHints(h, hintsAt)
+		if valueOf(t, body, "payloadStr") != nil || valueOf(t, body, "signature") != nil {
+			t.Errorf("%s: signed as before v2, unasked: %s", purpose, body)
+		}
+		h.Legacy = true
+		both := s.SealHints(h, hintsAt)
+		old, err := hintsOpener().OpenHints(without(t, both, "v2"), purpose, false)
+		if err != nil || old.V2 || old.Unsigned || (old.Record != envelope.Record{}) || old.Key != s.Key.Public() || old.Value.PublicURL != h.PublicURL {
+			t.Errorf("%s as 0.7 reads it: %+v, %v; want it signed, with nothing to hand on", purpose, old, err)
+		}
+		if text := textOf(t, both, "payloadStr"); strings.Contains(text, "ctx") || strings.Contains(text, "purpose") {
+			t.Errorf("%s: %s, want the very members of 0.7", purpose, text)
+		}
+		bent := with(t, with(t, both, "payloadStr", "{}"), "signature", "00")
+		if got, err := hintsOpener().OpenHints(bent, purpose, false); err != nil || !got.V2 {
+			t.Errorf("%s: %v, want the v2 form alone to count", purpose, err)
+		}
+		if _, err := hintsOpener().OpenHints(with(t, body, "port", 2), purpose, false); !errors.Is(err, core.Malformed) {
+			t.Errorf("%s: another port beside the text: %v, want core.Malformed", purpose, err)
+		}
+	}
+}
+
 func TestHintsUnsigned(t *testing.T) {
 	k := hintsKey(t).Public().String()
 	const at = "1795291200123"
@@ -106,7 +132,7 @@ func TestHintsUnsigned(t *testing.T) {
 		{"stale", envelope.PurposeRegister, `{"pubkey":"` + k + `","port":1,"timestamp":1}`, "stale"},
 		{"stale invite", envelope.PurposeInvite, `{"pubkey":"` + k + `","port":1,"timestamp":1}`, "stale"},
 		{"uses as text", envelope.PurposeInvite, `{"pubkey":"` + k + `","port":1,"uses":"2"}`, "uses must be a number"},
-		{"deregister", envelope.PurposeDeregister, `{"pubkey":"` + k + `"}`, "Missing payloadStr or signature"},
+		{"deregister", envelope.PurposeDeregister, `{"pubkey":"` + k + `"}`, "Missing v2 signature"},
 		{"signature alone", envelope.PurposeRegister, `{"pubkey":"` + k + `","port":1,"timestamp":` + at + `,"signature":"aa"}`, "Missing payloadStr or signature"},
 		{"text alone", envelope.PurposeRegister, `{"pubkey":"` + k + `","port":1,"timestamp":` + at + `,"payloadStr":"{}"}`, "Missing payloadStr or signature"},
 		{"empty text", envelope.PurposeRegister, `{"pubkey":"` + k + `","port":1,"timestamp":` + at + `,"payloadStr":""}`, "Missing payloadStr or signature"},
@@ -140,11 +166,17 @@ func FuzzOpenHints(f *testing.F) {
 		if err != nil || got.Unsigned {
 			return
 		}
+		if !got.V2 {
+			if (got.Record != envelope.Record{}) {
+				t.Fatalf("hands on what was signed as before v2: %s", body)
+			}
+			return
+		}
 		sig, err := keys.ParseSignature(got.Record.Signature)
-		if err != nil || !keys.Verify(got.Key, []byte(got.Record.PayloadStr), sig) {
+		if err != nil || !keys.Verify(got.Key, []byte("\xff"+envelope.RecordCtx(purpose)+"\x00"+got.Record.PayloadStr), sig) {
 			t.Fatalf("opens without a good signature: %s", body)
 		}
-		again, err := json.Marshal(got.Record)
+		again, err := json.Marshal(map[string]any{"v2": got.Record})
 		if err != nil {
 			t.Fatal(err)
 		}

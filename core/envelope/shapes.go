@@ -2,8 +2,6 @@ package envelope
 
 import (
 	"bytes"
-
-	"github.com/opengatewayprotocol/ogp/core"
 )
 
 // Shape names a kind of signed text.
@@ -20,6 +18,7 @@ const (
 	ShapeReply        Shape = "reply"        // {nonce, success, timestamp, ...}
 	ShapeIdentity     Shape = "identity"     // the update-identity object
 	ShapeRegistration Shape = "registration" // {pubkey, port, timestamp, ...}, also for invites
+	ShapeStatus       Shape = "status"       // {ctx, iss, aud, nonce, timestamp, approved}, in the v2 form alone
 	ShapeProof        Shape = "v2"           // {ctx, iss, aud, nonce, timestamp, digest}
 )
 
@@ -69,18 +68,6 @@ func (ms members) isIdentity() bool {
 		return false
 	}
 	return ms.has("humanName") || ms.has("agentName") || ms.has("organization")
-}
-
-// shaped reads a signed text and refuses one of another shape.
-func shaped(text []byte, shape Shape, notJSON string) (members, error) {
-	ms, err := readMembers(text)
-	if err != nil {
-		return nil, &core.Error{Kind: core.Malformed, Public: notJSON, Err: err}
-	}
-	if !ms.is(shape) {
-		return nil, core.Refusef(core.Malformed, "Not a signed %s", shape)
-	}
-	return ms, nil
 }
 
 // pairText is JSON.stringify({peerId, timestamp}).

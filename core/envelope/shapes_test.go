@@ -2,7 +2,6 @@ package envelope_test
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -11,40 +10,26 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 )
 
-// signedTexts are texts that alice has signed, one of each shape and of each
-// writing of it, each as full as it gets.
+// signedTexts are texts that alice has signed as gateways before v2 do, one of each
+// shape and of each writing of it, each as full as it gets.
 func signedTexts(t *testing.T) map[string]string {
 	t.Helper()
 	field := func(i int, name string) string { return textOf(t, samples[i].seal(), name) }
 	member := func(i int, name string) string { return string(valueOf(t, samples[i].seal(), name)) }
-	registration := func(purpose string) string {
-		return `{` + purpose + `"pubkey":"` + aliceKey.String() + `","port":18790,"publicUrl":"https://alice.example.test","timestamp":"` + core.FormatTime(now) + `"}`
-	}
-	hints := func(purpose string) string {
-		return textOf(t, sealer.SealHints(envelope.Hints{Purpose: purpose, Port: 18790, Token: "a3f7k2"}, now), "payloadStr")
-	}
 	pair := `{"peerId":"` + aliceKey.ID() + `","timestamp":"` + core.FormatTime(now) + `"}`
 	return map[string]string{
-		"request":          field(0, "payloadStr"),
-		"peer":             member(0, "peer"),
-		"peer, bare":       `{"id":"a","displayName":"Alice","email":"a@example.test","gatewayUrl":"https://alice.example.test","publicKey":"` + aliceKey.String() + `"}`,
-		"approval":         field(1, "payloadStr"),
-		"rejection":        field(2, "payloadStr"),
-		"removal":          pair,
-		"card request":     pair,
-		"message":          field(4, "messageStr"),
-		"reply":            field(5, "replyStr"),
-		"identity":         member(6, "identity"),
-		"registration":     registration(``),
-		"our registration": hints(envelope.PurposeRegister),
-		"our invite":       hints(envelope.PurposeInvite),
-		"deregistration":   hints(envelope.PurposeDeregister),
-		"invite list":      hints(envelope.PurposeList),
-		"revocation":       hints(envelope.PurposeRevoke),
-		"topic refusal":    `{"status":"rejected","reason":"topic-not-permitted","message":"This topic is not open to you here."}`,
-		"v2 removal":       textOf(t, valueOf(t, samples[3].seal(), "v2"), "payloadStr"),
-		"v2 message":       textOf(t, valueOf(t, samples[4].seal(), "v2"), "payloadStr"),
-		"v2 approval":      textOf(t, valueOf(t, samples[1].seal(), "v2"), "payloadStr"),
+		"request":       field(0, "payloadStr"),
+		"peer":          member(0, "peer"),
+		"peer, bare":    `{"id":"a","displayName":"Alice","email":"a@example.test","gatewayUrl":"https://alice.example.test","publicKey":"` + aliceKey.String() + `"}`,
+		"approval":      field(1, "payloadStr"),
+		"rejection":     field(2, "payloadStr"),
+		"removal":       pair,
+		"card request":  pair,
+		"message":       field(4, "messageStr"),
+		"reply":         field(5, "replyStr"),
+		"identity":      member(6, "identity"),
+		"registration":  textOf(t, sealer.SealHints(envelope.Hints{Purpose: envelope.PurposeRegister, Port: 18790, PublicURL: "https://alice.example.test", Legacy: true}, now), "payloadStr"),
+		"topic refusal": `{"status":"rejected","reason":"topic-not-permitted","message":"This topic is not open to you here."}`,
 	}
 }
 
@@ -75,12 +60,6 @@ func doors(t *testing.T) map[string]func(text, signature string) error {
 				open(body(part{name, jsontext.Value(text)}, part{nameStr, str(text)}, part{"signature", str(signature)})))
 		}
 	}
-	record := func(purpose string) func(text, signature string) error {
-		return func(text, signature string) error {
-			_, err := o.OpenRecord(envelope.Record{PayloadStr: text, Signature: signature}, purpose)
-			return err
-		}
-	}
 	hints := func(purpose string) func(text, signature string) error {
 		return func(text, signature string) error {
 			_, err := o.OpenHints(body(part{"payloadStr", str(text)}, part{"signature", str(signature)}), purpose, false)
@@ -89,15 +68,15 @@ func doors(t *testing.T) map[string]func(text, signature string) error {
 	}
 	return map[string]func(text, signature string) error{
 		"request": func(text, signature string) error {
-			_, err := o.OpenRequest(body(part{"payloadStr", str(text)}, part{"signature", str(signature)}))
+			_, err := envelope.Open(o, envelope.Request, body(part{"payloadStr", str(text)}, part{"signature", str(signature)}), nil)
 			return err
 		},
 		"peer": func(text, signature string) error {
-			_, err := o.OpenRequest(body(part{"peer", jsontext.Value(text)}, part{"signature", str(signature)}))
+			_, err := envelope.Open(o, envelope.Request, body(part{"peer", jsontext.Value(text)}, part{"signature", str(signature)}), nil)
 			return err
 		},
 		"approval": func(text, signature string) error {
-			_, err := o.OpenApproval(body(part{"payloadStr", str(text)}, part{"signature", str(signature)}), false, findAlice)
+			_, err := envelope.Open(o, envelope.Approval, body(part{"payloadStr", str(text)}, part{"signature", str(signature)}), findAlice)
 			return err
 		},
 		"removal": func(text, signature string) error {
@@ -109,7 +88,7 @@ func doors(t *testing.T) map[string]func(text, signature string) error {
 			if p["peerId"] == nil || p["timestamp"] == nil {
 				return core.Refuse(core.Malformed, "nothing to write the notice with")
 			}
-			_, err := o.OpenRemoval(body(part{"peerId", p["peerId"]}, part{"timestamp", p["timestamp"]}, part{"signature", str(signature)}), findAlice)
+			_, err := envelope.Open(o, envelope.Removal, body(part{"peerId", p["peerId"]}, part{"timestamp", p["timestamp"]}, part{"signature", str(signature)}), findAlice)
 			return err
 		},
 		"card request": func(text, signature string) error {
@@ -122,29 +101,25 @@ func doors(t *testing.T) map[string]func(text, signature string) error {
 					at = textOf(t, []byte(text), m.name)
 				}
 			}
-			_, err := o.OpenCardRequest(id, at, signature, findAlice)
+			_, err := envelope.Open(o, envelope.CardRequest, envelope.CardRequestBody(id, at, signature), findAlice)
 			return err
 		},
-		"message": twin(func(b []byte) error { _, err := o.OpenMessage(b, findAlice); return err }, "message", "messageStr"),
-		"reply":   twin(func(b []byte) error { _, err := o.OpenReply(b, aliceKey); return err }, "reply", "replyStr"),
+		"message": twin(func(b []byte) error { _, err := envelope.Open(o, envelope.Message, b, findAlice); return err }, "message", "messageStr"),
+		"reply":   twin(func(b []byte) error { _, err := envelope.Open(o, envelope.Reply, b, findAlice); return err }, "reply", "replyStr"),
 		"identity": func(text, signature string) error {
-			_, err := o.OpenIdentity(body(part{"identity", jsontext.Value(text)}, part{"signature", str(signature)}))
+			_, err := envelope.Open(o, envelope.Identity, body(part{"identity", jsontext.Value(text)}, part{"signature", str(signature)}), nil)
 			return err
 		},
-		"registration":     record(""),
-		"our registration": record("register"),
-		"our invite":       record("invite"),
-		"register":         hints(envelope.PurposeRegister),
-		"invite":           hints(envelope.PurposeInvite),
-		"deregister":       hints(envelope.PurposeDeregister),
-		"list invites":     hints(envelope.PurposeList),
-		"revoke":           hints(envelope.PurposeRevoke),
-		// Any text as the v2 signature of another envelope.
+		"register":     hints(envelope.PurposeRegister),
+		"invite":       hints(envelope.PurposeInvite),
+		"deregister":   hints(envelope.PurposeDeregister),
+		"list invites": hints(envelope.PurposeList),
+		"revoke":       hints(envelope.PurposeRevoke),
+		// Any text as the v2 signature of another envelope, or as one alone.
 		"v2": func(text, signature string) error {
 			var errs []error
-			for _, l := range samples {
-				_, err := l.open(o, with(t, l.seal(), "v2", map[string]string{"payloadStr": text, "signature": signature}))
-				errs = append(errs, err)
+			for _, d := range v2Doors(t) {
+				errs = append(errs, d(text, signature))
 			}
 			return any(errs...)
 		},
@@ -158,25 +133,101 @@ var accepted = map[string][]string{
 	// The door of the plain request; a peer's card is its shape.
 	"peer":     {"peer", "peer, bare"},
 	"approval": {"approval", "rejection"},
-	// The two have had one form since 0.6; the gateway asks back before it acts on
-	// a removal notice of the old form (docs/threat-model.md#t5).
+	// The two have had one form since 0.6: a removal of the old form is a hint, and
+	// is confirmed (docs/threat-model.md#t5).
 	"removal":      {"removal", "card request"},
 	"card request": {"removal", "card request"},
 	"message":      {"message"},
 	"reply":        {"reply"},
 	"identity":     {"identity"},
-	// A text without a purpose is an old gateway's, which uses one form for
-	// registrations and invites; ours name theirs and pass for nothing else.
-	"registration":     {"registration"},
-	"our registration": {"registration", "our registration"},
-	"our invite":       {"registration", "our invite"},
-	"register":         {"registration", "our registration"},
-	"invite":           {"registration", "our invite"},
-	"deregister":       {"deregistration"},
-	"list invites":     {"invite list"},
-	"revoke":           {"revocation"},
-	// The v2 signature of the envelope itself; TestL3V2Purpose has every pair of these.
-	"v2": {"v2 removal", "v2 message", "v2 approval"},
+	// 0.7 has one form for registrations and invites.
+	"register": {"registration"},
+	"invite":   {"registration"},
+	// What ends or shows something of ours has no form before v2.
+	"deregister":   nil,
+	"list invites": nil,
+	"revoke":       nil,
+	// A signature over a text alone is no v2 signature, whatever the text says.
+	"v2": nil,
+}
+
+// v2Doors are the ways in for a v2 signature, by the purpose that each wants.
+func v2Doors(t *testing.T) map[string]func(text, signature string) error {
+	doors := map[string]func(text, signature string) error{}
+	for _, l := range samples {
+		doors["ogp/v2/"+string(l.shape)] = func(text, signature string) error {
+			_, err := l.open(opener(now), with(t, l.seal(), "v2", signedBy{text, signature}))
+			return err
+		}
+	}
+	doors["ogp/v2/status"] = func(text, signature string) error {
+		_, err := envelope.Open(opener(now), envelope.Status, with(t, []byte(`{}`), "v2", signedBy{text, signature}), findAlice)
+		return err
+	}
+	for _, purpose := range []string{envelope.PurposeRegister, envelope.PurposeInvite, envelope.PurposeDeregister, envelope.PurposeList, envelope.PurposeRevoke} {
+		doors[envelope.RecordCtx(purpose)] = func(text, signature string) error {
+			_, err := opener(now).OpenHints(with(t, []byte(`{}`), "v2", signedBy{text, signature}), purpose, true)
+			_, err2 := opener(now).OpenRecord(envelope.Record{PayloadStr: text, Signature: signature}, purpose)
+			if (err == nil) != (err2 == nil) {
+				t.Errorf("OpenHints = %v, OpenRecord = %v", err, err2)
+			}
+			return err
+		}
+	}
+	return doors
+}
+
+// v2Texts are all that we sign in the v2 form, by purpose, with the signatures.
+func v2Texts(t *testing.T) map[string]signedBy {
+	t.Helper()
+	texts := map[string]signedBy{}
+	add := func(body []byte) {
+		b := valueOf(t, body, "v2")
+		s := signedBy{textOf(t, b, "payloadStr"), textOf(t, b, "signature")}
+		texts[textOf(t, []byte(s.PayloadStr), "ctx")] = s
+	}
+	for _, l := range samples {
+		add(l.seal())
+	}
+	add(with(t, []byte(`{}`), "v2", sealer.SealStatus(bobKey, "n-1", true)))
+	for _, purpose := range []string{envelope.PurposeRegister, envelope.PurposeInvite, envelope.PurposeDeregister, envelope.PurposeList, envelope.PurposeRevoke} {
+		add(sealer.SealHints(envelope.Hints{Purpose: purpose, Port: 18790, Token: "a3f7k2"}, now))
+	}
+	return texts
+}
+
+// TestT11V2Pairs: what is signed in the v2 form for one purpose opens for it alone,
+// and nowhere as a signature before v2.
+func TestT11V2Pairs(t *testing.T) {
+	texts, ways := v2Texts(t), v2Doors(t)
+	if len(texts) != len(ways) || len(texts) < 12 {
+		t.Fatalf("%d texts, %d doors", len(texts), len(ways))
+	}
+	for ctx, text := range texts {
+		if want := v2(alice, ctx, text.PayloadStr); text.Signature != want {
+			t.Errorf("%s is not signed over 0xFF, its purpose, 0x00 and its text", ctx)
+		}
+		for door, open := range ways {
+			if err := open(text.PayloadStr, text.Signature); (err == nil) != (door == ctx) {
+				t.Errorf("what is signed for %s at the door of %s = %v", ctx, door, err)
+			}
+			if err := open(text.PayloadStr, alice.Sign([]byte(text.PayloadStr))); err == nil {
+				t.Errorf("%s with a signature over the text alone opens for %s", ctx, door)
+			}
+			// The prefix says one purpose, the text another.
+			if err := open(text.PayloadStr, v2(alice, door, text.PayloadStr)); (err == nil) != (door == ctx) {
+				t.Errorf("a text for %s, signed for %s = %v", ctx, door, err)
+			}
+		}
+		for door, open := range doors(t) {
+			if door == "v2" {
+				continue
+			}
+			if err := open(text.PayloadStr, text.Signature); err == nil {
+				t.Errorf("what is signed for %s opens as a %s of the old form", ctx, door)
+			}
+		}
+	}
 }
 
 // TestL3EveryPair: a text that was signed for one purpose is refused for every
@@ -199,24 +250,6 @@ func TestL3EveryPair(t *testing.T) {
 			if !want && err == nil {
 				t.Errorf("a %s at the %s door = nil, want an error", name, door)
 			}
-		}
-	}
-}
-
-// TestL3V2Purpose: the whole v2 block of one envelope is refused beside another,
-// for every ordered pair.
-func TestL3V2Purpose(t *testing.T) {
-	for _, from := range samples {
-		for _, to := range samples {
-			v2 := valueOf(t, from.seal(), "v2")
-			_, err := to.open(opener(now), with(t, to.seal(), "v2", v2))
-			if from.shape == to.shape {
-				if err != nil {
-					t.Errorf("v2 of another %s of the same text = %v, want no error", to.shape, err)
-				}
-				continue
-			}
-			wantKind(t, fmt.Sprintf("v2 of a %s beside a %s", from.shape, to.shape), err, core.Malformed)
 		}
 	}
 }

@@ -159,10 +159,13 @@ func (s *server) receive(fail func(*fiber.Ctx, error) error, receive func(*fiber
 }
 
 func fromNobody(err error) bool {
-	for _, k := range []core.Kind{core.BadSignature, core.UnknownPeer, core.NotFound, core.Malformed} {
-		if errors.Is(err, k) {
-			return true
-		}
+	var e *core.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Answer() {
+	case core.BadSignature, core.UnknownPeer, core.NotFound, core.Malformed:
+		return true
 	}
 	return false
 }
@@ -179,9 +182,9 @@ func (s *server) status(c *fiber.Ctx, err error, override map[core.Kind]int) (*c
 	}
 	e := *cause // others may hold the same one
 	web.SetRetryAfter(c, e.RetryAfter)
-	code, ok := override[e.Kind]
+	code, ok := override[e.Answer()]
 	if !ok {
-		code = web.StatusOf(e.Kind)
+		code = web.StatusOf(e.Answer())
 	}
 	if e.Public == "" {
 		e.Public = http.StatusText(code)

@@ -68,7 +68,7 @@ func (g *Guard) Near(sentAt time.Time) error {
 	if off.Abs().Truncate(time.Millisecond) <= g.window() {
 		return nil
 	}
-	return &core.Error{Kind: core.Stale, Public: "Invalid or stale timestamp",
+	return &core.Error{Kind: core.Stale,
 		Err: fmt.Errorf("freshness: stale: sent %v from now, window %v", off.Round(time.Millisecond), g.window())}
 }
 

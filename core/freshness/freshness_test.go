@@ -31,7 +31,7 @@ func TestL4Near(t *testing.T) {
 		}
 		for _, off := range []time.Duration{w + time.Millisecond, -w - time.Millisecond, 24 * time.Hour, math.MaxInt64, math.MinInt64} {
 			var e *core.Error
-			if err := g.Near(start.Add(off)); !errors.As(err, &e) || e.Kind != core.Stale || e.Public != "Invalid or stale timestamp" {
+			if err := g.Near(start.Add(off)); !errors.As(err, &e) || e.Kind != core.Stale || e.Public != "" {
 				t.Errorf("window %v: sent %v from now = %v, want Stale", w, off, err)
 			}
 		}

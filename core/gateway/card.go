@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
@@ -27,7 +28,7 @@ func (g *Gateway) Card(peerID, timestamp, signature string) core.Card {
 		Endpoints: core.Endpoints{Request: s.URL + core.PathRequest, Approve: s.URL + core.PathApprove, Message: s.URL + core.PathMessage, Reply: s.URL + core.PathReply + ":nonce"},
 		Agents:    s.Personas,
 	}
-	opened, err := g.opener().OpenCardRequest(peerID, timestamp, signature, func(label string) ([]core.PublicKey, error) {
+	opened, err := envelope.Open(g.opener(), envelope.CardRequest, envelope.CardRequestBody(peerID, timestamp, signature), func(label string) ([]core.PublicKey, error) {
 		return keysOf(g.peers.fits(label, func(p *core.Peer) bool { return p.Trust == core.Approved })), nil
 	})
 	if err != nil {

@@ -52,7 +52,7 @@ func (g *Gateway) ReceiveRequest(ctx context.Context, body []byte, from netip.Ad
 func (g *Gateway) receiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {
 	none := core.Answer{}
 	s := g.settings.Load()
-	opened, err := g.opener().OpenRequest(body)
+	opened, err := envelope.Open(g.opener(), envelope.Request, body, nil)
 	if err != nil {
 		return none, err
 	}
@@ -454,7 +454,7 @@ func (g *Gateway) receiveApproval(ctx context.Context, body []byte) (core.Answer
 	none := core.Answer{}
 	s := g.settings.Load()
 	var hint *core.Peer
-	opened, err := g.opener().OpenApproval(body, s.UnsignedApprovals, func(claim string) ([]core.PublicKey, error) {
+	opened, err := envelope.Open(g.opener(), envelope.Approval, body, func(claim string) ([]core.PublicKey, error) {
 		// Direction counts: only a key that we asked can approve, only one that is
 		// approved can change what it grants. docs/threat-model.md#t1
 		fits := g.peers.fits(claim, func(p *core.Peer) bool { return p.Trust == core.Requested || p.Trust == core.Approved })
@@ -464,6 +464,9 @@ func (g *Gateway) receiveApproval(ctx context.Context, body []byte) (core.Answer
 		hint = fits[0]
 		return keysOf(fits), nil
 	})
+	if err == nil && opened.Unsigned && !s.UnsignedApprovals {
+		err = core.Refuse(core.Malformed, "Missing payloadStr or signature")
+	}
 	if err != nil {
 		if hint != nil && hint.Trust == core.Requested && errors.Is(err, core.Malformed) {
 			g.log.Warn("an approval without a signature was refused; if this peer runs a version before 0.7, compat.unsigned_approvals = true takes it",
@@ -582,7 +585,7 @@ type removedAnswer struct {
 
 func (g *Gateway) receiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
 	none := core.Answer{}
-	opened, err := g.opener().OpenRemoval(body, func(label string) ([]core.PublicKey, error) {
+	opened, err := envelope.Open(g.opener(), envelope.Removal, body, func(label string) ([]core.PublicKey, error) {
 		// Those who have something to remove come first, and strangers cannot use
 		// up the tries of approved peers.
 		fits := g.peers.fits(label, isApproved)
@@ -743,7 +746,7 @@ func (g *Gateway) ReceiveIdentity(ctx context.Context, body []byte) (core.Answer
 
 func (g *Gateway) receiveIdentity(ctx context.Context, body []byte) (core.Answer, error) {
 	none := core.Answer{}
-	opened, err := g.opener().OpenIdentity(body)
+	opened, err := envelope.Open(g.opener(), envelope.Identity, body, nil)
 	if err != nil {
 		return none, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
@@ -82,7 +83,7 @@ func Verdict(a core.Answer, err error) string {
 func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
 	none := core.Answer{}
 	s := g.settings.Load()
-	opened, err := g.opener().OpenMessage(body, g.messageKeys)
+	opened, err := envelope.Open(g.opener(), envelope.Message, body, g.messageKeys)
 	if err != nil {
 		return none, err
 	}

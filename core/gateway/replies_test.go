@@ -127,7 +127,7 @@ func TestR1Poll(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := (&envelope.Opener{Self: p.key}).OpenReply(body, g.Key()); err != nil {
+		if _, err := envelope.Open(&envelope.Opener{Self: p.key}, envelope.Reply, body, envelope.From(g.Key())); err != nil {
 			t.Errorf("the polled reply does not open: %v", err)
 		}
 	}

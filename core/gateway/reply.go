@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
 )
 
 func validJSON(b []byte) bool { return jsontext.Value(b).IsValid() }
@@ -124,7 +125,7 @@ func (g *Gateway) receiveReply(ctx context.Context, nonce core.Nonce, body []byt
 	if expected {
 		from = append(from, item.Peer)
 	}
-	opened, err := g.opener().OpenReply(body, from...)
+	opened, err := envelope.Open(g.opener(), envelope.Reply, body, envelope.From(from...))
 	if errors.Is(err, core.BadSignature) && !expected {
 		return none, core.Refuse(core.NotFound, "No reply is expected under this nonce")
 	}
@@ -283,7 +284,7 @@ func (g *Gateway) pollPeer(ctx context.Context, item *core.OutboxItem) error {
 	}
 	opener := g.opener()
 	opener.Near = nil // it was signed when it was given, and is bound to the nonce that we ask for
-	opened, err := opener.OpenReply(body, p.Key)
+	opened, err := envelope.Open(opener, envelope.Reply, body, envelope.From(p.Key))
 	if err != nil {
 		return err
 	}

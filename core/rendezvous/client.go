@@ -84,8 +84,12 @@ type remote struct {
 	url  string
 	http *http.Client
 
-	mu     sync.Mutex // guards status
+	mu     sync.Mutex // guards status, legacy
 	status Status
+	// legacy says that the server has asked for the signature of 0.7. It goes to no
+	// other, as it passes for a message at every gateway before v2.
+	// docs/threat-model.md#t11
+	legacy bool
 }
 
 // Status is how we stand with one server.
@@ -178,7 +182,7 @@ func (c *Client) stay(ctx context.Context, r *remote) {
 // renew registers once and returns how long to wait.
 func (c *Client) renew(ctx context.Context, r *remote) time.Duration {
 	var answer registered
-	err := c.call(ctx, r, http.MethodPost, pathRegister, c.seal(envelope.PurposeRegister, 0, 0), &answer)
+	err := c.tell(ctx, r, pathRegister, envelope.Hints{Purpose: envelope.PurposeRegister}, &answer)
 	if ctx.Err() != nil {
 		return 0
 	}
@@ -206,6 +210,7 @@ func (c *Client) renew(ctx context.Context, r *remote) time.Duration {
 			s.Registered = s.Registered && now.Sub(s.At) < 3*defaultHeartbeat
 			return
 		}
+		r.legacy = r.legacy && answer.ReannounceAfter == 0 // it has become one of ours
 		s.Registered, s.At, s.YourIP, s.Failures, s.Error = true, now, answer.YourIP, 0, ""
 	})
 	switch {
@@ -233,12 +238,28 @@ func (c *Client) stamp() time.Time {
 	return now
 }
 
-func (c *Client) seal(purpose string, uses, expiresIn int) []byte {
-	h := envelope.Hints{Purpose: purpose, Uses: uses, ExpiresIn: expiresIn, PublicURL: c.publicURL()}
+// errWantsLegacy begins what servers of 0.7 say to a body without their signature.
+const errWantsLegacy = "Missing payloadStr or signature"
+
+// tell sends a registration or an invite: in the v2 form, with plain members for
+// servers before 0.7, and with the signature of 0.7 only where the server has
+// asked for it.
+func (c *Client) tell(ctx context.Context, r *remote, path string, h envelope.Hints, v any) error {
+	h.PublicURL = c.publicURL()
 	if c.opts.Port != nil {
 		h.Port = c.opts.Port()
 	}
-	return c.sealer.SealHints(h, c.stamp())
+	h.Legacy = r.wantsLegacy()
+	err := c.call(ctx, r, http.MethodPost, path, c.sealer.SealHints(h, c.stamp()), v)
+	var e *core.Error
+	if h.Legacy || !errors.As(err, &e) || e.Kind != core.Refused || !strings.HasSuffix(e.Public, ": "+errWantsLegacy) {
+		return err
+	}
+	r.mu.Lock()
+	r.legacy = true
+	r.mu.Unlock()
+	h.Legacy = true
+	return c.call(ctx, r, http.MethodPost, path, c.sealer.SealHints(h, c.stamp()), v)
 }
 
 func (c *Client) publicURL() string {
@@ -261,6 +282,12 @@ func (r *remote) get() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.status
+}
+
+func (r *remote) wantsLegacy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.legacy
 }
 
 func (r *remote) set(f func(*Status)) {
@@ -434,7 +461,7 @@ func (c *Client) Invite(ctx context.Context, o InviteOptions) (Invite, error) {
 			Token     string `json:"token"`
 			ExpiresIn int    `json:"expiresIn"`
 		}
-		err := c.call(ctx, r, http.MethodPost, pathInvite, c.seal(envelope.PurposeInvite, o.Uses, seconds(o.Expires)), &a)
+		err := c.tell(ctx, r, pathInvite, envelope.Hints{Purpose: envelope.PurposeInvite, Uses: o.Uses, ExpiresIn: seconds(o.Expires)}, &a)
 		if err == nil && !isCode(a.Token) {
 			err = core.Refuse(core.Malformed, "rendezvous: the server gave no code")
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous/rendezvoustest"
 )
@@ -193,7 +194,7 @@ func lying(t testing.TB, body string) string {
 
 func recordOf(t testing.TB, k keys.Private, payload string) string {
 	t.Helper()
-	return fmt.Sprintf(`"record":{"payloadStr":%s,"signature":"%s"}`, appendString(nil, payload), k.Sign([]byte(payload)))
+	return fmt.Sprintf(`"record":{"payloadStr":%s,"signature":"%s"}`, appendString(nil, payload), signV2(k, envelope.PurposeRegister, payload))
 }
 
 // A hostile server can withhold. It cannot make a client believe another place,
@@ -202,7 +203,7 @@ func TestV1ServerCannotLie(t *testing.T) {
 	clock := newClock()
 	alice, evil := key(t, 1), key(t, 2)
 	text := func(k keys.Private, url string, age time.Duration) string {
-		return recordText(formOurs, k.Public(), 1, url, clock.now().Add(-age).UnixMilli())
+		return recordText(k.Public(), 1, url, clock.now().Add(-age).UnixMilli())
 	}
 	head := fmt.Sprintf(`{"pubkey":"%s","ip":"203.0.113.1","port":9,"lastSeen":%d,"verified":true,`, alice.Public(), clock.now().UnixMilli())
 	good := recordOf(t, alice, text(alice, "https://gw.example", time.Minute))
@@ -217,10 +218,11 @@ func TestV1ServerCannotLie(t *testing.T) {
 		{"no record, no URL", head + `"x":1}`, "http://203.0.113.1:9", false},
 		{"signed by another", head + recordOf(t, evil, text(alice, "https://evil.example", 0)) + `}`, "", false},
 		{"another's record", head + recordOf(t, evil, text(evil, "https://evil.example", 0)) + `}`, "", false},
+		{"signed as 0.7 signs", head + strings.Replace(good, signV2(alice, envelope.PurposeRegister, text(alice, "https://gw.example", time.Minute)), alice.Sign([]byte(text(alice, "https://gw.example", time.Minute))), 1) + `}`, "", false},
 		{"bent", head + strings.Replace(good, "gw.example", "ev.example", 1) + `}`, "", false},
 		{"old", head + recordOf(t, alice, text(alice, "https://old.example", 16*time.Minute)) + `}`, "", false},
 		{"of tomorrow", head + recordOf(t, alice, text(alice, "https://old.example", -24*time.Hour)) + `}`, "", false},
-		{"an invite's text", head + recordOf(t, alice, strings.Replace(text(alice, "https://gw.example", 0), `"register"`, `"invite"`, 1)) + `}`, "", false},
+		{"an invite's text", head + recordOf(t, alice, strings.Replace(text(alice, "https://gw.example", 0), `/register"`, `/invite"`, 1)) + `}`, "", false},
 		{"another key", strings.Replace(head, alice.Public().String(), evil.Public().String(), 1) + recordOf(t, evil, text(evil, "https://evil.example", 0)) + `}`, "", false},
 		{"no place", fmt.Sprintf(`{"pubkey":"%s","ip":"x","port":0}`, alice.Public()), "", false},
 		{"a place that is no URL", head + `"publicUrl":"file:///etc/passwd","ip":"x"}`, "", false},
@@ -244,7 +246,7 @@ func TestLookupTakesTheNewestSigned(t *testing.T) {
 	says := func(url string, age time.Duration, signed bool) string {
 		b := fmt.Sprintf(`{"pubkey":"%s","ip":"203.0.113.1","port":9,"publicUrl":"%s"`, alice.Public(), url)
 		if signed {
-			b += "," + recordOf(t, alice, recordText(formOurs, alice.Public(), 1, url, clock.now().Add(-age).UnixMilli()))
+			b += "," + recordOf(t, alice, recordText(alice.Public(), 1, url, clock.now().Add(-age).UnixMilli()))
 		}
 		return lying(t, b+"}")
 	}
@@ -426,7 +428,7 @@ func TestClientHeartbeat(t *testing.T) {
 			if len(gaps) < 16 || len(different) < len(gaps)/2 {
 				t.Errorf("%d calls, %d different gaps, want about 20 and jitter", len(gaps), len(different))
 			}
-			if last := s.bodies[len(s.bodies)-1]; !strings.HasPrefix(last, "DELETE ") || !strings.Contains(last, `\"purpose\":\"deregister\"`) {
+			if last := s.bodies[len(s.bodies)-1]; !strings.HasPrefix(last, "DELETE ") || !strings.Contains(last, `\"ctx\":\"ogp/v2/deregister\"`) {
 				t.Errorf("the last call is %s, want a signed DELETE", last)
 			}
 		})

@@ -31,7 +31,7 @@ type invite struct {
 	port      int
 	publicURL string
 	verified  bool
-	record    envelope.Record // zero: unsigned, or signed without a purpose
+	record    envelope.Record // of the v2 form; zero for any other
 	created   int64           // ms
 	expires   int64           // ms
 	uses      int             // 0: without limit

@@ -70,14 +70,15 @@ const (
 	gone          // deregistered; kept likewise
 )
 
-// form is how a record's signed text is kept.
+// form is how a record is signed, the weaker before the stronger, and how its text
+// is kept.
 type form uint8
 
 const (
-	unsigned form = iota
-	formOld       // {"pubkey","port","publicUrl"?,"timestamp"}, as 0.7 writes it
-	formOurs      // the same after {"purpose":"register"}
-	formText      // any other: kept whole in extra, after the URL and a NUL
+	unsigned   form = iota
+	formLegacy      // as 0.7 signs: neither text nor signature is kept. docs/threat-model.md#v1
+	formOurs        // {"ctx","pubkey","port","publicUrl"?,"timestamp"}
+	formText        // any other v2 text: kept whole in extra, after the URL and a NUL
 )
 
 // entry is one key's record. Its size is that of an allocation class, 160 bytes.
@@ -116,6 +117,9 @@ func (r *registry) shardOf(k core.PublicKey) *shard {
 
 func (e *entry) signed() bool { return e.form != unsigned }
 
+// v2 reports whether the record can be handed on with its signature.
+func (e *entry) v2() bool { return e.form > formLegacy }
+
 // due is when the entry next needs a look, in ms.
 func (r *registry) due(e *entry) int64 {
 	if e.state == alive {
@@ -134,7 +138,8 @@ type candidate struct {
 	addr      netip.Addr
 	port      int
 	publicURL string
-	record    envelope.Record // zero: unsigned
+	signed    bool
+	record    envelope.Record // of the v2 form; zero for any other
 	sentAt    time.Time
 }
 
@@ -144,7 +149,7 @@ var errNewer = core.Refuse(core.Conflict, "A newer registration is known for thi
 // when it was last seen, as everybody can look it up and send it.
 //
 // It returns an error of kind Conflict for a registration older than the newest
-// that is known and for an unsigned one against a live signed one, RateLimited
+// that is known and for a weaker one against a live one that is better signed, RateLimited
 // when the address has too many records, and Unavailable when the registry is
 // full.
 //
@@ -159,8 +164,8 @@ func (r *registry) put(c candidate, now time.Time) (renewal bool, err error) {
 	live := e != nil && r.isLive(e, ms)
 	if e != nil {
 		switch {
-		case f == unsigned && live && e.signed():
-			return false, core.Refuse(core.Conflict, "A signed registration is known for this key")
+		case live && (f == unsigned && e.signed() || f == formLegacy && e.v2()):
+			return false, core.Refuse(core.Conflict, "A better signed registration is known for this key")
 		case f == unsigned && live && at < e.said:
 			return false, errNewer
 		case f != unsigned && at < e.newest:
@@ -257,7 +262,8 @@ func (r *registry) newer(k core.PublicKey, at time.Time) bool {
 }
 
 // drop deregisters. With signedAt set the caller has shown a text of the key's,
-// signed then; otherwise the record must be unsigned and come from the address.
+// signed then; otherwise the record must not be signed in the v2 form and come from
+// the address.
 // Errors are of kind NotFound, Conflict or Forbidden.
 //
 // docs/threat-model.md#v3
@@ -274,7 +280,7 @@ func (r *registry) drop(k core.PublicKey, from netip.Addr, signedAt, now time.Ti
 			return errNewer
 		}
 		e.newest = signedAt.UnixMilli()
-	case e.signed():
+	case e.v2(): // 0.7 registers signed and deregisters unsigned
 		return core.Refuse(core.Forbidden, "Deregistration must be signed")
 	case e.addr != from.As16():
 		return core.Refuse(core.Forbidden, "Registered from another address")
@@ -387,22 +393,21 @@ func (r *registry) visit(s *shard, batch []*entry, now int64) {
 
 // compress finds the shortest way to keep a candidate's text and URL.
 func compress(c candidate) (form, string) {
-	text, f := c.record.PayloadStr, formOld
-	if text == "" {
+	text := c.record.PayloadStr
+	switch {
+	case !c.signed:
 		return unsigned, c.publicURL
-	}
-	if strings.HasPrefix(text, `{"purpose"`) {
-		f = formOurs
-	}
-	if text == c.text(f) {
-		return f, c.publicURL
+	case text == "":
+		return formLegacy, c.publicURL
+	case text == c.text():
+		return formOurs, c.publicURL
 	}
 	return formText, c.publicURL + "\x00" + text
 }
 
-func (c candidate) text(f form) string {
+func (c candidate) text() string {
 	b := make([]byte, 0, 256+len(c.publicURL))
-	return string(appendRecordText(b, f, c.key, c.port, c.publicURL, c.sentAt.UnixMilli()))
+	return string(appendRecordText(b, c.key, c.port, c.publicURL, c.sentAt.UnixMilli()))
 }
 
 // publicURL is what the gateway says of itself; empty: nothing.
@@ -414,14 +419,14 @@ func (e *entry) publicURL() string {
 	return u
 }
 
-// appendText writes the signed text; nothing for an unsigned record.
+// appendText writes the signed text; nothing for a record that is not handed on.
 func (e *entry) appendText(b []byte) []byte {
 	switch e.form {
-	case unsigned:
+	case unsigned, formLegacy:
 		return b
 	case formText:
 		_, text, _ := strings.Cut(e.extra, "\x00")
 		return append(b, text...)
 	}
-	return appendRecordText(b, e.form, e.key, int(e.port), e.extra, e.newest)
+	return appendRecordText(b, e.key, int(e.port), e.extra, e.newest)
 }

@@ -79,8 +79,10 @@ func TestRegistryBooks(t *testing.T) {
 					case 0:
 						r.put(candidate{key: k, addr: addr, port: 1, sentAt: at}, now)
 					case 1, 2:
-						cand := candidate{key: k, addr: addr, port: 1, sentAt: at}
-						cand.record.PayloadStr = cand.text(formOld)
+						cand := candidate{key: k, addr: addr, port: 1, signed: true, sentAt: at}
+						if rnd.IntN(2) == 0 {
+							cand.record.PayloadStr = cand.text()
+						}
 						r.put(cand, now)
 					case 3:
 						if f, gone := r.get(k, now); gone == nil && f.port != 1 {
@@ -124,13 +126,14 @@ func TestEntrySize(t *testing.T) {
 
 func TestCompression(t *testing.T) {
 	now := newClock().now()
-	for _, f := range []form{formOld, formOurs} {
-		for _, u := range []string{"", "https://gw.example"} {
-			c := candidate{key: core.PublicKey{1}, port: 7, publicURL: u, sentAt: now}
-			c.record.PayloadStr = c.text(f)
-			if got, extra := compress(c); got != f || extra != u {
-				t.Errorf("compress = %v, %q, want the form %v and the URL alone", got, extra, f)
-			}
+	for _, u := range []string{"", "https://gw.example"} {
+		c := candidate{key: core.PublicKey{1}, port: 7, publicURL: u, signed: true, sentAt: now}
+		if got, extra := compress(c); got != formLegacy || extra != u {
+			t.Errorf("compress = %v, %q, want no text of what is signed as 0.7 signs", got, extra)
+		}
+		c.record.PayloadStr = c.text()
+		if got, extra := compress(c); got != formOurs || extra != u {
+			t.Errorf("compress = %v, %q, want our form and the URL alone", got, extra)
 		}
 	}
 }

@@ -288,7 +288,7 @@ func (s *Server) register(c *fiber.Ctx) error {
 		return err
 	}
 	renewal, err := s.registry.put(candidate{
-		key: h.Key, addr: from, port: h.Value.Port, publicURL: h.Value.PublicURL, record: h.Record, sentAt: h.SentAt,
+		key: h.Key, addr: from, port: h.Value.Port, publicURL: h.Value.PublicURL, signed: !h.Unsigned, record: h.Record, sentAt: h.SentAt,
 	}, s.opts.Now())
 	if err != nil {
 		return err
@@ -459,10 +459,10 @@ func (s *Server) invite(c *fiber.Ctx) error {
 		key: h.Key, addr: from, port: h.Value.Port, publicURL: h.Value.PublicURL, verified: !h.Unsigned,
 		created: now.UnixMilli(), expires: now.Add(life).UnixMilli(), uses: h.Value.Uses,
 	}
-	if h.Value.Purpose != "" {
+	if h.V2 {
 		i.record = h.Record
 	} else if !h.Unsigned && !s.registry.newer(h.Key, h.SentAt) {
-		// A registration of 0.7 reads the same, and everybody can look one up.
+		// A registration of 0.7 reads the same.
 		return core.Refuse(core.Conflict, "A newer registration is known for this key")
 	}
 	signedAt := h.SentAt

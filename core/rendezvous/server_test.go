@@ -53,8 +53,8 @@ func key(t testing.TB, n byte) keys.Private {
 }
 
 // recordText is the text of a registration.
-func recordText(f form, k core.PublicKey, port int, publicURL string, at int64) string {
-	return string(appendRecordText(nil, f, k, port, publicURL, at))
+func recordText(k core.PublicKey, port int, publicURL string, at int64) string {
+	return string(appendRecordText(nil, k, port, publicURL, at))
 }
 
 // rig is a server on a port of its own, with a clock of its own. Requests say
@@ -149,6 +149,20 @@ func (r *rig) text(k keys.Private, h envelope.Hints, by time.Duration) string {
 	return string((&envelope.Sealer{Key: k}).SealHints(h, r.clock.now().Add(by)))
 }
 
+// signV2 signs a text for a purpose; signedAs07 is a body as 0.7 signs it.
+func signV2(k keys.Private, purpose, text string) string {
+	return k.Sign([]byte("\xff" + envelope.RecordCtx(purpose) + "\x00" + text))
+}
+
+func signedAs07(k keys.Private, text string) string {
+	return fmt.Sprintf(`{"payloadStr":%s,"signature":"%s"}`, appendString(nil, text), k.Sign([]byte(text)))
+}
+
+// as07 is a registration or an invite as 0.7 signs both.
+func (r *rig) as07(k keys.Private, by time.Duration) string {
+	return signedAs07(k, fmt.Sprintf(`{"pubkey":"%s","port":18790,"timestamp":"%s"}`, k.Public(), core.FormatTime(r.clock.now().Add(by))))
+}
+
 func (r *rig) register(t testing.TB, k keys.Private, from string) reply {
 	t.Helper()
 	return r.send(t, "POST", "/register", from, r.text(k, envelope.Hints{Purpose: envelope.PurposeRegister, Port: 18790, PublicURL: "https://gw.example"}, 0))
@@ -234,13 +248,7 @@ func TestRecordedClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	differs := map[string]int{
-		"raw:register: signed envelope of 0.7":              -1, // ours reads both; it would then be the signed record of a test key
-		"0.7/raw:rendezvous: unauthenticated DELETE of bob": 403,
-		"0.7/raw:rendezvous: DELETE unknown":                403, // bob is still there
-		"0.7/raw:rendezvous lookup bob after the DELETE":    200,
-		"0.7/shutdown":     403, // 0.7 signs its registration and not its DELETE: the record expires
-		"0.7/shutdown (2)": 403,
-		"0.7/shutdown (3)": 403,
+		"raw:register: signed envelope of 0.7": -1, // ours reads both; it would then be the signed record of a test key
 	}
 	rigs, codes, tried := map[string]*rig{}, map[string]string{}, 0
 	for _, e := range all {
@@ -353,12 +361,12 @@ func TestL4RegistrationWindow(t *testing.T) {
 		at := r.clock.now().Add(by).UnixMilli()
 		for _, body := range []string{
 			r.text(k(1), envelope.Hints{Purpose: envelope.PurposeRegister, Port: 1}, by),
-			r.text(k(2), envelope.Hints{Port: 1}, by),
+			r.as07(k(2), by),
 			r.text(k(3), envelope.Hints{Purpose: envelope.PurposeInvite, Port: 1}, by),
 			fmt.Sprintf(`{"pubkey":"%s","port":1,"timestamp":%d}`, k(4).Public(), at),
 		} {
 			path := "/register"
-			if strings.Contains(body, `"invite\"`) {
+			if strings.Contains(body, `/invite\"`) {
 				path = "/invite"
 			}
 			got := r.send(t, "POST", path, "203.0.113.1", body)
@@ -394,18 +402,18 @@ func TestV5UnknownKeyCostsNoMore(t *testing.T) {
 func TestV1RecordIsKeptWhole(t *testing.T) {
 	r := newRig(t, ServerOptions{})
 	for name, text := range map[string]string{
-		"ours":         `{"purpose":"register","pubkey":"%s","port":18790,"publicUrl":"https://gw.example/a?b=<c>","timestamp":"%s"}`,
-		"of 0.7":       `{"pubkey":"%s","port":18790,"publicUrl":"https://gw.example/ä","timestamp":"%s"}`,
-		"without URL":  `{"pubkey":"%s","port":18790,"timestamp":"%s"}`,
-		"spaced":       `{ "pubkey": "%s", "port": 18790, "publicUrl": "https://gw.example", "timestamp": "%s" }`,
-		"other member": `{"pubkey":"%s","port":18790,"timestamp":"%s","version":"9"}`,
-		"escaped":      `{"pubkey":"%s","port":18790,"publicUrl":"https:\/\/gw.example\/\u00e4","timestamp":"%s"}`,
+		"ours":         `{"ctx":"ogp/v2/register","pubkey":"%s","port":18790,"publicUrl":"https://gw.example/a?b=<c>","timestamp":"%s"}`,
+		"ctx last":     `{"pubkey":"%s","port":18790,"publicUrl":"https://gw.example/ä","timestamp":"%s","ctx":"ogp/v2/register"}`,
+		"without URL":  `{"ctx":"ogp/v2/register","pubkey":"%s","port":18790,"timestamp":"%s"}`,
+		"spaced":       `{ "ctx": "ogp/v2/register", "pubkey": "%s", "port": 18790, "publicUrl": "https://gw.example", "timestamp": "%s" }`,
+		"other member": `{"ctx":"ogp/v2/register","pubkey":"%s","port":18790,"timestamp":"%s","version":"9"}`,
+		"escaped":      `{"ctx":"ogp\/v2\/register","pubkey":"%s","port":18790,"publicUrl":"https:\/\/gw.example\/\u00e4","timestamp":"%s"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := keys.Generate()
 			payload := fmt.Sprintf(text, k.Public(), core.FormatTime(r.clock.now()))
-			signature := k.Sign([]byte(payload))
-			body, err := json.Marshal(envelope.Record{PayloadStr: payload, Signature: signature})
+			signature := signV2(k, envelope.PurposeRegister, payload)
+			body, err := json.Marshal(map[string]any{"v2": envelope.Record{PayloadStr: payload, Signature: signature}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -447,7 +455,6 @@ func TestL1RegistrationTwins(t *testing.T) {
 		"other time as text":    {`,"timestamp":"2026-11-21T20:00:01.000Z"`, false},
 		"time of another kind":  {`,"timestamp":true`, false},
 		"a use beside":          {`,"uses":3`, false},
-		"a purpose beside":      {`,"purpose":"invite"`, false},
 		"a life beside":         {`,"expiresIn":60`, false},
 		"null instead of a key": {`,"pubkey":null`, false},
 	} {
@@ -471,7 +478,7 @@ func TestV2UnsignedNeverReplacesSigned(t *testing.T) {
 	r.want(t, r.lookup(t, k.Public()), 200, `"verified":false`)
 	r.want(t, r.register(t, k, "203.0.113.1"), 200, "ok")
 	r.clock.add(time.Second)
-	r.want(t, r.plain(t, k.Public(), 1, "203.0.113.66"), 409, "A signed registration is known")
+	r.want(t, r.plain(t, k.Public(), 1, "203.0.113.66"), 409, "A better signed registration is known")
 	r.want(t, r.lookup(t, k.Public()), 200, `"ip":"203.0.113.1","port":18790`)
 	r.clock.add(90 * time.Second)
 	r.want(t, r.plain(t, k.Public(), 1, "203.0.113.66"), 200, "ok")
@@ -544,11 +551,11 @@ func TestV3Deregister(t *testing.T) {
 		"by another key":          {r.text(other, dereg, 0), 403, "another key"},
 		"a registration":          {registration, 400, "another purpose"},
 		"an invite":               {r.text(k, envelope.Hints{Purpose: envelope.PurposeInvite, Port: 1}, 0), 400, "another purpose"},
-		"without purpose":         {r.text(k, envelope.Hints{}, 0), 400, "another purpose"},
+		"signed as 0.7 signs":     {signedAs07(k, fmt.Sprintf(`{"pubkey":"%s","timestamp":"%s"}`, k.Public(), core.FormatTime(r.clock.now()))), 400, "Missing v2 signature"},
 		"older than the record":   {early, 409, "newer"},
 		"stale":                   {r.text(k, dereg, -301*time.Second), 401, "stale-timestamp"},
 		"with a broken signature": {strings.Replace(r.text(k, dereg, 0), `"signature":"`, `"signature":"0`, 1), 401, "bad-signature"},
-		"without signature":       {`{"payloadStr":"{}"}`, 400, "Missing payloadStr or signature"},
+		"without signature":       {`{"payloadStr":"{}"}`, 400, "Missing v2 signature"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.want(t, r.send(t, "DELETE", path, "203.0.113.1", test.body), test.status, test.text)
@@ -622,14 +629,14 @@ func TestV4ListAndRevoke(t *testing.T) {
 		t.Error("the list has another key's code")
 	}
 	r.want(t, r.send(t, "POST", "/invites/list", "", r.text(k, envelope.Hints{Purpose: envelope.PurposeRegister, Port: 1}, 0)), 400, "another purpose")
-	r.want(t, r.send(t, "POST", "/invites/list", "", `{}`), 400, "Missing payloadStr")
+	r.want(t, r.send(t, "POST", "/invites/list", "", `{}`), 400, "Missing v2 signature")
 
 	revoke := func(k keys.Private, token string) string {
 		return r.text(k, envelope.Hints{Purpose: envelope.PurposeRevoke, Token: token}, 0)
 	}
 	r.want(t, r.send(t, "DELETE", "/invite/"+theirs, "", revoke(k, theirs)), 404, "Invite not found")
 	r.want(t, r.send(t, "DELETE", "/invite/"+one, "", revoke(k, two)), 400, "token differs")
-	r.want(t, r.send(t, "DELETE", "/invite/"+one, "", ""), 400, "Missing payloadStr")
+	r.want(t, r.send(t, "DELETE", "/invite/"+one, "", ""), 400, "Missing v2 signature")
 	r.want(t, r.send(t, "DELETE", "/invite/"+one, "", revoke(k, one)), 200, "ok")
 	r.want(t, r.send(t, "GET", "/invite/"+one, "", ""), 404, "Invite not found")
 	r.want(t, r.send(t, "GET", "/invite/"+two, "", ""), 200, "pubkey")
@@ -641,16 +648,18 @@ func TestV4ListAndRevoke(t *testing.T) {
 func TestV4PublicTextsAreNoInvites(t *testing.T) {
 	r := newRig(t, ServerOptions{})
 	k := key(t, 1)
-	old := func(by time.Duration) string { // as 0.7 signs both
-		return r.text(k, envelope.Hints{Port: 18790}, by)
-	}
+	old := func(by time.Duration) string { return r.as07(k, by) }
 	r.want(t, r.send(t, "POST", "/register", "203.0.113.1", old(0)), 200, "ok")
 	r.want(t, r.send(t, "POST", "/invite", "203.0.113.66", old(0)), 409, "newer registration")
 	r.want(t, r.send(t, "POST", "/invite", "203.0.113.66", old(-time.Second)), 409, "newer registration")
 	got := r.send(t, "POST", "/invite", "203.0.113.1", old(time.Second))
 	r.want(t, got, 200, "token")
-	if got := r.send(t, "GET", "/invite/"+got.members["token"].(string), "", ""); got.members["record"] != nil || got.members["verified"] != true {
-		t.Errorf("%s: the text of 0.7 would pass for a registration", got.body)
+	// What 0.7 has signed passes for a message at every gateway before v2, so that it
+	// is never handed out. docs/threat-model.md#t11
+	for _, path := range []string{"/invite/" + got.members["token"].(string), "/peer/" + k.Public().String()} {
+		if got := r.send(t, "GET", path, "", ""); got.members["record"] != nil || got.members["verified"] != true || strings.Contains(got.body, "signature") {
+			t.Errorf("%s: %s, want it verified, without what was signed", path, got.body)
+		}
 	}
 	r.want(t, r.send(t, "POST", "/invite", "203.0.113.66", r.text(k, envelope.Hints{Purpose: envelope.PurposeRegister, Port: 1}, 2*time.Second)), 400, "another purpose")
 

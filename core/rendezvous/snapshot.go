@@ -24,7 +24,7 @@ import (
 // both uint32, and its bytes; numbers are little-endian. It holds what the
 // registry holds and nothing else: keys, where they are reached, when they were
 // seen, their signed texts, and the codes.
-const snapshotMagic = "ogp rendezvous snapshot 1\n"
+const snapshotMagic = "ogp rendezvous snapshot 2\n"
 
 const maxChunkBytes = 1 << 30
 
@@ -158,7 +158,7 @@ func (e *entry) appendTo(b []byte) []byte {
 	b = append(b, byte(e.form), byte(e.state))
 	b = binary.LittleEndian.AppendUint16(b, e.port)
 	b = appendInts(b, e.seen, e.newest, e.said)
-	if e.form != unsigned {
+	if e.v2() {
 		b = append(b, e.sig[:]...)
 	}
 	return appendText(b, e.extra)
@@ -226,7 +226,7 @@ func (d *decoder) entry() *entry {
 	e.form, e.state = form(kinds[0]), state(kinds[1])
 	e.port = binary.LittleEndian.Uint16(d.cut(2))
 	e.seen, e.newest, e.said = d.int(), d.int(), d.int()
-	if e.form != unsigned {
+	if e.v2() {
 		e.sig = [64]byte(d.cut(64))
 	}
 	e.extra = d.text()

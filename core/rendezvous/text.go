@@ -11,13 +11,11 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 )
 
-// appendRecordText writes a registration's text as gateways do.
-func appendRecordText(b []byte, f form, k core.PublicKey, port int, publicURL string, at int64) []byte {
-	b = append(b, '{')
-	if f == formOurs {
-		b = append(b, `"purpose":"`+envelope.PurposeRegister+`",`...)
-	}
-	b = append(b, `"pubkey":"`...)
+// appendRecordText writes a registration's text as gateways of ours do.
+func appendRecordText(b []byte, k core.PublicKey, port int, publicURL string, at int64) []byte {
+	b = append(b, `{"ctx":"`...)
+	b = append(b, envelope.RecordCtx(envelope.PurposeRegister)...)
+	b = append(b, `","pubkey":"`...)
 	b = appendKey(b, k)
 	b = append(b, `","port":`...)
 	b = strconv.AppendInt(b, int64(port), 10)

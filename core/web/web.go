@@ -258,7 +258,7 @@ func Fail(c *fiber.Ctx, err error) error {
 	}
 	var e *core.Error
 	if errors.As(err, &e) && e.Kind != core.Internal {
-		status = statusOf(e.Kind)
+		status = statusOf(e.Answer())
 		if text = e.Public; text == "" {
 			text = statusText(status)
 		}
