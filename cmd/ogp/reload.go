@@ -2,19 +2,21 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
+	"reflect"
 	"sync/atomic"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/federation"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
 )
 
 // wire is the way out, which a reload can replace: the guard's ranges are part of
@@ -23,15 +25,13 @@ type wire struct {
 	now atomic.Pointer[federation.Client]
 }
 
-func newWire(c *config.Config) *wire {
+func newWire(o dial.Options) *wire {
 	w := &wire{}
-	w.set(c)
+	w.set(o)
 	return w
 }
 
-func (w *wire) set(c *config.Config) {
-	w.now.Store(federation.NewClient(dial.New(dial.Options{Allow: c.Network.AllowPrivate, UserAgent: "ogp/" + programVersion()})))
-}
+func (w *wire) set(o dial.Options) { w.now.Store(federation.NewClient(dial.New(o))) }
 
 func (w *wire) Card(ctx context.Context, url string, headers map[string]string) (core.Card, error) {
 	return w.now.Load().Card(ctx, url, headers)
@@ -61,6 +61,42 @@ type changeView struct {
 	Restart bool   `json:"restart"` // counts from the next start on
 }
 
+// forces is all of a configuration that a reload puts in force. What is not in it
+// counts from the next start on, and a reload says so: config.Difference compares
+// these.
+type forces struct {
+	gateway   gateway.Settings
+	delivery  delivery.Settings
+	dial      dial.Options
+	logLevel  slog.Level
+	notifiers []string
+	plugins   pluginForces
+	publicURL string // that the rendezvous is told; read at each registration
+}
+
+// pluginForces is what plugins are made of.
+type pluginForces struct {
+	tables                      map[string]config.PluginConfig
+	agents                      []config.Agent
+	agentID, openClawURL        string
+	notifiers                   []string
+	openClawToken, openClawHook config.Secret
+}
+
+// inForce is what a configuration puts in force in a daemon that listens on port.
+func inForce(c *config.Config, port int) forces {
+	return forces{
+		gateway:   settings(c, port),
+		delivery:  delivery.Settings{First: c.Delivery.FirstRetry, Most: c.Delivery.MaxRetry, GiveUp: c.Delivery.GiveUp},
+		dial:      dial.Options{Allow: c.Network.AllowPrivate, UserAgent: "ogp/" + programVersion()},
+		logLevel:  levelOf(c.Log.Level),
+		notifiers: c.Delivery.Notifiers,
+		plugins: pluginForces{tables: c.Plugins, agents: c.Agents, agentID: c.AgentID, openClawURL: c.OpenClawURL,
+			notifiers: c.Delivery.Notifiers, openClawToken: c.OpenClawToken, openClawHook: c.OpenClawHooksToken},
+		publicURL: c.Rendezvous.PublicURL,
+	}
+}
+
 // reload reads the configuration again and puts what has changed in force. A bad
 // configuration changes nothing.
 func (d *daemon) reload(ctx context.Context) ([]changeView, error) {
@@ -71,13 +107,14 @@ func (d *daemon) reload(ctx context.Context) ([]changeView, error) {
 		return nil, err
 	}
 	old := d.config()
-	differences := config.Difference(old, cfg)
+	was, now := inForce(old, d.port()), inForce(cfg, d.port())
+	differences := config.Difference(old, cfg, func(c *config.Config) any { return inForce(c, d.port()) })
 	views := []changeView{}
 	if len(differences) == 0 {
 		return views, nil
 	}
 	previous := d.current.Swap(&loadedConfig{cfg, origins})
-	if plugins := func(c config.Change) bool { return touchesPlugins(c.Key) }; slices.ContainsFunc(differences, plugins) {
+	if !reflect.DeepEqual(was.plugins, now.plugins) {
 		wanted, err := d.wantedPlugins(ctx)
 		if err == nil {
 			err = d.extensions.Apply(wanted)
@@ -90,9 +127,10 @@ func (d *daemon) reload(ctx context.Context) ([]changeView, error) {
 	for _, w := range warnings {
 		d.log.Warn(fmt.Sprint(w))
 	}
-	d.logLevel.Set(levelOf(cfg.Log.Level))
-	d.gateway.SetSettings(settings(cfg, d.port()))
-	d.wire.set(cfg)
+	d.logLevel.Set(now.logLevel)
+	d.gateway.SetSettings(now.gateway)
+	d.dispatcher.SetSettings(now.delivery)
+	d.wire.set(now.dial)
 	d.setNotifiers()
 	for _, c := range differences {
 		views = append(views, changeView{c.Key, c.From, c.To, c.Restart})
@@ -103,11 +141,6 @@ func (d *daemon) reload(ctx context.Context) ([]changeView, error) {
 		d.log.Info(text, "key", c.Key, "from", c.From, "to", c.To)
 	}
 	return views, nil
-}
-
-// touchesPlugins says whether a setting is part of what plugins are made of.
-func touchesPlugins(key string) bool {
-	return key == "plugins" || key == "agents" || key == "agent_id" || key == "delivery.notifiers" || strings.HasPrefix(key, "openclaw_")
 }
 
 func levelOf(word string) slog.Level {
@@ -133,7 +166,7 @@ func (d *daemon) watchConfig(ctx context.Context) error {
 			return nil
 		case <-hangup:
 		case <-ticker.C:
-			now := d.configStamp()
+			now := d.configFiles()
 			if now == seen {
 				continue
 			}
@@ -151,20 +184,21 @@ func (d *daemon) watchConfig(ctx context.Context) error {
 	}
 }
 
-type fileStamp struct {
-	size int64
-	mod  time.Time
-}
-
-// configStamp is how the configuration file looks from outside.
-func (d *daemon) configStamp() fileStamp {
-	path := d.loadOptions.File
-	if path == "" {
-		path = filepath.Join(d.dir, configFile)
+// configFiles is a digest of what the configuration files hold: their stamp may stay
+// the same while that changes, and the other way round. Of a file that cannot be
+// read, only that counts.
+func (d *daemon) configFiles() [sha256.Size]byte {
+	paths := []string{d.loadOptions.File}
+	if d.loadOptions.File == "" {
+		paths = []string{filepath.Join(d.dir, configFile), filepath.Join(d.dir, legacyConfig)}
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return fileStamp{}
+	all := sha256.New()
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			text = nil
+		}
+		fmt.Fprintf(all, "%t %d\n%s", err == nil, len(text), text)
 	}
-	return fileStamp{info.Size(), info.ModTime()}
+	return [sha256.Size]byte(all.Sum(nil))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -117,9 +118,9 @@ type daemon struct {
 	dir         string
 	loadOptions config.Options
 	current     atomic.Pointer[loadedConfig]
-	reloading   sync.Mutex       // held over a reload
-	warnings    []config.Warning // of the first configuration
-	read        fileStamp        // of its file, before it was read
+	reloading   sync.Mutex        // held over a reload
+	warnings    []config.Warning  // of the first configuration
+	read        [sha256.Size]byte // of its files, before they were read
 	logLevel    slog.LevelVar
 	log         *slog.Logger
 	wire        *wire
@@ -148,7 +149,7 @@ type loadedConfig struct {
 // loadConfig reads the configuration and makes the logger that it wants.
 func (d *daemon) loadConfig(cmd *cobra.Command) error {
 	d.loadOptions = d.app.loadOptions(cmd)
-	d.read = d.configStamp()
+	d.read = d.configFiles()
 	cfg, origins, warnings, err := config.Load(d.loadOptions)
 	if err != nil {
 		return err
@@ -192,11 +193,12 @@ func (a *app) open(cmd *cobra.Command) (_ *daemon, err error) {
 	if err := d.openKey(); err != nil {
 		return nil, err
 	}
-	if err := writeFirstConfig(d.dir); err != nil {
+	wrote, err := writeFirstConfig(d.dir)
+	if err != nil {
 		return nil, err
 	}
-	if d.read == (fileStamp{}) {
-		d.read = d.configStamp() // we have just written it
+	if wrote {
+		d.read = d.configFiles()
 	}
 	ctx := context.Background()
 	if d.store, err = store.Open(ctx, store.Default, d.dir); err != nil {
@@ -214,11 +216,11 @@ func (d *daemon) openGateway(ctx context.Context) error {
 	var err error
 	d.dispatcher = delivery.New(delivery.Options{
 		Store: d.store, Logger: d.log,
-		Peer:   func(k core.PublicKey) *core.Peer { return d.gateway.Peer(k) },
-		Failed: d.deliveryFailed,
-		First:  d.config().Delivery.FirstRetry, Most: d.config().Delivery.MaxRetry, GiveUp: d.config().Delivery.GiveUp,
+		Peer:     func(k core.PublicKey) *core.Peer { return d.gateway.Peer(k) },
+		Failed:   d.deliveryFailed,
+		Settings: inForce(d.config(), d.config().DaemonPort).delivery,
 	})
-	d.wire = newWire(d.config())
+	d.wire = newWire(inForce(d.config(), 0).dial)
 	if d.tracing, err = d.app.openTracing(ctx); err != nil {
 		return err
 	}
@@ -287,14 +289,15 @@ func (d *daemon) openKey() error {
 	return err
 }
 
-// writeFirstConfig leaves a configuration file to edit, in which nothing is set.
-func writeFirstConfig(dir string) error {
+// writeFirstConfig leaves a configuration file to edit, in which nothing is set,
+// where there is none.
+func writeFirstConfig(dir string) (wrote bool, err error) {
 	for _, name := range []string{configFile, legacyConfig} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-			return nil
+			return false, nil
 		}
 	}
-	return atomicfile.WriteFile(filepath.Join(dir, configFile), []byte(config.Example()))
+	return true, atomicfile.WriteFile(filepath.Join(dir, configFile), []byte(config.Example()))
 }
 
 func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {

@@ -20,6 +20,12 @@ import (
 // certificates is where fetched certificates are kept, in the state directory.
 const certificates = "certificates"
 
+// fileStamp is how a file looks from outside.
+type fileStamp struct {
+	size int64
+	mod  time.Time
+}
+
 // secured wraps the public listener in TLS if the configuration says so.
 func (d *daemon) secured(ctx context.Context, ln net.Listener) (net.Listener, error) {
 	c := d.config().TLS

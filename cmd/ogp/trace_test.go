@@ -61,7 +61,7 @@ func TestNoTracingByDefault(t *testing.T) {
 			t.Errorf("openTracing with %q = %v, %v; want none", env, tr, err)
 		}
 		cfg := config.Default()
-		if w := newWire(&cfg); tr.outward(w) != w {
+		if w := newWire(inForce(&cfg, 0).dial); tr.outward(w) != w {
 			t.Error("the way out is wrapped without tracing")
 		}
 		tr.close()

@@ -21,8 +21,8 @@ import (
 // made of them. The tags: koanf is the key, unit what a bare value means, oneof
 // the words allowed, check the form (see validate.go), doc the operator's text.
 type Config struct {
-	DaemonPort  int    `koanf:"daemon_port" unit:"TCP port" check:"port" restart:"yes" doc:"Port to listen on. 0 picks a free one."`
-	Listen      string `koanf:"listen" unit:"IP address or host name" check:"host" restart:"yes" doc:"Address to listen on. Empty: all interfaces."`
+	DaemonPort  int    `koanf:"daemon_port" unit:"TCP port" check:"port" doc:"Port to listen on. 0 picks a free one."`
+	Listen      string `koanf:"listen" unit:"IP address or host name" check:"host" doc:"Address to listen on. Empty: all interfaces."`
 	GatewayURL  string `koanf:"gateway_url" unit:"URL" check:"url" doc:"Where peers reach this gateway. Empty: http://localhost and the port, which is good for trying things out on one machine only."`
 	DisplayName string `koanf:"display_name" check:"name" doc:"The name on our card. Empty: user@host of this machine."`
 	Email       string `koanf:"email" check:"name" doc:"E-mail address on our card. Empty: none."`
@@ -63,22 +63,22 @@ type Config struct {
 
 // Rendezvous is the [rendezvous] table.
 type Rendezvous struct {
-	Enabled   bool     `koanf:"enabled" restart:"yes" doc:"Register with the rendezvous and keep the registration alive."`
-	URL       string   `koanf:"url" unit:"URL" check:"url" restart:"yes" doc:"The rendezvous server."`
-	URLs      []string `koanf:"urls" unit:"list of URLs" check:"url" restart:"yes" doc:"Further rendezvous servers, asked in this order after url."`
+	Enabled   bool     `koanf:"enabled" doc:"Register with the rendezvous and keep the registration alive."`
+	URL       string   `koanf:"url" unit:"URL" check:"url" doc:"The rendezvous server."`
+	URLs      []string `koanf:"urls" unit:"list of URLs" check:"url" doc:"Further rendezvous servers, asked in this order after url."`
 	PublicURL string   `koanf:"public_url" unit:"URL" check:"url" doc:"The URL to register, where it differs from gateway_url. OGP_PUBLIC_URL sets it too. Empty: gateway_url."`
 }
 
 // Network is the [network] table.
 type Network struct {
 	AllowPrivate   []netip.Prefix `koanf:"allow_private" unit:"list of CIDR ranges" doc:"Ranges of addresses, not public ones, where peers may be: \"127.0.0.0/8\" for gateways on this machine."`
-	TrustedProxies []netip.Prefix `koanf:"trusted_proxies" unit:"list of CIDR ranges" restart:"yes" doc:"Proxies in front of us whose X-Forwarded-For says who the client is."`
+	TrustedProxies []netip.Prefix `koanf:"trusted_proxies" unit:"list of CIDR ranges" doc:"Proxies in front of us whose X-Forwarded-For says who the client is."`
 }
 
 // Freshness is the [freshness] table.
 type Freshness struct {
 	Window   time.Duration `koanf:"window" unit:"duration" check:"1s.." doc:"How far a message's time may lie from ours, either way."`
-	Remember time.Duration `koanf:"remember" unit:"duration" check:"24h.." restart:"yes" doc:"How long a nonce is known, so that the same message has no second effect. At least 24h, and twice the window."`
+	Remember time.Duration `koanf:"remember" unit:"duration" check:"24h.." doc:"How long a nonce is known, so that the same message has no second effect. At least 24h, and twice the window."`
 }
 
 // Grants is the [grants] table.
@@ -108,19 +108,19 @@ type Compat struct {
 
 // Limits is the [limits] table.
 type Limits struct {
-	BodyBytes                int           `koanf:"body_bytes" unit:"bytes" check:"1024.." restart:"yes" doc:"The longest request body."`
+	BodyBytes                int           `koanf:"body_bytes" unit:"bytes" check:"1024.." doc:"The longest request body."`
 	PendingTotal             int           `koanf:"pending_total" unit:"requests" check:"1.." doc:"Federation requests that may wait for a decision."`
 	PendingPerNetworkPerHour int           `koanf:"pending_per_network_per_hour" unit:"requests per hour" check:"1.." doc:"New federation requests from one /24 (IPv4) or /48 (IPv6)."`
 	PendingLife              time.Duration `koanf:"pending_life" unit:"duration" check:"1m.." doc:"How long a federation request waits before it is dropped."`
-	CardPerMinute            int           `koanf:"card_per_minute" unit:"requests per minute" check:"1.." restart:"yes" doc:"Readings of our card from one address."`
-	StrangerPerMinute        int           `koanf:"stranger_per_minute" unit:"requests per minute" check:"1.." restart:"yes" doc:"Messages from one address that come from no peer of ours."`
+	CardPerMinute            int           `koanf:"card_per_minute" unit:"requests per minute" check:"1.." doc:"Readings of our card from one address."`
+	StrangerPerMinute        int           `koanf:"stranger_per_minute" unit:"requests per minute" check:"1.." doc:"Messages from one address that come from no peer of ours."`
 }
 
 // Outbox is the [outbox] table.
 type Outbox struct {
 	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long a message is tried."`
-	FirstRetry time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." restart:"yes" doc:"The wait after the first failure; it doubles with each."`
-	MaxRetry   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." restart:"yes" doc:"The longest wait between two tries."`
+	FirstRetry time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." doc:"The wait after the first failure; it doubles with each."`
+	MaxRetry   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." doc:"The longest wait between two tries."`
 }
 
 // Inbox is the [inbox] table.
@@ -136,7 +136,7 @@ type Replies struct {
 // Delivery is the [delivery] table.
 type Delivery struct {
 	Notifiers  []string      `koanf:"notifiers" unit:"list of notifiers" check:"id" doc:"Who hears of events: \"log\", or plugins by name."`
-	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." restart:"yes" doc:"How long an event is tried before it is set aside."`
+	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long an event is tried before it is set aside."`
 	FirstRetry time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." doc:"The wait after the first failure; it doubles with each."`
 	MaxRetry   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." doc:"The longest wait between two tries."`
 }
@@ -150,27 +150,27 @@ type Health struct {
 
 // Metrics is the [metrics] table.
 type Metrics struct {
-	Listen string `koanf:"listen" unit:"host:port" check:"hostport?" restart:"yes" doc:"Address for /metrics (Prometheus), /healthz and /readyz, such as \"127.0.0.1:9290\". Empty: none."`
+	Listen string `koanf:"listen" unit:"host:port" check:"hostport?" doc:"Address for /metrics (Prometheus), /healthz and /readyz, such as \"127.0.0.1:9290\". Empty: none."`
 }
 
 // TLS is the [tls] table.
 type TLS struct {
-	Domain string `koanf:"domain" unit:"host name" check:"host" restart:"yes" doc:"Fetch and renew a certificate for this name by ACME. The gateway must be reached at it on port 443."`
-	Email  string `koanf:"email" check:"name" restart:"yes" doc:"Where the certificate authority can write to. Empty: nowhere."`
-	CA     string `koanf:"ca" unit:"URL" check:"url" restart:"yes" doc:"The ACME directory. Empty: Let's Encrypt."`
-	Cert   string `koanf:"cert" unit:"path" restart:"yes" doc:"A certificate chain in PEM, instead of fetching one. It is read again when it changes."`
-	Key    string `koanf:"key" unit:"path" restart:"yes" doc:"The certificate's private key in PEM."`
+	Domain string `koanf:"domain" unit:"host name" check:"host" doc:"Fetch and renew a certificate for this name by ACME. The gateway must be reached at it on port 443."`
+	Email  string `koanf:"email" check:"name" doc:"Where the certificate authority can write to. Empty: nowhere."`
+	CA     string `koanf:"ca" unit:"URL" check:"url" doc:"The ACME directory. Empty: Let's Encrypt."`
+	Cert   string `koanf:"cert" unit:"path" doc:"A certificate chain in PEM, instead of fetching one. It is read again when it changes."`
+	Key    string `koanf:"key" unit:"path" doc:"The certificate's private key in PEM."`
 }
 
 // Log is the [log] table.
 type Log struct {
 	Level  string `koanf:"level" oneof:"debug|info|warn|error" doc:"The least level that is logged."`
-	Format string `koanf:"format" oneof:"text|json" restart:"yes" doc:"The form of a line."`
+	Format string `koanf:"format" oneof:"text|json" doc:"The form of a line."`
 }
 
 // Key is the [key] table.
 type Key struct {
-	PassphraseFile string `koanf:"passphrase_file" unit:"path" restart:"yes" doc:"A file with the passphrase that seals our key. Empty: OGP_KEY_PASSPHRASE, or no passphrase."`
+	PassphraseFile string `koanf:"passphrase_file" unit:"path" doc:"A file with the passphrase that seals our key. Empty: OGP_KEY_PASSPHRASE, or no passphrase."`
 }
 
 // Agent is one [[agents]] table: a persona behind this gateway.
@@ -216,13 +216,13 @@ func (p PluginConfig) IsEnabled() bool { return p.Enabled == nil || *p.Enabled }
 // Default returns the defaults. Each call returns a value of its own.
 func Default() Config {
 	return Config{
-		DaemonPort:  18790, // the port of every gateway in the field
-		OpenClawURL: "http://localhost:18789",
-		AgentID:     "main",
+		DaemonPort:  core.DefaultPort,
+		OpenClawURL: core.DefaultOpenClawURL,
+		AgentID:     core.DefaultPrimaryAgentHook,
 		Intents:     []string{},
 		Rendezvous:  Rendezvous{URLs: []string{}},
 		Network:     Network{AllowPrivate: []netip.Prefix{}, TrustedProxies: []netip.Prefix{}},
-		Freshness:   Freshness{Window: 5 * time.Minute, Remember: 24 * time.Hour},
+		Freshness:   Freshness{Window: core.DefaultWindow, Remember: core.DefaultRemember},
 		Grants: Grants{Default: DefaultGrant{
 			Intents: append([]string(nil), core.BuiltinIntents...),
 			Rate:    core.DefaultRate,
@@ -234,25 +234,23 @@ func Default() Config {
 		},
 		Compat: Compat{PlainRequests: true, HostPortIDs: []string{}},
 		Limits: Limits{
-			BodyBytes:                64 << 10,
-			PendingTotal:             200,
-			PendingPerNetworkPerHour: 5,
-			PendingLife:              7 * day,
-			CardPerMinute:            120,
-			StrangerPerMinute:        60,
+			BodyBytes:                core.DefaultBodyBytes,
+			PendingTotal:             core.DefaultPendingTotal,
+			PendingPerNetworkPerHour: core.DefaultPendingPerHour,
+			PendingLife:              core.DefaultPendingLife,
+			CardPerMinute:            core.DefaultCardsPerMinute,
+			StrangerPerMinute:        core.DefaultStrangersPerMin,
 		},
-		Outbox:   Outbox{GiveUp: 24 * time.Hour, FirstRetry: 2 * time.Second, MaxRetry: 15 * time.Minute},
-		Inbox:    Inbox{Keep: 90 * day},
-		Replies:  Replies{Life: 24 * time.Hour},
-		Delivery: Delivery{Notifiers: []string{"log"}, GiveUp: 72 * time.Hour, FirstRetry: time.Second, MaxRetry: 10 * time.Minute},
-		Health:   Health{Interval: 5 * time.Minute, Timeout: 10 * time.Second, Failures: 3},
+		Outbox:   Outbox{GiveUp: core.DefaultOutboxGiveUp, FirstRetry: core.DefaultOutboxFirst, MaxRetry: core.DefaultOutboxMost},
+		Inbox:    Inbox{Keep: core.DefaultInboxKeep},
+		Replies:  Replies{Life: core.DefaultReplyLife},
+		Delivery: Delivery{Notifiers: []string{"log"}, GiveUp: core.DefaultDeliveryGiveUp, FirstRetry: core.DefaultDeliveryFirst, MaxRetry: core.DefaultDeliveryMost},
+		Health:   Health{Interval: core.DefaultHealthInterval, Timeout: core.DefaultHealthTimeout, Failures: core.DefaultHealthFailures},
 		Log:      Log{Level: "info", Format: "text"},
 		Agents:   []Agent{},
 		Plugins:  map[string]PluginConfig{},
 	}
 }
-
-const day = 24 * time.Hour
 
 // ListenAddress is the host:port to listen on.
 func (c *Config) ListenAddress() string {

@@ -10,15 +10,20 @@ type Change struct {
 }
 
 // Difference lists what changes from a to b, in the order of config.example.toml.
-func Difference(a, b *Config) []Change {
+// inForce makes of a configuration all that a reload puts in force, and nothing
+// else: a setting that changes nothing of it counts from the next start on.
+func Difference(a, b *Config, inForce func(*Config) any) []Change {
 	var out []Change
 	x, y := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	before := inForce(a)
 	for _, s := range schema().settings {
 		v, w := x.FieldByIndex(s.index), y.FieldByIndex(s.index)
 		if reflect.DeepEqual(v.Interface(), w.Interface()) {
 			continue
 		}
-		c := Change{Key: s.Key, Restart: s.field.Tag.Get("restart") != ""}
+		one := *a
+		reflect.ValueOf(&one).Elem().FieldByIndex(s.index).Set(w)
+		c := Change{Key: s.Key, Restart: reflect.DeepEqual(inForce(&one), before)}
 		if s.Key != "agents" && s.Key != "plugins" {
 			c.From, c.To = tomlValue(v), tomlValue(w)
 		}

@@ -8,15 +8,16 @@ import (
 )
 
 func TestDifference(t *testing.T) {
+	inbox := func(c *Config) any { return c.Inbox } // is all that a reload puts in force here
 	a, b := Default(), Default()
-	if d := Difference(&a, &b); len(d) != 0 {
+	if d := Difference(&a, &b, inbox); len(d) != 0 {
 		t.Fatalf("Difference of the same = %v, want none", d)
 	}
 	b.Inbox.Keep = 30 * 24 * time.Hour
 	b.DaemonPort = 18791
 	b.Plugins = map[string]PluginConfig{"x": {Path: "x.wasm"}}
 	b.OpenClawToken = NewSecret("hunter2")
-	d := Difference(&a, &b)
+	d := Difference(&a, &b, inbox)
 	keys := map[string]Change{}
 	for _, c := range d {
 		keys[c.Key] = c

@@ -40,7 +40,7 @@ func draw(t *rapid.T, s Setting, v reflect.Value) {
 		if m, ok := strings.CutSuffix(tag.Get("check"), ".."); ok {
 			least, _ = time.ParseDuration(m)
 		}
-		unit := rapid.SampledFrom([]time.Duration{time.Nanosecond, time.Millisecond, time.Second, time.Minute, time.Hour, day}).Draw(t, "unit")
+		unit := rapid.SampledFrom([]time.Duration{time.Nanosecond, time.Millisecond, time.Second, time.Minute, time.Hour, 24 * time.Hour}).Draw(t, "unit")
 		v.SetInt(int64(least + unit*time.Duration(rapid.IntRange(0, 400).Draw(t, s.Key))))
 		return
 	case core.RateLimit:

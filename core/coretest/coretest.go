@@ -159,7 +159,7 @@ func (g *Gateway) start() {
 		f(&settings)
 	}
 	var self *gateway.Gateway
-	o := delivery.Options{Store: g.Store, Logger: g.log, First: 10 * time.Millisecond, Now: g.now,
+	o := delivery.Options{Store: g.Store, Logger: g.log, Settings: delivery.Settings{First: 10 * time.Millisecond}, Now: g.now,
 		Peer:   func(k core.PublicKey) *core.Peer { return self.Peer(k) },
 		Failed: func(ctx context.Context, d *core.Delivery, detail string) { self.DeliveryFailed(ctx, d, detail) }}
 	for _, f := range g.delivery {

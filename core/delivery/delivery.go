@@ -6,11 +6,13 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -24,16 +26,29 @@ type Options struct {
 	Peer func(core.PublicKey) *core.Peer
 	// Failed keeps an event of type delivery.failed. nil: none is made.
 	Failed func(ctx context.Context, d *core.Delivery, detail string)
-	First  time.Duration // wait after the first failure; zero: 1 second
-	Most   time.Duration // longest wait; zero: 10 minutes
-	GiveUp time.Duration // after which a delivery is dead; zero: 72 hours
-	Limit  time.Duration // of one call to a notifier; zero: 60 seconds
-	Now    func() time.Time
+	Settings
+	Limit time.Duration // of one call to a notifier; zero: 60 seconds
+	Now   func() time.Time
+}
+
+// Settings are what the operator can change while notifiers are told. Zero fields
+// mean the defaults.
+type Settings struct {
+	First  time.Duration // wait after the first failure; zero: core.DefaultDeliveryFirst
+	Most   time.Duration // longest wait; zero: core.DefaultDeliveryMost
+	GiveUp time.Duration // after which a delivery is dead; zero: core.DefaultDeliveryGiveUp
+}
+
+func (s *Settings) fill() {
+	s.First = cmp.Or(s.First, core.DefaultDeliveryFirst)
+	s.Most = cmp.Or(s.Most, core.DefaultDeliveryMost)
+	s.GiveUp = cmp.Or(s.GiveUp, core.DefaultDeliveryGiveUp)
 }
 
 // Dispatcher tells notifiers. Safe for concurrent use.
 type Dispatcher struct {
-	o Options
+	o        Options
+	settings atomic.Pointer[Settings]
 
 	mu    sync.Mutex // guards the rest
 	lines map[string]*line
@@ -64,22 +79,22 @@ type Health struct {
 
 // New returns a dispatcher that tells nobody yet.
 func New(o Options) *Dispatcher {
-	def := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	def(&o.First, time.Second)
-	def(&o.Most, 10*time.Minute)
-	def(&o.GiveUp, 72*time.Hour)
-	def(&o.Limit, time.Minute)
+	o.Limit = cmp.Or(o.Limit, time.Minute)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Dispatcher{o: o, lines: map[string]*line{}}
+	c := &Dispatcher{o: o, lines: map[string]*line{}}
+	c.SetSettings(o.Settings)
+	return c
+}
+
+// SetSettings puts other settings in force, for what fails from now on.
+func (c *Dispatcher) SetSettings(s Settings) {
+	s.fill()
+	c.settings.Store(&s)
 }
 
 // Set makes these the notifiers in force; one of the same name takes over what
@@ -212,7 +227,7 @@ func (c *Dispatcher) giveUpOrphans(ctx context.Context) error {
 		}
 		change := &core.Change{}
 		for _, d := range due {
-			if now.Sub(d.Created) > c.o.GiveUp {
+			if now.Sub(d.Created) > c.settings.Load().GiveUp {
 				next := *d
 				next.Dead, next.Error = true, "no notifier of this name is configured"
 				change.Deliveries = append(change.Deliveries, &next)
@@ -338,8 +353,8 @@ func (c *Dispatcher) tell(ctx context.Context, l *line, batch []*core.Delivery) 
 		next := *d
 		next.Attempts++
 		next.Error = outcome.Detail
-		next.Next = now.Add(max(core.Backoff(next.Attempts, c.o.First, c.o.Most), outcome.RetryAfter+c.o.First))
-		if outcome.Status == core.OutcomeFailed || now.Sub(next.Created) > c.o.GiveUp {
+		next.Next = now.Add(max(core.Backoff(next.Attempts, c.settings.Load().First, c.settings.Load().Most), outcome.RetryAfter+c.settings.Load().First))
+		if outcome.Status == core.OutcomeFailed || now.Sub(next.Created) > c.settings.Load().GiveUp {
 			next.Dead = true
 			dead = append(dead, &next)
 		}
@@ -351,7 +366,7 @@ func (c *Dispatcher) tell(ctx context.Context, l *line, batch []*core.Delivery) 
 		// The notifier is left alone for a while, but for less than these notices
 		// wait, so that the next try is another one's: one bad notice holds up
 		// nobody for long.
-		l.until = now.Add(max(core.Backoff(failures, c.o.First, c.o.Most)/2, outcome.RetryAfter))
+		l.until = now.Add(max(core.Backoff(failures, c.settings.Load().First, c.settings.Load().Most)/2, outcome.RetryAfter))
 	}
 	// What was told is written down even when we are about to stop.
 	if err := c.o.Store.Commit(context.WithoutCancel(ctx), change); err != nil && !errors.Is(err, core.NotFound) {

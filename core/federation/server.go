@@ -61,10 +61,10 @@ func NewServer(o Options) *web.App {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Limits.CardsPerMinute == 0 {
-		o.Limits.CardsPerMinute = 120
+		o.Limits.CardsPerMinute = core.DefaultCardsPerMinute
 	}
 	if o.Limits.StrangersPerMinute == 0 {
-		o.Limits.StrangersPerMinute = 60
+		o.Limits.StrangersPerMinute = core.DefaultStrangersPerMin
 	}
 	app := web.New(web.Options{Name: "federation", Logger: o.Logger, MaxBodyBytes: o.MaxBodyBytes, TrustedProxies: o.TrustedProxies})
 	s := &server{o: o, reads: web.NewLimiter(o.Limits.CardsPerMinute, o.Limits.CardsPerMinute),

@@ -9,27 +9,25 @@
 package freshness
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// DefaultWindow is how far an envelope's time may lie from ours.
-const DefaultWindow = 5 * time.Minute
-
-// DefaultRemember is how long a used nonce is remembered.
-const DefaultRemember = 24 * time.Hour
-
 // Guard is the window and the nonce memory. Its zero value is ready, with the
 // defaults. Safe for concurrent use.
 type Guard struct {
-	Window   time.Duration    // zero: DefaultWindow
-	Remember time.Duration    // zero: DefaultRemember
+	Window   time.Duration    // zero: core.DefaultWindow; SetTimes changes it later
+	Remember time.Duration    // zero: core.DefaultRemember; SetTimes changes it later
 	Now      func() time.Time // nil: time.Now
+
+	set atomic.Pointer[times] // nil: as Window and Remember say
 
 	mu      sync.Mutex // guards the generations
 	young   map[uint64]struct{}
@@ -44,18 +42,26 @@ func (g *Guard) now() time.Time {
 	return time.Now()
 }
 
+// SetTimes puts another window and another memory in force, for what comes from now
+// on: what a shorter memory has forgotten does not come back with a longer one.
+func (g *Guard) SetTimes(window, remember time.Duration) {
+	g.set.Store(&times{window, remember})
+}
+
+type times struct{ window, remember time.Duration }
+
 func (g *Guard) window() time.Duration {
-	if g.Window > 0 {
-		return g.Window
+	if t := g.set.Load(); t != nil {
+		return cmp.Or(t.window, core.DefaultWindow)
 	}
-	return DefaultWindow
+	return cmp.Or(g.Window, core.DefaultWindow)
 }
 
 func (g *Guard) remember() time.Duration {
-	if g.Remember > 0 {
-		return g.Remember
+	if t := g.set.Load(); t != nil {
+		return cmp.Or(t.remember, core.DefaultRemember)
 	}
-	return DefaultRemember
+	return cmp.Or(g.Remember, core.DefaultRemember)
 }
 
 // Near returns nil when sentAt lies within the window around now, the ends

@@ -213,6 +213,9 @@ func (g *Gateway) letterSpan() time.Duration {
 func (g *Gateway) SetSettings(s Settings) {
 	s.fill(g.self)
 	g.settings.Store(&s)
+	if g.fresh != nil {
+		g.fresh.SetTimes(s.Window, s.Remember)
+	}
 }
 
 // Settings returns the settings in force.

@@ -363,7 +363,7 @@ type notifierOf struct {
 
 var _ core.Notifier = notifierOf{}
 
-func (a notifierOf) Name() string { return a.s.want.Spec.Name }
+func (a notifierOf) Name() string { return a.s.name }
 
 // maxBatch is how many events one call of a notifier that takes batches carries.
 const maxBatch = 32

@@ -89,7 +89,8 @@ type inForce struct {
 
 // slot is a wanted plugin and how far it is.
 type slot struct {
-	want   Wanted
+	name   string            // never changes
+	want   Wanted            // guarded by Manager.mu: a reload changes it while calls run
 	sum    [sha256.Size]byte // of all that a load depends on
 	module *plugin.Module    // read, not run: hooks and hash are known at once
 	loaded *plugin.Plugin    // nil: not ready. While another version is being loaded: the one before
@@ -259,7 +260,7 @@ func (m *Manager) read(w Wanted) (*slot, error) {
 		return nil, err
 	}
 	name := w.Spec.Name
-	return &slot{want: w, sum: sum, module: module, stamp: before, done: make(chan struct{}),
+	return &slot{name: name, want: w, sum: sum, module: module, stamp: before, done: make(chan struct{}),
 		tally: &tally{before: m.recorded(context.Background(), name), kv: storeKV{store: m.o.Store, plugin: name}}}, nil
 }
 
@@ -276,7 +277,9 @@ func sumOf(w Wanted, module *plugin.Module) ([sha256.Size]byte, error) {
 }
 
 // spec is what the host loads.
-func (s *slot) spec() plugin.Spec {
+func (m *Manager) spec(s *slot) plugin.Spec {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	spec := s.want.Spec
 	if spec.KV == nil {
 		s.tally.kv.max.Store(s.want.MaxKV)
@@ -302,12 +305,12 @@ func (m *Manager) load(s *slot) {
 
 // loadNow loads a slot, in place of p where there is one.
 func (m *Manager) loadNow(ctx context.Context, s *slot, p *plugin.Plugin) error {
-	name := s.want.Spec.Name
+	name := s.name
 	var err error
 	if p != nil {
-		err = p.Replace(ctx, s.spec())
+		err = p.Replace(ctx, m.spec(s))
 	} else {
-		p, err = m.host.Load(ctx, s.spec())
+		p, err = m.host.Load(ctx, m.spec(s))
 	}
 	m.mu.Lock()
 	if p != nil {
@@ -530,8 +533,8 @@ func (m *Manager) reloadChanged(ctx context.Context) {
 	}
 	m.mu.Unlock()
 	for _, s := range changed {
-		if err := m.Reload(ctx, s.want.Spec.Name); err != nil {
-			m.o.Logger.Error("changed plugin not loaded; the one before stays", "plugin", s.want.Spec.Name, "err", err)
+		if err := m.Reload(ctx, s.name); err != nil {
+			m.o.Logger.Error("changed plugin not loaded; the one before stays", "plugin", s.name, "err", err)
 		}
 	}
 }

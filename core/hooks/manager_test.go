@@ -685,3 +685,34 @@ func TestRequestPolicyIsToldWhetherTheURLIsVerified(t *testing.T) {
 		}
 	}
 }
+
+// A reload that changes a plugin's order, and nothing that it is loaded from, writes
+// to what a running delivery reads. The race detector sees it if it is not guarded.
+func TestApplyBesideARunningDelivery(t *testing.T) {
+	r := newReceiver(t, func(int) int { return 200 })
+	m := newManager(t, hooks.Options{})
+	w := webhook(t, r, "")
+	apply(t, m, w)
+	n := m.Notifiers()[0]
+	stop, delivering := make(chan struct{}), sync.WaitGroup{}
+	delivering.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if name := n.Name(); name != w.Spec.Name || n.Batch() < 1 {
+				t.Errorf("name %q, batch %d", name, n.Batch())
+				return
+			}
+			n.Notify(t.Context(), []core.Notice{{Event: core.Event{ID: "1", Type: core.EventMessage}, Attempt: 1}})
+		}
+	})
+	for i := range 50 {
+		w.Order = i
+		apply(t, m, w)
+	}
+	close(stop)
+	delivering.Wait()
+}

@@ -148,10 +148,10 @@ func (m *Manager) record(ctx context.Context, s *slot) {
 	m.mu.Unlock()
 	text, err := json.Marshal(total)
 	if err == nil {
-		err = m.o.Store.Commit(ctx, &core.Change{KV: []core.KVPut{{Plugin: own, Key: "record/" + s.want.Spec.Name, Value: text}}})
+		err = m.o.Store.Commit(ctx, &core.Change{KV: []core.KVPut{{Plugin: own, Key: "record/" + s.name, Value: text}}})
 	}
 	if err != nil {
-		m.o.Logger.Warn("plugin record not kept", "plugin", s.want.Spec.Name, "err", err)
+		m.o.Logger.Warn("plugin record not kept", "plugin", s.name, "err", err)
 	}
 }
 

@@ -29,7 +29,7 @@ import (
 
 // The limits of every server of ours. docs/threat-model.md#n2
 const (
-	DefaultMaxBodyBytes = 64 << 10
+	DefaultMaxBodyBytes = core.DefaultBodyBytes
 	MaxHeaderBytes      = 8 << 10
 	ReadTimeout         = 5 * time.Second  // for a whole request, head and body
 	WriteTimeout        = 10 * time.Second // for a whole answer
