@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"hash/crc32"
 	"io"
 	"io/fs"
@@ -14,6 +13,8 @@ import (
 	"os"
 	"runtime"
 	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
