@@ -51,13 +51,13 @@ var rooms = []struct {
 	{"core/store", []string{"core", "core/store/..."}},
 	{"core/store/storetest", []string{"core"}},
 	{"core/store/...", []string{"core"}},
-	{"core/plugin", []string{"core", "core/dial", "core/nesting", "core/plugin/...", "core/text"}},
+	{"core/plugin", []string{"core", "core/dial", "core/nesting", "core/plugin/...", "core/scope", "core/text"}},
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
 	{"core/gateway", []string{"core", "core/answer", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
-	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin"}},
+	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin", "core/scope"}},
 
 	// Wires: both ends of a protocol, the gateway seen as an interface of their own.
 	{"core/federation", []string{"core", "core/dial", "core/envelope", "core/web"}},

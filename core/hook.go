@@ -2,8 +2,68 @@ package core
 
 import (
 	"context"
+	"slices"
 	"time"
 )
+
+// Hook names a place in the gateway where plugins are asked.
+type Hook string
+
+// The hooks. sdk/ABI.md
+const (
+	HookRequest Hook = "request" // Question -> Verdict: a stranger asks to federate
+	HookMessage Hook = "message" // Question -> Verdict: an approved peer sent a message
+	HookNotify  Hook = "notify"  // []Notice -> Outcome: tell somebody
+	HookHandle  Hook = "handle"  // Message -> HandlerAnswer: answer an intent
+)
+
+// Failure is what a call counts as that failed, or whose answer was wrong.
+type Failure int
+
+// The failures.
+const (
+	CannotSay Failure = iota // nothing passes: the sender is told to try again later
+	TryAgain                 // the call is made again later
+)
+
+// HookRule is what holds for a hook.
+type HookRule struct {
+	Hook    Hook
+	Also    string   // another name that a manifest may use; empty: none
+	Exports []string // the functions of a module that answer it: the first that is there is called
+	Pure    bool     // it decides from its input alone: no clock, and no operation but kv
+	Failure Failure
+}
+
+// Hooks are all hooks. Whoever adds one adds a line here, a line in core/hooks that
+// writes its question and reads its answer, and the call where it happens.
+var Hooks = []HookRule{
+	{HookRequest, "", []string{"ogp_request"}, true, CannotSay},
+	{HookMessage, "policy", []string{"ogp_message", "ogp_policy"}, true, CannotSay},
+	{HookNotify, "", []string{"ogp_notify"}, false, TryAgain},
+	{HookHandle, "", []string{"ogp_handle"}, false, CannotSay},
+}
+
+// Rule gives what holds for a hook; of one that there is not, the zero rule.
+func (h Hook) Rule() HookRule {
+	for _, r := range Hooks {
+		if r.Hook == h {
+			return r
+		}
+	}
+	return HookRule{}
+}
+
+// HookNamed finds a hook by its name, or by its other one.
+func HookNamed(name string) (Hook, bool) {
+	i := slices.IndexFunc(Hooks, func(r HookRule) bool {
+		return string(r.Hook) == name || r.Also != "" && r.Also == name
+	})
+	if i < 0 {
+		return "", false
+	}
+	return Hooks[i].Hook, true
+}
 
 // Decision is a policy's word. sdk/ABI.md#policy
 type Decision string
@@ -18,14 +78,14 @@ const (
 
 // Question is what a policy is asked.
 type Question struct {
-	Kind    string // "request" or "message"
+	Kind    Hook // HookRequest or HookMessage
 	Now     time.Time
 	Peer    *Peer
-	Message *Message // for kind message
-	Topic   string   // agent-comms topic, for kind message
-	Bytes   int      // size of the signed text, for kind message
-	Request *Request // for kind request
-	// URLVerified, for kind request, says that the asker's key answers at the
+	Message *Message // for HookMessage
+	Topic   string   // agent-comms topic, for HookMessage
+	Bytes   int      // size of the signed text, for HookMessage
+	Request *Request // for HookRequest
+	// URLVerified, for HookRequest, says that the asker's key answers at the
 	// gateway URL that it claims.
 	URLVerified bool
 }
@@ -35,7 +95,7 @@ type Verdict struct {
 	Decision Decision
 	Reason   string  // for people
 	Code     string  // for machines: goes to the peer with a denial
-	Grants   []Grant // for kind request with Allow; empty: the configured defaults
+	Grants   []Grant // for HookRequest with Allow; empty: the configured defaults
 	Level    string  // advice for the agent: full, summary, escalate, deny
 	Policy   string  // who said it
 }

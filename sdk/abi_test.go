@@ -37,7 +37,7 @@ func TestTheModuleInABIAnswers(t *testing.T) {
 		section(2, "\x01"+name("ogp_v1")+name("write")+"\x00\x00") +
 		section(3, "\x01\x01") +
 		section(5, "\x01\x00\x01") +
-		section(7, "\x02"+name("memory")+"\x02\x00"+name("ogp_policy")+"\x00\x01") +
+		section(7, "\x02"+name("memory")+"\x02\x00"+name("ogp_message")+"\x00\x01") +
 		section(10, "\x01\x0a\x00\x41\x00\x41"+string([]byte{byte(len(text))})+"\x10\x00\x41\x00\x0b") +
 		section(11, "\x01\x00\x41\x00\x0b"+name(text))
 	h, err := plugin.NewHost(plugin.Options{})
@@ -49,7 +49,7 @@ func TestTheModuleInABIAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := p.Call(context.Background(), plugin.Policy, []byte(`{}`))
+	r, err := p.Call(context.Background(), plugin.Message, []byte(`{}`))
 	if err != nil || string(r.Output) != `{"decision":"abstain"}` {
 		t.Errorf("answer = %s %v, want abstain", r.Output, err)
 	}

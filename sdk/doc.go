@@ -1,6 +1,7 @@
-// Package sdk is what a plugin of ogp is written with: a policy is a function from a
-// [Request] to a [Decision], a notifier one from an [Event] to an [Outcome], a handler
-// one from a [Call] to an [Answer].
+// Package sdk is what a plugin of ogp is written with. A policy is a function from an
+// [Incoming] message to a [Decision], or from a stranger's [Request] to an [Approval]; a
+// notifier is one from an [Event] to an [Outcome], a handler one from an [Incoming] message
+// to an [Answer].
 //
 // A plugin is a Go program that names its functions in init, because a WebAssembly
 // reactor never runs main:
@@ -12,12 +13,12 @@
 //		"github.com/opengatewayprotocol/ogp/sdk/policy"
 //	)
 //
-//	func init() { policy.Is(decide) }
+//	func init() { policy.OnMessage(decide) }
 //
 //	func main() { sdk.Main() }
 //
-//	func decide(r *sdk.Request) sdk.Decision {
-//		if r.Message.Bytes > 4096 {
+//	func decide(in *sdk.Incoming) sdk.Decision {
+//		if in.Message.TextBytes > 4096 {
 //			return sdk.Deny("too_big", "at most 4096 bytes, please")
 //		}
 //		return sdk.Allow()

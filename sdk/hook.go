@@ -2,9 +2,10 @@ package sdk
 
 // The names of the hooks, as in the manifest.
 const (
-	HookPolicy = "policy"
-	HookNotify = "notify"
-	HookHandle = "handle"
+	HookRequest = "request"
+	HookMessage = "message"
+	HookNotify  = "notify"
+	HookHandle  = "handle"
 )
 
 // What a hook gives back to the host beside its output.
@@ -23,14 +24,27 @@ var (
 	config  Value
 )
 
-// SetPolicy makes f the policy. Packages use sdk/policy, which also exports it.
-func SetPolicy(f func(*Request) Decision) {
-	hooks[HookPolicy] = func(in Value) (string, int32) {
-		d := f(requestOf(in))
+// SetMessagePolicy makes f the policy about messages. Packages use sdk/policy, which also
+// exports it.
+func SetMessagePolicy(f func(*Incoming) Decision) {
+	hooks[HookMessage] = func(in Value) (string, int32) {
+		d := f(incomingOf(in))
 		if d.failure != "" {
 			return d.failure, statusFailure
 		}
 		return d.json(), statusDone
+	}
+}
+
+// SetRequestPolicy makes f the policy about requests to federate. Packages use sdk/policy,
+// which also exports it.
+func SetRequestPolicy(f func(*Request) Approval) {
+	hooks[HookRequest] = func(in Value) (string, int32) {
+		a := f(requestOf(in))
+		if a.failure != "" {
+			return a.failure, statusFailure
+		}
+		return a.json(), statusDone
 	}
 }
 
@@ -41,12 +55,9 @@ func SetNotifier(f func([]Event) Outcome) {
 }
 
 // SetHandler makes f the handler. Packages use sdk/handle, which also exports it.
-func SetHandler(f func(*Call) Answer) {
+func SetHandler(f func(*Incoming) Answer) {
 	hooks[HookHandle] = func(in Value) (string, int32) {
-		a := f(&Call{
-			Now: timeOf(in.Get("now")), Peer: peerOf(in.Get("peer")),
-			Message: messageOf(in.Get("message")), JSON: in,
-		})
+		a := f(incomingOf(in))
 		if a.notMine {
 			return "", statusNotMine
 		}
@@ -65,6 +76,9 @@ func Config() Value { return config }
 // Run runs one hook over an input and gives its output and the status of the boundary:
 // 0 done, > 0 an orderly failure with its text, -1 not mine. Tests call it.
 func Run(name, input string) (output string, status int32) {
+	if name == "policy" {
+		name = HookMessage
+	}
 	h := hooks[name]
 	if h == nil {
 		return "", statusNotMine

@@ -16,46 +16,69 @@ import (
 )
 
 func TestPolicySeesTheWholeInput(t *testing.T) {
-	var got *sdk.Request
-	policy.Is(func(r *sdk.Request) sdk.Decision { got = r; return sdk.Abstain() })
-	out, status := sdk.Run(sdk.HookPolicy, `{"abi":1,"hook":"policy","kind":"message","now":"2026-11-21T20:47:35.730Z",
+	var got *sdk.Incoming
+	policy.OnMessage(func(in *sdk.Incoming) sdk.Decision { got = in; return sdk.Abstain() })
+	out, status := sdk.Run(sdk.HookMessage, `{"abi":1,"hook":"message","kind":"message","now":"2026-11-21T20:47:35.730Z",
 		"peer":{"alias":"bob","fingerprint":"f","id":"302a","state":"approved","gatewayUrl":"https://b.example","names":{"displayName":"Bob's","email":"b@x"},
 		"grants":["message",{"intent":"agent-comms","enabled":true}]},
-		"message":{"id":"n1","intent":"agent-comms","topic":"deals","priority":"high","conversationId":"c","toAgent":"scribe","level":"summary","timestamp":"2026-11-21T20:47:35Z","bytes":17,"payload":{"topic":"deals","message":"hello"}}}`)
+		"message":{"id":"n1","intent":"agent-comms","topic":"deals","priority":"high","conversationId":"c","toAgent":"scribe","level":"summary","timestamp":"2026-11-21T20:47:35Z","textBytes":5,"signedBytes":417,"payload":{"topic":"deals","message":"hello"}}}`)
 	if status != 0 || out != `{"decision":"abstain"}` {
 		t.Fatalf("Run = %s %d, want abstain", out, status)
 	}
-	if got.Kind != sdk.KindMessage || got.Now.String() != "2026-11-21T20:47:35.730Z" || got.Peer.Alias != "bob" || got.Peer.GatewayURL != "https://b.example" ||
+	if got.Now.String() != "2026-11-21T20:47:35.730Z" || got.Peer.Alias != "bob" || got.Peer.GatewayURL != "https://b.example" ||
 		got.Peer.Names.Display != "Bob's" || got.Peer.Names.Email != "b@x" || strings.Join(got.Peer.Intents(), " ") != "message agent-comms" {
 		t.Errorf("request = %+v", got)
 	}
 	if m := got.Message; m.ID != "n1" || m.Intent != "agent-comms" || m.Topic != "deals" || m.Priority != "high" || m.ConversationID != "c" ||
-		m.ToAgent != "scribe" || m.Level != "summary" || m.Bytes != 17 || m.Text() != "hello" || m.Timestamp().String() != "2026-11-21T20:47:35.000Z" {
+		m.ToAgent != "scribe" || m.Level != "summary" || m.TextBytes != 5 || m.SignedBytes != 417 || m.Text() != "hello" || m.Timestamp().String() != "2026-11-21T20:47:35.000Z" {
 		t.Errorf("message = %+v", m)
 	}
 }
 
 func TestDecisionsAsJSON(t *testing.T) {
 	for want, d := range map[string]sdk.Decision{
-		`{"decision":"abstain"}`: {},
-		`{"decision":"allow"}`:   sdk.Allow(),
-		`{"decision":"allow","grants":[{"intent":"message","enabled":true,"rateLimit":{"requests":10,"windowSeconds":60}},{"intent":"agent-comms","enabled":true,"topics":["a"]}]}`: sdk.Allow(
-			sdk.Grant{Intent: "message", Requests: 10, WindowSeconds: 60}, sdk.Grant{Intent: "agent-comms", Topics: []string{"a"}}),
+		`{"decision":"abstain"}`:                                {},
+		`{"decision":"allow"}`:                                  sdk.Allow(),
 		`{"decision":"deny","reason":"r","code":"c"}`:           sdk.Deny("c", "r"),
 		`{"decision":"hold","reason":"r","code":"c"}`:           sdk.Hold("c", "r"),
 		`{"decision":"allow","reason":"so","level":"escalate"}`: {Verdict: sdk.VerdictAllow, Reason: "so", Level: "escalate"},
 	} {
-		policy.Is(func(*sdk.Request) sdk.Decision { return d })
-		if got, status := sdk.Run(sdk.HookPolicy, `{}`); got != want || status != 0 {
+		policy.OnMessage(func(*sdk.Incoming) sdk.Decision { return d })
+		if got, status := sdk.Run(sdk.HookMessage, `{}`); got != want || status != 0 {
 			t.Errorf("%+v = %s %d, want %s", d, got, status, want)
 		}
 	}
-	policy.Is(func(*sdk.Request) sdk.Decision { return sdk.CannotSay("no list yet") })
-	if got, status := sdk.Run(sdk.HookPolicy, `{}`); got != "no list yet" || status != 1 {
+	policy.OnMessage(func(*sdk.Incoming) sdk.Decision { return sdk.CannotSay("no list yet") })
+	if got, status := sdk.Run(sdk.HookMessage, `{}`); got != "no list yet" || status != 1 {
 		t.Errorf("CannotSay = %s %d, want the text and 1", got, status)
 	}
-	if got, status := sdk.Run(sdk.HookPolicy, `{`); status != 1 || !strings.Contains(got, "not json") {
+	if got, status := sdk.Run(sdk.HookMessage, `{`); status != 1 || !strings.Contains(got, "not json") {
 		t.Errorf("no JSON = %s %d, want a failure", got, status)
+	}
+	for want, a := range map[string]sdk.Approval{
+		`{"decision":"abstain"}`: sdk.NoOpinion(),
+		`{"decision":"allow","grants":[{"intent":"message","enabled":true,"rateLimit":{"requests":10,"windowSeconds":60}},{"intent":"agent-comms","enabled":true,"topics":["a"]}]}`: sdk.Approve(
+			sdk.Grant{Intent: "message", Requests: 10, WindowSeconds: 60}, sdk.Grant{Intent: "agent-comms", Topics: []string{"a"}}),
+		`{"decision":"deny","reason":"r","code":"c"}`: sdk.Reject("c", "r"),
+		`{"decision":"hold","reason":"r","code":"c"}`: sdk.Wait("c", "r"),
+	} {
+		policy.OnRequest(func(*sdk.Request) sdk.Approval { return a })
+		if got, status := sdk.Run(sdk.HookRequest, `{}`); got != want || status != 0 {
+			t.Errorf("%+v = %s %d, want %s", a, got, status, want)
+		}
+	}
+	policy.OnRequest(func(*sdk.Request) sdk.Approval { return sdk.CannotJudge("no list yet") })
+	if got, status := sdk.Run(sdk.HookRequest, `{}`); got != "no list yet" || status != 1 {
+		t.Errorf("CannotJudge = %s %d, want the text and 1", got, status)
+	}
+}
+
+func TestRequestPolicySeesWhatWasAsked(t *testing.T) {
+	var got *sdk.Request
+	policy.OnRequest(func(r *sdk.Request) sdk.Approval { got = r; return sdk.NoOpinion() })
+	sdk.Run(sdk.HookRequest, `{"hook":"request","now":"2026-11-21T20:47:35.730Z","peer":{"gatewayUrl":"https://b.example"},"request":{"offeredIntents":["message"],"invite":"a3f7k2","urlVerified":true}}`)
+	if got.Peer.GatewayURL != "https://b.example" || got.Now == 0 || len(got.OfferedIntents) != 1 || got.Invite != "a3f7k2" || !got.URLVerified {
+		t.Errorf("request = %+v", got)
 	}
 }
 
@@ -95,7 +118,7 @@ func TestNotifierTakesOneOrABatch(t *testing.T) {
 
 func TestHandlerAnswers(t *testing.T) {
 	answer := sdk.NotMine()
-	handle.Is(func(*sdk.Call) sdk.Answer { return answer })
+	handle.Is(func(*sdk.Incoming) sdk.Answer { return answer })
 	for _, c := range []struct {
 		answer sdk.Answer
 		want   string
@@ -200,14 +223,14 @@ func TestServicesSayWhatTheHostRefused(t *testing.T) {
 }
 
 func TestRunCase(t *testing.T) {
-	policy.Is(func(r *sdk.Request) sdk.Decision {
-		if r.Message.Bytes > sdk.Config().Get("max").Int() {
+	policy.OnMessage(func(in *sdk.Incoming) sdk.Decision {
+		if in.Message.TextBytes > sdk.Config().Get("max").Int() {
 			return sdk.Deny("too_big", "x")
 		}
 		return sdk.Allow()
 	})
-	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"policy","kind":"message","message":{"bytes":11}},"expect":{"decision":"deny","code":"too_big"}}`)
-	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"policy","kind":"message","message":{"bytes":10}},"expect":{"decision":"allow"}}`)
+	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"message","message":{"textBytes":11}},"expect":{"decision":"deny","code":"too_big"}}`)
+	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"message","message":{"textBytes":10}},"expect":{"decision":"allow"}}`)
 }
 
 func TestContains(t *testing.T) {

@@ -357,10 +357,13 @@ func pluginNewCommand(a *app) *cobra.Command {
 	var lang, hook string
 	cmd := &cobra.Command{
 		Use: "new <name> [folder]", Short: "Begin a plugin", Args: cobra.RangeArgs(1, 2),
-		Long: "Write the project of a new plugin, with a test case and a Makefile, into a new folder. It builds offline.\n\n  ogp plugin new small-only --lang go --hook policy",
+		Long: "Write the project of a new plugin, with a test case and a Makefile, into a new folder. It builds offline.\n\n  ogp plugin new small-only --lang go --hook message",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if lang != "" && !slices.Contains(scaffold.Langs, lang) {
 				return usagef("--lang %q: want one of %s", lang, strings.Join(scaffold.Langs, ", "))
+			}
+			if hook == "policy" {
+				hook = scaffold.Hooks[0]
 			}
 			if hook != "" && !slices.Contains(scaffold.Hooks, hook) {
 				return usagef("--hook %q: want one of %s", hook, strings.Join(scaffold.Hooks, ", "))

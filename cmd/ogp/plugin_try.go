@@ -74,29 +74,11 @@ func parseCase(file string, text []byte) (c pluginCase, err error) {
 	return c, nil
 }
 
-// hook is the one that the input names, or that its members tell, or the only one
-// that there is.
-func (c pluginCase) hook(m *plugin.Manifest, flag string) (plugin.Hook, error) {
-	var in struct {
-		Hook  plugin.Hook `json:"hook"`
-		Kind  string      `json:"kind"`
-		Event core.Raw    `json:"event"`
-	}
-	_ = json.Unmarshal(c.Input, &in) // what it does not tell is told by the manifest
-	hook := plugin.Hook(flag)
-	switch {
-	case hook != "":
-	case in.Hook != "":
-		hook = in.Hook
-	case len(m.Hooks) == 1:
-		hook = m.Hooks[0]
-	case in.Kind != "":
-		hook = plugin.Policy
-	case len(in.Event) > 0:
-		hook = plugin.Notify
-	}
-	if !slices.Contains(m.Hooks, hook) {
-		return "", usagef("--hook %q: the plugin answers %s", string(hook), words(m.Hooks))
+// hook is the one that the flag or the input names, or the only one that there is.
+func (c *pluginCase) hook(m *plugin.Manifest, flag string) (plugin.Hook, error) {
+	hook, err := m.HookOf(flag, c.Input)
+	if err != nil {
+		return "", usagef("--hook: %v", err)
 	}
 	return hook, nil
 }
@@ -152,7 +134,7 @@ func (t *trials) load(ctx context.Context, f *found, c pluginCase) (*plugin.Plug
 		}
 	}
 	asks := f.module.Manifest.Asks()
-	spec.KV, spec.Grants.KV = kv, asks.KV
+	spec.KV, spec.Grants.KV, spec.Answer = kv, asks.KV, hooks.Answer
 	switch {
 	case !t.grant:
 		spec.Grants.HTTP = nil
@@ -273,7 +255,7 @@ With --replay a policy is asked about the messages of the inbox, and those are s
 		},
 	}
 	cmd.Flags().StringVar(&file, "case", "-", "the case: a file, or - for the standard input")
-	cmd.Flags().StringVar(&hook, "hook", "", "policy, notify or handle, where the case does not say")
+	cmd.Flags().StringVar(&hook, "hook", "", "message, request, notify or handle, where the case does not say")
 	cmd.Flags().BoolVar(&grant, "grant", false, "let its requests go out")
 	cmd.Flags().BoolVar(&replay, "replay", false, "ask a policy about the messages of the inbox")
 	cmd.Flags().StringVar(&since, "since", "", "with --replay: only of the last 24h, 7d, ... (default: all)")
@@ -520,7 +502,7 @@ func pluginBenchCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&file, "case", "-", "the case: a file, or - for the standard input")
-	cmd.Flags().StringVar(&hook, "hook", "", "policy, notify or handle, where the case does not say")
+	cmd.Flags().StringVar(&hook, "hook", "", "message, request, notify or handle, where the case does not say")
 	cmd.Flags().IntVar(&calls, "calls", 1000, "how many calls")
 	return cmd
 }
@@ -609,8 +591,8 @@ type fateView struct {
 }
 
 func (a *app) replay(ctx context.Context, t *trials, f *found, since string) error {
-	if !slices.Contains(f.module.Manifest.Hooks, plugin.Policy) {
-		return usagef("--replay asks policies, and the plugin answers %s", words(f.module.Manifest.Hooks))
+	if !slices.Contains(f.module.Manifest.Hooks, plugin.Message) {
+		return usagef("--replay asks policies about messages, and the plugin answers %s", words(f.module.Manifest.Hooks))
 	}
 	var p api.ReplayParams
 	if since != "" {

@@ -69,7 +69,7 @@ type Options struct {
 
 // Plugins are the policies and handlers in force.
 type Plugins struct {
-	Policies []core.Policy
+	Policies map[core.Hook][]core.Policy // by what they are asked about
 	Handlers []core.Handler
 }
 

@@ -333,7 +333,9 @@ func addr(i int) netip.Addr {
 }
 
 func policies(p ...core.Policy) func() (gateway.Plugins, error) {
-	return func() (gateway.Plugins, error) { return gateway.Plugins{Policies: p}, nil }
+	return func() (gateway.Plugins, error) {
+		return gateway.Plugins{Policies: map[core.Hook][]core.Policy{core.HookRequest: p, core.HookMessage: p}}, nil
+	}
 }
 
 // says is a policy that always says the same.

@@ -190,8 +190,8 @@ func (g *Gateway) askedAbout(ctx context.Context, r *requester) (core.Verdict, e
 	if err != nil {
 		return core.Verdict{}, err
 	}
-	q := core.Question{Kind: "request", Now: now, Peer: next, Request: &r.request}
-	if plugins, err := g.plugins(); err == nil && len(plugins.Policies) > 0 {
+	q := core.Question{Kind: core.HookRequest, Now: now, Peer: next, Request: &r.request}
+	if plugins, err := g.plugins(); err == nil && len(plugins.Policies[core.HookRequest]) > 0 {
 		q.URLVerified = g.answersAt(ctx, next)
 	}
 	return g.ask(ctx, q)

@@ -282,7 +282,7 @@ func (g *Gateway) decide(ctx context.Context, in incoming, change *core.Change) 
 			return g.topicOff(), nil
 		}
 	}
-	verdict, err := g.ask(ctx, core.Question{Kind: "message", Now: in.now, Peer: p, Message: m, Topic: in.topic, Bytes: in.bytes})
+	verdict, err := g.ask(ctx, core.Question{Kind: core.HookMessage, Now: in.now, Peer: p, Message: m, Topic: in.topic, Bytes: in.bytes})
 	if err != nil {
 		return core.Answer{}, err
 	}
@@ -364,7 +364,7 @@ func (g *Gateway) ask(ctx context.Context, q core.Question) (core.Verdict, error
 		return core.Verdict{}, err
 	}
 	out, level := core.Verdict{Decision: core.Abstain}, ""
-	for _, pol := range plugins.Policies {
+	for _, pol := range plugins.Policies[q.Kind] {
 		start := time.Now()
 		v, err := pol.Decide(ctx, q)
 		g.counters.askedPolicy(time.Since(start))
@@ -387,7 +387,7 @@ func (g *Gateway) ask(ctx context.Context, q core.Question) (core.Verdict, error
 			switch {
 			case out.Decision == core.Abstain:
 				out = v
-			case out.Decision == core.Allow && q.Kind == "request":
+			case out.Decision == core.Allow && q.Kind == core.HookRequest:
 				grants := scope.Narrow(out.Grants, v.Grants)
 				if len(grants) == 0 && len(out.Grants) > 0 { // an empty list would mean the defaults
 					out = core.Verdict{Decision: core.Hold, Reason: "the policies agree on no grant", Policy: v.Policy}

@@ -11,13 +11,13 @@ import (
 )
 
 // What is written by hand is what the types say.
-func TestPolicyInputIsWhatTheTypesSay(t *testing.T) {
+func TestQuestionInputIsWhatTheTypesSay(t *testing.T) {
 	peer := &core.Peer{Alias: "bob", URL: "https://bob.example", Trust: core.Approved, Names: core.Names{DisplayName: "\"B\x1b\u2028\xffob"},
 		Granted: &core.Bundle{Scopes: []core.Grant{{Intent: "message", Enabled: true, Topics: []string{"a"}}}}, Offered: []string{"message", "x\n"}}
 	messages := []*core.Message{
 		{Intent: "message", Nonce: "n", Timestamp: "2026-11-21T20:47:35.730Z", Payload: core.Raw(`{"text":"hi \u00e9"}`)},
 		{Intent: "agent-comms", Nonce: "\"\\\x00", ToAgent: "a\tb", ConversationID: "c", ReplyTo: "https://x", Payload: core.Raw(`{"topic":"deals","priority":"high"}`)},
-		{Intent: "agent-comms", Payload: core.Raw(`7`)}, {},
+		{Intent: "agent-comms", Payload: core.Raw(`7`)}, {Payload: core.Raw(`"h\u00e9"`)}, {},
 	}
 	questions := []core.Question{
 		{Kind: "request", Peer: peer, Request: &core.Request{}},
@@ -27,12 +27,13 @@ func TestPolicyInputIsWhatTheTypesSay(t *testing.T) {
 	for _, m := range messages {
 		questions = append(questions, core.Question{Kind: "message", Peer: peer, Message: m, Bytes: 61})
 	}
+	texts := new(texts)
 	for _, q := range questions {
 		q.Now = time.Date(2026, 11, 21, 20, 47, 35, 730e6, time.UTC)
-		want := map[string]any{"abi": 1, "hook": "policy", "kind": q.Kind, "now": core.FormatTime(q.Now), "peer": viewPeer(q.Peer)}
+		want := map[string]any{"abi": 1, "hook": q.Kind, "kind": q.Kind, "now": core.FormatTime(q.Now), "peer": viewPeer(q.Peer)}
 		if q.Message != nil {
 			v := viewMessage(q.Message)
-			v.Bytes = q.Bytes
+			v.SignedBytes = q.Bytes
 			want["message"] = v
 		}
 		if q.Request != nil {
@@ -43,12 +44,12 @@ func TestPolicyInputIsWhatTheTypesSay(t *testing.T) {
 			want["request"] = r
 		}
 		for range 2 { // the second time from what is kept
-			got, err := PolicyInput(q)
+			got, err := texts.question(q)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if g, w := plain(t, got), plain(t, marshal(t, want)); !reflect.DeepEqual(g, w) {
-				t.Errorf("PolicyInput = %v\nwant          %v", g, w)
+				t.Errorf("QuestionInput = %v\nwant          %v", g, w)
 			}
 		}
 	}

@@ -134,17 +134,17 @@ const pluginsDir = "plugins"
 func (f *Files) Place(stateDir, name string) (string, error) {
 	dir := filepath.Join(stateDir, pluginsDir, name, f.Digest()[:16])
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("extension: %w", err)
+		return "", fmt.Errorf("hooks: %w", err)
 	}
 	path := filepath.Join(dir, name+".wasm")
 	if err := atomicfile.WriteFile(path, f.Wasm); err != nil {
-		return "", fmt.Errorf("extension: %w", err)
+		return "", fmt.Errorf("hooks: %w", err)
 	}
 	if f.Manifest == nil {
 		return path, nil
 	}
 	if err := atomicfile.WriteFile(filepath.Join(dir, manifestFile), f.Manifest); err != nil {
-		return "", fmt.Errorf("extension: %w", err)
+		return "", fmt.Errorf("hooks: %w", err)
 	}
 	return path, nil
 }

@@ -49,22 +49,66 @@ func TestKVIsBoundedAndApart(t *testing.T) {
 	}
 }
 
-// An answer that says nothing known is no answer, so that nothing passes.
-func TestReadVerdict(t *testing.T) {
-	for text, want := range map[string]core.Decision{
-		`{"decision":"allow"}`: core.Allow, `{"decision":"deny","code":"x","more":1}`: core.Deny,
-		`{"decision":"hold"}`: core.Hold, `{"decision":"abstain"}`: core.Abstain,
-		`{}`: "", `{"decision":"Allow"}`: "", `{"Decision":"allow"}`: "", `{"decision":"maybe"}`: "", `{"decision":7}`: "",
-		`{"decision":"deny","decision":"allow"}`: "", `{"decision":"allow","grants":[{"intent":7}]}`: "", `[]`: "", ``: "", `null`: "",
+// An answer that says nothing known, or that answers something else, is no answer, so
+// that nothing passes.
+func TestAnswers(t *testing.T) {
+	for _, c := range []struct {
+		hook core.Hook
+		text string
+		want string // empty: it is a good one
+	}{
+		{core.HookMessage, `{"decision":"allow"}`, ""}, {core.HookMessage, `{"decision":"deny","code":"x","more":1}`, ""},
+		{core.HookMessage, `{"decision":"hold"}`, ""}, {core.HookMessage, `{"decision":"abstain","level":"summary"}`, ""},
+		{core.HookMessage, `{}`, `decision ""`}, {core.HookMessage, `{"decision":"Allow"}`, `decision "Allow"`}, {core.HookMessage, `{"Decision":"allow"}`, `decision ""`},
+		{core.HookMessage, `{"decision":"refuse"}`, "want allow, deny, hold or abstain"}, {core.HookMessage, `{"decision":7}`, `"decision" has the wrong type`},
+		{core.HookMessage, `{"decision":"deny","decision":"allow"}`, "duplicate"}, {core.HookMessage, `[]`, "wrong type"}, {core.HookMessage, ``, "EOF"},
+		{core.HookMessage, `{"decision":"allow","grants":[{"intent":"message"}]}`, "grants are an answer to a request"},
+		{core.HookMessage, `{"decision":"allow","level":"root"}`, `level "root"`}, {core.HookMessage, `{"status":"delivered"}`, `decision ""`},
+		{core.HookRequest, `{"decision":"allow","grants":[{"intent":"message","rateLimit":{"requests":1,"windowSeconds":2}},{"intent":"x","enabled":false}]}`, ""},
+		{core.HookRequest, `{"decision":"allow","grants":[{"intent":7}]}`, `"grants/0/intent" has the wrong type`}, {core.HookRequest, `{"decision":"allow","grants":[{}]}`, "names no intent"},
+		{core.HookRequest, `{"decision":"allow","grants":[{"intent":"x","enabled":false}]}`, "none of its grants"}, {core.HookRequest, `{"decision":"hold","grants":[{"intent":"x"}]}`, "beside"},
+		{core.HookRequest, `{"decision":"allow","level":"full"}`, "a level is an answer to a message"},
+		{core.HookNotify, `{"status":"delivered"}`, ""}, {core.HookNotify, `{"status":"retry","retryAfterSeconds":1.5}`, ""}, {core.HookNotify, `{"status":"ok"}`, `status "ok"`},
+		{core.HookNotify, `{"decision":"allow"}`, `status ""`}, {core.HookNotify, `{"status":"retry","retryAfterSeconds":"1"}`, "wrong type"},
+		{core.HookHandle, `{"status":"ok","data":[1]}`, ""}, {core.HookHandle, `{"status":"delivered"}`, "want ok or error"}, {core.HookHandle, `{"status":"error","error":7}`, "wrong type"},
+		{"vote", `{}`, "no hook"},
 	} {
-		v, err := ReadVerdict([]byte(text))
-		if v.Decision != want || (err != nil) != (want == "") {
-			t.Errorf("ReadVerdict(%s) = %q, %v; want %q", text, v.Decision, err, want)
+		_, err := Answer(c.hook, []byte(c.text))
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("Answer(%s, %s) = %v; want %q", c.hook, c.text, err, c.want)
 		}
 	}
-	v, err := ReadVerdict([]byte(`{"decision":"allow","level":"root","grants":[{"intent":"message","rateLimit":{"requests":1,"windowSeconds":2}},{"intent":"x","enabled":false},{}]}`))
-	if err != nil || v.Level != "" || len(v.Grants) != 1 || !v.Grants[0].Enabled || v.Grants[0].RateLimit.Requests != 1 {
-		t.Errorf("ReadVerdict = %+v, %v; want one grant and no level", v, err)
+	v, err := readApproval([]byte(`{"decision":"allow","grants":[{"intent":"message","rateLimit":{"requests":1,"windowSeconds":2}},{"intent":"x","enabled":false}]}`))
+	if err != nil || len(v.Grants) != 1 || !v.Grants[0].Enabled || v.Grants[0].RateLimit.Requests != 1 {
+		t.Errorf("readApproval = %+v, %v; want one grant", v, err)
+	}
+}
+
+// Without the power to approve strangers an approval says nothing; with it, it grants
+// no more than the operator's bound.
+func TestP3ApprovalsAreBounded(t *testing.T) {
+	grant := func(intent string, n int) core.Grant {
+		return core.Grant{Intent: intent, Enabled: true, RateLimit: &core.RateLimit{Requests: n, WindowSeconds: 60}}
+	}
+	most := []core.Grant{grant("message", 10)}
+	wide := core.Verdict{Decision: core.Allow, Grants: []core.Grant{grant("message", 100), grant("task-request", 100)}}
+	if v := bounded(wide, false, most); v.Decision != core.Abstain || v.Grants != nil {
+		t.Errorf("without the power: %+v, want abstain", v)
+	}
+	if v := bounded(wide, true, most); v.Decision != core.Allow || len(v.Grants) != 1 || v.Grants[0].RateLimit.Requests != 10 {
+		t.Errorf("within a bound: %+v, want message at 10", v)
+	}
+	if v := bounded(core.Verdict{Decision: core.Allow}, true, most); len(v.Grants) != 1 || v.Grants[0].Intent != "message" {
+		t.Errorf("no grants named: %+v, want the bound", v)
+	}
+	if v := bounded(core.Verdict{Decision: core.Allow, Grants: []core.Grant{grant("task-request", 1)}}, true, most); v.Decision != core.Hold {
+		t.Errorf("nothing within the bound: %+v, want hold", v)
+	}
+	if v := bounded(core.Verdict{Decision: core.Allow}, true, nil); v.Decision != core.Allow || v.Grants != nil {
+		t.Errorf("no bound and no grants: %+v, want the gateway's defaults", v)
+	}
+	if v := bounded(core.Verdict{Decision: core.Deny, Code: "x"}, false, most); v.Decision != core.Deny {
+		t.Errorf("deny: %+v, which needs no power", v)
 	}
 }
 

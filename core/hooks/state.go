@@ -53,7 +53,7 @@ func (s *storeKV) Set(ctx context.Context, key string, value []byte, most int64)
 		}
 	}
 	if total > most {
-		return fmt.Errorf("extension: kv: %d bytes of at most %d: %w", total, most, plugin.Limit)
+		return fmt.Errorf("hooks: kv: %d bytes of at most %d: %w", total, most, plugin.Limit)
 	}
 	if value == nil {
 		value = []byte{} // nil would delete
@@ -107,6 +107,7 @@ func (m *Manager) recorded(ctx context.Context, name string) Record {
 type tally struct {
 	kv      storeKV
 	refused atomic.Int64 // envelopes that it refused since the record was written
+	ignored atomic.Int64 // approvals that it had not the power for
 
 	// Guarded by the manager's mu.
 	before Record         // what is on record
@@ -194,7 +195,7 @@ func ListInstalled(ctx context.Context, s core.Store) ([]Installed, error) {
 		}
 		var in Installed
 		if err := json.Unmarshal(text, &in); err != nil {
-			return nil, fmt.Errorf("extension: record of plugin %s: %w", name, err)
+			return nil, fmt.Errorf("hooks: record of plugin %s: %w", name, err)
 		}
 		out = append(out, in)
 	}
@@ -213,12 +214,7 @@ func Install(ctx context.Context, s core.Store, in Installed) error {
 	return s.Commit(ctx, &core.Change{KV: []core.KVPut{{Plugin: own, Key: "installed/" + in.Name, Value: text}}})
 }
 
-// Forget takes an installed plugin's record away, and leaves what it has kept.
-func Forget(ctx context.Context, s core.Store, name string) error {
-	return s.Commit(ctx, &core.Change{KV: []core.KVPut{{Plugin: own, Key: "installed/" + name}}})
-}
-
-// Uninstall forgets an installed plugin, its record and its key-value store.
+// Uninstall removes an installed plugin: that it is installed, its record and its key-value store.
 func Uninstall(ctx context.Context, s core.Store, name string) error {
 	change := &core.Change{KV: []core.KVPut{{Plugin: own, Key: "installed/" + name}, {Plugin: own, Key: "record/" + name}}}
 	keys, err := s.KVList(ctx, name, "")

@@ -9,8 +9,15 @@ import (
 // abiModule is the import namespace, which is also the version of the boundary.
 const abiModule = "ogp_v1"
 
-// exports are the functions that a module answers hooks with.
-var exports = map[Hook]string{Policy: "ogp_policy", Notify: "ogp_notify", Handle: "ogp_handle"}
+// exportOf gives the function that answers a hook, of those that has says are there; "" is none.
+func exportOf(h Hook, has func(name string) bool) string {
+	for _, name := range h.Rule().Exports {
+		if has(name) {
+			return name
+		}
+	}
+	return ""
+}
 
 // hostFunc is a function of the host, and its type: i for i32, I for i64, results after the colon.
 type hostFunc struct {
@@ -20,11 +27,12 @@ type hostFunc struct {
 
 // abiFuncs is the whole of ogp_v1: docs/plugins.md, sdk/ABI.md.
 var abiFuncs = map[string]hostFunc{
-	"read":  {"i:", abiRead},
-	"write": {"ii:", abiWrite},
-	"get":   {"ii:i", abiGet},
-	"call":  {"iiii:i", abiCall},
-	"log":   {"iii:", abiLog},
+	"read":    {"i:", abiRead},
+	"read_at": {"iii:i", abiReadAt},
+	"write":   {"ii:", abiWrite},
+	"get":     {"ii:i", abiGet},
+	"call":    {"iiii:i", abiCall},
+	"log":     {"iii:", abiLog},
 }
 
 func (h hostFunc) types() (params, results []api.ValueType) {
@@ -47,6 +55,16 @@ func (h hostFunc) Call(ctx context.Context, mod api.Module, s []uint64) { h.f(in
 func abiRead(in *instance, mod api.Module, s []uint64) {
 	in.enter(mod, len(in.pending))
 	copy(view(mod, "read", uint32(s[0]), uint32(len(in.pending))), in.pending)
+}
+
+// abiReadAt gives a part of what is pending, for guests without an allocator: at most so many bytes from an
+// offset on, and how many they were.
+func abiReadAt(in *instance, mod api.Module, s []uint64) {
+	from := in.pending[min(uint64(uint32(s[1])), uint64(len(in.pending))):]
+	n := min(uint32(s[2]), uint32(len(from)))
+	in.enter(mod, int(n))
+	copy(view(mod, "read_at", uint32(s[0]), n), from)
+	s[0] = uint64(n)
 }
 
 func abiWrite(in *instance, mod api.Module, s []uint64) {

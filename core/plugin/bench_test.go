@@ -23,7 +23,7 @@ func BenchmarkCall(b *testing.B) {
 			var r plugin.Result
 			var err error
 			for b.Loop() {
-				if r, err = p.Call(context.Background(), plugin.Policy, message); err != nil {
+				if r, err = p.Call(context.Background(), plugin.Message, message); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -34,10 +34,10 @@ func BenchmarkCall(b *testing.B) {
 	for _, kind := range []string{"once", "lines"} {
 		b.Run("stdio-"+kind, func(b *testing.B) {
 			h := newHost(b)
-			p := load(b, h, plugin.Spec{Bytes: read(b, guests+"program.wasm"), Manifest: &plugin.Manifest{Name: "x", Stdio: kind, Hooks: []plugin.Hook{plugin.Policy}}})
+			p := load(b, h, plugin.Spec{Bytes: read(b, guests+"program.wasm"), Manifest: &plugin.Manifest{Name: "x", Stdio: kind, Hooks: []plugin.Hook{plugin.Message}}})
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := p.Call(context.Background(), plugin.Policy, message); err != nil {
+				if _, err := p.Call(context.Background(), plugin.Message, message); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -53,7 +53,7 @@ func BenchmarkFreshInstance(b *testing.B) {
 			p := load(b, h, plugin.Spec{Bytes: read(b, guests+file), Limits: plugin.Limits{MaxCalls: 1}})
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := p.Call(context.Background(), plugin.Policy, message); err != nil {
+				if _, err := p.Call(context.Background(), plugin.Message, message); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// breaker sets a plugin aside that fails again and again: after failuresInARow for firstRest, then, for as long
-// as the one call that is tried afterwards fails too, for twice as long each time up to longestRest.
+// breaker pauses a plugin that fails again and again: after failuresInARow for firstPause, then, for as long
+// as the one call that is tried afterwards fails too, for twice as long each time up to longestPause.
 type breaker struct {
-	row   int
-	rests int
-	until time.Time
-	last  string // the last failure's text
+	row    int
+	pauses int
+	until  time.Time
+	last   string // the last failure's text
 }
 
 const (
 	failuresInARow = 5
-	firstRest      = 15 * time.Second
-	longestRest    = 10 * time.Minute
+	firstPause     = 15 * time.Second
+	longestPause   = 10 * time.Minute
 )
 
-func (b *breaker) resting(now time.Time) time.Duration { return max(0, b.until.Sub(now)) }
+func (b *breaker) paused(now time.Time) time.Duration { return max(0, b.until.Sub(now)) }
 
-// report notes an outcome and says for how long the plugin now rests, if it begins to.
+// report notes an outcome and says for how long the plugin is now paused, if it begins to be.
 func (b *breaker) report(err error, now time.Time) time.Duration {
 	if err == nil || errors.Is(err, Failed) {
-		b.row, b.rests = 0, 0
+		b.row, b.pauses = 0, 0
 		if err != nil {
 			b.last = err.Error()
 		}
@@ -38,28 +38,28 @@ func (b *breaker) report(err error, now time.Time) time.Duration {
 	if b.row++; b.row < failuresInARow {
 		return 0
 	}
-	rest := min(firstRest<<min(b.rests, 10), longestRest)
-	b.row = failuresInARow - 1 // one more failure after the rest begins the next
-	b.rests++
-	b.until = now.Add(rest)
-	return rest
+	pause := min(firstPause<<min(b.pauses, 10), longestPause)
+	b.row = failuresInARow - 1 // one more failure after the pause begins the next
+	b.pauses++
+	b.until = now.Add(pause)
+	return pause
 }
 
-// resting says for how long calls are refused.
-func (p *Plugin) resting(now time.Time) time.Duration {
+// paused says for how long calls are refused.
+func (p *Plugin) paused(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.breaker.until.IsZero() {
 		return 0
 	}
-	return p.breaker.resting(p.host.now())
+	return p.breaker.paused(p.host.now())
 }
 
 func (p *Plugin) report(err error) {
 	p.mu.Lock()
-	rest := p.breaker.report(err, p.host.now())
+	pause := p.breaker.report(err, p.host.now())
 	p.mu.Unlock()
-	if rest > 0 {
-		p.host.log.Error("plugin set aside", "plugin", p.name, "rest", rest, "error", err)
+	if pause > 0 {
+		p.host.log.Error("plugin paused after repeated failures", "plugin", p.name, "pause", pause, "error", err)
 	}
 }

@@ -39,7 +39,7 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	}
 	v = &version{
 		name: name, manifest: &manifest, limits: limits, kind: m.Kind, sha256: m.SHA256, size: len(m.wasm),
-		loaded: began, grants: spec.Grants, secrets: spec.Secrets, store: spec.KV, clients: h.clients(),
+		loaded: began, grants: spec.Grants, secrets: spec.Secrets, store: spec.KV, clients: h.clients(), answer: spec.Answer,
 		idle: make(chan *instance, limits.Instances), slots: make(chan struct{}, limits.Instances),
 	}
 	for range limits.Instances {
@@ -158,10 +158,11 @@ func (v *version) check() error {
 		return typed("_start", 0, 0)
 	}
 	for _, h := range v.manifest.Hooks {
-		if fs[exports[h]] == nil {
-			return fmt.Errorf("the manifest names the hook %q, but the module does not export %s", h, exports[h])
+		name := exportOf(h, v.exports)
+		if name == "" {
+			return fmt.Errorf("the manifest names the hook %q, but the module does not export %s", h, h.Rule().Exports[0])
 		}
-		if err := typed(exports[h], 1, 1); err != nil {
+		if err := typed(name, 1, 1); err != nil {
 			return err
 		}
 	}
@@ -175,6 +176,9 @@ func (v *version) check() error {
 	}
 	return nil
 }
+
+// exports says whether the compiled module has a function of this name.
+func (v *version) exports(name string) bool { return v.compiled.ExportedFunctions()[name] != nil }
 
 // provide makes the host modules, with no more in them than is imported.
 func (v *version) provide() error {

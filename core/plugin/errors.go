@@ -28,12 +28,12 @@ const (
 	Timeout core.Kind = "timeout"
 	// Canceled is a call whose caller went away.
 	Canceled core.Kind = "canceled"
-	// BadAnswer is an output that is no JSON object.
+	// BadAnswer is an output that is no JSON object, or no answer to what was asked.
 	BadAnswer core.Kind = "answer"
 	// Busy is a call that found every instance taken until its deadline.
 	Busy core.Kind = "busy"
-	// SetAside is a plugin that failed too often in a row. RetryAfter says when it is tried again.
-	SetAside core.Kind = "set aside"
+	// Paused is a plugin that failed too often in a row. RetryAfter says when it is tried again.
+	Paused core.Kind = "paused"
 	// Closed is a plugin or host that was closed.
 	Closed core.Kind = "closed"
 )
@@ -49,7 +49,7 @@ type Error struct {
 	Stderr string
 	// Trace is the guest's stack at a trap, one function a line, where its module has names.
 	Trace string
-	// RetryAfter is how long a SetAside plugin rests.
+	// RetryAfter is how long a Paused plugin stays so.
 	RetryAfter time.Duration
 	Err        error // the cause, if it is an error of its own
 }

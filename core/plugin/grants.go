@@ -7,6 +7,9 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // Grants are what the operator allows a plugin. The zero value allows nothing. What the manifest asks for and
@@ -16,6 +19,10 @@ type Grants struct {
 	// KV are the operations of the key-value store by name: "kv.get", "kv.set", "kv.delete", "kv.list", or
 	// "kv.*" for all. A policy has no other power than what is named here.
 	KV []string
+	// Approves lets a policy approve strangers, with at most AtMost, or with at most the gateway's default
+	// grants where AtMost is empty.
+	Approves bool
+	AtMost   []core.Grant
 }
 
 // HTTPGrant allows requests to one URL prefix.
@@ -68,7 +75,36 @@ func (g Grants) Missing(ask Grants) []string {
 			out = append(out, op)
 		}
 	}
+	if ask.Approves && !(g.Approves && within(ask.AtMost, g.AtMost)) {
+		out = append(out, "approve strangers with at most "+GrantWords(ask.AtMost))
+	}
 	return out
+}
+
+// within says whether a bound on grants allows no more than another one.
+func within(a, b []core.Grant) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return len(a) == len(b)
+	}
+	return GrantWords(scope.Narrow(a, b)) == GrantWords(a)
+}
+
+// GrantWords says for people what grants allow.
+func GrantWords(grants []core.Grant) string {
+	if len(grants) == 0 {
+		return "the gateway's default grants"
+	}
+	out := make([]string, len(grants))
+	for i, g := range grants {
+		out[i] = g.Intent
+		if len(g.Topics) > 0 {
+			out[i] += " on " + strings.Join(g.Topics, ", ")
+		}
+		if g.RateLimit != nil {
+			out[i] += fmt.Sprintf(" (%d in %s)", g.RateLimit.Requests, g.RateLimit.Window())
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 func (g Grants) kv(op string) bool { return slices.Contains(g.KV, op) || slices.Contains(g.KV, "kv.*") }

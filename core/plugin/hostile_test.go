@@ -428,7 +428,7 @@ func TestP2Hostile(t *testing.T) {
 			case err != nil:
 				wantKind(t, err, x.want...)
 			}
-			if r, err := honest.Call(t.Context(), plugin.Policy, []byte(`{}`)); err != nil || string(r.Output) != allow {
+			if r, err := honest.Call(t.Context(), plugin.Message, []byte(`{}`)); err != nil || string(r.Output) != allow {
 				t.Fatalf("the honest plugin: %s, %v", r.Output, err)
 			}
 			t.Logf("%v after %v (%v with the load), %d units", err, r.Took, time.Since(began), r.FuelUsed)
@@ -478,7 +478,7 @@ func TestP2StraightCode(t *testing.T) {
 		"out of nests":    {bytes.Repeat(asm.Code(asm.Block, asm.Void, asm.Block, asm.Void, nops(200), 1, []byte{0x0e, 1, 0, 1}, asm.End, nops(300), asm.End), 500), 100_000},
 	} {
 		p := load(t, h, plugin.Spec{Bytes: guest(c.body, answering)})
-		r, err := p.Call(t.Context(), plugin.Policy, []byte(`{}`))
+		r, err := p.Call(t.Context(), plugin.Message, []byte(`{}`))
 		if err != nil || r.FuelUsed < c.least/256 || r.FuelUsed > c.least/50 {
 			t.Errorf("%s: %d units (%v), want at least %d", name, r.FuelUsed, err, c.least/256)
 		}
@@ -488,12 +488,12 @@ func TestP2StraightCode(t *testing.T) {
 // TestP2FuelIsDeterministic has a policy use the same units each time.
 func TestP2FuelIsDeterministic(t *testing.T) {
 	p := load(t, newHost(t), plugin.Spec{Bytes: guest(asm.Times(1, 12345, asm.Nop), answering)})
-	first, err := p.Call(t.Context(), plugin.Policy, []byte(`{}`))
+	first, err := p.Call(t.Context(), plugin.Message, []byte(`{}`))
 	if err != nil || first.FuelUsed < 12345 {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	for range 10 {
-		if r, err := p.Call(t.Context(), plugin.Policy, []byte(`{}`)); err != nil || r.FuelUsed != first.FuelUsed {
+		if r, err := p.Call(t.Context(), plugin.Message, []byte(`{}`)); err != nil || r.FuelUsed != first.FuelUsed {
 			t.Errorf("used %d units (%v), before %d", r.FuelUsed, err, first.FuelUsed)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/nesting"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
@@ -62,8 +63,11 @@ func Inspect(spec Spec) (*Module, error) {
 	if len(m.Manifest.Hooks) == 0 {
 		m.Manifest.Hooks = exportedHooks(shape)
 	}
+	if m.Manifest.Approves && !m.Manifest.hasHook(Request) {
+		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: "approves = true, but it does not answer the hook \"request\""}
+	}
 	if len(m.Manifest.Hooks) == 0 {
-		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: "it answers no hook: name its hooks in the manifest, or export one of ogp_policy, ogp_notify and ogp_handle"}
+		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: "it answers no hook: name its hooks in the manifest, or export one of " + strings.Join(exportNames(), ", ")}
 	}
 	return m, nil
 }
@@ -142,10 +146,18 @@ func kindOf(s *meter.Shape, m *Manifest) (ModuleKind, error) {
 	return KindStdioOnce, nil
 }
 
+// exportNames are the functions by which a module answers hooks.
+func exportNames() (out []string) {
+	for _, h := range core.Hooks {
+		out = append(out, h.Exports[0])
+	}
+	return out
+}
+
 func exportedHooks(s *meter.Shape) (out []Hook) {
-	for _, h := range hooks {
-		if _, ok := s.Exports[exports[h]]; ok {
-			out = append(out, h)
+	for _, h := range core.Hooks {
+		if exportOf(h.Hook, func(name string) bool { _, ok := s.Exports[name]; return ok }) != "" {
+			out = append(out, h.Hook)
 		}
 	}
 	return out

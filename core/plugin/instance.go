@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -178,12 +179,12 @@ func (in *instance) sleep(d time.Duration) {
 	in.alive()
 }
 
-// clock says whether the guest may tell the time: a policy may not.
+// clock says whether the guest may tell the time: one that is to decide from its input alone may not.
 func (in *instance) clock() bool {
 	if in.hook != "" {
-		return in.hook != Policy
+		return !in.hook.Rule().Pure
 	}
-	return !in.v.manifest.hasHook(Policy)
+	return !slices.ContainsFunc(in.v.manifest.Hooks, func(h Hook) bool { return h.Rule().Pure })
 }
 
 // view gives the bytes that the guest points at; a bad pointer traps.
@@ -240,7 +241,7 @@ func (v *version) start(ctx context.Context, deadline time.Time) (_ *instance, e
 		}
 	}
 	for _, h := range v.manifest.Hooks {
-		in.hooks[h] = in.mod.ExportedFunction(exports[h])
+		in.hooks[h] = in.mod.ExportedFunction(exportOf(h, v.exports))
 	}
 	if f := in.mod.ExportedFunction("ogp_init"); f != nil {
 		in.pending, in.answered = v.config, false
@@ -299,10 +300,24 @@ func (in *instance) call(ctx context.Context, hook Hook, input []byte, deadline 
 		return r, false, in.error(BadAnswer, "returned a status that has no meaning")
 	}
 	if why := notObject(in.output); why != "" {
-		return r, false, in.error(BadAnswer, why)
+		return r, false, in.error(BadAnswer, why+": "+inQuotes(in.output))
+	}
+	if in.v.answer != nil {
+		if r.Answer, err = in.v.answer(hook, in.output); err != nil {
+			return r, false, in.error(BadAnswer, err.Error()+": it answered "+inQuotes(in.output))
+		}
 	}
 	r.Output = bytes.Clone(in.output)
 	return r, keep, nil
+}
+
+// inQuotes is the beginning of an output, for people.
+func inQuotes(b []byte) string {
+	const most = 200
+	if len(b) > most {
+		return strconv.Quote(string(b[:most])) + "..."
+	}
+	return strconv.Quote(string(b))
 }
 
 // said is the text of an orderly failure.

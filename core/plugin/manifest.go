@@ -2,12 +2,15 @@ package plugin
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/opengatewayprotocol/ogp/core/nesting"
 	"github.com/pelletier/go-toml/v2"
 
@@ -16,16 +19,24 @@ import (
 )
 
 // Hook is a place in the gateway where plugins are asked.
-type Hook string
+type Hook = core.Hook
 
-// The hooks of ogp_v1.
+// The hooks.
 const (
-	Policy Hook = "policy" // decides about requests and messages
-	Notify Hook = "notify" // tells someone
-	Handle Hook = "handle" // answers intents
+	Request = core.HookRequest
+	Message = core.HookMessage
+	Notify  = core.HookNotify
+	Handle  = core.HookHandle
 )
 
-var hooks = []Hook{Policy, Notify, Handle}
+// hookNames are all hooks, for errors.
+func hookNames() []string {
+	out := make([]string, len(core.Hooks))
+	for i, h := range core.Hooks {
+		out[i] = string(h.Hook)
+	}
+	return out
+}
 
 // Manifest is what a plugin says about itself and asks for: plugin.toml beside the module, or the same text in
 // the module's custom section "ogp.plugin". It grants nothing; see [Grants].
@@ -54,6 +65,11 @@ type Manifest struct {
 	HTTP []HTTPAsk `toml:"http"`
 	// KV asks for a key-value store of its own.
 	KV *KVAsk `toml:"kv"`
+	// Approves asks for the power to approve strangers, which no policy has otherwise: without it, an "allow"
+	// for a request says nothing.
+	Approves bool `toml:"approves"`
+	// AtMost bounds the grants that it gives to those it approves. Nil means the gateway's default grants.
+	AtMost *AtMost `toml:"at_most"`
 	// Config are the defaults of the plugin's configuration.
 	Config map[string]any `toml:"config"`
 	// SelfTests run at every load, before the plugin is used, under Config alone.
@@ -103,6 +119,35 @@ type KVAsk struct {
 	Reason   string `toml:"reason"`
 }
 
+// AtMost is the most that an approving policy may grant.
+type AtMost struct {
+	Intents []string `toml:"intents"`
+	Topics  []string `toml:"topics"` // of agent-comms; none: all
+	Rate    string   `toml:"rate"`   // such as "10/1h"; empty: the default rate
+}
+
+// grants gives the bound as grants.
+func (a *AtMost) grants() ([]core.Grant, error) {
+	if len(a.Intents) == 0 {
+		return nil, errors.New("intents must name at least one")
+	}
+	rate := core.DefaultRate
+	if a.Rate != "" {
+		var err error
+		if rate, err = core.ParseRate(a.Rate); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]core.Grant, len(a.Intents))
+	for i, intent := range a.Intents {
+		out[i] = core.Grant{Intent: intent, Enabled: true, RateLimit: &rate}
+		if intent == core.IntentAgentComms {
+			out[i].Topics = a.Topics
+		}
+	}
+	return out, nil
+}
+
 // SelfTest is one case that must pass before a module is used. The operator's
 // configuration has no part in it.
 type SelfTest struct {
@@ -147,9 +192,23 @@ func (m *Manifest) check() error {
 	if m.Stdio != "" && m.ABI == abiModule {
 		return fmt.Errorf("stdio %q beside abi %q", m.Stdio, m.ABI)
 	}
-	for _, h := range m.Hooks {
+	var hooks []Hook
+	for _, name := range m.Hooks {
+		h, ok := core.HookNamed(string(name))
+		if !ok {
+			return fmt.Errorf("hook %q: want one of %q", name, hookNames())
+		}
 		if !slices.Contains(hooks, h) {
-			return fmt.Errorf("hook %q: want one of %q", h, hooks)
+			hooks = append(hooks, h)
+		}
+	}
+	m.Hooks = hooks
+	if m.AtMost != nil {
+		if !m.Approves {
+			return errors.New("[at_most] bounds what the plugin may grant, and needs approves = true")
+		}
+		if _, err := m.AtMost.grants(); err != nil {
+			return fmt.Errorf("at_most: %w", err)
 		}
 	}
 	if err := m.Limits.check(); err != nil {
@@ -169,8 +228,8 @@ func (m *Manifest) check() error {
 		}
 	}
 	for i, t := range m.SelfTests {
-		if t.Hook != "" && !slices.Contains(hooks, t.Hook) {
-			return fmt.Errorf("selftest %d: hook %q: want one of %q", i+1, t.Hook, hooks)
+		if _, ok := core.HookNamed(string(t.Hook)); t.Hook != "" && !ok {
+			return fmt.Errorf("selftest %d: hook %q: want one of %q", i+1, t.Hook, hookNames())
 		}
 	}
 	return nil
@@ -218,15 +277,51 @@ func (m *Manifest) Asks() Grants {
 	if m.KV != nil {
 		g.KV = []string{"kv.*"}
 	}
+	if m.Approves {
+		g.Approves = true
+		if m.AtMost != nil {
+			g.AtMost, _ = m.AtMost.grants() // check has read them
+		}
+	}
 	return g
+}
+
+// HookOf says which hook a case is for: the one that is named, or that its input names ("hook" or "kind"), or
+// the only one that the plugin answers.
+func (m *Manifest) HookOf(named string, input []byte) (Hook, error) {
+	var in struct {
+		Hook  string         `json:"hook"`
+		Kind  string         `json:"kind"`
+		Event jsontext.Value `json:"event"`
+	}
+	_ = json.Unmarshal(input, &in) // what it does not tell, the manifest tells
+	if in.Kind != "" {
+		in.Hook = in.Kind
+	}
+	if in.Hook == "" && len(in.Event) > 0 {
+		in.Hook = string(Notify)
+	}
+	name := cmp.Or(named, in.Hook)
+	if name == "" && len(m.Hooks) == 1 {
+		return m.Hooks[0], nil
+	}
+	h, ok := core.HookNamed(name)
+	switch {
+	case name == "":
+		return "", fmt.Errorf("which hook? the plugin answers %q", m.Hooks)
+	case !ok || !m.hasHook(h):
+		return "", fmt.Errorf("hook %q: the plugin answers %q", name, m.Hooks)
+	}
+	return h, nil
 }
 
 // manifestKeys are the known keys, by table.
 var manifestKeys = map[string][]string{
-	"":         {"name", "version", "description", "author", "license", "homepage", "abi", "stdio", "hooks", "intents", "batch", "limits", "http", "kv", "config", "selftest"},
+	"":         {"name", "version", "description", "author", "license", "homepage", "abi", "stdio", "hooks", "intents", "batch", "limits", "http", "kv", "approves", "at_most", "config", "selftest"},
 	"limits":   {"timeout", "memory_mib", "fuel", "instances", "max_calls"},
 	"http":     {"url", "private", "secrets", "reason"},
 	"kv":       {"max_bytes", "reason"},
+	"at_most":  {"intents", "topics", "rate"},
 	"selftest": {"hook", "input", "expect"},
 }
 

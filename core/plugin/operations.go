@@ -73,7 +73,7 @@ func (v *version) operate(in *instance, op string, req []byte) (res []byte, code
 	if !ok {
 		return nil, callUnknown, "unknown operation"
 	}
-	if in.hook == Policy && !strings.HasPrefix(op, "kv.") {
+	if in.hook.Rule().Pure && !strings.HasPrefix(op, "kv.") {
 		v.refused.Add(1)
 		return nil, callDenied, "a policy decides from its input alone"
 	}

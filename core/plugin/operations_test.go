@@ -91,9 +91,9 @@ func TestP1Grants(t *testing.T) {
 		{"nothing granted", plugin.Notify, plugin.Grants{}, "secret.has clock.now rand"},
 		{"everything granted", plugin.Notify, wide, "http.request kv.get kv.set kv.delete kv.list secret.has clock.now rand"},
 		{"one kv operation", plugin.Handle, plugin.Grants{KV: []string{"kv.get"}}, "kv.get secret.has clock.now rand"},
-		{"a policy, nothing granted", plugin.Policy, plugin.Grants{}, ""},
-		{"a policy, everything granted", plugin.Policy, wide, "kv.get kv.set kv.delete kv.list"},
-		{"a policy, one granted", plugin.Policy, plugin.Grants{KV: []string{"kv.get"}}, "kv.get"},
+		{"a policy, nothing granted", plugin.Message, plugin.Grants{}, ""},
+		{"a policy, everything granted", plugin.Message, wide, "kv.get kv.set kv.delete kv.list"},
+		{"a policy, one granted", plugin.Message, plugin.Grants{KV: []string{"kv.get"}}, "kv.get"},
 	} {
 		p := load(t, newHost(t), plugin.Spec{Bytes: read(t, guests+"operate.wasm"), Grants: c.grants, KV: &plugin.MemoryKV{}, Secrets: secrets})
 		for _, op := range all {

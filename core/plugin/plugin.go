@@ -38,6 +38,9 @@ type Spec struct {
 	// Secrets gives the value of a secret. It is asked at every use, so that a changed secret counts at once.
 	Secrets func(name string) (value string, ok bool)
 	KV      KV
+	// Answer reads what a hook answered, which is a JSON object. Its error makes the call one that failed,
+	// with BadAnswer: it counts, and pauses the plugin when it repeats. Nil means that any object will do.
+	Answer func(hook Hook, output []byte) (any, error)
 	// Logger gets the plugin's own lines. Nil means the host's.
 	Logger *slog.Logger
 }
@@ -46,6 +49,8 @@ type Spec struct {
 type Result struct {
 	// Output is the answer, a JSON object; it is the caller's. Empty when Status is StatusNotMine.
 	Output []byte
+	// Answer is what Spec.Answer made of it.
+	Answer any
 	// Status is 0 (done), StatusNotMine, or what the plugin failed with in order.
 	Status int
 	// FuelUsed is in units of Limits.Fuel.
@@ -99,7 +104,7 @@ type Info struct {
 	NotMine     int64
 	Refused     int64         // operations refused or failed, in this version
 	Instances   int           // alive
-	SetAsideFor time.Duration // not zero: calls are refused for so long
+	PausedFor   time.Duration // not zero: it failed repeatedly, and is not called for so long
 	LastError   string
 }
 
@@ -118,8 +123,8 @@ func (p *Plugin) acquire() (*version, error) {
 func (p *Plugin) Hooks() []Hook { return p.Info().Hooks }
 
 // Call asks the plugin. input is a JSON object; it is only read, and only until Call returns. An output that is
-// not a JSON object is the error BadAnswer. Errors are of type *Error with the kinds Denied (it has no such
-// hook), Failed, Trap, Limit, Timeout, Canceled, BadAnswer, Busy, SetAside and Closed. The result's numbers
+// not a JSON object, or not what Spec.Answer wants, is the error BadAnswer. Errors are of type *Error with the kinds Denied (it has no such
+// hook), Failed, Trap, Limit, Timeout, Canceled, BadAnswer, Busy, Paused and Closed. The result's numbers
 // count for failed calls too.
 func (p *Plugin) Call(ctx context.Context, hook Hook, input []byte) (Result, error) {
 	began := time.Now()
@@ -131,9 +136,9 @@ func (p *Plugin) Call(ctx context.Context, hook Hook, input []byte) (Result, err
 	if !v.manifest.hasHook(hook) {
 		return Result{}, &Error{Plugin: p.name, Hook: hook, Kind: Denied, Text: "the plugin does not answer this hook"}
 	}
-	if rest := p.resting(began); rest > 0 {
-		return Result{}, &Error{Plugin: p.name, Hook: hook, Kind: SetAside, RetryAfter: rest,
-			Text: "it failed too often in a row and rests for " + rest.Round(time.Second).String()}
+	if rest := p.paused(began); rest > 0 {
+		return Result{}, &Error{Plugin: p.name, Hook: hook, Kind: Paused, RetryAfter: rest,
+			Text: "paused after repeated failures, for " + rest.Round(time.Second).String()}
 	}
 	r, err := v.call(ctx, hook, input, began)
 	r.Took = time.Since(began)
@@ -152,10 +157,10 @@ func (p *Plugin) Call(ctx context.Context, hook Hook, input []byte) (Result, err
 func (p *Plugin) Info() Info {
 	p.mu.Lock()
 	v, spec := p.current, p.spec
-	rest, last := p.breaker.resting(p.host.now()), p.breaker.last
+	rest, last := p.breaker.paused(p.host.now()), p.breaker.last
 	p.mu.Unlock()
 	i := Info{Name: p.name, Path: spec.Path, Grants: spec.Grants, Calls: p.calls.Load(), Failures: p.failures.Load(),
-		NotMine: p.notMine.Load(), SetAsideFor: rest, LastError: last}
+		NotMine: p.notMine.Load(), PausedFor: rest, LastError: last}
 	if v == nil {
 		return i
 	}

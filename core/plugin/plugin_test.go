@@ -40,11 +40,11 @@ func TestCallPolicy(t *testing.T) {
 		`{"peer":{}}`:                                          "abstain",
 		`{"alias":"bob"}`:                                      "abstain",
 	} {
-		if got := call(t, p, plugin.Policy, in); got != `{"decision":"`+want+`"}` {
+		if got := call(t, p, plugin.Message, in); got != `{"decision":"`+want+`"}` {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}
-	r, err := p.Call(t.Context(), plugin.Policy, []byte(`{"peer":{"alias":"bob"}}`))
+	r, err := p.Call(t.Context(), plugin.Message, []byte(`{"peer":{"alias":"bob"}}`))
 	if err != nil || r.FuelUsed < 1 || r.HostCalls != 5 || r.MemoryBytes < 65536 || r.Took <= 0 {
 		t.Errorf("%+v, %v: want its costs", r, err)
 	}
@@ -104,7 +104,7 @@ func TestGet(t *testing.T) {
 func TestGoGuest(t *testing.T) {
 	h := newHost(t)
 	p := load(t, h, plugin.Spec{Bytes: read(t, guests+"goguest.wasm"), Limits: plugin.Limits{Timeout: plugin.Duration(300 * time.Millisecond)}})
-	if got := call(t, p, plugin.Policy, `{}`); got != allow {
+	if got := call(t, p, plugin.Message, `{}`); got != allow {
 		t.Errorf("answer = %s", got)
 	}
 	for in, want := range map[string]struct {
@@ -116,12 +116,12 @@ func TestGoGuest(t *testing.T) {
 		`{"a":"exit"}`:  {plugin.Trap, "exit status 3"},
 		`{"a":"eat"}`:   {plugin.Trap, "out of memory"},
 	} {
-		_, err := p.Call(t.Context(), plugin.Policy, []byte(in))
+		_, err := p.Call(t.Context(), plugin.Message, []byte(in))
 		wantKind(t, err, want.kind)
 		if err != nil && !strings.Contains(err.Error(), want.text) {
 			t.Errorf("%s: error %q, want it to say %q", in, err, want.text)
 		}
-		if got := call(t, p, plugin.Policy, `{}`); got != allow {
+		if got := call(t, p, plugin.Message, `{}`); got != allow {
 			t.Errorf("after %s: %s", in, got)
 		}
 	}
@@ -136,11 +136,11 @@ func TestP1Clock(t *testing.T) {
 	_, err := p.Call(t.Context(), plugin.Notify, []byte(`{"a":"sleep"}`))
 	wantKind(t, err, plugin.Timeout)
 
-	pure := load(t, newHost(t), plugin.Spec{Bytes: read(t, guests+"goguest.wasm"), Manifest: &plugin.Manifest{Name: "x", Hooks: []plugin.Hook{plugin.Policy}}})
-	if got := call(t, pure, plugin.Policy, `{"a":"year"}`); got != `{"year":"2000"}` {
+	pure := load(t, newHost(t), plugin.Spec{Bytes: read(t, guests+"goguest.wasm"), Manifest: &plugin.Manifest{Name: "x", Hooks: []plugin.Hook{plugin.Message}}})
+	if got := call(t, pure, plugin.Message, `{"a":"year"}`); got != `{"year":"2000"}` {
 		t.Errorf("a policy's year: %s, want 2000", got)
 	}
-	if got := call(t, pure, plugin.Policy, `{"a":"sleep"}`); got != allow {
+	if got := call(t, pure, plugin.Message, `{"a":"sleep"}`); got != allow {
 		t.Errorf("a policy's sleep: %s, want that it passes at once", got)
 	}
 }
@@ -152,7 +152,7 @@ func TestOneCallAtATime(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 100 {
-				if r, err := p.Call(context.Background(), plugin.Policy, []byte(`{}`)); err != nil || string(r.Output) != allow {
+				if r, err := p.Call(context.Background(), plugin.Message, []byte(`{}`)); err != nil || string(r.Output) != allow {
 					t.Errorf("%s, %v", r.Output, err)
 				}
 			}
@@ -198,7 +198,7 @@ func TestMaxCalls(t *testing.T) {
 	p := load(t, newHost(t), plugin.Spec{Bytes: bytes, Limits: plugin.Limits{MaxCalls: 3, Instances: 1}})
 	var got []string
 	for range 7 {
-		got = append(got, call(t, p, plugin.Policy, `{}`)[5:6])
+		got = append(got, call(t, p, plugin.Message, `{}`)[5:6])
 	}
 	if s := strings.Join(got, ""); s != "1231231" {
 		t.Errorf("counts = %s, want 1231231", s)
@@ -214,10 +214,10 @@ func TestTrapDropsTheInstance(t *testing.T) {
 		asm.Get(0), 2, asm.I32Sub, asm.If, asm.Void, 0, 1, asm.Store(0), asm.Unreachable, asm.End, answering))
 	p := load(t, newHost(t), plugin.Spec{Bytes: bytes, Limits: plugin.Limits{Instances: 1}})
 	for range 3 {
-		if _, err := p.Call(t.Context(), plugin.Policy, []byte(`{"a":1}`)); !errors.Is(err, plugin.Trap) {
+		if _, err := p.Call(t.Context(), plugin.Message, []byte(`{"a":1}`)); !errors.Is(err, plugin.Trap) {
 			t.Fatalf("error = %v, want Trap", err)
 		}
-		if got := call(t, p, plugin.Policy, `{}`); got != allow {
+		if got := call(t, p, plugin.Message, `{}`); got != allow {
 			t.Fatalf("after a trap: %s", got)
 		}
 	}
@@ -232,7 +232,7 @@ func TestTrace(t *testing.T) {
 		m.Custom("name", "\x01\x10\x02"+string(asm.U(uint64(inner)))+"\x05inner"+string(asm.U(uint64(inner+1)))+"\x06policy")
 		return finish(m, m.Func(i32s(1), i32s(1), 0, asm.Call(inner), 0))
 	}()
-	_, err := load(t, newHost(t), plugin.Spec{Bytes: bytes}).Call(t.Context(), plugin.Policy, []byte(`{}`))
+	_, err := load(t, newHost(t), plugin.Spec{Bytes: bytes}).Call(t.Context(), plugin.Message, []byte(`{}`))
 	var e *plugin.Error
 	if !errors.As(err, &e) || e.Kind != plugin.Trap || !strings.Contains(e.Trace, ".inner()\n\t.policy(i32) i32") {
 		t.Errorf("error = %v, trace = %q, want inner and policy", err, e.Trace)
@@ -251,36 +251,36 @@ func TestP3Breaker(t *testing.T) {
 	p := load(t, h, plugin.Spec{Bytes: guest(asm.Get(0), 2, asm.I32Sub, asm.I32Eqz, asm.If, asm.Void, asm.Unreachable, asm.End, answering)})
 	fails := func(kind core.Kind) {
 		t.Helper()
-		_, err := p.Call(t.Context(), plugin.Policy, []byte(`{}`))
+		_, err := p.Call(t.Context(), plugin.Message, []byte(`{}`))
 		wantKind(t, err, kind)
 	}
 	for range 5 {
 		fails(plugin.Trap)
 	}
-	fails(plugin.SetAside)
-	_, err = p.Call(t.Context(), plugin.Policy, []byte(`{"a":1}`))
+	fails(plugin.Paused)
+	_, err = p.Call(t.Context(), plugin.Message, []byte(`{"a":1}`))
 	var e *plugin.Error
 	if !errors.As(err, &e) || e.RetryAfter != 15*time.Second {
 		t.Errorf("error = %v, RetryAfter = %v, want 15s", err, e.RetryAfter)
 	}
-	if i := p.Info(); i.SetAsideFor != 15*time.Second || !strings.Contains(i.LastError, "unreachable") {
+	if i := p.Info(); i.PausedFor != 15*time.Second || !strings.Contains(i.LastError, "unreachable") {
 		t.Errorf("%+v", i)
 	}
 	now.Add(15)
 	fails(plugin.Trap) // one try
-	fails(plugin.SetAside)
+	fails(plugin.Paused)
 	now.Add(29)
-	fails(plugin.SetAside)
+	fails(plugin.Paused)
 	now.Add(1)
 	for range 4 {
-		if got := call(t, p, plugin.Policy, `{"a":1}`); got != allow {
+		if got := call(t, p, plugin.Message, `{"a":1}`); got != allow {
 			t.Errorf("answer = %s", got)
 		}
 	}
 	for range 4 { // the row begins anew
 		fails(plugin.Trap)
 	}
-	if got := call(t, p, plugin.Policy, `{"a":1}`); got != allow {
+	if got := call(t, p, plugin.Message, `{"a":1}`); got != allow {
 		t.Errorf("answer = %s", got)
 	}
 }
@@ -296,7 +296,7 @@ func TestP3FailsWithoutAnAnswer(t *testing.T) {
 		"not JSON": guest(1024, len(allow)-1, asm.Call(fWrite), 0),
 	} {
 		p := load(t, h, plugin.Spec{Bytes: wasm, Limits: plugin.Limits{Timeout: limit100ms}})
-		if r, err := p.Call(t.Context(), plugin.Policy, []byte(`{}`)); err == nil || r.Output != nil {
+		if r, err := p.Call(t.Context(), plugin.Message, []byte(`{}`)); err == nil || r.Output != nil {
 			t.Errorf("%s: %s, %v: want an error and no output", name, r.Output, err)
 		}
 	}
@@ -344,7 +344,7 @@ func TestReload(t *testing.T) {
 	p := load(t, newHost(t), plugin.Spec{Path: file})
 	is := func(n int) {
 		t.Helper()
-		if got, want := call(t, p, plugin.Policy, `{}`), fmt.Sprintf(`{"version":%d}`, n); got != want {
+		if got, want := call(t, p, plugin.Message, `{}`), fmt.Sprintf(`{"version":%d}`, n); got != want {
 			t.Errorf("answer = %s, want %s", got, want)
 		}
 	}
@@ -386,7 +386,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for !stop.Load() {
-				r, err := p.Call(context.Background(), plugin.Policy, []byte(`{}`))
+				r, err := p.Call(context.Background(), plugin.Message, []byte(`{}`))
 				if err != nil || !strings.HasPrefix(string(r.Output), `{"version":`) {
 					t.Errorf("%s, %v", r.Output, err)
 				}
@@ -406,7 +406,7 @@ func TestClose(t *testing.T) {
 	h := newHost(t)
 	p := load(t, h, plugin.Spec{Bytes: guest(answering)})
 	p.Close()
-	_, err := p.Call(t.Context(), plugin.Policy, []byte(`{}`))
+	_, err := p.Call(t.Context(), plugin.Message, []byte(`{}`))
 	wantKind(t, err, plugin.Closed)
 	wantKind(t, p.Reload(t.Context()), plugin.Closed)
 	p.Close()
@@ -431,7 +431,7 @@ func TestCache(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := load(t, h, plugin.Spec{Bytes: read(t, guests+"policy.wasm")})
-		if got := call(t, p, plugin.Policy, `{}`); got != `{"decision":"abstain"}` {
+		if got := call(t, p, plugin.Message, `{}`); got != `{"decision":"abstain"}` {
 			t.Errorf("answer = %s", got)
 		}
 		h.Close()
@@ -495,7 +495,7 @@ func TestP2NoGrowth(t *testing.T) {
 		p := load(t, h, plugin.Spec{Bytes: read(t, guests+file)})
 		var memory, before int64
 		for i := range n {
-			r, err := p.Call(t.Context(), plugin.Policy, []byte(`{"peer":{"alias":"bob"}}`))
+			r, err := p.Call(t.Context(), plugin.Message, []byte(`{"peer":{"alias":"bob"}}`))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -72,15 +72,9 @@ func (v *version) selfTest(ctx context.Context, t SelfTest) error {
 	if err != nil {
 		return err
 	}
-	hook := t.Hook
-	if h, ok := t.Input["hook"].(string); ok && hook == "" {
-		hook = Hook(h)
-	}
-	if hook == "" && len(v.manifest.Hooks) == 1 {
-		hook = v.manifest.Hooks[0]
-	}
-	if !v.manifest.hasHook(hook) {
-		return fmt.Errorf("which hook? the plugin answers %q", v.manifest.Hooks)
+	hook, err := v.manifest.HookOf(string(t.Hook), input)
+	if err != nil {
+		return err
 	}
 	r, err := v.call(ctx, hook, input, time.Now())
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 func program(t *testing.T, stdio string, instances int) *plugin.Plugin {
 	return load(t, newHost(t), plugin.Spec{
 		Bytes:    read(t, guests+"program.wasm"),
-		Manifest: &plugin.Manifest{Name: "x", ABI: "stdio", Stdio: stdio, Hooks: []plugin.Hook{plugin.Policy, plugin.Notify}},
+		Manifest: &plugin.Manifest{Name: "x", ABI: "stdio", Stdio: stdio, Hooks: []plugin.Hook{plugin.Message, plugin.Notify}},
 		Limits:   plugin.Limits{Timeout: plugin.Duration(200 * time.Millisecond), Fuel: 1e12, Instances: instances},
 	})
 }
@@ -36,7 +36,7 @@ func TestStdioOnce(t *testing.T) {
 		t.Errorf("kind = %s", i.Kind)
 	}
 	for range 3 {
-		if got := call(t, p, plugin.Policy, `{}`); got != `{"calls":1,"args":"plugin policy","bytes":2}` {
+		if got := call(t, p, plugin.Message, `{}`); got != `{"calls":1,"args":"plugin message","bytes":2}` {
 			t.Errorf("answer = %s", got)
 		}
 	}
@@ -55,7 +55,7 @@ func TestStdioOnce(t *testing.T) {
 		}
 	}
 	for _, quiet := range []string{"quiet", "silent"} {
-		if r, err := p.Call(t.Context(), plugin.Policy, []byte(`{"do":"`+quiet+`"}`)); err != nil || !r.NotMine() {
+		if r, err := p.Call(t.Context(), plugin.Message, []byte(`{"do":"`+quiet+`"}`)); err != nil || !r.NotMine() {
 			t.Errorf("%s: %+v, %v: want not mine", quiet, r, err)
 		}
 	}
@@ -68,14 +68,14 @@ func TestStdioLines(t *testing.T) {
 	}
 	for n := range 3 {
 		want := `{"calls":` + string(rune('1'+n)) + `,"args":"plugin ","bytes":3}`
-		if got := call(t, p, plugin.Policy, `{}`); got != want {
+		if got := call(t, p, plugin.Message, `{}`); got != want {
 			t.Errorf("answer = %s, want %s", got, want)
 		}
 	}
-	if got := call(t, p, plugin.Policy, "{\n  \"a\": [\n1 ]\n}"); got != `{"calls":4,"args":"plugin ","bytes":10}` {
+	if got := call(t, p, plugin.Message, "{\n  \"a\": [\n1 ]\n}"); got != `{"calls":4,"args":"plugin ","bytes":10}` {
 		t.Errorf("an input of several lines: %s", got)
 	}
-	if r, err := p.Call(t.Context(), plugin.Policy, []byte(`{"do":"quiet"}`)); err != nil || !r.NotMine() {
+	if r, err := p.Call(t.Context(), plugin.Message, []byte(`{"do":"quiet"}`)); err != nil || !r.NotMine() {
 		t.Errorf("an empty line: %+v, %v: want not mine", r, err)
 	}
 	if got := call(t, p, plugin.Notify, `{"do":"last"}`); got != `{"calls":6}` {
@@ -91,12 +91,12 @@ func TestStdioLines(t *testing.T) {
 		if err != nil && !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: error %q, want it to say %q", c.input, err, c.text)
 		}
-		if got := call(t, p, plugin.Policy, `{}`); got != `{"calls":1,"args":"plugin ","bytes":3}` {
+		if got := call(t, p, plugin.Message, `{}`); got != `{"calls":1,"args":"plugin ","bytes":3}` {
 			t.Errorf("after %s: %s, want a new program", c.input, got)
 		}
 	}
 	// A program that reads on without an answer will never give one.
-	_, err := p.Call(t.Context(), plugin.Policy, []byte(`{"do":"silent"}`))
+	_, err := p.Call(t.Context(), plugin.Message, []byte(`{"do":"silent"}`))
 	wantKind(t, err, plugin.BadAnswer)
 }
 
@@ -106,7 +106,7 @@ func TestStdioLinesAtOnce(t *testing.T) {
 	for range 6 {
 		wg.Go(func() {
 			for range 50 {
-				if r, err := p.Call(t.Context(), plugin.Policy, []byte(`{}`)); err != nil || !strings.HasPrefix(string(r.Output), `{"calls":`) {
+				if r, err := p.Call(t.Context(), plugin.Message, []byte(`{}`)); err != nil || !strings.HasPrefix(string(r.Output), `{"calls":`) {
 					t.Errorf("%s, %v", r.Output, err)
 				}
 			}

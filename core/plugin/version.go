@@ -30,6 +30,7 @@ type version struct {
 	secrets func(string) (string, bool)
 	store   KV
 	log     *guestLog
+	answer  func(hook Hook, output []byte) (any, error) // reads answers; nil: any object will do
 	clients *clients
 	refused atomic.Int64
 

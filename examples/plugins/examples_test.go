@@ -18,7 +18,7 @@ import (
 
 // names are the examples, and how many cases each must have at least.
 var names = map[string]int{
-	"approve-by-domain": 11, "office-hours": 6, "secret-scrubber": 11, "topic-allowlist": 9, "free-busy": 5, "audit-line": 1,
+	"approve-by-domain": 10, "office-hours": 5, "secret-scrubber": 10, "topic-allowlist": 9, "free-busy": 5, "audit-line": 1,
 }
 
 func load(t testing.TB, h *plugin.Host, name, config string, kv plugin.KV) *plugin.Plugin {
@@ -32,7 +32,7 @@ func load(t testing.TB, h *plugin.Host, name, config string, kv plugin.KV) *plug
 		t.Fatal(err)
 	}
 	p, err := h.Load(context.Background(), plugin.Spec{
-		Path: filepath.Join(name, name+".wasm"), Config: []byte(config), Grants: m.Asks(), KV: kv,
+		Path: filepath.Join(name, name+".wasm"), Config: []byte(config), Grants: m.Asks(), KV: kv, Answer: hooks.Answer,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func TestExamplesSurviveNonsense(t *testing.T) {
 		p := load(t, h, name, "", &plugin.MemoryKV{})
 		hook := p.Hooks()[0]
 		for _, input := range []string{
-			`{}`, `{"kind":7,"message":[]}`, `{"kind":"message","now":{},"message":{"intent":null,"topic":["a"],"payload":"\\","bytes":1e99}}`,
+			`{}`, `{"kind":7,"message":[]}`, `{"kind":"message","now":{},"message":{"intent":null,"topic":["a"],"payload":"\\","textBytes":1e99}}`,
 			`{"kind":"request","peer":{"gatewayUrl":["x"]},"request":true}`, `{"message":{"intent":"calendar.freebusy","payload":{"days":[1,null]}}}`,
 			`{"kind":"message","message":{"payload":"` + strings.Repeat("4", 60_000) + `"}}`,
 		} {
@@ -152,14 +152,14 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// BenchmarkCall is one call of each example with a letter of 600 bytes: the whole way
+// BenchmarkCall is one call of each example with a message of 600 bytes: the whole way
 // through the host.
 func BenchmarkCall(b *testing.B) {
 	h := newHost(b)
-	input := []byte(`{"abi":1,"hook":"policy","kind":"message","now":"2026-11-20T12:00:35.730Z","gateway":{"id":"302a300506032b6570032100aaaaaaaa"},` +
+	input := []byte(`{"abi":1,"hook":"message","kind":"message","now":"2026-11-20T12:00:35.730Z","gateway":{"id":"302a300506032b6570032100aaaaaaaa"},` +
 		`"peer":{"alias":"bob","fingerprint":"K5QX-3ZVA-77MC","id":"302a300506032b65700321009b691d31","state":"approved","gatewayUrl":"https://bob.example",` +
 		`"names":{"displayName":"Bob","email":"bob@example.org"},"grants":[{"intent":"agent-comms","enabled":true}]},` +
-		`"message":{"id":"5f6705e8-5829-4a41-8561-d0a6b75f8014","intent":"agent-comms","topic":"general","priority":"normal","timestamp":"2026-11-21T20:47:35.700Z","bytes":120,` +
+		`"message":{"id":"5f6705e8-5829-4a41-8561-d0a6b75f8014","intent":"agent-comms","topic":"general","priority":"normal","timestamp":"2026-11-21T20:47:35.700Z","textBytes":120,` +
 		`"payload":{"topic":"general","message":"The quick brown fox jumps over the lazy dog. \u00c9t\u00e9, na\u00efve."}}}`)
 	for _, name := range []string{"topic-allowlist", "office-hours", "secret-scrubber", "approve-by-domain", "free-busy", "audit-line"} {
 		b.Run(name, func(b *testing.B) {
@@ -184,7 +184,7 @@ func BenchmarkCall(b *testing.B) {
 // come about before it first runs, and settles at 7 to 8 MiB of memory: measured to 10^6 calls.
 func TestExamplesDoNotGrow(t *testing.T) {
 	h := newHost(t)
-	input := []byte(`{"kind":"message","now":"2026-11-20T12:00:35.730Z","message":{"intent":"agent-comms","topic":"general","bytes":120,"payload":{"text":"hello \u00e9"}}}`)
+	input := []byte(`{"kind":"message","now":"2026-11-20T12:00:35.730Z","message":{"intent":"agent-comms","topic":"general","textBytes":120,"payload":{"text":"hello \u00e9"}}}`)
 	calls := 6_000
 	if testing.Short() {
 		calls = 2_000
@@ -213,23 +213,19 @@ func TestPoliciesReadWhatTheGatewayWrites(t *testing.T) {
 	h := newHost(t)
 	ask := func(p *plugin.Plugin, q core.Question) core.Verdict {
 		t.Helper()
-		input, err := hooks.PolicyInput(q)
+		input, err := hooks.QuestionInput(q)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := p.Call(context.Background(), plugin.Policy, input)
+		r, err := p.Call(context.Background(), q.Kind, input)
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := hooks.ReadVerdict(r.Output)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
+		return r.Answer.(core.Verdict)
 	}
 	night := time.Date(2026, 11, 20, 23, 0, 0, 0, time.UTC)
 	peer := &core.Peer{Trust: core.Pending, URL: "https://gw.example.org/", Names: core.Names{DisplayName: "New"}}
-	request := core.Question{Kind: "request", Now: night, Peer: peer, Request: &core.Request{}, URLVerified: true}
+	request := core.Question{Kind: core.HookRequest, Now: night, Peer: peer, Request: &core.Request{}, URLVerified: true}
 	domain := load(t, h, "approve-by-domain", "", nil)
 	v := ask(domain, request)
 	if v.Decision != core.Allow || len(v.Grants) != 2 || v.Grants[0].Intent != "message" || v.Grants[0].RateLimit.Requests != 10 || len(v.Grants[1].Topics) != 1 {
@@ -239,15 +235,14 @@ func TestPoliciesReadWhatTheGatewayWrites(t *testing.T) {
 	if v := ask(domain, request); v.Decision != core.Hold || v.Code != "unverified_url" {
 		t.Errorf("verdict = %+v, want hold for a mere claim", v)
 	}
-	message := core.Question{Kind: "message", Now: night, Peer: peer, Bytes: 40, Message: &core.Message{
+	message := core.Question{Kind: core.HookMessage, Now: night, Peer: peer, Bytes: 40, Message: &core.Message{
 		Intent: core.IntentAgentComms, Payload: core.Raw(`{"topic":"deals","message":"my key is AKIAIOSFODNN7EXAMPLE"}`),
 	}}
 	for name, want := range map[string]core.Verdict{
-		"approve-by-domain": {Decision: core.Abstain},
-		"office-hours":      {Decision: core.Hold, Code: "office_closed"},
-		"secret-scrubber":   {Decision: core.Deny, Code: "looks_secret"},
-		"topic-allowlist":   {Decision: core.Deny, Code: "topic_not_allowed"},
-		"audit-line":        {Decision: core.Abstain},
+		"office-hours":    {Decision: core.Hold, Code: "office_closed"},
+		"secret-scrubber": {Decision: core.Deny, Code: "looks_secret"},
+		"topic-allowlist": {Decision: core.Deny, Code: "topic_not_allowed"},
+		"audit-line":      {Decision: core.Abstain},
 	} {
 		if v := ask(load(t, h, name, "", nil), message); v.Decision != want.Decision || v.Code != want.Code {
 			t.Errorf("%s: verdict = %+v, want %s %s", name, v, want.Decision, want.Code)

@@ -13,8 +13,8 @@ import (
 func TestSelfTestsRunUnderTheDefaults(t *testing.T) {
 	const always = `{"open":"00:00","close":"23:59","days":["mon","tue","wed","thu","fri","sat","sun"]}`
 	p := load(t, newHost(t), "office-hours", always, nil)
-	const saturday = `{"abi":1,"hook":"policy","kind":"message","now":"2026-11-21T12:00:00.000Z","message":{"bytes":1}}`
-	r, err := p.Call(context.Background(), plugin.Policy, []byte(saturday))
+	const saturday = `{"abi":1,"hook":"message","now":"2026-11-21T12:00:00.000Z","message":{"textBytes":1}}`
+	r, err := p.Call(context.Background(), plugin.Message, []byte(saturday))
 	if err != nil {
 		t.Fatal(err)
 	}

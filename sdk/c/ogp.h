@@ -1,20 +1,24 @@
 /* ogp.h - plugins for an OGP gateway in C, without a C library.
  *
- * A policy:
+ * A policy about messages:
  *
  *     #include "ogp.h"
  *
- *     OGP_EXPORT(ogp_policy) int ogp_policy(int len) {
- *         (void)len;
- *         if (ogp_int("message.bytes") > 4096)
- *             return ogp_decide("deny", "too_big", "at most 4096 bytes, please");
- *         return ogp_decide("allow", 0, 0);
+ *     static ogp_decision decide(void) {
+ *         long long bytes;
+ *         if (!ogp_get_int("message.textBytes", &bytes) || bytes > 4096)
+ *             return ogp_deny("too_big", "at most 4096 bytes, please");
+ *         return ogp_allow();
  *     }
+ *
+ *     OGP_ON_MESSAGE(decide)
+ *
+ * Build it with
  *
  *     clang --target=wasm32-unknown-unknown -Os -ffreestanding -nostdlib -fvisibility=hidden \
  *           -Wl,--no-entry -Wl,--strip-all -o plugin.wasm plugin.c
  *
- * The seven declarations below are the whole boundary; what follows them are conveniences.
+ * The declarations below are the whole boundary; what follows them are conveniences.
  * ABI.md describes it. Reading the input as JSON is seldom needed: ogp_get asks the host for
  * one member by its dotted path.
  */
@@ -25,6 +29,7 @@
 #define OGP_EXPORT(name) __attribute__((export_name(#name), visibility("default")))
 
 OGP_IMPORT("read") void ogp_read(void *dst);
+OGP_IMPORT("read_at") unsigned ogp_read_at(void *dst, unsigned from, unsigned most);
 OGP_IMPORT("write") void ogp_write(const void *src, unsigned len);
 OGP_IMPORT("get") int ogp_get(const char *key, unsigned len);
 OGP_IMPORT("call") int ogp_call(const char *op, unsigned oplen, const char *req, unsigned reqlen);
@@ -39,48 +44,72 @@ static inline unsigned ogp_len(const char *s) {
 	return n;
 }
 
-/* ogp_text reads the member at a dotted path into buf as a C string and gives its length, or
- * -1 when it is not there, does not fit or holds a zero byte: a text is never cut. Lists of strings come joined
- * by newlines, other values as JSON; config.<name> is the plugin's configuration. */
+/* ogp_text reads the member at a dotted path into buf as a C string and gives the whole
+ * length of the text, or -1 when it is not there. A length of size or more says that buf has
+ * only the beginning. A zero byte within the text becomes 1, so that nothing ends early. Lists
+ * of strings come joined by newlines, other values as JSON; config.<name> is the plugin's
+ * configuration. */
 static inline int ogp_text(const char *path, char *buf, unsigned size) {
 	int n = ogp_get(path, ogp_len(path));
-	if (n < 0 || (unsigned)n >= size) {
-		buf[0] = 0;
-		return -1;
-	}
-	if (n > 0) ogp_read(buf);
-	buf[n] = 0;
-	if (ogp_len(buf) != (unsigned)n) {
-		buf[0] = 0;
-		return -1;
-	}
+	unsigned got = 0;
+	if (size == 0) return n;
+	if (n > 0) got = ogp_read_at(buf, 0, size - 1);
+	buf[got] = 0;
+	while (got-- > 0)
+		if (!buf[got]) buf[got] = 1;
 	return n;
 }
 
 /* ogp_has says whether a member is there and not empty. */
 static inline int ogp_has(const char *path) { return ogp_get(path, ogp_len(path)) > 0; }
 
-/* ogp_int reads a whole number, 0 when there is none. */
-static inline long long ogp_int(const char *path) {
+/* ogp_get_int reads a whole number into n. It gives 0, and leaves n alone, when there is none:
+ * refuse then, for what cannot be read is no proof that it is small. */
+static inline int ogp_get_int(const char *path, long long *n) {
 	char buf[24];
-	long long n = 0;
-	int i = 0;
-	if (ogp_text(path, buf, sizeof buf) <= 0) return 0;
+	int len = ogp_text(path, buf, sizeof buf), i = 0;
+	long long v = 0;
+	if (len <= 0 || len >= (int)sizeof buf) return 0;
 	if (buf[0] == '-') i = 1;
+	if (!buf[i]) return 0;
 	for (; buf[i]; i++) {
-		if (buf[i] < '0' || buf[i] > '9' || n > 922337203685477579LL) return 0;
-		n = n * 10 + (buf[i] - '0');
+		if (buf[i] < '0' || buf[i] > '9' || v > 922337203685477579LL) return 0;
+		v = v * 10 + (buf[i] - '0');
 	}
-	return buf[0] == '-' ? -n : n;
+	*n = buf[0] == '-' ? -v : v;
+	return 1;
 }
 
-/* ogp_same compares a member with a text. */
+/* ogp_same compares a member, of any length, with a text. */
 static inline int ogp_same(const char *path, const char *text) {
-	char buf[256];
-	int n = ogp_text(path, buf, sizeof buf), i = 0;
-	if (n < 0) return 0;
-	while (buf[i] && buf[i] == text[i]) i++;
-	return i == n && !text[i];
+	char buf[64];
+	unsigned n = ogp_len(text), at, got, i;
+	if (ogp_get(path, ogp_len(path)) != (int)n) return 0;
+	for (at = 0; at < n; at += got) {
+		got = ogp_read_at(buf, at, sizeof buf);
+		if (!got) return 0;
+		for (i = 0; i < got; i++)
+			if (buf[i] != text[at + i]) return 0;
+	}
+	return 1;
+}
+
+/* ogp_contains says whether a member, of any length, holds a text of at most 256 bytes; a
+ * longer one it says that it holds, so that nothing passes by mistake. */
+static inline int ogp_contains(const char *path, const char *text) {
+	char buf[512];
+	unsigned n = ogp_len(text), at = 0, got, i, k;
+	if (ogp_get(path, ogp_len(path)) < 0) return 0;
+	if (n > 256) return 1;
+	for (;;) {
+		got = ogp_read_at(buf, at, sizeof buf);
+		for (i = 0; i + n <= got; i++) {
+			for (k = 0; k < n && buf[i + k] == text[k]; k++) {}
+			if (k == n) return 1;
+		}
+		if (got < sizeof buf) return 0;
+		at += sizeof buf - 256; /* what crosses the border is looked at again */
+	}
 }
 
 /* A bounded JSON object under construction. Too much sets full, and ogp_end then fails. */
@@ -141,16 +170,38 @@ static inline int ogp_end(struct ogp_object *o) {
 	return OGP_DONE;
 }
 
-/* ogp_decide answers a policy: allow, deny, hold or abstain. The code is for programs, the
- * reason for people; with deny both reach the peer. Either may be 0. */
-static inline int ogp_decide(const char *decision, const char *code, const char *reason) {
-	static char buf[1024];
+static inline int ogp_verdict(const char *decision, const char *code, const char *reason, const char *grants) {
+	static char buf[2048];
 	struct ogp_object o = {buf, sizeof buf, 0, 0};
 	ogp_string(&o, "decision", decision);
 	ogp_string(&o, "code", code);
 	ogp_string(&o, "reason", reason);
+	if (grants) ogp_raw(&o, "grants", grants);
 	return ogp_end(&o);
 }
+
+/* The answer to a message. The code is for programs, the reason for people; with deny both
+ * reach the peer. Either may be 0. */
+typedef struct { int status; } ogp_decision;
+static inline ogp_decision ogp_allow(void) { return (ogp_decision){ogp_verdict("allow", 0, 0, 0)}; }
+static inline ogp_decision ogp_deny(const char *code, const char *reason) { return (ogp_decision){ogp_verdict("deny", code, reason, 0)}; }
+static inline ogp_decision ogp_hold(const char *code, const char *reason) { return (ogp_decision){ogp_verdict("hold", code, reason, 0)}; }
+static inline ogp_decision ogp_abstain(void) { return (ogp_decision){ogp_verdict("abstain", 0, 0, 0)}; }
+
+/* OGP_ON_MESSAGE makes a function, ogp_decision f(void), decide about messages. */
+#define OGP_ON_MESSAGE(f) OGP_EXPORT(ogp_message) int ogp_message(int len) { (void)len; return f().status; }
+
+/* The answer to a stranger's request. ogp_approve needs approves = true in plugin.toml and the
+ * operator's grant, and says nothing without them; grants is a JSON list, or 0 for what the
+ * operator allows. ogp_wait leaves the request to the human. */
+typedef struct { int status; } ogp_approval;
+static inline ogp_approval ogp_approve(const char *grants) { return (ogp_approval){ogp_verdict("allow", 0, 0, grants)}; }
+static inline ogp_approval ogp_reject(const char *code, const char *reason) { return (ogp_approval){ogp_verdict("deny", code, reason, 0)}; }
+static inline ogp_approval ogp_wait(const char *code, const char *reason) { return (ogp_approval){ogp_verdict("hold", code, reason, 0)}; }
+static inline ogp_approval ogp_no_opinion(void) { return (ogp_approval){ogp_verdict("abstain", 0, 0, 0)}; }
+
+/* OGP_ON_REQUEST makes a function, ogp_approval f(void), decide about requests. */
+#define OGP_ON_REQUEST(f) OGP_EXPORT(ogp_request) int ogp_request(int len) { (void)len; return f().status; }
 
 /* ogp_notified answers a notifier: delivered, retry or failed. */
 static inline int ogp_notified(const char *status, const char *detail) {

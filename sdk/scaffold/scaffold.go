@@ -24,7 +24,7 @@ var templates embed.FS
 var Langs = []string{"go", "rust", "assemblyscript", "c", "stdio-go"}
 
 // Hooks are the hooks, the first one being the default.
-var Hooks = []string{sdk.HookPolicy, sdk.HookNotify, sdk.HookHandle}
+var Hooks = []string{sdk.HookMessage, sdk.HookRequest, sdk.HookNotify, sdk.HookHandle}
 
 // sources are where a language's main file goes.
 var sources = map[string]string{
@@ -34,13 +34,13 @@ var sources = map[string]string{
 var goodName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`) // as in plugin.toml, and a name for a Rust crate
 
 // Write makes dir with a new plugin project of a name, in one of Langs, for one of Hooks;
-// empty ones mean the first. It refuses a dir that is there and not empty, and then leaves
+// empty ones mean the first, and the hook "policy" is "message". It refuses a dir that is there and not empty, and then leaves
 // it as it was.
 func Write(dir, name, lang, hook string) error {
 	if lang == "" {
 		lang = Langs[0]
 	}
-	if hook == "" {
+	if hook == "" || hook == "policy" {
 		hook = Hooks[0]
 	}
 	switch {
@@ -74,17 +74,50 @@ func Write(dir, name, lang, hook string) error {
 	return nil
 }
 
+// what a project is, by its hook.
+var what = map[string]string{
+	sdk.HookMessage: "A policy about messages: it is asked about every message of an approved peer, and allows, denies, holds or abstains.",
+	sdk.HookRequest: "A policy about strangers: it is asked about every request to federate, and rejects it, leaves it to you or has no opinion. It can\n" +
+		"approve strangers only with `approves = true` in plugin.toml, and your grant.",
+	sdk.HookNotify: "A notifier: it is told of every event, and says whether it was delivered.",
+	sdk.HookHandle: "A handler: it answers the messages of the intents that plugin.toml names.",
+}
+
+// powers are the parts of a plugin.toml that a project can use.
+func powers(lang, hook string) string {
+	var out strings.Builder
+	if lang == "stdio-go" { // a program has no operations and no configuration
+		return ""
+	}
+	switch hook {
+	case sdk.HookRequest:
+		out.WriteString("\n# The power to approve strangers, with at most these grants. The operator is asked at installation.\n" +
+			"# approves = true            # above [limits]\n# [at_most]\n# intents = [\"message\"]\n# rate = \"10/1h\"\n")
+	case sdk.HookNotify, sdk.HookHandle:
+		out.WriteString("\n# What it wants to reach. The operator is asked at installation.\n# [[http]]\n# url = \"https://example.org/hooks/\"\n" +
+			"# secrets = [\"token\"]\n# reason = \"tell example.org\"\n")
+	}
+	if hook == sdk.HookMessage {
+		out.WriteString("\n[config]\nmax_bytes = 4096 # of a message's text\n")
+	}
+	return out.String()
+}
+
 // project gives the files of a project by their paths.
 func project(name, lang, hook string) (map[string][]byte, error) {
-	abi := "ogp_v1"
+	abi, docs := "ogp_v1", ""
 	if lang == "stdio-go" {
 		abi = "stdio"
+	}
+	if lang == "go" {
+		docs = "`go doc ./ogp/sdk` describes the SDK. "
 	}
 	intents := ""
 	if hook == sdk.HookHandle {
 		intents = "intents = [\"example.echo\"]\n"
 	}
-	fill := strings.NewReplacer("@NAME@", name, "@CRATE@", strings.ReplaceAll(name, "-", "_"), "@HOOK@", hook, "@ABI@", abi, "@INTENTS@", intents, "@LANG@", lang)
+	fill := strings.NewReplacer("@NAME@", name, "@CRATE@", strings.ReplaceAll(name, "-", "_"), "@HOOK@", hook, "@ABI@", abi, "@INTENTS@", intents,
+		"@WHAT@", what[hook], "@SDK@", docs, "@POWERS@", powers(lang, hook))
 	files := map[string][]byte{}
 	take := func(from, to string) error {
 		text, err := templates.ReadFile("templates/" + from)
@@ -93,7 +126,7 @@ func project(name, lang, hook string) (map[string][]byte, error) {
 	}
 	err := errors.Join(
 		take("common/plugin.toml", "plugin.toml"),
-		take("common/README."+hook+".md", "README.md"),
+		take("common/README.md", "README.md"),
 		take("common/case."+hook+".json", "cases/first.json"),
 		take(lang+"/Makefile", "Makefile"),
 		take(lang+"/"+hook+".txt", sources[lang]),
@@ -111,7 +144,7 @@ func project(name, lang, hook string) (map[string][]byte, error) {
 	case "rust":
 		err = errors.Join(take("rust/Cargo.txt", "Cargo.toml"), copyOne(files, "rust/Cargo.toml", "ogp/Cargo.toml"), copyOne(files, "rust/src/lib.rs", "ogp/src/lib.rs"))
 	case "assemblyscript":
-		err = copyOne(files, "assemblyscript/assembly/index.ts", "assembly/ogp.ts")
+		err = errors.Join(take("assemblyscript/package.txt", "package.json"), copyOne(files, "assemblyscript/assembly/index.ts", "assembly/ogp.ts"))
 	case "c":
 		err = copyOne(files, "c/ogp.h", "ogp.h")
 	case "stdio-go":

@@ -40,7 +40,7 @@ func TestEveryProjectIsComplete(t *testing.T) {
 					return err
 				}
 				text, err := os.ReadFile(name)
-				for _, unfilled := range []string{"@NAME@", "@HOOK@", "@CRATE@", "@ABI@", "@LANG@", "@INTENTS@"} {
+				for _, unfilled := range []string{"@NAME@", "@HOOK@", "@CRATE@", "@ABI@", "@WHAT@", "@INTENTS@", "@POWERS@", "@SDK@"} {
 					if strings.Contains(string(text), unfilled) && !strings.HasSuffix(name, "scaffold.go") {
 						t.Errorf("%s %s: %s holds %s", lang, hook, name, unfilled)
 					}
@@ -59,11 +59,11 @@ func TestWriteRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ dir, name, lang, hook, want string }{
-		{full, "a", "go", "policy", "is not empty"},
-		{"", "A b", "go", "policy", `name "A b"`},
-		{"", "../a", "go", "policy", `name "../a"`},
-		{"", "a", "cobol", "policy", `language "cobol": want one of go, rust`},
-		{"", "a", "go", "vote", `hook "vote": want one of policy, notify, handle`},
+		{full, "a", "go", "message", "is not empty"},
+		{"", "A b", "go", "message", `name "A b"`},
+		{"", "../a", "go", "message", `name "../a"`},
+		{"", "a", "cobol", "message", `language "cobol": want one of go, rust`},
+		{"", "a", "go", "vote", `hook "vote": want one of message, request, notify, handle`},
 	} {
 		if c.dir == "" {
 			c.dir = filepath.Join(t.TempDir(), "new")
@@ -111,7 +111,7 @@ func TestGoProjectsBuildAndRun(t *testing.T) {
 				if lang == "go" {
 					run(t, dir, offline(), "go", "test", ".")
 				}
-				if hook == scaffold.Hooks[0] {
+				if hook == scaffold.Hooks[0] || hook == scaffold.Hooks[1] {
 					onHost(t, dir, hook)
 				} else if lang == "stdio-go" {
 					natively(t, dir)

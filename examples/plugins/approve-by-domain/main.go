@@ -12,7 +12,7 @@ import (
 
 func init() {
 	sdk.OnInit(configure)
-	policy.Is(decide)
+	policy.OnRequest(decide)
 }
 
 func main() { sdk.Main() }
@@ -46,21 +46,18 @@ func configure(c sdk.Value) error {
 	return nil
 }
 
-func decide(r *sdk.Request) sdk.Decision {
-	if r.Kind != sdk.KindRequest {
-		return sdk.Abstain()
-	}
+func decide(r *sdk.Request) sdk.Approval {
 	host := hostOf(r.Peer.GatewayURL)
 	if !listed(host) {
-		return sdk.Hold("unlisted_domain", "its gateway is in no listed domain")
+		return sdk.Wait("unlisted_domain", "its gateway is in no listed domain")
 	}
 	// Anybody can claim a URL. It counts when the gateway there shows the asker's key.
-	if !r.Federation.URLVerified && !trustClaims {
-		return sdk.Hold("unverified_url", "it claims a gateway in a listed domain, which was not verified")
+	if !r.URLVerified && !trustClaims {
+		return sdk.Wait("unverified_url", "it claims a gateway in a listed domain, which was not verified")
 	}
-	d := sdk.Allow(grants...)
-	d.Reason = "its gateway is in a listed domain"
-	return d
+	a := sdk.Approve(grants...)
+	a.Reason = "its gateway is in a listed domain"
+	return a
 }
 
 func listed(host string) bool {

@@ -14,7 +14,6 @@ import (
 
 // input is what the line shows: who, what and how much, and none of what was said.
 type input struct {
-	Kind string `json:"kind"`
 	Now  string `json:"now"`
 	Peer struct {
 		Alias       string `json:"alias"`
@@ -22,7 +21,7 @@ type input struct {
 	} `json:"peer"`
 	Message struct {
 		Intent string `json:"intent"`
-		Bytes  int64  `json:"bytes"`
+		Bytes  int64  `json:"textBytes"`
 	} `json:"message"`
 }
 
@@ -39,7 +38,7 @@ func main() {
 			fmt.Fprintln(os.Stderr, "audit-line: no such input:", err)
 			os.Exit(1)
 		}
-		reason := fmt.Sprintf("audit: %s %s from %s (%s), %d bytes", i.Kind, i.Message.Intent, i.Peer.Alias, i.Peer.Fingerprint, i.Message.Bytes)
+		reason := fmt.Sprintf("audit: %s from %s (%s), %d bytes", i.Message.Intent, i.Peer.Alias, i.Peer.Fingerprint, i.Message.Bytes)
 		fmt.Fprintln(os.Stderr, i.Now, reason)
 		answer, err := json.Marshal(map[string]string{"decision": "abstain", "reason": reason})
 		if err != nil {

@@ -32,7 +32,7 @@ func TestOneLineForEachLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"decision":"abstain","reason":"audit: message message from bob (K5QX-3ZVA), 120 bytes"}` + "\n"
+	const want = `{"decision":"abstain","reason":"audit: message from bob (K5QX-3ZVA), 120 bytes"}` + "\n"
 	if string(text) != want+want {
 		t.Errorf("answers = %swant twice %s", text, want)
 	}

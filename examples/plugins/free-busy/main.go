@@ -17,11 +17,11 @@ func main() { sdk.Main() }
 const maxDays = 14
 
 // answer takes {"days":["2026-11-23",...]} and gives {"days":[{"day":...,"known":true,"busy":[...]}]}.
-func answer(c *sdk.Call) sdk.Answer {
-	if c.Message.Intent != "calendar.freebusy" {
+func answer(in *sdk.Incoming) sdk.Answer {
+	if in.Message.Intent != "calendar.freebusy" {
 		return sdk.NotMine()
 	}
-	days := c.Message.Payload.Get("days").Texts()
+	days := in.Message.Payload.Get("days").Texts()
 	if len(days) == 0 || len(days) > maxDays {
 		return sdk.ReplyError("days must be a list of 1 to 14 dates")
 	}

@@ -7,8 +7,9 @@
 static char topics[8192]; /* the entries, a line each */
 
 OGP_EXPORT(ogp_init) int ogp_init(int len) {
+	int n = ogp_text("config.topics", topics, sizeof topics);
 	(void)len;
-	if (ogp_text("config.topics", topics, sizeof topics) < 0)
+	if (n < 0 || n >= (int)sizeof topics)
 		return ogp_fail("topics must be a list of strings, at most 8 KiB in all");
 	return OGP_DONE;
 }
@@ -30,14 +31,15 @@ static int listed(const char *topic) {
 	return 0;
 }
 
-OGP_EXPORT(ogp_policy) int ogp_policy(int len) {
+static ogp_decision decide(void) {
 	static char topic[256];
-	(void)len;
-	if (!ogp_same("message.intent", "agent-comms"))
-		return ogp_decide("abstain", 0, 0);
-	if (ogp_text(ogp_has("message.topic") ? "message.topic" : "message.payload.topic", topic, sizeof topic) <= 0)
-		return ogp_decide("deny", "no_topic", "a message needs a topic of at most 255 bytes");
-	if (!listed(topic))
-		return ogp_decide("deny", "topic_not_allowed", "this topic is not on the list");
-	return ogp_decide("allow", 0, 0);
+	int n;
+	if (!ogp_same("message.intent", "agent-comms")) return ogp_abstain();
+	n = ogp_text(ogp_has("message.topic") ? "message.topic" : "message.payload.topic", topic, sizeof topic);
+	if (n <= 0 || n >= (int)sizeof topic)
+		return ogp_deny("no_topic", "a message needs a topic of at most 255 bytes");
+	if (!listed(topic)) return ogp_deny("topic_not_allowed", "this topic is not on the list");
+	return ogp_allow();
 }
+
+OGP_ON_MESSAGE(decide)

@@ -1,13 +1,14 @@
 // Plugins for an OGP gateway in AssemblyScript, without dependencies.
 //
-// A policy:
+// A policy about messages:
 //
-//     import { Decision, int } from "./ogp";
+//     import { Decision, int, onMessage } from "./ogp";
+//     export { ogp_message } from "./ogp";
 //
-//     export function ogp_policy(len: i32): i32 {
-//       if (int("message.bytes") > 4096) return Decision.deny("too_big", "at most 4096 bytes, please").answer();
-//       return Decision.allow().answer();
-//     }
+//     onMessage((): Decision => {
+//       if (int("message.textBytes", i64.MAX_VALUE) > 4096) return Decision.deny("too_big", "at most 4096 bytes, please");
+//       return Decision.allow();
+//     });
 //
 // The input is not parsed: text("peer.alias") asks the host for one member by its dotted path.
 // Build with
@@ -51,9 +52,21 @@ export function text(path: string): string {
   return n > 0 ? pending(n) : "";
 }
 
-/** A whole number, 0 when there is none. */
-export function int(path: string): i64 {
-  return I64.parseInt(text(path));
+/** A whole number, or what stands for one that is not there. For a limit's measure that is
+ * i64.MAX_VALUE, so that what cannot be read does not pass. */
+export function int(path: string, otherwise: i64): i64 {
+  const s = text(path);
+  const from = s.startsWith("-") ? 1 : 0;
+  if (s.length == from || s.length > 19) return otherwise;
+  for (let i = from; i < s.length; i++) {
+    if (s.charCodeAt(i) < 0x30 || s.charCodeAt(i) > 0x39) return otherwise;
+  }
+  return I64.parseInt(s);
+}
+
+/** Whether a text member holds another text. */
+export function contains(path: string, part: string): bool {
+  return text(path).includes(part);
 }
 
 /** A list of strings. */
@@ -122,26 +135,80 @@ export class Obj {
   }
 }
 
-/** A policy's answers. The code is for programs, the reason for people. */
+function verdict(decision: string, code: string, reason: string): Obj {
+  const o = new Obj().text("decision", decision);
+  if (code.length) o.text("code", code);
+  if (reason.length) o.text("reason", reason);
+  return o;
+}
+
+/** A policy's answer to a message. The code is for programs, the reason for people. */
 export class Decision {
-  static of(decision: string, code: string = "", reason: string = ""): Obj {
-    const o = new Obj().text("decision", decision);
-    if (code.length) o.text("code", code);
-    if (reason.length) o.text("reason", reason);
-    return o;
+  private constructor(private o: Obj) {}
+  static allow(): Decision {
+    return new Decision(verdict("allow", "", ""));
   }
-  static allow(): Obj {
-    return Decision.of("allow");
+  static deny(code: string, reason: string): Decision {
+    return new Decision(verdict("deny", code, reason));
   }
-  static deny(code: string, reason: string): Obj {
-    return Decision.of("deny", code, reason);
+  /** Keeps the message for the human; the agent does not hear of it. */
+  static hold(code: string, reason: string): Decision {
+    return new Decision(verdict("hold", code, reason));
   }
-  static hold(code: string, reason: string): Obj {
-    return Decision.of("hold", code, reason);
+  static abstain(): Decision {
+    return new Decision(verdict("abstain", "", ""));
   }
-  static abstain(): Obj {
-    return Decision.of("abstain");
+  answer(): i32 {
+    return this.o.answer();
   }
+}
+
+/** A policy's answer to a stranger's request to federate. */
+export class Approval {
+  private constructor(private o: Obj) {}
+  /** Makes the stranger a peer. It needs approves = true in plugin.toml and the operator's
+   * grant, and says nothing without them. grants is a JSON list, "" for what the operator allows. */
+  static approve(grants: string): Approval {
+    const o = verdict("allow", "", "");
+    if (grants.length) o.raw("grants", grants);
+    return new Approval(o);
+  }
+  static reject(code: string, reason: string): Approval {
+    return new Approval(verdict("deny", code, reason));
+  }
+  /** Leaves the request to the human. */
+  static wait(code: string, reason: string): Approval {
+    return new Approval(verdict("hold", code, reason));
+  }
+  static noOpinion(): Approval {
+    return new Approval(verdict("abstain", "", ""));
+  }
+  answer(): i32 {
+    return this.o.answer();
+  }
+}
+
+let message: (() => Decision) | null = null;
+let request: (() => Approval) | null = null;
+
+/** Makes f decide about messages. The module must export ogp_message, too. */
+export function onMessage(f: () => Decision): void {
+  message = f;
+}
+
+/** Makes f decide about strangers' requests. The module must export ogp_request, too. */
+export function onRequest(f: () => Approval): void {
+  request = f;
+}
+
+export function ogp_message(len: i32): i32 {
+  const f = message;
+  return f === null ? NOT_MINE : f().answer();
+}
+
+export function ogp_request(len: i32): i32 {
+  const f = request;
+  return f === null ? NOT_MINE : f().answer();
 }
 
 /** A notifier's answers. */

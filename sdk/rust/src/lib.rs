@@ -1,17 +1,19 @@
 //! Plugins for an OGP gateway in Rust, without dependencies.
 //!
-//! A policy is a function from an [`Input`] to a [`Decision`]:
+//! A policy about messages is a function from an [`Input`] to a [`Decision`]:
 //!
 //! ```ignore
-//! ogp::policy!(decide);
+//! ogp::on_message!(decide);
 //!
-//! fn decide(r: &ogp::Input) -> ogp::Decision {
-//!     if r.int("message.bytes") > 4096 {
-//!         return ogp::Decision::deny("too_big", "at most 4096 bytes, please");
+//! fn decide(m: &ogp::Input) -> ogp::Decision {
+//!     match m.int("message.textBytes") {
+//!         Some(bytes) if bytes <= 4096 => ogp::Decision::allow(),
+//!         _ => ogp::Decision::deny("too_big", "at most 4096 bytes, please"),
 //!     }
-//!     ogp::Decision::allow()
 //! }
 //! ```
+//!
+//! One about strangers' requests answers with an [`Approval`]: [`on_request!`].
 //!
 //! The input is not parsed: [`Input::get`] asks the host for one member by its dotted path.
 //! The boundary is described in ABI.md. Natively, as in `cargo test`, [`testing`] is the host.
@@ -75,9 +77,10 @@ impl Input {
     pub fn text(&self, path: &str) -> String {
         self.get(path).unwrap_or_default()
     }
-    /// The member as a whole number, 0 when it is none.
-    pub fn int(&self, path: &str) -> i64 {
-        self.get(path).and_then(|s| s.parse().ok()).unwrap_or(0)
+    /// The member as a whole number. Refuse when there is none: what cannot be read is no
+    /// proof that it is small.
+    pub fn int(&self, path: &str) -> Option<i64> {
+        self.get(path).and_then(|s| s.parse().ok())
     }
     /// A list of strings.
     pub fn list(&self, path: &str) -> Vec<String> {
@@ -107,26 +110,45 @@ pub fn config_list(name: &str) -> Vec<String> {
     lines(config(name))
 }
 
-/// A policy's answer.
+fn verdict(decision: &str, because: Option<(&str, &str)>) -> Object {
+    let mut o = Object::new();
+    o.text("decision", decision);
+    if let Some((code, reason)) = because {
+        o.text("code", code).text("reason", reason);
+    }
+    o
+}
+
+/// A policy's answer to a message.
 pub struct Decision(Object);
 
 impl Decision {
-    fn of(decision: &str) -> Decision {
-        let mut o = Object::new();
-        o.text("decision", decision);
-        Decision(o)
-    }
-    fn because(decision: &str, code: &str, reason: &str) -> Decision {
-        let mut d = Decision::of(decision);
-        d.0.text("code", code).text("reason", reason);
-        d
-    }
-    /// Lets it pass, or approves a request.
+    /// Lets the message pass, as far as this policy minds.
     pub fn allow() -> Decision {
-        Decision::of("allow")
+        Decision(verdict("allow", None))
     }
-    /// Approves a request for these intents, at a rate of requests in seconds.
-    pub fn allow_with(intents: &[&str], requests: i64, window_seconds: i64) -> Decision {
+    /// Refuses it. The code is for programs, the reason for people; both reach the peer.
+    pub fn deny(code: &str, reason: &str) -> Decision {
+        Decision(verdict("deny", Some((code, reason))))
+    }
+    /// Keeps it for the human; the agent does not hear of it.
+    pub fn hold(code: &str, reason: &str) -> Decision {
+        Decision(verdict("hold", Some((code, reason))))
+    }
+    /// Has no opinion.
+    pub fn abstain() -> Decision {
+        Decision(verdict("abstain", None))
+    }
+}
+
+/// A policy's answer to a stranger's request to federate.
+pub struct Approval(Object);
+
+impl Approval {
+    /// Makes the stranger a peer, for these intents, at a rate of requests in seconds. It
+    /// needs `approves = true` in plugin.toml and the operator's grant; without them it says
+    /// nothing, and the grants are cut to what the operator allows.
+    pub fn approve(intents: &[&str], requests: i64, window_seconds: i64) -> Approval {
         let mut list = String::from("[");
         for intent in intents {
             let (mut grant, mut rate) = (Object::new(), Object::new());
@@ -137,21 +159,21 @@ impl Decision {
             }
             list += &grant.json();
         }
-        let mut d = Decision::allow();
-        d.0.raw("grants", &(list + "]"));
-        d
+        let mut o = verdict("allow", None);
+        o.raw("grants", &(list + "]"));
+        Approval(o)
     }
-    /// Refuses it. The code is for programs, the reason for people; both reach the peer.
-    pub fn deny(code: &str, reason: &str) -> Decision {
-        Decision::because("deny", code, reason)
+    /// Turns the asker away.
+    pub fn reject(code: &str, reason: &str) -> Approval {
+        Approval(verdict("deny", Some((code, reason))))
     }
-    /// Leaves it to the human.
-    pub fn hold(code: &str, reason: &str) -> Decision {
-        Decision::because("hold", code, reason)
+    /// Leaves the request to the human.
+    pub fn wait(code: &str, reason: &str) -> Approval {
+        Approval(verdict("hold", Some((code, reason))))
     }
-    /// Has no opinion.
-    pub fn abstain() -> Decision {
-        Decision::of("abstain")
+    /// Leaves it to the other policies, and then to the human.
+    pub fn no_opinion() -> Approval {
+        Approval(verdict("abstain", None))
     }
 }
 
@@ -190,13 +212,26 @@ pub enum Answer {
     NotMine,
 }
 
-/// Makes a function `fn(&ogp::Input) -> ogp::Decision` this module's policy.
+/// Makes a function `fn(&ogp::Input) -> ogp::Decision` decide about messages.
 #[macro_export]
-macro_rules! policy {
+macro_rules! on_message {
     ($f:path) => {
         #[no_mangle]
-        pub extern "C" fn ogp_policy(_len: i32) -> i32 {
-            $crate::run(|r| $crate::Finished::from($f(r)))
+        pub extern "C" fn ogp_message(_len: i32) -> i32 {
+            let f: fn(&$crate::Input) -> $crate::Decision = $f;
+            $crate::run(|r| $crate::Finished::from(f(r)))
+        }
+    };
+}
+
+/// Makes a function `fn(&ogp::Input) -> ogp::Approval` decide about strangers' requests.
+#[macro_export]
+macro_rules! on_request {
+    ($f:path) => {
+        #[no_mangle]
+        pub extern "C" fn ogp_request(_len: i32) -> i32 {
+            let f: fn(&$crate::Input) -> $crate::Approval = $f;
+            $crate::run(|r| $crate::Finished::from(f(r)))
         }
     };
 }
@@ -241,6 +276,11 @@ pub struct Finished(String, i32);
 impl From<Decision> for Finished {
     fn from(d: Decision) -> Self {
         Finished(d.0.json(), 0)
+    }
+}
+impl From<Approval> for Finished {
+    fn from(a: Approval) -> Self {
+        Finished(a.0.json(), 0)
     }
 }
 impl From<Outcome> for Finished {
@@ -589,22 +629,32 @@ mod tests {
         assert_eq!(Object::new().json(), "{}");
     }
 
-    fn decide(r: &Input) -> Decision {
-        match r.text("kind").as_str() {
-            "request" => Decision::allow_with(&["message"], 10, 60),
-            _ if r.int("message.bytes") > config_int("max").unwrap_or(1) => Decision::deny("big", "too big"),
-            _ => Decision::abstain(),
+    fn decide(m: &Input) -> Decision {
+        match m.int("message.textBytes") {
+            Some(bytes) if bytes <= config_int("max").unwrap_or(1) => Decision::abstain(),
+            _ => Decision::deny("big", "too big"),
         }
     }
-    policy!(decide);
+    on_message!(decide);
+
+    fn judge(r: &Input) -> Approval {
+        match r.text("request.urlVerified").as_str() {
+            "true" => Approval::approve(&["message"], 10, 60),
+            _ => Approval::wait("unverified", "its URL is a mere claim"),
+        }
+    }
+    on_request!(judge);
 
     #[test]
     fn a_policy_runs_natively() {
-        let run = |i| testing::run(ogp_policy, r#"{"max":5}"#, i);
-        assert_eq!(run(r#"{"kind":"message","message":{"bytes":6}}"#), (r#"{"decision":"deny","code":"big","reason":"too big"}"#.into(), 0));
-        assert_eq!(run(r#"{"kind":"message","message":{"bytes":5}}"#), (r#"{"decision":"abstain"}"#.into(), 0));
+        let run = |i| testing::run(ogp_message, r#"{"max":5}"#, i);
+        assert_eq!(run(r#"{"message":{"textBytes":6}}"#), (r#"{"decision":"deny","code":"big","reason":"too big"}"#.into(), 0));
+        assert_eq!(run(r#"{"message":{"textBytes":5}}"#), (r#"{"decision":"abstain"}"#.into(), 0));
+        assert_eq!(json_get(&run(r#"{"message":{}}"#).0, "decision").unwrap(), "deny");
+        let judge = |i| testing::run(ogp_request, "{}", i).0;
+        assert_eq!(json_get(&judge(r#"{"request":{"urlVerified":false}}"#), "decision").unwrap(), "hold");
         assert_eq!(
-            run(r#"{"kind":"request"}"#).0,
+            judge(r#"{"request":{"urlVerified":true}}"#),
             r#"{"decision":"allow","grants":[{"intent":"message","enabled":true,"rateLimit":{"requests":10,"windowSeconds":60}}]}"#
         );
     }

@@ -16,7 +16,7 @@ func init() {
 		}
 		return nil
 	})
-	handle.Is(func(c *sdk.Call) sdk.Answer {
+	handle.Is(func(c *sdk.Incoming) sdk.Answer {
 		if c.Message.Intent == "panic" {
 			panic("boom " + c.Message.ID)
 		}

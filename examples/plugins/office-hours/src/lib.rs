@@ -4,7 +4,7 @@
 use ogp::{config, config_int, config_list, Decision, Input};
 
 ogp::init!(check);
-ogp::policy!(decide);
+ogp::on_message!(decide);
 
 fn check() -> Result<(), String> {
     for name in ["open", "close"] {
@@ -14,11 +14,8 @@ fn check() -> Result<(), String> {
 }
 
 fn decide(r: &Input) -> Decision {
-    if r.text("kind") != "message" {
-        return Decision::abstain();
-    }
     let max = config_int("max_bytes").unwrap_or(32768);
-    let bytes = r.int("message.bytes");
+    let bytes = r.int("message.textBytes").unwrap_or(i64::MAX);
     if bytes > max {
         return Decision::deny("too_big", &format!("{} bytes, at most {}", bytes, max));
     }
@@ -71,8 +68,8 @@ mod tests {
     const CONFIG: &str = r#"{"open":"08:00","close":"18:00","days":["mon","tue","wed","thu","fri"],"utc_offset_minutes":60,"max_bytes":1000}"#;
 
     fn at(now: &str, priority: &str, bytes: i64) -> String {
-        let input = format!(r#"{{"kind":"message","now":"{}","message":{{"priority":"{}","bytes":{}}}}}"#, now, priority, bytes);
-        let (out, status) = ogp::testing::run(ogp_policy, CONFIG, &input);
+        let input = format!(r#"{{"now":"{}","message":{{"priority":"{}","textBytes":{}}}}}"#, now, priority, bytes);
+        let (out, status) = ogp::testing::run(ogp_message, CONFIG, &input);
         assert_eq!(status, 0);
         ogp::json_get(&out, "decision").unwrap()
     }

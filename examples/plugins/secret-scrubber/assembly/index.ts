@@ -1,13 +1,13 @@
 // Refuses messages whose payload holds what looks like a key, a token or a payment card.
 // The reason says what kind of thing it was and never repeats it.
-import { Decision, text } from "../../../../sdk/assemblyscript/assembly/index";
+import { Decision, onMessage, text } from "../../../../sdk/assemblyscript/assembly/index";
+export { ogp_message } from "../../../../sdk/assemblyscript/assembly/index";
 
-export function ogp_policy(len: i32): i32 {
-  if (text("kind") != "message") return Decision.abstain().answer();
+onMessage((): Decision => {
   const what = found(plain(text("message.payload")));
-  if (!what.length) return Decision.allow().answer();
-  return Decision.deny("looks_secret", "it holds what looks like " + what).answer();
-}
+  if (!what.length) return Decision.allow();
+  return Decision.deny("looks_secret", "it holds what looks like " + what);
+});
 
 /** The payload with JSON's escapes undone, so that "\u0034" hides no digit. */
 function plain(json: string): string {

@@ -1,0 +1,155 @@
+package hooks
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/scope"
+)
+
+// verdictView is a policy's answer: to a request with grants, to a message with a level.
+type verdictView struct {
+	Decision core.Decision `json:"decision"`
+	Reason   string        `json:"reason"`
+	Code     string        `json:"code"`
+	Grants   []grantView   `json:"grants"`
+	Level    string        `json:"level"`
+}
+
+type grantView struct {
+	Intent    string          `json:"intent"`
+	Enabled   *bool           `json:"enabled"`
+	RateLimit *core.RateLimit `json:"rateLimit"`
+	Topics    []string        `json:"topics"`
+	Personas  []string        `json:"personas"`
+	ExpiresAt string          `json:"expiresAt"`
+}
+
+// unmarshal reads an answer. The error says which member it is about.
+func unmarshal(output []byte, into any) error {
+	err := json.Unmarshal(output, into)
+	var s *json.SemanticError
+	if errors.As(err, &s) {
+		return fmt.Errorf("its member %q has the wrong type: a JSON %v", strings.TrimPrefix(string(s.JSONPointer), "/"), s.JSONKind)
+	}
+	return err
+}
+
+// readVerdictView reads what the answers to requests and messages have in common. An
+// answer that says nothing known is an error: a policy that cannot say lets nothing
+// pass.
+func readVerdictView(output []byte) (v verdictView, err error) {
+	if err := unmarshal(output, &v); err != nil {
+		return v, err
+	}
+	switch v.Decision {
+	case core.Allow, core.Deny, core.Hold, core.Abstain:
+		return v, nil
+	}
+	return v, fmt.Errorf("decision %q: want allow, deny, hold or abstain", v.Decision)
+}
+
+// levels are those that a policy may advise.
+var levels = []string{scope.LevelFull, scope.LevelSummary, scope.LevelEscalate, scope.LevelDeny}
+
+// readVerdict reads the answer to a message.
+func readVerdict(output []byte) (core.Verdict, error) {
+	v, err := readVerdictView(output)
+	switch {
+	case err != nil:
+		return core.Verdict{}, err
+	case len(v.Grants) > 0:
+		return core.Verdict{}, errors.New("grants are an answer to a request, and this is a message")
+	case v.Level != "" && !slices.Contains(levels, v.Level):
+		return core.Verdict{}, fmt.Errorf("level %q: want one of %s", v.Level, strings.Join(levels, ", "))
+	}
+	return core.Verdict{Decision: v.Decision, Reason: v.Reason, Code: v.Code, Level: v.Level}, nil
+}
+
+// readApproval reads the answer to a request.
+func readApproval(output []byte) (core.Verdict, error) {
+	v, err := readVerdictView(output)
+	switch {
+	case err != nil:
+		return core.Verdict{}, err
+	case v.Level != "":
+		return core.Verdict{}, errors.New("a level is an answer to a message, and this is a request")
+	case len(v.Grants) > 0 && v.Decision != core.Allow:
+		return core.Verdict{}, fmt.Errorf("grants beside the decision %q", v.Decision)
+	}
+	out := core.Verdict{Decision: v.Decision, Reason: v.Reason, Code: v.Code}
+	for i, g := range v.Grants {
+		if g.Intent == "" {
+			return core.Verdict{}, fmt.Errorf("grant %d names no intent", i+1)
+		}
+		if g.Enabled == nil || *g.Enabled {
+			out.Grants = append(out.Grants, core.Grant{Intent: g.Intent, Enabled: true, RateLimit: g.RateLimit,
+				Topics: g.Topics, Personas: g.Personas, ExpiresAt: g.ExpiresAt})
+		}
+	}
+	if len(v.Grants) > 0 && len(out.Grants) == 0 { // an empty list would mean the defaults
+		return core.Verdict{}, errors.New("none of its grants is enabled")
+	}
+	return out, nil
+}
+
+// readOutcome reads a notifier's answer.
+func readOutcome(output []byte) (core.Outcome, error) {
+	var v struct {
+		Status            core.OutcomeStatus `json:"status"`
+		RetryAfterSeconds float64            `json:"retryAfterSeconds"`
+		Detail            string             `json:"detail"`
+	}
+	if err := unmarshal(output, &v); err != nil {
+		return core.Outcome{}, err
+	}
+	switch v.Status {
+	case core.OutcomeDelivered, core.OutcomeFailed:
+		return core.Outcome{Status: v.Status, Detail: v.Detail}, nil
+	case core.OutcomeRetry:
+		after := min(max(v.RetryAfterSeconds, 0), 3600)
+		return core.Outcome{Status: v.Status, RetryAfter: time.Duration(after * float64(time.Second)), Detail: v.Detail}, nil
+	}
+	return core.Outcome{}, fmt.Errorf("status %q: want delivered, retry or failed", v.Status)
+}
+
+// readAnswer reads a handler's answer.
+func readAnswer(output []byte) (core.HandlerAnswer, error) {
+	var v struct {
+		Status string   `json:"status"`
+		Data   core.Raw `json:"data"`
+		Error  string   `json:"error"`
+	}
+	if err := unmarshal(output, &v); err != nil {
+		return core.HandlerAnswer{}, err
+	}
+	if v.Status != "ok" && v.Status != "error" {
+		return core.HandlerAnswer{}, fmt.Errorf("status %q: want ok or error", v.Status)
+	}
+	return core.HandlerAnswer{OK: v.Status == "ok", Data: v.Data, Error: v.Error}, nil
+}
+
+// bounded is a verdict as far as a policy has the power to give it: without the power
+// to approve strangers its approval says nothing, and with it it grants no more than
+// most.
+func bounded(v core.Verdict, may bool, most []core.Grant) core.Verdict {
+	switch {
+	case v.Decision != core.Allow:
+		return v
+	case !may:
+		return core.Verdict{Decision: core.Abstain, Reason: "it may not approve strangers"}
+	}
+	grants := scope.Narrow(v.Grants, most)
+	if len(grants) == 0 && len(v.Grants)+len(most) > 0 { // an empty list would mean the defaults
+		return core.Verdict{Decision: core.Hold, Reason: cmp.Or(v.Reason, "it would grant what it may not")}
+	}
+	v.Grants = grants
+	return v
+}

@@ -1,0 +1,69 @@
+package hooks
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+)
+
+// point is a hook with what it is asked and what it answers: how a question is
+// written and an answer is read, and what "not mine" stands for. sdk/ABI.md
+type point[Q, A any] struct {
+	hook    core.Hook
+	write   func(*texts, Q) ([]byte, error)
+	read    func(output []byte) (A, error)
+	notMine A
+}
+
+// The hooks. What holds for each beside this is in core.Hooks.
+var (
+	onRequest = point[core.Question, core.Verdict]{core.HookRequest, (*texts).question, readApproval, abstain}
+	onMessage = point[core.Question, core.Verdict]{core.HookMessage, (*texts).question, readVerdict, abstain}
+	onNotify  = point[[]core.Notice, core.Outcome]{core.HookNotify, (*texts).notices, readOutcome, core.Outcome{Status: core.OutcomeDelivered}}
+	onHandle  = point[handled, core.HandlerAnswer]{core.HookHandle, (*texts).handled, readAnswer, core.HandlerAnswer{Error: "nobody answers this"}}
+
+	points = []interface {
+		name() core.Hook
+		answer(output []byte) (any, error)
+	}{onRequest, onMessage, onNotify, onHandle}
+)
+
+var abstain = core.Verdict{Decision: core.Abstain}
+
+func (p point[Q, A]) name() core.Hook { return p.hook }
+
+func (p point[Q, A]) answer(output []byte) (any, error) { return p.read(output) }
+
+// Answer reads a hook's answer. A wrong answer is a failure of the plugin's, as a
+// trap is: this is a plugin.Spec.Answer.
+func Answer(hook core.Hook, output []byte) (any, error) {
+	for _, p := range points {
+		if p.name() == hook {
+			return p.answer(output)
+		}
+	}
+	return nil, fmt.Errorf("no hook %q", hook)
+}
+
+// ask puts a question to a plugin.
+func (p point[Q, A]) ask(ctx context.Context, t *texts, to *plugin.Plugin, q Q) (A, error) {
+	var none A
+	in, err := p.write(t, q)
+	if err != nil {
+		return none, err
+	}
+	r, err := to.Call(ctx, p.hook, in)
+	if err != nil {
+		return none, err
+	}
+	if r.NotMine() {
+		return p.notMine, nil
+	}
+	answer, ok := r.Answer.(A)
+	if !ok { // it was loaded without Answer
+		return p.read(r.Output)
+	}
+	return answer, nil
+}

@@ -1,0 +1,93 @@
+package hooks
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+)
+
+// View is a plugin as the operator sees it.
+type View struct {
+	Name        string        `json:"name"`
+	Version     string        `json:"version,omitempty"`
+	State       string        `json:"state"` // ready, loading, failed, paused; offline: off
+	Error       string        `json:"error,omitempty"`
+	Source      string        `json:"source"` // config, installed, shipped
+	Kind        string        `json:"kind"`
+	Hooks       []plugin.Hook `json:"hooks"`
+	Intents     []string      `json:"intents,omitempty"`
+	Order       int           `json:"order"`
+	Path        string        `json:"path,omitempty"` // empty: shipped
+	SHA256      string        `json:"sha256"`
+	Pinned      bool          `json:"pinned"`
+	Size        int           `json:"size"`              // bytes
+	Missing     []string      `json:"missing,omitempty"` // asked and not granted
+	Approves    bool          `json:"approves"`          // it may approve strangers
+	AtMost      []core.Grant  `json:"atMost,omitempty"`  // with at most these grants; none: the gateway's default ones
+	Ignored     int64         `json:"ignored,omitempty"` // approvals that it had not the power for, since the start
+	Calls       int64         `json:"calls"`             // ever
+	Refusals    int64         `json:"refusals"`          // envelopes that it refused, ever
+	Failures    int64         `json:"failures"`          // calls that failed, ever
+	Instances   int           `json:"instances"`
+	LoadMillis  int64         `json:"loadMillis,omitempty"`
+	LastFailure string        `json:"lastFailure,omitempty"`
+}
+
+// List shows every plugin, in order.
+func (m *Manager) List() []View {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]View, 0, len(m.slots))
+	for _, s := range m.slots {
+		v := s.view()
+		switch {
+		case s.loaded != nil:
+			info := s.loaded.Info()
+			v.State, v.SHA256, v.Size, v.Missing, v.Instances = "ready", info.SHA256, info.Size, info.Missing, info.Instances
+			v.Kind, v.LoadMillis, v.LastFailure = string(info.Kind), info.LoadTook.Milliseconds(), info.LastError
+			if info.PausedFor > 0 {
+				v.State = "paused"
+			}
+		case s.err != nil:
+			v.State = "failed"
+		}
+		if s.err != nil {
+			v.Error = s.err.Error()
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// view is what is known of a slot without its plugin. Called with mu held.
+func (s *slot) view() View {
+	spec, manifest, total := s.want.Spec, s.manifest(), s.total()
+	return View{Name: spec.Name, State: "loading", Source: s.want.Source, Kind: string(s.module.Kind), Hooks: s.hooks(),
+		Intents: manifest.Intents, Order: s.want.Order, Path: spec.Path, SHA256: s.module.SHA256, Size: s.module.Size,
+		Pinned: spec.SHA256 != "", Version: manifest.Version, Missing: spec.Grants.Missing(manifest.Asks()),
+		Approves: spec.Grants.Approves, AtMost: spec.Grants.AtMost, Ignored: s.tally.ignored.Load(),
+		Calls: total.Calls, Refusals: total.Refusals, Failures: total.Failures}
+}
+
+// Look shows what would be in force, without loading any of it. A plugin that
+// cannot be read is shown as failed.
+func Look(ctx context.Context, store core.Store, wanted []Wanted) []View {
+	m := &Manager{o: Options{Store: store}}
+	out := make([]View, 0, len(wanted))
+	for _, w := range wanted {
+		s, err := m.read(w)
+		if err != nil {
+			out = append(out, View{Name: w.Spec.Name, State: "failed", Error: err.Error(), Source: w.Source, Order: w.Order,
+				Path: w.Spec.Path, SHA256: w.Spec.SHA256, Pinned: w.Spec.SHA256 != "", Hooks: w.Hooks})
+			continue
+		}
+		v := s.view()
+		v.State = "off"
+		out = append(out, v)
+	}
+	slices.SortStableFunc(out, func(a, b View) int { return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Name, b.Name)) })
+	return out
+}
