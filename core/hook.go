@@ -65,7 +65,7 @@ func HookNamed(name string) (Hook, bool) {
 	return Hooks[i].Hook, true
 }
 
-// Decision is a policy's word. sdk/ABI.md#policy
+// Decision is a policy's word. sdk/ABI.md#message
 type Decision string
 
 // The decisions.
