@@ -117,8 +117,9 @@ type OutboxItem struct {
 	Done     time.Time   `json:"done,omitzero"`
 }
 
-// StoredReply is a reply by nonce: one that came for a message of ours, or one
-// of ours that waits to be polled.
+// StoredReply is a reply that came for a message of ours, or one of ours that
+// waits to be polled. The two are kept apart, each by its peer and nonce, so that
+// nobody's nonce shadows another's.
 type StoredReply struct {
 	Nonce   Nonce     `json:"nonce"`
 	Peer    PublicKey `json:"peer"` // the other side
@@ -138,13 +139,21 @@ type Expect struct {
 	Revision uint64 // Peer.Revision
 }
 
+// LazyWait is how long a lazy change waits at the most for another to ride on.
+const LazyWait = 100 * time.Millisecond
+
 // Change is what one decision leaves behind. A store keeps all of it or nothing,
 // and Commit returns only when it is on disk.
 type Change struct {
 	// Expect are the conditions, judged against what was kept before this change and
 	// in one step with it: once the commit that removes a peer has returned, no
 	// change that expects an earlier revision of it is kept.
-	Expect     []Expect
+	Expect []Expect
+	// Lazy says that nobody waits for this change: it rides on the next commit, or
+	// waits up to LazyWait. Commit still returns only when it is on disk, and Close
+	// writes those that wait. Until then no reader sees it.
+	Lazy bool
+
 	Peers      []*Peer         // put, by key
 	Forget     []PublicKey     // peers to delete
 	Receipt    *Receipt        // put once, by (peer, nonce)
@@ -153,7 +162,7 @@ type Change struct {
 	Deliveries []*Delivery     // put, by (event, notifier)
 	Delivered  []*Delivery     // delete, by (event, notifier)
 	Outbox     []*OutboxItem   // put, by id
-	Replies    []*StoredReply  // put, by nonce
+	Replies    []*StoredReply  // put, by (ours, peer, nonce)
 	Meta       map[string]string
 	KV         []KVPut
 }
@@ -199,7 +208,8 @@ type Depths struct {
 	Inbox, InboxHeld                 int
 	Outbox                           int // waiting
 	Deliveries, DeadDeliveries       int
-	OldestDelivery, OldestOutbox     time.Time
+	OldestDelivery                   time.Time // when it was queued
+	OldestOutbox                     time.Time // when the first of those that wait was made
 	Receipts                         int
 	DeliveriesByNotifier, DeadByName map[string]int
 }
@@ -252,7 +262,10 @@ type Store interface {
 	DueOutbox(ctx context.Context, now time.Time, limit int) ([]*OutboxItem, error)
 	NextOutbox(ctx context.Context) (time.Time, error) // zero: none
 
-	Reply(ctx context.Context, nonce Nonce) (*StoredReply, error)
+	Reply(ctx context.Context, peer PublicKey, nonce Nonce) (*StoredReply, error) // that came from a peer
+	// OurReply finds what we have answered under a nonce, for whoever polls. Two
+	// peers may have used the same nonce: the reply given first counts.
+	OurReply(ctx context.Context, nonce Nonce) (*StoredReply, error)
 
 	Meta(ctx context.Context, key string) (string, error)
 	KV(ctx context.Context, plugin, key string) ([]byte, error)

@@ -444,7 +444,7 @@ func (d *daemon) outboxItem(ctx context.Context, p api.IDParams) (api.OutboxView
 	}
 	v := d.outboxView(items[i])
 	if v.Nonce != "" && v.Kind == core.OutMessage {
-		if r, err := d.store.Reply(ctx, v.Nonce); err == nil && !r.Ours {
+		if r, err := d.store.Reply(ctx, v.Peer, v.Nonce); err == nil {
 			v.Reply = r
 		}
 	}

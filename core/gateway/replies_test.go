@@ -58,7 +58,7 @@ func TestR1Reply(t *testing.T) {
 	receive("a receipt after the answer", item.Nonce, p.reply(t, r.Key(), item.Nonce, `{"received":true}`), "")
 	receive("another answer", item.Nonce, p.reply(t, r.Key(), item.Nonce, `{"answer":2}`), core.Conflict)
 	receive("without v2 after v2", item2.Nonce, without(t, p.reply(t, r.Key(), item2.Nonce, `1`), "v2"), core.BadSignature)
-	if got, err := r.store.Reply(t.Context(), item.Nonce); err != nil || string(got.Reply.Data) != `{"answer":1}` {
+	if got, err := r.store.Reply(t.Context(), p.key, item.Nonce); err != nil || string(got.Reply.Data) != `{"answer":1}` {
 		t.Errorf("kept %s, %v, want the answer", got.Reply.Data, err)
 	}
 	if n := len(events(t, r.store, core.EventReply)); n != 2 {

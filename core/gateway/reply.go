@@ -159,11 +159,11 @@ func (g *Gateway) takeReply(ctx context.Context, p *core.Peer, item *core.Outbox
 	if item, err = g.o.Store.OutboxItem(ctx, item.ID); err != nil {
 		return err
 	}
-	old, err := g.o.Store.Reply(ctx, r.Nonce)
+	old, err := g.o.Store.Reply(ctx, p.Key, r.Nonce)
 	if err != nil && !errors.Is(err, core.NotFound) {
 		return err
 	}
-	if err == nil && !old.Ours {
+	if err == nil {
 		same := string(encode(old.Reply)) == string(encode(r))
 		if same || isReceipt(&r) {
 			return nil
@@ -207,7 +207,7 @@ type polledReply struct {
 //
 // docs/threat-model.md#r1
 func (g *Gateway) PollReply(ctx context.Context, nonce core.Nonce) (core.Answer, error) {
-	r, err := g.o.Store.Reply(ctx, nonce)
+	r, err := g.o.Store.OurReply(ctx, nonce)
 	if err != nil && !errors.Is(err, core.NotFound) {
 		return core.Answer{}, err
 	}
@@ -234,13 +234,13 @@ func (g *Gateway) AwaitReply(ctx context.Context, item *core.OutboxItem) (*core.
 	defer ticker.Stop()
 	for {
 		// One that has come is found even if the time is just up.
-		r, err := g.o.Store.Reply(context.WithoutCancel(ctx), item.Nonce)
-		if err == nil && !r.Ours && !isReceipt(&r.Reply) {
+		r, err := g.o.Store.Reply(context.WithoutCancel(ctx), item.Peer, item.Nonce)
+		if err == nil && !isReceipt(&r.Reply) {
 			return r, nil
 		}
 		select {
 		case <-ctx.Done():
-			if err == nil && !r.Ours {
+			if err == nil {
 				return r, nil
 			}
 			return nil, core.Refuse(core.Unavailable, "no reply in time")

@@ -51,7 +51,7 @@ type Store interface {
 	OutboxItem(ctx context.Context, id string) (*core.OutboxItem, error)
 	DueOutbox(ctx context.Context, now time.Time, limit int) ([]*core.OutboxItem, error)
 	NextOutbox(ctx context.Context) (time.Time, error)
-	Reply(ctx context.Context, nonce core.Nonce) (*core.StoredReply, error)
+	Reply(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.StoredReply, error)
 }
 
 // Transport carries envelopes. Errors are of kind Unreachable when no answer came.
@@ -408,8 +408,8 @@ func (q *Queue) hasReplied(ctx context.Context, item *core.OutboxItem) bool {
 	if item.Kind != core.OutMessage {
 		return false
 	}
-	r, err := q.o.Store.Reply(ctx, item.Nonce)
-	return err == nil && !r.Ours && r.Peer == item.Peer
+	_, err := q.o.Store.Reply(ctx, item.Peer, item.Nonce)
+	return err == nil
 }
 
 func (q *Queue) keepItem(ctx context.Context, item *core.OutboxItem, tell bool) error {

@@ -92,7 +92,7 @@ func change(t *rapid.T) *core.Change {
 				Created: realTimes.Draw(t, "created"), Next: someTimes.Draw(t, "next"), Done: someTimes.Draw(t, "done"), Answer: someRaws.Draw(t, "answer")}
 		}),
 		Replies: list(t, "replies", func(t *rapid.T) *core.StoredReply {
-			return &core.StoredReply{Nonce: someNonces.Draw(t, "nonce"), Peer: someKeys.Draw(t, "key"), Reply: replies(t), Expires: someTimes.Draw(t, "expires")}
+			return &core.StoredReply{Nonce: someNonces.Draw(t, "nonce"), Peer: someKeys.Draw(t, "key"), Ours: rapid.Bool().Draw(t, "ours"), At: realTimes.Draw(t, "at"), Reply: replies(t), Expires: someTimes.Draw(t, "expires")}
 		}),
 		Meta: rapid.MapOfN(rapid.SampledFrom([]string{"a", "b"}), someTexts, 0, 2).Draw(t, "meta"),
 		KV: list(t, "kv", func(t *rapid.T) core.KVPut {
@@ -159,7 +159,10 @@ func (p *pair) Ask(t *rapid.T) {
 		in.Status = rapid.SampledFrom([]core.InboxStatus{"", core.InboxNew, core.InboxHeld}).Draw(t, "status")
 	}
 	both(t, p, "Inbox", func(s core.Store) (any, error) { return s.Inbox(ctx, in) })
-	out := core.OutboxFilter{Limit: in.Limit, Peer: in.Peer, State: rapid.SampledFrom([]core.OutboxState{"", core.OutWaiting, core.OutSent}).Draw(t, "state")}
+	out := core.OutboxFilter{Limit: in.Limit, Peer: in.Peer, State: rapid.SampledFrom([]core.OutboxState{"", core.OutWaiting, core.OutSent}).Draw(t, "state"), Oldest: in.Oldest, Before: in.Before}
+	if rapid.Bool().Draw(t, "after") {
+		out.After = someIDs.Draw(t, "after")
+	}
 	both(t, p, "Outbox", func(s core.Store) (any, error) { return s.Outbox(ctx, out) })
 	id, nonce, key, now, notifier := someIDs.Draw(t, "id"), someNonces.Draw(t, "nonce"), someKeys.Draw(t, "key"), realTimes.Draw(t, "now"), someNotifiers.Draw(t, "notifier")
 	both(t, p, "Events", func(s core.Store) (any, error) { return s.Events(ctx, id, in.Limit) })
@@ -168,7 +171,10 @@ func (p *pair) Ask(t *rapid.T) {
 	both(t, p, "InboxMessage", func(s core.Store) (any, error) { return s.InboxMessage(ctx, id) })
 	both(t, p, "OutboxItem", func(s core.Store) (any, error) { return s.OutboxItem(ctx, id) })
 	both(t, p, "OutboxByNonce", func(s core.Store) (any, error) { return s.OutboxByNonce(ctx, nonce) })
-	both(t, p, "Reply", func(s core.Store) (any, error) { return s.Reply(ctx, nonce) })
+	both(t, p, "Reply", func(s core.Store) (any, error) { return s.Reply(ctx, key, nonce) })
+	both(t, p, "OurReply", func(s core.Store) (any, error) { return s.OurReply(ctx, nonce) })
+	both(t, p, "WaitingPeers", func(s core.Store) (any, error) { return s.WaitingPeers(ctx) })
+	both(t, p, "Deliveries", func(s core.Store) (any, error) { return s.Deliveries(ctx, core.DeliveryFilter{Limit: in.Limit}) })
 	both(t, p, "Receipt", func(s core.Store) (any, error) { return s.Receipt(ctx, key, nonce) })
 	both(t, p, "EachReceipt", func(s core.Store) (any, error) {
 		at := map[string]time.Time{} // envelopes of one time come in any order

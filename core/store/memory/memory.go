@@ -26,6 +26,12 @@ type letterKey struct {
 
 type deliveryKey struct{ event, notifier string }
 
+type replyKey struct {
+	ours  bool
+	peer  core.PublicKey
+	nonce core.Nonce
+}
+
 type kvKey struct{ plugin, key string }
 
 // Store is a core.Store in memory. Safe for concurrent use.
@@ -38,7 +44,7 @@ type Store struct {
 	events     map[string]*core.Event
 	deliveries map[deliveryKey]*core.Delivery
 	outbox     map[string]*core.OutboxItem
-	replies    map[core.Nonce]*core.StoredReply
+	replies    map[replyKey]*core.StoredReply
 	meta       map[string]string
 	kv         map[kvKey][]byte
 }
@@ -54,7 +60,7 @@ func New() *Store {
 		events:     map[string]*core.Event{},
 		deliveries: map[deliveryKey]*core.Delivery{},
 		outbox:     map[string]*core.OutboxItem{},
-		replies:    map[core.Nonce]*core.StoredReply{},
+		replies:    map[replyKey]*core.StoredReply{},
 		meta:       map[string]string{},
 		kv:         map[kvKey][]byte{},
 	}
@@ -77,7 +83,8 @@ func notFound(format string, args ...any) error {
 	return core.Refusef(core.NotFound, "store: no "+format, args...)
 }
 
-// Commit keeps a change, or refuses it before it has kept any of it.
+// Commit keeps a change, or refuses it before it has kept any of it. A lazy one
+// costs no more than another, and is kept at once.
 func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 	unlock, err := s.open(ctx)
 	if err != nil {
@@ -114,7 +121,7 @@ func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 		s.outbox[o.ID] = cloneOutbox(o)
 	}
 	for _, r := range c.Replies {
-		s.replies[r.Nonce] = cloneStoredReply(r)
+		s.replies[replyKey{r.Ours, r.Peer, r.Nonce}] = cloneStoredReply(r)
 	}
 	maps.Copy(s.meta, c.Meta)
 	for _, kv := range c.KV {
@@ -345,7 +352,7 @@ func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery
 	return pick(s.deliveries, func(d *core.Delivery) bool { return d.Dead }, byEvent, limit, s.cloneDelivery), nil
 }
 
-// Outbox returns envelopes of ours by a filter, newest first.
+// Outbox returns envelopes of ours by a filter.
 func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
 	unlock, err := s.open(ctx)
 	if err != nil {
@@ -448,14 +455,31 @@ func (s *Store) NextOutbox(ctx context.Context) (time.Time, error) {
 	return next, nil
 }
 
-// Reply finds a reply by its nonce.
-func (s *Store) Reply(ctx context.Context, nonce core.Nonce) (*core.StoredReply, error) {
+// OurReply finds what we have answered under a nonce, the first that was given.
+func (s *Store) OurReply(ctx context.Context, nonce core.Nonce) (*core.StoredReply, error) {
 	unlock, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	r, ok := s.replies[nonce]
+	found := pick(s.replies, func(r *core.StoredReply) bool { return r.Ours && r.Nonce == nonce },
+		func(a, b *core.StoredReply) int {
+			return cmp.Or(a.At.Compare(b.At), bytes.Compare(a.Peer[:], b.Peer[:]))
+		}, 1, cloneStoredReply)
+	if len(found) == 0 {
+		return nil, notFound("reply of ours to %q", nonce)
+	}
+	return found[0], nil
+}
+
+// Reply finds the reply that came from a peer.
+func (s *Store) Reply(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.StoredReply, error) {
+	unlock, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	r, ok := s.replies[replyKey{false, peer, nonce}]
 	if !ok {
 		return nil, notFound("reply %q", nonce)
 	}
@@ -520,10 +544,14 @@ func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
 			d.InboxHeld++
 		}
 	}
+	first := ""
 	for _, o := range s.outbox {
-		if o.State == core.OutWaiting {
-			d.Outbox++
-			d.OldestOutbox = earlier(d.OldestOutbox, o.Created)
+		if o.State != core.OutWaiting {
+			continue
+		}
+		d.Outbox++
+		if first == "" || o.ID < first {
+			first, d.OldestOutbox = o.ID, o.Created
 		}
 	}
 	for _, v := range s.deliveries {
@@ -566,7 +594,7 @@ func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
 		}
 		return o.State != core.OutWaiting && age.Before(c.Outbox)
 	})
-	maps.DeleteFunc(s.replies, func(_ core.Nonce, r *core.StoredReply) bool {
+	maps.DeleteFunc(s.replies, func(_ replyKey, r *core.StoredReply) bool {
 		return !r.Expires.IsZero() && r.Expires.Before(c.Replies)
 	})
 	return nil

@@ -61,13 +61,13 @@ var writes = [numWrites]string{
 			dead = excluded.dead, created = excluded.created, error = excluded.error, grp = excluded.grp`,
 	delDelivery: `DELETE FROM deliveries WHERE event = ? AND notifier = ?`,
 
-	putOutbox: `INSERT INTO outbox (id, peer, kind, state, nonce, created, next, done, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+	putOutbox: `INSERT INTO outbox (id, peer, kind, state, nonce, created, next, ended, body, data)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET peer = excluded.peer, kind = excluded.kind, state = excluded.state,
-			nonce = excluded.nonce, created = excluded.created, next = excluded.next, done = excluded.done,
-			data = excluded.data`,
+			nonce = excluded.nonce, created = excluded.created, next = excluded.next, ended = excluded.ended, body = excluded.body, data = excluded.data`,
 
-	putReply: `INSERT INTO replies (nonce, expires, data) VALUES (?, ?, ?)
-		ON CONFLICT (nonce) DO UPDATE SET expires = excluded.expires, data = excluded.data`,
+	putReply: `INSERT INTO replies (nonce, peer, ours, at, expires, data) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (nonce, peer, ours) DO UPDATE SET at = excluded.at, expires = excluded.expires, data = excluded.data`,
 
 	putMeta: `INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
 
@@ -83,8 +83,8 @@ var writes = [numWrites]string{
 		AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = ?1 AND dead = 0)`,
 	pruneDead: `DELETE FROM deliveries WHERE event = ?1 AND dead = 1
 		AND NOT EXISTS (SELECT 1 FROM inbox WHERE id = ?1) AND NOT EXISTS (SELECT 1 FROM events WHERE id = ?1)`,
-	pruneOutbox: `DELETE FROM outbox WHERE id = ?1 AND state <> 'waiting' AND iif(done = 0, created, done) < ?2`,
-	pruneReply:  `DELETE FROM replies WHERE nonce = ?1 AND expires <> 0 AND expires < ?2`,
+	pruneOutbox: `DELETE FROM outbox WHERE seq = ?1 AND ended < ?2`,
+	pruneReply:  `DELETE FROM replies WHERE seq = ?1 AND expires <> 0 AND expires < ?2`,
 }
 
 // op is one statement of a change with its arguments.
@@ -151,19 +151,16 @@ func (r *request) compile(c *core.Change) error {
 		r.add(delDelivery, d.EventID, d.Notifier)
 	}
 	for _, o := range c.Outbox {
-		data, err := encode(o)
-		if err != nil {
+		if err := r.putOutbox(o); err != nil {
 			return malformed("outbox item", o.ID, err)
 		}
-		r.add(putOutbox, o.ID, o.Peer[:], string(o.Kind), string(o.State), string(o.Nonce),
-			nanos(o.Created), nanos(o.Next), nanos(o.Done), data)
 	}
 	for _, y := range c.Replies {
 		data, err := encode(y)
 		if err != nil {
 			return malformed("reply", string(y.Nonce), err)
 		}
-		r.add(putReply, string(y.Nonce), nanos(y.Expires), data)
+		r.add(putReply, string(y.Nonce), y.Peer[:], y.Ours, nanos(y.At), nanos(y.Expires), data)
 	}
 	for key, value := range c.Meta {
 		r.add(putMeta, key, value)
@@ -175,6 +172,29 @@ func (r *request) compile(c *core.Change) error {
 			r.add(putKV, kv.Plugin, []byte(kv.Key), kv.Value)
 		}
 	}
+	return nil
+}
+
+func (r *request) putOutbox(o *core.OutboxItem) error {
+	rest := *o
+	rest.Body = nil
+	data, err := encode(&rest)
+	if err != nil {
+		return err
+	}
+	var ended driver.Value
+	if o.State != core.OutWaiting {
+		ended = nanos(o.Done)
+		if o.Done.IsZero() {
+			ended = nanos(o.Created)
+		}
+	}
+	var body driver.Value
+	if o.Body != nil {
+		body = o.Body
+	}
+	r.add(putOutbox, o.ID, o.Peer[:], string(o.Kind), string(o.State), string(o.Nonce),
+		nanos(o.Created), nanos(o.Next), ended, body, data)
 	return nil
 }
 

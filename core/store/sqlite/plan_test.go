@@ -12,11 +12,11 @@ import (
 // grows, but for those that are meant to.
 func TestPlans(t *testing.T) {
 	s := openTest(t, t.TempDir())
-	grows := regexp.MustCompile(`^SCAN (inbox|events|letters|deliveries|outbox|replies|kv|i|e)\b`)
+	grows := regexp.MustCompile(`^SCAN (inbox|events|letters|deliveries|outbox|replies|kv|i|e|o)\b`)
 	meant := map[queryID]string{
-		dueByEvent:  "SCAN deliveries", // in the order of the primary key, to the limit
-		deadByEvent: "SCAN deliveries USING INDEX deliveries_dead",
+		dueByEvent:  "SCAN deliveries",                             // in the order of the primary key, to the limit
 		nextOutbox:  "SCAN outbox USING COVERING INDEX outbox_due", // to the first
+		deadByEvent: "SCAN deliveries USING INDEX deliveries_dead",
 	}
 	for id, q := range queries {
 		rows, err := s.read.Query("EXPLAIN QUERY PLAN "+q, make([]any, strings.Count(q, "?"))...)
@@ -41,7 +41,7 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// TestFilterPlans: what the filters of the two queues can be put together to never
+// TestFilterPlans: what the filter of deliveries can be put together to never
 // sorts or walks more than a page of what grows.
 func TestFilterPlans(t *testing.T) {
 	s := openTest(t, t.TempDir())
@@ -61,26 +61,7 @@ func TestFilterPlans(t *testing.T) {
 		}
 		return lines
 	}
-	bad := regexp.MustCompile(`USE TEMP B-TREE|^SCAN (outbox|deliveries|events|inbox)$`)
 	n := 0
-	for _, peer := range []core.PublicKey{{}, {1}} {
-		for _, state := range []core.OutboxState{"", core.OutWaiting, core.OutSent, core.OutRefused, core.OutExpired} {
-			for _, ids := range [][2]string{{}, {"", "z"}, {"a", ""}, {"a", "z"}} {
-				for _, oldest := range []bool{false, true} {
-					q, args := outboxQuery(core.OutboxFilter{Peer: peer, State: state, After: ids[0], Before: ids[1], Oldest: oldest})
-					n++
-					for _, line := range plan(q, args) {
-						if bad.MatchString(line) && !(peer.IsZero() && (state == "" || state == core.OutSent)) {
-							t.Errorf("%q for %s", line, q)
-						}
-						if strings.Contains(line, "TEMP B-TREE") {
-							t.Errorf("%q for %s", line, q)
-						}
-					}
-				}
-			}
-		}
-	}
 	for _, f := range []core.DeliveryFilter{{}, {Notifier: "a"}, {EventID: "a"}, {Dead: true}, {Dead: true, Notifier: "a"}, {EventID: "a", Notifier: "b", Dead: true}, {After: "a"}} {
 		q, args := deliveriesQuery(f)
 		n++
@@ -90,7 +71,7 @@ func TestFilterPlans(t *testing.T) {
 			}
 		}
 	}
-	if n < 80 {
+	if n < 7 {
 		t.Errorf("%d queries, want all that the filters can make", n)
 	}
 }

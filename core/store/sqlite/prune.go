@@ -28,10 +28,10 @@ var aging = []struct {
 			AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND dead = 0) ORDER BY rowid LIMIT ?3`,
 		pruneEvent, true},
 	{func(c core.Cutoffs) time.Time { return c.Outbox },
-		`SELECT rowid, id FROM outbox WHERE state <> 'waiting' AND iif(done = 0, created, done) < ?1 AND rowid > ?2 ORDER BY rowid LIMIT ?3`,
+		`SELECT seq, seq FROM outbox WHERE ended < ?1 AND seq > ?2 ORDER BY ended LIMIT ?3`,
 		pruneOutbox, false},
 	{func(c core.Cutoffs) time.Time { return c.Replies },
-		`SELECT rowid, nonce FROM replies WHERE expires <> 0 AND expires < ?1 AND rowid > ?2 ORDER BY rowid LIMIT ?3`,
+		`SELECT seq, seq FROM replies WHERE expires <> 0 AND expires < ?1 AND ?2 IS NOT NULL ORDER BY expires LIMIT ?3`,
 		pruneReply, false},
 }
 

@@ -33,9 +33,15 @@ const (
 	waitingPeers
 	oneOutbox
 	outboxByNonce
-	dueOutbox
+	allOutbox
+	allOutboxDown
+	outboxPage
+	outboxPageDown
+	outboxPeers
 	nextOutbox
+	dueOutbox
 	oneReply
+	ourReply
 	oneMeta
 	oneKV
 	listKV
@@ -53,6 +59,11 @@ const (
 		ifnull(i.nonce, ''), ifnull(i.sent, ''), ifnull(i.reply_to, ''), ifnull(i.conversation, ''), ifnull(i.project, ''),
 		ifnull(i.alias, ''), i.reply, i.payload, i.decided, e.data
 		FROM d LEFT JOIN inbox i ON i.id = d.event LEFT JOIN events e ON e.id = d.event ORDER BY d.event, d.notifier`
+
+	// eachWaiting goes from peer to peer through the index, and not from envelope to
+	// envelope.
+	eachWaiting = `p (peer) AS (SELECT min(peer) FROM outbox WHERE state = 'waiting'
+		UNION ALL SELECT (SELECT min(peer) FROM outbox WHERE state = 'waiting' AND peer > p.peer) FROM p WHERE p.peer IS NOT NULL)`
 
 	// manyDue is where DueDeliveries goes another way. Few that are due are found
 	// by their time and then sorted; when many are, walking all in the order of
@@ -79,16 +90,21 @@ var queries = [numQueries]string{
 		WHERE dead = 1 ORDER BY event, notifier LIMIT ?) ` + withEvents,
 	nextDelivery: `SELECT next FROM deliveries WHERE notifier = ? AND dead = 0 ORDER BY next LIMIT 1`,
 
-	// One look-up for each peer, not one row for each envelope.
-	waitingPeers: `WITH RECURSIVE p (peer) AS (SELECT min(peer) FROM outbox INDEXED BY outbox_line WHERE state = 'waiting'
-		UNION ALL SELECT (SELECT min(o.peer) FROM outbox o INDEXED BY outbox_line WHERE o.state = 'waiting' AND o.peer > p.peer)
-		FROM p WHERE p.peer IS NOT NULL) SELECT peer FROM p WHERE peer IS NOT NULL`,
-	oneOutbox:     `SELECT data FROM outbox WHERE id = ?`,
-	outboxByNonce: `SELECT data FROM outbox WHERE nonce = ? AND kind = 'message' ORDER BY id DESC LIMIT 1`,
-	dueOutbox:     `SELECT data FROM outbox INDEXED BY outbox_due WHERE state = 'waiting' AND next <= ? ORDER BY id LIMIT ?`,
-	nextOutbox:    `SELECT next FROM outbox WHERE state = 'waiting' ORDER BY next LIMIT 1`,
+	oneOutbox:      `SELECT body, data FROM outbox WHERE id = ?`,
+	outboxByNonce:  `SELECT body, data FROM outbox WHERE nonce = ? AND kind = 'message' ORDER BY id DESC LIMIT 1`,
+	allOutbox:      `SELECT id FROM outbox WHERE id > ? AND id < ? ORDER BY id LIMIT ?`,
+	allOutboxDown:  `SELECT id FROM outbox WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?`,
+	outboxPage:     `SELECT id FROM outbox WHERE state = ? AND peer = ? AND id > ? AND id < ? ORDER BY id LIMIT ?`,
+	outboxPageDown: `SELECT id FROM outbox WHERE state = ? AND peer = ? AND id > ? AND id < ? ORDER BY id DESC LIMIT ?`,
+	outboxPeers: `WITH RECURSIVE p (peer) AS (SELECT min(peer) FROM outbox WHERE state = ?1
+			UNION ALL SELECT (SELECT min(peer) FROM outbox WHERE state = ?1 AND peer > p.peer) FROM p WHERE p.peer IS NOT NULL)
+		SELECT peer FROM p WHERE peer IS NOT NULL`,
+	waitingPeers: `WITH RECURSIVE ` + eachWaiting + ` SELECT peer FROM p WHERE peer IS NOT NULL`,
+	dueOutbox:    `SELECT body, data FROM outbox INDEXED BY outbox_due WHERE state = 'waiting' AND next <= ? ORDER BY id LIMIT ?`,
+	nextOutbox:   `SELECT next FROM outbox INDEXED BY outbox_due WHERE state = 'waiting' ORDER BY next LIMIT 1`,
 
-	oneReply: `SELECT data FROM replies WHERE nonce = ?`,
+	oneReply: `SELECT data FROM replies WHERE nonce = ? AND peer = ? AND ours = 0`,
+	ourReply: `SELECT data FROM replies WHERE nonce = ? AND ours = 1 ORDER BY at, peer LIMIT 1`,
 	oneMeta:  `SELECT value FROM meta WHERE key = ?`,
 	oneKV:    `SELECT value FROM kv WHERE plugin = ? AND key = ifnull(?, x'')`,
 	listKV:   `SELECT key, length(value) FROM kv WHERE plugin = ?1 AND key >= ifnull(?2, x'') AND (?3 IS NULL OR key < ?3)`,
@@ -548,92 +564,6 @@ func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery
 	return s.deliveries(ctx, deadByEvent, limited(limit))
 }
 
-// outboxQuery writes the query for a filter.
-func outboxQuery(f core.OutboxFilter) (string, []any) {
-	var where []string
-	var args []any
-	if !f.Peer.IsZero() {
-		where, args = append(where, "peer = ?"), append(args, f.Peer[:])
-	}
-	switch f.State {
-	case "":
-	case core.OutWaiting, core.OutRefused, core.OutExpired:
-		where = append(where, "state = '"+string(f.State)+"'") // as the indexes say it
-	default:
-		where, args = append(where, "state = ?"), append(args, string(f.State))
-	}
-	if f.Before != "" {
-		where, args = append(where, "id < ?"), append(args, f.Before)
-	}
-	if f.After != "" {
-		where, args = append(where, "id > ?"), append(args, f.After)
-	}
-	q := "SELECT data FROM outbox" + conditions(where) + " ORDER BY id"
-	if !f.Oldest {
-		q += " DESC"
-	}
-	return q + " LIMIT ?", append(args, limited(f.Limit))
-}
-
-// Outbox returns envelopes of ours by a filter.
-func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
-	var all []*core.OutboxItem
-	q, args := outboxQuery(f)
-	err := s.search(ctx, q, args, func(row scanner) error {
-		o, err := decodeRow[core.OutboxItem](row)
-		all = append(all, o)
-		return err
-	})
-	if err != nil {
-		return nil, s.wrap("read outbox", err)
-	}
-	return all, nil
-}
-
-// WaitingPeers returns the peers that an envelope waits for.
-func (s *Store) WaitingPeers(ctx context.Context) ([]core.PublicKey, error) {
-	ctx, err := short(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []core.PublicKey
-	err = s.rows(ctx, nil, waitingPeers, nil, func(row scanner) error {
-		var peer sql.RawBytes
-		if err := row.Scan(&peer); err != nil {
-			return err
-		}
-		var k core.PublicKey
-		copy(k[:], peer)
-		all = append(all, k)
-		return nil
-	})
-	return all, s.wrap("read outbox", err)
-}
-
-// OutboxItem finds one envelope of ours.
-func (s *Store) OutboxItem(ctx context.Context, id string) (*core.OutboxItem, error) {
-	return one[core.OutboxItem](ctx, s, oneOutbox, "outbox item", id)
-}
-
-// OutboxByNonce finds a message of ours by its nonce.
-func (s *Store) OutboxByNonce(ctx context.Context, nonce core.Nonce) (*core.OutboxItem, error) {
-	return one[core.OutboxItem](ctx, s, outboxByNonce, "message sent with nonce", string(nonce))
-}
-
-// DueOutbox returns waiting envelopes with Next <= now, oldest first.
-func (s *Store) DueOutbox(ctx context.Context, now time.Time, limit int) ([]*core.OutboxItem, error) {
-	return list[core.OutboxItem](ctx, s, dueOutbox, "outbox", nanos(now), limited(limit))
-}
-
-// NextOutbox returns when the earliest waiting envelope is due. One without a time
-// is due since the epoch.
-func (s *Store) NextOutbox(ctx context.Context) (time.Time, error) { return s.next(ctx, nextOutbox) }
-
-// Reply finds a reply by its nonce.
-func (s *Store) Reply(ctx context.Context, nonce core.Nonce) (*core.StoredReply, error) {
-	return one[core.StoredReply](ctx, s, oneReply, "reply", string(nonce))
-}
-
 // Meta finds a value by its key.
 func (s *Store) Meta(ctx context.Context, key string) (string, error) {
 	var value string
@@ -698,9 +628,11 @@ func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
 	}
 	defer tx.Rollback() // nothing was written
 	var oldestOutbox sql.NullInt64
-	err = tx.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM inbox WHERE status = 'held'),
+	err = tx.QueryRowContext(ctx, `WITH RECURSIVE `+eachWaiting+`
+		SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM inbox WHERE status = 'held'),
 		(SELECT count(*) FROM letters), (SELECT count(*) FROM outbox WHERE state = 'waiting'),
-		(SELECT min(created) FROM outbox WHERE state = 'waiting')`).
+		(SELECT created FROM outbox WHERE id = (
+			SELECT min((SELECT min(id) FROM outbox WHERE state = 'waiting' AND peer = p.peer)) FROM p WHERE peer IS NOT NULL))`).
 		Scan(&d.Inbox, &d.InboxHeld, &d.Receipts, &d.Outbox, &oldestOutbox)
 	if err != nil {
 		return d, s.wrap("count", err)

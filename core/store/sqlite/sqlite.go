@@ -52,8 +52,9 @@ type Store struct {
 	read    *sql.DB
 	queries [numQueries]lazyStmt
 
-	mu      sync.Mutex // guards waiting, closed
+	mu      sync.Mutex // guards waiting, eager, closed
 	waiting []*request
+	eager   int // how many of waiting are not lazy
 	closed  bool
 	closing sync.Once
 	wake    chan struct{} // holds a token when waiting or closed has changed

@@ -88,6 +88,7 @@ func mustCommit(t *testing.T, s *Store, from, to int) {
 func together(s *Store, requests ...*request) {
 	s.mu.Lock()
 	s.waiting = append(s.waiting, requests...)
+	s.eager += len(requests)
 	s.mu.Unlock()
 	s.poke()
 	for _, r := range requests {
@@ -481,7 +482,7 @@ func TestDamage(t *testing.T) {
 	t.Run("a page inside", func(t *testing.T) {
 		dir := t.TempDir()
 		data := append([]byte{}, whole...)
-		for page := 20; page < len(data)/4096; page++ {
+		for page := 60; page < len(data)/4096; page++ {
 			copy(data[page*4096:][:4096], noise)
 		}
 		if err := os.WriteFile(filepath.Join(dir, file), data, 0o600); err != nil {

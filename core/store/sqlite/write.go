@@ -20,8 +20,10 @@ const maxBatch = 512
 type request struct {
 	ops    []op
 	args   []driver.NamedValue // that ops share
-	taken  atomic.Bool         // by the writer, which then answers; or by its own caller, who has left
-	err    error               // the writer's answer, read after done
+	lazy   bool                // may wait for another, until due
+	due    time.Time
+	taken  atomic.Bool // by the writer, which then answers; or by its own caller, who has left
+	err    error       // the writer's answer, read after done
 	answer chan struct{}
 }
 
@@ -30,7 +32,7 @@ type request struct {
 // for the disk. It returns NotFound when a delivery names an event that is not
 // kept, and Internal for a change that no store could keep.
 func (s *Store) Commit(ctx context.Context, c *core.Change) error {
-	r := &request{answer: make(chan struct{})}
+	r := &request{answer: make(chan struct{}), lazy: c.Lazy}
 	if err := r.compile(c); err != nil {
 		return err
 	}
@@ -47,6 +49,11 @@ func (s *Store) submit(ctx context.Context, r *request) error {
 		return errClosed
 	}
 	s.waiting = append(s.waiting, r)
+	if r.lazy {
+		r.due = time.Now().Add(core.LazyWait)
+	} else {
+		s.eager++
+	}
 	s.mu.Unlock()
 	s.poke()
 	select {
@@ -70,30 +77,44 @@ func (s *Store) poke() {
 // run is the writer. It ends when the store is closed and nothing waits.
 func (s *Store) run() {
 	defer close(s.done)
-	for range s.wake {
-		for {
-			batch, n, closed := s.take()
-			if len(batch) > 0 {
-				s.writeBatch(batch)
-			}
-			if n == 0 && closed {
-				return
-			}
-			if n == 0 {
-				break
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		batch, n, wait := s.take()
+		if len(batch) > 0 {
+			s.writeBatch(batch)
+		}
+		switch {
+		case n > 0:
+		case wait < 0:
+			return
+		default:
+			timer.Reset(wait)
+			select {
+			case <-s.wake:
+			case <-timer.C:
 			}
 		}
 	}
 }
 
 // take takes up to maxBatch changes, n, off the queue. The batch is those whose
-// callers have not left.
-func (s *Store) take() (batch []*request, n int, closed bool) {
+// callers have not left. With nothing to take, wait is how long a lazy change can
+// still wait, or negative when the store is closed and empty.
+func (s *Store) take() (batch []*request, n int, wait time.Duration) {
 	s.mu.Lock()
+	if wait := s.idle(); wait != 0 {
+		s.mu.Unlock()
+		return nil, 0, wait
+	}
 	n = min(len(s.waiting), maxBatch)
 	batch = s.waiting[:n:n]
 	s.waiting = s.waiting[n:]
-	closed = s.closed
+	for _, r := range batch {
+		if !r.lazy {
+			s.eager--
+		}
+	}
 	s.mu.Unlock()
 	live := batch[:0]
 	for _, r := range batch {
@@ -101,7 +122,21 @@ func (s *Store) take() (batch []*request, n int, closed bool) {
 			live = append(live, r)
 		}
 	}
-	return live, n, closed
+	return live, n, 0
+}
+
+// idle is how long there is nothing to write; negative: never again. Called with
+// mu held.
+func (s *Store) idle() time.Duration {
+	switch {
+	case len(s.waiting) == 0 && s.closed:
+		return -1
+	case len(s.waiting) == 0:
+		return time.Hour
+	case s.eager > 0 || s.closed:
+		return 0
+	}
+	return max(0, time.Until(s.waiting[0].due)) // those that wait are all lazy, the oldest first
 }
 
 // writeBatch keeps each change of a batch, or says why not, and answers all.

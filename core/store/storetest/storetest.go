@@ -46,6 +46,9 @@ func Run(t *testing.T, open func(t *testing.T) core.Store, reopen func(t *testin
 		{"dead deliveries", dead},
 		{"a delivery needs its event", orphan},
 		{"outbox", outbox},
+		{"a long queue is read in pages", pages},
+		{"a lazy change waits for another, and not for long", lazy},
+		{"a lazy change is kept by Close", lazyClose},
 		{"replies", replies},
 		{"meta", meta},
 		{"plugin values", kv},
@@ -174,7 +177,7 @@ func snapshot(t *testing.T, s core.Store) view {
 	v.Phone = must(s.DueDeliveries(ctx, "phone", at(1000), 0))(t)
 	v.Dead = must(s.DeadDeliveries(ctx, 0))(t)
 	v.Outbox = must(s.Outbox(ctx, core.OutboxFilter{}))(t)
-	v.Reply = maybe(s.Reply(ctx, "reply-5"))(t)
+	v.Reply = maybe(s.OurReply(ctx, "reply-5"))(t)
 	for _, k := range []string{"a", "b"} {
 		value, err := s.Meta(ctx, k)
 		if err == nil {
@@ -414,7 +417,7 @@ func put(t *testing.T, s core.Store) {
 	e.Text, e.At, e.Data = "asked twice", at(71), nil
 	d.Attempts, d.Next, d.Error = 3, at(72), "timeout"
 	o.State, o.Done, o.Nonce, o.Message, o.Reply = core.OutSent, at(73), "other", nil, &core.Reply{Nonce: "q"}
-	r.Ours, r.Expires = false, at(74)
+	r.Text, r.Expires = "another", at(74)
 	p.Alias, p.Trust, p.Granted, p.Levels = "robert", core.Removed, nil, nil
 	commit(t, s, &core.Change{Peers: []*core.Peer{p}, Inbox: []*core.InboxMessage{m}, Events: []*core.Event{e}, Deliveries: []*core.Delivery{d},
 		Outbox: []*core.OutboxItem{o}, Replies: []*core.StoredReply{r}, Meta: map[string]string{"a": "2"}})
@@ -483,7 +486,7 @@ func exact(t *testing.T, s core.Store) {
 			equal(t, must(s.InboxMessage(ctx, m.ID))(t), m)
 			equal(t, must(s.Events(ctx, id(n+999), 1))(t), []*core.Event{e})
 			equal(t, must(s.OutboxItem(ctx, o.ID))(t), o)
-			equal(t, must(s.Reply(ctx, r.Nonce))(t), r)
+			equal(t, must(s.OurReply(ctx, r.Nonce))(t), r)
 			equal(t, must(s.Receipt(ctx, l.Peer, l.Nonce))(t), l)
 			equal(t, must(s.Meta(ctx, text))(t), text)
 			equal(t, must(s.KV(ctx, text, text))(t), []byte(text))
@@ -500,7 +503,8 @@ func nothing(t *testing.T, s core.Store) {
 	add(s.InboxMessage(ctx, "x"))
 	add(s.OutboxItem(ctx, "x"))
 	add(s.OutboxByNonce(ctx, "x"))
-	add(s.Reply(ctx, "x"))
+	add(s.Reply(ctx, key(1), "x"))
+	add(s.OurReply(ctx, "x"))
 	add(s.Meta(ctx, "x"))
 	add(s.KV(ctx, "p", "x"))
 	for _, err := range errs {
@@ -768,6 +772,13 @@ func outbox(t *testing.T, s core.Store) {
 	equal(t, must(s.Outbox(ctx, core.OutboxFilter{Oldest: true, After: id(1), Before: id(4)}))(t), pick(2, 3))
 	equal(t, must(s.Outbox(ctx, core.OutboxFilter{State: core.OutRefused, After: id(0)}))(t), pick(2))
 	equal(t, must(s.WaitingPeers(ctx))(t), []core.PublicKey{key(1), key(0)})
+	equal(t, must(s.Outbox(ctx, core.OutboxFilter{Peer: key(0), Oldest: true, Limit: 2}))(t), pick(0, 2))
+	equal(t, must(s.Outbox(ctx, core.OutboxFilter{Peer: key(0), Oldest: true, Limit: 2, After: id(2)}))(t), pick(4))
+	equal(t, must(s.Outbox(ctx, core.OutboxFilter{Limit: 2, Before: id(3)}))(t), pick(2, 1))
+	equal(t, must(s.Outbox(ctx, core.OutboxFilter{State: core.OutWaiting, Oldest: true, After: id(0), Before: id(5)}))(t), pick(3, 4))
+	equal(t, must(s.Outbox(ctx, core.OutboxFilter{Oldest: true, After: id(3)}))(t), pick(4, 5))
+	equal(t, must(s.Outbox(ctx, core.OutboxFilter{Peer: key(9)}))(t), pick())
+	equal(t, must(s.Outbox(ctx, core.OutboxFilter{State: "unknown"}))(t), pick())
 	equal(t, must(s.OutboxItem(ctx, id(2)))(t), c.Outbox[2])
 	equal(t, must(s.OutboxByNonce(ctx, "out-3"))(t), c.Outbox[3])
 	_, err := s.OutboxByNonce(ctx, "q") // a reply, no message
@@ -802,8 +813,31 @@ func outbox(t *testing.T, s core.Store) {
 func replies(t *testing.T, s core.Store) {
 	theirs := &core.StoredReply{Nonce: "x", Peer: key(2), Reply: core.Reply{Nonce: "x", Success: false, Error: "no"}, At: at(1)}
 	commit(t, s, &core.Change{Replies: []*core.StoredReply{reply(1), theirs}})
-	equal(t, must(s.Reply(t.Context(), "reply-1"))(t), reply(1))
-	equal(t, must(s.Reply(t.Context(), "x"))(t), theirs)
+	equal(t, must(s.OurReply(t.Context(), "reply-1"))(t), reply(1))
+	equal(t, must(s.Reply(t.Context(), key(2), "x"))(t), theirs)
+
+	// One nonce, used by two peers and both ways: each reply is its own.
+	var all []*core.StoredReply
+	for n, r := range []core.StoredReply{{Peer: key(3), Ours: true}, {Peer: key(2), Ours: true}, {Peer: key(3)}, {Peer: key(4)}} {
+		r.Nonce, r.Reply, r.At, r.Expires = "y", core.Reply{Nonce: "y", Error: fmt.Sprint(n)}, at(10+n), at(100)
+		all = append(all, &r)
+	}
+	for n, r := range all {
+		commit(t, s, &core.Change{Replies: []*core.StoredReply{r}})
+		equal(t, must(s.OurReply(t.Context(), "y"))(t), all[0]) // the first counts
+		if n >= 2 {
+			equal(t, must(s.Reply(t.Context(), r.Peer, "y"))(t), r)
+		}
+	}
+	_, err := s.Reply(t.Context(), key(2), "y")
+	refused(t, err, core.NotFound)
+	_, err = s.OurReply(t.Context(), "x")
+	refused(t, err, core.NotFound)
+	// The same again takes its place.
+	again := *all[0]
+	again.Text = "again"
+	commit(t, s, &core.Change{Replies: []*core.StoredReply{&again}})
+	equal(t, must(s.OurReply(t.Context(), "y"))(t), &again)
 }
 
 func meta(t *testing.T, s core.Store) {
@@ -907,7 +941,7 @@ func prune(t *testing.T, s core.Store) {
 		got.outbox = append(got.outbox, o.ID)
 	}
 	for n := range 10 {
-		if r := maybe(s.Reply(ctx, reply(n).Nonce))(t); r != nil {
+		if r := maybe(s.OurReply(ctx, reply(n).Nonce))(t); r != nil {
 			got.replies = append(got.replies, string(r.Nonce))
 		}
 	}
@@ -965,7 +999,7 @@ func pruneMany(t *testing.T, s core.Store) {
 	if d.Inbox != n/100 || d.Receipts != 0 || len(must(s.Events(t.Context(), id(n-1), 0))(t)) != 0 {
 		t.Errorf("Depths = %+v, want the %d messages that are to be told and nothing else", d, n/100)
 	}
-	_, err := s.Reply(t.Context(), reply(n-1).Nonce)
+	_, err := s.OurReply(t.Context(), reply(n-1).Nonce)
 	refused(t, err, core.NotFound)
 }
 
@@ -1032,7 +1066,10 @@ func closed(t *testing.T, s core.Store) {
 	add(s.OutboxByNonce(ctx, "x"))
 	add(s.DueOutbox(ctx, at(0), 0))
 	add(s.NextOutbox(ctx))
-	add(s.Reply(ctx, "x"))
+	add(s.Reply(ctx, key(1), "x"))
+	add(s.OurReply(ctx, "x"))
+	add(s.WaitingPeers(ctx))
+	add(s.Deliveries(ctx, core.DeliveryFilter{}))
 	add(s.Meta(ctx, "x"))
 	add(s.KV(ctx, "p", "x"))
 	add(s.KVList(ctx, "p", "x"))
