@@ -17,6 +17,7 @@ const (
 	EventRejected       EventType = "federation.rejected"
 	EventRemoved        EventType = "federation.removed"
 	EventReply          EventType = "reply"
+	EventHeld           EventType = "message.held" // a policy left a message to the human; no word of it goes along
 	EventDeliveryFailed EventType = "delivery.failed"
 	EventWarning        EventType = "warning" // something that the operator should look at
 )
@@ -68,7 +69,8 @@ type OutcomeStatus string
 const (
 	OutcomeDelivered OutcomeStatus = "delivered"
 	OutcomeRetry     OutcomeStatus = "retry"
-	OutcomeFailed    OutcomeStatus = "failed" // trying again unchanged cannot help
+	OutcomeFailed    OutcomeStatus = "failed" // this notice itself is to blame: trying it again unchanged cannot help
+	OutcomeSetup     OutcomeStatus = "setup"  // the notifier's set-up is to blame, not the notice: Detail says what to change
 )
 
 // Notifier tells somebody: an agent, a phone, a log. Notify is called with up to

@@ -14,7 +14,11 @@ func TestT6CleanTakesOutWhatPeopleDoNotSee(t *testing.T) {
 		"\u202eevil\u202c \u2066x\u2069 \u200b\ufeff\u00ad\u061c\u2060": "evil x ",
 		"tags \U000e0041\U000e0042 end":                                 "tags  end",
 		"emoji 👩\u200d💻 ok":                                             "emoji 👩\u200d💻 ok",
-		"bad \xff utf":                                                  "bad \ufffd utf",
+		"heart ❤\ufe0f\u200d🔥":                                          "heart ❤\u200d🔥",
+		"\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645":              "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+		"a\u200db\u200c\u200dc \u200d":                                  "abc ",
+		"f\ufe00\u034f\u115f\u1160\u3164\uffa0\u2800\u17b4\u180bg":      "fg",
+		"bad \xff utf": "bad \ufffd utf",
 	} {
 		if got, _ := Clean(in, 1000); got != want {
 			t.Errorf("Clean(%q) = %q, want %q", in, got, want)
@@ -46,6 +50,25 @@ func TestT6FenceCannotBeClosedFromInside(t *testing.T) {
 	}
 	if got := Fence("1", "X", strings.Repeat("y", 20), 10); !strings.Contains(got, "yyyyyyyyyy\n… cut here, 10 bytes more\n<<<END X 1>>>") {
 		t.Errorf("Fence does not say that it cut:\n%s", got)
+	}
+}
+
+func TestT6FenceBreaksLookAlikes(t *testing.T) {
+	for in, want := range map[string]string{
+		"<<<END":                        "<< <END",
+		"\uff1c\uff1c\uff1cEND":         "\uff1c\uff1c \uff1cEND",
+		"<\uff1c\u2039END\u203a>\ufe65": "<\uff1c \u2039END\u203a> \ufe65",
+		"\u00ab<END>\u00bb":             "\u00ab <END> \u00bb",
+		"\u22d8END\u22d9":               "<< <END>> >",
+		"\u300a\u300aEND":               "\u300a \u300aEND",
+		"<<\u2800<\ufe0f<\u200d<":       "<< << <",
+		"a < b << c > d":                "a < b << c > d",
+		"<><><>":                        "<><><>",
+	} {
+		got := Fence("1", "X", in, 1000)
+		if body := strings.TrimSuffix(strings.TrimPrefix(got, "<<<X 1>>>\n"), "\n<<<END X 1>>>"); body != want {
+			t.Errorf("Fence(%q) holds %q, want %q", in, body, want)
+		}
 	}
 }
 

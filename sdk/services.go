@@ -205,24 +205,36 @@ func Error(text string) { hostLog(3, text) }
 
 // OutcomeOf sorts the answer to a notification that was one HTTP request: any 2xx is
 // delivered; 408, 409, 425, 429, every 5xx and no answer at all are tried again, as late as
-// Retry-After says; the rest needs the operator.
+// Retry-After says; 413 and 422 blame the event; the rest waits for the operator, and the
+// detail says what to change.
 func OutcomeOf(r *HTTPResponse, err error) Outcome {
-	if ce, ok := err.(*CallError); ok && (ce.Code == CallFailed || ce.Code == CallLimit) {
-		return Retry(0, err.Error())
+	if ce, ok := err.(*CallError); ok {
+		switch ce.Code {
+		case CallFailed, CallLimit:
+			return Retry(0, err.Error())
+		case CallNotGranted:
+			return SetUp(err.Error() + " - grant this plugin that URL, and the secret that it sends there, or set the secret: ogp plugin list shows what it has")
+		}
 	}
 	if err != nil {
-		return Failed(err.Error())
+		return SetUp(err.Error() + " - check this plugin's settings")
 	}
 	said := "answered " + strconv.FormatInt(r.Status, 10)
 	if text := Line(r.Body, 200); text != "" {
 		said += ": " + text
 	}
-	switch {
-	case r.Status >= 200 && r.Status < 300:
+	switch s := r.Status; {
+	case s >= 200 && s < 300:
 		return Delivered()
-	case r.Status == 408 || r.Status == 409 || r.Status == 425 || r.Status == 429 || r.Status >= 500:
+	case s == 408 || s == 409 || s == 425 || s == 429 || s >= 500:
 		after, _ := ParseInt(r.Header("retry-after"))
 		return Retry(max(0, min(after, 3600)), said)
+	case s == 413 || s == 422:
+		return Failed(said + " - the receiver does not take this event; its limits may be raised there")
+	case s == 401 || s == 403:
+		return SetUp(said + " - check the secret that this plugin sends, and what the receiver allows")
+	case s >= 300 && s < 400:
+		return SetUp(said + " - redirects are not followed: set the URL to where it leads (" + Line(r.Header("location"), 200) + ")")
 	}
-	return Failed(said)
+	return SetUp(said + " - check the URL, and that the receiver takes a POST of JSON there")
 }

@@ -183,6 +183,7 @@ const (
 	EventRemoved  = "federation.removed"
 	EventDigest   = "federation.digest"
 	EventReply    = "reply"
+	EventHeld     = "message.held" // a policy left a message to the human; the letter does not come along
 	EventFailed   = "delivery.failed"
 	EventWarning  = "warning"
 )
@@ -216,6 +217,7 @@ const (
 	StatusDelivered Status = "delivered"
 	StatusRetry     Status = "retry"
 	StatusFailed    Status = "failed"
+	StatusSetup     Status = "setup"
 )
 
 // Outcome is a notifier's answer.
@@ -223,7 +225,7 @@ type Outcome struct {
 	Status Status
 	// RetryAfter is how long to wait at least, in seconds. Zero leaves it to the host.
 	RetryAfter int64
-	// Detail is for the operator: with StatusFailed, what to change.
+	// Detail is for the operator: with StatusFailed and StatusSetup, what to change.
 	Detail string
 }
 
@@ -235,7 +237,13 @@ func Retry(afterSeconds int64, detail string) Outcome {
 	return Outcome{Status: StatusRetry, RetryAfter: afterSeconds, Detail: detail}
 }
 
-// Failed says that trying again unchanged is no use. The detail names the remedy.
+// SetUp says that nothing can be told until the operator has changed something, which
+// the detail names: a token, a URL, a grant. The events wait, the operator is told once,
+// and after a change they are tried at once.
+func SetUp(detail string) Outcome { return Outcome{Status: StatusSetup, Detail: detail} }
+
+// Failed says that this event itself cannot be told, now or later: it is too big, say.
+// It is set aside. The detail names the remedy.
 func Failed(detail string) Outcome { return Outcome{Status: StatusFailed, Detail: detail} }
 
 // Answer is a handler's word, which becomes the message's response.

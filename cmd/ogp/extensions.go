@@ -240,7 +240,8 @@ func (d *daemon) shipped(w *hooks.Wanted, settings map[string]any) error {
 }
 
 // secrets reads a plugin's secrets at every use, so that a changed one counts at
-// once.
+// once. One that is configured and cannot be read is there and empty, so that what
+// needs it fails instead of going without.
 func (d *daemon) secrets(plugin string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		s, ok := d.config().Plugins[plugin].Secrets[name]
@@ -251,7 +252,7 @@ func (d *daemon) secrets(plugin string) func(string) (string, bool) {
 		if err != nil {
 			d.log.Error("secret not readable", "plugin", plugin, "secret", name, "err", err)
 		}
-		return v, err == nil && v != ""
+		return v, true
 	}
 }
 

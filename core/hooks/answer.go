@@ -111,13 +111,13 @@ func readOutcome(output []byte) (core.Outcome, error) {
 		return core.Outcome{}, err
 	}
 	switch v.Status {
-	case core.OutcomeDelivered, core.OutcomeFailed:
+	case core.OutcomeDelivered, core.OutcomeFailed, core.OutcomeSetup:
 		return core.Outcome{Status: v.Status, Detail: v.Detail}, nil
 	case core.OutcomeRetry:
 		after := min(max(v.RetryAfterSeconds, 0), 3600)
 		return core.Outcome{Status: v.Status, RetryAfter: time.Duration(after * float64(time.Second)), Detail: v.Detail}, nil
 	}
-	return core.Outcome{}, fmt.Errorf("status %q: want delivered, retry or failed", v.Status)
+	return core.Outcome{}, fmt.Errorf("status %q: want delivered, retry, setup or failed", v.Status)
 }
 
 // readAnswer reads a handler's answer.

@@ -155,8 +155,11 @@ func (f *secretFiller) secret(name string) (string, error) {
 		return "", refuse(callDenied, "the secret %q is not granted for this URL", name)
 	}
 	value, ok := f.v.secret(name)
-	if !ok {
+	switch {
+	case !ok:
 		return "", refuse(callDenied, "the secret %q is not set", name)
+	case value == "":
+		return "", refuse(callDenied, "the secret %q is set and cannot be read, or is empty", name)
 	}
 	f.used = append(f.used, name, value)
 	return value, nil
@@ -278,8 +281,7 @@ func (v *version) secret(name string) (string, bool) {
 	if v.secrets == nil {
 		return "", false
 	}
-	s, ok := v.secrets(name)
-	return s, ok && s != ""
+	return v.secrets(name)
 }
 
 // namesSecret says whether any grant names a secret.

@@ -35,7 +35,9 @@ type Spec struct {
 	Config []byte
 	// Limits replace those of the manifest where they are not zero.
 	Limits Limits
-	// Secrets gives the value of a secret. It is asked at every use, so that a changed secret counts at once.
+	// Secrets gives the value of a secret, and whether it is configured. It is asked at every use, so that a
+	// changed secret counts at once. One that is configured and cannot be read is "" and true: requests that
+	// need it fail, and none goes out without it.
 	Secrets func(name string) (value string, ok bool)
 	KV      KV
 	// Answer reads what a hook answered, which is a JSON object. Its error makes the call one that failed,

@@ -78,8 +78,7 @@ type post struct {
 	agent, sessionKey string
 	keyIsDefault      bool // the session key is our default, not the operator's wish
 	events            []*sdk.Event
-	parts             []string
-	bytes             int
+	bytes             int // of what they say, at most
 }
 
 // maxPostBytes bounds what is merged into one run. OpenClaw takes 262144 bytes of JSON;
@@ -91,7 +90,7 @@ const maxPostBytes = 96 << 10
 // answers with the run that it already has.
 func tell(events []sdk.Event) sdk.Outcome {
 	if ok, err := sdk.HasSecret("hooks_token"); err != nil || !ok {
-		return sdk.Failed("no token for OpenClaw's webhooks: set openclaw_hooks_token to the hooks.token of OpenClaw's configuration")
+		return sdk.SetUp("no token for OpenClaw's webhooks: set openclaw_hooks_token to the hooks.token of OpenClaw's configuration")
 	}
 	for _, p := range merge(events) {
 		if o := p.send(); o.Status != sdk.StatusDelivered {
@@ -106,8 +105,7 @@ func merge(events []sdk.Event) []*post {
 	for i := range events {
 		e := &events[i]
 		agent, key, isDefault := route(e)
-		part := wording.Of(e, conf.maxTextBytes)
-		n := len(part)
+		n := len(wording.Of(e, conf.maxTextBytes))
 		var p *post
 		for _, open := range posts {
 			if open.agent == agent && open.sessionKey == key && open.bytes+n <= maxPostBytes {
@@ -119,7 +117,6 @@ func merge(events []sdk.Event) []*post {
 			posts = append(posts, p)
 		}
 		p.events = append(p.events, e)
-		p.parts = append(p.parts, part)
 		p.bytes += n
 	}
 	return posts
@@ -139,7 +136,18 @@ func route(e *sdk.Event) (agent, key string, isDefault bool) {
 	if e.Type == sdk.EventRemoved && conf.sessionKey == "" {
 		return agent, conf.removedKey, true
 	}
-	return agent, conf.sessionKey, false
+	return agent, strings.ReplaceAll(conf.sessionKey, "{peer}", peerWord(e)), false
+}
+
+// peerWord is a peer in a session key: our alias for it, which can be changed, would start
+// another session, so that it is its fingerprint; "gateway" for events about no peer.
+func peerWord(e *sdk.Event) string {
+	for _, s := range [...]string{e.Peer.Fingerprint, e.Peer.ID} {
+		if s = strings.ToLower(wording.Word(s)); s != "" {
+			return s
+		}
+	}
+	return "gateway"
 }
 
 // key names a post for OpenClaw: the event's ID, and for several how many follow and a
@@ -158,24 +166,16 @@ func (p *post) key() string {
 	return first + "+" + strconv.Itoa(len(p.events)-1) + "-" + strconv.FormatUint(hash, 36)
 }
 
-func (p *post) message() string {
-	if len(p.parts) == 1 {
-		return p.parts[0]
-	}
-	var b strings.Builder
-	b.WriteString("[OGP] " + strconv.Itoa(len(p.parts)) + " federation events, oldest first.")
-	for i, part := range p.parts {
-		b.WriteString("\n\n--- " + strconv.Itoa(i+1) + " of " + strconv.Itoa(len(p.parts)) + " ---\n" + part)
-	}
-	return b.String()
-}
+func (p *post) message() string { return wording.Several(p.events, conf.maxTextBytes) }
 
 func (p *post) body(withKey bool) string {
 	o := new(sdk.Object).Text("message", p.message()).Text("name", "OGP Federation").
 		Text("agentId", p.agent).Text("wakeMode", "now").Bool("deliver", conf.deliver)
 	if withKey && p.sessionKey != "" {
 		o.Text("sessionKey", p.sessionKey)
-		if !p.keyIsDefault {
+		if p.keyIsDefault { // the conversation itself, which a run of its own would not reach
+			o.Text("sessionMode", "persistent")
+		} else {
 			o.TextIf("sessionMode", conf.sessionMode)
 		}
 	}
@@ -189,19 +189,24 @@ func (p *post) body(withKey bool) string {
 
 func (p *post) send() sdk.Outcome {
 	r, err := request("/hooks/agent", p.body(true), p.key())
-	if err == nil && r.Status == 400 && p.keyIsDefault && strings.HasPrefix(reason(r), "sessionKey") {
-		// OpenClaw does not take session keys from outside unless it is told to. The
-		// removal's session is only a preference of ours.
+	if err == nil && r.Status == 400 && p.keyIsDefault && strings.HasPrefix(reason(r), "session") {
+		// OpenClaw takes session keys from outside only where hooks.allowRequestSessionKey
+		// and a fitting hooks.allowedSessionKeyPrefixes say so.
 		r, err = request("/hooks/agent", p.body(false), p.key())
 	}
 	if err != nil {
 		return unreachable(err)
 	}
 	o := outcome(r)
-	if o.Status == sdk.StatusFailed && r.Status != 401 && p.wake() {
+	if o.Status == sdk.StatusFailed && len(p.events) == 1 && inInbox(p.events[0]) && p.wake() {
 		o.Detail += "; the agent was told by /hooks/wake that something waits in the inbox"
 	}
 	return o
+}
+
+// inInbox says that an event can be read with "ogp inbox list".
+func inInbox(e *sdk.Event) bool {
+	return e.Type == sdk.EventMessage && e.Message.JSON.Get("inboxId").Text() != ""
 }
 
 // wake tells the agent with a fixed line that something waits.
@@ -225,12 +230,12 @@ func unreachable(err error) sdk.Outcome {
 	if ce, ok := err.(*sdk.CallError); ok {
 		switch ce.Code {
 		case sdk.CallNotGranted:
-			return sdk.Failed("requests to " + conf.url + " are not granted to this plugin: grant it that URL and the secret hooks_token (" + ce.Text + ")")
+			return sdk.SetUp("requests to " + conf.url + " are not granted to this plugin: grant it that URL and the secret hooks_token (" + ce.Text + ")")
 		case sdk.CallUnknown, sdk.CallBadRequest:
-			return sdk.Failed("openclaw_url " + conf.url + " cannot be requested: " + ce.Text)
+			return sdk.SetUp("openclaw_url " + conf.url + " cannot be requested: " + ce.Text)
 		}
 	}
-	return sdk.Retry(0, "OpenClaw at "+conf.url+": "+err.Error())
+	return sdk.Retry(0, "OpenClaw at "+conf.url+": "+err.Error()+" - start OpenClaw, or correct openclaw_url")
 }
 
 // accepted says that OpenClaw took it: any 2xx with ok. Older releases answer 202.
@@ -255,8 +260,9 @@ func reason(r *sdk.HTTPResponse) string {
 	return sdk.Line(text, 200)
 }
 
-// outcome sorts the answers. Those that retry come again with the same key; the others
-// need the operator, so that the detail says what to change.
+// outcome sorts the answers. Those that retry come again with the same key; what is too
+// big or no message is set aside; the others need the operator, so that the detail says
+// what to change, and the events wait for it.
 func outcome(r *sdk.HTTPResponse) sdk.Outcome {
 	if accepted(r) {
 		return sdk.Delivered()
@@ -266,7 +272,15 @@ func outcome(r *sdk.HTTPResponse) sdk.Outcome {
 		after, _ := sdk.ParseInt(r.Header("retry-after"))
 		return sdk.Retry(max(0, min(after, 3600)), said)
 	}
-	return sdk.Failed(said + " - " + remedy(r))
+	if r.Status == 413 || r.Status == 400 && blamesBody(reason(r)) {
+		return sdk.Failed(said + " - " + remedy(r))
+	}
+	return sdk.SetUp(said + " - " + remedy(r))
+}
+
+// blamesBody says that a 400 is about what was posted, not about how we are set up.
+func blamesBody(why string) bool {
+	return why == "message required" || strings.HasPrefix(why, "Unexpected ") || strings.HasPrefix(why, "Expected ")
 }
 
 func remedy(r *sdk.HTTPResponse) string {

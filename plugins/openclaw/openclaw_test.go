@@ -181,7 +181,7 @@ func TestMessageBecomesOneRun(t *testing.T) {
 	if body.Get("agentId").Text() != "main" || !body.Get("deliver").Bool() || body.Get("name").Text() != "OGP Federation" || body.Get("sessionKey").Exists() || body.Get("channel").Exists() {
 		t.Errorf("body = %s", body.JSON())
 	}
-	want := "[OGP] Message from bob (approved peer, fingerprint K5QX-3ZVA).\n" + wording.Notice +
+	want := "[OGP] Message from bob (approved peer, fingerprint K5QX-3ZVA). Received 2026-11-21T20:47:35.000Z.\n" + wording.Notice +
 		"\n<<<PEER MESSAGE 01JEVENT>>>\nhello there\n<<<END PEER MESSAGE 01JEVENT>>>\nTo answer: ogp inbox reply 01JEVENT"
 	if got := body.Get("message").Text(); got != want {
 		t.Errorf("message = %s\nwant %s", got, want)
@@ -195,19 +195,19 @@ func TestOutcomesOfTheRecordedExchanges(t *testing.T) {
 		"agent-idempotent-replay-same-runId":        `{"status":"delivered"}`,
 		"agent-wait-for-completion-no-llm-key":      `{"status":"delivered"}`,
 		"agent-x-openclaw-token":                    `{"status":"delivered"}`,
-		"agent-missing-auth":                        "failed: openclaw_hooks_token",
-		"agent-wrong-token":                         "failed: openclaw_hooks_token",
+		"agent-missing-auth":                        "setup: openclaw_hooks_token",
+		"agent-wrong-token":                         "setup: openclaw_hooks_token",
 		"agent-bad-json":                            "failed: check openclaw_url",
 		"agent-missing-message":                     "failed: check openclaw_url",
 		"agent-body-over-262144-bytes":              "failed: max_text_bytes",
-		"agent-unknown-agentId":                     "failed: set agent_id",
-		"agent-agentId-not-allowed":                 "failed: set agent_id",
-		"agent-agentId-required-multi-agent":        "failed: set agent_id",
-		"agent-sessionKey-not-enabled":              "failed: hooks.allowRequestSessionKey = true",
-		"agent-sessionKey-bad-prefix":               "failed: hooks.allowedSessionKeyPrefixes",
-		"agent-query-token":                         "failed: check openclaw_url",
-		"agent-get":                                 "failed: does not lead to OpenClaw's webhooks",
-		"hooks-unknown-path":                        "failed: hooks.enabled = true",
+		"agent-unknown-agentId":                     "setup: set agent_id",
+		"agent-agentId-not-allowed":                 "setup: set agent_id",
+		"agent-agentId-required-multi-agent":        "setup: set agent_id",
+		"agent-sessionKey-not-enabled":              "setup: hooks.allowRequestSessionKey = true",
+		"agent-sessionKey-bad-prefix":               "setup: hooks.allowedSessionKeyPrefixes",
+		"agent-query-token":                         "setup: check openclaw_url",
+		"agent-get":                                 "setup: does not lead to OpenClaw's webhooks",
+		"hooks-unknown-path":                        "setup: hooks.enabled = true",
 		"agent-rate-limited-after-20-auth-failures": `{"status":"retry","retryAfterSeconds":60,`,
 		"agent-502-local-llm-down":                  `{"status":"retry","detail":"OpenClaw answered 502: hook agent run failed before entering`,
 		"agent-503-admission-timeout-same-key-busy": `{"status":"retry","detail":"OpenClaw answered 503: hook agent run did not start`,
@@ -217,9 +217,9 @@ func TestOutcomesOfTheRecordedExchanges(t *testing.T) {
 			f, _ := newFake(t)
 			f.agent = name
 			got := run(t, letter("01J", `{"text":"SECRET WORDS"}`))
-			if fix, failed := strings.CutPrefix(want, "failed: "); failed {
-				if got.Get("status").Text() != "failed" || !strings.Contains(got.Get("detail").Text(), fix) {
-					t.Errorf("outcome = %s, want failed with %q", got.JSON(), fix)
+			if status, fix, ok := strings.Cut(want, ": "); ok && (status == "setup" || status == "failed") {
+				if got.Get("status").Text() != status || !strings.Contains(got.Get("detail").Text(), fix) {
+					t.Errorf("outcome = %s, want %s with %q", got.JSON(), status, fix)
 				}
 			} else if !strings.HasPrefix(got.JSON(), want) {
 				t.Errorf("outcome = %s, want %s", got.JSON(), want)
@@ -241,11 +241,13 @@ func TestOutcomesBeyondTheRecording(t *testing.T) {
 		want    string
 	}{
 		{202, `{"ok":true}`, nil, "delivered"}, // older releases
-		{200, `<html>`, nil, "failed"},
-		{200, `{"ok":false}`, nil, "failed"},
-		{204, ``, nil, "failed"},
-		{301, ``, []string{"Location", "https://other.example/"}, "failed"},
-		{403, `{"error":{"message":"Proxy client attribution is required"}}`, nil, "failed"},
+		{200, `<html>`, nil, "setup"},
+		{200, `{"ok":false}`, nil, "setup"},
+		{204, ``, nil, "setup"},
+		{301, ``, []string{"Location", "https://other.example/"}, "setup"},
+		{403, `{"error":{"message":"Proxy client attribution is required"}}`, nil, "setup"},
+		{404, `Not Found`, nil, "setup"},
+		{413, `{"ok":false,"error":"payload too large"}`, nil, "failed"},
 		{408, `{"ok":false,"error":"request body timeout"}`, nil, "retry"},
 		{409, `{"ok":false,"error":"hook configuration changed; retry request"}`, nil, "retry"},
 		{429, ``, []string{"Retry-After", "Wed, 21 Oct 2026 07:28:00 GMT"}, "retry"},
@@ -268,12 +270,12 @@ func TestOutcomesBeyondTheRecording(t *testing.T) {
 
 func TestNoAnswerIsRetriedAndNoGrantIsNot(t *testing.T) {
 	for want, host := range map[string]*sdktest.Host{
-		`{"status":"retry","detail":"OpenClaw at http://localhost:18789: http.request: failed: dial tcp: connection refused"}`: {
+		`{"status":"retry","detail":"OpenClaw at http://localhost:18789: http.request: failed: dial tcp: connection refused - start OpenClaw, or correct openclaw_url"}`: {
 			Secrets: map[string]string{"hooks_token": "t"},
 			HTTP:    func(*http.Request) (*http.Response, error) { return nil, errors.New("dial tcp: connection refused") },
 		},
-		`{"status":"failed","detail":"requests to http://localhost:18789 are not granted`: {Secrets: map[string]string{"hooks_token": "t"}},
-		`{"status":"failed","detail":"no token for OpenClaw's webhooks: set openclaw_hooks_token`: {
+		`{"status":"setup","detail":"requests to http://localhost:18789 are not granted`: {Secrets: map[string]string{"hooks_token": "t"}},
+		`{"status":"setup","detail":"no token for OpenClaw's webhooks: set openclaw_hooks_token`: {
 			HTTP: func(*http.Request) (*http.Response, error) { t.Error("asked without a token"); return nil, io.EOF },
 		},
 	} {
@@ -288,8 +290,9 @@ func TestNoAnswerIsRetriedAndNoGrantIsNot(t *testing.T) {
 
 func TestWakeIsTheFallbackWithAFixedLine(t *testing.T) {
 	f, _ := newFake(t)
-	f.agent = "hooks-unknown-path"
-	got := run(t, letter("01J", `{"text":"peer words"}`))
+	f.agent = "agent-body-over-262144-bytes"
+	kept := strings.Replace(letter("01J", `{"text":"peer words"}`), `"intent"`, `"inboxId":"01J","intent"`, 1)
+	got := run(t, kept)
 	if !strings.Contains(got.Get("detail").Text(), "was told by /hooks/wake") {
 		t.Errorf("outcome = %s, want the fallback named", got.JSON())
 	}
@@ -298,8 +301,18 @@ func TestWakeIsTheFallbackWithAFixedLine(t *testing.T) {
 		t.Errorf("wake = %s, want %s", body.JSON(), want)
 	}
 	f.wakeDown = true
-	if got := run(t, letter("01J", `{"text":"x"}`)); got.Get("status").Text() != "failed" || strings.Contains(got.Get("detail").Text(), "wake") {
+	if got := run(t, kept); got.Get("status").Text() != "failed" || strings.Contains(got.Get("detail").Text(), "wake") {
 		t.Errorf("outcome = %s, want no word of a wake that did not work", got.JSON())
+	}
+	// What is no kept message does not wait in the inbox, and a set-up error is none of the agent's.
+	f.wakeDown, f.got = false, nil
+	run(t, letter("01J", `{"text":"a test"}`))
+	f.agent = "hooks-unknown-path"
+	run(t, kept)
+	for _, r := range f.got {
+		if r.URL == "/hooks/wake" {
+			t.Errorf("the agent was told %s", r.Body)
+		}
 	}
 }
 
@@ -315,7 +328,7 @@ func TestWhatPilesUpIsMerged(t *testing.T) {
 	}
 	first, _ := sdk.Parse(f.got[0].Body)
 	text := first.Get("message").Text()
-	if !strings.HasPrefix(text, "[OGP] 2 federation events, oldest first.\n\n--- 1 of 2 ---\n[OGP] Message from bob") || strings.Index(text, "one") > strings.Index(text, "two") {
+	if !strings.HasPrefix(text, "[OGP] 2 federation events, oldest first. "+wording.Notice+"\n\n--- 1 of 2 ---\n[OGP] Message from bob") || strings.Count(text, wording.Notice) != 1 || strings.Index(text, "one") > strings.Index(text, "two") {
 		t.Errorf("message = %s", text)
 	}
 	key := f.got[0].Header.Get("Idempotency-Key")
@@ -365,6 +378,9 @@ func TestRemovalGoesToTheMainSession(t *testing.T) {
 	if got := body.Get("sessionKey").Text(); got != "agent:main:main" {
 		t.Errorf("sessionKey = %s, want agent:main:main", got)
 	}
+	if got := body.Get("sessionMode").Text(); got != "persistent" {
+		t.Errorf("sessionMode = %q, want persistent: an isolated run does not reach the conversation", got)
+	}
 	if want := `{"type":"federation_removed","peerId":"302a300506032b65700321009b691d31","displayName":"Bobby"}`; body.Get("metadata").JSON() != want {
 		t.Errorf("metadata = %s, want %s", body.Get("metadata").JSON(), want)
 	}
@@ -403,8 +419,30 @@ func TestSessionsArePassedOn(t *testing.T) {
 		t.Errorf("body = %s", body.JSON())
 	}
 	f.keys = false // the operator's own key: an error for them to see
-	if got := run(t, letter("01J", `{"text":"x"}`)); got.Get("status").Text() != "failed" {
-		t.Errorf("outcome = %s, want failed", got.JSON())
+	if got := run(t, letter("01J", `{"text":"x"}`)); got.Get("status").Text() != "setup" {
+		t.Errorf("outcome = %s, want setup", got.JSON())
+	}
+}
+
+// A session for each peer lets a dialogue have a memory.
+func TestSessionOfAPeer(t *testing.T) {
+	f, _ := newFake(t)
+	f.keys = true
+	configureTo(t, new(sdk.Object).Text("openclaw_url", conf.url).Text("session_key", "hook:ogp:{peer}").Text("session_mode", "persistent"))
+	other := strings.Replace(letter("01B", `{"text":"y"}`), "K5QX-3ZVA", "AAAA-BBBB", 1)
+	if got := run(t, `{"events":[`+letter("01A", `{"text":"x"}`)+`,`+other+`,{"event":{"id":"01C","type":"warning"},"text":"w"}]}`).JSON(); got != `{"status":"delivered"}` {
+		t.Fatalf("outcome = %s", got)
+	}
+	var keys []string
+	for _, r := range f.got {
+		v, err := sdk.Parse(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, v.Get("sessionKey").Text())
+	}
+	if got := strings.Join(keys, " "); got != "hook:ogp:k5qx-3zva hook:ogp:aaaa-bbbb hook:ogp:gateway" {
+		t.Errorf("session keys %s", got)
 	}
 }
 

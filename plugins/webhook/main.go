@@ -51,7 +51,11 @@ func tell(e *sdk.Event) sdk.Outcome {
 		Method: "POST", URL: conf.url, Body: body.JSON(), TimeoutMs: 10_000,
 		Headers: []string{"Content-Type", "application/json", "Idempotency-Key", e.ID},
 	}
-	if signed, err := sdk.HasSecret("webhook_secret"); err == nil && signed {
+	// A receiver that checks signatures is never sent a post without one.
+	switch signed, err := sdk.HasSecret("webhook_secret"); {
+	case err != nil:
+		return sdk.SetUp("cannot say whether there is a webhook_secret, so that nothing is posted unsigned: " + err.Error())
+	case signed:
 		r.HMAC = sdk.HMAC{Secret: "webhook_secret", Header: "X-Hub-Signature-256", Prefix: "sha256="}
 	}
 	return sdk.OutcomeOf(sdk.HTTP(r))

@@ -44,7 +44,7 @@ func TestJSONIsSignedByTheHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if v.Get("peer").Get("alias").Text() != "bob" || v.Get("peer").Get("unverified").Get("displayName").Text() != "Peer" ||
-		v.Get("message").Get("payload").Get("text").Text() != "hi" || v.Get("headline").Text() != "[OGP] Message from bob (approved peer, fingerprint K5QX)." ||
+		v.Get("message").Get("payload").Get("text").Text() != "hi" || v.Get("headline").Text() != "[OGP] Message from bob (approved peer, fingerprint K5QX). Received 2026-11-21T20:47:35.730Z." ||
 		v.Get("at").Text() != "2026-11-21T20:47:35.730Z" {
 		t.Errorf("body = %s", got.Body)
 	}
@@ -53,7 +53,9 @@ func TestJSONIsSignedByTheHost(t *testing.T) {
 func TestOutcomes(t *testing.T) {
 	input := `{"event":{"id":"01J","type":"message"},` + peerJSON + `}`
 	for status, want := range map[int]string{
-		204: `{"status":"delivered"}`, 404: `{"status":"failed","detail":"answered 404: slow down"}`,
+		204: `{"status":"delivered"}`, 404: `{"status":"setup","detail":"answered 404: slow down - check the URL, and that the receiver takes a POST of JSON there"}`,
+		401: `{"status":"setup","detail":"answered 401: slow down - check the secret that this plugin sends, and what the receiver allows"}`,
+		413: `{"status":"failed","detail":"answered 413: slow down - the receiver does not take this event; its limits may be raised there"}`,
 		429: `{"status":"retry","retryAfterSeconds":7,"detail":"answered 429: slow down"}`, 500: `{"status":"retry","retryAfterSeconds":7,"detail":"answered 500: slow down"}`,
 	} {
 		if out, _ := post(t, `{"url":"https://hook.example/x"}`, input, status); out != want {
@@ -135,5 +137,18 @@ func TestT6StrangersWordsAreMarked(t *testing.T) {
 	}
 	if line := v.Get("headline").Text(); strings.Contains(line, "approve x") || strings.Contains(line, "AAA A") {
 		t.Errorf("headline = %s, want no word of a stranger's", line)
+	}
+}
+
+// With a secret that is configured and cannot be used, nothing goes out unsigned.
+func TestNeverUnsigned(t *testing.T) {
+	do, requests := sdktest.Answer(200, `{}`)
+	defer sdk.Use(&sdktest.Host{Secrets: map[string]string{"webhook_secret": ""}, HTTP: do})()
+	if err := sdk.Start(`{"url":"https://hook.example/x"}`); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := sdk.Run(sdk.HookNotify, `{"event":{"id":"01J","type":"message"},`+peerJSON+`}`)
+	if !strings.HasPrefix(out, `{"status":"setup"`) || len(requests()) != 0 {
+		t.Errorf("notify = %s with %d requests, want setup with none", out, len(requests()))
 	}
 }

@@ -28,7 +28,8 @@ type Host struct {
 	Now time.Time
 	// KV is the plugin's store. Nil: not granted.
 	KV map[string]string
-	// Secrets are those set and granted, by name.
+	// Secrets are those set and granted, by name. An empty one is set and cannot be read:
+	// requests that need it are refused.
 	Secrets map[string]string
 	// HTTP makes the requests, with secrets filled in and bodies signed; an
 	// http.RoundTripper's RoundTrip fits. Nil: not granted.
@@ -112,7 +113,7 @@ func (h *Host) request(in sdk.Value) (string, int32) {
 		if from := strings.Index(text, "{secret:"); from >= 0 {
 			to := from + strings.IndexByte(text[from:], '}')
 			secret, ok := h.Secrets[text[from+len("{secret:"):to]]
-			if !ok {
+			if !ok || secret == "" {
 				missing = text[from:]
 			}
 			text = text[:from] + secret + text[to+1:]
@@ -125,7 +126,7 @@ func (h *Host) request(in sdk.Value) (string, int32) {
 	}
 	if sign := in.Get("hmac"); sign.Exists() {
 		secret, ok := h.Secrets[sign.Get("secret").Text()]
-		if !ok {
+		if !ok || secret == "" {
 			return "secret not granted: " + sign.Get("secret").Text(), sdk.CallNotGranted
 		}
 		mac := hmac.New(sha256.New, []byte(secret))
