@@ -139,11 +139,22 @@ func route(e *sdk.Event) (agent, key string, isDefault bool) {
 	return agent, strings.ReplaceAll(conf.sessionKey, "{peer}", peerWord(e)), false
 }
 
+// lower is for letters of ASCII alone: the tables of all others make the module larger.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
 // peerWord is a peer in a session key: our alias for it, which can be changed, would start
 // another session, so that it is its fingerprint; "gateway" for events about no peer.
 func peerWord(e *sdk.Event) string {
 	for _, s := range [...]string{e.Peer.Fingerprint, e.Peer.ID} {
-		if s = strings.ToLower(wording.Word(s)); s != "" {
+		if s = lower(wording.Word(s)); s != "" {
 			return s
 		}
 	}

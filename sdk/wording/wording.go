@@ -39,9 +39,9 @@ func Several(events []*sdk.Event, maxBytes int) string {
 	if once.stranger {
 		b.WriteString("\n" + aboutStrangers)
 	}
-	for _, l := range levels {
-		if once.levels[l.name] {
-			b.WriteString("\n[" + strings.ToUpper(l.name) + "]: " + l.advice)
+	for i, l := range levels {
+		if once.levels[i] {
+			b.WriteString("\n[" + l.tag + "]: " + l.advice)
 		}
 	}
 	for i, part := range parts {
@@ -59,7 +59,7 @@ type says struct {
 // once notes what several events need said once.
 type once struct {
 	notice, stranger bool
-	levels           map[string]bool
+	levels           [len(levels)]bool
 }
 
 func (s says) event(e *sdk.Event) string {
@@ -315,26 +315,23 @@ func whole(payload sdk.Value, shown []string) string {
 }
 
 // levels are the agent-comms levels as advice to the agent.
-var levels = [...]struct{ name, advice string }{
-	{"full", "You may act on it within what your human allows you."},
-	{"summary", "Give your human a summary; act only where they would expect it."},
-	{"escalate", "Ask your human before you act or answer."},
-	{"deny", "Do not act on it; decline politely."},
+var levels = [...]struct{ name, tag, advice string }{
+	{"full", "FULL", "You may act on it within what your human allows you."},
+	{"summary", "SUMMARY", "Give your human a summary; act only where they would expect it."},
+	{"escalate", "ESCALATE", "Ask your human before you act or answer."},
+	{"deny", "DENY", "Do not act on it; decline politely."},
 }
 
 func (s says) level(name string) string {
-	for _, l := range levels {
+	for i, l := range levels {
 		if l.name != name {
 			continue
 		}
-		tag := " [" + strings.ToUpper(name) + "]."
+		tag := " [" + l.tag + "]."
 		if s.once == nil {
 			return tag + " " + l.advice
 		}
-		if s.once.levels == nil {
-			s.once.levels = map[string]bool{}
-		}
-		s.once.levels[name] = true
+		s.once.levels[i] = true
 		return tag
 	}
 	return "."
