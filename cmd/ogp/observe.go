@@ -15,6 +15,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
+	"github.com/opengatewayprotocol/ogp/core/web"
 )
 
 // observe serves /metrics, /healthz and /readyz until ctx is done.
@@ -38,7 +39,7 @@ func (d *daemon) observe(ctx context.Context) error {
 			Failing []string `json:"failing"`
 		}{len(failing) == 0, failing})
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
+	server := &http.Server{Handler: ownHost(web.OwnHost(d.config().Metrics.Listen), mux), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
 	stopped := context.AfterFunc(ctx, func() {
 		drain, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
@@ -49,6 +50,17 @@ func (d *daemon) observe(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// ownHost refuses what asks for another host. docs/threat-model.md#n6
+func ownHost(own func(host string) bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !own(r.Host) {
+			answer(w, http.StatusMisdirectedRequest, map[string]string{"error": "This is served under its own address only"})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func answer(w http.ResponseWriter, status int, v any) {

@@ -301,7 +301,7 @@ func systemdUnit(s serviceSpec) string {
 	}
 	line("StartLimitIntervalSec=300\nStartLimitBurst=10\n")
 	line("[Service]\nType=notify\nNotifyAccess=main\nExecStart=%s\nExecReload=/bin/kill -HUP $MAINPID", strings.Join(words, " "))
-	line("Restart=on-failure\nRestartSec=2\n# The gateway says that it lives as long as its store answers.\nWatchdogSec=60\nTimeoutStartSec=120\nUMask=0077\nLimitNOFILE=65536\n")
+	line("Restart=on-failure\nRestartSec=2\n# The gateway says that it lives as long as its store answers.\nWatchdogSec=60\nTimeoutStartSec=120\nUMask=0077\nLimitNOFILE=131072\n")
 	switch {
 	case s.System && s.RunAs == "":
 		home := "yes"

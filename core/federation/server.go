@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -186,9 +187,7 @@ func (s *server) status(c *fiber.Ctx, err error, override map[core.Kind]int) (*c
 	if !ok {
 		code = web.StatusOf(e.Answer())
 	}
-	if e.Public == "" {
-		e.Public = http.StatusText(code)
-	}
+	e.Public = web.ErrorText(cmp.Or(e.Public, http.StatusText(code)))
 	return &e, code
 }
 

@@ -113,7 +113,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // ServeMetrics answers /metrics and /healthz on ln until ctx is done. It closes
 // ln, which should not be reachable from outside.
 func (s *Server) ServeMetrics(ctx context.Context, ln net.Listener) error {
-	app := web.New(web.Options{Name: "rendezvous metrics", Logger: s.opts.Logger})
+	app := web.New(web.Options{Name: "rendezvous metrics", Logger: s.opts.Logger, OwnHost: web.OwnHost(ln.Addr().String())})
 	app.Fiber.Get(pathMetrics, adaptor.HTTPHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})))
 	app.Fiber.Get(pathHealth, s.health)
 	return app.Serve(ctx, ln)

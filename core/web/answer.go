@@ -2,6 +2,7 @@ package web
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -55,6 +56,7 @@ var texts = map[int]string{
 	fasthttp.StatusConflict:                    "Conflict",
 	fasthttp.StatusRequestEntityTooLarge:       "Request body too large",
 	fasthttp.StatusUnsupportedMediaType:        "Unsupported media type",
+	fasthttp.StatusMisdirectedRequest:          "This is served under its own address only",
 	fasthttp.StatusTooManyRequests:             "Too many requests",
 	fasthttp.StatusRequestHeaderFieldsTooLarge: "Request headers too large",
 	fasthttp.StatusBadGateway:                  "Bad gateway",
@@ -106,7 +108,22 @@ func SetRetryAfter(c *fiber.Ctx, after time.Duration) {
 	}
 }
 
+// maxErrorBytes bounds the text of an error, and with it what of a request can come
+// back to whoever sent it.
+const maxErrorBytes = 256
+
+// ErrorText bounds a text that leaves the process as an error.
+//
+// docs/threat-model.md#n3
+func ErrorText(s string) string {
+	if len(s) > maxErrorBytes {
+		return strings.ToValidUTF8(s[:maxErrorBytes-len("…")], "") + "…"
+	}
+	return s
+}
+
 func writeError(rctx *fasthttp.RequestCtx, status int, text string) error {
+	text = ErrorText(text)
 	body, err := json.Marshal(struct {
 		Error string `json:"error"`
 	}{text})

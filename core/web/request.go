@@ -26,7 +26,8 @@ const maxHops = 32
 
 // ClientIP returns who asks: the connection's address or, behind trusted
 // proxies, the right-most address of X-Forwarded-For that is none of them. An
-// IPv4 address in IPv6 form is unmapped. Over a Unix socket there is none: the
+// IPv4 address in IPv6 form is unmapped. A hop that is no address is nobody, and
+// nobody is 0.0.0.0, which has the limits of any one address. Over a Unix socket there is none: the
 // zero Addr.
 //
 // docs/threat-model.md#n4
@@ -47,7 +48,7 @@ func ClientIP(c *fiber.Ctx) netip.Addr {
 	for i := 0; i < maxHops && len(hops) > 0 && a.trusted(addr); i++ {
 		hop, ok := parseHop(hops[len(hops)-1])
 		if !ok {
-			return addr
+			return netip.IPv4Unspecified()
 		}
 		addr, hops = hop, hops[:len(hops)-1]
 	}

@@ -18,7 +18,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -34,7 +34,6 @@ const (
 	ReadTimeout         = 5 * time.Second  // for a whole request, head and body
 	WriteTimeout        = 10 * time.Second // for a whole answer
 	IdleTimeout         = 30 * time.Second // between two requests of a connection
-	DefaultMaxConns     = 64 << 10
 	DefaultDrain        = 5 * time.Second
 )
 
@@ -46,8 +45,18 @@ type Options struct {
 	Logger *slog.Logger
 	// MaxBodyBytes bounds a request's body. Zero means 64 KiB.
 	MaxBodyBytes int
-	// MaxConns bounds the open connections; more are answered 503. Zero means 65,536.
+	// MaxConns bounds the open connections; more are answered 503. Zero means
+	// ConnLimit().
 	MaxConns int
+	// MaxConnsPerAddress bounds those of one address, in IPv6 of one /64. Loopback
+	// and TrustedProxies, behind which are many, have seven eighths of MaxConns
+	// together. Zero means an eighth of MaxConns, 16 to 512.
+	MaxConnsPerAddress int
+	// OwnHost judges the Host header; what it does not take is answered 421. Nil
+	// takes every one.
+	OwnHost func(host string) bool
+	// BodyMemory bounds the bytes of all bodies that are being read. Zero means 32 MiB.
+	BodyMemory int64
 	// TrustedProxies may say in X-Forwarded-For who their client is.
 	TrustedProxies []netip.Prefix
 	// Status replaces StatusOf for the errors that handlers return. Nil: StatusOf.
@@ -65,9 +74,9 @@ type Options struct {
 type App struct {
 	Fiber *fiber.App
 
-	opts  Options
-	mu    sync.Mutex // guards conns
-	conns map[net.Conn]struct{}
+	opts   Options
+	gate   atomic.Pointer[gate]
+	bodies bodies
 }
 
 // New returns an App that is ready for routes.
@@ -76,7 +85,7 @@ func New(o Options) *App {
 		o.MaxBodyBytes = DefaultMaxBodyBytes
 	}
 	if o.MaxConns == 0 {
-		o.MaxConns = DefaultMaxConns
+		o.MaxConns = ConnLimit()
 	}
 	if o.Drain == 0 {
 		o.Drain = DefaultDrain
@@ -87,12 +96,15 @@ func New(o Options) *App {
 	if o.Status == nil {
 		o.Status = StatusOf
 	}
-	a := &App{opts: o, conns: map[net.Conn]struct{}{}}
+	if o.BodyMemory == 0 {
+		o.BodyMemory = DefaultBodyMemory
+	}
+	a := &App{opts: o, bodies: bodies{most: o.BodyMemory}}
 	a.Fiber = fiber.New(fiber.Config{
 		AppName:                      o.Name,
 		Immutable:                    true,
 		BodyLimit:                    o.MaxBodyBytes,
-		Concurrency:                  o.MaxConns,
+		Concurrency:                  2 * o.MaxConns, // the gate holds what there may be
 		ReadBufferSize:               MaxHeaderBytes,
 		ReadTimeout:                  ReadTimeout,
 		WriteTimeout:                 WriteTimeout,
@@ -108,7 +120,15 @@ func New(o Options) *App {
 	inner := server.Handler
 	server.Handler = func(rctx *fasthttp.RequestCtx) { a.handle(rctx, inner) }
 	server.CloseOnShutdown = true
-	server.ConnState = a.track
+	server.ConnState = track
+	// A body is read by handle, so that it takes the memory of what has come of it.
+	server.StreamRequestBody = true
+	server.HeaderReceived = func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+		if h.ContentLength() > o.MaxBodyBytes {
+			h.SetContentLength(0) // refused by handle, unread
+		}
+		return fasthttp.RequestConfig{MaxRequestBodySize: 1} // that fasthttp reads by itself
+	}
 	return a
 }
 
@@ -116,8 +136,14 @@ func New(o Options) *App {
 // requests end within Options.Drain, closes what is left and returns nil. It
 // closes ln. An App serves once.
 func (a *App) Serve(ctx context.Context, ln net.Listener) error {
+	g := newGate(ln, &a.opts)
+	defer g.end()
+	a.gate.Store(g)
+	giving, stop := context.WithCancel(ctx)
+	defer stop()
+	go a.giveBack(giving)
 	served := make(chan error, 1)
-	go func() { served <- a.Fiber.Listener(ln) }()
+	go func() { served <- a.Fiber.Listener(g) }()
 	select {
 	case err := <-served:
 		if err == nil {
@@ -130,39 +156,54 @@ func (a *App) Serve(ctx context.Context, ln net.Listener) error {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opts.Drain)
 	defer cancel()
 	a.Fiber.ShutdownWithContext(drain) // its error says that connections are left, or that ln is closed
-	a.closeAll()
+	g.closeAll()
 	<-served
-	for a.open() > 0 { // their handlers end with their connections
+	for g.count() > 0 { // their handlers end with their connections
 		time.Sleep(time.Millisecond)
 	}
 	return nil
 }
 
-// track remembers open connections, as fasthttp gives up on those that outlive
-// the drain without closing them.
-func (a *App) track(c net.Conn, state fasthttp.ConnState) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	switch state {
-	case fasthttp.StateNew:
-		a.conns[c] = struct{}{}
-	case fasthttp.StateClosed, fasthttp.StateHijacked:
-		delete(a.conns, c)
+// track keeps count of which connections wait for their next request.
+func track(c net.Conn, state fasthttp.ConnState) {
+	if held, ok := c.(*conn); ok && (state == fasthttp.StateIdle || state == fasthttp.StateActive) {
+		held.waits(state == fasthttp.StateIdle)
 	}
 }
 
-func (a *App) closeAll() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for c := range a.conns {
-		c.Close()
-	}
+const (
+	manyConns   = 500              // from which on what they took is worth giving back
+	lookAfter   = 5 * time.Second  // how often
+	calmedDown  = 15 * time.Second // how long after most of them went; fasthttp keeps what served them for 10 s
+	mostOfThose = 4                // one in so many is left
+)
+
+// giveBack returns memory to the system after a flood of connections, which the
+// runtime does only when it next collects garbage: in a calm program in minutes.
+//
+// docs/threat-model.md#d6
+func (a *App) giveBack(ctx context.Context) {
+	most, calm := 0, time.Time{}
+	core.Every(ctx, lookAfter, func(context.Context) {
+		switch open := a.open(); {
+		case open >= most:
+			most, calm = open, time.Time{}
+		case most < manyConns || open > most/mostOfThose:
+			calm = time.Time{}
+		case calm.IsZero():
+			calm = time.Now()
+		case time.Since(calm) >= calmedDown-lookAfter:
+			debug.FreeOSMemory()
+			most, calm = open, time.Time{}
+		}
+	})
 }
 
 func (a *App) open() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.conns)
+	if g := a.gate.Load(); g != nil {
+		return g.count()
+	}
+	return 0
 }
 
 // appKey is where a request finds its App.
@@ -185,13 +226,48 @@ func (a *App) handle(rctx *fasthttp.RequestCtx, inner fasthttp.RequestHandler) {
 		writeError(rctx, status, text)
 		return
 	}
+	if a.opts.OwnHost != nil && !a.opts.OwnHost(string(rctx.Host())) {
+		rctx.SetConnectionClose()
+		_ = writeError(rctx, fasthttp.StatusMisdirectedRequest, statusText(fasthttp.StatusMisdirectedRequest))
+		return
+	}
 	if !slices.Contains(fiber.DefaultMethods, string(rctx.Method())) {
 		// fiber answers an unknown method in plain text; one that is known and that
 		// nobody serves gets 404, or 405 with Allow.
 		rctx.Request.Header.SetMethod(fiber.MethodTrace)
 	}
 	rctx.SetUserValue(appKey, a)
+	if announced(&rctx.Request.Header) > a.opts.MaxBodyBytes {
+		refuseBody(rctx, errTooLong)
+		return
+	}
+	if stream := rctx.Request.BodyStream(); stream != nil {
+		buf, err := a.bodies.read(stream, a.opts.MaxBodyBytes)
+		defer a.bodies.free(buf)
+		if err != nil {
+			refuseBody(rctx, err)
+			return
+		}
+		rctx.Request.SetBodyRaw(*buf)
+	}
 	inner(rctx)
+}
+
+// refuseBody answers for a body that was not read to its end, so that nothing can
+// follow on the connection.
+func refuseBody(rctx *fasthttp.RequestCtx, err error) {
+	status := fasthttp.StatusBadRequest
+	switch {
+	case errors.Is(err, errTooLong):
+		status = fasthttp.StatusRequestEntityTooLarge
+	case errors.Is(err, errBusy):
+		status = fasthttp.StatusServiceUnavailable
+		rctx.Response.Header.Set(fiber.HeaderRetryAfter, "5")
+	case isTimeout(err):
+		status = fasthttp.StatusRequestTimeout
+	}
+	rctx.SetConnectionClose()
+	_ = writeError(rctx, status, statusText(status))
 }
 
 // framing refuses requests that two servers could read differently. fasthttp by
@@ -208,7 +284,7 @@ func framing(h *fasthttp.RequestHeader) (status int, text string) {
 		return fasthttp.StatusBadRequest, "Bad request"
 	case h.IsHTTP11() && len(h.Host()) == 0:
 		return fasthttp.StatusBadRequest, "Bad request"
-	case unclearLength(h):
+	case unclear(h):
 		return fasthttp.StatusBadRequest, "Bad request"
 	case len(h.Peek(fasthttp.HeaderContentEncoding)) > 0:
 		return fasthttp.StatusUnsupportedMediaType, "Content-Encoding is not supported"
@@ -216,13 +292,17 @@ func framing(h *fasthttp.RequestHeader) (status int, text string) {
 	return 0, ""
 }
 
-// unclearLength reports whether a request has both Content-Length and
-// Transfer-Encoding, or a Transfer-Encoding that is not "chunked".
-func unclearLength(h *fasthttp.RequestHeader) bool {
+// unclear reports whether a request has both Content-Length and Transfer-Encoding, a
+// Transfer-Encoding that is not "chunked", or a header that goes on in the next line
+// (obsolete since RFC 7230, and read in two ways).
+func unclear(h *fasthttp.RequestHeader) bool {
 	length, encoding := false, false
 	for raw := h.RawHeaders(); len(raw) > 0; {
 		var line []byte
 		line, raw, _ = bytes.Cut(raw, []byte("\n"))
+		if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+			return true
+		}
 		length = length || hasName(line, "content-length")
 		encoding = encoding || hasName(line, "transfer-encoding")
 	}

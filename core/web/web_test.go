@@ -131,6 +131,8 @@ func TestN2Framing(t *testing.T) {
 		want          int
 	}{
 		{"plain", post(`{"a":1}`), 200},
+		{"folded header", post(`{"a":1}`, "X-A: b", " c"), 400},
+		{"folded header with a tab", post(`{"a":1}`, "X-A: b", "\tTransfer-Encoding: chunked"), 400},
 		{"chunked", head + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 200},
 		{"both lengths", head + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 400},
 		{"both lengths, other order", head + "Transfer-Encoding: chunked\r\ncontent-LENGTH: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 400},
@@ -197,7 +199,7 @@ func TestN2Limits(t *testing.T) {
 	} else {
 		wantError(t, got)
 	}
-	chunked := fmt.Sprintf("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", web.DefaultMaxBodyBytes+1)
+	chunked := fmt.Sprintf("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s", web.DefaultMaxBodyBytes+1, strings.Repeat("x", web.DefaultMaxBodyBytes+1))
 	if got := raw(t, addr, chunked); got.status != 413 {
 		t.Errorf("a chunk beyond 64 KiB: %d, want 413", got.status)
 	}
@@ -205,6 +207,31 @@ func TestN2Limits(t *testing.T) {
 		t.Errorf("8 KiB of headers: %d, want 431", got.status)
 	} else {
 		wantError(t, got)
+	}
+}
+
+func TestN3ErrorsEchoLittle(t *testing.T) {
+	if got := web.ErrorText(strings.Repeat("ä", 1000)); len(got) > 256 || !strings.HasSuffix(got, "ä…") {
+		t.Errorf("ErrorText of 2,000 bytes = %q of %d bytes, want at most 256", got, len(got))
+	}
+	if got := web.ErrorText("short"); got != "short" {
+		t.Errorf("ErrorText(short) = %q", got)
+	}
+}
+
+func TestN6OwnHost(t *testing.T) {
+	addr, _ := start(t, web.Options{OwnHost: web.OwnHost("metrics.internal:9290")})
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]int{
+		"localhost": 200, "LOCALHOST:9290": 200, "127.0.0.1:9290": 200, "[::1]:9290": 200, "10.1.2.3": 200, name: 200, "metrics.internal:9290": 200,
+		"attacker.example": 421, "attacker.example:9290": 421, "localhost.attacker.example": 421, "127.0.0.1.nip.io": 421, "x": 421,
+	} {
+		if got := raw(t, addr, "GET /card HTTP/1.1\r\nHost: "+host+"\r\n\r\n"); got.status != want {
+			t.Errorf("Host %s: %d, want %d", host, got.status, want)
+		}
 	}
 }
 
@@ -331,8 +358,10 @@ func TestN4ClientIP(t *testing.T) {
 		{"two proxies", trusting, []string{"X-Forwarded-For: 203.0.113.9, 192.0.2.1, 10.1.2.3"}, "192.0.2.1"},
 		{"two lines", trusting, []string{"X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 10.1.2.3"}, "192.0.2.1"},
 		{"all trusted", trusting, []string{"X-Forwarded-For: 10.9.9.9, 10.1.2.3"}, "10.9.9.9"},
-		{"no address", trusting, []string{"X-Forwarded-For: unknown"}, "127.0.0.1"},
-		{"no address behind a proxy", trusting, []string{"X-Forwarded-For: x, 10.1.2.3"}, "10.1.2.3"},
+		{"no address", trusting, []string{"X-Forwarded-For: unknown"}, "0.0.0.0"},
+		{"no address behind a proxy", trusting, []string{"X-Forwarded-For: x, 10.1.2.3"}, "0.0.0.0"},
+		{"garbage right-most", trusting, []string{"X-Forwarded-For: 192.0.2.1, <x>"}, "0.0.0.0"},
+		{"no hop at all", trusting, nil, "127.0.0.1"},
 		{"with port", trusting, []string{"X-Forwarded-For: 192.0.2.1:99"}, "192.0.2.1"},
 		{"IPv6", trusting, []string{"X-Forwarded-For: 2001:db8::1"}, "2001:db8::1"},
 		{"IPv6 in brackets", trusting, []string{"X-Forwarded-For: [2001:db8::1]:99"}, "2001:db8::1"},

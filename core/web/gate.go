@@ -1,0 +1,312 @@
+package web
+
+import (
+	"container/list"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	// DefaultMaxConns is how many connections are open at the most, where the
+	// descriptors allow as many.
+	DefaultMaxConns = 64 << 10
+	// leastReserve and mostReserve bound the descriptors that no connection from
+	// outside gets: a quarter of all, within these.
+	leastReserve, mostReserve = 64, 1024
+	// leastPerAddress and mostPerAddress bound the connections of one address, in
+	// IPv6 of one /64: an eighth of all, within these.
+	leastPerAddress, mostPerAddress = 16, 512
+)
+
+// ConnLimit is how many connections a server takes where Options say nothing: what
+// the limit on open files leaves beside a reserve for the store, the control socket
+// and our own calls outward.
+func ConnLimit() int {
+	files := fileLimit()
+	if files <= 0 {
+		return DefaultMaxConns
+	}
+	reserve := min(max(files/4, leastReserve), mostReserve)
+	return int(min(max(files-reserve, leastPerAddress), DefaultMaxConns))
+}
+
+// gate is a listener that never ends for want of descriptors and never holds more
+// connections than it may. When it is full it ends the connection that has been
+// quiet for longest, one that waits for its first or its next request; where none
+// is quiet, and for an address that has too many, the new one is answered 503, or
+// closed where that would take a TLS handshake.
+//
+// docs/threat-model.md#d1, #d2
+type gate struct {
+	net.Listener
+	logger     *slog.Logger
+	max        int
+	perAddress int
+	shared     int // of loopback and trusted proxies, behind which are many, together
+	proxies    []netip.Prefix
+
+	mu        sync.Mutex // guards the rest
+	open      map[*conn]struct{}
+	quiet     *list.List // of *conn, the one that is quiet for longest first
+	byAddress map[netip.Addr]int
+	ofShared  int
+	full      bool // said in the log, and not over yet
+
+	spare *os.File // a descriptor for turning away with when there is none; of Accept alone
+	short bool     // descriptors are; of Accept alone
+}
+
+// conn is one connection of a gate.
+type conn struct {
+	net.Conn
+	g     *gate
+	from  netip.Addr // its address or /64; invalid: one of the shared
+	spoke atomic.Bool
+
+	// Guarded by gate.mu.
+	place *list.Element // in quiet; nil: it is not
+	gone  bool
+}
+
+func newGate(ln net.Listener, o *Options) *gate {
+	g := &gate{Listener: ln, logger: o.Logger, max: o.MaxConns, proxies: o.TrustedProxies,
+		open: map[*conn]struct{}{}, quiet: list.New(), byAddress: map[netip.Addr]int{}}
+	g.perAddress = o.MaxConnsPerAddress
+	if g.perAddress == 0 {
+		g.perAddress = min(max(g.max/8, leastPerAddress), mostPerAddress)
+	}
+	g.shared = max(g.max-g.max/8, 1)
+	g.spare, _ = os.Open(os.DevNull) // without it, what is too much is not turned away but waits
+	return g
+}
+
+// Accept is net.Listener's. It returns an error only where the listener is at its
+// end.
+func (g *gate) Accept() (net.Conn, error) {
+	const longest = time.Second
+	wait := time.Millisecond
+	for {
+		c, err := g.accept()
+		if err != nil {
+			if !passes(err) {
+				return nil, err
+			}
+			time.Sleep(wait)
+			wait = min(2*wait, longest)
+			continue
+		}
+		wait = time.Millisecond
+		if c == nil {
+			continue
+		}
+		if held := g.admit(c); held != nil {
+			return held, nil
+		}
+		turnAway(c)
+	}
+}
+
+// accept takes a connection. Where there is no descriptor for it, it closes the one
+// that waits, with the help of the spare one, and returns nil.
+func (g *gate) accept() (net.Conn, error) {
+	c, err := g.Listener.Accept()
+	if err == nil {
+		if g.short {
+			g.short = false
+			g.logger.Info("connections are taken again")
+		}
+		return c, nil
+	}
+	if !isShortage(err) {
+		return nil, err
+	}
+	if !g.short {
+		g.short = true
+		g.logger.Warn("no descriptor is left: connections are turned away until there is", "err", err)
+	}
+	if g.spare == nil {
+		g.spare, _ = os.Open(os.DevNull)
+		return nil, err
+	}
+	g.spare.Close()
+	c, err = g.Listener.Accept()
+	if g.spare, _ = os.Open(os.DevNull); g.spare != nil {
+		return c, err // there are descriptors again
+	}
+	if err == nil {
+		c.Close()
+		g.spare, _ = os.Open(os.DevNull)
+	}
+	return nil, err
+}
+
+// passes reports whether an error of accept(2) says nothing of the listener: a want
+// that passes, or a connection that ended before it was taken.
+func passes(err error) bool {
+	return isShortage(err) || errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.EINTR)
+}
+
+func isShortage(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
+		errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
+}
+
+// admit counts a connection in, or returns nil where it may not come in.
+func (g *gate) admit(inner net.Conn) *conn {
+	c := &conn{Conn: inner, g: g, from: g.addressOf(inner)}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case c.from.IsValid() && g.byAddress[c.from] >= g.perAddress:
+		return nil
+	case len(g.open) >= g.max && !g.makeRoom(false), !c.from.IsValid() && g.ofShared >= g.shared && !g.makeRoom(true):
+		if !g.full {
+			g.full = true
+			g.logger.Warn("as many connections as there may be: more are answered 503", "open", len(g.open), "limit", g.max)
+		}
+		return nil
+	}
+	if g.full && len(g.open) < g.max/2 {
+		g.full = false
+	}
+	g.open[c] = struct{}{}
+	if c.from.IsValid() {
+		g.byAddress[c.from]++
+	} else {
+		g.ofShared++
+	}
+	c.place = g.quiet.PushBack(c)
+	return c
+}
+
+// looked is how many quiet connections makeRoom looks at.
+const looked = 64
+
+// makeRoom ends the connection that has been quiet for longest; ofShared: of those
+// of the shared addresses. Called with mu held.
+func (g *gate) makeRoom(ofShared bool) bool {
+	for e, n := g.quiet.Front(), 0; e != nil && n < looked; e, n = e.Next(), n+1 {
+		if c := e.Value.(*conn); !ofShared || !c.from.IsValid() {
+			g.remove(c)
+			go c.Conn.Close() // a TLS connection says goodbye, which can take a while
+			return true
+		}
+	}
+	return false
+}
+
+// remove counts a connection out. Called with mu held.
+func (g *gate) remove(c *conn) {
+	if c.gone {
+		return
+	}
+	c.gone = true
+	delete(g.open, c)
+	g.leaveQuiet(c)
+	if !c.from.IsValid() {
+		g.ofShared--
+	} else if g.byAddress[c.from]--; g.byAddress[c.from] == 0 {
+		delete(g.byAddress, c.from)
+	}
+}
+
+func (g *gate) leaveQuiet(c *conn) {
+	if c.place != nil {
+		g.quiet.Remove(c.place)
+		c.place = nil
+	}
+}
+
+// addressOf is what a connection counts for; invalid for the shared ones.
+func (g *gate) addressOf(c net.Conn) netip.Addr {
+	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	a := tcp.AddrPort().Addr().Unmap().WithZone("")
+	if a.IsLoopback() || slices.ContainsFunc(g.proxies, func(p netip.Prefix) bool { return p.Contains(a) }) {
+		return netip.Addr{}
+	}
+	if a.Is6() {
+		p, _ := a.Prefix(64) // of an IPv6 address there always is
+		return p.Addr()
+	}
+	return a
+}
+
+// count is how many connections are open.
+func (g *gate) count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.open)
+}
+
+// closeAll ends every connection.
+func (g *gate) closeAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.open {
+		go c.Conn.Close()
+	}
+}
+
+// end gives the spare descriptor back.
+func (g *gate) end() {
+	if g.spare != nil {
+		g.spare.Close()
+	}
+}
+
+// Read notes the first byte that comes.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.spoke.Load() {
+		c.spoke.Store(true)
+		c.g.mu.Lock()
+		c.g.leaveQuiet(c)
+		c.g.mu.Unlock()
+	}
+	return n, err
+}
+
+// Close counts the connection out.
+func (c *conn) Close() error {
+	c.g.mu.Lock()
+	c.g.remove(c)
+	c.g.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// waits says whether the connection waits for its next request.
+func (c *conn) waits(yes bool) {
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	switch {
+	case !yes && c.spoke.Load():
+		c.g.leaveQuiet(c)
+	case yes && c.place == nil && !c.gone:
+		c.place = c.g.quiet.PushBack(c)
+	}
+}
+
+var busy = []byte("HTTP/1.1 503 Service Unavailable\r\nContent-Type: " + contentJSON +
+	"\r\nContent-Length: 31\r\nRetry-After: 5\r\nConnection: close\r\n\r\n" + `{"error":"Service unavailable"}`)
+
+// turnAway answers a connection that may not come in. The few bytes fit the buffer
+// of a new socket, so that nobody waits for them to be read.
+func turnAway(c net.Conn) {
+	if _, isTLS := c.(*tls.Conn); !isTLS {
+		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = c.Write(busy)
+	}
+	_ = c.Close()
+}

@@ -1,0 +1,308 @@
+package web
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// safeLog is a log that a test reads while it is written.
+type safeLog struct {
+	mu sync.Mutex // guards b
+	b  strings.Builder
+}
+
+func (l *safeLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *safeLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func serveApp(t *testing.T, o Options, ln net.Listener, slow chan struct{}) *safeLog {
+	t.Helper()
+	log := &safeLog{}
+	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	app := New(o)
+	app.Fiber.Get("/ok", func(c *fiber.Ctx) error { return JSON(c, 200, true) })
+	app.Fiber.Get("/slow", func(c *fiber.Ctx) error { <-slow; return JSON(c, 200, true) })
+	app.Fiber.Post("/echo", func(c *fiber.Ctx) error { return JSON(c, 200, len(Body(c))) })
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- app.Serve(ctx, ln) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve = %v, want nil", err)
+		}
+	})
+	return log
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func dialIt(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c
+}
+
+// get asks on a connection and returns the status, 0 for a closed connection.
+func get(c net.Conn, path string) int {
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", path)
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return 0
+	}
+	io.Copy(io.Discard, r.Body)
+	return r.StatusCode
+}
+
+// failing is a listener whose first calls fail.
+type failing struct {
+	net.Listener
+	left atomic.Int32
+	err  error
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	if f.left.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", f.err)}
+	}
+	return f.Listener.Accept()
+}
+
+func TestD1AcceptErrorsAreWaitedOut(t *testing.T) {
+	for _, err := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		ln := &failing{Listener: listen(t), err: err}
+		ln.left.Store(7)
+		log := serveApp(t, Options{}, ln, nil)
+		if got := get(dialIt(t, ln.Addr().String()), "/ok"); got != 200 {
+			t.Errorf("after %v: status %d, want 200", err, got)
+		}
+		want := 1
+		if err == syscall.ECONNABORTED {
+			want = 0
+		}
+		if n := strings.Count(log.String(), "no descriptor is left"); n != want {
+			t.Errorf("%v: said %d times, want %d: %s", err, n, want, log)
+		}
+	}
+	ln := &failing{Listener: listen(t), err: syscall.EINVAL}
+	ln.left.Store(1)
+	if err := New(Options{}).Serve(t.Context(), ln); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("Serve with a broken listener = %v, want its error", err)
+	}
+}
+
+func TestD1ConnectionsFollowTheDescriptors(t *testing.T) {
+	files := fileLimit()
+	if files == 0 {
+		t.Skip("this system has no such limit")
+	}
+	if got := int64(ConnLimit()); got > DefaultMaxConns || files > 4*leastReserve && got > files-leastReserve {
+		t.Errorf("ConnLimit = %d of %d descriptors, want a reserve of %d", got, files, leastReserve)
+	}
+}
+
+// Connections that say nothing keep nobody out: the one that is quiet for longest
+// goes.
+func TestD1QuietConnectionsMakeRoom(t *testing.T) {
+	ln := listen(t)
+	serveApp(t, Options{MaxConns: 8}, ln, nil)
+	addr := ln.Addr().String()
+	var quiet []net.Conn
+	for range 40 {
+		quiet = append(quiet, dialIt(t, addr))
+	}
+	waiting := dialIt(t, addr)
+	for range 3 { // and neither do those that wait for their next request
+		if got := get(waiting, "/ok"); got != 200 {
+			t.Fatalf("beside 40 quiet connections: status %d, want 200", got)
+		}
+	}
+	for range 40 {
+		quiet = append(quiet, dialIt(t, addr))
+	}
+	if got := get(dialIt(t, addr), "/ok"); got != 200 {
+		t.Errorf("a new connection: status %d, want 200", got)
+	}
+	closed := 0
+	for _, c := range quiet {
+		c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if _, err := c.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			closed++
+		}
+	}
+	if closed < 72 {
+		t.Errorf("%d of 80 quiet connections were closed, want all but the limit of 8", closed)
+	}
+}
+
+func TestD1BusyIs503(t *testing.T) {
+	ln, slow := listen(t), make(chan struct{})
+	log := serveApp(t, Options{MaxConns: 8}, ln, slow)
+	addr := ln.Addr().String()
+	var busy sync.WaitGroup
+	for range 7 { // seven eighths: all that loopback gets
+		c := dialIt(t, addr)
+		busy.Go(func() {
+			if got := get(c, "/slow"); got != 200 {
+				t.Errorf("a request in work: status %d, want 200", got)
+			}
+		})
+	}
+	time.Sleep(100 * time.Millisecond) // until they are in work
+	if got := get(dialIt(t, addr), "/ok"); got != 503 && got != 0 {
+		t.Errorf("beyond the limit: status %d, want 503 or a closed connection", got)
+	}
+	r, err := http.ReadResponse(bufio.NewReader(dialIt(t, addr)), nil)
+	if err != nil || r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
+		t.Errorf("beyond the limit: %v, %v, want 503 with Retry-After", r, err)
+	}
+	close(slow)
+	busy.Wait()
+	if n := strings.Count(log.String(), "as many connections as there may be"); n != 1 {
+		t.Errorf("said %d times, want once: %s", n, log)
+	}
+}
+
+// from is a connection that claims to come from an address.
+type from struct {
+	net.Conn
+	addr netip.AddrPort
+}
+
+func (f from) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(f.addr) }
+
+func TestD2ConnectionsByAddress(t *testing.T) {
+	g := newGate(nil, &Options{MaxConns: 100, MaxConnsPerAddress: 3, Logger: slog.New(slog.DiscardHandler),
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
+	defer g.end()
+	connect := func(addr string) *conn {
+		a, b := net.Pipe()
+		t.Cleanup(func() { a.Close(); b.Close() })
+		return g.admit(from{a, netip.AddrPortFrom(netip.MustParseAddr(addr), 1)})
+	}
+	for i := range 3 {
+		if connect("203.0.113.1") == nil || connect(fmt.Sprintf("2001:db8::%d", i)) == nil {
+			t.Fatalf("connection %d of 3 refused", i+1)
+		}
+	}
+	if connect("203.0.113.1") != nil || connect("::ffff:203.0.113.1") != nil {
+		t.Error("a fourth connection of an address is taken")
+	}
+	if connect("2001:db8::ffff:1") != nil {
+		t.Error("a fourth connection of a /64 is taken")
+	}
+	other := connect("203.0.113.2")
+	if other == nil || connect("2001:db8:0:1::1") == nil {
+		t.Error("another address pays for the first")
+	}
+	for range 20 { // behind these are many
+		if connect("127.0.0.1") == nil || connect("::1") == nil || connect("192.0.2.9") == nil {
+			t.Fatal("loopback or a trusted proxy counts as one address")
+		}
+	}
+	other.Close()
+	other.Close()
+	if n := g.byAddress[other.from]; n != 0 {
+		t.Errorf("%d connections counted after the last has ended, want 0", n)
+	}
+	// All of loopback together leaves room for others.
+	for range 100 {
+		if c := connect("127.0.0.1"); c != nil {
+			c.spoke.Store(true)
+			c.waits(false)
+		}
+	}
+	if g.ofShared > 88 {
+		t.Errorf("loopback and proxies have %d of 100 connections, want at most 88", g.ofShared)
+	}
+	if connect("203.0.113.7") == nil {
+		t.Error("loopback keeps others out")
+	}
+}
+
+// A body takes what has come of it, not what its head announces.
+func TestD6SlowBodies(t *testing.T) {
+	const conns = 400
+	ln := listen(t)
+	serveApp(t, Options{}, ln, nil)
+	before := inUse()
+	for range conns {
+		c := dialIt(t, ln.Addr().String())
+		fmt.Fprintf(c, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n{", DefaultMaxBodyBytes)
+	}
+	time.Sleep(500 * time.Millisecond) // until all have been read
+	each := (inUse() - before) / conns
+	t.Logf("%d bytes for each of %d slow bodies", each, conns)
+	if each > 40<<10 { // 200 MiB at 5,000, the client's end included
+		t.Errorf("a slow body takes %d bytes, want at most 40 KiB", each)
+	}
+}
+
+func inUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse + m.StackInuse)
+}
+
+func TestD6LongBodiesAreBoundedTogether(t *testing.T) {
+	ln := listen(t)
+	serveApp(t, Options{BodyMemory: 100 << 10}, ln, nil)
+	addr := ln.Addr().String()
+	long := fmt.Sprintf("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", DefaultMaxBodyBytes, strings.Repeat("x", DefaultMaxBodyBytes-1))
+	slow := dialIt(t, addr)
+	io.WriteString(slow, long)
+	time.Sleep(100 * time.Millisecond)
+	second := dialIt(t, addr)
+	io.WriteString(second, long)
+	if r, err := http.ReadResponse(bufio.NewReader(second), nil); err == nil && r.StatusCode != 503 {
+		t.Errorf("beyond the bound: status %d, want 503", r.StatusCode)
+	}
+	short := dialIt(t, addr)
+	fmt.Fprintf(short, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 3000\r\n\r\n%s", strings.Repeat("x", 3000))
+	if r, err := http.ReadResponse(bufio.NewReader(short), nil); err != nil || r.StatusCode != 200 {
+		t.Errorf("a short body beside it: %v, %v, want 200", r, err)
+	}
+	io.WriteString(slow, "x")
+	if r, err := http.ReadResponse(bufio.NewReader(slow), nil); err != nil || r.StatusCode != 200 {
+		t.Errorf("the long body: %v, %v, want 200", r, err)
+	}
+}
