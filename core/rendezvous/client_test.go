@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
@@ -356,6 +358,50 @@ func TestOldServer(t *testing.T) {
 	stop()
 	if n := old.Peers(); n != 0 {
 		t.Errorf("%d registered after shutdown, want 0", n)
+	}
+}
+
+// A server of 0.7 gets its signature once it has said that it misses it; a server of
+// ours and one before 0.7 never do.
+func TestT11LegacySignatureOnlyWhereAsked(t *testing.T) {
+	legacy := func(body string) bool {
+		var b map[string]any
+		if err := json.Unmarshal([]byte(body), &b); err != nil {
+			t.Fatal(err)
+		}
+		return b["payloadStr"] != nil || b["signature"] != nil
+	}
+	for _, signed := range []bool{false, true} {
+		old := &rendezvoustest.Legacy{Signed: signed}
+		server := httptest.NewServer(old)
+		defer server.Close()
+		ours := newRig(t, ServerOptions{})
+		ours.clock.atLeast(time.Now())
+		a, b := newTestClient(t, key(t, 1), nil, server.URL, ours.url), newTestClient(t, key(t, 2), nil, server.URL, ours.url)
+		stop := running(t, a)
+		eventually(t, "registered", func() bool { return a.Status()[0].Registered && a.Status()[1].Registered })
+		if a.servers[0].wantsLegacy() != signed || a.servers[1].wantsLegacy() {
+			t.Errorf("signed %v: legacy is wanted by %v and by ours %v", signed, a.servers[0].wantsLegacy(), a.servers[1].wantsLegacy())
+		}
+		if _, err := a.Invite(t.Context(), InviteOptions{}); err != nil {
+			t.Errorf("Invite = %v", err)
+		}
+		if got, err := b.Lookup(t.Context(), key(t, 1).Public()); err != nil || got.URL != "https://gw.example" || !got.Verified {
+			t.Errorf("Lookup = %+v, %v", got, err)
+		}
+		stop()
+		if n := old.Peers(); n != 0 {
+			t.Errorf("%d registered after shutdown, want 0", n)
+		}
+		bodies := slices.DeleteFunc(old.Bodies(), func(b string) bool { return b == "" })
+		if legacy(bodies[0]) {
+			t.Errorf("signed as 0.7 signs before anybody asked: %s", bodies[0])
+		}
+		for _, body := range bodies[1:] {
+			if legacy(body) && !signed {
+				t.Errorf("signed as 0.7 signs for a server that has not asked: %s", body)
+			}
+		}
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 // maxFloodWait bounds the Retry-After under a flood of wrong codes.
 const maxFloodWait = time.Minute
 
-// flood bounds the wrong codes from all addresses together. While it lasts every
-// code is refused unseen, and the time to wait doubles with each wrong code's
-// worth of refusals, so that honest clients come back when it is over. Safe for
+// flood bounds the wrong codes from all addresses together. While it lasts wrong
+// ones are refused with a time to wait, which doubles with each minute's worth of
+// them; a right one is answered, as its asker is bounded by itself. Safe for
 // concurrent use.
 //
 // docs/threat-model.md#v4
@@ -27,22 +27,28 @@ func newFlood(perMinute int) *flood {
 	return &flood{interval: interval, slack: time.Minute}
 }
 
-func (f *flood) check(now time.Time) (ok bool, retryAfter time.Duration) {
+// on reports whether there are too many wrong codes.
+func (f *flood) on(now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	wait := time.Duration(f.at-now.UnixNano()) - f.slack
-	if wait <= 0 {
-		if wait < -f.slack/2 { // half of it earned back: over
-			f.refused = 0
-		}
-		return true, 0
+	if wait < -f.slack/2 { // half of it earned back: over
+		f.refused = 0
 	}
+	return wait > 0
+}
+
+// refuse counts a refusal in a flood and returns when to come again.
+func (f *flood) refuse(now time.Time) (retryAfter time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	wait := time.Duration(f.at-now.UnixNano()) - f.slack
 	f.refused++
 	perMinute := int64(time.Minute / f.interval)
 	for level := f.refused / perMinute; level > 0 && wait < maxFloodWait; level /= 2 {
 		wait = 2 * max(wait, time.Second)
 	}
-	return false, min(wait, maxFloodWait)
+	return min(wait, maxFloodWait)
 }
 
 func (f *flood) miss(now time.Time) {

@@ -65,6 +65,7 @@ type invites struct {
 type inviter struct {
 	codes  []*invite
 	newest int64 // ms: the newest signed time of an invite of this key
+	ahead  *ahead
 }
 
 // dueItem is a look at a code when it expires, or at a key when its newest text
@@ -107,8 +108,9 @@ func (v *invites) add(i invite, signedAt, now time.Time) (code string, err error
 	v.expire(now)
 	from := v.byKey[i.key]
 	addr := network(i.addr.As16())
+	at, ms := signedAt.UnixMilli(), now.UnixMilli()
 	switch {
-	case !signedAt.IsZero() && from != nil && signedAt.UnixMilli() <= from.newest:
+	case !signedAt.IsZero() && from != nil && (!from.ahead.after(at, from.newest, ms) || from.ahead.full(at, ms)):
 		return "", core.Refuse(core.Conflict, "A newer invite is known for this key")
 	case from != nil && len(from.codes) >= v.perKey, v.byAddr[addr] >= v.perAddress:
 		return "", &core.Error{Kind: core.RateLimited, Public: "Too many invites", RetryAfter: time.Minute}
@@ -119,7 +121,8 @@ func (v *invites) add(i invite, signedAt, now time.Time) (code string, err error
 	}
 	v.keep(&i)
 	if !signedAt.IsZero() {
-		v.byKey[i.key].newest = signedAt.UnixMilli()
+		from = v.byKey[i.key]
+		from.newest, from.ahead = at, from.ahead.took(at, from.newest, ms, v.window)
 	}
 	return i.code, nil
 }
@@ -229,7 +232,7 @@ func (v *invites) expire(now time.Time) {
 		if from == nil || len(from.codes) > 0 {
 			continue
 		}
-		if until := from.newest + v.window.Milliseconds(); until >= ms {
+		if until := max(from.newest+v.window.Milliseconds(), from.ahead.until(v.window)); until >= ms {
 			heap.Push(&v.due, dueItem{at: until, key: item.key})
 			continue
 		}

@@ -51,9 +51,10 @@ type registry struct {
 type shard struct {
 	mu     sync.RWMutex // guards the rest
 	m      map[core.PublicKey]*entry
-	wheel  [wheelSlots][]*entry // by second; each entry is in exactly one slot
-	cursor int64                // the second that was worked off last
-	at     atomic.Int64         // cursor, to be read without mu
+	ahead  map[core.PublicKey]*ahead // of entries whose clock was ahead; most have none
+	wheel  [wheelSlots][]*entry      // by second; each entry is in exactly one slot
+	cursor int64                     // the second that was worked off last
+	at     atomic.Int64              // cursor, to be read without mu
 }
 
 type addrShard struct {
@@ -100,7 +101,7 @@ func newRegistry(l limits, now time.Time) *registry {
 	r := &registry{limits: l, seed: maphash.MakeSeed()}
 	for i := range r.shards {
 		s := &r.shards[i]
-		s.m = map[core.PublicKey]*entry{}
+		s.m, s.ahead = map[core.PublicKey]*entry{}, map[core.PublicKey]*ahead{}
 		s.cursor = now.Unix()
 		s.at.Store(s.cursor)
 	}
@@ -168,12 +169,9 @@ func (r *registry) put(c candidate, now time.Time) (renewal bool, err error) {
 			return false, core.Refuse(core.Conflict, "A better signed registration is known for this key")
 		case f == unsigned && live && at < e.said:
 			return false, errNewer
-		case f != unsigned && at < e.newest:
-			return false, errNewer
-		case f != unsigned && at == e.newest:
-			if live && e.form == f && e.extra == extra && e.port == uint16(c.port) {
-				return false, nil
-			}
+		case f != unsigned && at == e.newest && live && e.form == f && e.extra == extra && e.port == uint16(c.port):
+			return false, nil
+		case f != unsigned && (!s.ahead[c.key].after(at, e.newest, ms) || s.ahead[c.key].full(at, ms)):
 			return false, errNewer
 		}
 	}
@@ -202,12 +200,24 @@ func (r *registry) put(c candidate, now time.Time) (renewal bool, err error) {
 	}
 	e.addr, e.port, e.form, e.extra, e.seen = addr, uint16(c.port), f, extra, ms
 	if f == unsigned {
-		e.said = at
+		e.said = min(at, ms) // a clock that was ahead may be put right
 	} else {
-		e.newest, e.said = at, 0
+		s.took(e, at, ms, r.window)
+		e.said = 0
 		e.sig, _ = keys.ParseSignature(c.record.Signature) // it was verified
 	}
 	return live, nil
+}
+
+// took makes a signed time the newest that is known of an entry's key. Called with
+// mu held.
+func (s *shard) took(e *entry, at, now int64, window time.Duration) {
+	a := s.ahead[e.key].took(at, e.newest, now, window)
+	if e.newest = at; a != nil {
+		s.ahead[e.key] = a
+	} else {
+		delete(s.ahead, e.key)
+	}
 }
 
 // found is a record as it is answered: a copy of its entry.
@@ -253,12 +263,12 @@ func (r *registry) get(k core.PublicKey, now time.Time) (found, *missing) {
 
 // newer reports whether a signed time is after every registration that is
 // known of the key.
-func (r *registry) newer(k core.PublicKey, at time.Time) bool {
+func (r *registry) newer(k core.PublicKey, at, now time.Time) bool {
 	s := r.shardOf(k)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	e := s.m[k]
-	return e == nil || at.UnixMilli() > e.newest
+	return e == nil || s.ahead[k].after(at.UnixMilli(), e.newest, now.UnixMilli())
 }
 
 // drop deregisters. With signedAt set the caller has shown a text of the key's,
@@ -276,10 +286,11 @@ func (r *registry) drop(k core.PublicKey, from netip.Addr, signedAt, now time.Ti
 	case e == nil || !r.isLive(e, now.UnixMilli()):
 		return errNoPeer.err
 	case !signedAt.IsZero():
-		if signedAt.UnixMilli() < e.newest {
+		at, ms := signedAt.UnixMilli(), now.UnixMilli()
+		if at != e.newest && !s.ahead[k].after(at, e.newest, ms) {
 			return errNewer
 		}
-		e.newest = signedAt.UnixMilli()
+		s.took(e, at, ms, r.window)
 	case e.v2(): // 0.7 registers signed and deregisters unsigned
 		return core.Refuse(core.Forbidden, "Deregistration must be signed")
 	case e.addr != from.As16():
@@ -382,11 +393,12 @@ func (r *registry) visit(s *shard, batch []*entry, now int64) {
 			r.retire(e, expired)
 			r.expired.Add(1)
 		}
-		if due := r.due(e); due >= now {
+		if due := max(r.due(e), s.ahead[e.key].until(r.window)); due >= now {
 			s.schedule(e, due)
 			continue
 		}
 		delete(s.m, e.key)
+		delete(s.ahead, e.key)
 		r.entries.Add(-1)
 	}
 }

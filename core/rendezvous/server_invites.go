@@ -35,7 +35,7 @@ func (s *Server) invite(c *fiber.Ctx) error {
 	}
 	if h.V2 {
 		i.record = h.Record
-	} else if !h.Unsigned && !s.registry.newer(h.Key, h.SentAt) {
+	} else if !h.Unsigned && !s.registry.newer(h.Key, h.SentAt, now) {
 		// A registration of 0.7 reads the same.
 		return core.Refuse(core.Conflict, "A newer registration is known for this key")
 	}
@@ -78,13 +78,17 @@ func (s *Server) resolve(c *fiber.Ctx) error {
 	if ok, after := s.misses.Check(from, now); !ok {
 		return tooMany(after)
 	}
-	if ok, after := s.flood.check(now); !ok {
-		return tooMany(after)
+	flooded := s.flood.on(now)
+	if flooded && from.IsLoopback() { // there nobody has a budget of its own
+		return tooMany(s.flood.refuse(now))
 	}
 	i, err := s.invites.get(strings.ToLower(c.Params("token")), c.Method() == fiber.MethodGet, now)
 	if err != nil {
 		s.metrics.inviteMisses.Inc()
 		s.misses.Allow(from, now)
+		if flooded {
+			return tooMany(s.flood.refuse(now))
+		}
 		s.flood.miss(now)
 		return err
 	}

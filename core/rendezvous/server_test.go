@@ -566,6 +566,13 @@ func TestV3Deregister(t *testing.T) {
 	r.want(t, r.lookup(t, k.Public()), 404, "Peer not found")
 	r.want(t, r.send(t, "POST", "/register", "203.0.113.66", registration), 409, "newer")
 
+	// 0.7 signs its registrations and not its DELETE.
+	r.want(t, r.send(t, "POST", "/register", "203.0.113.1", r.as07(other, 0)), 200, "ok")
+	r.want(t, r.send(t, "DELETE", "/peer/"+other.Public().String(), "203.0.113.2", ""), 403, "another address")
+	r.want(t, r.send(t, "DELETE", "/peer/"+other.Public().String(), "203.0.113.1", ""), 200, "ok")
+	r.want(t, r.send(t, "POST", "/register", "203.0.113.66", r.as07(other, 0)), 409, "newer")
+	r.want(t, r.send(t, "POST", "/register", "203.0.113.1", r.as07(k, 2*time.Second)), 200, "ok")
+
 	u := other.Public()
 	r.plain(t, u, 1, "203.0.113.1")
 	r.want(t, r.send(t, "DELETE", "/peer/"+u.String(), "203.0.113.2", ""), 403, "another address")
@@ -707,8 +714,95 @@ func TestV4MissesAreLimitedInAll(t *testing.T) {
 	if last.retryAfter == "" || len(last.retryAfter) < 2 {
 		t.Errorf("Retry-After %q under a flood, want it to have grown", last.retryAfter)
 	}
+	// A right code is answered meanwhile, unless its asker is over its own budget, or
+	// has none of its own, as on loopback.
+	code, _ := r.invitation(t, key(t, 1), envelope.Hints{}, "203.0.113.1")
+	r.want(t, r.send(t, "GET", "/invite/"+code, "203.0.113.7", ""), 200, "pubkey")
+	r.want(t, r.send(t, "GET", "/invite/"+code, "127.0.0.1", ""), 429, "Too many requests")
+	for range 5 {
+		r.want(t, r.send(t, "GET", "/invite/zzzzzz", "203.0.113.66", ""), 429, "Too many requests")
+	}
+	r.want(t, r.send(t, "GET", "/invite/"+code, "203.0.113.66", ""), 429, "Too many requests")
 	r.clock.add(2 * time.Minute)
 	r.want(t, miss(251), 404, "Invite not found")
+}
+
+// A client whose clock was ahead, and has been put right, comes back with its next
+// renewal. What it signed while it was ahead does nothing any more.
+func TestV2ClockThatWasAhead(t *testing.T) {
+	for _, form := range []string{"v2", "0.7", "plain"} {
+		t.Run(form, func(t *testing.T) {
+			r := newRig(t, ServerOptions{})
+			k := key(t, 1)
+			text := func(port int, by time.Duration) string {
+				at := r.clock.now().Add(by)
+				switch form {
+				case "0.7":
+					return signedAs07(k, fmt.Sprintf(`{"pubkey":"%s","port":%d,"timestamp":"%s"}`, k.Public(), port, core.FormatTime(at)))
+				case "plain":
+					return fmt.Sprintf(`{"pubkey":"%s","port":%d,"timestamp":%d}`, k.Public(), port, at.UnixMilli())
+				}
+				return r.text(k, envelope.Hints{Purpose: envelope.PurposeRegister, Port: port}, by)
+			}
+			put := func(body, from string) reply { return r.send(t, "POST", "/register", from, body) }
+			before := text(1, 0)
+			r.want(t, put(before, "203.0.113.1"), 200, "ok")
+			var said []string
+			for range 20 { // ten minutes with a clock that is 4 minutes ahead
+				r.clock.add(30 * time.Second)
+				said = append(said, text(2, 4*time.Minute))
+				r.want(t, put(said[len(said)-1], "203.0.113.1"), 200, "ok")
+			}
+			r.clock.add(30 * time.Second)
+			r.want(t, put(text(3, 7*time.Millisecond), "203.0.113.1"), 200, "ok")
+			r.want(t, r.lookup(t, k.Public()), 200, `"port":3`)
+			if form == "plain" { // nobody has signed that, so that anybody can say anything
+				return
+			}
+			for range 20 {
+				for _, old := range append([]string{before}, said...) {
+					if got := put(old, "203.0.113.66"); got.status == 200 {
+						t.Fatalf("what was signed before counts again: %s", got.body)
+					}
+				}
+				r.clock.add(30 * time.Second)
+				r.want(t, put(text(3, 7*time.Millisecond), "203.0.113.1"), 200, "ok")
+			}
+			r.want(t, r.lookup(t, k.Public()), 200, `"ip":"203.0.113.1"`)
+			r.registry.check(t)
+			r.clock.add(10 * time.Minute)
+			r.tick(r.clock.now())
+			for i := range r.registry.shards {
+				if n := len(r.registry.shards[i].ahead); n > 0 {
+					t.Errorf("%d clocks are remembered after all is over", n)
+				}
+			}
+		})
+	}
+	t.Run("leaves and invites", func(t *testing.T) {
+		r := newRig(t, ServerOptions{})
+		k := key(t, 1)
+		reg, invite := envelope.Hints{Purpose: envelope.PurposeRegister, Port: 1}, envelope.Hints{Purpose: envelope.PurposeInvite, Port: 1}
+		r.want(t, r.send(t, "POST", "/register", "203.0.113.1", r.text(k, reg, 4*time.Minute)), 200, "ok")
+		ahead := r.text(k, invite, 4*time.Minute)
+		r.want(t, r.send(t, "POST", "/invite", "203.0.113.1", ahead), 200, "token")
+		r.want(t, r.send(t, "POST", "/invite", "203.0.113.1", r.text(k, invite, 0)), 200, "token")
+		r.want(t, r.send(t, "POST", "/invite", "203.0.113.66", ahead), 409, "newer invite")
+		r.want(t, r.send(t, "DELETE", "/peer/"+k.Public().String(), "203.0.113.1", r.text(k, envelope.Hints{Purpose: envelope.PurposeDeregister}, 0)), 200, "ok")
+	})
+	t.Run("bounded", func(t *testing.T) {
+		r := newRig(t, ServerOptions{})
+		k := key(t, 1)
+		refused := 0
+		for i := range 2 * maxAhead {
+			if got := r.send(t, "POST", "/register", "203.0.113.1", r.text(k, envelope.Hints{Purpose: envelope.PurposeRegister, Port: 1}, time.Minute+time.Duration(i)*time.Millisecond)); got.status != 200 {
+				refused++
+			}
+		}
+		if refused != maxAhead {
+			t.Errorf("%d of %d refused, want all but %d", refused, 2*maxAhead, maxAhead)
+		}
+	})
 }
 
 func TestV5Bounds(t *testing.T) {

@@ -1,12 +1,16 @@
 // Package rendezvoustest has a server to test clients of a rendezvous against:
-// one of 0.2.14 to 0.6.0, which knows only unsigned bodies and signs nothing.
+// one of 0.2.14 to 0.6.0, which knows only unsigned bodies and signs nothing, or
+// one of 0.7, which wants its own signature.
 package rendezvoustest
 
 import (
+	"crypto/ed25519"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,7 +22,11 @@ import (
 // Legacy answers as the servers before 0.7 were recorded to. The zero value is
 // ready to use and safe for concurrent use.
 type Legacy struct {
-	mu      sync.Mutex // guards all
+	// Signed makes it one of 0.7.
+	Signed bool
+
+	mu      sync.Mutex // guards the rest
+	bodies  []string
 	peers   map[string]legacyPeer
 	invites map[string]legacyPeer
 }
@@ -37,6 +45,13 @@ func (l *Legacy) Peers() int {
 	return len(l.peers)
 }
 
+// Bodies are those that came, in their order.
+func (l *Legacy) Bodies() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.bodies)
+}
+
 // ServeHTTP implements http.Handler.
 func (l *Legacy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
@@ -48,13 +63,14 @@ func (l *Legacy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
+	l.bodies = append(l.bodies, string(body))
 	ip, _, _ := net.SplitHostPort(r.RemoteAddr)
 	kind, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch {
 	case r.Method == http.MethodGet && r.URL.Path == "/":
 		answer(w, 200, fmt.Sprintf(`{"ok":true,"peers":%d}`, len(l.peers)))
 	case r.Method == http.MethodPost && kind == "register" && name == "":
-		p, refusal := read(body, true)
+		p, refusal := l.read(body, true)
 		if refusal != "" {
 			fail(w, 400, refusal)
 			return
@@ -72,7 +88,7 @@ func (l *Legacy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		delete(l.peers, name)
 		answer(w, 200, `{"ok":true}`)
 	case r.Method == http.MethodPost && kind == "invite" && name == "":
-		p, refusal := read(body, false)
+		p, refusal := l.read(body, false)
 		if refusal != "" {
 			fail(w, 400, refusal)
 			return
@@ -102,6 +118,29 @@ func (l *Legacy) give(w http.ResponseWriter, from map[string]legacyPeer, name, m
 		return
 	}
 	answer(w, 200, string(text))
+}
+
+func (l *Legacy) read(body []byte, timed bool) (p legacyPeer, refusal string) {
+	if !l.Signed {
+		return read(body, timed)
+	}
+	var b struct {
+		PayloadStr string `json:"payloadStr"`
+		Signature  string `json:"signature"`
+	}
+	if json.Unmarshal(body, &b) != nil || b.PayloadStr == "" || b.Signature == "" {
+		return p, "Missing payloadStr or signature"
+	}
+	p, refusal = read([]byte(b.PayloadStr), false)
+	if refusal != "" {
+		return p, refusal
+	}
+	key, err1 := hex.DecodeString(strings.TrimPrefix(p.PubKey, "302a300506032b6570032100"))
+	signature, err2 := hex.DecodeString(b.Signature)
+	if err1 != nil || err2 != nil || len(key) != ed25519.PublicKeySize || !ed25519.Verify(key, []byte(b.PayloadStr), signature) {
+		return p, "Signature verification failed: bad-signature"
+	}
+	return p, ""
 }
 
 // read checks the plain fields in the order of the servers in the field.
