@@ -301,16 +301,19 @@ func (m *Manifest) HookOf(named string, input []byte) (Hook, error) {
 	if in.Hook == "" && len(in.Event) > 0 {
 		in.Hook = string(Notify)
 	}
-	name := cmp.Or(named, in.Hook)
+	name, answers := cmp.Or(named, in.Hook), make([]string, len(m.Hooks))
+	for i, h := range m.Hooks {
+		answers[i] = string(h)
+	}
 	if name == "" && len(m.Hooks) == 1 {
 		return m.Hooks[0], nil
 	}
 	h, ok := core.HookNamed(name)
 	switch {
 	case name == "":
-		return "", fmt.Errorf("which hook? the plugin answers %q", m.Hooks)
+		return "", fmt.Errorf("which hook? the plugin answers %s", strings.Join(answers, ", "))
 	case !ok || !m.hasHook(h):
-		return "", fmt.Errorf("hook %q: the plugin answers %q", name, m.Hooks)
+		return "", fmt.Errorf("hook %q: the plugin answers %s", name, strings.Join(answers, ", "))
 	}
 	return h, nil
 }
