@@ -62,7 +62,8 @@ func hostLog(level uint32, text string) {
 func Serve(hook string, n int32) int32 { return statusNotMine }
 
 // Main runs one case from standard input and prints the answer. A case is what the hook
-// gets, or an object with it as "input", and with the plugin's configuration as "config".
+// gets, or an object with it as "input", and with what changes the configuration of
+// plugin.toml as "config".
 // It exits with 1 when the hook fails and with 2 when the case cannot be read.
 func Main() {
 	text, err := io.ReadAll(os.Stdin)
@@ -81,7 +82,8 @@ func quit(code int, text string) {
 	os.Exit(code)
 }
 
-// RunCase starts the plugin with a case's configuration and runs the hook that its input
+// RunCase starts the plugin with the configuration of plugin.toml and, over it, the case's,
+// as the gateway does, and runs the hook that its input
 // names: "hook" of the input, or the only hook that the plugin has.
 func RunCase(text string) (string, error) {
 	v, err := Parse(text)
@@ -92,10 +94,17 @@ func RunCase(text string) (string, error) {
 	if !input.Exists() {
 		input = v
 	}
-	if err := Start(v.Get("config").JSON()); err != nil {
+	config, err := nativeConfig(v.Get("config"))
+	if err != nil {
+		return "", err
+	}
+	if err := Start(config); err != nil {
 		return "", err
 	}
 	name := input.Get("hook").Text()
+	if kind := input.Get("kind").Text(); kind != "" {
+		name = kind
+	}
 	if name == "" && len(hooks) == 1 {
 		for only := range hooks {
 			name = only

@@ -66,7 +66,11 @@ func (v *version) httpRequest(in *instance, req []byte) (any, error) {
 	if err := decode(req, &r); err != nil {
 		return nil, err
 	}
-	u, host, err := parseURL(r.URL)
+	masked, names, err := maskSecrets(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	u, host, err := parseURL(masked)
 	if err != nil {
 		return nil, refuse(callBad, "url: %v", err)
 	}
@@ -85,6 +89,10 @@ func (v *version) httpRequest(in *instance, req []byte) (any, error) {
 		return nil, refuse(callBad, "method %q", r.Method)
 	}
 	fill := secretFiller{v: v, allowed: secrets}
+	target, err := fill.path(u, names)
+	if err != nil {
+		return nil, err
+	}
 	header, err := fill.headers(&r, body)
 	if err != nil {
 		return nil, err
@@ -97,12 +105,12 @@ func (v *version) httpRequest(in *instance, req []byte) (any, error) {
 		ctx, stop = context.WithTimeout(ctx, time.Duration(min(r.TimeoutMs, 3600_000))*time.Millisecond)
 		defer stop()
 	}
-	h, err := http.NewRequestWithContext(ctx, r.Method, u.String(), bytes.NewReader(body))
+	h, err := http.NewRequestWithContext(ctx, r.Method, target, bytes.NewReader(body))
 	if err != nil {
-		return nil, refuse(callBad, "%v", err)
+		return nil, refuse(callBad, "the request cannot be made") // its URL may hold a secret
 	}
 	h.Header = header
-	resp, err := v.clients.client(private).Do(h)
+	resp, err := v.client(private).Do(h)
 	if err != nil {
 		return nil, fill.failed(err)
 	}
@@ -141,6 +149,54 @@ func (r *httpRequest) content() (b []byte, err error) {
 		return nil, refuse(callLimit, "a body of %d bytes, at most %d", len(b), maxBody)
 	}
 	return b, nil
+}
+
+// secretMark stands for a secret while a URL is taken apart.
+const secretMark = "ogp-secret-mark"
+
+// maskSecrets takes the secrets out of a URL: each {secret:name} becomes secretMark.
+func maskSecrets(raw string) (masked string, names []string, err error) {
+	if strings.Contains(raw, secretMark) {
+		return "", nil, refuse(callBad, "url: it holds %q", secretMark)
+	}
+	for {
+		before, rest, ok := strings.Cut(raw, "{secret:")
+		masked += before
+		if !ok {
+			return masked, names, nil
+		}
+		name, after, ok := strings.Cut(rest, "}")
+		if !ok {
+			return "", nil, refuse(callBad, "url: {secret: without a closing brace")
+		}
+		masked, names, raw = masked+secretMark, append(names, name), after
+	}
+}
+
+// path puts the secrets into a URL, of which only the path may hold any, behind what is granted. A secret may
+// hold several parts of a path, and nothing that changes which path it is.
+func (f *secretFiller) path(u *url.URL, names []string) (string, error) {
+	if strings.Count(u.Path, secretMark) != len(names) {
+		return "", refuse(callBad, "url: a {secret:name} may stand in the path alone")
+	}
+	target := u.String()
+	for _, name := range names {
+		value, err := f.secret(name)
+		if err != nil {
+			return "", err
+		}
+		parts := strings.Split(value, "/")
+		for i, part := range parts {
+			if part == "" || part == "." || part == ".." || strings.ContainsFunc(part, func(c rune) bool { return c <= ' ' || c == '\\' || c == 0x7f }) {
+				return "", refuse(callBad, "url: the secret %q is no part of a path", name)
+			}
+			parts[i] = url.PathEscape(part)
+		}
+		escaped := strings.Join(parts, "/")
+		f.used = append(f.used, name, escaped)
+		target = strings.Replace(target, secretMark, escaped, 1)
+	}
+	return target, nil
 }
 
 // secretFiller puts secrets into a request, and takes them out of what comes back.
@@ -287,6 +343,14 @@ func (v *version) secret(name string) (string, bool) {
 // namesSecret says whether any grant names a secret.
 func (v *version) namesSecret(name string) bool {
 	return slices.ContainsFunc(v.urls, func(g *grant) bool { return slices.Contains(g.secrets, name) })
+}
+
+// client gives what requests are sent with.
+func (v *version) client(private bool) *http.Client {
+	if v.roundTrip != nil {
+		return &http.Client{Transport: v.roundTrip, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
+	return v.clients.client(private)
 }
 
 // clients are what all plugins of a host send requests with, so that a connection outlives a call and a reload:

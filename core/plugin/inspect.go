@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/nesting"
@@ -48,6 +50,9 @@ func Inspect(spec Spec) (*Module, error) {
 	m := &Module{SHA256: hex.EncodeToString(sum[:]), Size: len(wasm), wasm: wasm}
 	if spec.SHA256 != "" && !strings.EqualFold(spec.SHA256, m.SHA256) {
 		return nil, &Error{Plugin: spec.Name, Kind: Denied, Text: fmt.Sprintf("the module's SHA-256 is %s, pinned is %s", m.SHA256, strings.ToLower(spec.SHA256))}
+	}
+	if err := looksLikeModule(wasm); err != nil {
+		return nil, &Error{Plugin: spec.Name, Kind: BadModule, Err: err}
 	}
 	shape, err := meter.Read(wasm)
 	if err != nil {
@@ -161,4 +166,19 @@ func exportedHooks(s *meter.Shape) (out []Hook) {
 		}
 	}
 	return out
+}
+
+// looksLikeModule tells somebody who has something else what it is, and what to do.
+func looksLikeModule(wasm []byte) error {
+	const magic = "\x00asm"
+	switch {
+	case bytes.HasPrefix(wasm, []byte(magic)):
+		return nil
+	case len(wasm) == 0:
+		return errors.New("an empty file, not a WebAssembly module")
+	case utf8.Valid(wasm) && !bytes.ContainsRune(wasm, 0):
+		line, _, _ := bytes.Cut(wasm, []byte("\n"))
+		return fmt.Errorf("a text, not a WebAssembly module: it begins with %s. A script hears of events by \"ogp events -f --json\", without being a plugin", inQuotes(line))
+	}
+	return fmt.Errorf("not a WebAssembly module: it begins with the bytes % x, not % x", wasm[:min(4, len(wasm))], magic)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -300,7 +301,7 @@ func (in *instance) call(ctx context.Context, hook Hook, input []byte, deadline 
 		return r, false, in.error(BadAnswer, "returned a status that has no meaning")
 	}
 	if why := notObject(in.output); why != "" {
-		return r, false, in.error(BadAnswer, why+": "+inQuotes(in.output))
+		return r, false, in.error(BadAnswer, why)
 	}
 	if in.v.answer != nil {
 		if r.Answer, err = in.v.answer(hook, in.output); err != nil {
@@ -346,10 +347,34 @@ func (in *instance) failure(err error) *Error {
 	case errors.As(err, &x):
 		return in.error(Trap, x.Error())
 	}
-	e = in.error(Trap, firstLine(err))
+	e = in.error(Trap, in.words(firstLine(err)))
 	_, trace, _ := strings.Cut(err.Error(), "\n")
 	e.Trace = trace
 	return e
+}
+
+// traps are the engine's words for what ends a guest, and what they mean.
+var traps = [][2]string{
+	{"unreachable", "it gave up, as a panic or an abort does (unreachable)"},
+	{"out of bounds memory access", "it reached outside of its memory (out of bounds memory access)"},
+	{"invalid table access", "it called a function that there is not (invalid table access)"},
+	{"indirect call type mismatch", "it called a function by another type than it has (indirect call type mismatch)"},
+	{"integer divide by zero", "it divided by zero (integer divide by zero)"},
+	{"stack overflow", "its calls lie too deep within each other (stack overflow)"},
+}
+
+// words say what a trap means.
+func (in *instance) words(text string) string {
+	for _, t := range traps {
+		if strings.HasSuffix(text, t[0]) {
+			text = t[1]
+			break
+		}
+	}
+	if most := in.v.limits.MemoryMiB; in.mod != nil && int64(in.mod.Memory().Size()) > most<<20/8*7 {
+		text += fmt.Sprintf("; its memory is nearly all of the %d MiB that it may have: memory_mib in [limits] gives it more", most)
+	}
+	return text
 }
 
 // firstLine leaves out the guest's stack, which wazero puts into the lines that follow.

@@ -1,11 +1,13 @@
 package plugin_test
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -228,6 +230,48 @@ func TestP1HTTP(t *testing.T) {
 	} {
 		if got := request(rest); !strings.Contains(got, want) {
 			t.Errorf("%s = %s, want %s", rest, got, want)
+		}
+	}
+}
+
+// TestP1SecretInAPath has a secret stand in a URL's path, behind what is granted, and nobody read it: not in an
+// answer that repeats it, not in the error of a dial that fails, not in a log.
+func TestP1SecretInAPath(t *testing.T) {
+	s := echo(t)
+	secrets := map[string]string{"hook": "T0123/B0456/s3cr3t%va1ue", "up": "a/../../private", "empty": "a//b", "ask": "k?x=1#y"}
+	var log bytes.Buffer
+	grants := func(url string) []plugin.HTTPGrant {
+		return []plugin.HTTPGrant{{URL: url + "/hooks/", Private: true, Secrets: []string{"hook", "up", "empty", "ask"}}, {URL: url + "/open", Private: true}}
+	}
+	spec := plugin.Spec{Secrets: func(n string) (string, bool) { v, ok := secrets[n]; return v, ok }, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	spec.Grants.HTTP = grants(s.URL)
+	do := operator(t, spec)
+	request := func(url string) string { return do("http.request", `{"url":"`+url+`"}`) }
+	if got := request(s.URL + "/hooks/services/{secret:hook}?x=1"); !strings.Contains(got, `"status":200`) || !strings.Contains(got, "/hooks/services/{secret:hook}?x=1") {
+		t.Errorf("answer = %s, want the secret's place filled and its value taken out", got)
+	}
+	if got := request(s.URL + "/hooks/{secret:ask}"); !strings.Contains(got, `"status":200`) || strings.Contains(got, "?x=1") {
+		t.Errorf("answer = %s, want a secret that stays in the path", got)
+	}
+	for rest, want := range map[string]string{
+		"/hooks/{secret:up}": `"code":-3`, "/hooks/{secret:empty}": `"code":-3`, "/hooks/{secret:hook": `"code":-3`, "/hooks/x?k={secret:hook}": `"code":-3`,
+		"/{secret:hook}": `"code":-2`, "/open/{secret:hook}": `"code":-2`, "/hooks/{secret:other}": `"code":-2`, "/hooks/../{secret:hook}": `"code":-3`,
+		"@{secret:hook}/hooks/": `"code":-3`, "/hooks/ogp-secret-mark": `"code":-3`,
+	} {
+		if got := request(s.URL + rest); !strings.Contains(got, want) {
+			t.Errorf("%s = %s, want %s", rest, got, want)
+		}
+	}
+	dead := httptest.NewServer(nil)
+	dead.Close()
+	spec.Grants.HTTP = grants(dead.URL)
+	got := operator(t, spec)("http.request", `{"url":"`+dead.URL+`/hooks/{secret:hook}"}`)
+	if !strings.Contains(got, `"code":-4`) {
+		t.Errorf("a dead server: %s, want -4", got)
+	}
+	for _, text := range []string{got, log.String()} {
+		if strings.Contains(text, "s3cr3t") || strings.Contains(text, "T0123") {
+			t.Errorf("%s holds the secret", text)
 		}
 	}
 }

@@ -11,6 +11,7 @@ package plugin
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,9 @@ type Spec struct {
 	// Answer reads what a hook answered, which is a JSON object. Its error makes the call one that failed,
 	// with BadAnswer: it counts, and pauses the plugin when it repeats. Nil means that any object will do.
 	Answer func(hook Hook, output []byte) (any, error)
+	// RoundTrip answers the plugin's requests instead of the network, for trying it out. Grants and secrets hold
+	// as ever. Nil means the network.
+	RoundTrip http.RoundTripper
 	// Logger gets the plugin's own lines. Nil means the host's.
 	Logger *slog.Logger
 }

@@ -1,8 +1,11 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,14 +28,15 @@ type version struct {
 	loaded   time.Time
 	took     time.Duration
 
-	grants  Grants
-	urls    []*grant
-	secrets func(string) (string, bool)
-	store   KV
-	log     *guestLog
-	answer  func(hook Hook, output []byte) (any, error) // reads answers; nil: any object will do
-	clients *clients
-	refused atomic.Int64
+	grants    Grants
+	urls      []*grant
+	secrets   func(string) (string, bool)
+	store     KV
+	log       *guestLog
+	answer    func(hook Hook, output []byte) (any, error) // reads answers; nil: any object will do
+	clients   *clients
+	roundTrip http.RoundTripper // answers requests instead of the clients; nil: they do
+	refused   atomic.Int64
 
 	base     context.Context // what the guests' contexts are made of
 	rt       wazero.Runtime
@@ -142,9 +146,25 @@ func notObject(b []byte) string {
 	case len(b) == 0:
 		return "gave no output"
 	case !v.IsValid():
-		return "gave an output that is not valid JSON"
+		return "gave an output that is not valid JSON" + offending(b)
 	case v.Kind() != '{':
-		return "gave an output that is not a JSON object"
+		return "gave an output that is not a JSON object: " + inQuotes(b)
 	}
 	return ""
+}
+
+// offending says where b stops being JSON.
+func offending(b []byte) string {
+	d := jsontext.NewDecoder(bytes.NewReader(b))
+	_, err := d.ReadValue()
+	var s *jsontext.SyntacticError
+	switch {
+	case errors.As(err, &s):
+		at := min(max(int(s.ByteOffset), 0), len(b))
+		return fmt.Sprintf(", at byte %d (%v): %s here %s", at, s.Err, inQuotes(b[max(0, at-40):at]), inQuotes(b[at:min(at+40, len(b))]))
+	case err == nil:
+		at := int(d.InputOffset())
+		return fmt.Sprintf(", at byte %d: more follows the object: %s", at, inQuotes(b[at:]))
+	}
+	return ": " + inQuotes(b)
 }

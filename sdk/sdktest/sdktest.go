@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -103,7 +104,7 @@ func (h *Host) request(in sdk.Value) (string, int32) {
 		return "no URL in the grants", sdk.CallNotGranted
 	}
 	body := in.Get("body").Text()
-	r, err := http.NewRequest(in.Get("method").Text(), in.Get("url").Text(), strings.NewReader(body))
+	r, err := http.NewRequest(in.Get("method").Text(), strings.ReplaceAll(in.Get("url").Text(), "{secret:", "%7Bsecret:"), strings.NewReader(body))
 	if err != nil {
 		return err.Error(), sdk.CallBadRequest
 	}
@@ -176,9 +177,35 @@ type Request struct {
 	Body        string
 }
 
+// Answers makes an HTTP func that gives one answer after the other, as a case's "http" has
+// them: an array of {"status":200,"headers":{...},"body":"..."} or {"error":"refused"}. It
+// fails requests beyond those.
+func Answers(all sdk.Value) func(*http.Request) (*http.Response, error) {
+	var list []sdk.Value
+	all.Each(func(_ string, v sdk.Value) bool { list = append(list, v); return true })
+	return func(*http.Request) (*http.Response, error) {
+		if len(list) == 0 {
+			return nil, errors.New("the case has no further answer")
+		}
+		a := list[0]
+		list = list[1:]
+		if why := a.Get("error").Text(); why != "" {
+			return nil, errors.New(why)
+		}
+		h := http.Header{}
+		a.Get("headers").Each(func(name string, v sdk.Value) bool { h.Set(name, v.Text()); return true })
+		status := int(a.Get("status").Int())
+		if status == 0 {
+			status = http.StatusOK
+		}
+		return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(a.Get("body").Text()))}, nil
+	}
+}
+
 // Cases runs every *.json of a folder as a test of its own: the plugin gets the case's
-// "config" and "input" and, where it has them, "kv" (an object of strings), and its answer
-// must contain the case's "expect" (see [Contains]). A folder without cases fails.
+// "input" with the configuration of plugin.toml and the case's "config" over it and, where it
+// has them, "kv" (an object of strings) and "http" (see [Answers]), and its answer must
+// contain the case's "expect" (see [Contains]). A folder without cases fails.
 func Cases(t *testing.T, dir string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
@@ -210,6 +237,11 @@ func Case(t *testing.T, text string) {
 	if kv := c.Get("kv"); kv.Exists() {
 		host.KV = map[string]string{}
 		kv.Each(func(name string, v sdk.Value) bool { host.KV[name] = v.Text(); return true })
+	}
+	if answers := c.Get("http"); answers.Exists() {
+		host.HTTP = Answers(answers)
+		host.Secrets = map[string]string{}
+		c.Get("secrets").Each(func(name string, v sdk.Value) bool { host.Secrets[name] = v.Text(); return true })
 	}
 	defer sdk.Use(host)()
 	out, err := sdk.RunCase(text)

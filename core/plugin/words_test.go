@@ -1,0 +1,41 @@
+package plugin_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+)
+
+// Errors say what is wrong in words, with the bytes that are.
+func TestErrorsShowWhatIsWrong(t *testing.T) {
+	for _, c := range []struct{ bytes, want string }{
+		{"#!/bin/sh\necho hello\n", `it begins with "#!/bin/sh". A script hears of events by "ogp events -f --json"`},
+		{"\x7fELF\x02\x01\x00", "it begins with the bytes 7f 45 4c 46, not 00 61 73 6d"},
+		{"", "an empty file"},
+	} {
+		if _, err := plugin.Inspect(plugin.Spec{Name: "x", Bytes: []byte(c.bytes)}); !errors.Is(err, plugin.BadModule) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("Inspect(%q) = %v, want %s", c.bytes, err, c.want)
+		}
+	}
+	for answer, want := range map[string]string{
+		`{"decision":allow}`:               `not valid JSON, at byte 12 (invalid character 'a' at start of value): "{\"decision\":" here "allow}"`,
+		`{"decision":"allow"} and more`:    `more follows the object: " and more"`,
+		`["allow"]`:                        `not a JSON object: "[\"allow\"]"`,
+		`{"decision":"deny","decision":1}`: `duplicate`,
+	} {
+		p := load(t, newHost(t), plugin.Spec{Name: "x", Bytes: saying(answer)})
+		if _, err := p.Call(t.Context(), plugin.Message, []byte(`{}`)); !errors.Is(err, plugin.BadAnswer) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: Call = %v, want %s", answer, err, want)
+		}
+	}
+}
+
+// saying is a module that answers every message with a text of at most 63 bytes.
+func saying(text string) []byte {
+	n := string(rune(len(text)))
+	return []byte("\x00asm\x01\x00\x00\x00" + "\x01\x0b\x02\x60\x02\x7f\x7f\x00\x60\x01\x7f\x01\x7f" + "\x02\x10\x01\x06ogp_v1\x05write\x00\x00" +
+		"\x03\x02\x01\x01" + "\x05\x03\x01\x00\x01" + "\x07\x18\x02\x06memory\x02\x00\x0bogp_message\x00\x01" +
+		"\x0a\x0c\x01\x0a\x00\x41\x00\x41" + n + "\x10\x00\x41\x00\x0b" + "\x0b" + string(rune(6+len(text))) + "\x01\x00\x41\x00\x0b" + n + text)
+}
