@@ -3,6 +3,7 @@ package federation_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -17,8 +18,10 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/dial"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
 func TestMain(m *testing.M) { coretest.Main(m) }
@@ -165,6 +168,58 @@ func TestN4Limits(t *testing.T) {
 		if status, _, _ := call(t, app, "POST", "/federation/message", `{}`); status != 403 {
 			t.Fatalf("a known peer's envelope: %d, want 403", status)
 		}
+	}
+}
+
+// answered has a reply to one nonce.
+type answered struct{ federation.Gateway }
+
+func (a answered) PollReply(ctx context.Context, nonce core.Nonce) (core.Answer, error) {
+	if nonce == "answered" {
+		return core.Answer{Status: 200, Body: []byte(`{}`)}, nil
+	}
+	return a.Gateway.PollReply(ctx, nonce)
+}
+
+// TestD7FriendsAtACrowdedAddress: letters of nobody from an address that is out of
+// tries keep no known peer there from being heard, and its polls from being answered.
+func TestD7FriendsAtACrowdedAddress(t *testing.T) {
+	alice, bob := coretest.Pair(t)
+	coretest.Federate(t, alice, bob)
+	app := federation.NewServer(federation.Options{Gateway: answered{bob.Gateway}, Limits: federation.Limits{CardsPerMinute: 60, StrangersPerMinute: 60}}).Fiber
+	sealer := &envelope.Sealer{Key: alice.Private}
+	message := func(nonce string, by *envelope.Sealer) string {
+		body, err := by.SealMessage(bob.Key(), core.Message{Intent: core.IntentMessage, From: alice.Key().String(), To: bob.Key().String(),
+			Nonce: core.Nonce(nonce), Timestamp: core.FormatTime(time.Now()), Payload: core.Raw(`{"text":"hi"}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
+	stranger := &envelope.Sealer{Key: keys.Generate()}
+	for i := range 200 { // in alice's name, and of no form at all
+		body := `{"message":1}`
+		if i%2 == 0 {
+			body = message(fmt.Sprint("forged-", i), stranger)
+		}
+		if status, _, answer := call(t, app, "POST", "/federation/message", body); status < 400 {
+			t.Fatalf("letter %d of nobody: %d %s", i, status, answer)
+		}
+	}
+	if status, _, answer := call(t, app, "POST", "/federation/message", `{"message":1}`); status != 429 {
+		t.Errorf("a letter of nobody out of tries: %d %s, want 429", status, answer)
+	}
+	if status, _, answer := call(t, app, "POST", "/federation/message", message("true-1", sealer)); status != 200 {
+		t.Errorf("alice at the same address: %d %s, want 200", status, answer)
+	}
+	for range 100 {
+		call(t, app, "GET", "/federation/reply/guessed", "")
+	}
+	if status, _, _ := call(t, app, "GET", "/federation/reply/guessed", ""); status != 429 {
+		t.Errorf("a guessed nonce out of tries: %d, want 429", status)
+	}
+	if status, _, answer := call(t, app, "GET", "/federation/reply/answered", ""); status != 200 {
+		t.Errorf("a poll with the nonce: %d %s, want 200", status, answer)
 	}
 }
 

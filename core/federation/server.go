@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"time"
 
@@ -51,6 +52,7 @@ type server struct {
 	o         Options
 	reads     *web.Limiter
 	strangers *web.Limiter
+	doubtful  chan struct{} // a place for each envelope in work from an address out of tries
 }
 
 // NewServer returns an app that serves the protocol's endpoints.
@@ -69,7 +71,8 @@ func NewServer(o Options) *web.App {
 	}
 	app := web.New(web.Options{Name: "federation", Logger: o.Logger, MaxBodyBytes: o.MaxBodyBytes, TrustedProxies: o.TrustedProxies})
 	s := &server{o: o, reads: web.NewLimiter(o.Limits.CardsPerMinute, o.Limits.CardsPerMinute),
-		strangers: web.NewLimiter(o.Limits.StrangersPerMinute, o.Limits.StrangersPerMinute)}
+		strangers: web.NewLimiter(o.Limits.StrangersPerMinute, o.Limits.StrangersPerMinute),
+		doubtful:  make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1))}
 	// Behind a tunnel every client looks like loopback, so it is nobody's budget.
 	s.reads.ExemptLoopback, s.strangers.ExemptLoopback = true, true
 
@@ -98,14 +101,19 @@ func NewServer(o Options) *web.App {
 	return app
 }
 
+// tooMany is the error for an address that asks too much.
+func tooMany(retryAfter time.Duration) error {
+	e := core.Refuse(core.RateLimited, "Too many requests")
+	e.RetryAfter = retryAfter
+	return e
+}
+
 // limited answers 429 when an address asks too much.
 func limited(c *fiber.Ctx, ok bool, retryAfter time.Duration) (bool, error) {
 	if ok {
 		return false, nil
 	}
-	e := core.Refuse(core.RateLimited, "Too many requests")
-	e.RetryAfter = retryAfter
-	return true, web.Fail(c, e)
+	return true, web.Fail(c, tooMany(retryAfter))
 }
 
 func (s *server) card(c *fiber.Ctx) error {
@@ -124,12 +132,16 @@ func (s *server) ping(c *fiber.Ctx) error {
 	return web.JSON(c, http.StatusOK, s.o.Gateway.Pong())
 }
 
+// poll answers whoever knows a nonce, whatever else comes from the address; guesses
+// are counted.
 func (s *server) poll(c *fiber.Ctx) error {
-	ok, after := s.reads.Allow(web.ClientIP(c), s.o.Now())
-	if no, err := limited(c, ok, after); no {
-		return err
-	}
 	a, err := s.o.Gateway.PollReply(c.UserContext(), core.Nonce(c.Params("nonce")))
+	if err != nil || a.Status >= http.StatusBadRequest {
+		ok, after := s.reads.Allow(web.ClientIP(c), s.o.Now())
+		if no, err := limited(c, ok, after); no {
+			return err
+		}
+	}
 	if err != nil {
 		return failPlain(c, err)
 	}
@@ -138,18 +150,31 @@ func (s *server) poll(c *fiber.Ctx) error {
 }
 
 // receive wraps what takes a kind of envelope. An address whose envelopes are from
-// nobody known runs out of tries; envelopes of known peers are not counted here.
+// nobody known runs out of tries, and from then on is told nothing of them. That
+// hits no friend at the same address: what a known peer has signed is judged by
+// that peer's limits alone. So envelopes are looked at first; for an address that
+// is out of tries a few at a time, so that the flood of one takes no more than half
+// of the machine.
+//
+// docs/threat-model.md#n4, #d7
 func (s *server) receive(fail func(*fiber.Ctx, error) error, receive func(*fiber.Ctx, []byte) (core.Answer, error)) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		addr := web.ClientIP(c)
 		ok, after := s.strangers.Check(addr, s.o.Now())
-		if no, err := limited(c, ok, after); no {
-			return err
+		if !ok {
+			select {
+			case s.doubtful <- struct{}{}:
+				defer func() { <-s.doubtful }()
+			case <-time.After(doubtfulWait):
+				return fail(c, tooMany(after))
+			}
 		}
 		a, err := receive(c, web.Body(c))
 		if err != nil {
 			if fromNobody(err) {
-				s.strangers.Allow(addr, s.o.Now())
+				if ok, after := s.strangers.Allow(addr, s.o.Now()); !ok {
+					return fail(c, tooMany(after))
+				}
 			}
 			return fail(c, err)
 		}
@@ -158,6 +183,10 @@ func (s *server) receive(fail func(*fiber.Ctx, error) error, receive func(*fiber
 		return nil
 	}
 }
+
+// doubtfulWait is how long an envelope from an address that is out of tries waits
+// for its turn.
+const doubtfulWait = 2 * time.Second
 
 func fromNobody(err error) bool {
 	var e *core.Error
