@@ -42,8 +42,9 @@ var rooms = []struct {
 	{"core/peering", []string{"core"}},
 	{"core/scope", []string{"core"}},
 	{"core/locks", []string{"core"}},
-	{"core/outbox", []string{"core", "core/answer", "core/locks"}},
-	{"core/delivery", []string{"core"}},
+	{"core/outbox", []string{"core", "core/answer", "core/locks", "core/queue"}},
+	{"core/queue", []string{"core"}},
+	{"core/delivery", []string{"core", "core/queue"}},
 	{"core/config", []string{"core", "core/atomicfile", "core/nesting", "core/text"}},
 	{"core/dial", []string{"core"}},
 	{"core/web", []string{"core"}},
@@ -55,7 +56,7 @@ var rooms = []struct {
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/answer", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/scope", "core/text"}},
+	{"core/gateway", []string{"core", "core/answer", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/queue", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
 	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin", "core/scope"}},
 

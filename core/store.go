@@ -112,8 +112,9 @@ type OutboxItem struct {
 	Next     time.Time   `json:"next,omitzero"` // for OutWaiting: not before
 	GiveUp   time.Time   `json:"giveUp"`
 	Attempts int         `json:"attempts"`
-	Error    string      `json:"error,omitempty"`  // of the last attempt
-	Answer   Raw         `json:"answer,omitempty"` // what the peer answered
+	Error    string      `json:"error,omitempty"`    // of the last attempt
+	Answer   Raw         `json:"answer,omitempty"`   // what the peer's gateway answered
+	Answered bool        `json:"answered,omitempty"` // something answered, if not the peer's gateway
 	Done     time.Time   `json:"done,omitzero"`
 }
 

@@ -120,6 +120,9 @@ func (g *Gateway) CheckPeer(ctx context.Context, p *core.Peer) (core.Card, error
 		g.peers.checked(p.Key, err, g.o.Now(), s.CheckFailures)
 	}
 	if err == nil {
+		g.outbox.Alive(p.Key)
+	}
+	if err == nil {
 		features, version := cleanIntents(card.Capabilities.Features), clean(card.Version, 32)
 		if version != p.Version || !slices.Equal(features, p.Features) {
 			_, err2 := g.change(ctx, p.Key, func(p *core.Peer) error {

@@ -161,6 +161,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		sealer:  envelope.Sealer{Key: o.Key, Now: o.Now},
 		started: o.Now(),
 	}
+	g.peers.alive = func(k core.PublicKey) { g.outbox.Alive(k) }
 	g.outbox = outbox.New(outbox.Options{Gateway: outward{g}, Store: o.Store, Transport: o.Transport, Logger: o.Logger, Now: o.Now})
 	g.stop, g.cancel = context.WithCancel(context.Background())
 	g.SetSettings(o.Settings)
@@ -288,7 +289,11 @@ func (g *Gateway) keepFor(ctx context.Context, c *core.Change, owed func(notifie
 		return notKept(err)
 	}
 	for _, p := range c.Peers {
+		old := g.peers.get(p.Key)
 		g.peers.put(p)
+		if old != nil && (old.URL != p.URL || old.Trust != p.Trust) {
+			g.outbox.Alive(p.Key)
+		}
 	}
 	for _, k := range c.Forget {
 		g.peers.forget(k)

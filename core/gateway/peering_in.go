@@ -132,7 +132,7 @@ func (g *Gateway) takeRequest(ctx context.Context, r requester, known *core.Peer
 		g.fresh.Note(r.peer.Key, nonce, now)
 	}
 	g.peers.contact(r.peer.Key, now)
-	g.outbox.Wake()
+	g.outbox.Wake(r.peer.Key)
 	return answer, false, nil
 }
 
@@ -527,7 +527,7 @@ func (g *Gateway) receiveApproval(ctx context.Context, body []byte) (core.Answer
 	}
 	g.fresh.Note(p.Key, nonce, now)
 	g.peers.contact(p.Key, now)
-	g.outbox.Wake()
+	g.outbox.Wake(p.Key)
 	return answer, nil
 }
 

@@ -120,7 +120,7 @@ func (g *Gateway) keepRequest(ctx context.Context, key core.PublicKey, target st
 		return old, nil, e
 	case old.Trust == core.Pending:
 		next, _, err = g.approveLocked(ctx, old, a.Grants, func(p *core.Peer) { setDefault(&p.Alias, a.Alias) })
-		g.outbox.Wake()
+		g.outbox.Wake(key)
 		return old, next, err
 	}
 	next, err = peering.Apply(old, peering.Ask, g.o.Now().UTC())
@@ -159,6 +159,9 @@ func (g *Gateway) postRequest(ctx context.Context, p *core.Peer, a Ask) (core.An
 		err = g.outbox.Judge(ctx, p, answer.Request, got, false).Err()
 	}
 	g.peers.checked(p.Key, outbox.Unheard(err), g.o.Now(), g.settings.Load().CheckFailures)
+	if outbox.Unheard(err) == nil {
+		g.outbox.Alive(p.Key)
+	}
 	return got, err
 }
 
@@ -468,5 +471,12 @@ func (g *Gateway) Used(k core.PublicKey, grant core.Grant) int {
 func (g *Gateway) PingGateway(ctx context.Context, url string) (core.Pong, time.Duration, error) {
 	start := time.Now()
 	pong, err := g.o.Transport.Ping(ctx, url)
+	if err == nil {
+		for _, p := range g.peers.unsorted() {
+			if p.URL == strings.TrimRight(url, "/") {
+				g.outbox.Alive(p.Key)
+			}
+		}
+	}
 	return pong, time.Since(start), err
 }

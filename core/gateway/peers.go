@@ -17,6 +17,8 @@ import (
 // book holds every peer in memory, by key and by label. What it gives out is
 // never changed; a move replaces it. Its zero value is ready.
 type peerIndex struct {
+	alive func(core.PublicKey) // hears of every verified envelope of a peer; set once, before use
+
 	mu      sync.RWMutex // guards all below
 	byKey   map[core.PublicKey]*entry
 	byLabel map[string][]*entry // 32-character ids and announced ids
@@ -211,6 +213,9 @@ func keysOf(peers []*core.Peer) []core.PublicKey {
 func (b *peerIndex) contact(k core.PublicKey, at time.Time) {
 	if e := b.entry(k); e != nil {
 		e.seen.Store(at.UnixNano())
+		if b.alive != nil {
+			b.alive(k)
+		}
 	}
 }
 

@@ -139,7 +139,7 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 	}
 	g.fresh.Note(p.Key, m.Nonce, now)
 	if len(change.Outbox) > 0 {
-		g.outbox.Wake()
+		g.outbox.Wake(p.Key)
 	}
 	return answer, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
+	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
 // Sending is a message of ours.
@@ -54,9 +55,13 @@ func (g *Gateway) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	if p.Label != "" { // an old gateway knows itself by the id that it announced
 		item.Message.To = p.Label
 	}
-	if _, err := g.sealer.SealMessage(k, *item.Message); err != nil {
+	// It is signed and stored in one commit: whatever becomes of us, the peer gets these
+	// very bytes as long as their time is fresh.
+	var err error
+	if item.Body, err = g.sealer.SealMessage(k, *item.Message); err != nil {
 		return Outgoing{}, err
 	}
+	item.SignedAt = item.Created
 	if m.Now {
 		item.GiveUp = item.Created
 	}
@@ -64,10 +69,10 @@ func (g *Gateway) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 		return Outgoing{}, err
 	}
 	if m.Now {
-		item, err := g.outbox.Attempt(ctx, item, true)
+		item, err = g.outbox.Attempt(ctx, item, true)
 		return Outgoing{p, item, err}, nil
 	}
-	item, err := g.outbox.SendNow(ctx, item)
+	item, err = g.outbox.SendNow(ctx, item)
 	return Outgoing{p, item, err}, nil
 }
 
@@ -88,7 +93,7 @@ func (o outward) OutboxSettings() outbox.Settings {
 	s := o.g.settings.Load()
 	window := s.Window
 	setDefault(&window, 5*time.Minute)
-	return outbox.Settings{GiveUp: s.OutboxGiveUp, First: s.OutboxFirst, Max: s.OutboxMax, Window: window}
+	return outbox.Settings{Times: queue.Times{First: s.OutboxFirst, Most: s.OutboxMax, GiveUp: s.OutboxGiveUp}, Window: window}
 }
 
 func (o outward) Seal(p *core.Peer, item *core.OutboxItem) ([]byte, error) {

@@ -9,8 +9,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +20,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/locks"
+	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
 // Gateway is what the queue needs of the gateway whose envelopes it sends.
@@ -40,17 +39,15 @@ type Gateway interface {
 
 // Settings are the times of the queue, as the gateway's settings have them.
 type Settings struct {
-	GiveUp     time.Duration // how long an envelope is tried
-	First, Max time.Duration // the first wait after a failure, and the longest
-	Window     time.Duration // how old a signed body may be for its peer
+	queue.Times
+	Window time.Duration // how old a signed body may be for its peer
 }
 
 // Store is what the queue reads of the store.
 type Store interface {
 	Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error)
 	OutboxItem(ctx context.Context, id string) (*core.OutboxItem, error)
-	DueOutbox(ctx context.Context, now time.Time, limit int) ([]*core.OutboxItem, error)
-	NextOutbox(ctx context.Context) (time.Time, error)
+	WaitingPeers(ctx context.Context) ([]core.PublicKey, error)
 	Reply(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.StoredReply, error)
 }
 
@@ -72,20 +69,33 @@ type Options struct {
 
 // Queue is the queue outward. Safe for concurrent use.
 type Queue struct {
-	o     Options
-	locks locks.Set[lockName]
-	wake  chan struct{} // holds a token when there is work
+	o      Options
+	engine *queue.Engine[core.PublicKey]
+	locks  locks.Set[lockName]
+
+	mu    sync.Mutex                     // guards alive
+	alive map[core.PublicKey]*liveliness // peers with envelopes that wait
+}
+
+// liveliness is what we know of a peer beside its envelopes.
+type liveliness struct {
+	shown bool      // it has shown life since the last try
+	tried time.Time // when it was last tried because of that
 }
 
 // lockName is what a lock is about.
 type lockName struct {
-	what string // queue: of one peer; item: one envelope; reply: a nonce and its reply
+	what string // item: one envelope; reply: a nonce and its reply
 	peer core.PublicKey
 	name string
 }
 
 // New makes a queue; its Run sends what waits.
-func New(o Options) *Queue { return &Queue{o: o, wake: make(chan struct{}, 1)} }
+func New(o Options) *Queue {
+	q := &Queue{o: o, alive: map[core.PublicKey]*liveliness{}}
+	q.engine = queue.New(maxSendsAtOnce, q.work)
+	return q
+}
 
 // LockReply keeps what comes of a message apart from what comes of its reply: hold
 // it while a reply is stored. The error is of kind Unavailable when ctx ends first.
@@ -100,186 +110,265 @@ func (q *Queue) Item(k core.PublicKey, kind core.OutboxKind) *core.OutboxItem {
 		Created: now, Next: now, GiveUp: now.Add(q.o.Gateway.OutboxSettings().GiveUp)}
 }
 
-// Cancel lets a change give up what waits for a peer.
+// Cancel lets a change give up all that waits for a peer.
 func (q *Queue) Cancel(ctx context.Context, k core.PublicKey, why string, change *core.Change) error {
-	items, err := q.o.Store.Outbox(ctx, core.OutboxFilter{Peer: k, State: core.OutWaiting, Limit: 10000})
-	if err != nil {
-		return err
-	}
-	for _, item := range items {
+	return q.each(ctx, k, func(item *core.OutboxItem) {
 		item.State, item.Error, item.Done = core.OutExpired, why, q.o.Now().UTC()
 		change.Outbox = append(change.Outbox, item)
-	}
-	return nil
+	})
 }
 
-// Wake makes the queue look for work now.
-func (q *Queue) Wake() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
+// each calls f for all that waits for a peer, oldest first.
+func (q *Queue) each(ctx context.Context, k core.PublicKey, f func(*core.OutboxItem)) error {
+	page := core.OutboxFilter{Peer: k, State: core.OutWaiting, Oldest: true, Limit: 1000}
+	for {
+		items, err := q.o.Store.Outbox(ctx, page)
+		if err != nil {
+			return err
+		}
+		for _, item := range items {
+			f(item)
+		}
+		if len(items) < page.Limit {
+			return nil
+		}
+		page.After = items[len(items)-1].ID
 	}
+}
+
+// Wake makes the queue look at what waits for a peer now.
+func (q *Queue) Wake(k core.PublicKey) {
+	q.waits(k, true)
+	q.engine.Wake(k)
+}
+
+// Alive says that a peer has shown life, or that there is another reason to try it: its
+// pauses end, but for a time that it asked for itself. It costs next to nothing for a
+// peer that nothing waits for.
+func (q *Queue) Alive(k core.PublicKey) {
+	q.mu.Lock()
+	l := q.alive[k]
+	if l != nil {
+		l.shown = true
+	}
+	q.mu.Unlock()
+	if l != nil {
+		q.engine.Wake(k)
+	}
+}
+
+// aliveEvery is how often signs of life lead to a try: a peer that writes to us and
+// cannot be reached itself would be tried for every letter of its.
+const aliveEvery = 5 * time.Second
+
+// waits notes that something waits for a peer, or nothing.
+func (q *Queue) waits(k core.PublicKey, something bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case !something:
+		delete(q.alive, k)
+	case q.alive[k] == nil:
+		q.alive[k] = &liveliness{}
+	}
+}
+
+// takeAlive reports whether a peer has shown life since the last try, and uses that up.
+func (q *Queue) takeAlive(k core.PublicKey) (shown bool, wait time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.alive[k]
+	if l == nil || !l.shown {
+		return false, 0
+	}
+	if wait := aliveEvery - time.Since(l.tried); !l.tried.IsZero() && wait > 0 {
+		return false, wait
+	}
+	l.shown, l.tried = false, time.Now()
+	return true, 0
 }
 
 const (
 	// maxSendsAtOnce bounds how many peers are written to at the same time.
 	maxSendsAtOnce = 64
-	// patience is how often an envelope that its peer answers with "not now" holds up
-	// the later ones. An envelope without an answer always does.
+	// patience is how often an envelope that is answered with "not now" holds up the
+	// later ones, and so for one at which something on the way takes offence. One
+	// without any answer always does.
 	patience = 4
 	// lateBy is how long after its time to give up an envelope may still be tried, so
 	// that one which is to be tried only once is.
 	lateBy = time.Minute
+	// pageSize is how many envelopes to one peer are read at a time.
+	pageSize = 64
+	// longestAsked bounds the time that a peer can ask us to wait.
+	longestAsked = time.Hour
 )
 
-// Run sends what is due until ctx is done: the envelopes of one peer in
-// order, each peer by itself, so that a slow one holds up nobody.
+// Run sends what is due until ctx is done: the envelopes of one peer in order, each
+// peer by itself.
 func (q *Queue) Run(ctx context.Context) {
 	var wg sync.WaitGroup
+	wg.Go(func() { q.engine.Run(ctx) })
 	defer wg.Wait()
-	slots := make(chan struct{}, maxSendsAtOnce)
-	var mu sync.Mutex // guards busy
-	busy := map[core.PublicKey]bool{}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	for {
+		peers, err := q.o.Store.WaitingPeers(ctx)
+		for _, k := range peers {
+			q.waits(k, true)
+			q.engine.Wake(k)
+		}
+		if err == nil {
+			break
+		}
+		q.o.Logger.Error("outbox not readable", "err", err)
 		select {
 		case <-ctx.Done():
 			return
-		case <-q.wake:
-		case <-timer.C:
+		case <-time.After(afterError):
 		}
-		mu.Lock()
-		held := maps.Clone(busy)
-		mu.Unlock()
-		peers, err := q.duePeers(ctx, held)
-		if err != nil && ctx.Err() == nil {
-			q.o.Logger.Error("outbox not readable", "err", err)
-		}
-		for _, k := range peers {
-			mu.Lock()
-			busy[k] = true
-			mu.Unlock()
-			wg.Go(func() {
-				select {
-				case slots <- struct{}{}:
-					_, _ = q.sendQueue(ctx, k, "")
-					<-slots
-				case <-ctx.Done():
-				}
-				mu.Lock()
-				delete(busy, k)
-				mu.Unlock()
-				q.Wake()
-			})
-		}
-		timer.Reset(q.nextRound(ctx, len(held)+len(peers) > 0))
 	}
+	<-ctx.Done()
 }
 
-// nextRound is how long the outbox can wait; while peers are written to, their
-// envelopes look due.
-func (q *Queue) nextRound(ctx context.Context, busy bool) time.Duration {
-	next, err := q.o.Store.NextOutbox(ctx)
-	least := 50 * time.Millisecond
-	if busy {
-		least = time.Second
+// afterError is how long to wait when the store could not be read.
+const afterError = 5 * time.Second
+
+// work sends what waits for a peer and returns when to look again.
+func (q *Queue) work(ctx context.Context, k core.PublicKey) time.Duration {
+	alive, soon := q.takeAlive(k)
+	x := pass{queue: ctx, impatient: alive}
+	err := q.send(ctx, k, &x)
+	if x.wait > 0 {
+		q.waits(k, true)
 	}
 	switch {
-	case err != nil:
-		return 5 * time.Second
-	case next.IsZero():
-		return time.Minute
+	case ctx.Err() != nil:
+		return 0
+	case x.behind == nil && err != nil && x.wait == 0:
+		q.o.Logger.Error("outbox not readable", "err", err)
+		return afterError
+	case soon > 0 && x.wait > soon:
+		return soon
 	}
-	return min(time.Minute, max(next.Sub(q.o.Now()), least))
+	return x.wait
 }
 
-// duePeers lists the peers with envelopes that are due, without the busy ones.
-func (q *Queue) duePeers(ctx context.Context, busy map[core.PublicKey]bool) ([]core.PublicKey, error) {
-	var peers []core.PublicKey
-	for limit := 256; ; limit *= 4 {
-		items, err := q.o.Store.DueOutbox(ctx, q.o.Now(), limit)
-		if err != nil {
-			return nil, err
-		}
-		for _, item := range items {
-			if !busy[item.Peer] && !slices.Contains(peers, item.Peer) {
-				peers = append(peers, item.Peer)
-			}
-		}
-		// A long line of a busy peer may hide the others.
-		if len(peers) > 0 || len(items) < limit || limit > 16384 {
-			return peers, nil
-		}
+// pass is one walk along what waits for a peer.
+type pass struct {
+	queue     context.Context // ends the patience of who waits, not the try under way
+	id        string          // the envelope that somebody waits for; empty: nobody does
+	impatient bool            // pauses of our own do not count
+
+	mine   *core.OutboxItem // that envelope, once it was tried or is known to wait
+	behind error            // why the rest waits
+	wait   time.Duration    // until something is due; zero: nothing waits
+}
+
+// later notes that something is due after a time.
+func (x *pass) later(wait time.Duration) {
+	if wait = max(wait, time.Millisecond); x.wait == 0 || wait < x.wait {
+		x.wait = wait
 	}
 }
 
 // SendNow sends an envelope that has just been kept, after the earlier ones to the
 // same peer. The error is why it was not delivered.
 func (q *Queue) SendNow(ctx context.Context, item *core.OutboxItem) (*core.OutboxItem, error) {
-	sent, err := q.sendQueue(ctx, item.Peer, item.ID)
-	if sent == nil {
-		sent = item
+	q.waits(item.Peer, true)
+	patient, cancel := context.WithTimeout(ctx, maxQueue)
+	defer cancel()
+	release, err := q.engine.Lease(patient, item.Peer)
+	if err != nil {
+		q.engine.Wake(item.Peer)
+		return item, errBehind
 	}
-	if sent.State == core.OutWaiting {
-		q.Wake() // it has a time now
+	x := pass{queue: patient, id: item.ID, impatient: true}
+	err = q.send(ctx, item.Peer, &x)
+	release()
+	if x.wait > 0 || err != nil {
+		q.engine.In(item.Peer, x.wait)
 	}
-	return sent, err
+	switch {
+	case x.mine != nil:
+		return x.mine, err
+	case err == nil: // somebody else was faster
+		fresh, err := q.o.Store.OutboxItem(context.WithoutCancel(ctx), item.ID)
+		if err != nil {
+			return item, err
+		}
+		return fresh, failureOf(fresh)
+	}
+	return item, err
 }
 
-// sendQueue sends what waits for a peer, in order, until one holds up the rest.
-// With the id of an envelope it stops after that one and returns it with why it was
-// not delivered.
-func (q *Queue) sendQueue(ctx context.Context, k core.PublicKey, id string) (*core.OutboxItem, error) {
-	queue, cancel := ctx, func() {}
-	if id != "" {
-		queue, cancel = context.WithTimeout(ctx, maxQueue)
-	}
-	defer cancel()
-	unlock, err := q.locks.Lock(queue, lockName{"queue", k, ""})
-	if err != nil {
-		return nil, errBehind
-	}
-	defer unlock()
-	items, err := q.o.Store.Outbox(ctx, core.OutboxFilter{Peer: k, State: core.OutWaiting, Limit: maxTogether})
-	if err != nil {
-		return nil, err
-	}
-	slices.Reverse(items) // the store gives the newest first
-	reached := false
-	for i, item := range items {
-		mine := item.ID == id
-		if queue.Err() != nil && !mine {
-			return nil, errors.Join(errBehind, q.dueNow(ctx, item))
+// send walks along what waits for a peer, oldest first, until one holds up the rest or
+// the envelope of the pass was tried. The error is why that one was not delivered, or
+// why the walk ended early.
+func (q *Queue) send(ctx context.Context, k core.PublicKey, x *pass) error {
+	page := core.OutboxFilter{Peer: k, State: core.OutWaiting, Oldest: true, Limit: pageSize}
+	for {
+		items, err := q.o.Store.Outbox(ctx, page)
+		if err != nil {
+			return err
 		}
-		// An operator's envelope is a reason to try a silent peer at once, and so is one
-		// that it has just taken; a time that the peer asked for is kept.
-		if wait := item.Next.Sub(q.o.Now()); wait > 0 && (item.Answer != nil || id == "" && !reached) {
-			if !holdsUp(item) {
-				continue
+		for _, item := range items {
+			mine := item.ID == x.id
+			if x.queue.Err() != nil && !mine {
+				x.later(time.Millisecond)
+				x.behind = errBehind
+				return errBehind
 			}
-			e := core.Refuse(core.Unavailable, "waits behind an earlier envelope: "+item.Error)
-			e.RetryAfter = wait
-			return q.putOff(ctx, items[i:], id, e)
+			if wait := q.pause(item, x); wait > 0 {
+				x.later(wait)
+				if !holdsUp(item) {
+					continue
+				}
+				e := core.Refuse(core.Unavailable, "waits behind an earlier envelope: "+item.Error)
+				e.RetryAfter, x.behind = wait, e
+				return e
+			}
+			next, err := q.Attempt(ctx, item, mine)
+			if mine {
+				x.mine = next
+			}
+			// What the peer has just taken or refused is a sign of life.
+			x.impatient = x.impatient || next.State == core.OutSent || next.State == core.OutRefused
+			if next.State == core.OutWaiting {
+				if ctx.Err() != nil {
+					return err
+				}
+				x.later(q.left(next))
+				if holdsUp(next) {
+					x.impatient = false
+					x.behind = err
+					return err
+				}
+			}
+			if mine {
+				x.later(time.Millisecond) // there may be later ones
+				return err
+			}
 		}
-		next, err := q.Attempt(ctx, item, mine)
-		reached = reached || next.State == core.OutSent
-		if next.State == core.OutWaiting && holdsUp(next) {
-			items[i] = next
-			return q.putOff(ctx, items[i:], id, err)
+		if len(items) < page.Limit {
+			if x.wait == 0 {
+				q.waits(k, false)
+			}
+			return nil
 		}
-		if mine {
-			return next, err
-		}
+		page.After = items[len(items)-1].ID
 	}
-	if id == "" {
-		return nil, nil
+}
+
+// pause is how long an envelope still waits. A time that the peer asked for counts
+// always, and a pause of ours unless there is a reason to try at once.
+func (q *Queue) pause(item *core.OutboxItem, x *pass) time.Duration {
+	if x.impatient && item.Answer == nil {
+		return 0
 	}
-	item, err := q.o.Store.OutboxItem(ctx, id) // the background was faster
-	if err != nil {
-		return nil, err
-	}
-	return item, failureOf(item)
+	return q.left(item)
+}
+
+func (q *Queue) left(item *core.OutboxItem) time.Duration {
+	return queue.Until(item.Next, q.o.Now(), max(longestAsked, q.o.Gateway.OutboxSettings().Most))
 }
 
 // maxQueue is how long somebody who has just sent an envelope waits for the earlier
@@ -288,45 +377,9 @@ const maxQueue = 15 * time.Second
 
 var errBehind = core.Refuse(core.Unavailable, "waits behind earlier envelopes to this peer")
 
-// maxTogether bounds how many envelopes to one peer are looked at together.
-const maxTogether = 10000
-
-func holdsUp(item *core.OutboxItem) bool { return item.Answer == nil || item.Attempts < patience }
-
-// putOff lets the envelopes behind the first of a line wait as long as that one.
-// It returns the one with the id, if it is among them.
-func (q *Queue) putOff(ctx context.Context, line []*core.OutboxItem, id string, why error) (*core.OutboxItem, error) {
-	var mine *core.OutboxItem
-	if line[0].ID == id {
-		mine = line[0]
-	}
-	change := &core.Change{}
-	for _, item := range line[1:] {
-		if item.Next.Before(line[0].Next) {
-			next := *item
-			next.Next = line[0].Next
-			change.Outbox = append(change.Outbox, &next)
-			item = &next
-		}
-		if item.ID == id {
-			mine = item
-		}
-	}
-	if len(change.Outbox) == 0 {
-		return mine, why
-	}
-	return mine, errors.Join(why, q.o.Gateway.Store(context.WithoutCancel(ctx), change))
-}
-
-// dueNow makes an envelope due that was put off for an earlier one.
-func (q *Queue) dueNow(ctx context.Context, item *core.OutboxItem) error {
-	now := q.o.Now().UTC()
-	if item.Answer != nil || !item.Next.After(now) {
-		return nil
-	}
-	next := *item
-	next.Next = now
-	return q.o.Gateway.Store(context.WithoutCancel(ctx), &core.Change{Outbox: []*core.OutboxItem{&next}})
+// holdsUp reports whether the later envelopes wait behind one that waits.
+func holdsUp(item *core.OutboxItem) bool {
+	return item.Attempts < patience || item.Answer == nil && !item.Answered
 }
 
 // failureOf is why an envelope that was tried before was not delivered, or nil.
@@ -462,10 +515,13 @@ var endpoints = map[core.OutboxKind]answer.Endpoint{
 func (q *Queue) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem, got core.Answer, err error) error {
 	s := q.o.Gateway.OutboxSettings()
 	now := q.o.Now().UTC()
-	item.Error, item.Answer = "", nil
+	item.Error, item.Answer, item.Answered = "", nil, err == nil
 	retry := time.Duration(0)
 	if err == nil {
-		j := q.Judge(ctx, p, endpoints[item.Kind], got, item.Attempts > 1)
+		// A nonce is used once: one that was signed anew, or is tried after a restart, may
+		// have been there although we know of no try.
+		again := item.Attempts > 1 || item.SignedAt.After(item.Created.Add(time.Second))
+		j := q.Judge(ctx, p, endpoints[item.Kind], got, again)
 		if j.Said != "" || j.Verdict == answer.Yes {
 			item.Answer = jsonOrNil(got.Body)
 		}
@@ -484,8 +540,7 @@ func (q *Queue) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem,
 	if item.State != core.OutWaiting {
 		return err
 	}
-	wait := max(core.Backoff(item.Attempts, s.First, s.Max), retry)
-	if item.Next = now.Add(wait); item.Next.After(item.GiveUp) {
+	if item.Next = now.Add(s.Wait(item.Attempts, retry)); item.Next.After(item.GiveUp) {
 		item.State, item.Done = core.OutExpired, now
 	}
 	return err
