@@ -57,12 +57,15 @@ const (
 	Denied   = "denied"   // answered with a refusal
 )
 
-// Delivery is one event that one notifier has yet to be told.
+// Delivery is one event that one notifier has yet to be told. One that comes with
+// its event and says no more (its Created is the event's At, and all else is zero)
+// costs a store nothing of its own: notifiers are told in the order in which events
+// are kept, and a store remembers how far each one is.
 type Delivery struct {
 	EventID  string    `json:"eventId"`
 	Notifier string    `json:"notifier"`
 	Attempts int       `json:"attempts"`
-	Next     time.Time `json:"next"`             // not before
+	Next     time.Time `json:"next"`             // not before; zero: at once, whatever the clock says
 	Error    string    `json:"error,omitempty"`  // of the last attempt
 	Dead     bool      `json:"dead,omitempty"`   // given up: kept for the operator to see and retry
 	Event    Event     `json:"event"`            // filled by the store when read
@@ -180,7 +183,7 @@ type InboxFilter struct {
 	Status InboxStatus
 	Intent string
 	Since  time.Time
-	Before string // ids below this one
+	Before string // those that stand before this id, or the next lower one, in time
 	Limit  int    // 0: 100
 	Oldest bool   // oldest first; otherwise newest first
 }
@@ -200,7 +203,7 @@ type DeliveryFilter struct {
 	Notifier string
 	EventID  string
 	Dead     bool   // only those given up
-	After    string // event ids above this one
+	After    string // those of events kept after this id, or the next lower one
 	Limit    int    // 0: 100
 }
 
@@ -236,21 +239,24 @@ type Store interface {
 
 	Peers(ctx context.Context) ([]*Peer, error)
 	Receipt(ctx context.Context, peer PublicKey, nonce Nonce) (*Receipt, error)
-	// EachReceipt calls f for every envelope since a time, oldest first, with
-	// Digest, Status and Answer left out.
+	// EachReceipt calls f for every receipt since a time, those of one peer and intent
+	// together, with Digest, Status and Answer left out. One that is cleared or joined
+	// with another meanwhile may come twice. f may use the store.
 	EachReceipt(ctx context.Context, since time.Time, f func(Receipt)) error
 
+	// Inbox finds messages in the order of their At. What a filter does not let
+	// through costs it nothing.
 	Inbox(ctx context.Context, f InboxFilter) ([]*InboxMessage, error)
 	InboxMessage(ctx context.Context, id string) (*InboxMessage, error)
-	Events(ctx context.Context, after string, limit int) ([]*Event, error) // ids above, oldest first; messages included
+	Events(ctx context.Context, after string, limit int) ([]*Event, error) // kept after that id, in the order in which they were kept; messages included
 
-	// DueDeliveries returns living deliveries of a notifier with Next <= now,
-	// oldest event first, each with its Event.
+	// DueDeliveries returns living deliveries of a notifier with Next <= now, in the
+	// order in which their events were kept, each with its Event.
 	DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*Delivery, error)
 	// NextDelivery is when the notifier's earliest living delivery is due; zero: none.
 	NextDelivery(ctx context.Context, notifier string) (time.Time, error)
 	DeadDeliveries(ctx context.Context, limit int) ([]*Delivery, error)
-	Deliveries(ctx context.Context, f DeliveryFilter) ([]*Delivery, error) // oldest event first, then by notifier
+	Deliveries(ctx context.Context, f DeliveryFilter) ([]*Delivery, error) // in the order of their events, then by notifier
 
 	// Outbox finds a page of one peer's waiting envelopes, oldest or newest first, by
 	// index: what waits for others and what has been sent cost it nothing.

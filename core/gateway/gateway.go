@@ -282,7 +282,7 @@ func (g *Gateway) keepFor(ctx context.Context, c *core.Change, owed func(notifie
 			if !owed(name) {
 				continue
 			}
-			c.Deliveries = append(c.Deliveries, &core.Delivery{EventID: e.ID, Notifier: name, Next: e.At, Created: e.At})
+			c.Deliveries = append(c.Deliveries, &core.Delivery{EventID: e.ID, Notifier: name, Created: e.At})
 		}
 	}
 	if err := g.o.Store.Commit(ctx, c); err != nil {

@@ -47,6 +47,8 @@ type Store struct {
 	replies    map[replyKey]*core.StoredReply
 	meta       map[string]string
 	kv         map[kvKey][]byte
+	seq        int            // the last place that was given
+	places     map[string]int // of messages and events, in the order in which they were kept
 }
 
 var _ core.Store = (*Store)(nil)
@@ -63,6 +65,7 @@ func New() *Store {
 		replies:    map[replyKey]*core.StoredReply{},
 		meta:       map[string]string{},
 		kv:         map[kvKey][]byte{},
+		places:     map[string]int{},
 	}
 }
 
@@ -105,9 +108,11 @@ func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 	}
 	for _, m := range c.Inbox {
 		s.inbox[m.ID] = cloneInbox(m)
+		s.placed(m.ID)
 	}
 	for _, e := range c.Events {
 		s.events[e.ID] = cloneEvent(e)
+		s.placed(e.ID)
 	}
 	for _, d := range c.Deliveries {
 		kept := *d
@@ -162,6 +167,27 @@ func (s *Store) refuse(c *core.Change) error {
 		}
 	}
 	return nil
+}
+
+// placed gives an id its place. One that comes again keeps the one it has.
+func (s *Store) placed(id string) {
+	if _, ok := s.places[id]; !ok {
+		s.seq++
+		s.places[id] = s.seq
+	}
+}
+
+// place is that of an id, or of the next lower one; 0: there is none.
+func (s *Store) place(id string) (found string, place int) {
+	if n, ok := s.places[id]; ok {
+		return id, n
+	}
+	for other, n := range s.places {
+		if other < id && other >= found {
+			found, place = other, n
+		}
+	}
+	return found, place
 }
 
 // event finds an event, or makes it from the message that it is.
@@ -243,17 +269,31 @@ func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMes
 		return nil, err
 	}
 	defer unlock()
+	order := func(a, b *core.InboxMessage) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(s.places[a.ID], s.places[b.ID]))
+	}
+	before := func(*core.InboxMessage) bool { return true }
+	if f.Before != "" {
+		id, _ := s.place(f.Before)
+		e, ok := s.event(id)
+		before = func(m *core.InboxMessage) bool {
+			if !ok {
+				return false
+			}
+			c := order(m, &core.InboxMessage{ID: id, At: e.At})
+			return c < 0 || c == 0 && id != f.Before
+		}
+	}
 	return pick(s.inbox, func(m *core.InboxMessage) bool {
 		return (f.Peer.IsZero() || m.Peer == f.Peer) &&
 			(f.Status == "" || m.Status == f.Status) &&
 			(f.Intent == "" || m.Message.Intent == f.Intent) &&
-			!m.At.Before(f.Since) &&
-			(f.Before == "" || m.ID < f.Before)
+			!m.At.Before(f.Since) && before(m)
 	}, func(a, b *core.InboxMessage) int {
 		if f.Oldest {
-			return cmp.Compare(a.ID, b.ID)
+			return order(a, b)
 		}
-		return cmp.Compare(b.ID, a.ID)
+		return order(b, a)
 	}, f.Limit, cloneInbox), nil
 }
 
@@ -271,7 +311,8 @@ func (s *Store) InboxMessage(ctx context.Context, id string) (*core.InboxMessage
 	return cloneInbox(m), nil
 }
 
-// Events returns events with ids above after, oldest first, messages included.
+// Events returns the events that were kept after the one of an id, oldest first,
+// messages included.
 func (s *Store) Events(ctx context.Context, after string, limit int) ([]*core.Event, error) {
 	unlock, err := s.open(ctx)
 	if err != nil {
@@ -282,8 +323,12 @@ func (s *Store) Events(ctx context.Context, after string, limit int) ([]*core.Ev
 	for id := range s.inbox {
 		all[id], _ = s.event(id)
 	}
-	return pick(all, func(e *core.Event) bool { return e.ID > after },
-		func(a, b *core.Event) int { return cmp.Compare(a.ID, b.ID) }, limit, cloneEvent), nil
+	from := 0
+	if after != "" {
+		_, from = s.place(after)
+	}
+	return pick(all, func(e *core.Event) bool { return s.places[e.ID] > from },
+		func(a, b *core.Event) int { return cmp.Compare(s.places[a.ID], s.places[b.ID]) }, limit, cloneEvent), nil
 }
 
 func (s *Store) cloneDelivery(d *core.Delivery) *core.Delivery {
@@ -294,8 +339,8 @@ func (s *Store) cloneDelivery(d *core.Delivery) *core.Delivery {
 	return &c
 }
 
-func byEvent(a, b *core.Delivery) int {
-	return cmp.Or(cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.Notifier, b.Notifier))
+func (s *Store) byEvent(a, b *core.Delivery) int {
+	return cmp.Or(cmp.Compare(s.places[a.EventID], s.places[b.EventID]), cmp.Compare(a.Notifier, b.Notifier))
 }
 
 // DueDeliveries returns what a notifier is to be told now, oldest event first.
@@ -307,7 +352,7 @@ func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Tim
 	defer unlock()
 	return pick(s.deliveries, func(d *core.Delivery) bool {
 		return d.Notifier == notifier && !d.Dead && !d.Next.After(now)
-	}, byEvent, limit, s.cloneDelivery), nil
+	}, s.byEvent, limit, s.cloneDelivery), nil
 }
 
 // NextDelivery returns when the notifier's earliest living delivery is due. One
@@ -349,7 +394,7 @@ func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery
 		return nil, err
 	}
 	defer unlock()
-	return pick(s.deliveries, func(d *core.Delivery) bool { return d.Dead }, byEvent, limit, s.cloneDelivery), nil
+	return pick(s.deliveries, func(d *core.Delivery) bool { return d.Dead }, s.byEvent, limit, s.cloneDelivery), nil
 }
 
 // Outbox returns envelopes of ours by a filter.
@@ -393,9 +438,13 @@ func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.
 		return nil, err
 	}
 	defer unlock()
+	from := 0
+	if f.After != "" {
+		_, from = s.place(f.After)
+	}
 	return pick(s.deliveries, func(d *core.Delivery) bool {
-		return d.EventID > f.After && (f.EventID == "" || d.EventID == f.EventID) && (f.Notifier == "" || d.Notifier == f.Notifier) && (!f.Dead || d.Dead)
-	}, byEvent, f.Limit, s.cloneDelivery), nil
+		return s.places[d.EventID] > from && (f.EventID == "" || d.EventID == f.EventID) && (f.Notifier == "" || d.Notifier == f.Notifier) && (!f.Dead || d.Dead)
+	}, s.byEvent, f.Limit, s.cloneDelivery), nil
 }
 
 // OutboxItem finds one envelope of ours.
@@ -587,6 +636,7 @@ func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
 	maps.DeleteFunc(s.inbox, func(id string, m *core.InboxMessage) bool { return m.At.Before(c.Inbox) && !living[id] })
 	maps.DeleteFunc(s.events, func(id string, e *core.Event) bool { return e.At.Before(c.Events) && !living[id] })
 	maps.DeleteFunc(s.deliveries, func(k deliveryKey, _ *core.Delivery) bool { _, ok := s.event(k.event); return !ok })
+	maps.DeleteFunc(s.places, func(id string, _ int) bool { _, ok := s.event(id); return !ok })
 	maps.DeleteFunc(s.outbox, func(_ string, o *core.OutboxItem) bool {
 		age := o.Done
 		if age.IsZero() {

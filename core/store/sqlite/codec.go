@@ -50,6 +50,9 @@ var (
 	maxTime = time.Unix(0, math.MaxInt64)
 )
 
+// noTime is before every time.
+const noTime = math.MinInt64
+
 // nanos is how a time is kept in a column. Times beyond the ends become the ends.
 func nanos(t time.Time) int64 {
 	switch {

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"database/sql/driver"
-	"fmt"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
@@ -13,58 +12,89 @@ type writeID uint8
 const (
 	eventExists writeID = iota
 	revisionIs
-	putReceipt
+	sameReceipt
+	rowByID
+	seqByID
+	pendingFrom
+	putClass
+	putTell
+	putCursor
+	setCleared
+	putLog
+	replaceLog
+	copyReceipt
+	clearReceipt
+	setHash
 	putPeer
 	delPeer
-	putInbox
-	putEvent
 	putDelivery
+	spellOut
 	delDelivery
 	putOutbox
 	putReply
 	putMeta
 	putKV
 	delKV
-	pruneReceipts
+	pruneReceipt
+	clearOld
+	firstReceipt
+	hasReceipt
+	pruneRow
+	pruneToReceipt
 	pruneDead
-	pruneInbox
-	pruneEvent
+	pruneClasses
 	pruneOutbox
 	pruneReply
 	numWrites
 )
 
+// untold says that some notifier is yet to be told of a row of log.
+const untold = `(EXISTS (SELECT 1 FROM deliveries d WHERE d.event = log.seq AND d.dead = 0)
+	OR EXISTS (SELECT 1 FROM tells t JOIN cursors c ON c.notifier = t.notifier WHERE t.id = log.tell AND c.seq < log.seq))`
+
 var writes = [numWrites]string{
-	eventExists: `SELECT EXISTS (SELECT 1 FROM inbox WHERE id = ?1) OR EXISTS (SELECT 1 FROM events WHERE id = ?1)`,
-	revisionIs:  `SELECT ifnull((SELECT ifnull(json_extract(data, '$.revision'), 0) FROM peers WHERE key = ?1), 0) = ?2`,
+	eventExists: `SELECT EXISTS (SELECT 1 FROM log WHERE id = ?1)`,
+	revisionIs:  `SELECT ifnull((SELECT revision FROM peers WHERE key = ?1), 0) = ?2`,
+	sameReceipt: `SELECT EXISTS (SELECT 1 FROM log l JOIN classes c ON c.id = l.class WHERE l.hash = ?1 AND l.nonce = ?2 AND c.peer = ?3)`,
+	rowByID:     `SELECT l.seq, l.at, l.hash, l.nonce, c.peer, c.label, c.status, l.tell FROM log l JOIN classes c ON c.id = l.class WHERE l.id = ?`,
+	seqByID:     `SELECT seq, EXISTS (SELECT 1 FROM tells WHERE id = log.tell AND notifier = ?2) FROM log WHERE id = ?1`,
+	pendingFrom: `SELECT seq, id FROM log WHERE seq > ?2 AND tell IN (SELECT id FROM tells WHERE notifier = ?1) ORDER BY seq LIMIT ?3`,
 
-	putReceipt: `INSERT INTO letters (peer, nonce, at, intent, status, digest, answer)
-		VALUES (?, ?, ?, ?, ?, ?, ifnull(?, x'')) ON CONFLICT DO NOTHING`,
+	putClass:   `INSERT INTO classes (peer, label, status, cleared) VALUES (?, ?, ?, -9223372036854775808)`,
+	putTell:    `INSERT INTO tells (id, notifier) VALUES (?, ?)`,
+	putCursor:  `INSERT INTO cursors (notifier, seq) VALUES (?, ?) ON CONFLICT (notifier) DO UPDATE SET seq = excluded.seq`,
+	setCleared: `UPDATE classes SET cleared = ?1 WHERE id = ?2`,
 
-	putPeer: `INSERT INTO peers (key, data) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET data = excluded.data`,
+	putLog: `INSERT INTO log (seq, id, at, class, hash, tell, nonce, answered, digest, answer, level, reason, sender, recipient,
+			agent, sent, reply_to, conversation, project, alias, reply, decided, data)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (hash) WHERE hash IS NOT NULL DO NOTHING`,
+	replaceLog: `UPDATE log SET at = ?2, class = ?3, nonce = ?4, level = ?5, reason = ?6, sender = ?7, recipient = ?8, agent = ?9,
+			sent = ?10, reply_to = ?11, conversation = ?12, project = ?13, alias = ?14, reply = ?15, decided = ?16, data = ?17
+		WHERE seq = ?1`,
+	copyReceipt: `INSERT INTO log (seq, at, class, nonce, answered, digest, answer)
+		SELECT ?1, at, ?2, nonce, answered, digest, answer FROM log WHERE seq = ?3`,
+	clearReceipt: `UPDATE log SET hash = NULL, answered = NULL, digest = NULL, answer = NULL WHERE seq = ?`,
+	setHash:      `UPDATE log SET hash = ?1 WHERE seq = ?2`,
+
+	putPeer: `INSERT INTO peers (key, revision, data) VALUES (?, ?, ?)
+		ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, data = excluded.data`,
 	delPeer: `DELETE FROM peers WHERE key = ?`,
 
-	putInbox: `INSERT INTO inbox (id, at, peer, status, intent, level, reason, sender, recipient, agent,
-			nonce, sent, reply_to, conversation, project, alias, reply, payload, decided)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET at = excluded.at, peer = excluded.peer, status = excluded.status,
-			intent = excluded.intent, level = excluded.level, reason = excluded.reason, sender = excluded.sender,
-			recipient = excluded.recipient, agent = excluded.agent, nonce = excluded.nonce, sent = excluded.sent,
-			reply_to = excluded.reply_to, conversation = excluded.conversation, project = excluded.project,
-			alias = excluded.alias, reply = excluded.reply, payload = excluded.payload, decided = excluded.decided`,
-
-	putEvent: `INSERT INTO events (id, at, data) VALUES (?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET at = excluded.at, data = excluded.data`,
-
-	putDelivery: `INSERT INTO deliveries (event, notifier, attempts, next, dead, created, error, grp) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (event, notifier) DO UPDATE SET attempts = excluded.attempts, next = excluded.next,
+	putDelivery: `INSERT INTO deliveries (notifier, event, attempts, next, dead, created, error, grp) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (notifier, event) DO UPDATE SET attempts = excluded.attempts, next = excluded.next,
 			dead = excluded.dead, created = excluded.created, error = excluded.error, grp = excluded.grp`,
-	delDelivery: `DELETE FROM deliveries WHERE event = ? AND notifier = ?`,
+	spellOut: `INSERT INTO deliveries (notifier, event, attempts, next, dead, created, error, grp)
+		SELECT ?1, seq, 0, 0, 0, at, '', '' FROM log
+			WHERE seq > ?2 AND seq <= ?3 AND tell IN (SELECT id FROM tells WHERE notifier = ?1)
+		ON CONFLICT DO NOTHING`,
+	delDelivery: `DELETE FROM deliveries WHERE notifier = ? AND event = ?`,
 
 	putOutbox: `INSERT INTO outbox (id, peer, kind, state, nonce, created, next, ended, body, data)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET peer = excluded.peer, kind = excluded.kind, state = excluded.state,
-			nonce = excluded.nonce, created = excluded.created, next = excluded.next, ended = excluded.ended, body = excluded.body, data = excluded.data`,
+			nonce = excluded.nonce, created = excluded.created, next = excluded.next, ended = excluded.ended,
+			body = excluded.body, data = excluded.data`,
 
 	putReply: `INSERT INTO replies (nonce, peer, ours, at, expires, data) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (nonce, peer, ours) DO UPDATE SET at = excluded.at, expires = excluded.expires, data = excluded.data`,
@@ -76,79 +106,60 @@ var writes = [numWrites]string{
 	delKV: `DELETE FROM kv WHERE plugin = ? AND key = ifnull(?, x'')`,
 
 	// Each looks again at what the reader saw, as a change may have come between.
-	pruneReceipts: `DELETE FROM letters WHERE peer = ?1 AND nonce = ?2 AND at < ?3`,
-	pruneInbox: `DELETE FROM inbox WHERE id = ?1 AND at < ?2
-		AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = ?1 AND dead = 0)`,
-	pruneEvent: `DELETE FROM events WHERE id = ?1 AND at < ?2
-		AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = ?1 AND dead = 0)`,
-	pruneDead: `DELETE FROM deliveries WHERE event = ?1 AND dead = 1
-		AND NOT EXISTS (SELECT 1 FROM inbox WHERE id = ?1) AND NOT EXISTS (SELECT 1 FROM events WHERE id = ?1)`,
-	pruneOutbox: `DELETE FROM outbox WHERE seq = ?1 AND ended < ?2`,
-	pruneReply:  `DELETE FROM replies WHERE seq = ?1 AND expires <> 0 AND expires < ?2`,
+	pruneReceipt: `DELETE FROM log WHERE seq = ?1 AND id IS NULL AND at < ?2`,
+	clearOld:     `UPDATE log SET hash = NULL, answered = NULL, digest = NULL, answer = NULL WHERE seq = ?1 AND at < ?2`,
+	firstReceipt: `SELECT at FROM log WHERE class = ?1 AND at >= ?2 AND at < ?3 AND hash IS NOT NULL ORDER BY at LIMIT 1`,
+	hasReceipt:   `SELECT hash IS NOT NULL FROM log WHERE seq = ?`,
+	pruneRow:     `DELETE FROM log WHERE seq = ?1 AND at < ?2 AND hash IS NULL AND NOT ` + untold,
+	pruneToReceipt: `UPDATE log SET id = NULL, class = ?3, tell = NULL, level = NULL, reason = NULL, sender = NULL, recipient = NULL,
+			agent = NULL, sent = NULL, reply_to = NULL, conversation = NULL, project = NULL, alias = NULL, reply = NULL,
+			decided = NULL, data = NULL
+		WHERE seq = ?1 AND at < ?2 AND hash IS NOT NULL AND NOT ` + untold,
+	pruneDead:    `DELETE FROM deliveries WHERE event = ?1 AND dead = 1 AND NOT EXISTS (SELECT 1 FROM log WHERE seq = ?1 AND id IS NOT NULL)`,
+	pruneClasses: `DELETE FROM classes WHERE NOT EXISTS (SELECT 1 FROM log WHERE class = classes.id)`,
+	pruneOutbox:  `DELETE FROM outbox WHERE seq = ?1 AND ended < ?2`,
+	pruneReply:   `DELETE FROM replies WHERE seq = ?1 AND expires <> 0 AND expires < ?2`,
 }
 
 // op is one statement of a change with its arguments.
 type op struct {
 	id   writeID
-	args []driver.NamedValue
+	args []driver.Value
 }
 
-func (r *request) add(id writeID, values ...driver.Value) {
-	if r.ops == nil { // room for what accepting a message takes
-		r.ops = make([]op, 0, 5)
-		r.args = make([]driver.NamedValue, 0, 8+19+2*8)
-	}
-	from := len(r.args)
-	for i, v := range values {
-		r.args = append(r.args, driver.NamedValue{Ordinal: i + 1, Value: v})
-	}
-	r.ops = append(r.ops, op{id, r.args[from:len(r.args):len(r.args)]})
-}
+func (r *request) add(id writeID, values ...driver.Value) { r.ops = append(r.ops, op{id, values}) }
 
-// compile turns a change into statements, in the caller's goroutine, so that the
-// writer only runs them. What may refuse the change comes before all that writes.
+// compile makes of a change what the writer writes, in the caller's goroutine.
 func (r *request) compile(c *core.Change) error {
-	for _, d := range c.Deliveries {
-		if !brings(c, d.EventID) {
-			r.add(eventExists, d.EventID)
+	r.expect = c.Expect
+	for _, m := range c.Inbox {
+		row, err := newMessage(m)
+		if err != nil {
+			return malformed("inbox message", m.ID, err)
 		}
+		r.rows = append(r.rows, row)
 	}
-	for _, e := range c.Expect {
-		r.add(revisionIs, e.Peer[:], int64(e.Revision))
+	for _, e := range c.Events {
+		row, err := newEvent(e)
+		if err != nil {
+			return malformed("event", e.ID, err)
+		}
+		r.rows = append(r.rows, row)
 	}
-	if l := c.Receipt; l != nil {
-		r.add(putReceipt, l.Peer[:], string(l.Nonce), nanos(l.At), l.Intent, int64(l.Status), l.Digest[:], l.Answer)
+	if c.Receipt != nil {
+		r.receipt = newReceipt(c.Receipt)
+		r.merged = len(c.Inbox) == 1 && r.rows[0].isOf(r.receipt)
 	}
+	r.compileDeliveries(c)
 	for _, p := range c.Peers {
 		data, err := encode(p)
 		if err != nil {
 			return malformed("peer", p.Key.String(), err)
 		}
-		r.add(putPeer, p.Key[:], data)
+		r.add(putPeer, p.Key[:], int64(p.Revision), data)
 	}
 	for _, key := range c.Forget {
 		r.add(delPeer, key[:])
-	}
-	for _, m := range c.Inbox {
-		if err := r.putInbox(m); err != nil {
-			return malformed("inbox message", m.ID, err)
-		}
-	}
-	for _, e := range c.Events {
-		if e.Type == core.EventMessage {
-			return malformed("event", e.ID, fmt.Errorf("a message is its own event"))
-		}
-		data, err := encode(e)
-		if err != nil {
-			return malformed("event", e.ID, err)
-		}
-		r.add(putEvent, e.ID, nanos(e.At), data)
-	}
-	for _, d := range c.Deliveries {
-		r.add(putDelivery, d.EventID, d.Notifier, int64(d.Attempts), nanos(d.Next), d.Dead, nanos(d.Created), d.Error, d.Group)
-	}
-	for _, d := range c.Delivered {
-		r.add(delDelivery, d.EventID, d.Notifier)
 	}
 	for _, o := range c.Outbox {
 		if err := r.putOutbox(o); err != nil {
@@ -182,14 +193,13 @@ func (r *request) putOutbox(o *core.OutboxItem) error {
 	if err != nil {
 		return err
 	}
-	var ended driver.Value
+	var ended, body driver.Value
 	if o.State != core.OutWaiting {
 		ended = nanos(o.Done)
 		if o.Done.IsZero() {
 			ended = nanos(o.Created)
 		}
 	}
-	var body driver.Value
 	if o.Body != nil {
 		body = o.Body
 	}
@@ -198,44 +208,68 @@ func (r *request) putOutbox(o *core.OutboxItem) error {
 	return nil
 }
 
-func (r *request) putInbox(m *core.InboxMessage) error {
-	var reply driver.Value
-	if m.Reply != nil {
-		data, err := encode(m.Reply)
-		if err != nil {
-			return err
-		}
-		reply = data
+// apply runs one change. A refusal leaves no trace that anybody sees; after an
+// error the transaction is to be rolled back.
+func (s *Store) apply(r *request) (refusal, err error) {
+	if refusal, err := s.judge(r); refusal != nil || err != nil {
+		return refusal, err
 	}
-	var decided driver.Value
-	if m.Decided != nil {
-		data, err := encode(m.Decided)
-		if err != nil {
-			return err
+	if r.receipt != nil && !r.merged {
+		if err := s.putReceipt(r.receipt); err == error(errTaken) {
+			return err, nil
+		} else if err != nil {
+			return nil, err
 		}
-		decided = data
 	}
-	b := &m.Message
-	r.add(putInbox, m.ID, nanos(m.At), m.Peer[:], string(m.Status), b.Intent, m.Level, m.Reason, b.From, b.To, b.ToAgent,
-		string(b.Nonce), b.Timestamp, b.ReplyTo, b.ConversationID, b.ProjectID, m.Alias, reply, []byte(b.Payload), decided)
-	return nil
+	settle := r.settle
+	for i := range r.rows {
+		row := &r.rows[i]
+		var with *receipt
+		if i == 0 && r.merged {
+			with = r.receipt
+		}
+		was, err := s.putRow(row, with)
+		if err == error(errTaken) {
+			return err, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if was {
+			for _, name := range row.tell {
+				settle = append(settle[:len(settle):len(settle)], settling{name, row.id, &delivery{created: row.at}})
+			}
+		}
+	}
+	if err := s.settleAll(settle); err != nil {
+		return nil, err
+	}
+	for _, o := range r.ops {
+		if _, err := s.exec(o.id, o.args...); err != nil {
+			return nil, err
+		}
+	}
+	if r.then != nil {
+		return nil, r.then()
+	}
+	return nil, nil
 }
 
-// brings reports whether the change itself holds the event.
-func brings(c *core.Change, id string) bool {
-	for _, m := range c.Inbox {
-		if m.ID == id {
-			return true
+// judge says why a change may not be kept, other than for its nonce.
+func (s *Store) judge(r *request) (refusal, err error) {
+	for _, id := range r.needs {
+		if found, err := s.holds(eventExists, id); err != nil {
+			return nil, err
+		} else if !found {
+			return notFound("event %q for a delivery", id), nil
 		}
 	}
-	for _, e := range c.Events {
-		if e.ID == id {
-			return true
+	for _, e := range r.expect {
+		if stands, err := s.holds(revisionIs, e.Peer[:], int64(e.Revision)); err != nil {
+			return nil, err
+		} else if !stands {
+			return core.Refusef(core.Moved, "store: the peer %s no longer has revision %d", e.Peer.Fingerprint(), e.Revision), nil
 		}
 	}
-	return false
-}
-
-func malformed(what, id string, err error) error {
-	return &core.Error{Kind: core.Internal, Public: fmt.Sprintf("store: cannot keep %s %q", what, id), Err: err}
+	return nil, nil
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql/driver"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -11,29 +12,13 @@ import (
 // between.
 const pruneChunk = 500
 
-// aging are the kinds of row that Prune forgets. find gives the rowid and the key
-// of those that may go, behind a rowid; drop forgets one.
-var aging = []struct {
-	cutoff func(core.Cutoffs) time.Time
-	find   string
-	drop   writeID
-	tell   bool // rows of this kind have deliveries
-}{
-	{func(c core.Cutoffs) time.Time { return c.Inbox },
-		`SELECT rowid, id FROM inbox WHERE at < ?1 AND rowid > ?2
-			AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = inbox.id AND dead = 0) ORDER BY rowid LIMIT ?3`,
-		pruneInbox, true},
-	{func(c core.Cutoffs) time.Time { return c.Events },
-		`SELECT rowid, id FROM events WHERE at < ?1 AND rowid > ?2
-			AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND dead = 0) ORDER BY rowid LIMIT ?3`,
-		pruneEvent, true},
-	{func(c core.Cutoffs) time.Time { return c.Outbox },
-		`SELECT seq, seq FROM outbox WHERE ended < ?1 AND seq > ?2 ORDER BY ended LIMIT ?3`,
-		pruneOutbox, false},
-	{func(c core.Cutoffs) time.Time { return c.Replies },
-		`SELECT seq, seq FROM replies WHERE expires <> 0 AND expires < ?1 AND ?2 IS NOT NULL ORDER BY expires LIMIT ?3`,
-		pruneReply, false},
-}
+// The queries of Prune go by a time of their own, from where the last chunk ended.
+const (
+	oldReceipts = `SELECT at, seq FROM log WHERE class = ?1 AND at < ?2 AND (at, seq) > (?3, ?4) AND hash IS NOT NULL ORDER BY at, seq LIMIT ?5`
+	oldRows     = `SELECT at, seq FROM log WHERE class = ?1 AND at < ?2 AND (at, seq) > (?3, ?4) AND NOT ` + untold + ` ORDER BY at, seq LIMIT ?5`
+	oldOutbox   = `SELECT ended, seq FROM outbox WHERE ended < ?2 AND (ended, seq) > (?3, ?4) AND ?1 = 0 ORDER BY ended, seq LIMIT ?5`
+	oldReplies  = `SELECT expires, seq FROM replies WHERE expires <> 0 AND expires < ?2 AND (expires, seq) > (?3, ?4) AND ?1 = 0 ORDER BY expires, seq LIMIT ?5`
+)
 
 // Prune forgets what is older than the cutoffs, a few rows at a time: when it
 // fails half-way, what is gone was allowed to go. A message or event that some
@@ -41,58 +26,55 @@ var aging = []struct {
 // others of the outbox age from when they were done. With an event go its dead
 // deliveries. A reply without an expiry stays.
 func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
-	if err := s.pruneReceipts(ctx, c.Receipts); err != nil {
+	classes, err := s.classes(ctx)
+	if err != nil {
 		return s.wrap("prune", err)
 	}
-	for _, kind := range aging {
-		cutoff := kind.cutoff(c)
-		if cutoff.IsZero() {
-			continue
+	for _, k := range classes {
+		cutoff := c.Inbox
+		if k.status == classEvent {
+			cutoff = c.Events
 		}
-		for last, n := int64(-1<<63), pruneChunk; n == pruneChunk; {
-			r := &request{answer: make(chan struct{})}
-			n = 0
-			err := s.search(ctx, kind.find, []any{nanos(cutoff), last, pruneChunk}, func(row scanner) error {
-				var key string
-				n++
-				if err := row.Scan(&last, &key); err != nil {
-					return err
-				}
-				r.add(kind.drop, key, nanos(cutoff))
-				if kind.tell {
-					r.add(pruneDead, key)
-				}
-				return nil
-			})
-			if err == nil && n > 0 {
-				err = s.submit(ctx, r)
-			}
-			if err != nil {
-				return s.wrap("prune", err)
-			}
+		if k.status != classEvent {
+			err = s.pruneReceipts(ctx, k, c.Receipts)
+		}
+		if err == nil && k.status != classReceipt {
+			err = s.pruneRows(ctx, k, cutoff)
+		}
+		if err != nil {
+			return s.wrap("prune", err)
 		}
 	}
-	return nil
+	for _, kind := range []struct {
+		cutoff time.Time
+		find   string
+		drop   writeID
+	}{{c.Outbox, oldOutbox, pruneOutbox}, {c.Replies, oldReplies, pruneReply}} {
+		err := s.pruneEach(ctx, kind.find, 0, noTime, kind.cutoff, func(r *request, seq, cutoff int64) {
+			r.add(kind.drop, seq, cutoff)
+		})
+		if err != nil {
+			return s.wrap("prune", err)
+		}
+	}
+	return s.wrap("prune", s.pruneClasses(ctx, len(classes)))
 }
 
-func (s *Store) pruneReceipts(ctx context.Context, cutoff time.Time) error {
+// pruneEach runs a query in chunks and has f fill the request of each row.
+func (s *Store) pruneEach(ctx context.Context, find string, class, from int64, cutoff time.Time, f func(r *request, seq, cutoff int64)) error {
 	if cutoff.IsZero() {
 		return nil
 	}
+	at, seq := from, int64(noTime)
 	for n := pruneChunk; n == pruneChunk; {
 		r := &request{answer: make(chan struct{})}
 		n = 0
-		err := s.search(ctx, `SELECT peer, nonce FROM letters INDEXED BY letters_at WHERE at < ? LIMIT ?`,
-			[]any{nanos(cutoff), pruneChunk}, func(row scanner) error {
-				var peer []byte
-				var nonce string
-				n++
-				if err := row.Scan(&peer, &nonce); err != nil {
-					return err
-				}
-				r.add(pruneReceipts, peer, nonce, nanos(cutoff))
-				return nil
-			})
+		err := s.search(ctx, find, []any{class, nanos(cutoff), at, seq, pruneChunk}, func(row scanner) error {
+			n++
+			err := row.Scan(&at, &seq)
+			f(r, seq, nanos(cutoff))
+			return err
+		})
 		if err == nil && n > 0 {
 			err = s.submit(ctx, r)
 		}
@@ -101,4 +83,99 @@ func (s *Store) pruneReceipts(ctx context.Context, cutoff time.Time) error {
 		}
 	}
 	return nil
+}
+
+// pruneReceipts forgets the old receipts of a class: rows of their own go, and those
+// of messages lose them. What has been cleared is not looked at again.
+func (s *Store) pruneReceipts(ctx context.Context, k classRow, cutoff time.Time) error {
+	if cutoff.IsZero() || nanos(cutoff) <= k.cleared {
+		return nil
+	}
+	found := false
+	err := s.pruneEach(ctx, oldReceipts, k.id, k.cleared, cutoff, func(r *request, seq, cutoff int64) {
+		found = true
+		if k.status == classReceipt {
+			r.add(pruneReceipt, seq, cutoff)
+		} else {
+			r.add(clearOld, seq, cutoff)
+		}
+	})
+	if err != nil || k.status == classReceipt || !found {
+		return err
+	}
+	// A change that came between may have brought one from before the cutoff.
+	r := &request{answer: make(chan struct{})}
+	r.then = func() error {
+		c := s.book.classes[k.classKey]
+		if c == nil || c.id != k.id || c.cleared < k.cleared {
+			return nil
+		}
+		left := nanos(cutoff)
+		err := s.ask(firstReceipt, 1, func(row []driver.Value) error {
+			left, _ = row[0].(int64)
+			return nil
+		}, k.id, k.cleared, left)
+		if err != nil {
+			return err
+		}
+		c.cleared = left
+		_, err = s.exec(setCleared, left, k.id)
+		return err
+	}
+	return s.submit(ctx, r)
+}
+
+// pruneRows forgets the old messages or events of a class. One whose receipt is
+// still needed becomes that receipt.
+func (s *Store) pruneRows(ctx context.Context, k classRow, cutoff time.Time) error {
+	return s.pruneEach(ctx, oldRows, k.id, noTime, cutoff, func(r *request, seq, cutoff int64) {
+		r.add(pruneRow, seq, cutoff)
+		r.keepReceipt = append(r.keepReceipt, seq)
+		r.add(pruneDead, seq)
+		if r.then != nil {
+			return
+		}
+		r.then = func() error {
+			for _, seq := range r.keepReceipt {
+				if err := s.keepReceipt(k, seq, cutoff); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	})
+}
+
+func (s *Store) keepReceipt(k classRow, seq, cutoff int64) error {
+	if k.status == classEvent {
+		return nil
+	}
+	with, err := s.holds(hasReceipt, seq)
+	if err != nil || !with {
+		return err
+	}
+	c, err := s.class(classKey{k.peer, k.label, classReceipt})
+	if err != nil {
+		return err
+	}
+	if _, err := s.exec(pruneToReceipt, seq, cutoff, c.id); err != nil {
+		return err
+	}
+	_, err = s.exec(pruneDead, seq)
+	return err
+}
+
+// pruneClasses forgets classes without rows.
+func (s *Store) pruneClasses(ctx context.Context, n int) error {
+	if n == 0 {
+		return nil
+	}
+	r := &request{answer: make(chan struct{})}
+	r.then = func() error {
+		if n, err := s.exec(pruneClasses); err != nil || n == 0 {
+			return err
+		}
+		return s.readBook(context.Background())
+	}
+	return s.submit(ctx, r)
 }

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -22,14 +23,22 @@ const (
 	allPeers queryID = iota
 	oneReceipt
 	receiptsSince
-	oneInbox
-	inboxAfter
+	classesLike
+	oneRow
+	oneRowByID
+	placeOf
+	placeBelow
+	classDown
+	classUp
 	eventsAfter
+	cursorOf
+	highest
 	countDue
 	dueByTime
 	dueByEvent
+	duePending
 	nextDelivery
-	deadByEvent
+	anyPending
 	waitingPeers
 	oneOutbox
 	outboxByNonce
@@ -38,27 +47,33 @@ const (
 	outboxPage
 	outboxPageDown
 	outboxPeers
-	nextOutbox
 	dueOutbox
+	nextOutbox
 	oneReply
 	ourReply
 	oneMeta
 	oneKV
 	listKV
+	countRows
+	countClass
+	countDeliveries
+	countPending
+	allCursors
 	numQueries
 )
 
 const (
-	inboxColumns = `i.id, i.at, i.peer, i.status, i.intent, i.level, i.reason, i.sender, i.recipient, i.agent,
-		i.nonce, i.sent, i.reply_to, i.conversation, i.project, i.alias, i.reply, i.payload, i.decided`
+	// logColumns are those of a message or an event, which scanRow reads.
+	logColumns = `l.seq, l.id, l.at, c.peer, c.label, c.status, ifnull(l.nonce, ''), ifnull(l.level, ''), ifnull(l.reason, ''), ifnull(l.sender, ''),
+		ifnull(l.recipient, ''), ifnull(l.agent, ''), ifnull(l.sent, ''), ifnull(l.reply_to, ''), ifnull(l.conversation, ''),
+		ifnull(l.project, ''), ifnull(l.alias, ''), l.reply, l.decided, l.data`
+	fromLog = ` FROM log l JOIN classes c ON c.id = l.class `
 
-	deliveryColumns = `event, notifier, attempts, next, dead, created, error, grp`
-	// withEvents adds to deliveries d the message or the event that each is of.
-	withEvents = `SELECT d.*, ifnull(i.id, ''), ifnull(i.at, 0), i.peer, ifnull(i.status, ''), ifnull(i.intent, ''),
-		ifnull(i.level, ''), ifnull(i.reason, ''), ifnull(i.sender, ''), ifnull(i.recipient, ''), ifnull(i.agent, ''),
-		ifnull(i.nonce, ''), ifnull(i.sent, ''), ifnull(i.reply_to, ''), ifnull(i.conversation, ''), ifnull(i.project, ''),
-		ifnull(i.alias, ''), i.reply, i.payload, i.decided, e.data
-		FROM d LEFT JOIN inbox i ON i.id = d.event LEFT JOIN events e ON e.id = d.event ORDER BY d.event, d.notifier`
+	deliveryColumns = `d.notifier, d.attempts, d.next, d.dead, d.created, d.error, d.grp, `
+	withRows        = ` FROM d JOIN log l ON l.seq = d.event JOIN classes c ON c.id = l.class ORDER BY d.event, d.notifier`
+
+	// hasInSet says that a row of log is for a notifier.
+	hasInSet = `tell IN (SELECT id FROM tells WHERE notifier = ?1)`
 
 	// eachWaiting goes from peer to peer through the index, and not from envelope to
 	// envelope.
@@ -72,24 +87,36 @@ const (
 )
 
 var queries = [numQueries]string{
-	allPeers:      `SELECT data FROM peers ORDER BY key`,
-	oneReceipt:    `SELECT at, intent, status, digest, answer FROM letters WHERE peer = ? AND nonce = ?`,
-	receiptsSince: `SELECT peer, nonce, at, intent FROM letters INDEXED BY letters_at WHERE at >= ? ORDER BY at`,
+	allPeers: `SELECT data FROM peers ORDER BY key`,
+	oneReceipt: `SELECT l.at, c.label, l.answered, l.digest, l.answer FROM log l JOIN classes c ON c.id = l.class
+		WHERE l.hash IN (?1, ?1 + 1) AND l.nonce = ?2 AND c.peer = ?3`,
+	receiptsSince: `SELECT nonce, at FROM log WHERE class = ? AND at >= ? AND hash IS NOT NULL ORDER BY at`,
 
-	oneInbox:    `SELECT ` + inboxColumns + ` FROM inbox i WHERE i.id = ?`,
-	inboxAfter:  `SELECT ` + inboxColumns + ` FROM inbox i WHERE i.id > ? ORDER BY i.id LIMIT ?`,
-	eventsAfter: `SELECT data FROM events WHERE id > ? ORDER BY id LIMIT ?`,
+	// Zero-length or NULL values select all.
+	classesLike: `SELECT id, peer, label, status, cleared FROM classes
+		WHERE (?1 IS NULL OR peer = ?1) AND (?2 = '' OR label = ?2) AND (?3 IS NULL OR status = ?3) ORDER BY id`,
+	oneRow:     `SELECT ` + logColumns + fromLog + `WHERE l.seq = ?`,
+	oneRowByID: `SELECT ` + logColumns + fromLog + `WHERE l.id = ?`,
+	placeOf:    `SELECT at, seq FROM log WHERE id = ?`,
+	placeBelow: `SELECT at, seq FROM log WHERE id < ? ORDER BY id DESC LIMIT 1`,
+	classDown:  `SELECT at, seq FROM log WHERE class = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4) ORDER BY at DESC, seq DESC LIMIT ?5`,
+	classUp:    `SELECT at, seq FROM log WHERE class = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4) ORDER BY at, seq LIMIT ?5`,
 
+	eventsAfter: `SELECT ` + logColumns + fromLog + `WHERE l.seq > ? AND l.id IS NOT NULL ORDER BY l.seq LIMIT ?`,
+
+	cursorOf: `SELECT seq FROM cursors WHERE notifier = ?`,
+	highest:  `SELECT ifnull(max(seq), 0) FROM log`,
 	countDue: `SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_due
 		WHERE notifier = ? AND dead = 0 AND next <= ? LIMIT ?)`,
-	dueByTime: `WITH d AS MATERIALIZED (SELECT ` + deliveryColumns + ` FROM deliveries INDEXED BY deliveries_due
-		WHERE notifier = ? AND dead = 0 AND next <= ? ORDER BY event LIMIT ?) ` + withEvents,
-	dueByEvent: `WITH d AS MATERIALIZED (SELECT ` + deliveryColumns + ` FROM deliveries
-		WHERE +notifier = ? AND +dead = 0 AND +next <= ? ORDER BY event LIMIT ?) ` + withEvents,
-	deadByEvent: `WITH d AS MATERIALIZED (SELECT ` + deliveryColumns + ` FROM deliveries
-		WHERE dead = 1 ORDER BY event, notifier LIMIT ?) ` + withEvents,
+	dueByTime: `WITH d AS MATERIALIZED (SELECT * FROM deliveries INDEXED BY deliveries_due
+		WHERE notifier = ? AND dead = 0 AND next <= ? ORDER BY event LIMIT ?) SELECT ` + deliveryColumns + logColumns + withRows,
+	dueByEvent: `WITH d AS MATERIALIZED (SELECT * FROM deliveries
+		WHERE notifier = ? AND +dead = 0 AND +next <= ? ORDER BY event LIMIT ?) SELECT ` + deliveryColumns + logColumns + withRows,
+	duePending:   `SELECT ` + logColumns + fromLog + `WHERE l.seq > ?2 AND l.` + hasInSet + ` ORDER BY l.seq LIMIT ?3`,
 	nextDelivery: `SELECT next FROM deliveries WHERE notifier = ? AND dead = 0 ORDER BY next LIMIT 1`,
+	anyPending:   `SELECT EXISTS (SELECT 1 FROM log WHERE seq > ?2 AND ` + hasInSet + `)`,
 
+	waitingPeers:   `WITH RECURSIVE ` + eachWaiting + ` SELECT peer FROM p WHERE peer IS NOT NULL`,
 	oneOutbox:      `SELECT body, data FROM outbox WHERE id = ?`,
 	outboxByNonce:  `SELECT body, data FROM outbox WHERE nonce = ? AND kind = 'message' ORDER BY id DESC LIMIT 1`,
 	allOutbox:      `SELECT id FROM outbox WHERE id > ? AND id < ? ORDER BY id LIMIT ?`,
@@ -99,15 +126,24 @@ var queries = [numQueries]string{
 	outboxPeers: `WITH RECURSIVE p (peer) AS (SELECT min(peer) FROM outbox WHERE state = ?1
 			UNION ALL SELECT (SELECT min(peer) FROM outbox WHERE state = ?1 AND peer > p.peer) FROM p WHERE p.peer IS NOT NULL)
 		SELECT peer FROM p WHERE peer IS NOT NULL`,
-	waitingPeers: `WITH RECURSIVE ` + eachWaiting + ` SELECT peer FROM p WHERE peer IS NOT NULL`,
-	dueOutbox:    `SELECT body, data FROM outbox INDEXED BY outbox_due WHERE state = 'waiting' AND next <= ? ORDER BY id LIMIT ?`,
-	nextOutbox:   `SELECT next FROM outbox INDEXED BY outbox_due WHERE state = 'waiting' ORDER BY next LIMIT 1`,
+	dueOutbox:  `SELECT body, data FROM outbox INDEXED BY outbox_due WHERE state = 'waiting' AND next <= ? ORDER BY id LIMIT ?`,
+	nextOutbox: `SELECT next FROM outbox INDEXED BY outbox_due WHERE state = 'waiting' ORDER BY next LIMIT 1`,
 
 	oneReply: `SELECT data FROM replies WHERE nonce = ? AND peer = ? AND ours = 0`,
 	ourReply: `SELECT data FROM replies WHERE nonce = ? AND ours = 1 ORDER BY at, peer LIMIT 1`,
 	oneMeta:  `SELECT value FROM meta WHERE key = ?`,
 	oneKV:    `SELECT value FROM kv WHERE plugin = ? AND key = ifnull(?, x'')`,
 	listKV:   `SELECT key, length(value) FROM kv WHERE plugin = ?1 AND key >= ifnull(?2, x'') AND (?3 IS NULL OR key < ?3)`,
+
+	// These count, and so walk an index; doctor and metrics ask.
+	countRows: `WITH RECURSIVE ` + eachWaiting + `
+		SELECT (SELECT count(*) FROM log INDEXED BY log_hash WHERE hash IS NOT NULL), (SELECT count(*) FROM outbox WHERE state = 'waiting'),
+			(SELECT created FROM outbox WHERE id = (
+				SELECT min((SELECT min(id) FROM outbox WHERE state = 'waiting' AND peer = p.peer)) FROM p WHERE peer IS NOT NULL))`,
+	countClass:      `SELECT count(*) FROM log WHERE class = ?`,
+	countDeliveries: `SELECT notifier, dead, count(*), min(created) FROM deliveries GROUP BY notifier, dead`,
+	countPending:    `SELECT count(*), min(at) FROM log WHERE seq > ?2 AND ` + hasInSet,
+	allCursors:      `SELECT notifier, seq FROM cursors`,
 }
 
 // lazyStmt is prepared when it is first needed, so that Open need not.
@@ -137,6 +173,29 @@ func (s *Store) query(id queryID) (*sql.Stmt, error) {
 // of a context would cost more than the query.
 func short(ctx context.Context) (context.Context, error) {
 	return context.WithoutCancel(ctx), ctx.Err()
+}
+
+func conditions(where []string) string { return " WHERE " + strings.Join(where, " AND ") }
+
+// search runs a query that was put together. It may take long, so it ends with ctx.
+func (s *Store) search(ctx context.Context, q string, args []any, f func(scanner) error) error {
+	if s.isClosed() {
+		return errClosed
+	}
+	rows, err := s.read.QueryContext(ctx, q, args...)
+	if err != nil {
+		return err
+	}
+	return each(rows, f)
+}
+
+// searchIn is search within tx.
+func (s *Store) searchIn(ctx context.Context, tx *sql.Tx, q string, args []any, f func(scanner) error) error {
+	rows, err := tx.QueryContext(ctx, q, args...)
+	if err != nil {
+		return err
+	}
+	return each(rows, f)
 }
 
 // row reads at most one row. It returns sql.ErrNoRows for none.
@@ -253,315 +312,87 @@ func (s *Store) Peers(ctx context.Context) ([]*core.Peer, error) {
 	return list[core.Peer](ctx, s, allPeers, "peers")
 }
 
-// Envelope finds what we answered to a peer's nonce.
+// Receipt finds what we answered to a peer's nonce.
 func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Receipt, error) {
 	l := &core.Receipt{Peer: peer, Nonce: nonce}
 	var at int64
 	var digest []byte
-	err := s.row(ctx, oneReceipt, []any{peer[:], string(nonce)}, &at, &l.Intent, &l.Status, &digest, &l.Answer)
+	err := s.row(ctx, oneReceipt, []any{hashOf(peer[:], []byte(nonce)), string(nonce), peer[:]}, &at, &l.Intent, &l.Status, &digest, &l.Answer)
 	if err != nil {
-		return nil, s.missing(err, "envelope", nonce)
+		return nil, s.missing(err, "receipt", nonce)
 	}
 	l.At = fromNanos(at)
 	copy(l.Digest[:], digest)
 	return l, nil
 }
 
-// EachReceipt calls f for every envelope since a time, oldest first. f may use the
-// store.
+// EachReceipt calls f for every receipt since a time, those of one peer and intent
+// together. f may use the store.
 func (s *Store) EachReceipt(ctx context.Context, since time.Time, f func(core.Receipt)) error {
-	// The same few peers write again and again: an intent's text is made once.
-	intents := map[string]string{}
-	var peer, intent sql.RawBytes
-	err := s.rows(ctx, nil, receiptsSince, []any{sinceNanos(since)}, func(row scanner) error {
-		var l core.Receipt
-		var at int64
-		if err := row.Scan(&peer, (*string)(&l.Nonce), &at, &intent); err != nil {
-			return err
+	classes, err := s.classes(ctx)
+	if err != nil {
+		return s.wrap("read receipts", err)
+	}
+	// A message that is answered meanwhile goes from class to class, so that its
+	// receipt may come twice, but is not left out: see classes.
+	for _, k := range classes {
+		if k.status == classEvent {
+			continue
 		}
-		copy(l.Peer[:], peer)
-		l.At = fromNanos(at)
-		name, ok := intents[string(intent)]
-		if !ok && len(intents) < 1000 {
-			name = string(intent)
-			intents[name] = name
-		} else if !ok {
-			name = string(intent)
+		l := core.Receipt{Peer: k.peer, Intent: k.label}
+		err := s.rows(ctx, nil, receiptsSince, []any{k.id, sinceNanos(since)}, func(row scanner) error {
+			var at int64
+			if err := row.Scan((*string)(&l.Nonce), &at); err != nil {
+				return err
+			}
+			l.At = fromNanos(at)
+			f(l)
+			return nil
+		})
+		if err != nil {
+			return s.wrap("read receipts", err)
 		}
-		l.Intent = name
-		f(l)
-		return nil
+	}
+	return nil
+}
+
+// classRow is a row of classes.
+type classRow struct {
+	classKey
+	id, cleared int64
+}
+
+// classes lists all classes, by age. Those of receipts alone come last, so that a
+// receipt that a message leaves behind is met there.
+func (s *Store) classes(ctx context.Context) ([]classRow, error) {
+	all, err := s.classesLike(ctx, nil, nil, "", nil)
+	slices.SortStableFunc(all, func(a, b classRow) int { return cmp.Compare(order(a.status), order(b.status)) })
+	return all, err
+}
+
+// order is that in which a row can go from class to class.
+func order(status string) int {
+	return slices.Index([]string{string(core.InboxHeld), string(core.InboxNew), string(core.InboxReplied), classEvent, classReceipt}, status)
+}
+
+func (s *Store) classesLike(ctx context.Context, tx *sql.Tx, peer any, label string, status any) (all []classRow, err error) {
+	err = s.rows(ctx, tx, classesLike, []any{peer, label, status}, func(row scanner) error {
+		var k classRow
+		var key []byte
+		err := row.Scan(&k.id, &key, &k.label, &k.status, &k.cleared)
+		copy(k.peer[:], key)
+		all = append(all, k)
+		return err
 	})
-	return s.wrap("read envelopes", err)
+	return all, err
 }
 
 // sinceNanos is nanos for a lower bound: no time lets all through.
 func sinceNanos(t time.Time) int64 {
 	if t.IsZero() {
-		return -1 << 63
+		return noTime
 	}
 	return nanos(t)
-}
-
-type inboxRow struct {
-	m           core.InboxMessage
-	at          int64
-	peer, reply []byte
-	payload     []byte
-	decided     []byte
-}
-
-func (r *inboxRow) into() []any {
-	b := &r.m.Message
-	return []any{&r.m.ID, &r.at, &r.peer, (*string)(&r.m.Status), &b.Intent, &r.m.Level, &r.m.Reason, &b.From, &b.To, &b.ToAgent,
-		(*string)(&b.Nonce), &b.Timestamp, &b.ReplyTo, &b.ConversationID, &b.ProjectID, &r.m.Alias, &r.reply, &r.payload, &r.decided}
-}
-
-func (r *inboxRow) message() (*core.InboxMessage, error) {
-	r.m.At = fromNanos(r.at)
-	copy(r.m.Peer[:], r.peer)
-	r.m.Message.Payload = r.payload
-	if r.reply != nil {
-		reply, err := decode[core.Reply](r.reply)
-		if err != nil {
-			return nil, err
-		}
-		r.m.Reply = reply
-	}
-	if r.decided != nil {
-		decided, err := decode[core.Decided](r.decided)
-		if err != nil {
-			return nil, err
-		}
-		r.m.Decided = decided
-	}
-	return &r.m, nil
-}
-
-func scanInbox(row scanner) (*core.InboxMessage, error) {
-	var r inboxRow
-	if err := row.Scan(r.into()...); err != nil {
-		return nil, err
-	}
-	return r.message()
-}
-
-// Inbox returns messages by a filter.
-func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMessage, error) {
-	var where []string
-	var args []any
-	add := func(cond string, arg any) {
-		where = append(where, cond)
-		args = append(args, arg)
-	}
-	if !f.Peer.IsZero() {
-		add("i.peer = ?", f.Peer[:])
-	}
-	switch f.Status {
-	case "":
-	case core.InboxHeld:
-		where = append(where, "i.status = 'held'") // as the index says it
-	default:
-		add("i.status = ?", string(f.Status))
-	}
-	if f.Intent != "" {
-		add("i.intent = ?", f.Intent)
-	}
-	if !f.Since.IsZero() {
-		add("i.at >= ?", nanos(f.Since))
-	}
-	if f.Before != "" {
-		add("i.id < ?", f.Before)
-	}
-	q := "SELECT " + inboxColumns + " FROM inbox i" + conditions(where) + " ORDER BY i.id"
-	if !f.Oldest {
-		q += " DESC"
-	}
-	var all []*core.InboxMessage
-	err := s.search(ctx, q+" LIMIT ?", append(args, limited(f.Limit)), func(row scanner) error {
-		m, err := scanInbox(row)
-		all = append(all, m)
-		return err
-	})
-	if err != nil {
-		return nil, s.wrap("read inbox", err)
-	}
-	return all, nil
-}
-
-func conditions(where []string) string {
-	if len(where) == 0 {
-		return ""
-	}
-	return " WHERE " + strings.Join(where, " AND ")
-}
-
-// search runs a query that was put together. It may take long, so it ends with ctx.
-func (s *Store) search(ctx context.Context, q string, args []any, f func(scanner) error) error {
-	if s.isClosed() {
-		return errClosed
-	}
-	rows, err := s.read.QueryContext(ctx, q, args...)
-	if err != nil {
-		return err
-	}
-	return each(rows, f)
-}
-
-// InboxMessage finds one message.
-func (s *Store) InboxMessage(ctx context.Context, id string) (*core.InboxMessage, error) {
-	var r inboxRow
-	if err := s.row(ctx, oneInbox, []any{id}, r.into()...); err != nil {
-		return nil, s.missing(err, "inbox message", id)
-	}
-	m, err := r.message()
-	return m, s.wrap("read inbox", err)
-}
-
-// messageEvent is the event that a kept message is.
-func messageEvent(m *core.InboxMessage) core.Event {
-	return core.Event{ID: m.ID, Type: core.EventMessage, At: m.At, Peer: m.Peer, Message: m}
-}
-
-// Events returns events with ids above after, oldest first, messages included.
-func (s *Store) Events(ctx context.Context, after string, limit int) ([]*core.Event, error) {
-	limit = limited(limit)
-	var all []*core.Event
-	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		args := []any{after, limit}
-		if err := s.rows(ctx, tx, eventsAfter, args, func(row scanner) error {
-			e, err := decodeRow[core.Event](row)
-			all = append(all, e)
-			return err
-		}); err != nil {
-			return err
-		}
-		return s.rows(ctx, tx, inboxAfter, args, func(row scanner) error {
-			m, err := scanInbox(row)
-			if err != nil {
-				return err
-			}
-			e := messageEvent(m)
-			all = append(all, &e)
-			return nil
-		})
-	})
-	if err != nil {
-		return nil, s.wrap("read events", err)
-	}
-	slices.SortFunc(all, func(a, b *core.Event) int { return strings.Compare(a.ID, b.ID) })
-	return all[:min(len(all), limit)], nil
-}
-
-type deliveryRow struct {
-	d             core.Delivery
-	next, created int64
-}
-
-func (r *deliveryRow) into() []any {
-	return []any{&r.d.EventID, &r.d.Notifier, &r.d.Attempts, &r.next, &r.d.Dead, &r.created, &r.d.Error, &r.d.Group}
-}
-
-// deliveries runs one of the queries that end in withEvents.
-func (s *Store) deliveries(ctx context.Context, id queryID, args ...any) ([]*core.Delivery, error) {
-	return s.readDeliveries(func(f func(scanner) error) error { return s.rows(ctx, nil, id, args, f) })
-}
-
-// Deliveries returns deliveries by a filter, oldest event first.
-func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
-	q, args := deliveriesQuery(f)
-	return s.readDeliveries(func(each func(scanner) error) error { return s.search(ctx, q, args, each) })
-}
-
-func deliveriesQuery(f core.DeliveryFilter) (string, []any) {
-	where, args := []string{"event > ?"}, []any{f.After}
-	if f.EventID != "" {
-		where, args = append(where, "event = ?"), append(args, f.EventID)
-	}
-	if f.Notifier != "" {
-		where, args = append(where, "notifier = ?"), append(args, f.Notifier)
-	}
-	if f.Dead {
-		where = append(where, "dead = 1") // as the index says it
-	}
-	return "WITH d AS MATERIALIZED (SELECT " + deliveryColumns + " FROM deliveries" + conditions(where) +
-		" ORDER BY event, notifier LIMIT ?) " + withEvents, append(args, limited(f.Limit))
-}
-
-func (s *Store) readDeliveries(run func(func(scanner) error) error) ([]*core.Delivery, error) {
-	var all []*core.Delivery
-	err := run(func(row scanner) error {
-		var d deliveryRow
-		var m inboxRow
-		var data sql.RawBytes
-		if err := row.Scan(append(append(d.into(), m.into()...), &data)...); err != nil {
-			return err
-		}
-		d.d.Next, d.d.Created = fromNanos(d.next), fromNanos(d.created)
-		if data != nil {
-			e, err := decode[core.Event](data)
-			if err != nil {
-				return err
-			}
-			d.d.Event = *e
-		} else {
-			message, err := m.message()
-			if err != nil {
-				return err
-			}
-			d.d.Event = messageEvent(message)
-		}
-		all = append(all, &d.d)
-		return nil
-	})
-	if err != nil {
-		return nil, s.wrap("read deliveries", err)
-	}
-	return all, nil
-}
-
-// DueDeliveries returns what a notifier is to be told now, oldest event first.
-func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*core.Delivery, error) {
-	limit = limited(limit)
-	many := max(manyDue, 2*limit)
-	var n int
-	if err := s.row(ctx, countDue, []any{notifier, nanos(now), many}, &n); err != nil {
-		return nil, s.wrap("read deliveries", err)
-	}
-	switch {
-	case n == 0:
-		return nil, nil
-	case n < many:
-		return s.deliveries(context.WithoutCancel(ctx), dueByTime, notifier, nanos(now), limit)
-	}
-	return s.deliveries(context.WithoutCancel(ctx), dueByEvent, notifier, nanos(now), limit)
-}
-
-// NextDelivery returns when the notifier's earliest living delivery is due. One
-// without a time is due since the epoch.
-func (s *Store) NextDelivery(ctx context.Context, notifier string) (time.Time, error) {
-	return s.next(ctx, nextDelivery, notifier)
-}
-
-// next reads the earliest time of a queue; no row is no time.
-func (s *Store) next(ctx context.Context, id queryID, args ...any) (time.Time, error) {
-	var n int64
-	switch err := s.row(ctx, id, args, &n); {
-	case errors.Is(err, sql.ErrNoRows):
-		return time.Time{}, nil
-	case err != nil:
-		return time.Time{}, s.wrap("read queue", err)
-	}
-	return dueTime(n), nil
-}
-
-// DeadDeliveries returns what was given up, oldest event first.
-func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery, error) {
-	ctx, err := short(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return s.deliveries(ctx, deadByEvent, limited(limit))
 }
 
 // Meta finds a value by its key.
@@ -613,56 +444,4 @@ func after(prefix string) []byte {
 		}
 	}
 	return nil
-}
-
-// Depths returns the lengths of the queues. It counts, so it is for people and
-// metrics, not for every message.
-func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
-	d := core.Depths{DeliveriesByNotifier: map[string]int{}, DeadByName: map[string]int{}}
-	if s.isClosed() {
-		return d, errClosed
-	}
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return d, s.wrap("count", err)
-	}
-	defer tx.Rollback() // nothing was written
-	var oldestOutbox sql.NullInt64
-	err = tx.QueryRowContext(ctx, `WITH RECURSIVE `+eachWaiting+`
-		SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM inbox WHERE status = 'held'),
-		(SELECT count(*) FROM letters), (SELECT count(*) FROM outbox WHERE state = 'waiting'),
-		(SELECT created FROM outbox WHERE id = (
-			SELECT min((SELECT min(id) FROM outbox WHERE state = 'waiting' AND peer = p.peer)) FROM p WHERE peer IS NOT NULL))`).
-		Scan(&d.Inbox, &d.InboxHeld, &d.Receipts, &d.Outbox, &oldestOutbox)
-	if err != nil {
-		return d, s.wrap("count", err)
-	}
-	d.OldestOutbox = fromNanos(oldestOutbox.Int64)
-	rows, err := tx.QueryContext(ctx, `SELECT notifier, dead, count(*), min(created) FROM deliveries GROUP BY notifier, dead`)
-	if err != nil {
-		return d, s.wrap("count", err)
-	}
-	oldest := int64(0)
-	err = each(rows, func(row scanner) error {
-		var notifier string
-		var isDead bool
-		var n int
-		var created int64
-		if err := row.Scan(&notifier, &isDead, &n, &created); err != nil {
-			return err
-		}
-		if isDead {
-			d.DeadDeliveries += n
-			d.DeadByName[notifier] = n
-			return nil
-		}
-		if d.Deliveries == 0 || created < oldest {
-			oldest = created
-		}
-		d.Deliveries += n
-		d.DeliveriesByNotifier[notifier] = n
-		return nil
-	})
-	d.OldestDelivery = fromNanos(oldest)
-	return d, s.wrap("count", err)
 }

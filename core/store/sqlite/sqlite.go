@@ -49,8 +49,14 @@ type Store struct {
 	commit,
 	rollback func() error // of a transaction on conn
 
+	book   book  // the writer's own, and so are the next three
+	unread error // the book is to be read again
+	args   []driver.NamedValue
+	values []driver.Value
+
 	read    *sql.DB
 	queries [numQueries]lazyStmt
+	floors  sync.Map // by notifier: see floor
 
 	mu      sync.Mutex // guards waiting, eager, closed
 	waiting []*request
@@ -104,6 +110,9 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 		return nil, s.wrap("open "+path, err)
 	}
 	if err := s.prepareWriter(ctx); err != nil {
+		return nil, s.wrap("open "+path, err)
+	}
+	if err := s.readBook(ctx); err != nil {
 		return nil, s.wrap("open "+path, err)
 	}
 	if s.read, err = open(path, "ro", "query_only(1)", "cache_size(-2000)", "temp_store(MEMORY)"); err != nil {

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"sync/atomic"
 	"time"
 
@@ -18,9 +17,17 @@ const maxBatch = 512
 
 // request is a change on its way to the writer.
 type request struct {
-	ops    []op
-	args   []driver.NamedValue // that ops share
-	lazy   bool                // may wait for another, until due
+	needs       []string // events that are to be there
+	expect      []core.Expect
+	receipt     *receipt // nil: none
+	merged      bool     // the receipt is that of the first row
+	rows        []logRow
+	settle      []settling
+	ops         []op
+	keepReceipt []int64      // rows of messages to prune, for then
+	then        func() error // runs last, in the writer; nil: nothing
+
+	lazy   bool // may wait for another, until due
 	due    time.Time
 	taken  atomic.Bool // by the writer, which then answers; or by its own caller, who has left
 	err    error       // the writer's answer, read after done
@@ -169,6 +176,11 @@ func (s *Store) transact(batch []*request) error {
 	if s.broken != nil {
 		return s.broken
 	}
+	if s.unread != nil {
+		if s.unread = s.readBook(context.Background()); s.unread != nil {
+			return s.wrap("read", s.unread)
+		}
+	}
 	for _, r := range batch {
 		r.err = nil
 	}
@@ -198,54 +210,11 @@ func (s *Store) transact(batch []*request) error {
 // abort ends a transaction that failed. Its own error says nothing new: some
 // failures have ended the transaction already, and if it did stay open the next
 // begin fails.
-func (s *Store) abort() { _ = s.rollback() }
-
-// apply runs one change. A refusal leaves no trace; after an error the
-// transaction is to be rolled back.
-func (s *Store) apply(r *request) (refusal, err error) {
-	for _, o := range r.ops {
-		switch o.id {
-		case eventExists, revisionIs:
-			holds, err := s.holds(o)
-			if err != nil {
-				return nil, err
-			}
-			if !holds && o.id == eventExists {
-				return notFound("event %q for a delivery", o.args[0].Value), nil
-			}
-			if !holds {
-				return core.Refusef(core.Moved, "store: the peer no longer has revision %d", o.args[1].Value), nil
-			}
-			continue
-		}
-		res, err := s.stmts[o.id].(driver.StmtExecContext).ExecContext(context.Background(), o.args)
-		if err != nil {
-			return nil, err
-		}
-		if o.id != putReceipt {
-			continue
-		}
-		if n, err := res.RowsAffected(); err != nil {
-			return nil, err
-		} else if n == 0 {
-			return core.Refuse(core.Replayed, "store: this nonce of this peer is taken"), nil
-		}
+func (s *Store) abort() {
+	_ = s.rollback()
+	if err := s.readBook(context.Background()); err != nil {
+		s.unread = err
 	}
-	return nil, nil
-}
-
-// holds runs a statement that answers with 1 or 0.
-func (s *Store) holds(o op) (yes bool, err error) {
-	rows, err := s.stmts[o.id].(driver.StmtQueryContext).QueryContext(context.Background(), o.args)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	row := make([]driver.Value, 1)
-	if err := rows.Next(row); err != nil && err != io.EOF {
-		return false, err
-	}
-	return row[0] == int64(1), nil
 }
 
 // prepareWriter pins the writer's connection and prepares its statements on it.

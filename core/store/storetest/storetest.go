@@ -43,6 +43,9 @@ func Run(t *testing.T, open func(t *testing.T) core.Store, reopen func(t *testin
 		{"events", events},
 		{"deliveries due", due},
 		{"many deliveries due", manyDue},
+		{"fresh deliveries", fresh},
+		{"fresh deliveries are settled in any order", settled},
+		{"receipts and messages part", parts},
 		{"dead deliveries", dead},
 		{"a delivery needs its event", orphan},
 		{"outbox", outbox},
@@ -384,6 +387,7 @@ func receipts(t *testing.T, s core.Store) {
 		commit(t, s, &core.Change{Receipt: l})
 	}
 	var got []core.Receipt
+	byTime := func(a, b core.Receipt) int { return a.At.Compare(b.At) }
 	each := func(since time.Time) []core.Receipt {
 		got = nil
 		if err := s.EachReceipt(t.Context(), since, func(l core.Receipt) {
@@ -394,6 +398,7 @@ func receipts(t *testing.T, s core.Store) {
 		}); err != nil {
 			t.Fatal(err)
 		}
+		slices.SortFunc(got, byTime)
 		return got
 	}
 	bare := func(n int) core.Receipt {
@@ -484,7 +489,7 @@ func exact(t *testing.T, s core.Store) {
 				Replies: []*core.StoredReply{r}, Meta: map[string]string{text: text}, KV: []core.KVPut{{Plugin: text, Key: text, Value: []byte(text)}}})
 			ctx := t.Context()
 			equal(t, must(s.InboxMessage(ctx, m.ID))(t), m)
-			equal(t, must(s.Events(ctx, id(n+999), 1))(t), []*core.Event{e})
+			equal(t, must(s.Events(ctx, m.ID, 1))(t), []*core.Event{e})
 			equal(t, must(s.OutboxItem(ctx, o.ID))(t), o)
 			equal(t, must(s.OurReply(ctx, r.Nonce))(t), r)
 			equal(t, must(s.Receipt(ctx, l.Peer, l.Nonce))(t), l)
@@ -615,18 +620,17 @@ func events(t *testing.T, s core.Store) {
 }
 
 func due(t *testing.T, s core.Store) {
-	c := &core.Change{}
 	for n := range 10 {
 		d := delivery(n, "log")
 		d.Next = at(100 - n) // a later event is due earlier
-		c.Deliveries = append(c.Deliveries, d, delivery(n, "phone"))
+		c := &core.Change{Deliveries: []*core.Delivery{d, delivery(n, "phone")}}
 		if n%2 == 0 {
 			c.Inbox = append(c.Inbox, message(n))
 		} else {
 			c.Events = append(c.Events, event(n))
 		}
+		commit(t, s, c)
 	}
-	commit(t, s, c)
 	ctx := t.Context()
 	ids := func(notifier string, now time.Time, limit int) (got []string) {
 		for _, d := range must(s.DueDeliveries(ctx, notifier, now, limit))(t) {
@@ -672,13 +676,14 @@ func manyDue(t *testing.T, s core.Store) {
 			d.Next = at(5)
 		}
 		c.Deliveries = append(c.Deliveries, d)
-		if i%50 == 0 {
-			c.Events = append(c.Events, event(i))
+		if i%50 == 49 {
+			c.Events = append(c.Events, event(i)) // after the messages of its change
+			commit(t, s, c)
+			c = &core.Change{}
 		} else {
 			c.Inbox = append(c.Inbox, message(i))
 		}
 	}
-	commit(t, s, c)
 	for _, limit := range []int{1, 60, 2000} {
 		got := must(s.DueDeliveries(t.Context(), "log", at(1), limit))(t)
 		if len(got) != limit {
@@ -948,6 +953,7 @@ func prune(t *testing.T, s core.Store) {
 	if err := s.EachReceipt(ctx, time.Time{}, func(l core.Receipt) { got.receipts = append(got.receipts, string(l.Nonce)) }); err != nil {
 		t.Fatal(err)
 	}
+	slices.Sort(got.receipts)
 	for _, d := range must(s.DeadDeliveries(ctx, 0))(t) {
 		got.dead = append(got.dead, d.EventID)
 	}

@@ -1,0 +1,378 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// told is a delivery as it is read, with the place of its event.
+type told struct {
+	*core.Delivery
+	seq int64
+}
+
+func byEvent(a, b told) int {
+	return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.Notifier, b.Notifier))
+}
+
+func bare(all []told) []*core.Delivery {
+	out := make([]*core.Delivery, len(all))
+	for i, d := range all {
+		out[i] = d.Delivery
+	}
+	return out
+}
+
+// scanDelivery reads deliveryColumns and logColumns.
+func scanDelivery(row scanner) (told, error) {
+	var d core.Delivery
+	var next, created int64
+	var r logScan
+	err := row.Scan(append([]any{&d.Notifier, &d.Attempts, &next, &d.Dead, &created, &d.Error, &d.Group}, r.into()...)...)
+	if err != nil {
+		return told{}, err
+	}
+	d.Next, d.Created = fromNanos(next), fromNanos(created)
+	return withEvent(&d, &r)
+}
+
+// scanPending reads logColumns of an event that a notifier is yet to be told.
+func scanPending(row scanner, notifier string) (told, error) {
+	var r logScan
+	if err := row.Scan(r.into()...); err != nil {
+		return told{}, err
+	}
+	return withEvent(&core.Delivery{Notifier: notifier, Created: fromNanos(r.at)}, &r)
+}
+
+func withEvent(d *core.Delivery, r *logScan) (told, error) {
+	e, err := r.event()
+	if err != nil {
+		return told{}, err
+	}
+	d.EventID, d.Event = e.ID, *e
+	return told{d, r.seq}, nil
+}
+
+// floor is from where to look for what a notifier is yet to be told: its cursor, or
+// where a look has found nothing since. There is none for a notifier that no event
+// was ever for.
+func (s *Store) floor(ctx context.Context, tx *sql.Tx, notifier string) (seq int64, ok bool, err error) {
+	err = s.rows(ctx, tx, cursorOf, []any{notifier}, func(row scanner) error {
+		ok = true
+		return row.Scan(&seq)
+	})
+	if v, found := s.floors.Load(notifier); found {
+		seq = max(seq, v.(int64))
+	}
+	return seq, ok, err
+}
+
+// raiseFloor notes that all rows that a reader sees say nothing to a notifier: what
+// comes later has a higher place.
+func (s *Store) raiseFloor(ctx context.Context, tx *sql.Tx, notifier string) error {
+	return s.rows(ctx, tx, highest, nil, func(row scanner) error {
+		var seq int64
+		err := row.Scan(&seq)
+		s.floors.Store(notifier, seq)
+		return err
+	})
+}
+
+// pendingFor reads what a notifier is yet to be told by the rows of log.
+func (s *Store) pendingFor(ctx context.Context, tx *sql.Tx, notifier string, above int64, limit int) (all []told, err error) {
+	from, ok, err := s.floor(ctx, tx, notifier)
+	if err != nil || !ok {
+		return nil, err
+	}
+	err = s.rows(ctx, tx, duePending, []any{notifier, max(from, above), limit}, func(row scanner) error {
+		d, err := scanPending(row, notifier)
+		all = append(all, d)
+		return err
+	})
+	if err == nil && len(all) == 0 && above <= from {
+		err = s.raiseFloor(ctx, tx, notifier)
+	}
+	return all, err
+}
+
+// DueDeliveries returns what a notifier is to be told now, in the order in which it
+// was kept.
+func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*core.Delivery, error) {
+	limit = limited(limit)
+	var all []told
+	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		if all, err = s.dueRows(ctx, tx, notifier, now, limit); err != nil {
+			return err
+		}
+		more, err := s.pendingFor(ctx, tx, notifier, noTime, limit)
+		all = append(all, more...)
+		return err
+	})
+	if err != nil {
+		return nil, s.wrap("read deliveries", err)
+	}
+	slices.SortFunc(all, byEvent)
+	return bare(all[:min(len(all), limit)]), nil
+}
+
+// dueRows reads the rows of deliveries that are due.
+func (s *Store) dueRows(ctx context.Context, tx *sql.Tx, notifier string, now time.Time, limit int) (all []told, err error) {
+	many, n := max(manyDue, 2*limit), 0
+	err = s.rows(ctx, tx, countDue, []any{notifier, nanos(now), many}, func(row scanner) error { return row.Scan(&n) })
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	err = s.rows(ctx, tx, either(n < many, dueByTime, dueByEvent), []any{notifier, nanos(now), limit}, func(row scanner) error {
+		d, err := scanDelivery(row)
+		all = append(all, d)
+		return err
+	})
+	return all, err
+}
+
+// NextDelivery returns when the notifier's earliest living delivery is due. One
+// without a time is due since the epoch.
+func (s *Store) NextDelivery(ctx context.Context, notifier string) (next time.Time, err error) {
+	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		from, ok, err := s.floor(ctx, tx, notifier)
+		if err != nil {
+			return err
+		}
+		pending := false
+		if ok {
+			err = s.rows(ctx, tx, anyPending, []any{notifier, from}, func(row scanner) error { return row.Scan(&pending) })
+			if err == nil && !pending {
+				err = s.raiseFloor(ctx, tx, notifier)
+			}
+		}
+		if err != nil || pending {
+			next = dueTime(0)
+			return err
+		}
+		return s.rows(ctx, tx, nextDelivery, []any{notifier}, func(row scanner) error {
+			var n int64
+			err := row.Scan(&n)
+			next = dueTime(n)
+			return err
+		})
+	})
+	if err != nil {
+		return time.Time{}, s.wrap("read queue", err)
+	}
+	return next, nil
+}
+
+// next reads the earliest time of a queue; no row is no time.
+func (s *Store) next(ctx context.Context, id queryID, args ...any) (time.Time, error) {
+	var n int64
+	switch err := s.row(ctx, id, args, &n); {
+	case errors.Is(err, sql.ErrNoRows):
+		return time.Time{}, nil
+	case err != nil:
+		return time.Time{}, s.wrap("read queue", err)
+	}
+	return dueTime(n), nil
+}
+
+// DeadDeliveries returns what was given up, oldest event first.
+func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery, error) {
+	return s.Deliveries(ctx, core.DeliveryFilter{Dead: true, Limit: limit})
+}
+
+// Deliveries returns deliveries by a filter, oldest event first.
+func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
+	f.Limit = limited(f.Limit)
+	var all []told
+	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		above, below := int64(noTime), int64(0)
+		if f.After != "" {
+			p, err := s.placeOf(ctx, tx, f.After)
+			if err != nil {
+				return err
+			}
+			above = p.seq
+		}
+		if f.EventID != "" {
+			if err := s.rows(ctx, tx, placeOf, []any{f.EventID}, func(row scanner) error { return row.Scan(new(int64), &below) }); err != nil || below == 0 {
+				return err
+			}
+			above, below = max(above, below-1), below+1
+		}
+		q, args := deliveriesQuery(f, above, below)
+		if err := s.searchIn(ctx, tx, q, args, func(row scanner) error {
+			d, err := scanDelivery(row)
+			all = append(all, d)
+			return err
+		}); err != nil || f.Dead {
+			return err
+		}
+		return s.allPending(ctx, tx, f, above, below, &all)
+	})
+	if err != nil {
+		return nil, s.wrap("read deliveries", err)
+	}
+	slices.SortFunc(all, byEvent)
+	return bare(all[:min(len(all), f.Limit)]), nil
+}
+
+// deliveriesQuery finds the rows of deliveries of a filter, above one place and, if
+// below is not 0, below another.
+func deliveriesQuery(f core.DeliveryFilter, above, below int64) (string, []any) {
+	where, args := []string{"event > ?"}, []any{above}
+	add := func(cond string, arg any) { where, args = append(where, cond), append(args, arg) }
+	if below != 0 {
+		add("event < ?", below)
+	}
+	if f.Notifier != "" {
+		add("notifier = ?", f.Notifier)
+	}
+	index := either(f.Notifier != "", "", "deliveries_event")
+	if f.Dead {
+		where = append(where, "dead = 1") // as the index says it
+		index = "deliveries_dead"
+	}
+	from := "deliveries"
+	if index != "" {
+		from += " INDEXED BY " + index
+	}
+	return "WITH d AS MATERIALIZED (SELECT * FROM " + from + conditions(where) + " ORDER BY event, notifier LIMIT ?) SELECT " +
+		deliveryColumns + logColumns + withRows, append(args, f.Limit)
+}
+
+// allPending adds what notifiers are yet to be told by the rows of log.
+func (s *Store) allPending(ctx context.Context, tx *sql.Tx, f core.DeliveryFilter, above, below int64, all *[]told) error {
+	names := []string{f.Notifier}
+	if f.Notifier == "" {
+		names = nil
+		if err := s.rows(ctx, tx, allCursors, nil, func(row scanner) error {
+			var name string
+			var seq int64
+			err := row.Scan(&name, &seq)
+			names = append(names, name)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		pending, err := s.pendingFor(ctx, tx, name, above, either(below != 0, 1, f.Limit))
+		if err != nil {
+			return err
+		}
+		for _, d := range pending {
+			if below == 0 || d.seq < below {
+				*all = append(*all, d)
+			}
+		}
+	}
+	return nil
+}
+
+// Depths returns the lengths of the queues. It counts, so it is for people and
+// metrics, not for every message.
+func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
+	d := core.Depths{DeliveriesByNotifier: map[string]int{}, DeadByName: map[string]int{}}
+	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := s.countInbox(ctx, tx, &d); err != nil {
+			return err
+		}
+		return s.countDeliveries(ctx, tx, &d)
+	})
+	return d, s.wrap("count", err)
+}
+
+func (s *Store) countInbox(ctx context.Context, tx *sql.Tx, d *core.Depths) error {
+	err := s.rows(ctx, tx, countRows, nil, func(row scanner) error {
+		var oldest sql.NullInt64
+		err := row.Scan(&d.Receipts, &d.Outbox, &oldest)
+		d.OldestOutbox = fromNanos(oldest.Int64)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	classes, err := s.classesLike(ctx, tx, nil, "", nil)
+	if err != nil {
+		return err
+	}
+	for _, k := range classes {
+		if k.status == classEvent || k.status == classReceipt {
+			continue
+		}
+		n := 0
+		if err := s.rows(ctx, tx, countClass, []any{k.id}, func(row scanner) error { return row.Scan(&n) }); err != nil {
+			return err
+		}
+		d.Inbox += n
+		if k.status == string(core.InboxHeld) {
+			d.InboxHeld += n
+		}
+	}
+	return nil
+}
+
+func (s *Store) countDeliveries(ctx context.Context, tx *sql.Tx, d *core.Depths) error {
+	var oldest int64
+	living := func(notifier string, n int, created int64) {
+		if n == 0 {
+			return
+		}
+		if d.Deliveries == 0 || created < oldest {
+			oldest = created
+		}
+		d.Deliveries += n
+		d.DeliveriesByNotifier[notifier] += n
+	}
+	err := s.rows(ctx, tx, countDeliveries, nil, func(row scanner) error {
+		var notifier string
+		var isDead bool
+		var n int
+		var created int64
+		if err := row.Scan(&notifier, &isDead, &n, &created); err != nil {
+			return err
+		}
+		if isDead {
+			d.DeadDeliveries += n
+			d.DeadByName[notifier] = n
+			return nil
+		}
+		living(notifier, n, created)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var names []string
+	if err := s.rows(ctx, tx, allCursors, nil, func(row scanner) error {
+		var name string
+		err := row.Scan(&name, new(int64))
+		names = append(names, name)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, name := range names {
+		from, _, err := s.floor(ctx, tx, name)
+		if err == nil {
+			err = s.rows(ctx, tx, countPending, []any{name, from}, func(row scanner) error {
+				var n int
+				var created sql.NullInt64
+				err := row.Scan(&n, &created)
+				living(name, n, created.Int64)
+				return err
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	d.OldestDelivery = fromNanos(oldest)
+	return nil
+}
