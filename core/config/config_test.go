@@ -227,7 +227,7 @@ func TestUnknownNamesComeWithPlaceAndNearest(t *testing.T) {
 		{env: "OGP_AGENTS=1", key: "OGP_AGENTS", hint: "config.toml"},
 		{env: "OGP_PLUGINS_X_PATH=1", key: "OGP_PLUGINS_X_PATH", hint: "config.toml"},
 	} {
-		o := Options{Home: home(t, "config.toml", tt.toml)}
+		o := Options{Home: home(t, "config.toml", tt.toml), Strict: true}
 		if tt.env != "" {
 			o.Env = []string{tt.env}
 		}
@@ -314,7 +314,7 @@ func TestWrongValuesNameKeyValueAndWhatIsWanted(t *testing.T) {
 		{toml: `openclaw_token = "${not a name}"`, key: "openclaw_token", want: `"${VARIABLE}"`},
 		{toml: `openclaw_token = "file:relative"`, key: "openclaw_token", want: `file:/absolute/path`},
 		{env: "OGP_DAEMON_PORT=abc", key: "daemon_port", want: `= "abc": want a whole number`},
-		{env: "OGP_DAEMON_PORT=", key: "daemon_port", want: `want a whole number`},
+		{toml: `openclaw_token = "$HOOKS"`, key: "openclaw_token", want: `"${HOOKS}"`},
 		{env: "OGP_RENDEZVOUS_ENABLED=perhaps", key: "rendezvous.enabled", want: `true or false`},
 		{env: "OGP_NETWORK_ALLOW_PRIVATE=lan", key: "network.allow_private", want: `a comma-separated list`},
 		{env: "OGP_AGENT_COMMS_TOPICS=a", key: "agent_comms.topics", want: `name=value`},
@@ -342,7 +342,7 @@ func TestWrongValuesNameKeyValueAndWhatIsWanted(t *testing.T) {
 
 func TestAllMistakesComeAtOnce(t *testing.T) {
 	dir := home(t, "config.toml", "daemon_port = \"x\"\nnope = 1\n[log]\nlevel = 3\n")
-	p := problemsOf(t, Options{Home: dir, Env: []string{"OGP_NOPE=1"}, Flags: flagSet(t, "--freshness-window", "soon")})
+	p := problemsOf(t, Options{Home: dir, Strict: true, Env: []string{"OGP_NOPE=1"}, Flags: flagSet(t, "--freshness-window", "soon")})
 	var keys []string
 	for _, one := range p {
 		keys = append(keys, one.Key)

@@ -17,8 +17,8 @@ func Example() string {
 }
 
 const exampleHead = `# Settings of ogp. Copy this file to ~/.ogp/config.toml (or $OGP_HOME/config.toml)
-# and take away the "#" before what you change. The values are the defaults; those
-# of [[agents]] and [plugins.example] are examples.
+# and take away the "#" before what you change, and before the [name] of its table.
+# The values are the defaults; those of [[agents]] and [plugins.example] are examples.
 #
 # The environment overrides this file, and flags override both:
 #   [network] allow_private = ["127.0.0.0/8"]
@@ -42,12 +42,9 @@ var (
 	}
 )
 
-// exampleWriter writes tables as comments.
-type exampleWriter struct {
-	b *strings.Builder
-	// head is "#" within tables that exist only as examples.
-	head string
-}
+// exampleWriter writes tables as comments, their heads, too: a table that somebody
+// pastes into the file must not stand there already.
+type exampleWriter struct{ b *strings.Builder }
 
 // table writes the values of a table, and then the tables within.
 func (w exampleWriter) table(v reflect.Value, prefix string) {
@@ -65,19 +62,18 @@ func (w exampleWriter) table(v reflect.Value, prefix string) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		name := prefix + f.Tag.Get("koanf")
-		inner := exampleWriter{b: w.b, head: "#"}
 		switch {
 		case isTable(f.Type):
 			if hasValues(f.Type) {
-				fmt.Fprintf(w.b, "\n\n# %s\n%s[%s]\n", f.Tag.Get("doc"), w.head, name)
+				fmt.Fprintf(w.b, "\n\n# %s\n#[%s]\n", f.Tag.Get("doc"), name)
 			}
 			w.table(v.Field(i), name+".")
 		case f.Type == agentsType:
 			fmt.Fprintf(w.b, "\n\n# %s\n#[[%s]]\n", f.Tag.Get("doc"), name)
-			inner.table(reflect.ValueOf(exampleAgent), name+".")
+			w.table(reflect.ValueOf(exampleAgent), name+".")
 		case f.Type == pluginsType:
 			fmt.Fprintf(w.b, "\n\n# %s\n#[%s.example]\n", f.Tag.Get("doc"), name)
-			inner.table(reflect.ValueOf(examplePlugin), name+".example.")
+			w.table(reflect.ValueOf(examplePlugin), name+".example.")
 		}
 	}
 }

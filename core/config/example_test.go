@@ -3,6 +3,7 @@ package config
 import (
 	"flag"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -86,3 +87,36 @@ func TestExampleTellsUnitsAndMeanings(t *testing.T) {
 		}
 	}
 }
+
+// Whoever pastes a TOML block of our docs into the file that the first start writes
+// gets what it says.
+func TestDocsCanBePastedIntoTheFirstFile(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages = append(pages, "../../README.md")
+	block := regexp.MustCompile("(?ms)^```toml\n(.*?)^```")
+	found := 0
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range block.FindAllStringSubmatch(string(text), -1) {
+			if manifest.MatchString(m[1]) {
+				continue
+			}
+			found++
+			if _, _, _, err := Load(Options{Home: home(t, "config.toml", Example()+"\n"+m[1]), Env: []string{}}); err != nil {
+				t.Errorf("%s:\n%s\n%v", page, m[1], err)
+			}
+		}
+	}
+	if found < 3 {
+		t.Errorf("%d blocks found: they are not read any more", found)
+	}
+}
+
+// manifest is a plugin.toml, or a case of its tests: no settings.
+var manifest = regexp.MustCompile(`(?m)^(name|abi|hooks|\[\[selftest\]\]|\[input\]|\[\[http\]\]|http|\[config\])`)

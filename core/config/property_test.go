@@ -168,6 +168,9 @@ func TestEveryLayerReadsTheSameValues(t *testing.T) {
 				if where == flags && s.Flag == "" {
 					where = env
 				}
+				if where == env && plain == "" {
+					where = toml // an empty variable is an unset one
+				}
 				switch where {
 				case toml:
 					table, name := parent(s.Key), strings.TrimPrefix(s.Key[len(parent(s.Key)):], ".")

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	coretext "github.com/opengatewayprotocol/ogp/core/text"
+
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -68,12 +70,38 @@ func (s Secret) path() string {
 func (s Secret) check() error {
 	raw := s.raw()
 	switch {
+	case strings.HasPrefix(raw, "$") && isVariable(raw[1:]) && raw == strings.ToUpper(raw):
+		return fmt.Errorf(`a reference with braces, "${%s}"`, raw[1:])
 	case strings.HasPrefix(raw, "${") && !isVariable(s.variable()):
 		return errors.New(`a reference "${VARIABLE}"`)
 	case strings.HasPrefix(raw, "file:") && !filepath.IsAbs(s.path()) && !strings.HasPrefix(s.path(), "~/"):
 		return errors.New(`a reference "file:/absolute/path" or "file:~/path"`)
 	}
 	return nil
+}
+
+// CheckSecrets names the secrets that cannot be read now: whose variable is not set,
+// or whose file is not there. It reads them and gives none away. Where a mistake
+// stands is in origins, which may be nil.
+func (c *Config) CheckSecrets(origins Origins) Problems {
+	var out Problems
+	check := func(key string, s Secret) {
+		if _, err := s.Reveal(); err != nil {
+			out = append(out, Problem{Key: key, Where: origins.Of(key).Where,
+				What: key + ": " + strings.TrimPrefix(err.Error(), "config: secret: "), Hint: `set the variable, or write the file, or change ` + key})
+		}
+	}
+	check("openclaw_token", c.OpenClawToken)
+	check("openclaw_hooks_token", c.OpenClawHooksToken)
+	for _, plugin := range sortedKeys(c.Plugins) {
+		p := c.Plugins[plugin]
+		for _, name := range sortedKeys(p.Secrets) {
+			if p.IsEnabled() {
+				check("plugins."+plugin+".secrets."+name, p.Secrets[name])
+			}
+		}
+	}
+	return out
 }
 
 func isVariable(name string) bool {
@@ -121,7 +149,7 @@ func (s Secret) Reveal() (string, error) {
 	if len(text) > maxSecretBytes {
 		return "", fmt.Errorf("config: secret: %s: more than %d bytes", path, maxSecretBytes)
 	}
-	v := strings.TrimSpace(string(text))
+	v := strings.TrimSpace(string(coretext.TrimBOM(text)))
 	if v == "" {
 		return "", fmt.Errorf("config: secret: %s is empty", path)
 	}
