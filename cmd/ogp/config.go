@@ -17,9 +17,14 @@ func configCheckCommand(a *app) *cobra.Command {
 		Use: "check", Short: "Check the configuration", Args: cobra.NoArgs,
 		Long: "Check the configuration: file, environment and flags. Every mistake is named with its place.\n\n  ogp config check",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, _, warnings, err := a.load(cmd)
+			o := a.loadOptions(cmd)
+			o.Strict = true
+			cfg, origins, warnings, err := config.Load(o)
 			if err != nil {
 				return err
+			}
+			if unreadable := cfg.CheckSecrets(origins); len(unreadable) > 0 {
+				return unreadable
 			}
 			if a.json {
 				texts := []string{}

@@ -165,6 +165,7 @@ func (d *daemon) watchConfig(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-hangup:
+			seen = d.configFiles()
 		case <-ticker.C:
 			now := d.configFiles()
 			if now == seen {
