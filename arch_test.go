@@ -81,7 +81,10 @@ var rooms = []struct {
 
 	// The program, and what drives any gateway from outside.
 	{"conformance", []string{"core", "core/..."}},
-	{"cmd/ogp", []string{"core", "core/...", "plugins", "examples/plugins", "sdk/scaffold", "conformance"}},
+	{"core/daemon", []string{"core", "core/..."}},
+	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/nesting"}},
+	{"cmd/ogp", []string{"core", "core/...", "cmd/ogp/internal/...", "sdk/scaffold", "conformance"}},
+	{"cmd/ogp/internal/...", []string{"core", "core/...", "cmd/ogp/internal/...", "plugins", "examples/plugins", "sdk/scaffold"}},
 }
 
 // doors holds, for libraries of weight, the rooms that may import them. A library
@@ -94,16 +97,16 @@ var doors = []struct {
 	{"github.com/valyala/fasthttp", []string{"core/web"}},
 	{"github.com/tetratelabs/wazero", []string{"core/plugin", "core/plugin/..."}},
 	{"github.com/knadh/koanf", []string{"core/config"}},
-	{"github.com/spf13/cobra", []string{"cmd/ogp"}},
-	{"github.com/spf13/pflag", []string{"cmd/ogp", "core/config"}},
+	{"github.com/spf13/cobra", []string{"cmd/ogp", "cmd/ogp/internal/..."}},
+	{"github.com/spf13/pflag", []string{"cmd/ogp", "cmd/ogp/internal/...", "core/config"}},
 	{"modernc.org/sqlite", []string{"core/store/sqlite"}},
 	{"github.com/pressly/goose", []string{"core/store/sqlite"}},
 	{"filippo.io/edwards25519", []string{"core/keys"}},
 	{"code.dny.dev/ssrf", []string{"core/dial"}},
-	{"github.com/prometheus/client_golang", []string{"core/rendezvous", "cmd/ogp"}},
-	{"github.com/caddyserver/certmagic", []string{"cmd/ogp"}},
-	{"go.opentelemetry.io", []string{"cmd/ogp"}},
-	{"charm.land", []string{"cmd/ogp"}},
+	{"github.com/prometheus/client_golang", []string{"core/rendezvous", "core/daemon"}},
+	{"github.com/caddyserver/certmagic", []string{"core/daemon"}},
+	{"go.opentelemetry.io", []string{"core/daemon"}},
+	{"charm.land", []string{"cmd/ogp/internal/setup"}},
 }
 
 // source is one Go file of the tree.
