@@ -45,7 +45,6 @@ type given struct {
 	Levels    map[string]string     `json:"levels,omitzero"`   // of the gateway, by topic
 	Intents   []string              `json:"intents,omitzero"`  // custom ones of the gateway
 	Personas  []core.Persona        `json:"personas,omitzero"` // of the gateway
-	Unsigned  bool                  `json:"unsigned,omitzero"` // the gateway takes unsigned approvals from keys that it asked
 	After     []string              `json:"after,omitzero"`    // exchanges that come right before it
 }
 
@@ -98,7 +97,7 @@ func set(t *testing.T, r *recording, x exchange, g given) *scene {
 	settings := gateway.Settings{
 		URL: urlOf(x.Server), Port: ports[x.Server],
 		Names:   core.Names{DisplayName: strings.ToUpper(x.Server[:1]) + x.Server[1:], Email: x.Server + "@example.test"},
-		Intents: g.Intents, Personas: g.Personas, UnsignedApprovals: g.Unsigned,
+		Intents: g.Intents, Personas: g.Personas,
 		Levels: scope.Levels{Default: scope.LevelOff, Topics: map[string]string{"general": scope.LevelSummary, "testing": scope.LevelFull}},
 	}
 	if isOld(r.Version) {
@@ -351,4 +350,4 @@ func TestReplay(t *testing.T) {
 
 // promises are those that may explain a difference.
 var promises = map[string]bool{"K1": true, "K2": true, "K3": true, "L1": true, "L2": true, "L3": true, "L4": true, "L5": true, "L6": true, "L7": true,
-	"T1": true, "T2": true, "T3": true, "T4": true, "T5": true, "T7": true, "T8": true, "T9": true, "R1": true, "R2": true, "N2": true, "N3": true}
+	"T1": true, "T2": true, "T3": true, "T4": true, "T5": true, "T7": true, "T8": true, "T9": true, "T10": true, "R1": true, "R2": true, "N2": true, "N3": true}

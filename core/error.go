@@ -83,3 +83,12 @@ func Refuse(k Kind, public string) *Error { return &Error{Kind: k, Public: publi
 func Refusef(k Kind, format string, args ...any) *Error {
 	return Refuse(k, fmt.Sprintf(format, args...))
 }
+
+// RoundUp is a time to wait as it is said to others: whole seconds, at least one
+// where it is any.
+func RoundUp(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return (d + time.Second - 1).Truncate(time.Second)
+}

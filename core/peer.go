@@ -120,6 +120,24 @@ type Peer struct {
 	Warning  string   `json:"warning,omitempty"`  // what the operator should know before approving
 	SeenIDs  []string `json:"seenIds,omitempty"`  // digests of update-identity texts that carry no time
 
+	// Doubt, beside Trust removed, says that the peer may not have meant it. The
+	// grants and all else are whole then. docs/threat-model.md#t10
+	Doubt *Doubt `json:"doubt,omitempty"`
+	// Asking is what we ask the peer, to confirm what it seems to have said.
+	Asking Asking `json:"asking,omitzero"`
+	// AskedBack says that the peer has asked us, in a form that names nobody, while
+	// our own request waits.
+	AskedBack bool `json:"askedBack,omitempty"`
+	// OldForm says that a peer that has shown v2 waits with a request in an old
+	// form: our operator's approval clears V2. docs/threat-model.md#t12
+	OldForm bool `json:"oldForm,omitempty"`
+	// Shown says that the key of a peer that waits answers at the URL it claims.
+	Shown bool `json:"shown,omitempty"`
+
+	OurLabel string `json:"ourLabel,omitempty"` // the host:port by which a gateway of 0.2.20 knows us
+	Claimed  string `json:"claimed,omitempty"`  // a URL that it says it has moved to, until its key is seen there
+	Told     Told   `json:"told,omitzero"`      // what it was last told of us
+
 	History []Transition `json:"history,omitempty"`
 }
 
@@ -131,6 +149,15 @@ func (p Peer) Clone() *Peer {
 	p.Features = slices.Clone(p.Features)
 	p.History = slices.Clone(p.History)
 	p.SeenIDs = slices.Clone(p.SeenIDs)
+	p.Asking.Started = slices.Clone(p.Asking.Started)
+	if p.Doubt != nil {
+		d := *p.Doubt
+		p.Doubt = &d
+	}
+	if p.Asking.Series != nil {
+		s := *p.Asking.Series
+		p.Asking.Series = &s
+	}
 	if p.Levels != nil {
 		levels := make(map[string]string, len(p.Levels))
 		for k, v := range p.Levels {

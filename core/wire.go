@@ -49,6 +49,13 @@ const (
 	IntentAgentComms   = "agent-comms"
 )
 
+// IntentStatus is the intent of the message that asks a peer whether it has us
+// approved. It is reserved: never granted, offered or put into the card, so that no
+// gateway does anything with it but refuse it, which tells what was asked.
+//
+// docs/protocol.md#confirmation
+const IntentStatus = "federation.status"
+
 // BuiltinIntents are the intents that every gateway knows, in the card's order.
 var BuiltinIntents = []string{IntentMessage, IntentTaskRequest, IntentStatusUpdate, IntentAgentComms}
 

@@ -5,20 +5,19 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core/config"
 )
 
-func configCommand(a *cli.App) *cobra.Command {
-	return cli.Group("config", "Check and show the configuration", configCheckCommand(a), configShowCommand(a), configExampleCommand(a))
+func configCommand(a *app) *cobra.Command {
+	return group("config", "Check and show the configuration", configCheckCommand(a), configShowCommand(a), configExampleCommand(a))
 }
 
-func configCheckCommand(a *cli.App) *cobra.Command {
+func configCheckCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check the configuration", Args: cobra.NoArgs,
 		Long: "Check the configuration: file, environment and flags. Every mistake is named with its place.\n\n  ogp config check",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o := a.LoadOptions(cmd)
+			o := a.loadOptions(cmd)
 			o.Strict = true
 			cfg, origins, warnings, err := config.Load(o)
 			if err != nil {
@@ -27,18 +26,18 @@ func configCheckCommand(a *cli.App) *cobra.Command {
 			if unreadable := cfg.CheckSecrets(origins); len(unreadable) > 0 {
 				return unreadable
 			}
-			if a.JSON {
+			if a.json {
 				texts := []string{}
 				for _, w := range warnings {
 					texts = append(texts, fmt.Sprint(w))
 				}
-				a.WriteJSON(map[string]any{"ok": true, "warnings": texts})
+				a.writeJSON(map[string]any{"ok": true, "warnings": texts})
 				return nil
 			}
 			for _, w := range warnings {
-				fmt.Fprintln(a.Err, "warning:", w)
+				fmt.Fprintln(a.err, "warning:", w)
 			}
-			fmt.Fprintln(a.Out, "The configuration is good.")
+			fmt.Fprintln(a.out, "The configuration is good.")
 			return nil
 		},
 	}
@@ -46,25 +45,25 @@ func configCheckCommand(a *cli.App) *cobra.Command {
 	return cmd
 }
 
-func configShowCommand(a *cli.App) *cobra.Command {
+func configShowCommand(a *app) *cobra.Command {
 	var origin bool
 	cmd := &cobra.Command{
 		Use: "show", Short: "Show the configuration in force", Args: cobra.NoArgs,
 		Long: "Show every setting, as a file would have it; with --origin, which layer set it. Secrets are not shown.\n\n  ogp config show --origin",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, origins, _, err := a.Load(cmd)
+			cfg, origins, _, err := a.load(cmd)
 			if err != nil {
 				return err
 			}
-			if a.JSON {
+			if a.json {
 				text, err := cfg.JSON(origins, origin)
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(a.Out, "%s\n", text)
+				fmt.Fprintf(a.out, "%s\n", text)
 				return nil
 			}
-			fmt.Fprint(a.Out, cfg.Show(origins, origin))
+			fmt.Fprint(a.out, cfg.Show(origins, origin))
 			return nil
 		},
 	}
@@ -73,16 +72,16 @@ func configShowCommand(a *cli.App) *cobra.Command {
 	return cmd
 }
 
-func configExampleCommand(a *cli.App) *cobra.Command {
+func configExampleCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "example", Short: "Print a configuration file with every setting", Args: cobra.NoArgs,
 		Long: "Print a configuration file with every setting, its default and its unit.\n\n  ogp config example > config.toml",
 		RunE: func(*cobra.Command, []string) error {
-			if a.JSON {
-				a.WriteJSON(map[string]string{"toml": config.Example()})
+			if a.json {
+				a.writeJSON(map[string]string{"toml": config.Example()})
 				return nil
 			}
-			fmt.Fprint(a.Out, config.Example())
+			fmt.Fprint(a.out, config.Example())
 			return nil
 		},
 	}

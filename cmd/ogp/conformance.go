@@ -10,14 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/conformance"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 )
 
-func conformanceCommand(a *cli.App) *cobra.Command {
+func conformanceCommand(a *app) *cobra.Command {
 	var only string
 	cmd := &cobra.Command{
 		Use: "conformance <gateway URL>", Short: "Check how any gateway speaks the protocol", Args: cobra.ExactArgs(1),
@@ -36,7 +34,7 @@ protocol's. The cases leave nothing behind. Exit status 1 says that some failed.
 				return err
 			}
 			if len(report.Results) == 0 {
-				return cli.Usagef("--only %q: no case has this in its name", only)
+				return usagef("--only %q: no case has this in its name", only)
 			}
 			failed := 0
 			for _, r := range report.Results {
@@ -44,18 +42,18 @@ protocol's. The cases leave nothing behind. Exit status 1 says that some failed.
 					failed++
 				}
 			}
-			if a.JSON {
-				a.WriteJSON(report)
+			if a.json {
+				a.writeJSON(report)
 			} else {
 				for _, r := range report.Results {
 					if !r.OK {
-						fmt.Fprintf(a.Out, "FAIL %s: %s\n", r.Name, term.SafeText(r.Problem))
+						fmt.Fprintf(a.out, "FAIL %s: %s\n", r.Name, safeText(r.Problem))
 					}
 				}
-				fmt.Fprintf(a.Out, "%d cases, %d failed\n", len(report.Results), failed)
+				fmt.Fprintf(a.out, "%d cases, %d failed\n", len(report.Results), failed)
 			}
 			if failed > 0 {
-				return cli.ErrPrinted(cli.Failed)
+				return errPrinted(exitFailed)
 			}
 			return nil
 		},

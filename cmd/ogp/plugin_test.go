@@ -18,7 +18,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
@@ -48,7 +47,7 @@ func TestPluginScripts(t *testing.T) {
 				env.Setenv("GOCACHE", goEnv("GOCACHE", filepath.Join(dir, ".cache", "go-build")))
 				env.Setenv("GOMODCACHE", goEnv("GOMODCACHE", filepath.Join(dir, "go", "pkg", "mod")))
 			}
-			return prepare(env)
+			return setup(env)
 		},
 	})
 }
@@ -65,7 +64,7 @@ func goEnv(name, otherwise string) string {
 func stateCmd(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
 		ts.Check(os.MkdirAll(ts.MkAbs(name), 0o700))
-		ts.Check(os.Symlink(ts.Getenv("COMPILED"), filepath.Join(ts.MkAbs(name), daemon.CompileCache)))
+		ts.Check(os.Symlink(ts.Getenv("COMPILED"), filepath.Join(ts.MkAbs(name), compileCache)))
 	}
 }
 

@@ -32,6 +32,14 @@ import (
 // Option changes how a gateway is made.
 type Option func(*Gateway)
 
+// Quick are the gateway's times with peers, for tests with real servers, which cannot
+// wait.
+func Quick() gateway.Times {
+	return gateway.Times{Rounds: []time.Duration{20 * time.Millisecond, 150 * time.Millisecond, 400 * time.Millisecond},
+		Silent: 300 * time.Millisecond, No: time.Second, ApproveAfter: 50 * time.Millisecond, ApproveAfterOld: 100 * time.Millisecond,
+		Confirm: 100 * time.Millisecond, Tell: 100 * time.Millisecond}
+}
+
 // WithStore names the kind of store; otherwise it is "memory".
 func WithStore(kind string) Option { return func(g *Gateway) { g.storeKind = kind } }
 
@@ -153,7 +161,7 @@ func (g *Gateway) start() {
 	g.addr = ln.Addr().String()
 	g.URL = "http://" + g.addr
 	_, port, _ := net.SplitHostPort(g.addr)
-	settings := gateway.Settings{URL: g.URL, CheckInterval: -1, OutboxFirst: 20 * time.Millisecond, AskAgain: 100 * time.Millisecond}
+	settings := gateway.Settings{URL: g.URL, CheckInterval: -1, OutboxFirst: 20 * time.Millisecond, Times: Quick()}
 	settings.Port, _ = strconv.Atoi(port)
 	for _, f := range g.settings {
 		f(&settings)
@@ -235,6 +243,14 @@ func (g *Gateway) Stop() { g.stop() }
 func (g *Gateway) Restart() {
 	g.t.Helper()
 	g.Stop()
+	g.start()
+}
+
+// Move is Restart at another address.
+func (g *Gateway) Move() {
+	g.t.Helper()
+	g.Stop()
+	g.addr = "127.0.0.1:0"
 	g.start()
 }
 

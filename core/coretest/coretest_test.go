@@ -89,7 +89,6 @@ func TestPairLifecycle(t *testing.T) {
 }
 
 func compat(s *gateway.Settings) {
-	s.UnsignedApprovals = true
 	s.Levels = scope.Levels{Default: scope.LevelFull}
 }
 
@@ -97,14 +96,6 @@ func compat(s *gateway.Settings) {
 func exchange(t *testing.T, g *coretest.Gateway, old *coretest.LegacyGateway) {
 	t.Helper()
 	k := old.Key.Public()
-	if old.Era == coretest.H && old.Peer(g.Key()).ID != g.Key().ID() {
-		// 0.2.20 knows the gateways that it asked by the host and port that its
-		// operator typed, and by nothing else.
-		if out := send(t, g, k, gateway.Sending{}); out.Item.State == core.OutSent {
-			t.Error("0.2.20 knows us by another id than the one it gave us")
-		}
-		return
-	}
 	for _, m := range []struct{ intent, payload string }{
 		{core.IntentMessage, hello}, {core.IntentAgentComms, `{"topic":"general","message":"hello"}`},
 	} {
@@ -147,8 +138,8 @@ func identify(t *testing.T, g *coretest.Gateway, old *coretest.LegacyGateway) {
 	if _, a := old.UpdateIdentity(g.URL, "Renamed"); a.Status != 200 {
 		t.Fatalf("update-identity from %s: %d %s", old.Era, a.Status, a.Body)
 	}
-	if got := g.Peer(old.Key.Public()).Names.DisplayName; got != "Renamed" {
-		t.Errorf("%s is called %q, want Renamed", old.Era, got)
+	if got := g.Peer(old.Key.Public()).Names; got.DisplayName == "Renamed" || got.HumanName != "Hu Man" {
+		t.Errorf("%s is called %+v, want the name on its card, and the human that it claims", old.Era, got)
 	}
 }
 
@@ -194,11 +185,10 @@ func TestLegacyAsks(t *testing.T) {
 				if a := old.Request(g.URL); a.Status != 200 || !strings.Contains(string(a.Body), `"status":"pending"`) {
 					t.Fatalf("request: %d %s", a.Status, a.Body)
 				}
-				out, err := g.ApprovePeer(t.Context(), old.Key.Public(), gateway.Approval{})
-				if err != nil {
+				if _, err := g.ApprovePeer(t.Context(), old.Key.Public(), gateway.Approval{}); err != nil {
 					t.Fatal(err)
 				}
-				sent(t, out)
+				coretest.Await(t, "the approval is there", func() bool { return old.Peer(g.Key()).Received != nil })
 				p := old.Peer(g.Key())
 				if p.Status != "approved" || p.Received == nil {
 					t.Fatalf("%s has us %+v, want approved with grants", era, p)
@@ -225,6 +215,7 @@ func TestLegacyIsAsked(t *testing.T) {
 					t.Fatalf("approve: %d %s", a.Status, a.Body)
 				}
 				coretest.Await(t, "our grants are there", func() bool { return old.Peer(g.Key()).Received != nil })
+				coretest.Await(t, "it is approved", func() bool { return g.TrustOfKey(old.Key.Public()) == core.Approved })
 				if got := g.TrustOfKey(old.Key.Public()); got != core.Approved {
 					t.Fatalf("the peer is %q, want approved", got)
 				}

@@ -94,7 +94,7 @@ func TestL5Recipient(t *testing.T) {
 	r := newRig(t, func(o *gateway.Options) { o.Settings.HostPortIDs = []string{"old.example:18790"} })
 	p := befriend(t, r.Gateway, nil)
 	for to, kind := range map[string]core.Kind{
-		r.Key().ID(): "", r.Key().String(): "", r.Key().ShortID(): "", "us.example:18790": "", "old.example:18790": "",
+		r.Key().ID(): "", r.Key().String(): "", r.Key().ShortID(): core.Malformed, "us.example:18790": "", "old.example:18790": "",
 		"": core.Malformed, "us.example": core.Malformed, "us.example:1": core.Malformed, p.key.ID(): core.Malformed, p.key.String(): core.Malformed,
 	} {
 		_, err := r.ReceiveMessage(t.Context(), p.message(t, r.Key(), func(m *core.Message) { m.To = to }))
@@ -103,6 +103,12 @@ func TestL5Recipient(t *testing.T) {
 	other := newPeer(nil)
 	_, err := r.ReceiveMessage(t.Context(), p.message(t, other.key, func(m *core.Message) { m.To = r.Key().ID() }))
 	want(t, "v2 for another", err, core.Malformed)
+	// Everybody's label is taken from those who know no better.
+	for version, kind := range map[string]core.Kind{"": "", "0.2.30": "", "0.3.1": "", "0.4.3": core.Malformed, "0.7.2": core.Malformed} {
+		q := befriend(t, r.Gateway, func(p *core.Peer) { p.Version = version })
+		_, err := r.ReceiveMessage(t.Context(), without(t, q.message(t, r.Key(), func(m *core.Message) { m.To = r.Key().ShortID() }), "v2"))
+		want(t, "16 characters from "+version, err, kind)
+	}
 }
 
 func TestL6SameBytesSameAnswer(t *testing.T) {
@@ -217,12 +223,18 @@ func TestL7NoDowngrade(t *testing.T) {
 	_, err = r.ReceiveIdentity(t.Context(), legacy(p.SealIdentity(r.Key(), core.Identity{HumanName: "H", PublicKey: p.key.String()})))
 	want(t, "legacy identity after v2", err, core.BadSignature)
 	wantTrust(t, r.Gateway, p.key, core.Approved)
-	// Not even its removal makes us forget.
+	if e := events(t, r.store, core.EventWarning); len(e) != 1 || !strings.Contains(e[0].Text, "ogp federation remove") {
+		t.Errorf("warnings %v, want one that names the command", e)
+	}
+	// Its removal does not make us forget, but it may ask. docs/threat-model.md#t12
 	if _, _, err := r.RemovePeer(t.Context(), p.key); err != nil {
 		t.Fatal(err)
 	}
 	_, err = r.ReceiveRequest(t.Context(), legacy(p.request(r.Key(), nil)), nowhere)
-	want(t, "legacy request after removal", err, core.BadSignature)
+	want(t, "legacy request after removal", err, "")
+	if p := r.Peer(p.key); p.Trust != core.Pending || !p.V2 || !strings.Contains(p.Warning, "older gateway") {
+		t.Errorf("after it: %s, v2 %v, %q, want one that waits with a warning", p.Trust, p.V2, p.Warning)
+	}
 }
 
 func TestR2ReplyTo(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,7 +54,7 @@ func (w *watchers) tell(e core.Event) {
 // in which they were kept, nearly, which need not be that of their ids. A watcher
 // that falls 256 events behind gets those, and then its channel is closed: what
 // it has missed is in the store.
-func (g *Gateway) Watch() (<-chan core.Event, func()) {
+func (g *state) Watch() (<-chan core.Event, func()) {
 	ch := make(chan core.Event, 256)
 	g.watch.mu.Lock()
 	if g.watch.list == nil {
@@ -86,25 +88,31 @@ func cleanNames(n core.Names) core.Names {
 	}
 }
 
-// digest sums up requests from strangers, so that an operator gets one notice in
+// digest sums up what strangers bring about, so that an operator gets one notice in
 // a while instead of one each. It is kept with what it counts, so that a restart
 // forgets nobody. docs/threat-model.md#t6
 type digest struct {
-	Last  time.Time `json:"last,omitzero"`  // when the operator was last told
-	Count int       `json:"count,omitzero"` // requests since then
+	Last      time.Time   `json:"last,omitzero"`       // when the operator was last told
+	Count     int         `json:"count,omitzero"`      // requests since then
+	Restored  int         `json:"restored,omitzero"`   // peers that have not removed us though a notice said so, since then
+	Withdrawn []time.Time `json:"withdrawn,omitempty"` // when requests came that were taken back and left no record
 }
 
 const digestKey = "gateway.digest"
 
-func (g *Gateway) readDigest(ctx context.Context) error {
-	text, err := g.o.Store.Meta(ctx, digestKey)
+func (s *state) readDigest(ctx context.Context) error {
+	text, err := s.o.Store.Meta(ctx, digestKey)
 	if errors.Is(err, core.NotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal([]byte(text), &g.digest)
+	return json.Unmarshal([]byte(text), &s.digest)
+}
+
+func (d digest) same(e digest) bool {
+	return d.Last.Equal(e.Last) && d.Count == e.Count && d.Restored == e.Restored && slices.EqualFunc(d.Withdrawn, e.Withdrawn, time.Time.Equal)
 }
 
 // put lets a change keep the digest as it will be.
@@ -113,42 +121,49 @@ func (d digest) put(change *core.Change) {
 }
 
 // tellOfRequest decides how the operator hears of a stranger's request: at once
-// when it is the first in a while, else with the next digest. It returns the
-// digest that is in force once the change is kept. Called with moves held.
-func (g *Gateway) tellOfRequest(p *core.Peer, change *core.Change) digest {
-	next, now := g.digest, g.o.Now()
-	if !next.Last.IsZero() && now.Sub(next.Last) < g.settings.Load().DigestInterval {
-		next.Count++
-	} else {
-		next.Last = now.UTC()
-		change.Events = append(change.Events, g.event(core.EventRequest, p, core.Them, "A gateway asks for federation.", map[string]any{
-			"fingerprint": p.Key.Fingerprint(), "unverified": p.Names, "gatewayUrl": p.URL,
-			"offeredIntents": p.Offered, "warning": p.Warning,
-		}))
+// when it is the first in a while, else with the next digest.
+func (s *state) tellOfRequest(p *core.Peer, st *step) {
+	if !st.digest.Last.IsZero() && st.now.Sub(st.digest.Last) < s.settings.Load().DigestInterval {
+		st.digest.Count++
+		return
 	}
-	next.put(change)
-	return next
+	st.digest.Last = st.now
+	st.Events = append(st.Events, s.event(core.EventRequest, p, core.Them, "A gateway asks for federation.", map[string]any{
+		"fingerprint": p.Key.Fingerprint(), "unverified": p.Names, "gatewayUrl": p.URL,
+		"offeredIntents": p.Offered, "warning": p.Warning,
+	}))
 }
 
 // sendDigest keeps the notice of what the digest has counted, if it is due.
-func (g *Gateway) sendDigest(ctx context.Context) error {
-	g.transitions.Lock()
-	defer g.transitions.Unlock()
-	now := g.o.Now()
-	if g.digest.Count == 0 || now.Sub(g.digest.Last) < g.settings.Load().DigestInterval {
+func (s *state) sendDigest(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, now := s.digest, s.o.Now().UTC()
+	if d.Count == 0 && d.Restored == 0 || now.Sub(d.Last) < s.settings.Load().DigestInterval {
 		return nil
 	}
-	n, waiting := g.digest.Count, g.peers.count(core.Pending)
-	change := &core.Change{Events: []*core.Event{g.event(core.EventRequestDigest, nil, core.Them,
-		fmt.Sprintf("%d more requests for federation have come; %d wait in all.", n, waiting),
-		map[string]any{"requests": n, "pending": waiting})}}
-	next := digest{Last: now.UTC()}
-	next.put(change)
-	if err := g.keep(ctx, change); err != nil {
-		return err
+	waiting := s.peers.waiting().all
+	var texts []string
+	if d.Count > 0 {
+		texts = append(texts, fmt.Sprintf("%s for federation came; %d in all %s.", counted(d.Count, "more request", "more requests"), waiting,
+			map[bool]string{true: "waits", false: "wait"}[waiting == 1]))
 	}
-	g.digest = next
-	return nil
+	if d.Restored > 0 {
+		texts = append(texts, fmt.Sprintf("%s that seemed to have removed us %s not, and %s again.", counted(d.Restored, "peer", "peers"),
+			map[bool]string{true: "has", false: "have"}[d.Restored == 1], map[bool]string{true: "is approved", false: "are approved"}[d.Restored == 1]))
+	}
+	st := &step{now: now, digest: digest{Last: now, Withdrawn: d.Withdrawn}}
+	st.Events = append(st.Events, s.event(core.EventRequestDigest, nil, core.Them, strings.Join(texts, " "),
+		map[string]any{"requests": d.Count, "pending": waiting, "restored": d.Restored}))
+	return s.commit(ctx, st)
+}
+
+// counted is a number with its noun.
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // warnings bounds how often the operator is warned of the same thing, as anyone
@@ -181,7 +196,7 @@ func (w *warnings) due(n lockName, now time.Time, interval time.Duration) bool {
 
 // DeliveryFailed keeps an event for a notice that a notifier will not be told
 // again. Its own notifier is not asked to tell it.
-func (g *Gateway) DeliveryFailed(ctx context.Context, d *core.Delivery, detail string) {
+func (g *state) DeliveryFailed(ctx context.Context, d *core.Delivery, detail string) {
 	e := g.event(core.EventDeliveryFailed, g.peers.get(d.Event.Peer), core.Us, "A notifier could not be told of an event.",
 		map[string]any{"notifier": d.Notifier, "event": d.EventID, "type": d.Event.Type, "attempts": d.Attempts, "error": clean(detail, 300)})
 	others := func(name string) bool { return name != d.Notifier }

@@ -3,6 +3,8 @@ package gateway
 import (
 	"bytes"
 	"cmp"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +25,10 @@ type peerIndex struct {
 	byKey   map[core.PublicKey]*entry
 	byLabel map[string][]*entry // 32-character ids and announced ids
 	byAlias map[string]*entry
-	legacy  map[core.PublicKey]*entry // approved, never shown v2: who a 16-character label may be
+	legacy  map[core.PublicKey]*entry // never shown v2: who a 16-character label may be
+	byHost  map[string][]*entry       // hosts of gateway URLs: who a host:port label may be
+	asking  map[core.PublicKey]*entry // those whom the confirmer has something to ask
+	waits   map[core.PublicKey]*entry // those whose request waits
 }
 
 type entry struct {
@@ -39,6 +44,7 @@ func (b *peerIndex) put(p *core.Peer) {
 	if b.byKey == nil {
 		b.byKey, b.byLabel = map[core.PublicKey]*entry{}, map[string][]*entry{}
 		b.byAlias, b.legacy = map[string]*entry{}, map[core.PublicKey]*entry{}
+		b.byHost, b.asking, b.waits = map[string][]*entry{}, map[core.PublicKey]*entry{}, map[core.PublicKey]*entry{}
 	}
 	e := b.byKey[p.Key]
 	if e == nil {
@@ -52,11 +58,20 @@ func (b *peerIndex) put(p *core.Peer) {
 	for _, label := range labels(p) {
 		b.byLabel[label] = append(b.byLabel[label], e)
 	}
-	if p.Alias != "" {
+	if p.Alias != "" && keepsAlias(p) {
 		b.byAlias[p.Alias] = e
+	}
+	if host := hostName(p.URL); host != "" {
+		b.byHost[host] = append(b.byHost[host], e)
 	}
 	if !p.V2 {
 		b.legacy[p.Key] = e
+	}
+	if asks(p) {
+		b.asking[p.Key] = e
+	}
+	if peering.StateOf(p).Waits() {
+		b.waits[p.Key] = e
 	}
 }
 
@@ -71,17 +86,43 @@ func (b *peerIndex) forget(k core.PublicKey) {
 
 func (b *peerIndex) unlink(e *entry) {
 	for _, label := range labels(e.peer) {
-		list := slices.DeleteFunc(b.byLabel[label], func(x *entry) bool { return x == e })
-		if len(list) == 0 {
-			delete(b.byLabel, label)
-		} else {
-			b.byLabel[label] = list
-		}
+		without(b.byLabel, label, e)
 	}
+	without(b.byHost, hostName(e.peer.URL), e)
 	if b.byAlias[e.peer.Alias] == e {
 		delete(b.byAlias, e.peer.Alias)
 	}
 	delete(b.legacy, e.peer.Key)
+	delete(b.asking, e.peer.Key)
+	delete(b.waits, e.peer.Key)
+}
+
+func without(m map[string][]*entry, name string, e *entry) {
+	list := slices.DeleteFunc(m[name], func(x *entry) bool { return x == e })
+	if len(list) == 0 {
+		delete(m, name)
+	} else {
+		m[name] = list
+	}
+}
+
+// keepsAlias reports whether a peer's alias is taken: that of a peer that has gone
+// is free again.
+func keepsAlias(p *core.Peer) bool {
+	switch peering.StateOf(p) {
+	case peering.Removed, peering.Rejected:
+		return false
+	}
+	return true
+}
+
+// hostName is the host of a URL, without its port.
+func hostName(gatewayURL string) string {
+	u, err := url.Parse(gatewayURL)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Hostname())
 }
 
 func labels(p *core.Peer) []string {
@@ -129,24 +170,36 @@ func (b *peerIndex) unsorted() []*core.Peer {
 	return out
 }
 
-func (b *peerIndex) count(t core.Trust) int {
+// waiting counts the requests that wait.
+func (b *peerIndex) waiting() (n struct{ all, shown int }) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	n := 0
-	for _, e := range b.byKey {
-		if e.peer.Trust == t {
-			n++
+	n.all = len(b.waits)
+	for _, e := range b.waits {
+		if e.peer.Shown {
+			n.shown++
 		}
 	}
 	return n
 }
 
-// byURL returns another peer than k whose pinned URL is the same.
-func (b *peerIndex) byURL(url string, k core.PublicKey) *core.Peer {
+// toAsk lists the peers whom the confirmer has something to ask.
+func (b *peerIndex) toAsk() []*core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	for _, e := range b.byKey {
-		if e.peer.URL == url && e.peer.Key != k {
+	out := make([]*core.Peer, 0, len(b.asking))
+	for _, e := range b.asking {
+		out = append(out, e.peer)
+	}
+	return out
+}
+
+// byURL returns another peer than k whose pinned URL is the same.
+func (b *peerIndex) byURL(gatewayURL string, k core.PublicKey) *core.Peer {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, e := range b.byHost[hostName(gatewayURL)] {
+		if e.peer.URL == gatewayURL && e.peer.Key != k {
 			return e.peer
 		}
 	}
@@ -155,7 +208,7 @@ func (b *peerIndex) byURL(url string, k core.PublicKey) *core.Peer {
 
 // fits returns the peers that an envelope's label may be and that wanted accepts:
 // those whose key it is, or whose id. The 16-character label is everybody's; it is tried with the peers that
-// have never shown v2. Where more fit than may be tried, the last seen are
+// have never shown v2; a host:port that nobody announced, with those at that host. Where more fit than may be tried, the last seen are
 // returned. docs/threat-model.md#k3
 func (b *peerIndex) fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
 	b.mu.RLock()
@@ -174,7 +227,11 @@ func (b *peerIndex) fits(label string, wanted func(*core.Peer) bool) []*core.Pee
 			}
 		}
 	default:
-		for _, e := range b.byLabel[label] {
+		candidates := b.byLabel[label]
+		if host, _, err := net.SplitHostPort(label); err == nil && len(candidates) == 0 { // 0.2.20's, which need not be the one that we know
+			candidates = b.byHost[strings.ToLower(host)]
+		}
+		for _, e := range candidates {
 			if wanted == nil || wanted(e.peer) {
 				found = lastSeen(found, e)
 			}
@@ -244,7 +301,7 @@ func (b *peerIndex) checked(k core.PublicKey, err error, at time.Time, maxFailur
 // Resolve finds the one peer that an operator means: by alias, full key, id,
 // fingerprint, or the beginning of one of them (with or without dashes). Errors
 // are of kind NotFound, or Ambiguous with the candidates.
-func (g *Gateway) Resolve(ref string) (*core.Peer, error) {
+func (g *state) Resolve(ref string) (*core.Peer, error) {
 	ref = strings.TrimSpace(ref)
 	if ref == "" {
 		return nil, core.Refuse(core.NotFound, "no peer named")
@@ -264,7 +321,7 @@ func (g *Gateway) Resolve(ref string) (*core.Peer, error) {
 		switch {
 		case key == lower || fingerprint == squeezed || k.ID() == lower || e.peer.Label == ref && e.peer.Trust != core.Pending:
 			exact = append(exact, e.peer)
-		case strings.HasPrefix(strings.ToLower(e.peer.Alias), lower) && e.peer.Alias != "",
+		case strings.HasPrefix(strings.ToLower(e.peer.Alias), lower) && e.peer.Alias != "" && keepsAlias(e.peer),
 			len(lower) > len(core.SPKIPrefix) && strings.HasPrefix(key, lower),
 			len(squeezed) >= 4 && strings.HasPrefix(fingerprint, squeezed),
 			strings.HasPrefix(key[len(core.SPKIPrefix):], lower) && len(lower) >= 4:

@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/go-json-experiment/json"
 
@@ -47,7 +49,15 @@ func RefusalBody(status int, e *core.Error) []byte {
 	if text == "" {
 		text = "Internal server error"
 	}
-	return encode(refusal{Error: text, StatusCode: status, RetryAfter: int(e.RetryAfter / time.Second), Response: e.Detail})
+	return encode(refusal{Error: text, StatusCode: status, RetryAfter: int(core.RoundUp(e.RetryAfter) / time.Second), Response: e.Detail})
+}
+
+// inbound is the way of a message that comes in.
+type inbound struct {
+	*state
+	trust   *trust
+	replies *replies
+	scopes  scope.Checker
 }
 
 // ReceiveMessage takes the body of POST /federation/message all its way: who,
@@ -55,14 +65,14 @@ func RefusalBody(status int, e *core.Error) []byte {
 // refusal that is on record, or an error for what is not recorded.
 //
 // docs/protocol.md#messages
-func (g *Gateway) ReceiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
+func (g *inbound) ReceiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
 	a, err := g.receiveMessage(ctx, body)
 	g.count("message", a, err)
 	return a, err
 }
 
-func (g *Gateway) count(kind string, a core.Answer, err error) {
-	g.counters.add(kind, Verdict(a, err))
+func (s *state) count(kind string, a core.Answer, err error) {
+	s.counters.add(kind, Verdict(a, err))
 }
 
 // Verdict is one word for what came of an envelope, for counters and traces: "ok",
@@ -80,15 +90,46 @@ func Verdict(a core.Answer, err error) string {
 	return "ok"
 }
 
-func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
-	none := core.Answer{}
-	s := g.settings.Load()
+func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
 	opened, err := envelope.Open(g.opener(), envelope.Message, body, g.messageKeys)
 	if err != nil {
-		return none, err
+		if errors.Is(err, core.NotApproved) || errors.Is(err, core.UnknownPeer) {
+			if a, ok := g.statusForOthers(body); ok {
+				return a, nil
+			}
+		}
+		return core.Answer{}, err
 	}
-	m := &opened.Value
-	p, err := g.from(opened.Key, opened.V2)
+	if p := g.peers.get(opened.Key); p != nil && isUnconfirmed(p) { // restoring comes before answering
+		if err := g.trust.restore(ctx, p.Key, opened.V2, opened.SentAt, opened.Value.To); err != nil {
+			return core.Answer{}, err
+		}
+	}
+	// The same envelope twice at the same time is decided on once.
+	unlock, err := g.locks.Lock(ctx, lockName{"envelope", opened.Key, string(opened.Value.Nonce)})
+	if err != nil {
+		return core.Answer{}, err
+	}
+	defer unlock()
+	for range maxMoves {
+		a, err := g.take(ctx, opened)
+		if !errors.Is(err, core.Moved) {
+			return a, err
+		}
+	}
+	return core.Answer{}, &core.Error{Kind: core.Unavailable, Public: "Try again", RetryAfter: time.Second}
+}
+
+// maxMoves is how often a message is judged anew because its sender has changed
+// meanwhile.
+const maxMoves = 5
+
+// take lets one verified message in. It returns an error of kind Moved, and has done
+// nothing, when its sender's standing has changed while it was judged.
+func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]) (core.Answer, error) {
+	none := core.Answer{}
+	s, m := g.settings.Load(), &opened.Value
+	p, err := g.trust.sender(ctx, opened.Key, opened.V2)
 	if err != nil {
 		return none, err
 	}
@@ -97,18 +138,11 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 	}
 	now := g.o.Now()
 	g.peers.contact(p.Key, now)
-
-	// The same envelope twice at the same time is decided on once.
-	unlock, err := g.locks.Lock(ctx, lockName{"envelope", p.Key, string(m.Nonce)})
-	if err != nil {
-		return none, err
+	if m.Intent == core.IntentStatus && opened.V2 {
+		return g.statusAnswer(p.Key, m.Nonce, true), nil
 	}
-	defer unlock()
-	if g.fresh.Seen(p.Key, m.Nonce) {
-		a, err := g.answered(ctx, p.Key, m.Nonce, opened.Digest)
-		if !errors.Is(err, core.NotFound) {
-			return a, err
-		}
+	if a, err := g.answered(ctx, p.Key, m.Nonce, opened.Digest); !errors.Is(err, core.NotFound) {
+		return a, err
 	}
 
 	topic, hasTopic := topicOf(m)
@@ -118,21 +152,18 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 		return none, err
 	}
 	in := incoming{s: s, p: p, m: m, topic: topic, bytes: len(opened.Text), now: now, hasPersona: hasPersona}
-	change := &core.Change{}
+	change := &core.Change{Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}}}
 	answer, err := g.decide(ctx, in, change)
 	if err != nil { // cannot say: nothing is recorded, and the sender may try again
 		token.Return()
 		return none, err
 	}
-	if p := g.peers.get(p.Key); p == nil || p.Trust != core.Approved { // removed while policies were asked
-		token.Return()
-		return none, core.Refuse(core.NotApproved, "Peer not approved")
-	}
 	change.Receipt = &core.Receipt{Peer: p.Key, Nonce: m.Nonce, Digest: opened.Digest, At: now, Intent: m.Intent,
 		Status: answer.Status, Answer: answer.Body}
 	if err := g.keep(ctx, change); err != nil {
 		token.Return()
-		if errors.Is(err, core.Replayed) { // kept by another gateway on the same store, of which there is none
+		if errors.Is(err, core.Replayed) { // stored by another gateway on the same store, of which there is none
+			g.fresh.Note(p.Key, m.Nonce, now)
 			return g.answered(ctx, p.Key, m.Nonce, opened.Digest)
 		}
 		return none, err
@@ -145,65 +176,29 @@ func (g *Gateway) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 }
 
 // messageKeys finds the keys that a message's `from` may be.
-func (g *Gateway) messageKeys(label string) ([]core.PublicKey, error) {
-	// Only approved peers are tried, so that strangers cannot use up the tries.
-	if approved := g.peers.fits(label, isApproved); len(approved) > 0 {
-		return keysOf(approved), nil
+func (g *inbound) messageKeys(label string) ([]core.PublicKey, error) {
+	// Only those who may be let in are tried, so that strangers cannot use up the tries.
+	fits := g.peers.fits(label, isApproved)
+	fits = append(fits, g.peers.fits(label, isUnconfirmed)...)
+	if len(fits) > 0 {
+		return keysOf(fits), nil
 	}
 	if len(g.peers.fits(label, nil)) > 0 {
-		return nil, core.Refuse(core.NotApproved, "Peer not approved")
+		return nil, errNotApproved
 	}
 	return nil, core.Refuse(core.UnknownPeer, "Unknown peer")
-}
-
-func isApproved(p *core.Peer) bool { return p.Trust == core.Approved }
-
-// from returns the approved peer that a verified envelope is from, and holds it to
-// the newest signature that it has shown. docs/threat-model.md#l7
-func (g *Gateway) from(k core.PublicKey, v2 bool) (*core.Peer, error) {
-	p := g.peers.get(k)
-	if p == nil || p.Trust != core.Approved {
-		return nil, core.Refuse(core.NotApproved, "Peer not approved")
-	}
-	if p.V2 && !v2 {
-		return nil, errDowngrade
-	}
-	if v2 && !p.V2 {
-		return g.markV2(p)
-	}
-	return p, nil
-}
-
-var errDowngrade = core.Refuse(core.BadSignature, "v2 signature required")
-
-// markV2 remembers for good that a peer signs with v2.
-func (g *Gateway) markV2(p *core.Peer) (*core.Peer, error) {
-	g.transitions.Lock()
-	defer g.transitions.Unlock()
-	p = g.peers.get(p.Key)
-	switch {
-	case p == nil || p.Trust != core.Approved:
-		return nil, core.Refuse(core.NotApproved, "Peer not approved")
-	case p.V2:
-		return p, nil
-	}
-	next := p.Clone()
-	next.V2 = true
-	if err := g.keep(g.stop, &core.Change{Peers: []*core.Peer{next}}); err != nil {
-		return nil, err
-	}
-	return next, nil
 }
 
 // addressed checks what a message says of its way: a nonce, ourselves as the
 // recipient, and a reply address that is the sender's own.
 func (s *Settings) addressed(m *core.Message, p *core.Peer) error {
+	everybody := m.To == core.PublicKey{}.ShortID() // what 0.2 and 0.3 call us, and everybody else
 	switch {
 	case m.Nonce == "":
 		return core.Refuse(core.Malformed, "Missing nonce")
-	case len(m.Nonce) > core.MaxNonceBytes:
+	case len(m.Nonce) > core.MaxNonceBytes || strings.ContainsFunc(string(m.Nonce), unicode.IsControl):
 		return core.Refuse(core.Malformed, "Invalid nonce")
-	case !s.labels[m.To]:
+	case everybody && (p.V2 || p.Version != "" && !before(p, 0, 4)), !everybody && !s.names(m.To) && (p.OurLabel == "" || m.To != p.OurLabel):
 		return core.Refuse(core.Malformed, "Message is addressed to another gateway")
 	case m.ReplyTo != "" && !sameOrigin(m.ReplyTo, p.URL):
 		return core.Refuse(core.Malformed, "replyTo must be at the sender's gateway URL")
@@ -220,19 +215,6 @@ func sameOrigin(a, b string) bool {
 		return false
 	}
 	return x.Scheme == y.Scheme && (x.Scheme == "http" || x.Scheme == "https") && hostOf(x) == hostOf(y)
-}
-
-// answered gives the answer that is on record for a used nonce, if the bytes are
-// the same. It returns an error of kind NotFound when the nonce is new after all.
-func (g *Gateway) answered(ctx context.Context, k core.PublicKey, n core.Nonce, digest [32]byte) (core.Answer, error) {
-	l, err := g.o.Store.Receipt(ctx, k, n)
-	if err != nil {
-		return core.Answer{}, err
-	}
-	if l.Digest != digest {
-		return core.Answer{}, core.Refuse(core.Conflict, "Nonce already used for another message")
-	}
-	return core.Answer{Status: l.Status, Body: l.Answer}, nil
 }
 
 // topicOf reads the topic of an agent-comms message.
@@ -263,7 +245,7 @@ type incoming struct {
 // decide asks what the grants cannot say and fills the change with what is to be
 // kept. Refusals are answers, too: they are recorded, so that the same bytes get
 // them again. An error means that nobody could say.
-func (g *Gateway) decide(ctx context.Context, in incoming, change *core.Change) (core.Answer, error) {
+func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) (core.Answer, error) {
 	s, p, m := in.s, in.p, in.m
 	handler, err := g.handler(m.Intent)
 	if err != nil {
@@ -314,7 +296,7 @@ func refuse(status int, text string) core.Answer {
 }
 
 // topicOff is the signed refusal of a topic that the operator has switched off.
-func (g *Gateway) topicOff() core.Answer {
+func (g *inbound) topicOff() core.Answer {
 	type note struct {
 		Status  string `json:"status"`
 		Reason  string `json:"reason"`
@@ -344,21 +326,12 @@ func denied(v core.Verdict) core.Answer {
 	return core.Answer{Status: http.StatusForbidden, Body: RefusalBody(http.StatusForbidden, e)}
 }
 
-// plugins gives the policies and handlers in force; while they are not ready,
-// nobody can say. docs/threat-model.md#p3
-func (g *Gateway) plugins() (Plugins, error) {
-	if g.o.Plugins == nil {
-		return Plugins{}, nil
-	}
-	return g.o.Plugins()
-}
-
 // ask puts a question to every policy in order. The first refusal is final; a
 // hold outweighs an allow. A policy that fails is one that cannot say, and
 // nothing passes it: an error of kind Unavailable.
 //
 // docs/threat-model.md#p3
-func (g *Gateway) ask(ctx context.Context, q core.Question) (core.Verdict, error) {
+func (g *state) ask(ctx context.Context, q core.Question) (core.Verdict, error) {
 	plugins, err := g.plugins()
 	if err != nil {
 		return core.Verdict{}, err
@@ -402,7 +375,7 @@ func (g *Gateway) ask(ctx context.Context, q core.Question) (core.Verdict, error
 }
 
 // handler finds who answers an intent, or nil.
-func (g *Gateway) handler(intent string) (core.Handler, error) {
+func (g *inbound) handler(intent string) (core.Handler, error) {
 	plugins, err := g.plugins()
 	if err != nil {
 		return nil, err
@@ -417,7 +390,7 @@ func (g *Gateway) handler(intent string) (core.Handler, error) {
 
 // handle lets a handler answer: its answer is the message's response and, as for
 // a human's answer, the reply.
-func (g *Gateway) handle(ctx context.Context, h core.Handler, in incoming, kept *core.InboxMessage, response *messageResponse, change *core.Change) error {
+func (g *inbound) handle(ctx context.Context, h core.Handler, in incoming, kept *core.InboxMessage, response *messageResponse, change *core.Change) error {
 	answer, err := h.Handle(ctx, in.p, in.m)
 	if err != nil {
 		g.log.Error("handler failed", "handler", h.Name(), "intent", in.m.Intent, "peer", in.p.Name(), "err", err)
@@ -430,5 +403,14 @@ func (g *Gateway) handle(ctx context.Context, h core.Handler, in incoming, kept 
 		response.Status = "error"
 	}
 	reply := core.Reply{Success: answer.OK, Data: answer.Data, Error: answer.Error}
-	return g.replyTo(in.p, kept, reply, change)
+	return g.replies.replyTo(in.p, kept, reply, change)
+}
+
+// Used says how much of a grant's rate a peer has used up.
+func (g *inbound) Used(k core.PublicKey, grant core.Grant) int {
+	rate := core.DefaultRate
+	if grant.RateLimit != nil {
+		rate = *grant.RateLimit
+	}
+	return g.scopes.Used(k, grant.Intent, rate.Window(), g.o.Now())
 }

@@ -183,12 +183,13 @@ func wePoll(t *testing.T) {
 func TestReceipts(t *testing.T) {
 	for _, era := range []coretest.Era{coretest.M, coretest.E} {
 		t.Run(string(era), func(t *testing.T) {
-			g := coretest.New(t, coretest.WithSettings(func(s *gateway.Settings) { s.UnsignedApprovals = true }))
+			g := coretest.New(t)
 			old := coretest.Legacy(t, era)
 			old.Request(g.URL)
-			if out, err := g.ApprovePeer(t.Context(), old.Key.Public(), gateway.Approval{}); err != nil || out.Err != nil {
-				t.Fatal(err, out.Err)
+			if _, err := g.ApprovePeer(t.Context(), old.Key.Public(), gateway.Approval{}); err != nil {
+				t.Fatal(err)
 			}
+			coretest.Await(t, "the approval is there", func() bool { return old.Peer(g.Key()).Status == "approved" })
 			out, err := g.Send(t.Context(), old.Key.Public(), gateway.Sending{Intent: "message", Payload: core.Raw(`{"text":"?"}`), WantReply: true})
 			if err != nil || out.Err != nil {
 				t.Fatal(err, out.Err)

@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
+	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
@@ -27,23 +29,32 @@ type Sending struct {
 // Errors are of kind NotApproved or Malformed.
 //
 // docs/protocol.md#messages
-func (g *Gateway) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoing, error) {
+func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoing, error) {
 	p := g.peers.get(k)
 	if p == nil {
 		return Outgoing{}, core.Refuse(core.NotFound, "no such peer")
 	}
 	if p.Trust != core.Approved {
-		e := core.Refusef(core.NotApproved, "%s is not approved, but %s", p.Name(), p.Trust)
+		e := core.Refusef(core.NotApproved, "%s is not approved, but %s", p.Name(), peering.StateOf(p).Word())
 		e.Hint = `"ogp federation list" shows where each peer stands`
+		if isUnconfirmed(p) {
+			e.Hint = `"ogp federation request ` + p.URL + `" asks it, and federates again if it says yes`
+		}
 		return Outgoing{}, e
 	}
-	if m.Intent == "" {
+	switch m.Intent {
+	case "":
 		return Outgoing{}, core.Refuse(core.Malformed, "no intent")
+	case core.IntentStatus:
+		return Outgoing{}, core.Refusef(core.Malformed, "the intent %s is reserved", core.IntentStatus)
+	}
+	if m.ToAgent != "" && p.Version != "" && !p.HasFeature(core.FeaturePersonas) {
+		return Outgoing{}, core.Refusef(core.Malformed, "Peer %s does not advertise multi-agent-personas; it has no agents to address. Leave --to-agent out", p.Name())
 	}
 	item := g.outbox.Item(k, core.OutMessage)
 	item.Nonce = envelope.NewNonce()
 	item.Message = &core.Message{
-		Intent: m.Intent, From: g.self.ID(), To: k.ID(), ToAgent: m.ToAgent, Nonce: item.Nonce,
+		Intent: m.Intent, From: cmp.Or(p.OurLabel, g.self.ID()), To: theirLabel(p), ToAgent: m.ToAgent, Nonce: item.Nonce,
 		ConversationID: m.ConversationID, Payload: m.Payload,
 	}
 	if m.Intent == core.IntentAgentComms && m.ConversationID == "" {
@@ -52,20 +63,17 @@ func (g *Gateway) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	if m.WantReply {
 		item.Message.ReplyTo = g.settings.Load().URL + core.PathReply + string(item.Nonce)
 	}
-	if p.Label != "" { // an old gateway knows itself by the id that it announced
-		item.Message.To = p.Label
-	}
 	// It is signed and stored in one commit: whatever becomes of us, the peer gets these
 	// very bytes as long as their time is fresh.
 	var err error
-	if item.Body, err = g.sealer.SealMessage(k, *item.Message); err != nil {
+	if item.Body, err = g.to(p).SealMessage(k, *item.Message); err != nil {
 		return Outgoing{}, err
 	}
 	item.SignedAt = item.Created
 	if m.Now {
 		item.GiveUp = item.Created
 	}
-	if err := g.keep(ctx, &core.Change{Outbox: []*core.OutboxItem{item}}); err != nil {
+	if err := g.keep(ctx, &core.Change{Outbox: []*core.OutboxItem{item}, Expect: []core.Expect{{Peer: k, Revision: p.Revision}}}); err != nil {
 		return Outgoing{}, err
 	}
 	if m.Now {
@@ -77,35 +85,49 @@ func (g *Gateway) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 }
 
 // outward is the gateway as its outbox sees it.
-type outward struct{ g *Gateway }
+type outward struct {
+	*state
+	trust *trust
+}
 
 var _ outbox.Gateway = outward{}
 
-func (o outward) Peer(k core.PublicKey) *core.Peer { return o.g.peers.get(k) }
+func (o outward) Peer(k core.PublicKey) *core.Peer { return o.peers.get(k) }
 
 func (o outward) Tried(k core.PublicKey, err error) {
-	o.g.peers.checked(k, err, o.g.o.Now().UTC(), o.g.settings.Load().CheckFailures)
+	o.peers.checked(k, err, o.o.Now().UTC(), o.settings.Load().CheckFailures)
 }
 
-func (o outward) Store(ctx context.Context, c *core.Change) error { return o.g.keep(ctx, c) }
+// Store also has it asked whether an approval has arrived.
+func (o outward) Store(ctx context.Context, c *core.Change) error {
+	if err := o.keep(ctx, c); err != nil {
+		return err
+	}
+	for _, item := range c.Outbox {
+		if item.Kind == core.OutApprove && item.State == core.OutSent && item.Nonce != "" {
+			o.trust.approvalSent(item.Peer, item)
+		}
+	}
+	return nil
+}
 
 func (o outward) OutboxSettings() outbox.Settings {
-	s := o.g.settings.Load()
+	s := o.settings.Load()
 	window := s.Window
 	setDefault(&window, 5*time.Minute)
 	return outbox.Settings{Times: queue.Times{First: s.OutboxFirst, Most: s.OutboxMax, GiveUp: s.OutboxGiveUp}, Window: window}
 }
 
 func (o outward) Seal(p *core.Peer, item *core.OutboxItem) ([]byte, error) {
-	g := o.g
+	to := o.to(p)
 	switch item.Kind {
 	case core.OutMessage:
-		return g.sealer.SealMessage(p.Key, *item.Message)
+		return to.SealMessage(p.Key, *item.Message)
 	case core.OutReply:
-		return g.sealer.SealReply(p.Key, *item.Reply)
+		return to.SealReply(p.Key, *item.Reply)
 	case core.OutReject:
 		no := false
-		return g.sealer.SealApproval(p.Key, core.Approval{Approved: &no, FromPublicKey: g.self.String(), Nonce: envelope.NewNonce()}), nil
+		return to.SealApproval(p.Key, core.Approval{Approved: &no, FromPublicKey: o.self.String(), Nonce: envelope.NewNonce()}), nil
 	}
-	return g.sealer.SealApproval(p.Key, g.approval(p, item)), nil
+	return to.SealApproval(p.Key, o.approvalFor(p, item)), nil
 }

@@ -28,9 +28,8 @@ type Settings struct {
 	Window   time.Duration // zero: 5 minutes
 	Remember time.Duration // zero: 24 hours
 
-	UnsignedApprovals bool     // take approvals that nobody has signed, from keys that we asked
-	NoPlainRequests   bool     // refuse requests in the form without a time
-	HostPortIDs       []string // further host:port labels of ours
+	NoPlainRequests bool     // refuse requests in the form without a time
+	HostPortIDs     []string // further host:port labels of ours
 
 	MaxPending     int           // requests from strangers that wait at once; zero: 200
 	MaxPerNetwork  int           // of them in an hour from one /24 or /48; zero: 5
@@ -45,11 +44,37 @@ type Settings struct {
 	CheckInterval time.Duration // zero: 5 minutes; negative: never
 	CheckTimeout  time.Duration // zero: 10 seconds
 	CheckFailures int           // zero: 3
-	AskBack       time.Duration // how long the answer to an asked-back removal may take; zero: 3 seconds
-	AskAgain      time.Duration // when a refused removal is asked about again; zero: 10 seconds
 
-	labels map[string]bool // what a message's `to` may be
+	Times Times // of the conversation with peers about trust; zero fields: docs/threat-model.md#t10
+
+	labels map[string]bool // what names us and nobody else
 	known  map[string]bool // registered intents
+}
+
+// Times are when peers are asked and told, as old gateways need it. Only tests, which
+// cannot wait, have others than the defaults.
+type Times struct {
+	Rounds     []time.Duration // of a series, from our answer to the hint; zero: 5 s, 30 s, 2 min
+	Silent, No time.Duration   // in doubt: when to ask again after silence, and after a no; zero: an hour, a day
+	// ApproveAfter is how long after our answer to a request an approval may leave, to
+	// a peer that has not shown v2: its command line writes the request down only
+	// then, and over what came before. One before 0.4 (ApproveAfterOld) gets our card
+	// once more first. Zero: 3 s, 6 s.
+	ApproveAfter, ApproveAfterOld time.Duration
+	Confirm                       time.Duration // after an approval was taken; zero: 15 s
+	Tell                          time.Duration // between tries to tell peers what we are; zero: 10 minutes
+}
+
+func (t *Times) fill() {
+	if len(t.Rounds) == 0 {
+		t.Rounds = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute}
+	}
+	setDefault(&t.Silent, time.Hour)
+	setDefault(&t.No, 24*time.Hour)
+	setDefault(&t.ApproveAfter, 3*time.Second)
+	setDefault(&t.ApproveAfterOld, 6*time.Second)
+	setDefault(&t.Confirm, 15*time.Second)
+	setDefault(&t.Tell, 10*time.Minute)
 }
 
 func setDefault[T comparable](v *T, d T) {
@@ -87,8 +112,7 @@ func (s *Settings) fill(self core.PublicKey) {
 	setDefault(&s.CheckInterval, core.DefaultHealthInterval)
 	setDefault(&s.CheckTimeout, core.DefaultHealthTimeout)
 	setDefault(&s.CheckFailures, core.DefaultHealthFailures)
-	setDefault(&s.AskBack, 3*time.Second)
-	setDefault(&s.AskAgain, 10*time.Second)
+	s.Times.fill()
 	if s.Grants == nil {
 		s.Grants = DefaultGrants()
 	}
@@ -96,7 +120,7 @@ func (s *Settings) fill(self core.PublicKey) {
 		s.Personas = []core.Persona{synthesised(s.Names, s.AgentID)}
 	}
 
-	s.labels = map[string]bool{self.String(): true, self.ID(): true, self.ShortID(): true}
+	s.labels = map[string]bool{self.String(): true, self.ID(): true}
 	for _, label := range s.HostPortIDs {
 		s.labels[label] = true
 	}
@@ -115,6 +139,9 @@ func (s *Settings) fill(self core.PublicKey) {
 		s.known[i] = true
 	}
 }
+
+// names reports whether a label is ours and not everybody's.
+func (s *Settings) names(label string) bool { return s.labels[label] }
 
 // HostPort is the label that old gateways call us by.
 func (s *Settings) HostPort() string {
@@ -155,6 +182,6 @@ func (s *Settings) persona(toAgent string) (core.Persona, bool) {
 }
 
 // PersonaOf resolves a message's toAgent to the persona that it reaches.
-func (g *Gateway) PersonaOf(toAgent string) (core.Persona, bool) {
+func (g *state) PersonaOf(toAgent string) (core.Persona, bool) {
 	return g.settings.Load().persona(toAgent)
 }

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,38 +64,6 @@ func TestT1Direction(t *testing.T) {
 	}
 	if diff := cmp.Diff(granted, r.Peer(q.key).Granted); diff != "" {
 		t.Errorf("what we grant has moved with what we get (-want +got):\n%s", diff)
-	}
-}
-
-// The unsigned approvals of old gateways are taken only where the operator says
-// so, only from keys that we asked, and only once.
-func TestT1UnsignedApprovals(t *testing.T) {
-	for _, on := range []bool{false, true} {
-		r := newRig(t, func(o *gateway.Options) { o.Settings.UnsignedApprovals = on })
-		p, stranger := newPeer(nil), newPeer(nil)
-		r.ask(p)
-		plain := func(p *peer, f func(*core.Approval)) []byte {
-			return without(t, p.approval(r.Key(), f), "payloadStr", "signature", "v2")
-		}
-		_, err := r.ReceiveApproval(t.Context(), plain(stranger, nil))
-		want(t, "unsigned, by a stranger", err, core.NotFound)
-		_, err = r.ReceiveApproval(t.Context(), []byte(`{"peerId":"`+r.Key().ID()+`","approved":true}`))
-		want(t, "unsigned, without a key", err, core.NotFound)
-		_, err = r.ReceiveApproval(t.Context(), []byte(`{"fromPublicKey":"`+p.key.String()+`","approved":false}`))
-		want(t, "an unsigned rejection", err, map[bool]core.Kind{true: core.NotFound, false: core.Malformed}[on])
-		_, err = r.ReceiveApproval(t.Context(), plain(p, nil))
-		if !on {
-			want(t, "unsigned, by one we asked, off", err, core.Malformed)
-			wantTrust(t, r.Gateway, p.key, core.Requested)
-			continue
-		}
-		want(t, "unsigned, by one we asked", err, "")
-		wantTrust(t, r.Gateway, p.key, core.Approved)
-		_, err = r.ReceiveApproval(t.Context(), plain(p, func(a *core.Approval) { a.FromGatewayURL = "http://evil.example" }))
-		want(t, "unsigned, by an approved peer", err, core.NotFound)
-		if got := r.Peer(p.key).URL; got != p.url {
-			t.Errorf("an unsigned envelope moved the URL to %s", got)
-		}
 	}
 }
 
@@ -178,6 +145,8 @@ func TestT4Rejection(t *testing.T) {
 	no := func(a *core.Approval) { f := false; a.Approved = &f }
 	r.ask(p)
 	_, err = r.ReceiveApproval(t.Context(), without(t, p.approval(r.Key(), no), "v2"))
+	want(t, "a rejection for nobody", err, core.NotFound)
+	_, err = r.ReceiveApproval(t.Context(), without(t, p.approval(r.Key(), func(a *core.Approval) { no(a); a.PeerID = r.Key().ID() }), "v2"))
 	want(t, "a signed rejection", err, "")
 	wantTrust(t, r.Gateway, p.key, core.Rejected)
 	q := befriend(t, r.Gateway, nil)
@@ -237,83 +206,6 @@ func TestT4LateRejection(t *testing.T) {
 	}
 }
 
-// A legacy removal notice could be a card request sent again: the peer is asked.
-func TestT5AskBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		p := befriend(t, r.Gateway, nil)
-		var gone atomic.Bool
-		var asked atomic.Int32
-		r.wire.card = func(_ context.Context, url string, headers map[string]string) (core.Card, error) {
-			asked.Add(1)
-			if url != p.url || headers["X-OGP-Peer-ID"] != r.Key().ID() {
-				t.Errorf("asked %s with %v, want the pinned URL with signed headers", url, headers)
-			}
-			card := core.Card{PublicKey: p.key.String()}
-			if !gone.Load() {
-				card.PeerStatus = &core.PeerStatus{}
-			}
-			return card, nil
-		}
-		notice := without(t, p.SealRemoval(r.Key()), "v2")
-		for range 3 {
-			_, err := r.ReceiveRemoval(t.Context(), notice)
-			want(t, "a notice that the peer does not stand by", err, core.Conflict)
-		}
-		if n := len(events(t, r.store, core.EventWarning)); n != 1 {
-			t.Errorf("%d warnings, want 1 for all", n)
-		}
-		time.Sleep(11 * time.Second)
-		synctest.Wait()
-		if n := asked.Load(); n != 4 {
-			t.Errorf("the peer was asked %d times, want 3 and once more", n)
-		}
-		wantTrust(t, r.Gateway, p.key, core.Approved)
-
-		// The peer writes its removal down after it has told us.
-		_, err := r.ReceiveRemoval(t.Context(), without(t, p.SealRemoval(r.Key()), "v2"))
-		want(t, "a notice before the record", err, core.Conflict)
-		gone.Store(true)
-		time.Sleep(11 * time.Second)
-		synctest.Wait()
-		wantTrust(t, r.Gateway, p.key, core.Removed)
-		if e := events(t, r.store, core.EventRemoved); len(e) != 1 || e[0].By != core.Them {
-			t.Errorf("events %v, want one removal by them", e)
-		}
-	})
-}
-
-func TestT5Unreachable(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		p := befriend(t, r.Gateway, nil)
-		r.wire.card = func(ctx context.Context, _ string, _ map[string]string) (core.Card, error) {
-			<-ctx.Done()
-			return core.Card{}, errSilent
-		}
-		start := time.Now()
-		notice := without(t, p.SealRemoval(r.Key()), "v2")
-		a, err := r.ReceiveRemoval(t.Context(), notice)
-		want(t, "a notice of a silent peer", err, "")
-		if took := time.Since(start); took != 3*time.Second {
-			t.Errorf("asking back took %v, want 3s", took)
-		}
-		wantTrust(t, r.Gateway, p.key, core.Removed)
-		r.restart()
-		again, err := r.ReceiveRemoval(t.Context(), notice)
-		want(t, "the very same notice", err, "")
-		if string(again.Body) != string(a.Body) || again.Status != 200 {
-			t.Errorf("again: %d %s, want %s", again.Status, again.Body, a.Body)
-		}
-		time.Sleep(time.Second)
-		_, err = r.ReceiveRemoval(t.Context(), without(t, p.SealRemoval(r.Key()), "v2"))
-		want(t, "another notice", err, core.NotFound)
-		if n := len(events(t, r.store, core.EventRemoved)); n != 1 {
-			t.Errorf("%d removals, want 1", n)
-		}
-	})
-}
-
 func TestT5V2IsNotAsked(t *testing.T) {
 	for _, trust := range []core.Trust{core.Approved, core.Pending, core.Requested, core.Rejected, core.Removed} {
 		r := newRig(t, nil)
@@ -330,31 +222,15 @@ func TestT5V2IsNotAsked(t *testing.T) {
 			continue
 		}
 		want(t, "a notice in "+string(trust), err, "")
+		if trust == core.Pending { // a stranger who withdraws leaves nothing
+			wantTrust(t, r.Gateway, p.key, core.Stranger)
+			continue
+		}
 		wantTrust(t, r.Gateway, p.key, core.Removed)
 		other := befriend(t, r.Gateway, nil)
 		_, err = r.ReceiveRemoval(t.Context(), other.SealRemoval(p.key))
 		want(t, "a notice for another", err, core.Malformed)
 		wantTrust(t, r.Gateway, other.key, core.Approved)
-	}
-}
-
-// The headers of a heartbeat, caught and sent as a removal, remove nobody.
-func TestT5HeartbeatIsNoRemoval(t *testing.T) {
-	g, old := coretest.New(t), coretest.Legacy(t, coretest.E)
-	old.Request(g.URL)
-	if out, err := g.ApprovePeer(t.Context(), old.Key.Public(), gateway.Approval{}); err != nil || out.Err != nil {
-		t.Fatal(err, out.Err)
-	}
-	card, h := old.Heartbeat(g.URL)
-	if card.PeerStatus == nil {
-		t.Error("the card has no peerStatus for a signed request of an approved peer")
-	}
-	a := g.Post("/federation/removed", []byte(`{"peerId":"`+h["X-OGP-Peer-ID"]+`","timestamp":"`+h["X-OGP-Timestamp"]+`","signature":"`+h["X-OGP-Signature"]+`"}`))
-	if a.Status != 409 {
-		t.Errorf("a heartbeat's signature as a removal: %d %s, want 409", a.Status, a.Body)
-	}
-	if got := g.TrustOfKey(old.Key.Public()); got != core.Approved {
-		t.Errorf("the peer is %q, want approved", got)
 	}
 }
 
@@ -476,20 +352,6 @@ func TestT6Words(t *testing.T) {
 	}
 }
 
-// An approved peer cannot flood the operator by asking again.
-func TestT6WarningsAreBounded(t *testing.T) {
-	r := newRig(t, nil)
-	p := befriend(t, r.Gateway, nil)
-	for range 20 {
-		_, err := r.ReceiveRequest(t.Context(), plainRequest(t, p, p.request(r.Key(), nil)), nowhere)
-		want(t, "a plain request of an approved peer", err, "")
-	}
-	if n := len(events(t, r.store, core.EventWarning)); n != 1 {
-		t.Errorf("%d warnings, want 1", n)
-	}
-	wantTrust(t, r.Gateway, p.key, core.Approved)
-}
-
 func TestT7Identity(t *testing.T) {
 	r := newRig(t, nil)
 	p := befriend(t, r.Gateway, nil)
@@ -505,11 +367,11 @@ func TestT7Identity(t *testing.T) {
 			t.Errorf("%s: names %+v at %s, want %s and the same URL", what, got.Names, got.URL, name)
 		}
 	}
-	update("old form", old, "Old")
-	update("another", without(t, id("New"), "v2"), "New")
-	update("the first again, which counts once", old, "New")
+	update("old form, of which the card's names are not taken", old, "Peer")
+	update("another", without(t, id("New"), "v2"), "Peer")
+	update("the first again, which counts once", old, "Peer")
 	r.restart()
-	update("and again after a restart", old, "New")
+	update("and again after a restart", old, "Peer")
 	v2 := id("Two")
 	update("v2", v2, "Two")
 	update("another v2", id("Three"), "Three")
@@ -697,13 +559,14 @@ func TestOneSidedRemoval(t *testing.T) {
 	if got := b.TrustOf(a); got != core.Approved {
 		t.Fatalf("b has a %q, want approved: it heard of nothing", got)
 	}
-	coretest.Ask(t, a, b)
-	if got := b.TrustOf(a); got != core.Pending {
-		t.Fatalf("b has a %q, want pending: a fresh request", got)
+	// The remover asks again: it hears that it is approved there, which with its
+	// operator's command is all that it takes.
+	asked, err := a.RequestFederation(t.Context(), gateway.Ask{URL: b.URL})
+	if err != nil || !asked.Confirmed || asked.Status != "approved" {
+		t.Fatalf("RequestFederation = %+v, %v, want approved without a request", asked, err)
 	}
-	coretest.Approve(t, b, a)
-	if got := a.TrustOf(b); got != core.Approved {
-		t.Errorf("a has b %q, want approved", got)
+	if x, y := a.TrustOf(b), b.TrustOf(a); x != core.Approved || y != core.Approved {
+		t.Errorf("a has b %q and b has a %q, want approved on both sides", x, y)
 	}
 }
 

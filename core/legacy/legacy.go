@@ -81,7 +81,6 @@ func Read(dir string, secrets []string) (*Import, error) {
 			return nil, err
 		}
 	}
-	imp.behind()
 	return imp, keyErr
 }
 

@@ -191,6 +191,8 @@ func (q *Queue) takeAlive(k core.PublicKey) (shown bool, wait time.Duration) {
 const (
 	// maxSendsAtOnce bounds how many peers are written to at the same time.
 	maxSendsAtOnce = 64
+	// doubtWait is how long an envelope waits whose peer has perhaps removed us.
+	doubtWait = time.Minute
 	// patience is how often an envelope that is answered with "not now" holds up the
 	// later ones, and so for one at which something on the way takes offence. One
 	// without any answer always does.
@@ -359,9 +361,10 @@ func (q *Queue) send(ctx context.Context, k core.PublicKey, x *pass) error {
 }
 
 // pause is how long an envelope still waits. A time that the peer asked for counts
-// always, and a pause of ours unless there is a reason to try at once.
+// always, and so does one before the first try, which the peer needs; another pause of
+// ours does unless there is a reason to try at once.
 func (q *Queue) pause(item *core.OutboxItem, x *pass) time.Duration {
-	if x.impatient && item.Answer == nil {
+	if x.impatient && item.Answer == nil && item.Attempts > 0 {
 		return 0
 	}
 	return q.left(item)
@@ -419,6 +422,11 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 	wanted := core.Approved
 	if item.Kind == core.OutReject {
 		wanted = core.Rejected // a peer that has come back since is not turned away
+	}
+	if p != nil && p.Doubt != nil && p.Doubt.Was == core.Approved && wanted == core.Approved && now.Sub(item.GiveUp) <= lateBy {
+		// It may not have removed us: what waits is whole until that is known.
+		next.Next, next.Error = now.Add(doubtWait), "the peer has perhaps removed us"
+		return &next, errors.Join(core.Refuse(core.Unavailable, next.Error), q.keepItem(ctx, &next, false))
 	}
 	if p == nil || p.Trust != wanted {
 		return stop(core.Refuse(core.NotApproved, "the peer is no longer "+string(wanted)), !first && (item.Kind == core.OutMessage || item.Kind == core.OutReply))

@@ -1,6 +1,6 @@
 // Package peering holds the two tables that a peer's standing moves by: trust,
 // which a human, a policy or a verified envelope moves, and reach, which checks
-// move. Each is data: a state and an event give the next state, or no move.
+// move. Each is data: a state and an event give the next state, or no transition.
 //
 // docs/protocol.md#trust
 package peering
@@ -12,121 +12,236 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
+// State is where a peer stands: its Trust, and beside that the two states of doubt,
+// which are stored as removed plus a mark, so that every reader of the record who
+// knows no doubt treats the peer as removed.
+type State string
+
+// The states.
+const (
+	Stranger    State = ""
+	Requested   State = "requested"   // we asked, they have not answered
+	Pending     State = "pending"     // they asked, we have not answered
+	Withdrawn   State = "withdrawn"   // they asked, and perhaps no longer do
+	Approved    State = "approved"    //
+	Unconfirmed State = "unconfirmed" // removed by a notice that we have not been able to confirm
+	Rejected    State = "rejected"    // one side said no
+	Removed     State = "removed"     // one side parted
+)
+
+// StateOf reads a record; nil is a stranger's.
+func StateOf(p *core.Peer) State {
+	if p == nil {
+		return Stranger
+	}
+	if p.Trust == core.Removed && p.Doubt != nil {
+		if p.Doubt.Was == core.Pending {
+			return Withdrawn
+		}
+		return Unconfirmed
+	}
+	return State(p.Trust)
+}
+
+// Trust is the state as a record keeps it.
+func (s State) Trust() core.Trust {
+	switch s {
+	case Withdrawn, Unconfirmed:
+		return core.Removed
+	}
+	return core.Trust(s)
+}
+
+// Word is the state for people.
+func (s State) Word() string {
+	switch s {
+	case Stranger:
+		return "unknown"
+	case Withdrawn:
+		return "pending (perhaps withdrawn)"
+	case Unconfirmed:
+		return "removed (unconfirmed)"
+	}
+	return string(s)
+}
+
+// Waits reports whether the peer's request waits for our operator.
+func (s State) Waits() bool { return s == Pending || s == Withdrawn }
+
 // Event is what happened between us and a peer.
 type Event string
 
-// The events. Ours are the operator's or a policy's word, theirs an envelope whose
-// signature holds.
+// The events. Ours are the operator's or a policy's word. Theirs rest on an
+// envelope that is signed, timed and names us. What is less is a hint; it moves
+// nothing by itself, but for Doubted, and the peer is asked: Yes and No are what it
+// said then. docs/threat-model.md#t10
 const (
 	Ask        Event = "ask"         // we ask them
-	Asked      Event = "asked"       // they ask us, signed and with a time
-	AskedPlain Event = "asked-plain" // they ask us in the old form, which carries no time
+	Asked      Event = "asked"       // they ask us
+	AskedBack  Event = "asked-back"  // they ask us by name while we ask them: both have consented
 	Approve    Event = "approve"     // we approve them, or change what we grant
 	ApprovedBy Event = "approved-by" // they approve us, or change what they grant
 	Reject     Event = "reject"      // we say no
 	RejectedBy Event = "rejected-by" // they say no
 	Remove     Event = "remove"      // we part
 	RemovedBy  Event = "removed-by"  // they part
-
+	Doubted    Event = "doubted"     // a removal notice that does not name us
+	Yes        Event = "yes"         // they say that they have us approved
+	No         Event = "no"          // they say that they do not
+	Restored   Event = "restored"    // they have written to us since the notice
+	Lost       Event = "lost"        // they asked us though approved, and say that they have us no more
+	Expired    Event = "expired"     // nothing was heard for as long as we ask
 )
 
 // States and Events list all there are, for tests and documents.
 var (
-	States = []core.Trust{core.Stranger, core.Requested, core.Pending, core.Approved, core.Rejected, core.Removed}
-	Events = []Event{Ask, Asked, AskedPlain, Approve, ApprovedBy, Reject, RejectedBy, Remove, RemovedBy}
+	States = []State{Stranger, Requested, Pending, Withdrawn, Approved, Unconfirmed, Rejected, Removed}
+	Events = []Event{Ask, Asked, AskedBack, Approve, ApprovedBy, Reject, RejectedBy, Remove, RemovedBy, Doubted, Yes, No, Restored, Lost, Expired}
 )
 
-// trust is the table. What is not in it is no move.
+// trust is the table. What is not in it is no transition.
 //
-// Two lines are worth a word. Asked in state requested approves: both sides have
-// asked each other, so both have consented. Asked in state approved goes back to
-// pending: they have lost or removed us and want to come back, and a human says
-// yes again; the old form cannot do that, as anyone can send it again later.
-var trust = map[core.Trust]map[Event]core.Trust{
-	core.Stranger: {
-		Ask:        core.Requested,
-		Asked:      core.Pending,
-		AskedPlain: core.Pending,
+// Some lines are worth a word. Ask in approved and unconfirmed changes nothing: if
+// nothing comes of it, all is as before. Approve in requested answers a peer that
+// asked us, too, in a form that names nobody. Yes in requested, rejected and removed
+// is heard only after our operator has asked, which is our own yes.
+var trust = map[State]map[Event]State{
+	Stranger: {
+		Ask:   Requested,
+		Asked: Pending,
 	},
-	core.Requested: {
-		Ask:        core.Requested,
-		Asked:      core.Approved,
-		AskedPlain: core.Approved,
-		ApprovedBy: core.Approved,
-		RejectedBy: core.Rejected,
-		Remove:     core.Removed,
-		RemovedBy:  core.Removed,
+	Requested: {
+		Ask:        Requested,
+		AskedBack:  Approved,
+		Approve:    Approved,
+		ApprovedBy: Approved,
+		RejectedBy: Rejected,
+		Remove:     Removed,
+		RemovedBy:  Removed,
+		Yes:        Approved,
 	},
-	core.Pending: {
-		Ask:        core.Approved,
-		Asked:      core.Pending,
-		AskedPlain: core.Pending,
-		Approve:    core.Approved,
-		Reject:     core.Rejected,
-		Remove:     core.Removed,
-		RemovedBy:  core.Removed,
+	Pending: {
+		Ask:       Approved,
+		Asked:     Pending,
+		Approve:   Approved,
+		Reject:    Rejected,
+		Remove:    Removed,
+		RemovedBy: Removed,
+		Doubted:   Withdrawn,
 	},
-	core.Approved: {
-		Ask:        core.Requested,
-		Asked:      core.Pending,
-		AskedPlain: core.Approved,
-		Approve:    core.Approved,
-		ApprovedBy: core.Approved,
-		Remove:     core.Removed,
-		RemovedBy:  core.Removed,
+	Withdrawn: {
+		Ask:       Approved,
+		Asked:     Pending,
+		Approve:   Approved,
+		Reject:    Rejected,
+		Remove:    Removed,
+		RemovedBy: Removed,
+		Doubted:   Withdrawn,
 	},
-	core.Rejected: {
-		Ask:        core.Requested,
-		Asked:      core.Pending,
-		AskedPlain: core.Pending,
-		Remove:     core.Removed,
+	Approved: {
+		Ask:        Approved,
+		Approve:    Approved,
+		ApprovedBy: Approved,
+		Remove:     Removed,
+		RemovedBy:  Removed,
+		Doubted:    Unconfirmed,
+		Yes:        Approved,
+		No:         Unconfirmed,
+		Lost:       Pending,
 	},
-	core.Removed: {
-		Ask:        core.Requested,
-		Asked:      core.Pending,
-		AskedPlain: core.Pending,
+	Unconfirmed: {
+		Ask:        Unconfirmed,
+		Approve:    Approved,
+		ApprovedBy: Approved,
+		Remove:     Removed,
+		RemovedBy:  Removed,
+		Doubted:    Unconfirmed,
+		Yes:        Approved,
+		No:         Unconfirmed,
+		Restored:   Approved,
+		Lost:       Pending,
+		Expired:    Removed,
+	},
+	Rejected: {
+		Ask:    Requested,
+		Asked:  Pending,
+		Remove: Removed,
+		Yes:    Approved,
+	},
+	Removed: {
+		Ask:   Requested,
+		Asked: Pending,
+		Yes:   Approved,
 	},
 }
 
-// Next gives the state after an event. ok is false where the event is no move in
-// that state.
-func Next(from core.Trust, e Event) (to core.Trust, ok bool) {
+// Next gives the state after an event. ok is false where the event is no transition
+// in that state.
+func Next(from State, e Event) (to State, ok bool) {
 	to, ok = trust[from][e]
 	return to, ok
 }
 
-// Apply makes the move on a copy of p and returns the copy, with the times,
-// tombstone and history that go with it. It returns an error of kind Conflict
-// where the event is no move.
+// Apply makes the transition on a copy of p and returns the copy, with the times,
+// tombstone and history that go with it. It returns an error of kind Conflict where
+// the event is no transition.
 func Apply(p *core.Peer, e Event, at time.Time) (*core.Peer, error) {
-	to, ok := Next(p.Trust, e)
+	from := StateOf(p)
+	to, ok := Next(from, e)
 	if !ok {
-		return nil, &core.Error{Kind: core.Conflict, Public: fmt.Sprintf("cannot %s a peer that is %s", e, StateName(p.Trust))}
+		return nil, &core.Error{Kind: core.Conflict, Public: fmt.Sprintf("cannot %s a peer that is %s", e, from.Word())}
 	}
 	next := p.Clone()
-	next.Remember(core.Transition{At: at, Event: string(e), From: p.Trust, To: to})
+	if from != to || e != Doubted && e != Yes && e != No { // what is heard again and again is no history
+		next.Remember(core.Transition{At: at, Event: string(e), From: p.Trust, To: to.Trust()})
+	}
 	next.By = ""
 	switch to {
-	case core.Requested:
+	case Requested:
 		next.RequestedAt = at
 		forgetGrants(next)
-	case core.Pending:
-		if p.Trust != core.Pending {
+	case Pending:
+		if !from.Waits() {
 			next.RequestedAt = at
 			forgetGrants(next)
 		}
-	case core.Approved:
-		if p.Trust != core.Approved {
+	case Approved:
+		if from != Approved && from != Unconfirmed {
 			next.ApprovedAt = at
 		}
-	case core.Rejected:
+		if e == Ask {
+			next.RequestedAt = at
+		}
+	case Unconfirmed, Withdrawn:
+		doubt(next, from, at)
+	case Rejected:
 		next.RejectedAt, next.By = at, by(e)
 		forgetGrants(next)
-	case core.Removed:
+	case Removed:
 		next.RemovedAt, next.By = at, by(e)
 		forgetGrants(next)
 	}
+	if to != Unconfirmed && to != Withdrawn {
+		next.Doubt = nil
+	}
+	if ours(e) || from == Stranger {
+		next.Asking = core.Asking{Immune: next.Asking.Immune, ImmuneDays: next.Asking.ImmuneDays, Started: next.Asking.Started, Told: next.Asking.Told}
+		next.AskedBack = false
+	}
 	return next, nil
+}
+
+// doubt marks a record that a notice removed which nobody has confirmed.
+func doubt(p *core.Peer, from State, at time.Time) {
+	p.By = core.Them
+	if p.Doubt == nil {
+		was := core.Approved
+		if from.Waits() {
+			was = core.Pending
+		}
+		p.Doubt = &core.Doubt{Was: was, Since: at}
+		p.RemovedAt = at
+	}
 }
 
 // forgetGrants leaves a record without any power, so that what comes back starts
@@ -136,18 +251,18 @@ func forgetGrants(p *core.Peer) {
 	p.Levels, p.DefaultLevel = nil, ""
 }
 
-func by(e Event) string {
+// ours reports whether our operator or a policy made the event.
+func ours(e Event) bool {
 	switch e {
-	case Reject, Remove:
+	case Ask, Approve, Reject, Remove:
+		return true
+	}
+	return false
+}
+
+func by(e Event) string {
+	if ours(e) {
 		return core.Us
 	}
 	return core.Them
-}
-
-// StateName is the state's word for people.
-func StateName(t core.Trust) string {
-	if t == core.Stranger {
-		return "unknown"
-	}
-	return string(t)
 }

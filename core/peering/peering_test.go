@@ -4,7 +4,6 @@ import (
 	"errors"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,45 +13,59 @@ import (
 
 var at = time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC)
 
-const none = core.Trust("no move")
+const none = peering.State("no transition")
 
-// moves is the whole table: every state, every event, in the order of
+// transitions is the whole table: every state, every event, in the order of
 // peering.Events.
-var moves = map[core.Trust][9]core.Trust{
-	// ask, asked, asked-plain, approve, approved-by, reject, rejected-by, remove, removed-by
-	core.Stranger:  {core.Requested, core.Pending, core.Pending, none, none, none, none, none, none},
-	core.Requested: {core.Requested, core.Approved, core.Approved, none, core.Approved, none, core.Rejected, core.Removed, core.Removed},
-	core.Pending:   {core.Approved, core.Pending, core.Pending, core.Approved, none, core.Rejected, none, core.Removed, core.Removed},
-	core.Approved:  {core.Requested, core.Pending, core.Approved, core.Approved, core.Approved, none, none, core.Removed, core.Removed},
-	core.Rejected:  {core.Requested, core.Pending, core.Pending, none, none, none, none, core.Removed, none},
-	core.Removed:   {core.Requested, core.Pending, core.Pending, none, none, none, none, none, none},
+var transitions = map[peering.State][15]peering.State{
+	// ask, asked, asked-back, approve, approved-by, reject, rejected-by, remove, removed-by, doubted, yes, no, restored, lost, expired
+	stranger:    {requested, pending, none, none, none, none, none, none, none, none, none, none, none, none, none},
+	requested:   {requested, none, approved, approved, approved, none, rejected, removed, removed, none, approved, none, none, none, none},
+	pending:     {approved, pending, none, approved, none, rejected, none, removed, removed, withdrawn, none, none, none, none, none},
+	withdrawn:   {approved, pending, none, approved, none, rejected, none, removed, removed, withdrawn, none, none, none, none, none},
+	approved:    {approved, none, none, approved, approved, none, none, removed, removed, unconfirmed, approved, unconfirmed, none, pending, none},
+	unconfirmed: {unconfirmed, none, none, approved, approved, none, none, removed, removed, unconfirmed, approved, unconfirmed, approved, pending, removed},
+	rejected:    {requested, pending, none, none, none, none, none, removed, none, none, approved, none, none, none, none},
+	removed:     {requested, pending, none, none, none, none, none, none, none, none, approved, none, none, none, none},
 }
 
+const (
+	stranger, requested, pending, withdrawn  = peering.Stranger, peering.Requested, peering.Pending, peering.Withdrawn
+	approved, unconfirmed, rejected, removed = peering.Approved, peering.Unconfirmed, peering.Rejected, peering.Removed
+)
+
 // full is a peer with something in every field that a move could touch.
-func full(trust core.Trust) *core.Peer {
+func full(state peering.State) *core.Peer {
 	before := at.Add(-time.Hour)
-	return &core.Peer{
-		Key: core.PublicKey{1}, Alias: "bobby", Label: "b", URL: "https://bob.example.test", Trust: trust, By: "x", Since: before,
+	p := &core.Peer{
+		Key: core.PublicKey{1}, Alias: "bobby", Label: "b", URL: "https://bob.example.test", Trust: state.Trust(), By: "x", Since: before,
 		Names: core.Names{DisplayName: "Bob"}, RequestedAt: before, ApprovedAt: before, RejectedAt: before, RemovedAt: before,
 		Granted: &core.Bundle{Scopes: []core.Grant{{Intent: "message"}}}, Received: &core.Bundle{}, Offered: []string{"message"},
 		Levels: map[string]string{"general": "full"}, DefaultLevel: "full", V2: true, Warning: "w", SeenIDs: []string{"s"}, Features: []string{"f"},
 	}
+	switch state {
+	case withdrawn:
+		p.Doubt = &core.Doubt{Was: core.Pending, Since: before}
+	case unconfirmed:
+		p.Doubt = &core.Doubt{Was: core.Approved, Since: before}
+	}
+	return p
 }
 
-// TestEveryMove: every state and event, one by one.
-func TestEveryMove(t *testing.T) {
-	if len(peering.Events) != 9 || len(peering.States) != len(moves) {
-		t.Fatalf("%d events and %d states, want 9 and %d: complete the table", len(peering.Events), len(peering.States), len(moves))
+// TestEveryTransition: every state and event, one by one.
+func TestEveryTransition(t *testing.T) {
+	if len(peering.Events) != 15 || len(peering.States) != len(transitions) {
+		t.Fatalf("%d events and %d states, want 15 and %d: complete the table", len(peering.Events), len(peering.States), len(transitions))
 	}
 	for _, state := range peering.States {
 		for i, event := range peering.Events {
-			want := moves[state][i]
+			want := transitions[state][i]
 			to, ok := peering.Next(state, event)
 			if !ok {
 				to = none
 			}
 			if to != want {
-				t.Errorf("%s in %s goes to %q, want %q", event, peering.StateName(state), to, want)
+				t.Errorf("%s in %s goes to %q, want %q", event, state.Word(), to, want)
 			}
 			checkApply(t, state, event, want)
 		}
@@ -60,36 +73,41 @@ func TestEveryMove(t *testing.T) {
 	if _, ok := peering.Next("nonsense", peering.Ask); ok {
 		t.Error("a state that there is not has a move")
 	}
-	if _, ok := peering.Next(core.Approved, "nonsense"); ok {
+	if _, ok := peering.Next(approved, "nonsense"); ok {
 		t.Error("an event that there is not is a move")
 	}
 }
 
-func checkApply(t *testing.T, state core.Trust, event peering.Event, want core.Trust) {
+func checkApply(t *testing.T, state peering.State, event peering.Event, want peering.State) {
 	t.Helper()
 	p := full(state)
 	next, err := peering.Apply(p, event, at)
 	if !reflect.DeepEqual(p, full(state)) {
-		t.Errorf("%s in %s changed the record that it was given", event, peering.StateName(state))
+		t.Errorf("%s in %s changed the record that it was given", event, state.Word())
 	}
 	if want == none {
 		if !errors.Is(err, core.Conflict) || next != nil {
-			t.Errorf("%s in %s = %v, %v; want Conflict", event, peering.StateName(state), next, err)
+			t.Errorf("%s in %s = %v, %v; want Conflict", event, state.Word(), next, err)
 		}
 		return
 	}
 	if err != nil {
-		t.Errorf("%s in %s = %v, want no error", event, peering.StateName(state), err)
+		t.Errorf("%s in %s = %v, want no error", event, state.Word(), err)
 		return
 	}
-	name := string(event) + " in " + peering.StateName(state)
-	if next.Trust != want {
-		t.Errorf("%s: trust %q, want %q", name, next.Trust, want)
+	name := string(event) + " in " + state.Word()
+	if got := peering.StateOf(next); got != want || next.Trust != want.Trust() {
+		t.Errorf("%s: %q, stored as %q, want %q", name, got, next.Trust, want)
 	}
-	if last := next.History[len(next.History)-1]; last != (core.Transition{At: at, Event: string(event), From: state, To: want}) {
-		t.Errorf("%s: history ends with %+v", name, last)
+	heard := want == state && (event == peering.Doubted || event == peering.Yes || event == peering.No)
+	if !heard {
+		if last := next.History[len(next.History)-1]; last != (core.Transition{At: at, Event: string(event), From: state.Trust(), To: want.Trust()}) {
+			t.Errorf("%s: history ends with %+v", name, last)
+		}
+	} else if len(next.History) != 0 {
+		t.Errorf("%s: what is heard again is written down each time", name)
 	}
-	if moved := want != state; moved != next.Since.Equal(at) {
+	if moved := want.Trust() != state.Trust(); moved != next.Since.Equal(at) {
 		t.Errorf("%s: since %v", name, next.Since)
 	}
 	// What never moves.
@@ -99,36 +117,44 @@ func checkApply(t *testing.T, state core.Trust, event peering.Event, want core.T
 	// Power is kept only by a peer that was approved and stays so, or that is
 	// approved at the end of a request that is under way.
 	power := next.Granted != nil || next.Received != nil || next.Levels != nil || next.DefaultLevel != ""
-	if wantPower := want == core.Approved || want == core.Pending && state == core.Pending; power != wantPower {
+	if wantPower := want == approved || want == unconfirmed || want == withdrawn || want == pending && (state == pending || state == withdrawn); power != wantPower {
 		t.Errorf("%s: has power %v, want %v", name, power, wantPower)
 	}
 	by := ""
-	if want == core.Rejected || want == core.Removed {
+	if want.Trust() == core.Rejected || want.Trust() == core.Removed {
 		by = core.Us
-		if strings.HasSuffix(string(event), "-by") {
+		if event != peering.Reject && event != peering.Remove {
 			by = core.Them
 		}
 	}
 	if next.By != by {
 		t.Errorf("%s: by %q, want %q", name, next.By, by)
 	}
-	times := map[core.Trust]time.Time{core.Requested: next.RequestedAt, core.Approved: next.ApprovedAt, core.Rejected: next.RejectedAt, core.Removed: next.RemovedAt}
-	if want == core.Pending && state != core.Pending {
-		times[core.Pending] = next.RequestedAt
+	times := map[peering.State]time.Time{requested: next.RequestedAt, approved: next.ApprovedAt, rejected: next.RejectedAt, removed: next.RemovedAt}
+	again := want == pending && (state == pending || state == withdrawn)
+	if want == pending && !again {
+		times[pending] = next.RequestedAt
+	}
+	if state == unconfirmed && want == approved { // it was approved all the time
+		delete(times, approved)
 	}
 	if stamp, ok := times[want]; ok && want != state && !stamp.Equal(at) {
 		t.Errorf("%s: its time is %v, want %v", name, stamp, at)
 	}
-	if want == core.Pending && state == core.Pending && !next.RequestedAt.Equal(p.RequestedAt) {
+	if again && !next.RequestedAt.Equal(p.RequestedAt) {
 		t.Errorf("%s: a request that is repeated lives longer", name)
 	}
 }
 
+// theirs are the events that a peer can bring about alone.
+var theirs = []peering.Event{peering.Asked, peering.ApprovedBy, peering.RejectedBy, peering.RemovedBy, peering.Doubted, peering.No,
+	peering.Restored, peering.Lost, peering.Expired}
+
 // TestT1Direction: nobody becomes approved by its own word. Whatever envelopes a
-// stranger sends, in any order, it takes an act of ours.
+// stranger sends, in any order, it takes an act of ours. A yes is heard only where
+// the gateway has asked, or where our operator has (Yes is no event of a stranger's).
 func TestT1Direction(t *testing.T) {
-	theirs := []peering.Event{peering.Asked, peering.AskedPlain, peering.ApprovedBy, peering.RejectedBy, peering.RemovedBy}
-	reached := map[core.Trust]bool{core.Stranger: true, core.Rejected: true, core.Removed: true, core.Pending: true}
+	reached := map[peering.State]bool{stranger: true, rejected: true, removed: true, pending: true, withdrawn: true}
 	for range 10 { // more rounds than there are states
 		for state := range reached {
 			for _, e := range theirs {
@@ -138,22 +164,22 @@ func TestT1Direction(t *testing.T) {
 			}
 		}
 	}
-	if reached[core.Approved] || reached[core.Requested] {
+	if reached[approved] || reached[requested] || reached[unconfirmed] {
 		t.Errorf("envelopes alone lead to %v", reached)
 	}
 }
 
-// TestT1ComeBack: a removed or rejected peer comes back only by a new request,
-// from either side.
+// TestT1ComeBack: a removed or rejected peer comes back only by a new request, from
+// either side, or by its own yes to our operator's.
 func TestT1ComeBack(t *testing.T) {
-	for _, state := range []core.Trust{core.Removed, core.Rejected} {
+	for _, state := range []peering.State{removed, rejected} {
 		for _, e := range peering.Events {
 			to, ok := peering.Next(state, e)
-			asks := e == peering.Ask || e == peering.Asked || e == peering.AskedPlain
-			if ok && to != core.Removed && !asks {
+			asks := e == peering.Ask || e == peering.Asked
+			if ok && to != removed && !asks && e != peering.Yes {
 				t.Errorf("%s in %s leads to %s", e, state, to)
 			}
-			if asks && to != core.Requested && to != core.Pending {
+			if asks && to != requested && to != pending {
 				t.Errorf("%s in %s leads to %q, want a request", e, state, to)
 			}
 		}
@@ -164,25 +190,63 @@ func TestT1ComeBack(t *testing.T) {
 func TestT4NoLetterApprovesOnRejection(t *testing.T) {
 	for _, state := range peering.States {
 		for _, e := range []peering.Event{peering.Reject, peering.RejectedBy, peering.Remove, peering.RemovedBy} {
-			if to, ok := peering.Next(state, e); ok && to != core.Rejected && to != core.Removed {
-				t.Errorf("%s in %s leads to %s", e, peering.StateName(state), to)
+			if to, ok := peering.Next(state, e); ok && to != rejected && to != removed {
+				t.Errorf("%s in %s leads to %s", e, state.Word(), to)
 			}
 		}
 	}
 }
 
-// TestOneSidedRemoval: when the side that removed asks again, the side that still
-// has it approved sees a fresh request, without its old power.
-func TestOneSidedRemoval(t *testing.T) {
-	next, err := peering.Apply(full(core.Approved), peering.Asked, at)
+// TestT12NoDeadEnd: from every state our operator's commands and the peer's lead back
+// to approved.
+func TestT12NoDeadEnd(t *testing.T) {
+	leads := func(from peering.State) bool {
+		seen := map[peering.State]bool{from: true}
+		for range len(peering.States) {
+			for state := range seen {
+				for _, e := range []peering.Event{peering.Ask, peering.Asked, peering.Approve, peering.ApprovedBy, peering.Remove} {
+					if to, ok := peering.Next(state, e); ok {
+						seen[to] = true
+					}
+				}
+			}
+		}
+		return seen[approved]
+	}
+	for _, state := range peering.States {
+		if !leads(state) {
+			t.Errorf("no way leads from %s to approved", state.Word())
+		}
+	}
+}
+
+// TestLost: a peer that has us no more and asks again is a fresh request, without its
+// old power.
+func TestLost(t *testing.T) {
+	next, err := peering.Apply(full(approved), peering.Lost, at)
 	if err != nil || next.Trust != core.Pending || next.Granted != nil {
-		t.Errorf("asked in approved = %+v, %v; want pending without grants", next, err)
+		t.Errorf("lost in approved = %+v, %v; want pending without grants", next, err)
+	}
+}
+
+// TestT10DoubtKeepsAll: what is in doubt is whole, and whole again when it is restored.
+func TestT10DoubtKeepsAll(t *testing.T) {
+	was := full(approved)
+	next, err := peering.Apply(was, peering.Doubted, at)
+	if err != nil || next.Trust != core.Removed || next.Doubt == nil || !reflect.DeepEqual(next.Granted, was.Granted) || next.DefaultLevel != "full" {
+		t.Fatalf("doubted in approved = %+v, %v; want removed with a mark, and all else whole", next, err)
+	}
+	for _, e := range []peering.Event{peering.Yes, peering.Restored, peering.ApprovedBy, peering.Approve} {
+		back, err := peering.Apply(next, e, at)
+		if err != nil || back.Trust != core.Approved || back.Doubt != nil || !back.ApprovedAt.Equal(was.ApprovedAt) || !reflect.DeepEqual(back.Levels, was.Levels) {
+			t.Errorf("%s in doubt = %+v, %v; want as it was", e, back, err)
+		}
 	}
 }
 
 // TestHistoryIsBounded: a peer that comes and goes does not grow.
 func TestHistoryIsBounded(t *testing.T) {
-	p := full(core.Removed)
+	p := full(removed)
 	for i := range 100 {
 		var err error
 		for _, e := range []peering.Event{peering.Asked, peering.RemovedBy} {
@@ -192,6 +256,6 @@ func TestHistoryIsBounded(t *testing.T) {
 		}
 	}
 	if len(p.History) != 32 || p.History[31].To != core.Removed || !p.History[31].At.Equal(at.Add(99*time.Minute)) {
-		t.Errorf("%d moves, the last %+v; want the last 32", len(p.History), p.History[len(p.History)-1])
+		t.Errorf("%d transitions, the last %+v; want the last 32", len(p.History), p.History[len(p.History)-1])
 	}
 }

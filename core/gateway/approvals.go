@@ -1,0 +1,233 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// ReceiveApproval takes the body of POST /federation/approve.
+//
+// docs/protocol.md#approve
+func (g *trust) ReceiveApproval(ctx context.Context, body []byte) (core.Answer, error) {
+	a, err := g.receiveApproval(ctx, body)
+	g.count("approve", a, err)
+	return a, err
+}
+
+func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, error) {
+	none := core.Answer{}
+	if claim, unsigned := unsignedApproval(body); unsigned {
+		g.unsigned(claim)
+		return ok(answerReceived), nil
+	}
+	opened, err := envelope.Open(g.opener(), envelope.Approval, body, g.approvers)
+	if err != nil {
+		return none, err
+	}
+	a := opened.Value
+	switch {
+	case opened.Unsigned:
+		return none, errNoPending
+	case a.FromPublicKey != "" && !sameKey(a.FromPublicKey, opened.Key):
+		return none, core.Refuse(core.Forbidden, "fromPublicKey does not match stored peer publicKey")
+	case a.ScopeGrants != nil && (a.ScopeGrants.Scopes == nil || len(a.ScopeGrants.Scopes) > maxScopes):
+		return none, core.Refuse(core.Malformed, "Invalid scopeGrants")
+	}
+	// One that is meant for another gateway was carried over to us.
+	if !opened.V2 && a.PeerID != "" && a.PeerID != g.self.ShortID() && !g.settings.Load().names(a.PeerID) {
+		return none, errNoPending
+	}
+	named := opened.V2 || a.PeerID != "" && a.PeerID != g.self.ShortID()
+
+	answer := ok(answerReceived)
+	nonce := bookkeepingOf(envelope.ShapeApproval, opened.Digest)
+	if a, err := g.answered(ctx, opened.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
+		return a, err
+	}
+	if p := g.peers.get(opened.Key); p != nil && p.V2 && !opened.V2 {
+		return none, g.oldForm(ctx, p)
+	}
+	_, err = g.transition(ctx, opened.Key, func(p *core.Peer, st *step) (*core.Peer, error) {
+		if p == nil {
+			return nil, errNoPending
+		}
+		next, err := g.approval(p, a, named, opened.V2, st)
+		if err != nil || next == nil {
+			return nil, err
+		}
+		st.remember(p.Key, nonce, opened.Digest, answer)
+		return next, nil
+	})
+	if err != nil {
+		return none, err
+	}
+	g.peers.contact(opened.Key, g.o.Now())
+	return answer, nil
+}
+
+// approvers finds the keys that an approval may be from. Direction counts: only a
+// key that we asked can approve, only one that is approved can change what it
+// grants. docs/threat-model.md#t1
+func (g *trust) approvers(claim string) ([]core.PublicKey, error) {
+	fits := g.peers.fits(claim, func(p *core.Peer) bool { return p.Trust == core.Requested || isApproved(p) || isUnconfirmed(p) })
+	if len(fits) != 1 || len(claim) != len(core.SPKIPrefix)+64 {
+		return nil, errNoPending
+	}
+	return keysOf(fits), nil
+}
+
+// approval is the record after a verified approval; nil for no change.
+func (g *trust) approval(p *core.Peer, a core.Approval, named, v2 bool, st *step) (*core.Peer, error) {
+	if !named {
+		return g.approvalOfNobody(p, a, st)
+	}
+	event := peering.ApprovedBy
+	if a.Rejects() {
+		event = peering.RejectedBy
+	}
+	if isApproved(p) {
+		if err := g.changes.take(p.Key, st.now, "changes of grants"); err != nil {
+			return nil, err
+		}
+	}
+	next, err := peering.Apply(p, event, st.now)
+	if err != nil {
+		return nil, errNoPending
+	}
+	next.V2 = next.V2 || v2
+	next.Asking.Series, next.Asking.Owed = nil, 0
+	if a.Rejects() {
+		st.Events = append(st.Events, g.event(core.EventRejected, next, core.Them, "The peer has rejected our federation request.", nil))
+		return next, nil
+	}
+	if isUnconfirmed(p) {
+		st.digest.Restored++
+		refuted(next, st.now)
+	}
+	g.introduceApprover(next, a)
+	if isApproved(p) || isUnconfirmed(p) {
+		return next, nil
+	}
+	if next.Granted == nil {
+		g.grant(next, nil)
+		st.Outbox = append(st.Outbox, g.approvalItem(next, false))
+	}
+	st.Events = append(st.Events, g.event(core.EventApproved, next, core.Them, "The peer has approved our federation request.",
+		map[string]any{"unverified": next.Names, "gatewayUrl": next.URL}))
+	return next, nil
+}
+
+// introduceApprover takes over what an approval says that is for us.
+func (g *trust) introduceApprover(p *core.Peer, a core.Approval) {
+	if a.FromDisplayName != "" {
+		p.Names.DisplayName = clean(a.FromDisplayName, maxNameRunes)
+	}
+	if a.FromEmail != "" {
+		p.Names.Email = clean(a.FromEmail, maxNameRunes)
+	}
+	if url, err := gatewayURL(a.FromGatewayURL); err == nil && url != p.URL {
+		if g.peers.byURL(url, p.Key) == nil {
+			p.URL = url
+		} else {
+			p.Warning = "it claims the gateway URL of another peer"
+		}
+	}
+	if a.ScopeGrants != nil {
+		p.Received = cleanBundle(a.ScopeGrants)
+	}
+}
+
+// approvalOfNobody takes a signed approval that names no recipient, as gateways of
+// 0.7 send it back for ours. It may be meant for somebody else: from an approved
+// peer its grants are noted, which decide nothing of ours; where we have asked, it is
+// a hint.
+func (g *trust) approvalOfNobody(p *core.Peer, a core.Approval, st *step) (*core.Peer, error) {
+	next := p.Clone()
+	switch {
+	case a.Rejects():
+		return nil, errNoPending
+	case isApproved(p):
+		if a.ScopeGrants == nil {
+			return nil, nil
+		}
+		if err := g.changes.take(p.Key, st.now, "changes of grants"); err != nil {
+			return nil, err
+		}
+		next.Received = cleanBundle(a.ScopeGrants)
+	case p.Trust == core.Requested, isUnconfirmed(p):
+		hint(next, core.HintApproval, st.now, nil, false)
+	default:
+		return nil, errNoPending
+	}
+	return next, nil
+}
+
+// unsignedApproval reports whether a body is the approval of a gateway before 0.7,
+// which nobody has signed, and whom it claims to be from.
+func unsignedApproval(body []byte) (claim string, unsigned bool) {
+	var b struct {
+		PayloadStr    jsontext.Value `json:"payloadStr"`
+		Signature     jsontext.Value `json:"signature"`
+		V2            jsontext.Value `json:"v2"`
+		FromPublicKey string         `json:"fromPublicKey"`
+		FromGatewayID string         `json:"fromGatewayId"`
+		FromURL       string         `json:"fromGatewayUrl"`
+		Approved      *bool          `json:"approved"`
+	}
+	if json.Unmarshal(body, &b) != nil || b.PayloadStr != nil || b.Signature != nil || b.V2 != nil || b.Approved != nil && !*b.Approved {
+		return "", false
+	}
+	return b.FromPublicKey, b.FromPublicKey != "" || b.FromGatewayID != "" || b.FromURL != ""
+}
+
+// unsigned takes the hint of an unsigned approval. The answer and its time are the
+// same whoever it names, so that nobody learns whom we have asked: what is to be
+// stored is stored afterwards. Nothing of it counts but that we ask.
+func (g *trust) unsigned(claim string) {
+	fits := g.peers.fits(claim, func(p *core.Peer) bool { return takesUnsigned(p) })
+	if len(fits) != 1 || len(claim) != len(core.SPKIPrefix)+64 {
+		return
+	}
+	k := fits[0].Key
+	if !g.warned.due(lockName{"unsigned", k, ""}, g.o.Now(), time.Second) {
+		return
+	}
+	g.inBackground(func(ctx context.Context) {
+		_, err := g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
+			if p == nil || !takesUnsigned(p) || p.Asking.Owed&core.HintApproval != 0 {
+				return nil, nil
+			}
+			next := p.Clone()
+			hint(next, core.HintApproval, st.now, nil, false)
+			return next, nil
+		})
+		if err != nil {
+			g.log.Error("hint not stored", "peer", fits[0].Name(), "err", err)
+		}
+	})
+}
+
+// takesUnsigned reports whether an unsigned approval of a peer is worth a question:
+// we have asked it, it runs a version that signs none, and has never shown v2.
+func takesUnsigned(p *core.Peer) bool {
+	return (p.Trust == core.Requested || isUnconfirmed(p)) && !p.V2 && (before(p, 0, 7) || p.Version == "")
+}
+
+// cleanBundle bounds what a peer says that it grants us, which is for people to
+// read: nothing of ours is decided by it.
+func cleanBundle(b *core.Bundle) *core.Bundle {
+	out := &core.Bundle{Version: clean(b.Version, 16), GrantedAt: clean(b.GrantedAt, 40)}
+	for _, g := range b.Scopes {
+		out.Scopes = append(out.Scopes, core.Grant{Intent: clean(g.Intent, 64), Enabled: g.Enabled, RateLimit: g.RateLimit,
+			Topics: cleanIntents(g.Topics), Personas: cleanIntents(g.Personas), ExpiresAt: clean(g.ExpiresAt, 40)})
+	}
+	return out
+}

@@ -1,0 +1,257 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/outbox"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// Ask is how to ask another gateway for federation.
+type Ask struct {
+	URL      string
+	Alias    string         // our name for it; empty: none
+	Expect   core.PublicKey // the key that the card must have; zero: any
+	Invite   *core.Invited  // the invite that we follow, if it approves by itself
+	Again    bool           // ask even if the peer is approved and gives no answer
+	Fallback []string       // further URLs to try, in order
+	Grants   []core.Grant   // for a peer that has asked already, or has approved us: what to grant
+}
+
+// Asked is what came of asking.
+type Asked struct {
+	Peer   *core.Peer
+	Status string // pending, approved, or what the peer said
+	// Confirmed says that no request was sent, as the peer says it has approved us.
+	Confirmed bool
+	// Unchecked is set when our own gateway URL could not be reached from here, so
+	// that the peer's answer may not find its way.
+	Unchecked string
+}
+
+// RequestFederation asks the gateway at a URL for federation. The card's key is
+// pinned: nobody else can approve. A gateway that we know is first asked whether it
+// has approved us; if so, no request is sent and it is approved here, too. Until the
+// peer has answered, nothing that is there is lost.
+//
+// Errors are of kind Malformed, Unreachable, Refused (the peer said no),
+// Conflict (the card's key is not the expected one, or the peer is approved).
+//
+// docs/threat-model.md#t2
+func (g *trust) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
+	target, card, key, err := g.find(ctx, a)
+	if err != nil {
+		return Asked{}, err
+	}
+	if p := g.peers.get(key); p != nil && !peering.StateOf(p).Waits() {
+		asked, done, err := g.askFirst(ctx, p, target, card, a)
+		if done || err != nil {
+			return asked, err
+		}
+	}
+	old, next, err := g.storeRequest(ctx, key, target, card, a)
+	if err != nil {
+		return Asked{Peer: old}, err
+	}
+	if old != nil && peering.StateOf(old).Waits() {
+		return Asked{Peer: next, Status: string(core.Approved)}, nil
+	}
+	got, err := g.postRequest(ctx, next, target, a)
+	if err != nil {
+		return Asked{}, errors.Join(err, g.unask(context.WithoutCancel(ctx), old, next, err))
+	}
+	var said received
+	if json.Unmarshal(got.Body, &said) != nil || said.Status == "" {
+		said.Status = "pending"
+	}
+	return Asked{Peer: next, Status: clean(said.Status, 40)}, nil
+}
+
+// find gets the card at the URL that was asked for, or at one of its fallbacks, and
+// follows it to the URL that it names, if the same key answers there.
+func (g *trust) find(ctx context.Context, a Ask) (target string, card core.Card, key core.PublicKey, err error) {
+	if target, err = gatewayURL(a.URL); err != nil {
+		return target, card, key, err
+	}
+	card, err = g.o.Transport.Card(ctx, target, nil)
+	for i := 0; err != nil && errors.Is(err, core.Unreachable) && i < len(a.Fallback); i++ {
+		if target, err = gatewayURL(a.Fallback[i]); err == nil {
+			card, err = g.o.Transport.Card(ctx, target, nil)
+		}
+	}
+	if err != nil {
+		return target, card, key, err
+	}
+	if key, err = keys.Parse(card.PublicKey); err != nil {
+		return target, card, key, &core.Error{Kind: core.Refused, Public: "the gateway's card has no sound public key", Err: err}
+	}
+	switch {
+	case key == g.self:
+		return target, card, key, core.Refuse(core.Malformed, "that is this gateway itself")
+	case !a.Expect.IsZero() && key != a.Expect:
+		e := core.Refusef(core.Conflict, "the gateway at %s has another key than expected: %s, not %s. Nothing was stored",
+			target, key.Fingerprint(), a.Expect.Fingerprint())
+		e.Hint = "ask your peer, by another way, for the fingerprint that \"ogp whoami\" shows"
+		return target, card, key, e
+	}
+	if canonical, err := gatewayURL(card.GatewayURL); err == nil && canonical != target {
+		if again, err := g.o.Transport.Card(ctx, canonical, nil); err == nil && sameKey(again.PublicKey, key) {
+			target = canonical
+		}
+	}
+	return target, card, key, nil
+}
+
+// askFirst asks a peer that we know whether it has approved us, before a request is
+// sent. done says that there is nothing left to ask for.
+func (g *trust) askFirst(ctx context.Context, p *core.Peer, target string, card core.Card, a Ask) (asked Asked, done bool, err error) {
+	if p.V2 && !slices.Contains(card.Capabilities.Features, core.FeatureV2) && card.Version != "" {
+		e := core.Refusef(core.Conflict, "%s has signed in the v2 form before, and its card now names version %s, which has none", p.Name(), clean(card.Version, 32))
+		e.Hint = `let its operator ask you, and approve that; or forget the peer first: "ogp federation remove ` + p.Name() + `", then "ogp federation forget ` + p.Name() + `"`
+		return Asked{Peer: p}, false, e
+	}
+	h := g.round(ctx, p, target)
+	switch {
+	case h.word == core.HeardYes:
+		next, err := g.transition(ctx, p.Key, func(now *core.Peer, st *step) (*core.Peer, error) {
+			if now == nil || now.Revision != p.Revision {
+				return nil, errChanged
+			}
+			if err := g.checkAlias(a.Alias, p.Key); err != nil {
+				return nil, err
+			}
+			next, err := g.heardYes(now, a.Grants, st)
+			if err != nil {
+				return nil, err
+			}
+			if isUnconfirmed(now) {
+				st.digest.Restored++
+			}
+			next.V2 = next.V2 || h.signed
+			g.introduceAsked(next, target, card, a.Alias)
+			return next, nil
+		})
+		if err != nil {
+			return Asked{Peer: p}, false, err
+		}
+		return Asked{Peer: next, Status: string(core.Approved), Confirmed: true}, true, nil
+	case h.word == core.HeardNil && isApproved(p) && !a.Again:
+		e := core.Refusef(core.Conflict, "%s is approved already, and could not be asked whether it has approved us", p.Name())
+		e.Hint = `"ogp federation request --again" asks it to federate, if it has lost us`
+		return Asked{Peer: p}, false, e
+	}
+	return Asked{}, false, nil
+}
+
+var errChanged = &core.Error{Kind: core.Conflict, Public: "the peer has changed meanwhile", Hint: "run the command again"}
+
+// introduceAsked writes down where and how a peer answers that our operator has
+// asked for by its URL. docs/threat-model.md#t13
+func (g *trust) introduceAsked(p *core.Peer, target string, card core.Card, alias string) {
+	p.URL, p.Claimed = target, ""
+	p.Names.DisplayName, p.Names.Email = clean(card.DisplayName, maxNameRunes), clean(card.Email, maxNameRunes)
+	p.Features, p.Version = cleanIntents(card.Capabilities.Features), clean(card.Version, 32)
+	p.Warning = ""
+	if alias != "" {
+		p.Alias = alias
+	}
+}
+
+// storeRequest writes down that we ask, before we do: an approval may come back
+// before our own answer. A peer that has asked us is approved instead: asking it is
+// saying yes. It returns the record before and after.
+func (g *trust) storeRequest(ctx context.Context, key core.PublicKey, target string, card core.Card, a Ask) (old, next *core.Peer, err error) {
+	next, err = g.transition(ctx, key, func(p *core.Peer, st *step) (*core.Peer, error) {
+		old = p
+		if err := g.checkAlias(a.Alias, key); err != nil {
+			return nil, err
+		}
+		if p == nil {
+			p = &core.Peer{Key: key}
+		}
+		if peering.StateOf(p).Waits() {
+			next, _, err := g.approve(p, a.Grants, st)
+			if err == nil {
+				setDefault(&next.Alias, a.Alias)
+			}
+			return next, err
+		}
+		next, err := peering.Apply(p, peering.Ask, st.now)
+		if err != nil {
+			return nil, err
+		}
+		if next.Trust == core.Requested { // what is more stays as it is until the peer has answered
+			g.introduceAsked(next, target, card, a.Alias)
+		}
+		return next, nil
+	})
+	return old, next, err
+}
+
+// unask takes a request back that nobody has heard, unless something has come of
+// it in the meantime. A request of which the answer got lost may have arrived, so
+// that one to a known peer stays.
+func (g *trust) unask(ctx context.Context, old, asked *core.Peer, cause error) error {
+	if !errors.Is(cause, core.Refused) && old != nil {
+		return nil
+	}
+	_, err := g.transition(ctx, asked.Key, func(p *core.Peer, st *step) (*core.Peer, error) {
+		switch {
+		case p != asked:
+			return nil, nil
+		case old == nil:
+			st.Forget = append(st.Forget, p.Key)
+			return nil, nil
+		}
+		back := old.Clone()
+		back.Revision = asked.Revision
+		return back, nil
+	})
+	return err
+}
+
+func (g *trust) postRequest(ctx context.Context, p *core.Peer, target string, a Ask) (core.Answer, error) {
+	body := g.to(p).SealRequest(p.Key, core.Request{Peer: g.peerCard(), OfferedIntents: g.intents(), Invite: a.Invite})
+	got, err := g.o.Transport.Post(ctx, target, core.PathRequest, body)
+	if err == nil {
+		err = g.outbox.Judge(ctx, p, answer.Request, got, false).Err()
+	}
+	g.peers.checked(p.Key, outbox.Unheard(err), g.o.Now(), g.settings.Load().CheckFailures)
+	if outbox.Unheard(err) == nil {
+		g.outbox.Alive(p.Key)
+	}
+	return got, err
+}
+
+// peerCard is what we say of ourselves when we ask.
+func (s *state) peerCard() core.PeerCard {
+	set := s.settings.Load()
+	return core.PeerCard{ID: s.self.ID(), DisplayName: set.Names.DisplayName, Email: set.Names.Email, GatewayURL: set.URL,
+		PublicKey: s.self.String(), HumanName: set.Names.HumanName, AgentName: set.Names.AgentName, Organization: set.Names.Organization}
+}
+
+// intents are the intents that we know, in the card's order.
+func (s *state) intents() []string {
+	out := slices.Clone(core.BuiltinIntents)
+	add := func(intents []string) {
+		for _, i := range intents {
+			if i != core.IntentStatus && !slices.Contains(out, i) {
+				out = append(out, i)
+			}
+		}
+	}
+	add(s.settings.Load().Intents)
+	if plugins, err := s.plugins(); err == nil {
+		for _, h := range plugins.Handlers {
+			add(h.Intents())
+		}
+	}
+	return out
+}

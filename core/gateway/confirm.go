@@ -1,0 +1,504 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// The bounds of asking. docs/threat-model.md#t10
+const (
+	maxSeriesADay   = 6 // that hints begin, for each peer
+	maxRoundsAtOnce = 8 // in all
+	doubtLife       = 30 * 24 * time.Hour
+	maxImmuneDays   = 30
+)
+
+// confirmer asks peers whether they have us approved, when something that proves
+// nothing by itself says so or the contrary. What it asks, and when, is in the
+// peers' records, so that it survives a restart.
+//
+// docs/threat-model.md#t10
+type confirmer struct {
+	*state
+	trust *trust // set once, before anything runs
+	work  chan struct{}
+
+	busyMu sync.Mutex // guards busy
+	busy   map[core.PublicKey]bool
+}
+
+func newConfirmer(s *state) *confirmer {
+	return &confirmer{state: s, work: make(chan struct{}, 1), busy: map[core.PublicKey]bool{}}
+}
+
+// look makes the confirmer look for what is due.
+func (c *confirmer) look() {
+	select {
+	case c.work <- struct{}{}:
+	default:
+	}
+}
+
+// asks reports whether there is something to ask a peer, now or later.
+func asks(p *core.Peer) bool {
+	return p.Asking.Series != nil || p.Asking.Owed != 0 || !p.Asking.Confirm.IsZero() || isUnconfirmed(p)
+}
+
+func isUnconfirmed(p *core.Peer) bool { return peering.StateOf(p) == peering.Unconfirmed }
+
+// due is when a peer is to be asked next.
+func due(p *core.Peer, rounds []time.Duration) time.Time {
+	a := &p.Asking
+	var at time.Time
+	sooner := func(t time.Time) {
+		if at.IsZero() || t.Before(at) {
+			at = t
+		}
+	}
+	switch {
+	case a.Series != nil:
+		sooner(a.Series.From.Add(roundAt(a.Series, rounds)))
+	case a.Owed != 0 && len(a.Started) >= maxSeriesADay:
+		sooner(a.Started[len(a.Started)-maxSeriesADay].Add(24 * time.Hour))
+	case a.Owed != 0:
+		return time.Unix(0, 0)
+	}
+	if a.Series == nil && isUnconfirmed(p) {
+		sooner(a.Next)
+	}
+	if !a.Confirm.IsZero() {
+		sooner(a.Confirm)
+	}
+	return at
+}
+
+func (s *state) times() *Times { return &s.settings.Load().Times }
+
+// roundAt is when a series' next round is, from its beginning.
+func roundAt(s *core.Series, rounds []time.Duration) time.Duration {
+	if s.Prompt && s.Round == 0 {
+		return 0
+	}
+	return rounds[min(s.Round, len(rounds)-1)]
+}
+
+// hint notes in a record that the peer is to be asked about something. request is
+// what it asked for, for HintRequest. prompt says that the peer wrote down what it
+// did before it told us, so that it can be asked at once.
+func hint(p *core.Peer, about core.Hint, now time.Time, request *core.Request, prompt bool) {
+	a := &p.Asking
+	a.Started = slices.DeleteFunc(slices.Clone(a.Started), func(t time.Time) bool { return now.Sub(t) >= 24*time.Hour })
+	if a.Series != nil || len(a.Started) >= maxSeriesADay {
+		a.Owed |= about
+		return
+	}
+	a.Started = append(a.Started, now)
+	a.Series = &core.Series{About: about, From: now, Request: request, Prompt: prompt}
+}
+
+// run asks what is due until ctx is done.
+func (c *confirmer) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	slots := make(chan struct{}, maxRoundsAtOnce)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.work:
+		case <-timer.C:
+		}
+		now, next := c.o.Now(), c.o.Now().Add(time.Hour)
+		for _, p := range c.peers.toAsk() {
+			at := due(p, c.times().Rounds)
+			if at.After(now) {
+				if at.Before(next) {
+					next = at
+				}
+				continue
+			}
+			if !c.take(p.Key) {
+				continue
+			}
+			wg.Go(func() {
+				defer c.look()
+				defer c.give(p.Key)
+				select {
+				case slots <- struct{}{}:
+					c.askDue(ctx, p.Key)
+					<-slots
+				case <-ctx.Done():
+				}
+			})
+		}
+		timer.Reset(max(next.Sub(now), 50*time.Millisecond))
+	}
+}
+
+func (c *confirmer) take(k core.PublicKey) bool {
+	c.busyMu.Lock()
+	defer c.busyMu.Unlock()
+	if c.busy[k] {
+		return false
+	}
+	c.busy[k] = true
+	return true
+}
+
+func (c *confirmer) give(k core.PublicKey) {
+	c.busyMu.Lock()
+	defer c.busyMu.Unlock()
+	delete(c.busy, k)
+}
+
+// askDue asks one peer one round, and does what it means.
+func (c *confirmer) askDue(ctx context.Context, k core.PublicKey) {
+	p := c.peers.get(k)
+	if p == nil || !asks(p) || due(p, c.times().Rounds).After(c.o.Now()) {
+		return
+	}
+	a := p.Asking
+	var h heard
+	owed := a.Series == nil && a.Owed != 0 && !isUnconfirmed(p)
+	if !owed {
+		h = c.round(ctx, p, p.URL)
+		if ctx.Err() != nil {
+			return
+		}
+	}
+	_, err := c.transition(ctx, k, func(now *core.Peer, st *step) (*core.Peer, error) {
+		if now == nil {
+			return nil, nil
+		}
+		if now.Revision != p.Revision || owed || a.Series != nil && (now.Asking.Series == nil || !now.Asking.Series.From.Equal(a.Series.From)) {
+			return c.restart(now, st), nil
+		}
+		return c.heard(now, h, st)
+	})
+	if err != nil {
+		c.log.Error("what a peer said was not stored", "peer", p.Name(), "err", err)
+		wait(ctx, 5*time.Second)
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// restart drops a series that is about a record as it no longer is, and begins the
+// one that is owed, if there may be one.
+func (c *confirmer) restart(p *core.Peer, st *step) *core.Peer {
+	next := p.Clone()
+	a := &next.Asking
+	if a.Series != nil && a.Series.Revision != p.Revision {
+		a.Series = nil
+	}
+	if isUnconfirmed(next) && a.Series == nil && a.Next.Before(st.now) {
+		a.Next = st.now
+	}
+	if a.Series == nil && a.Owed != 0 {
+		about := a.Owed
+		a.Owed = 0
+		hint(next, about, st.now, nil, false)
+	}
+	return next
+}
+
+// heard does what a peer's word means for its record.
+func (c *confirmer) heard(p *core.Peer, h heard, st *step) (*core.Peer, error) {
+	next := p.Clone()
+	confirm := !p.Asking.Confirm.IsZero() && !p.Asking.Confirm.After(st.now)
+	if confirm {
+		next.Asking.Confirm = time.Time{}
+		if h.word == core.HeardNo && !h.unknown && peering.StateOf(p) == peering.Approved && p.Asking.Series == nil {
+			next.Asking.Resent = true // it had not written our approval down, or over it
+			st.Outbox = append(st.Outbox, c.trust.approvalItem(next, true))
+		}
+	}
+	if h.card.Version != "" {
+		next.Version = h.card.Version
+	}
+	if h.signed {
+		next.V2 = true
+	}
+	series := next.Asking.Series
+	if series == nil {
+		if !isUnconfirmed(p) {
+			return next, nil
+		}
+		return c.heardInDoubt(next, h, st)
+	}
+	series.Round++
+	if h.word != core.HeardNil {
+		series.Heard = h.word
+	}
+	next, err := c.act(next, series, h, st)
+	if err != nil {
+		return nil, err
+	}
+	series = next.Asking.Series
+	if series != nil && series.Round >= len(c.times().Rounds) {
+		if next, err = c.close(next, series, h, st); err != nil {
+			return nil, err
+		}
+	}
+	if isUnconfirmed(next) {
+		c.trust.tellOfDoubt(next, st)
+	}
+	return next, nil
+}
+
+// act does at once what a round of a series means.
+func (c *confirmer) act(p *core.Peer, series *core.Series, h heard, st *step) (*core.Peer, error) {
+	state, removal := peering.StateOf(p), series.About&core.HintRemoval != 0
+	switch {
+	case h.word == core.HeardYes && state == peering.Unconfirmed:
+		return c.again(c.trust.restored(p, peering.Yes, st))
+	case h.word == core.HeardYes && state == peering.Requested && series.About&(core.HintApproval|core.HintRequest) != 0:
+		return c.trust.heardYes(p, nil, st)
+	case h.word == core.HeardNo && state == peering.Unconfirmed && h.signed:
+		return c.trust.partedBy(st, p, peering.RemovedBy)
+	case h.word == core.HeardNo && state == peering.Unconfirmed:
+		p.Doubt.Heard = core.HeardNo
+	case h.word == core.HeardNo && state == peering.Approved && removal:
+		p.Asking.Immune = time.Time{}
+		next, err := peering.Apply(p, peering.No, st.now)
+		if err == nil {
+			next.Doubt.Heard = core.HeardNo
+		}
+		return c.again(next, err)
+	case h.word == core.HeardNo && state == peering.Approved && h.signed && series.About&core.HintRequest != 0:
+		return c.trust.lost(p, series.Request, st)
+	}
+	return p, nil
+}
+
+// again ties an open series to the record that it has changed itself.
+func (c *confirmer) again(next *core.Peer, err error) (*core.Peer, error) {
+	if err == nil && next.Asking.Series != nil {
+		next.Asking.Series.Revision = 0
+	}
+	return next, err
+}
+
+// close ends a series: the last yes or no decides.
+func (c *confirmer) close(p *core.Peer, series *core.Series, h heard, st *step) (*core.Peer, error) {
+	about, said := series.About, series.Heard
+	p.Asking.Series = nil
+	state := peering.StateOf(p)
+	if state == peering.Approved && said == core.HeardYes && about&core.HintRemoval != 0 {
+		refuted(p, st.now)
+	}
+	if said == core.HeardNo && (state == peering.Approved || state == peering.Unconfirmed) && about&core.HintRequest != 0 {
+		return c.trust.lost(p, series.Request, st)
+	}
+	if isUnconfirmed(p) {
+		p.Asking.Next = st.now.Add(c.times().Silent)
+		if said == core.HeardNo {
+			p.Asking.Next = st.now.Add(c.times().No)
+		}
+	}
+	if owed := p.Asking.Owed; owed != 0 {
+		p.Asking.Owed = 0
+		hint(p, owed, st.now, nil, false)
+	}
+	return p, nil
+}
+
+// heardInDoubt does what a round means that no series asked, as the record is in
+// doubt.
+func (c *confirmer) heardInDoubt(p *core.Peer, h heard, st *step) (*core.Peer, error) {
+	p.Asking.Next = st.now.Add(c.times().Silent)
+	switch {
+	case h.word == core.HeardYes:
+		next, err := c.trust.restored(p, peering.Yes, st)
+		if err == nil {
+			refuted(next, st.now)
+		}
+		return next, err
+	case h.word == core.HeardNo && h.signed:
+		return c.trust.partedBy(st, p, peering.RemovedBy)
+	case h.word == core.HeardNo:
+		p.Doubt.Heard = core.HeardNo
+		p.Asking.Next = st.now.Add(c.times().No)
+	}
+	if st.now.Sub(p.Doubt.Since) >= doubtLife {
+		return c.trust.partedBy(st, p, peering.Expired)
+	}
+	if p.Asking.Owed != 0 {
+		return c.restart(p, st), nil
+	}
+	return p, nil
+}
+
+// refuted makes a peer immune against removal hints for a while, as one was none of
+// its own.
+func refuted(p *core.Peer, now time.Time) {
+	days := min(max(1, 2*p.Asking.ImmuneDays), maxImmuneDays)
+	if p.Asking.ImmuneDays > 0 && now.Sub(p.Asking.Immune) > 2*maxImmuneDays*24*time.Hour {
+		days = 1 // long ago
+	}
+	p.Asking.ImmuneDays, p.Asking.Immune = days, now.Add(time.Duration(days)*24*time.Hour)
+}
+
+// heard is what a round has brought.
+type heard struct {
+	word    string // HeardYes, HeardNo or HeardNil
+	signed  bool   // by the peer's v2 signature
+	unknown bool   // a no that says it does not know us
+	card    core.Card
+}
+
+// round asks a peer once whether it has us approved: its card must show its key, and
+// then one message for each label that we may have there.
+//
+// docs/protocol.md#confirmation
+func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
+	card, err := s.cardOf(ctx, p, url)
+	s.peers.checked(p.Key, err, s.o.Now(), s.settings.Load().CheckFailures)
+	if err != nil {
+		return heard{}
+	}
+	h := heard{card: card}
+	labels, noes := s.labelsAt(p, card), 0
+	for _, label := range labels {
+		nonce := envelope.NewNonce()
+		body, err := s.to(p).SealMessage(p.Key, core.Message{Intent: core.IntentStatus, From: label, To: theirLabel(p), Nonce: nonce, Payload: core.Raw("{}")})
+		if err != nil {
+			return heard{card: card}
+		}
+		limited, cancel := context.WithTimeout(ctx, s.settings.Load().CheckTimeout)
+		a, err := s.o.Transport.Post(limited, url, core.PathMessage, body)
+		cancel()
+		if err != nil {
+			return heard{card: card}
+		}
+		h.word, h.signed, h.unknown = s.readStatus(p, nonce, a)
+		if h.word == core.HeardYes || h.signed {
+			return h
+		}
+		if h.word == core.HeardNo {
+			noes++
+		}
+	}
+	h.word = core.HeardNil
+	if noes == len(labels) {
+		h.word = core.HeardNo
+	}
+	return h
+}
+
+// theirLabel is how a peer calls itself.
+func theirLabel(p *core.Peer) string { return cmp.Or(p.Label, p.Key.ID()) }
+
+// labelsAt are the labels that we may have with a peer. From 0.4 on that is the
+// 32-character one alone: a shorter one fits whoever comes first in its file.
+func (s *state) labelsAt(p *core.Peer, card core.Card) []string {
+	labels := []string{s.self.ID()}
+	if major, minor, ok := versionOf(card.Version); !slices.Contains(card.Capabilities.Features, core.FeatureV2) && (!ok || major == 0 && minor < 4) {
+		labels = append(labels, s.self.ShortID())
+	}
+	if p.OurLabel != "" {
+		labels = append(labels, p.OurLabel)
+	}
+	return labels
+}
+
+// versionOf reads the beginning of a version such as "0.7.2".
+func versionOf(text string) (major, minor int, ok bool) {
+	a, rest, _ := strings.Cut(text, ".")
+	b, _, _ := strings.Cut(rest, ".")
+	major, err1 := strconv.Atoi(a)
+	minor, err2 := strconv.Atoi(b)
+	return major, minor, err1 == nil && err2 == nil
+}
+
+// before reports whether a peer's card says a TypeScript version before major.minor.
+func before(p *core.Peer, major, minor int) bool {
+	a, b, ok := versionOf(p.Version)
+	return ok && !p.HasFeature(core.FeatureV2) && (a < major || a == major && b < minor)
+}
+
+// readStatus reads the answer to a question. Our own kind signs it, and from a peer
+// that has shown v2 only that counts.
+func (s *state) readStatus(p *core.Peer, nonce core.Nonce, a core.Answer) (word string, signed, unknown bool) {
+	opened, err := envelope.Open(s.opener(), envelope.Status, a.Body, envelope.From(p.Key))
+	if err == nil && opened.Nonce == nonce {
+		if opened.Value.Approved {
+			return core.HeardYes, true, false
+		}
+		return core.HeardNo, true, false
+	}
+	if p.V2 {
+		return core.HeardNil, false, false
+	}
+	var body struct {
+		Success *bool  `json:"success"`
+		Error   string `json:"error"`
+	}
+	if json.Unmarshal(a.Body, &body) != nil || body.Success == nil {
+		return core.HeardNil, false, false
+	}
+	switch {
+	case a.Status == http.StatusForbidden && body.Error == "Peer not approved":
+		return core.HeardNo, false, false
+	case a.Status == http.StatusForbidden && body.Error == "Unknown peer":
+		return core.HeardNo, false, true
+	case *body.Success && a.Status == http.StatusOK,
+		a.Status == http.StatusForbidden && strings.HasPrefix(body.Error, "Intent '"+core.IntentStatus+"'"),
+		a.Status == http.StatusBadRequest && strings.HasPrefix(body.Error, "Unknown intent"),
+		a.Status == http.StatusTooManyRequests && strings.HasPrefix(body.Error, "Rate limit exceeded for intent"):
+		return core.HeardYes, false, false
+	}
+	return core.HeardNil, false, false
+}
+
+// statusAnswer is the body of our answer to a question, signed for whoever asks.
+func (s *state) statusAnswer(k core.PublicKey, nonce core.Nonce, approved bool) core.Answer {
+	v2 := core.Raw(s.sealer.SealStatus(k, nonce, approved))
+	if approved {
+		return ok(struct {
+			messageAnswer `json:",inline"`
+			V2            core.Raw `json:"v2"`
+		}{messageAnswer{true, nonce, messageResponse{Received: true, Timestamp: core.FormatTime(s.o.Now()), Status: string(core.Approved)}}, v2})
+	}
+	return core.Answer{Status: http.StatusForbidden, Body: encode(struct {
+		refusal `json:",inline"`
+		V2      core.Raw `json:"v2"`
+	}{refusal{Error: errNotApproved.Public, StatusCode: http.StatusForbidden}, v2})}
+}
+
+// statusForOthers answers the question of a gateway that is not approved here: no.
+// It must be signed in the v2 form for us, with a key of its own; nothing is
+// remembered. ok is false for what is no such question.
+func (s *state) statusForOthers(body []byte) (a core.Answer, ok bool) {
+	key, ok := envelope.Issuer(body)
+	if !ok {
+		return a, false
+	}
+	opened, err := envelope.Open(s.opener(), envelope.Message, body, envelope.From(key))
+	if err != nil || opened.Value.Intent != core.IntentStatus || opened.Value.Nonce == "" {
+		return a, false
+	}
+	if p := s.peers.get(key); p != nil && isApproved(p) {
+		return a, false // approved under another label
+	}
+	return s.statusAnswer(key, opened.Value.Nonce, false), true
+}

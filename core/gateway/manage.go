@@ -1,0 +1,317 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// Approval is how to approve a peer.
+type Approval struct {
+	Grants []core.Grant // empty: what it has, or the configured defaults
+	Alias  string
+}
+
+// Outgoing is an envelope of ours and how far it got in its first try.
+type Outgoing struct {
+	Peer *core.Peer       `json:"-"`
+	Item *core.OutboxItem `json:"-"`
+	Err  error            `json:"-"` // of the first try: Unreachable, Refused, ...
+}
+
+// ApprovePeer approves a peer that has asked, or changes what an approved one is
+// granted, and tells it: at once if it can be reached, else as soon as it can.
+//
+// Errors are of kind Conflict where there is nothing to approve.
+func (g *trust) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval) (Outgoing, error) {
+	var item *core.OutboxItem
+	next, err := g.transition(ctx, k, func(p *core.Peer, st *step) (next *core.Peer, err error) {
+		if p == nil {
+			return nil, errNoSuchPeer
+		}
+		if err := g.checkAlias(a.Alias, k); err != nil {
+			return nil, err
+		}
+		next, item, err = g.approve(p, a.Grants, st)
+		if err == nil && a.Alias != "" {
+			next.Alias = a.Alias
+		}
+		return next, err
+	})
+	if err != nil {
+		return Outgoing{}, err
+	}
+	if item.Next.After(g.o.Now()) { // it waits for the peer's command line
+		return Outgoing{next, item, nil}, nil
+	}
+	item, sendErr := g.outbox.SendNow(ctx, item)
+	return Outgoing{next, item, sendErr}, nil
+}
+
+// approve is the record of a peer that our operator approves, and the envelope that
+// tells it.
+func (g *trust) approve(p *core.Peer, grants []core.Grant, st *step) (*core.Peer, *core.OutboxItem, error) {
+	was := peering.StateOf(p)
+	next, err := peering.Apply(p, peering.Approve, st.now)
+	if was == peering.Requested && !p.AskedBack {
+		err = core.Conflict
+	}
+	if err != nil {
+		e := core.Refusef(core.Conflict, "%s is %s; there is nothing to approve", p.Name(), was.Word())
+		e.Hint = `"ogp federation request" asks it to federate`
+		if was == peering.Requested {
+			e.Hint = `we asked; it is the peer's turn to approve. "ogp federation request" asks it whether it has`
+		}
+		return nil, nil, e
+	}
+	if len(grants) == 0 && (was == peering.Approved || was == peering.Unconfirmed) && p.Granted != nil {
+		grants = p.Granted.Scopes
+	}
+	g.grant(next, grants)
+	next.Warning = ""
+	if next.OldForm { // our operator has seen the warning: letters to it are bilingual again
+		next.V2, next.OldForm = false, false
+	}
+	if was != peering.Approved {
+		next.ApprovedAt = st.now
+		st.Events = append(st.Events, g.event(core.EventApproved, next, core.Us, "We have approved the peer.",
+			map[string]any{"unverified": next.Names, "gatewayUrl": next.URL}))
+	}
+	item := g.approvalItem(next, true)
+	st.Outbox = append(st.Outbox, item)
+	return next, item, nil
+}
+
+// approvalItem is the envelope that tells a peer what it is granted. A full one
+// says that it is approved; the other only grants back. To a peer that has not shown
+// v2 it leaves a while after its request.
+func (g *trust) approvalItem(p *core.Peer, full bool) *core.OutboxItem {
+	item := g.outbox.Item(p.Key, core.OutApprove)
+	if full {
+		item.Nonce = envelope.NewNonce()
+	}
+	if !p.V2 {
+		after := g.times().ApproveAfter
+		if p.Version == "" || before(p, 0, 4) {
+			after = g.times().ApproveAfterOld
+		}
+		if at := p.RequestedAt.Add(after); at.After(item.Next) {
+			item.Next = at
+		}
+	}
+	return item
+}
+
+// approvalFor writes the envelope for an item, from the record as it is now.
+func (s *state) approvalFor(p *core.Peer, item *core.OutboxItem) core.Approval {
+	set := s.settings.Load()
+	a := core.Approval{
+		FromGatewayID: set.HostPort(), FromDisplayName: set.Names.DisplayName, FromGatewayURL: set.URL,
+		FromPublicKey: s.self.String(), FromEmail: set.Names.Email,
+		ProtocolVersion: core.BundleVersion, ScopeGrants: p.Granted,
+	}
+	if item.Nonce != "" {
+		yes := true
+		a.PeerID, a.Approved, a.Nonce = p.Key.ID(), &yes, item.Nonce
+	}
+	return a
+}
+
+// approvalSent has it asked whether an approval has arrived that a peer of an older
+// version has taken: its command line may have written over it.
+func (g *trust) approvalSent(k core.PublicKey, item *core.OutboxItem) {
+	g.inBackground(func(ctx context.Context) {
+		_, err := g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
+			if p == nil || !isApproved(p) || p.V2 || !p.Asking.Confirm.IsZero() || st.now.Sub(p.RequestedAt) > approveWithin && st.now.Sub(item.Created) > approveWithin {
+				return nil, nil
+			}
+			next := p.Clone()
+			if !p.Asking.Resent {
+				next.Asking.Confirm = st.now.Add(g.times().Confirm)
+			}
+			next.Asking.Resent = false
+			return next, nil
+		})
+		if err != nil && ctx.Err() == nil {
+			g.log.Error("confirmation not stored", "err", err)
+		}
+	})
+}
+
+// approveWithin is how long after the request or the operator's command an approval
+// is sent again.
+const approveWithin = 10 * time.Minute
+
+// RejectPeer says no to a peer that has asked. Only a peer that reads v2 is told:
+// to every older gateway an envelope on that endpoint is an approval.
+func (g *trust) RejectPeer(ctx context.Context, k core.PublicKey) (Outgoing, error) {
+	var item *core.OutboxItem
+	next, err := g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
+		if p == nil {
+			return nil, errNoSuchPeer
+		}
+		next, err := peering.Apply(p, peering.Reject, st.now)
+		if err != nil {
+			e := core.Refusef(core.Conflict, "%s is %s; there is no request to reject", p.Name(), peering.StateOf(p).Word())
+			if isApproved(p) || isUnconfirmed(p) {
+				e.Hint = `"ogp federation remove" ends a federation`
+			}
+			return nil, e
+		}
+		st.Events = append(st.Events, g.event(core.EventRejected, next, core.Us, "We have rejected the peer's request.", nil))
+		if p.V2 && !p.OldForm {
+			item = g.outbox.Item(k, core.OutReject)
+			st.Outbox = append(st.Outbox, item)
+		}
+		return next, nil
+	})
+	if err != nil || item == nil {
+		return Outgoing{Peer: next}, err
+	}
+	item, sendErr := g.outbox.SendNow(ctx, item)
+	return Outgoing{next, item, sendErr}, nil
+}
+
+// RemovePeer ends a federation, or forgets a request. It is final for us as soon
+// as it is stored; the peer is told once, as well as can be. notified is nil when
+// the peer took the notice.
+//
+// docs/protocol.md#removed
+func (g *trust) RemovePeer(ctx context.Context, k core.PublicKey) (removed *core.Peer, notified error, err error) {
+	known := g.peers.get(k)
+	if known == nil {
+		return nil, nil, errNoSuchPeer
+	}
+	notice := g.to(known).SealRemoval(k) // what cannot be signed is not removed
+	next, err := g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
+		if p == nil {
+			return nil, errNoSuchPeer
+		}
+		next, err := peering.Apply(p, peering.Remove, st.now)
+		if err != nil {
+			e := core.Refusef(core.Conflict, "%s is %s already", p.Name(), peering.StateOf(p).Word())
+			e.Hint = `"ogp federation forget" deletes its record`
+			return nil, e
+		}
+		st.Events = append(st.Events, g.removedEvent(next, core.Us))
+		return next, g.outbox.Cancel(ctx, k, "the peer was removed", &st.Change)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return next, g.notify(ctx, next, notice), nil
+}
+
+// notify tells a peer once that we have removed it.
+func (g *trust) notify(ctx context.Context, p *core.Peer, notice []byte) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	got, err := g.o.Transport.Post(ctx, p.URL, core.PathRemoved, notice)
+	if err != nil {
+		g.log.Warn("could not notify peer of removal", "peer", p.Name(), "err", err)
+		return err
+	}
+	if j := g.outbox.Judge(ctx, p, answer.Removed, got, false); j.Verdict != answer.Yes {
+		g.log.Warn("the peer has not taken the removal notice", "peer", p.Name(), "status", got.Status, "err", j.Text)
+		return j.Err()
+	}
+	return nil
+}
+
+// ForgetPeer deletes the record of a peer that is removed or rejected, and with it
+// that it has shown v2. One whose removal is in doubt is removed first, and told so:
+// notified says what came of that, as for RemovePeer.
+func (g *trust) ForgetPeer(ctx context.Context, k core.PublicKey) (notified error, err error) {
+	if p := g.peers.get(k); p != nil && isUnconfirmed(p) {
+		if _, notified, err = g.RemovePeer(ctx, k); err != nil {
+			return notified, err
+		}
+	}
+	_, err = g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
+		switch peering.StateOf(p) {
+		case peering.Stranger:
+			return nil, errNoSuchPeer
+		case peering.Removed, peering.Rejected:
+			st.Forget = append(st.Forget, k)
+			return nil, nil
+		}
+		e := core.Refusef(core.Conflict, "%s is %s", p.Name(), peering.StateOf(p).Word())
+		e.Hint = `"ogp federation remove ` + p.Name() + `" comes first`
+		return nil, e
+	})
+	return notified, err
+}
+
+// SetAlias names a peer. An empty alias takes the name away.
+func (g *trust) SetAlias(ctx context.Context, k core.PublicKey, alias string) (*core.Peer, error) {
+	return g.change(ctx, k, func(p *core.Peer) error {
+		if err := g.checkAlias(alias, k); err != nil {
+			return err
+		}
+		p.Alias = alias
+		return nil
+	})
+}
+
+// SetLevel sets how much a peer's agent may ask on a topic; an empty topic sets
+// the peer's default, an empty level takes the setting away.
+func (g *trust) SetLevel(ctx context.Context, k core.PublicKey, topic, level string) (*core.Peer, error) {
+	return g.change(ctx, k, func(p *core.Peer) error {
+		switch {
+		case topic == "":
+			p.DefaultLevel = level
+		case level == "":
+			delete(p.Levels, topic)
+		default:
+			if p.Levels == nil {
+				p.Levels = map[string]string{}
+			}
+			p.Levels[topic] = level
+		}
+		return nil
+	})
+}
+
+// checkAlias refuses an alias that another peer has or that reads like a key.
+func (s *state) checkAlias(alias string, k core.PublicKey) error {
+	if alias == "" {
+		return nil
+	}
+	if alias != clean(alias, 64) || strings.ContainsAny(alias, " \t") || strings.HasPrefix(alias, "-") ||
+		strings.HasPrefix(strings.ToLower(alias), core.SPKIPrefix[:16]) {
+		return core.Refusef(core.Malformed, "alias %q: want up to 64 characters without spaces", clean(alias, 64))
+	}
+	s.peers.mu.RLock()
+	defer s.peers.mu.RUnlock()
+	if e := s.peers.byAlias[alias]; e != nil && e.peer.Key != k {
+		return core.Refusef(core.Conflict, "alias %q is the name of another peer", alias)
+	}
+	return nil
+}
+
+// ImportPeers adds peers that another gateway's state held. A key that we know
+// already keeps our record. It returns how many were added.
+func (g *trust) ImportPeers(ctx context.Context, peers []*core.Peer) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	st := &step{now: g.o.Now().UTC(), digest: g.digest}
+	aliases := map[string]bool{}
+	for _, p := range peers {
+		if old := g.peers.get(p.Key); old != nil || p.Key == g.self {
+			continue
+		}
+		p = p.Clone()
+		if aliases[p.Alias] || g.checkAlias(p.Alias, p.Key) != nil {
+			p.Alias = ""
+		}
+		aliases[p.Alias] = true
+		g.number(nil, p)
+		st.Peers = append(st.Peers, p)
+	}
+	return len(st.Peers), g.commit(ctx, st)
+}

@@ -1,0 +1,241 @@
+package gateway
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// reach looks after peers: our card, theirs, and whether envelopes get through.
+type reach struct {
+	*state
+	trust *trust
+}
+
+// Card is the answer of GET /.well-known/ogp. The three values are those of the
+// X-OGP headers; when they prove an approved peer, the card carries our view of
+// it.
+//
+// docs/protocol.md#card
+func (g *reach) Card(peerID, timestamp, signature string) core.Card {
+	s := g.settings.Load()
+	card := core.Card{
+		Version: g.o.Version, DisplayName: s.Names.DisplayName, Email: s.Names.Email, GatewayURL: s.URL, PublicKey: g.self.String(),
+		Capabilities: core.Capabilities{
+			Intents:  g.intents(),
+			Features: []string{core.FeatureScopes, core.FeatureReplies, core.FeatureHealth, core.FeaturePersonas, core.FeatureV2},
+		},
+		Endpoints: core.Endpoints{Request: s.URL + core.PathRequest, Approve: s.URL + core.PathApprove, Message: s.URL + core.PathMessage, Reply: s.URL + core.PathReply + ":nonce"},
+		Agents:    s.Personas,
+	}
+	opened, err := envelope.Open(g.opener(), envelope.CardRequest, envelope.CardRequestBody(peerID, timestamp, signature), func(label string) ([]core.PublicKey, error) {
+		return keysOf(g.peers.fits(label, isApproved)), nil
+	})
+	if err != nil {
+		return card
+	}
+	now := g.o.Now()
+	g.peers.contact(opened.Key, now)
+	card.PeerStatus = g.peerStatus(opened.Key, now)
+	return card
+}
+
+func (g *reach) peerStatus(k core.PublicKey, now time.Time) *core.PeerStatus {
+	h := g.peers.healthOf(k)
+	status := &core.PeerStatus{PeerID: k.ID(), Healthy: h.Failures < g.settings.Load().CheckFailures, HealthCheckFailures: h.Failures}
+	if word := h.Word(now, 2*g.settings.Load().CheckInterval); word != "" {
+		status.HealthState = &word
+	}
+	at := func(t time.Time) *string {
+		if t.IsZero() {
+			return nil
+		}
+		text := core.FormatTime(t)
+		return &text
+	}
+	status.LastCheckedAt, status.LastCheckFailedAt = at(h.LastCheck), at(h.LastFailure)
+	return status
+}
+
+// Pong is the answer of GET /federation/ping.
+func (g *reach) Pong() core.Pong {
+	s := g.settings.Load()
+	return core.Pong{Pong: true, DisplayName: s.Names.DisplayName, GatewayURL: s.URL, Timestamp: core.FormatTime(g.o.Now())}
+}
+
+const maxChecksAtOnce = 8
+
+// runChecks looks after every approved peer each interval, spread over the
+// interval's last fifth.
+func (g *reach) runChecks(ctx context.Context) {
+	for {
+		every := g.settings.Load().CheckInterval
+		if every < 0 {
+			every = time.Hour
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(every*9/10 + rand.N(every/5+1)):
+		}
+		if g.settings.Load().CheckInterval > 0 {
+			g.CheckPeers(ctx)
+		}
+	}
+}
+
+// CheckPeers gets the card of every peer that is approved, or removed without its
+// word, and notes how it went. A card with another key than the peer's is a failure.
+func (g *reach) CheckPeers(ctx context.Context) {
+	slots := make(chan struct{}, maxChecksAtOnce)
+	var wg sync.WaitGroup
+	for _, p := range g.peers.all() {
+		if !isApproved(p) && !isUnconfirmed(p) {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			_, _ = g.CheckPeer(ctx, p)
+		})
+	}
+	wg.Wait()
+}
+
+// CheckPeer gets one peer's card, compares its key with the pinned one, and
+// notes how it went.
+func (g *reach) CheckPeer(ctx context.Context, p *core.Peer) (core.Card, error) {
+	failing := g.peers.healthOf(p.Key).Failures > 0
+	card, err := g.cardOf(ctx, p, p.URL)
+	if ctx.Err() == nil || err == nil {
+		g.peers.checked(p.Key, err, g.o.Now(), g.settings.Load().CheckFailures)
+	}
+	if err == nil {
+		g.outbox.Alive(p.Key)
+	}
+	if p.Claimed != "" {
+		if moved, err := g.cardOf(ctx, p, p.Claimed); err == nil {
+			g.trust.moved(ctx, p, p.Claimed, moved)
+			return moved, nil
+		}
+	}
+	if err != nil {
+		return card, err
+	}
+	features, version := cleanIntents(card.Capabilities.Features), clean(card.Version, 32)
+	askNow := failing && isUnconfirmed(p) && p.Doubt.Heard == core.HeardNil && p.Asking.Series == nil
+	if version == p.Version && slices.Equal(features, p.Features) && !askNow {
+		return card, nil
+	}
+	_, err = g.change(ctx, p.Key, func(p *core.Peer) error {
+		p.Features, p.Version = features, version
+		if askNow && p.Doubt != nil {
+			p.Asking.Next = g.o.Now().UTC()
+		}
+		return nil
+	})
+	return card, err
+}
+
+// cardOf gets the card at a URL, which must show the peer's key.
+func (s *state) cardOf(ctx context.Context, p *core.Peer, url string) (core.Card, error) {
+	limited, cancel := context.WithTimeout(ctx, s.settings.Load().CheckTimeout)
+	defer cancel()
+	card, err := s.o.Transport.Card(limited, url, nil)
+	if err == nil && !sameKey(card.PublicKey, p.Key) {
+		err = core.Refuse(core.Conflict, "another key answers at the peer's URL")
+		s.log.Warn("another key answers at a peer's URL", "peer", p.Name(), "url", url)
+	}
+	return card, err
+}
+
+const pruneEvery = time.Hour
+
+// runPrune forgets what has had its time.
+func (g *reach) runPrune(ctx context.Context) {
+	timer := time.NewTimer(time.Minute)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if err := g.Prune(ctx); err != nil && ctx.Err() == nil {
+			g.log.Error("prune", "err", err)
+		}
+		timer.Reset(pruneEvery)
+	}
+}
+
+// Prune forgets envelopes, messages and requests that have had their time.
+func (g *reach) Prune(ctx context.Context) error {
+	s := g.settings.Load()
+	now := g.o.Now()
+	if err := g.prunePending(ctx, now.Add(-s.PendingLife)); err != nil {
+		return err
+	}
+	return g.o.Store.Prune(ctx, core.Cutoffs{
+		Receipts: now.Add(-g.receiptSpan() - time.Hour),
+		Inbox:    now.Add(-s.InboxKeep), Events: now.Add(-s.InboxKeep),
+		Outbox:  now.Add(-max(s.ReplyLife, 7*24*time.Hour)),
+		Replies: now,
+	})
+}
+
+// prunePending forgets requests that nobody has answered. docs/threat-model.md#t6
+func (s *state) prunePending(ctx context.Context, before time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := &step{now: s.o.Now().UTC(), digest: s.digest}
+	for _, p := range s.peers.all() {
+		if peering.StateOf(p).Waits() && p.RequestedAt.Before(before) && p.ApprovedAt.IsZero() {
+			st.Forget = append(st.Forget, p.Key)
+			st.Expect = append(st.Expect, core.Expect{Peer: p.Key, Revision: p.Revision})
+		}
+	}
+	st.digest.Withdrawn = slices.DeleteFunc(slices.Clone(st.digest.Withdrawn), func(t time.Time) bool { return t.Before(before) })
+	if len(st.Forget) > 0 {
+		s.log.Info("requests forgotten that nobody has answered", "count", len(st.Forget))
+	}
+	return s.commit(ctx, st)
+}
+
+// runDigest sends the digest of strangers' requests when it is due.
+func (g *reach) runDigest(ctx context.Context) {
+	core.Every(ctx, 15*time.Second, func(ctx context.Context) {
+		if err := g.sendDigest(ctx); err != nil && ctx.Err() == nil {
+			g.log.Error("digest not kept", "err", err)
+		}
+	})
+}
+
+// Peers returns all peers, the longest known first.
+func (s *state) Peers() []*core.Peer { return s.peers.all() }
+
+// Peer returns a peer by key, or nil.
+func (s *state) Peer(k core.PublicKey) *core.Peer { return s.peers.get(k) }
+
+// Health says how a peer can be reached.
+func (s *state) Health(k core.PublicKey) peering.Health { return s.peers.healthOf(k) }
+
+// PingGateway asks a gateway whether it is there.
+func (g *reach) PingGateway(ctx context.Context, url string) (core.Pong, time.Duration, error) {
+	start := time.Now()
+	pong, err := g.o.Transport.Ping(ctx, url)
+	if err == nil {
+		for _, p := range g.peers.unsorted() {
+			if p.URL == strings.TrimRight(url, "/") {
+				g.outbox.Alive(p.Key)
+			}
+		}
+	}
+	return pong, time.Since(start), err
+}

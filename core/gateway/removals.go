@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// ReceiveRemoval takes the body of POST /federation/removed.
+//
+// docs/protocol.md#removed
+func (g *trust) ReceiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
+	a, err := g.receiveRemoval(ctx, body)
+	g.count("removed", a, err)
+	return a, err
+}
+
+// removable reports whether a removal notice means anything for a peer.
+func removable(p *core.Peer) bool {
+	switch peering.StateOf(p) {
+	case peering.Stranger, peering.Rejected, peering.Removed:
+		return false
+	}
+	return true
+}
+
+type removedAnswer struct {
+	Success bool   `json:"success"`
+	PeerID  string `json:"peerId"`
+	Status  string `json:"status"`
+}
+
+func (g *trust) receiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
+	none := core.Answer{}
+	opened, err := envelope.Open(g.opener(), envelope.Removal, body, g.removers)
+	if err != nil {
+		return none, err
+	}
+	nonce := bookkeepingOf(envelope.ShapeRemoval, opened.Digest)
+	if a, err := g.answered(ctx, opened.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
+		return a, err
+	}
+	if p := g.peers.get(opened.Key); p != nil && p.V2 && !opened.V2 && removable(p) {
+		err := g.oldForm(ctx, p)
+		var e *core.Error
+		if errors.As(err, &e) && e.Kind == core.BadSignature {
+			err = core.Refuse(core.Forbidden, e.Public)
+		}
+		return none, err
+	}
+	answer := core.Answer{}
+	_, err = g.transition(ctx, opened.Key, func(p *core.Peer, st *step) (*core.Peer, error) {
+		if p == nil || !removable(p) {
+			return nil, errUnknownPeer
+		}
+		answer = ok(removedAnswer{true, p.Key.ID(), string(core.Removed)})
+		st.remember(p.Key, nonce, opened.Digest, answer)
+		switch {
+		case !opened.V2:
+			return g.doubt(p, opened, st)
+		case opened.SentAt.Before(p.ApprovedAt): // from before what is now
+			return nil, core.Refuse(core.Conflict, "The removal is older than the federation")
+		}
+		next, err := g.partedBy(st, p, peering.RemovedBy)
+		if err != nil {
+			return nil, err
+		}
+		next.V2 = true
+		if peering.StateOf(p).Waits() && p.ApprovedAt.IsZero() && p.Alias == "" { // a stranger who withdraws leaves nothing but its place
+			st.Forget = append(st.Forget, p.Key)
+			st.digest.Withdrawn = append(st.digest.Withdrawn[:len(st.digest.Withdrawn):len(st.digest.Withdrawn)], p.RequestedAt)
+			return nil, nil
+		}
+		return next, nil
+	})
+	switch {
+	case errors.Is(err, core.Replayed):
+		return g.answered(ctx, opened.Key, nonce, opened.Digest)
+	case err != nil:
+		return none, err
+	}
+	return answer, nil
+}
+
+// removers finds the keys that a notice may be from. Those who have something to
+// remove come first, and strangers cannot use up the tries of approved peers.
+func (g *trust) removers(label string) ([]core.PublicKey, error) {
+	fits := g.peers.fits(label, isApproved)
+	for _, wanted := range []func(*core.Peer) bool{
+		func(p *core.Peer) bool { return removable(p) && !isApproved(p) },
+		func(p *core.Peer) bool { return !removable(p) },
+	} {
+		fits = append(fits, g.peers.fits(label, wanted)...)
+	}
+	if len(fits) == 0 {
+		return nil, errUnknownPeer
+	}
+	return keysOf(fits), nil
+}
+
+// doubt takes a notice in the old form, which names nobody and has the text of a
+// heartbeat that the peer's friends all hold. It acts at once, and reversibly.
+//
+// docs/threat-model.md#t5
+func (g *trust) doubt(p *core.Peer, notice envelope.Opened[core.Removal], st *step) (*core.Peer, error) {
+	next := p.Clone()
+	switch peering.StateOf(p) {
+	case peering.Requested: // an approval still counts
+		next.Warning = "a removal notice came that may be its own"
+		return next, nil
+	case peering.Approved:
+		if st.now.Before(p.Asking.Immune) { // one like it was refuted; the peer is asked, and heard
+			hint(next, core.HintRemoval, st.now, nil, false)
+			return next, nil
+		}
+	}
+	next, err := peering.Apply(p, peering.Doubted, st.now)
+	if err != nil {
+		return nil, errUnknownPeer
+	}
+	if notice.SentAt.After(next.Doubt.Notice) {
+		next.Doubt.Notice = notice.SentAt
+	}
+	if peering.StateOf(next) == peering.Withdrawn {
+		next.Warning = "perhaps withdrawn: a removal notice came that may be its own"
+		return next, nil
+	}
+	hint(next, core.HintRemoval, st.now, nil, false)
+	if next.Asking.Series == nil { // too many today: it is asked later, and told of now
+		g.tellOfDoubt(next, st)
+	}
+	return next, nil
+}

@@ -1,0 +1,304 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+)
+
+func validJSON(b []byte) bool { return jsontext.Value(b).IsValid() }
+
+// replies gives and takes the answers to messages.
+type replies struct {
+	*state
+	trust *trust
+}
+
+// InboxReply answers a kept message. It is sent to the sender's replyTo, if the
+// message named one, and can be polled at our gateway either way. Outgoing.Item
+// is nil when there is nowhere to send it.
+//
+// Errors are of kind NotFound, NotApproved, Conflict (it has been answered) or
+// Malformed.
+//
+// docs/protocol.md#replies
+func (g *replies) InboxReply(ctx context.Context, id string, reply core.Reply) (Outgoing, error) {
+	p, item, err := g.keepReply(ctx, id, reply)
+	if err != nil || item == nil {
+		return Outgoing{Peer: p}, err
+	}
+	item, err = g.outbox.SendNow(ctx, item)
+	return Outgoing{p, item, err}, nil
+}
+
+// keepReply writes our answer to a kept message down. item is nil when there is
+// nowhere to send it.
+func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply) (p *core.Peer, item *core.OutboxItem, err error) {
+	unlock, err := g.locks.Lock(ctx, lockName{"inbox", core.PublicKey{}, id})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	m, err := g.o.Store.InboxMessage(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	p = g.peers.get(m.Peer)
+	if p == nil || p.Trust != core.Approved {
+		return nil, nil, core.Refuse(core.NotApproved, "the sender is no longer an approved peer")
+	}
+	if m.Reply != nil {
+		return nil, nil, core.Refuse(core.Conflict, "this message has been answered already")
+	}
+	change := &core.Change{Inbox: []*core.InboxMessage{m}, Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}}}
+	if err := g.replyTo(p, m, reply, change); err != nil {
+		return nil, nil, err
+	}
+	if err := g.keep(ctx, change); err != nil {
+		return nil, nil, err
+	}
+	if len(change.Outbox) > 0 {
+		item = change.Outbox[0]
+	}
+	return p, item, nil
+}
+
+// replyTo fills a change with our answer to a message.
+func (g *replies) replyTo(p *core.Peer, m *core.InboxMessage, reply core.Reply, change *core.Change) error {
+	s := g.settings.Load()
+	now := g.o.Now().UTC()
+	reply.Nonce, reply.From, reply.To = m.Message.Nonce, g.self.ID(), p.Key.ID()
+	reply.Timestamp = core.FormatTime(now)
+	body, err := g.to(p).SealReply(p.Key, reply)
+	if err != nil {
+		return err
+	}
+	m.Status, m.Reply = core.InboxReplied, &reply
+	var sealed struct {
+		ReplyStr  string   `json:"replyStr"`
+		Signature string   `json:"signature"`
+		V2        core.Raw `json:"v2"`
+	}
+	if err := json.Unmarshal(body, &sealed); err != nil {
+		return err
+	}
+	change.Replies = append(change.Replies, &core.StoredReply{Nonce: reply.Nonce, Peer: p.Key, Ours: true, Reply: reply,
+		Text: sealed.ReplyStr, Sig: sealed.Signature, V2: sealed.V2, At: now, Expires: now.Add(s.ReplyLife)})
+	if m.Message.ReplyTo != "" {
+		item := g.outbox.Item(p.Key, core.OutReply)
+		item.Nonce, item.URL, item.Reply = reply.Nonce, m.Message.ReplyTo, &reply
+		item.Body, item.SignedAt = body, now
+		change.Outbox = append(change.Outbox, item)
+	}
+	return nil
+}
+
+// isReceipt reports whether a reply says no more than that the message came: what
+// gateways of 0.4 to 0.7 send before any answer.
+func isReceipt(r *core.Reply) bool {
+	var data map[string]jsontext.Value
+	if !r.Success || json.Unmarshal(r.Data, &data) != nil || len(data) != 1 {
+		return false
+	}
+	return string(data["received"]) == "true"
+}
+
+// ReceiveReply takes the body of POST /federation/reply/:nonce.
+//
+// docs/threat-model.md#r1
+func (g *replies) ReceiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {
+	a, err := g.receiveReply(ctx, nonce, body)
+	g.count("reply", a, err)
+	return a, err
+}
+
+func (g *replies) receiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {
+	none := core.Answer{}
+	item, err := g.o.Store.OutboxByNonce(ctx, nonce)
+	expected := err == nil && g.o.Now().Sub(item.Created) <= g.settings.Load().ReplyLife
+	if err != nil && !errors.Is(err, core.NotFound) {
+		return none, err
+	}
+	var from []core.PublicKey
+	if expected {
+		from = append(from, item.Peer)
+	}
+	opened, err := envelope.Open(g.opener(), envelope.Reply, body, envelope.From(from...))
+	if errors.Is(err, core.BadSignature) && !expected {
+		return none, core.Refuse(core.NotFound, "No reply is expected under this nonce")
+	}
+	if err != nil {
+		return none, err
+	}
+	p, err := g.trust.sender(ctx, opened.Key, opened.V2)
+	if err != nil {
+		return none, err
+	}
+	if opened.Value.Nonce != nonce {
+		return none, core.Refuse(core.Malformed, "The reply is for another nonce")
+	}
+	if err := g.takeReply(ctx, p, item, opened.Value); err != nil {
+		return none, err
+	}
+	return ok(answerReceived), nil
+}
+
+// takeReply keeps a verified reply to a message of ours. A receipt gives way to a
+// real answer; the same reply again changes nothing.
+func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.OutboxItem, r core.Reply) error {
+	now := g.o.Now().UTC()
+	g.peers.contact(p.Key, now)
+	unlock, err := g.outbox.LockReply(ctx, p.Key, r.Nonce)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// As it is now: a try of it may have ended in the meantime.
+	if item, err = g.o.Store.OutboxItem(ctx, item.ID); err != nil {
+		return err
+	}
+	old, err := g.o.Store.Reply(ctx, p.Key, r.Nonce)
+	if err != nil && !errors.Is(err, core.NotFound) {
+		return err
+	}
+	if err == nil {
+		same := string(encode(old.Reply)) == string(encode(r))
+		if same || isReceipt(&r) {
+			return nil
+		}
+		if !isReceipt(&old.Reply) {
+			return core.Refuse(core.Conflict, "A different reply was received already")
+		}
+	}
+	change := &core.Change{Replies: []*core.StoredReply{{Nonce: r.Nonce, Peer: p.Key, Reply: r, At: now,
+		Expires: now.Add(g.settings.Load().ReplyLife)}}}
+	if item.State == core.OutWaiting { // the peer has the message, whatever became of its answer
+		next := *item
+		next.State, next.Done, next.Error = core.OutSent, now, ""
+		change.Outbox = append(change.Outbox, &next)
+	}
+	change.Events = append(change.Events, g.event(core.EventReply, p, core.Them, "The peer has answered a message of ours.", map[string]any{
+		"nonce": r.Nonce, "outboxId": item.ID, "success": r.Success, "data": r.Data, "error": clean(r.Error, 500), "receipt": isReceipt(&r)}))
+	return g.keep(ctx, change)
+}
+
+type polled struct {
+	Nonce     core.Nonce   `json:"nonce"`
+	Status    string       `json:"status"`
+	Message   string       `json:"message,omitempty"`
+	Reply     *polledReply `json:"reply,omitempty"`
+	ReplyStr  string       `json:"replyStr,omitempty"`
+	Signature string       `json:"signature,omitempty"`
+	V2        core.Raw     `json:"v2,omitempty"`
+}
+
+type polledReply struct {
+	Success   bool     `json:"success"`
+	Data      core.Raw `json:"data,omitempty"`
+	Error     string   `json:"error,omitempty"`
+	Timestamp string   `json:"timestamp"`
+}
+
+// PollReply answers GET /federation/reply/:nonce. Who knows the nonce may read,
+// as often as wanted until the reply's life ends. One of ours comes with its
+// signature.
+//
+// docs/threat-model.md#r1
+func (g *replies) PollReply(ctx context.Context, nonce core.Nonce) (core.Answer, error) {
+	r, err := g.o.Store.OurReply(ctx, nonce)
+	if err != nil && !errors.Is(err, core.NotFound) {
+		return core.Answer{}, err
+	}
+	if err != nil || !g.o.Now().Before(r.Expires) {
+		return core.Answer{Status: http.StatusNotFound, Body: encode(polled{Nonce: nonce, Status: "pending", Message: "Reply not yet available"})}, nil
+	}
+	return ok(polled{Nonce: nonce, Status: "complete",
+		Reply:    &polledReply{r.Reply.Success, r.Reply.Data, r.Reply.Error, r.Reply.Timestamp},
+		ReplyStr: r.Text, Signature: r.Sig, V2: r.V2}), nil
+}
+
+// pollEvery is how often AwaitReply asks the peer.
+const pollEvery = 2 * time.Second
+
+// AwaitReply waits for the reply to a message of ours, until ctx is done: for
+// one that is posted to us, and, by polling, for one that is left at the peer.
+// It returns the best that came: a receipt only when ctx ends.
+//
+// Errors are of kind Unavailable when nothing came in time.
+func (g *replies) AwaitReply(ctx context.Context, item *core.OutboxItem) (*core.StoredReply, error) {
+	events, stop := g.Watch()
+	defer stop()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		// One that has come is found even if the time is just up.
+		r, err := g.o.Store.Reply(context.WithoutCancel(ctx), item.Peer, item.Nonce)
+		if err == nil && !isReceipt(&r.Reply) {
+			return r, nil
+		}
+		select {
+		case <-ctx.Done():
+			if err == nil {
+				return r, nil
+			}
+			return nil, core.Refuse(core.Unavailable, "no reply in time")
+		case e, open := <-events:
+			if !open {
+				events = nil // too many to keep up with; the ticker still looks
+			} else if e.Type != core.EventReply || e.Peer != item.Peer {
+				continue
+			}
+		case <-ticker.C:
+			if err := g.pollPeer(ctx, item); err != nil {
+				g.log.Debug("poll", "nonce", item.Nonce, "err", err)
+			}
+		}
+	}
+}
+
+// pollPeer asks the peer for its reply. One without a signature of that peer is
+// not a reply.
+func (g *replies) pollPeer(ctx context.Context, item *core.OutboxItem) error {
+	p := g.peers.get(item.Peer)
+	if p == nil || p.Trust != core.Approved {
+		return nil
+	}
+	a, err := g.o.Transport.PollReply(ctx, p.URL, item.Nonce)
+	if err != nil || a.Status != http.StatusOK {
+		return err
+	}
+	var got struct {
+		ReplyStr  string         `json:"replyStr"`
+		Signature string         `json:"signature"`
+		V2        jsontext.Value `json:"v2"`
+	}
+	if err := json.Unmarshal(a.Body, &got); err != nil || got.ReplyStr == "" || !strings.HasPrefix(got.ReplyStr, "{") {
+		return err
+	}
+	body, err := json.Marshal(map[string]any{"reply": jsontext.Value(got.ReplyStr), "replyStr": got.ReplyStr,
+		"signature": got.Signature, "v2": got.V2})
+	if err != nil {
+		return err
+	}
+	opener := g.opener()
+	opener.Near = nil // it was signed when it was given, and is bound to the nonce that we ask for
+	opened, err := envelope.Open(opener, envelope.Reply, body, envelope.From(p.Key))
+	if err != nil {
+		return err
+	}
+	if opened.Value.Nonce != item.Nonce {
+		return core.Refuse(core.Malformed, "reply for another nonce")
+	}
+	if _, err := g.trust.sender(ctx, opened.Key, opened.V2); err != nil {
+		return err
+	}
+	return g.takeReply(ctx, p, item, opened.Value)
+}

@@ -1,0 +1,418 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// ReceiveRequest takes the body of POST /federation/request. from is the
+// address it came from, as far as it can be told.
+//
+// docs/protocol.md#request
+func (g *trust) ReceiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {
+	a, err := g.receiveRequest(ctx, body, from)
+	g.count("request", a, err)
+	return a, err
+}
+
+func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {
+	none := core.Answer{}
+	s := g.settings.Load()
+	opened, err := envelope.Open(g.opener(), envelope.Request, body, nil)
+	if err != nil {
+		return none, err
+	}
+	plain := opened.SentAt.IsZero()
+	if plain && s.NoPlainRequests {
+		return none, core.Refuse(core.Malformed, "Missing payloadStr or signature")
+	}
+	if opened.Key == g.self {
+		return none, core.Refuse(core.Malformed, "A gateway cannot federate with itself")
+	}
+	target, err := gatewayURL(opened.Value.Peer.GatewayURL)
+	if err != nil {
+		return none, core.Refuse(core.Malformed, "Invalid peer.gatewayUrl")
+	}
+
+	// One key's requests are taken one after the other, so that policies are asked
+	// once for the same envelope.
+	unlock, err := g.locks.Lock(ctx, lockName{"request", opened.Key, ""})
+	if err != nil {
+		return none, err
+	}
+	defer unlock()
+	r := requester{request: opened.Value, url: target, plain: plain, sentAt: opened.SentAt, v2: opened.V2, from: from}
+	nonce := bookkeepingOf(envelope.ShapeRequest, opened.Digest)
+	for ctx.Err() == nil {
+		if !plain {
+			if a, err := g.answered(ctx, opened.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
+				return a, err
+			}
+		}
+		known := g.peers.get(opened.Key)
+		r.peer = known
+		if known == nil {
+			r.peer = &core.Peer{Key: opened.Key}
+		}
+		if known != nil && isApproved(known) && known.V2 && !r.v2 {
+			return none, g.oldForm(ctx, known)
+		}
+		verdict, err := g.judge(ctx, &r)
+		if err != nil {
+			return none, err
+		}
+		answer, again := none, false
+		_, err = g.transition(ctx, opened.Key, func(p *core.Peer, st *step) (next *core.Peer, err error) {
+			if again = p != known; again { // it has changed while the policies were asked
+				return nil, nil
+			}
+			if answer, next, err = g.asked(r, verdict, st); err != nil {
+				return nil, err
+			}
+			if !plain && (next != nil || len(st.Events) > 0) {
+				st.remember(opened.Key, nonce, opened.Digest, answer)
+			}
+			return next, nil
+		})
+		if err != nil {
+			return none, err
+		}
+		if !again {
+			g.peers.contact(opened.Key, g.o.Now())
+			return answer, nil
+		}
+	}
+	return none, &core.Error{Kind: core.Unavailable, Err: ctx.Err()}
+}
+
+// requester is who asks, with a proof that it holds its key.
+type requester struct {
+	peer    *core.Peer // as we know it; a stranger's has no more than a key
+	request core.Request
+	url     string
+	plain   bool
+	sentAt  time.Time // zero: the plain form
+	v2      bool
+	from    netip.Addr
+	counted bool // toward the limit of its network
+	shown   bool // its key answers at the URL that it claims
+	looked  bool // the URL was asked
+	redeems bool // its invite has been looked at
+	invited bool // it follows an invite of ours that approves by itself
+	grants  []core.Grant
+}
+
+// still reports whether the request moves nothing by itself: it waits already, or it
+// is of a peer that stands higher than one that asks. An envelope from before the
+// approval must not undo it, whoever sends it again.
+func (r *requester) still() bool {
+	switch peering.StateOf(r.peer) {
+	case peering.Pending:
+		return !r.follows() && !(r.v2 && r.peer.OldForm)
+	case peering.Approved, peering.Unconfirmed:
+		return true
+	case peering.Requested:
+		return !r.v2 // it names nobody, so that it may be meant for somebody else
+	}
+	return false
+}
+
+// follows says whether the request claims an invite: one that waits may have
+// asked with the short code first, and now shows that it holds the secret.
+func (r *requester) follows() bool { return r.request.Invite != nil && !r.plain }
+
+// stranger reports whether a request costs a place among what waits.
+func (r *requester) stranger() bool {
+	switch peering.StateOf(r.peer) {
+	case peering.Stranger, peering.Rejected, peering.Removed:
+		return true
+	}
+	return false
+}
+
+// next is the record after the request.
+func (g *trust) next(r *requester, now time.Time) (*core.Peer, error) {
+	event := peering.Asked
+	if r.peer.Trust == core.Requested {
+		event = peering.AskedBack
+	}
+	next, err := peering.Apply(r.peer, event, now)
+	if err == nil {
+		g.introduce(next, r)
+	}
+	return next, err
+}
+
+// judge asks the policies about a request, if it would move anything. No lock is
+// held meanwhile, as a policy may take its time. An invite is looked at first, as
+// strangers must not lock out those whom we have invited.
+func (g *trust) judge(ctx context.Context, r *requester) (core.Verdict, error) {
+	if r.still() {
+		return core.Verdict{}, nil
+	}
+	if r.follows() && !r.redeems && g.o.Redeem != nil {
+		r.redeems = true
+		r.grants, r.invited = g.o.Redeem(r.request.Invite, r.peer.Key)
+	}
+	plugins, err := g.plugins()
+	policies := err == nil && len(plugins.Policies[core.HookRequest]) > 0
+	if r.stranger() && !r.invited {
+		if err := g.room(ctx, r); err != nil {
+			return core.Verdict{}, err
+		}
+	}
+	now := g.o.Now().UTC()
+	if policies {
+		g.lookAt(ctx, r)
+	}
+	next, err := g.next(r, now)
+	if err != nil {
+		return core.Verdict{}, err
+	}
+	v, err := g.ask(ctx, core.Question{Kind: core.HookRequest, Now: now, Peer: next, Request: &r.request, URLVerified: r.shown})
+	if r.peer.V2 && !r.v2 && v.Decision != core.Deny { // it has gone back to an older gateway, or somebody would have it so
+		v = core.Verdict{Decision: core.Hold}
+	}
+	return v, err
+}
+
+// lookAt asks the gateway URL that a requester claims for its card, once and
+// unsigned, and notes whether its key is on it. Without that, the URL is anybody's.
+func (g *trust) lookAt(ctx context.Context, r *requester) {
+	if r.looked {
+		return
+	}
+	r.looked = true
+	select {
+	case g.fetches <- struct{}{}:
+		defer func() { <-g.fetches }()
+	default:
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
+	card, err := g.o.Transport.Card(ctx, r.url, nil)
+	r.shown = err == nil && sameKey(card.PublicKey, r.peer.Key)
+}
+
+// lookFor is how long the look at a stranger's card may take.
+const lookFor = 3 * time.Second
+
+// room bounds what strangers may leave with us, in all and from one network. Those
+// whose claimed URL shows their key have places of their own.
+//
+// docs/threat-model.md#t6
+func (g *trust) room(ctx context.Context, r *requester) error {
+	if block := network(r.from); block.IsValid() && !r.counted {
+		if err := g.asks.take(block, g.settings.Load().MaxPerNetwork, g.o.Now()); err != nil {
+			return err
+		}
+		r.counted = true
+	}
+	if g.roomInAll(r) {
+		return nil
+	}
+	g.lookAt(ctx, r)
+	if r.shown && g.roomInAll(r) {
+		return nil
+	}
+	return tooMany("Too many federation requests are waiting", time.Hour)
+}
+
+func (g *trust) roomInAll(r *requester) bool {
+	n, most := g.peers.waiting(), g.settings.Load().MaxPending
+	if r.shown {
+		return n.shown < most
+	}
+	g.mu.Lock()
+	withdrawn := len(g.digest.Withdrawn)
+	g.mu.Unlock()
+	return n.all-n.shown+withdrawn < most
+}
+
+// moveEvery is how often a peer that waits may change what it says of itself.
+const moveEvery = time.Minute
+
+// asked decides what a request brings: the record after it, nil for no change, and
+// the answer. It is called within a transition.
+func (g *trust) asked(r requester, verdict core.Verdict, st *step) (core.Answer, *core.Peer, error) {
+	waits := ok(received{Received: true, Status: "already-pending-or-approved", PeerID: r.peer.Key.ID()})
+	if r.still() {
+		return waits, g.askedStill(r, st), nil
+	}
+	next, err := g.next(&r, st.now)
+	if err != nil {
+		return core.Answer{}, nil, err
+	}
+	state := peering.StateOf(r.peer)
+	if state == peering.Withdrawn { // it asks again: what waits, waits on
+		return waits, next, nil
+	}
+	if verdict.Decision == core.Deny {
+		return g.turnedAway(r.peer, verdict, st)
+	}
+	mutual := state == peering.Requested
+	if state == peering.Pending && !r.invited && verdict.Decision != core.Allow && !r.peer.OldForm {
+		return waits, nil, nil
+	}
+	switch {
+	case mutual, verdict.Decision == core.Allow, r.invited && verdict.Decision == core.Abstain:
+		grants := verdict.Grants
+		if len(grants) == 0 {
+			grants = r.grants
+		}
+		if !mutual {
+			if next, err = peering.Apply(next, peering.Approve, st.now); err != nil {
+				return core.Answer{}, nil, err
+			}
+		}
+		g.grant(next, grants)
+		st.Outbox = append(st.Outbox, g.approvalItem(next, true))
+		st.Events = append(st.Events, g.event(core.EventApproved, next, core.Us, "Federation approved.", map[string]any{
+			"unverified": next.Names, "gatewayUrl": next.URL, "approvedBy": approvedBy(mutual, verdict.Policy, r.invited)}))
+	case state != peering.Pending:
+		g.tellOfRequest(next, st)
+	}
+	return ok(answerPending), next, nil
+}
+
+// askedStill is what a request leaves that moves nothing by itself: something to
+// ask the peer about, or a new URL of one that waits.
+func (g *trust) askedStill(r requester, st *step) *core.Peer {
+	next := r.peer.Clone()
+	switch peering.StateOf(r.peer) {
+	case peering.Pending:
+		if r.url == r.peer.URL || r.plain || !g.warned.due(lockName{"moved", r.peer.Key, ""}, st.now, moveEvery) {
+			return nil
+		}
+		g.introduce(next, &r) // it has moved while it waits
+		return next
+	case peering.Requested:
+		next.AskedBack = true
+		g.warn(st, next, "asked back", 24*time.Hour, "%s, whom we have asked, has sent a request in a form that names nobody; it is asked whether it has approved us. "+
+			"\"ogp federation approve %s\" says yes to it.", next.Name(), next.Name())
+	default:
+		if !r.plain && !r.sentAt.After(r.peer.Since) {
+			return nil
+		}
+	}
+	if next.Asking.Owed&core.HintRequest != 0 || next.Asking.Series != nil && next.Asking.Series.About == core.HintRequest && next.AskedBack == r.peer.AskedBack {
+		return nil // about to be asked
+	}
+	request := r.request
+	hint(next, core.HintRequest, st.now, &request, r.v2)
+	return next
+}
+
+func approvedBy(mutual bool, policy string, invited bool) string {
+	switch {
+	case mutual:
+		return "both sides asked"
+	case policy != "":
+		return "policy " + policy
+	case invited:
+		return "invite"
+	}
+	return ""
+}
+
+// turnedAway answers a request that a policy refuses. A stranger leaves no
+// trace; a known peer's record says so.
+func (g *trust) turnedAway(p *core.Peer, v core.Verdict, st *step) (core.Answer, *core.Peer, error) {
+	e := core.Refuse(core.Forbidden, "Federation request refused")
+	if p.Trust == core.Stranger || p.Trust == core.Removed || p.Trust == core.Rejected {
+		return core.Answer{}, nil, e
+	}
+	next, err := peering.Apply(p, peering.Remove, st.now)
+	if err != nil {
+		return core.Answer{}, nil, e
+	}
+	st.Events = append(st.Events, g.event(core.EventRejected, next, core.Us, "A policy refused a peer's request.",
+		map[string]any{"policy": v.Policy, "reason": clean(v.Reason, 200)}))
+	return core.Answer{Status: http.StatusForbidden, Body: encode(map[string]string{"error": e.Public})}, next, nil
+}
+
+// introduce writes what a requester says of itself into its record.
+func (g *trust) introduce(p *core.Peer, r *requester) {
+	old := p.URL
+	known := p.Trust == core.Approved // asked back: its URL is the one that we have
+	p.Names = cleanNames(r.request.Peer.Names())
+	p.Offered = cleanIntents(r.request.OfferedIntents)
+	p.OldForm = p.V2 && !r.v2
+	p.V2 = p.V2 || r.v2
+	p.Shown = r.shown
+	p.Warning = ""
+	if known && old != "" && !r.v2 {
+		return
+	}
+	p.URL = r.url
+	p.Label = hostLabel(r.request.Peer.ID, p.URL)
+	if p.OurLabel = ""; p.Label != "" { // a gateway of 0.2.20, which knows us by what it was told to dial
+		p.OurLabel = dialled(g.settings.Load().URL)
+	}
+	switch other := g.peers.byURL(r.url, p.Key); {
+	case other != nil:
+		p.Warning = "it claims the gateway URL of another peer, " + other.Name()
+	case p.OldForm:
+		p.Warning = "it has signed in the v2 form before; it may have gone back to an older gateway. Approving it allows the old form again"
+	case r.plain:
+		p.Warning = "its request carries no time, so it may be an old one sent again"
+	case old != "" && old != r.url:
+		p.Warning = "its gateway URL was " + clean(old, 100) + " before"
+	}
+}
+
+// hostLabel is the id that a gateway of 0.2.20 and before announces: its host and
+// port, if it is at the host of its URL. Whoever could choose any label would be
+// addressed by it, and so get envelopes that fit another gateway, too.
+func hostLabel(id, gatewayURL string) string {
+	host, port, err := net.SplitHostPort(id)
+	if err != nil || !strings.EqualFold(host, hostName(gatewayURL)) {
+		return ""
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || len(id) > 100 {
+		return ""
+	}
+	return id
+}
+
+// dialled is the label that a gateway of 0.2.20 gives to the URL that it dials.
+func dialled(gatewayURL string) string {
+	u, err := url.Parse(gatewayURL)
+	if err != nil || u.Hostname() == "" {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = "18790"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+func cleanIntents(in []string) []string {
+	if len(in) == 0 {
+		return nil
+	}
+	const most = 32
+	if len(in) > most {
+		in = in[:most]
+	}
+	out := make([]string, 0, len(in))
+	for _, i := range in {
+		if i = clean(i, 64); i != "" {
+			out = append(out, i)
+		}
+	}
+	return out
+}

@@ -1,0 +1,346 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/freshness"
+	"github.com/opengatewayprotocol/ogp/core/locks"
+	"github.com/opengatewayprotocol/ogp/core/outbox"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// state is what the parts of a gateway share. What is kept changes in two ways
+// alone: transition, for all that touches a peer, and keep, for what does not.
+type state struct {
+	o        Options
+	log      *slog.Logger
+	self     core.PublicKey
+	sealer   envelope.Sealer
+	fresh    *freshness.Guard
+	settings atomic.Pointer[Settings]
+	peers    peerIndex
+	watch    watchers
+	outbox   *outbox.Queue
+	locks    locks.Set[lockName] // over the envelopes that are under way
+	warned   warnings
+	counters Counters
+	started  time.Time
+	wake     func() // of the confirmer: there may be something to ask
+
+	mu     sync.Mutex // held over every transition, from read to commit
+	digest digest     // guarded by mu
+}
+
+// lockName is what a lock is about.
+type lockName struct {
+	what string // envelope, request, inbox; for warnings: what was said
+	peer core.PublicKey
+	name string
+}
+
+// step is a transition on its way: what it leaves behind beside the record.
+type step struct {
+	core.Change
+	now    time.Time
+	digest digest
+}
+
+// transition changes one peer, and what goes with it, in one commit. decide gets the
+// record as it is now, nil for a stranger's, and gives the record as it is to be, or
+// nil to leave it alone; an error keeps nothing. It returns the record that is in
+// force then. decide must not wait: every other transition waits for it.
+//
+// docs/architecture.md#what-is-locked
+func (s *state) transition(ctx context.Context, k core.PublicKey, decide func(p *core.Peer, st *step) (*core.Peer, error)) (*core.Peer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.peers.get(k)
+	st := &step{now: s.o.Now().UTC(), digest: s.digest}
+	next, err := decide(p, st)
+	if err != nil {
+		return p, err
+	}
+	if next != nil {
+		s.number(p, next)
+		st.Peers = append(st.Peers, next)
+	}
+	if p != nil && (next != nil || slices.Contains(st.Forget, k)) {
+		st.Expect = append(st.Expect, core.Expect{Peer: k, Revision: p.Revision})
+	}
+	if err := s.commit(ctx, st); err != nil {
+		return p, err
+	}
+	return s.peers.get(k), nil
+}
+
+// commit keeps a step. Called with mu held.
+func (s *state) commit(ctx context.Context, st *step) error {
+	if !st.digest.same(s.digest) {
+		st.digest.put(&st.Change)
+	}
+	if st.empty() {
+		return nil
+	}
+	if err := s.keep(ctx, &st.Change); err != nil {
+		return err
+	}
+	s.digest = st.digest
+	for _, item := range st.Outbox {
+		if item.State == core.OutWaiting {
+			s.outbox.Wake(item.Peer)
+		}
+	}
+	if st.Receipt != nil {
+		s.fresh.Note(st.Receipt.Peer, st.Receipt.Nonce, st.Receipt.At)
+	}
+	for _, p := range st.Peers {
+		if asks(p) {
+			s.wake()
+			break
+		}
+	}
+	return nil
+}
+
+func (st *step) empty() bool {
+	return len(st.Peers)+len(st.Forget)+len(st.Events)+len(st.Outbox)+len(st.Inbox)+len(st.Replies)+len(st.Meta) == 0 && st.Receipt == nil
+}
+
+// remember lets a step keep that an envelope was answered.
+func (st *step) remember(k core.PublicKey, nonce core.Nonce, digest [32]byte, a core.Answer) {
+	st.Receipt = &core.Receipt{Peer: k, Nonce: nonce, Digest: digest, At: st.now, Status: a.Status, Answer: a.Body}
+}
+
+// number raises the revision of a record whose trust, URL or labels have changed,
+// and ties a new series of questions to it.
+func (s *state) number(old, next *core.Peer) {
+	switch {
+	case old == nil || old.Revision == 0:
+		next.Revision = 1
+	case peering.StateOf(old) != peering.StateOf(next) || old.URL != next.URL || old.Alias != next.Alias || old.Label != next.Label ||
+		old.OurLabel != next.OurLabel || old.V2 && !next.V2:
+		next.Revision = old.Revision + 1
+	}
+	if series := next.Asking.Series; series != nil && series.Revision == 0 {
+		series.Revision = next.Revision
+	}
+	if old != nil && next.Trust != old.Trust && (next.Trust == core.Requested || isApproved(next)) || old == nil && next.Trust == core.Requested { // the envelope that goes with it says so
+		set := s.settings.Load()
+		next.Told = core.Told{URL: set.URL, Names: set.Names}
+	}
+}
+
+// change replaces a known peer's record by a changed copy.
+func (s *state) change(ctx context.Context, k core.PublicKey, f func(*core.Peer) error) (*core.Peer, error) {
+	return s.transition(ctx, k, func(p *core.Peer, _ *step) (*core.Peer, error) {
+		if p == nil {
+			return nil, errNoSuchPeer
+		}
+		next := p.Clone()
+		return next, f(next)
+	})
+}
+
+var errNoSuchPeer = core.Refuse(core.NotFound, "no such peer")
+
+// keep commits a change with its events, tells the watchers, and wakes delivery.
+// Every event of the change is pending for every notifier.
+func (s *state) keep(ctx context.Context, c *core.Change) error {
+	return s.keepFor(ctx, c, func(string) bool { return true })
+}
+
+// keepFor is keep for the notifiers that wanted accepts.
+func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifier string) bool) error {
+	var names []string
+	if s.o.Notifiers != nil {
+		names = s.o.Notifiers()
+	}
+	events := slices.Clone(c.Events)
+	for _, m := range c.Inbox {
+		if m.Status == core.InboxNew && m.Reply == nil {
+			events = append(events, messageEvent(m))
+		}
+	}
+	for _, e := range events {
+		for _, name := range names {
+			if wanted(name) {
+				c.Deliveries = append(c.Deliveries, &core.Delivery{EventID: e.ID, Notifier: name, Created: e.At})
+			}
+		}
+	}
+	if err := s.o.Store.Commit(ctx, c); err != nil {
+		return notStored(err)
+	}
+	for _, p := range c.Peers {
+		old := s.peers.get(p.Key)
+		s.peers.put(p)
+		if old != nil && (old.URL != p.URL || old.Trust != p.Trust) {
+			s.outbox.Alive(p.Key)
+		}
+	}
+	for _, k := range c.Forget {
+		s.peers.forget(k)
+	}
+	for _, e := range events {
+		s.watch.tell(*e)
+	}
+	if len(events) > 0 && s.o.Told != nil {
+		s.o.Told()
+	}
+	return nil
+}
+
+// notStored is what a failed commit means outside: not now, with a time to try
+// again. What a store says of its disk stays in the log.
+func notStored(err error) error {
+	if errors.Is(err, core.Replayed) || errors.Is(err, core.Moved) {
+		return err
+	}
+	e := &core.Error{Kind: core.Unavailable, Public: "Cannot store now", RetryAfter: 30 * time.Second, Err: err}
+	var said *core.Error
+	if errors.As(err, &said) {
+		e.Hint = said.Hint
+		switch said.Kind {
+		case core.Full:
+			e.Kind, e.Public = core.Full, "No space to store it"
+		case core.Internal, core.NotFound, core.Malformed:
+			e.Kind, e.Public = core.Internal, ""
+		}
+		if said.RetryAfter > 0 {
+			e.RetryAfter = said.RetryAfter
+		}
+	}
+	return e
+}
+
+// answered gives the answer that is on record for a used nonce, if the bytes are
+// the same. It returns an error of kind NotFound when the nonce is new after all.
+func (s *state) answered(ctx context.Context, k core.PublicKey, n core.Nonce, digest [32]byte) (core.Answer, error) {
+	if !s.fresh.Seen(k, n) {
+		return core.Answer{}, core.NotFound
+	}
+	r, err := s.o.Store.Receipt(ctx, k, n)
+	if err != nil {
+		return core.Answer{}, err
+	}
+	if r.Digest != digest {
+		return core.Answer{}, core.Refuse(core.Conflict, "Nonce already used for another message")
+	}
+	return core.Answer{Status: r.Status, Body: r.Answer}, nil
+}
+
+// bookkeeping names an envelope in the memory of used nonces that has no nonce of
+// its own there. No nonce of a peer's begins like it: see addressed.
+func bookkeeping(shape envelope.Shape, what string) core.Nonce {
+	return core.Nonce("\x01" + string(shape) + ":" + what)
+}
+
+func (s *state) opener() *envelope.Opener {
+	return &envelope.Opener{Self: s.self, Near: s.fresh.Near}
+}
+
+// to is the sealer for envelopes to a peer: one that has shown v2 gets no legacy
+// signature. docs/threat-model.md#t11
+func (s *state) to(p *core.Peer) *envelope.Sealer { return s.sealer.For(p.V2) }
+
+// newID returns a ULID for now: ids sort by time.
+func newID() string { return ulid.Make().String() }
+
+// event makes an event about a peer; a nil peer makes one about none.
+func (s *state) event(t core.EventType, p *core.Peer, by, text string, data any) *core.Event {
+	e := &core.Event{ID: newID(), Type: t, At: s.o.Now().UTC(), By: by, Text: text}
+	if p != nil {
+		e.Peer = p.Key
+	}
+	if data != nil {
+		e.Data = encode(data)
+	}
+	return e
+}
+
+// warn lets a step tell the operator something about a peer, once in a while.
+func (s *state) warn(st *step, p *core.Peer, what string, every time.Duration, format string, args ...any) {
+	if s.warned.due(lockName{what, p.Key, ""}, st.now, every) {
+		st.Events = append(st.Events, s.event(core.EventWarning, p, core.Them, fmt.Sprintf(format, args...), nil))
+	}
+}
+
+// plugins gives the policies and handlers in force; while they are not ready,
+// nobody can say. docs/threat-model.md#p3
+func (s *state) plugins() (Plugins, error) {
+	if s.o.Plugins == nil {
+		return Plugins{}, nil
+	}
+	return s.o.Plugins()
+}
+
+// receiptSpan is how long receipts are kept: as long as a nonce must be remembered,
+// and as long as the longest limit in force counts back.
+func (s *state) receiptSpan() time.Duration {
+	span := s.fresh.Span()
+	longest := func(grants []core.Grant) {
+		for _, grant := range grants {
+			if grant.RateLimit != nil {
+				span = max(span, min(grant.RateLimit.Window(), core.MaxRateWindow))
+			}
+		}
+	}
+	longest(s.settings.Load().Grants)
+	for _, p := range s.peers.unsorted() {
+		if p.Granted != nil {
+			longest(p.Granted.Scopes)
+		}
+	}
+	return span
+}
+
+// Counters count envelopes by what came of them, for status and metrics.
+type Counters struct {
+	mu        sync.Mutex // guards all below
+	verdict   map[[2]string]uint64
+	questions uint64
+	asked     time.Duration
+}
+
+// Policies is how many questions were put to policies, and how long the answers
+// took together.
+func (c *Counters) Policies() (questions uint64, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.questions, c.asked
+}
+
+func (c *Counters) askedPolicy(took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.questions++
+	c.asked += took
+}
+
+func (c *Counters) add(kind, verdict string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.verdict == nil {
+		c.verdict = map[[2]string]uint64{}
+	}
+	c.verdict[[2]string{kind, verdict}]++
+}
+
+// Snapshot returns the counts by envelope and verdict.
+func (c *Counters) Snapshot() map[[2]string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.verdict)
+}

@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
+)
+
+// runTell tells approved peers where we are and what we are called, when that is not
+// what each was last told, until all know.
+//
+// docs/protocol.md#update-identity
+func (g *trust) runTell(ctx context.Context) {
+	g.assumeTold(ctx)
+	timer := time.NewTimer(min(tellFirst, g.times().Tell))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		for _, p := range g.Untold() {
+			if ctx.Err() != nil {
+				return
+			}
+			if err := g.TellPeer(ctx, p.Key, false); err != nil {
+				g.log.Info("a peer could not be told what we are", "peer", p.Name(), "err", err)
+			}
+		}
+		timer.Reset(g.times().Tell)
+	}
+}
+
+// assumeTold takes it that peers of which nothing is on record know what we are now.
+func (g *trust) assumeTold(ctx context.Context) {
+	s := g.settings.Load()
+	for _, p := range g.peers.all() {
+		if !isApproved(p) || p.Told.URL != "" {
+			continue
+		}
+		if _, err := g.change(ctx, p.Key, func(p *core.Peer) error { p.Told = core.Told{URL: s.URL, Names: s.Names}; return nil }); err != nil {
+			g.log.Error("what a peer knows of us was not stored", "peer", p.Name(), "err", err)
+			return
+		}
+	}
+}
+
+// tellFirst is how long after the start peers are told.
+const tellFirst = 5 * time.Second
+
+// Untold lists the approved peers that do not know our gateway URL or our names as
+// they are now. Those that were never told of any count as knowing what they were
+// approved with.
+func (g *trust) Untold() []*core.Peer {
+	s := g.settings.Load()
+	var out []*core.Peer
+	for _, p := range g.peers.all() {
+		if isApproved(p) && (p.Told.URL != "" && p.Told.URL != s.URL || p.Told.Names != (core.Names{}) && p.Told.Names != s.Names && !p.Told.Deaf) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Moved lists the approved peers that know another gateway URL of ours.
+func (g *trust) Moved() []*core.Peer {
+	s := g.settings.Load()
+	var out []*core.Peer
+	for _, p := range g.peers.all() {
+		if isApproved(p) && p.Told.URL != "" && p.Told.URL != s.URL {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// TellPeer tells an approved peer where we are and what we are called. A peer that
+// has not shown v2 hears of another URL by our approval, and of names by its own
+// endpoint, if it has one. asked says that an operator asked for it.
+//
+// Errors are of kind NotApproved, or Unreachable and Refused as for Send.
+func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) error {
+	p := g.peers.get(k)
+	if p == nil {
+		return errNoSuchPeer
+	}
+	if !isApproved(p) {
+		return core.Refusef(core.NotApproved, "%s is not approved", p.Name())
+	}
+	s := g.settings.Load()
+	told := core.Told{URL: s.URL, Names: s.Names}
+	if !p.V2 && p.Told.URL != s.URL {
+		item := g.approvalItem(p, true)
+		if err := g.keep(ctx, &core.Change{Outbox: []*core.OutboxItem{item}}); err != nil {
+			return err
+		}
+		if _, err := g.outbox.SendNow(ctx, item); err != nil {
+			return err
+		}
+	}
+	err := g.postIdentity(ctx, p, s)
+	switch {
+	case err == errNoIdentity:
+		told.Deaf = true
+		if !asked {
+			err = nil
+		}
+	case err != nil:
+		return err
+	}
+	_, stored := g.change(ctx, k, func(p *core.Peer) error { p.Told = told; return nil })
+	if err == nil {
+		err = stored
+	}
+	return err
+}
+
+var errNoIdentity = &core.Error{Kind: core.Refused, Public: "the peer's version has no way to hear of other names",
+	Hint: "it has what it got with our request or approval"}
+
+func (g *trust) postIdentity(ctx context.Context, p *core.Peer, s *Settings) error {
+	body := g.to(p).SealIdentity(p.Key, core.Identity{ID: g.self.ID(), DisplayName: s.Names.DisplayName, HumanName: s.Names.HumanName,
+		AgentName: s.Names.AgentName, Organization: s.Names.Organization, Email: s.Names.Email, GatewayURL: s.URL, PublicKey: g.self.String()})
+	got, err := g.o.Transport.Post(ctx, p.URL, core.PathIdentity, body)
+	if err != nil {
+		return err
+	}
+	j := g.outbox.Judge(ctx, p, answer.Identity, got, false)
+	if j.Verdict == answer.NoEndpoint {
+		return errNoIdentity
+	}
+	return j.Err()
+}

@@ -1,0 +1,305 @@
+package gateway
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// trust makes and ends federations: it moves peers by the table of core/peering, at
+// the word of the operator, of a policy, or of an envelope that is signed, timed and
+// for us. What is less is a hint, about which the confirmer asks.
+//
+// docs/threat-model.md#t10
+type trust struct {
+	*state
+	confirm *confirmer
+
+	asks    requestLimits
+	changes limiter // of what approved peers may send without end
+	fetches chan struct{}
+
+	background sync.WaitGroup
+	stop       context.Context
+	cancel     context.CancelFunc
+}
+
+func newTrust(s *state, c *confirmer) *trust {
+	t := &trust{state: s, confirm: c, fetches: make(chan struct{}, maxFetches)}
+	t.changes = limiter{most: maxChanges, window: time.Hour}
+	t.stop, t.cancel = context.WithCancel(context.Background())
+	return t
+}
+
+// inBackground runs f in the background of the gateway's life.
+func (g *trust) inBackground(f func(ctx context.Context)) {
+	g.background.Go(func() { f(g.stop) })
+}
+
+// The refusals that several ways share.
+var (
+	errNotApproved = core.Refuse(core.NotApproved, "Peer not approved")
+	errUnknownPeer = core.Refuse(core.NotFound, "Unknown peer")
+	errNoPending   = core.Refuse(core.NotFound, "No pending peer found")
+	errOldForm     = core.Refuse(core.BadSignature, "v2 signature required")
+)
+
+func isApproved(p *core.Peer) bool { return p.Trust == core.Approved }
+
+func sameKey(text string, k core.PublicKey) bool { return strings.EqualFold(text, k.String()) }
+
+// sender returns the approved peer that a verified envelope is from, and holds it to
+// the newest signature that it has shown. docs/threat-model.md#l7
+func (g *trust) sender(ctx context.Context, k core.PublicKey, v2 bool) (*core.Peer, error) {
+	p := g.peers.get(k)
+	switch {
+	case p == nil || !isApproved(p):
+		return nil, errNotApproved
+	case p.V2 && !v2:
+		return nil, g.oldForm(ctx, p)
+	case !v2 || p.V2:
+		return p, nil
+	}
+	next, err := g.transition(context.WithoutCancel(ctx), k, func(p *core.Peer, _ *step) (*core.Peer, error) {
+		if p == nil || !isApproved(p) {
+			return nil, errNotApproved
+		}
+		next := p.Clone()
+		next.V2 = true
+		return next, nil
+	})
+	return next, err
+}
+
+// oldForm refuses a verified envelope in the old form of a peer that has shown v2,
+// and tells the operator once what to do if it has gone back to an older gateway.
+//
+// docs/threat-model.md#t12
+func (g *trust) oldForm(ctx context.Context, p *core.Peer) error {
+	_, err := g.transition(ctx, p.Key, func(p *core.Peer, st *step) (*core.Peer, error) {
+		if p != nil {
+			g.warn(st, p, "old form", 24*time.Hour, "%s has signed in the v2 form before and now sends the old form, which is refused, as anyone could have stripped it. "+
+				"If its operator has gone back to an older gateway: \"ogp federation remove %s\", and let it ask again.", p.Name(), p.Name())
+		}
+		return nil, nil
+	})
+	return errors.Join(errOldForm, err)
+}
+
+// restored makes a peer in doubt approved again, as whole as it was.
+func (g *trust) restored(p *core.Peer, e peering.Event, st *step) (*core.Peer, error) {
+	next, err := peering.Apply(p, e, st.now)
+	if err != nil {
+		return nil, err
+	}
+	st.digest.Restored++
+	g.log.Info("a removal notice was refuted", "peer", p.Name(), "by", e)
+	return next, nil
+}
+
+// restore makes a peer in doubt approved again by a verified message of its own,
+// dated after the notice, that names us. docs/threat-model.md#t10
+func (g *trust) restore(ctx context.Context, k core.PublicKey, v2 bool, sentAt time.Time, to string) error {
+	_, err := g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
+		if p == nil || !isUnconfirmed(p) || p.V2 && !v2 || !sentAt.After(p.Doubt.Notice) || !g.settings.Load().names(to) {
+			return nil, nil
+		}
+		next, err := g.restored(p, peering.Restored, st)
+		if err != nil {
+			return nil, err
+		}
+		next.V2 = next.V2 || v2
+		next.Asking.Series, next.Asking.Owed = nil, 0
+		refuted(next, st.now)
+		return next, nil
+	})
+	return err
+}
+
+// tellOfDoubt tells the agent of a removal in doubt, once: what becomes of it later
+// goes into the digest, and that it becomes final is nothing new.
+func (g *trust) tellOfDoubt(p *core.Peer, st *step) {
+	if p.Doubt.Told {
+		return
+	}
+	p.Doubt.Told = true
+	if st.now.Sub(p.Asking.Told) < 24*time.Hour {
+		return
+	}
+	p.Asking.Told = st.now
+	st.Events = append(st.Events, g.removedEvent(p, core.Them))
+}
+
+// partedBy makes a removal final that came from the peer. One in doubt was told of
+// before.
+func (g *trust) partedBy(st *step, p *core.Peer, e peering.Event) (*core.Peer, error) {
+	was := peering.StateOf(p)
+	next, err := peering.Apply(p, e, st.now)
+	if err != nil {
+		return nil, errUnknownPeer
+	}
+	next.Asking = core.Asking{}
+	if was.Waits() && p.ApprovedAt.IsZero() { // a stranger who withdraws is nobody's event
+		return next, nil
+	}
+	if was != peering.Unconfirmed || !p.Doubt.Told {
+		st.Events = append(st.Events, g.removedEvent(next, core.Them))
+	}
+	return next, g.outbox.Cancel(context.Background(), p.Key, "the peer has removed us", &st.Change)
+}
+
+// lost takes an approved peer's request up that says, when asked, that it has us no
+// more: a human says yes again.
+func (g *trust) lost(p *core.Peer, request *core.Request, st *step) (*core.Peer, error) {
+	next, err := peering.Apply(p, peering.Lost, st.now)
+	if err != nil {
+		return nil, err
+	}
+	next.Asking.Series = nil
+	next.Warning = "it was approved, and has lost or removed us"
+	if request != nil {
+		next.Names, next.Offered = cleanNames(request.Peer.Names()), cleanIntents(request.OfferedIntents)
+	}
+	g.tellOfRequest(next, st)
+	return next, g.outbox.Cancel(context.Background(), p.Key, "the peer has removed us and asks again", &st.Change)
+}
+
+// heardYes approves a peer that says it has approved us, where our operator has
+// asked it: that is our own yes. grants may be nil for what it had or the defaults.
+func (g *trust) heardYes(p *core.Peer, grants []core.Grant, st *step) (*core.Peer, error) {
+	was := peering.StateOf(p)
+	next, err := peering.Apply(p, peering.Yes, st.now)
+	if err != nil {
+		return nil, err
+	}
+	next.Asking.Series, next.Asking.Owed = nil, 0
+	if was == peering.Approved || was == peering.Unconfirmed {
+		return next, nil
+	}
+	if next.Granted == nil || len(grants) > 0 {
+		g.grant(next, grants)
+	}
+	st.Outbox = append(st.Outbox, g.approvalItem(next, true))
+	st.Events = append(st.Events, g.event(core.EventApproved, next, core.Them, "The peer says that it has approved us.",
+		map[string]any{"unverified": next.Names, "gatewayUrl": next.URL}))
+	return next, nil
+}
+
+// removedEvent tells of the end of a federation; both sides get one.
+func (g *trust) removedEvent(p *core.Peer, by string) *core.Event {
+	text := "We have removed the peer: the federation is terminated."
+	data := map[string]any{"type": "federation_removed", "peerId": p.Key.ID(), "unverified": p.Names}
+	if by == core.Them {
+		text = "The peer has removed us: the federation is terminated."
+		if isUnconfirmed(p) {
+			text = "The peer seems to have removed us. Nothing is sent to it or taken from it, and it is asked."
+			data["unconfirmed"] = true
+		}
+	}
+	return g.event(core.EventRemoved, p, by, text, data)
+}
+
+// grant gives a peer its grants; none means the configured ones. It never reads
+// what the peer asked for. docs/threat-model.md#t9
+func (g *trust) grant(p *core.Peer, grants []core.Grant) {
+	if len(grants) == 0 {
+		grants = g.settings.Load().Grants
+	}
+	p.Granted = &core.Bundle{Version: core.BundleVersion, GrantedAt: core.FormatTime(g.o.Now()), Scopes: slices.Clone(grants)}
+}
+
+// The bounds on what strangers and peers may leave with us.
+const (
+	maxFetches = 8  // cards of strangers that are looked at at the same time
+	maxChanges = 30 // grants and identities that an approved peer may change in an hour
+	maxScopes  = 64 // of a peer's bundle
+)
+
+// limiter counts by key within a sliding window. Its numbers are set before use.
+type limiter struct {
+	most   int
+	window time.Duration
+
+	mu   sync.Mutex // guards seen
+	seen map[core.PublicKey][]time.Time
+}
+
+// take counts one, or says when there is room for it.
+func (l *limiter) take(k core.PublicKey, now time.Time, what string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen == nil {
+		l.seen = map[core.PublicKey][]time.Time{}
+	}
+	times := slices.DeleteFunc(l.seen[k], func(t time.Time) bool { return now.Sub(t) >= l.window })
+	if len(times) >= l.most {
+		l.seen[k] = times
+		return tooMany("Too many "+what, l.window-now.Sub(times[0]))
+	}
+	l.seen[k] = append(times, now)
+	return nil
+}
+
+// tooMany is the refusal of what is over a limit.
+func tooMany(text string, again time.Duration) error {
+	e := core.Refuse(core.RateLimited, text)
+	e.RetryAfter = core.RoundUp(again)
+	return e
+}
+
+// requestLimits counts strangers' requests by network, for an hour. The networks are
+// forgotten in two generations, so that many of them cost no more than few.
+type requestLimits struct {
+	mu         sync.Mutex // guards all below
+	young, old map[netip.Prefix][]time.Time
+	turned     time.Time
+}
+
+// take counts a request, or says when there is room for it.
+func (l *requestLimits) take(block netip.Prefix, most int, now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.young == nil || now.Sub(l.turned) >= time.Hour {
+		l.old, l.young, l.turned = l.young, map[netip.Prefix][]time.Time{}, now
+	}
+	gone := func(t time.Time) bool { return now.Sub(t) >= time.Hour }
+	times := l.young[block]
+	if times == nil {
+		times = slices.Clone(l.old[block])
+	}
+	if times = slices.DeleteFunc(times, gone); len(times) >= most {
+		l.young[block] = times
+		return tooMany("Too many federation requests from your network", time.Hour-now.Sub(times[0]))
+	}
+	l.young[block] = append(times, now)
+	return nil
+}
+
+// network is the block that requests from strangers are counted by: /24 for
+// IPv4, /48 for IPv6; the zero prefix for addresses that say nothing.
+func network(a netip.Addr) netip.Prefix {
+	a = a.Unmap()
+	if !a.IsValid() || a.IsLoopback() {
+		return netip.Prefix{}
+	}
+	bits := 48
+	if a.Is4() {
+		bits = 24
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+// bookkeepingOf is bookkeeping for an envelope by its digest.
+func bookkeepingOf(shape envelope.Shape, digest [32]byte) core.Nonce {
+	return bookkeeping(shape, hex.EncodeToString(digest[:]))
+}
