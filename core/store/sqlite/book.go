@@ -40,6 +40,7 @@ type book struct {
 	tells   map[string]int64 // by the names of the set, joined
 	cursors map[string]int64 // by notifier
 	floors  map[string]int64 // by notifier: up to here it has nothing to be told
+	tally   tally            // what was kept in all
 	seq     int64            // the last that was given to a row of log
 }
 
@@ -79,6 +80,7 @@ func (s *Store) readBook(ctx context.Context) error {
 			b.seq = max(b.seq, seq)
 			return err
 		}),
+		all(`SELECT n, hash FROM tally`, func(row scanner) error { return row.Scan(&b.tally.n, &b.tally.hash) }),
 		all(`SELECT max(ifnull((SELECT max(seq) FROM log), 0), ifnull((SELECT max(event) FROM deliveries INDEXED BY deliveries_event), 0))`, func(row scanner) error {
 			var seq int64
 			err := row.Scan(&seq)
@@ -89,6 +91,7 @@ func (s *Store) readBook(ctx context.Context) error {
 	for id, names := range sets {
 		b.tells[setName(names)] = id
 	}
+	b.tally.n = max(b.tally.n, s.book.tally.n) // which may be above: see checkRecord
 	s.book = b
 	return err
 }

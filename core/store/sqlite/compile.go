@@ -35,6 +35,7 @@ const (
 	putMeta
 	putKV
 	delKV
+	putTally
 	pruneReceipt
 	clearOld
 	firstReceipt
@@ -98,6 +99,8 @@ var writes = [numWrites]string{
 
 	putReply: `INSERT INTO replies (nonce, peer, ours, at, expires, data) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (nonce, peer, ours) DO UPDATE SET at = excluded.at, expires = excluded.expires, data = excluded.data`,
+
+	putTally: `UPDATE tally SET n = ?, hash = ?`,
 
 	putMeta: `INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
 

@@ -54,6 +54,9 @@ type Store struct {
 	args   []driver.NamedValue
 	values []driver.Value
 
+	record *record     // beside the store; nil: not yet open
+	lost   *core.Error // what Open has found missing
+
 	read    *sql.DB
 	queries [numQueries]lazyStmt
 	floors  sync.Map // by notifier: see floor
@@ -114,6 +117,9 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	}
 	if err := s.readBook(ctx); err != nil {
 		return nil, s.wrap("open "+path, err)
+	}
+	if err := s.checkRecord(); err != nil {
+		return nil, err
 	}
 	if s.read, err = open(path, "ro", "query_only(1)", "cache_size(-2000)", "temp_store(MEMORY)"); err != nil {
 		return nil, s.wrap("open "+path, err)
@@ -220,6 +226,9 @@ func (s *Store) release() error {
 	}
 	if s.write != nil {
 		errs = append(errs, s.write.Close()) // the last connection: it empties the log into the file
+	}
+	if s.record != nil {
+		errs = append(errs, s.record.close())
 	}
 	errs = append(errs, s.lock.Close())
 	if err := errors.Join(errs...); err != nil {

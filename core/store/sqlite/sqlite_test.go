@@ -361,7 +361,7 @@ func TestModes(t *testing.T) {
 			t.Errorf("%s has mode %v, want 0600", entry.Name(), info.Mode())
 		}
 	}
-	if got := strings.Join(names, " "); got != "ogp.db ogp.db-shm ogp.db-wal ogp.db.lock" {
+	if got := strings.Join(names, " "); got != "ogp.db ogp.db-shm ogp.db-wal ogp.db.last ogp.db.lock" {
 		t.Errorf("files: %s", got)
 	}
 	// One that was opened up is closed again.

@@ -18,6 +18,7 @@ type Stats struct {
 	LastCommit  time.Duration // time that the last batch took, to disk
 	TotalCommit time.Duration // time that all batches took
 	Waiting     int           // changes that wait now
+	RecordError string        // why the count of changes beside the store is not written; empty: it is
 	Broken      bool          // a write was lost: nothing more is kept until the store is opened again
 }
 
@@ -40,6 +41,12 @@ func (s *stats) add(batch []*request, took time.Duration) {
 	s.now.LastBatch = len(batch)
 	s.now.LastCommit = took
 	s.now.TotalCommit += took
+}
+
+func (s *stats) recordFailed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.RecordError = err.Error()
 }
 
 // Stats returns what the writer has done so far.

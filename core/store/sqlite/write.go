@@ -184,6 +184,7 @@ func (s *Store) transact(batch []*request) error {
 	for _, r := range batch {
 		r.err = nil
 	}
+	kept := 0
 	if err := s.begin(); err != nil {
 		return s.wrap("begin", err)
 	}
@@ -194,6 +195,16 @@ func (s *Store) transact(batch []*request) error {
 			return s.wrap("write", err)
 		}
 		r.err = refusal
+		if refusal == nil {
+			kept++
+		}
+	}
+	next := s.book.tally.next(kept, time.Now())
+	if kept > 0 {
+		if _, err := s.exec(putTally, int64(next.n), int64(next.hash)); err != nil {
+			s.abort()
+			return s.wrap("write", err)
+		}
 	}
 	if err := s.commit(); err != nil {
 		if lostSync(err) {
@@ -203,6 +214,12 @@ func (s *Store) transact(batch []*request) error {
 		}
 		s.abort()
 		return s.wrap("commit", err)
+	}
+	if kept > 0 {
+		s.book.tally = next
+		if err := s.record.write(next); err != nil { // the changes themselves are on disk
+			s.stats.recordFailed(err)
+		}
 	}
 	return nil
 }
