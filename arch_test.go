@@ -21,13 +21,16 @@ import (
 
 const module = "github.com/opengatewayprotocol/ogp"
 
+// arrows are the rooms that a room imports.
+type arrows struct {
+	room    string
+	imports []string
+}
+
 // rooms holds, for each room, the rooms that its code may import. A name ending in
 // "/..." stands for a room with everything below it. The first line that fits
 // counts. docs/architecture.md#imports
-var rooms = []struct {
-	room    string
-	imports []string
-}{
+var rooms = []arrows{
 	{"core", nil},
 
 	// Mechanisms: each does one thing with the words of core.
@@ -44,8 +47,8 @@ var rooms = []struct {
 	{"core/locks", []string{"core"}},
 	{"core/outbox", []string{"core", "core/answer", "core/locks", "core/queue"}},
 	{"core/queue", []string{"core"}},
-	{"core/delivery", []string{"core", "core/queue"}},
-	{"core/config", []string{"core", "core/atomicfile", "core/nesting", "core/text"}},
+	{"core/delivery", []string{"core"}},
+	{"core/config", []string{"core", "core/nesting", "core/text"}},
 	{"core/dial", []string{"core"}},
 	{"core/web", []string{"core"}},
 	{"core/legacy", []string{"core", "core/keys", "core/text"}},
@@ -61,7 +64,7 @@ var rooms = []struct {
 	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin", "core/scope"}},
 
 	// Wires: both ends of a protocol, the gateway seen as an interface of their own.
-	{"core/federation", []string{"core", "core/dial", "core/envelope", "core/web"}},
+	{"core/federation", []string{"core", "core/dial", "core/web"}},
 	{"core/rendezvous", []string{"core", "core/atomicfile", "core/dial", "core/envelope", "core/keys", "core/web", "core/text"}},
 	{"core/rendezvous/rendezvoustest", nil},
 	{"core/control", []string{"core", "core/web"}},
@@ -73,15 +76,32 @@ var rooms = []struct {
 
 	// Guests run in the sandbox and know the SDK alone; the two folders embed them.
 	{"sdk", nil},
-	{"sdk/...", []string{"sdk", "sdk/..."}},
+	{"sdk/...", []string{"sdk"}},
 	{"plugins", nil},
 	{"plugins/...", []string{"sdk", "sdk/..."}},
 	{"examples/plugins", nil},
 	{"examples/plugins/...", []string{"sdk", "sdk/..."}},
 
-	// The program, and what drives any gateway from outside.
-	{"conformance", []string{"core", "core/..."}},
-	{"cmd/ogp", []string{"core", "core/...", "plugins", "examples/plugins", "sdk/scaffold", "conformance"}},
+	// What drives any gateway from outside.
+	{"conformance", nil},
+
+	// The composition root, and the command line around it.
+	{"core/daemon", []string{"core", "core/atomicfile", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/peering", "core/plugin", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
+	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/nesting"}},
+	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
+	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "plugins"}},
+	{"cmd/ogp/internal/term", []string{"core/text"}},
+	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control/api", "core/daemon"}},
+	{"cmd/ogp/internal/complete", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/control", "core/control/api", "core/scope", "core/text", "sdk/scaffold"}},
+	{"cmd/ogp/internal/demo", []string{"cmd/ogp/internal/cli", "examples/plugins"}},
+	{"cmd/ogp/internal/doctor", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core/config", "core/control", "core/control/api", "core/daemon", "core/text"}},
+	{"cmd/ogp/internal/logs", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/service", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon"}},
+	{"cmd/ogp/internal/manual", []string{"cmd/ogp/internal/cli"}},
+	{"cmd/ogp/internal/migrate", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control", "core/control/api", "core/daemon", "core/keys", "core/legacy"}},
+	{"cmd/ogp/internal/service", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/control"}},
+	{"cmd/ogp/internal/settings", []string{"core/nesting"}},
+	{"cmd/ogp/internal/setup", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/doctor", "cmd/ogp/internal/migrate", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/daemon/openclaw", "core/federation", "core/keys", "core/legacy", "core/text"}},
+	{"cmd/ogp/internal/trial", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/text"}},
 }
 
 // doors holds, for libraries of weight, the rooms that may import them. A library
@@ -92,18 +112,18 @@ var doors = []struct {
 }{
 	{"github.com/gofiber/fiber", []string{"core/web", "core/federation", "core/rendezvous"}},
 	{"github.com/valyala/fasthttp", []string{"core/web"}},
-	{"github.com/tetratelabs/wazero", []string{"core/plugin", "core/plugin/..."}},
+	{"github.com/tetratelabs/wazero", []string{"core/plugin"}},
 	{"github.com/knadh/koanf", []string{"core/config"}},
-	{"github.com/spf13/cobra", []string{"cmd/ogp"}},
-	{"github.com/spf13/pflag", []string{"cmd/ogp", "core/config"}},
+	{"github.com/spf13/cobra", []string{"cmd/ogp", "cmd/ogp/internal/..."}},
+	{"github.com/spf13/pflag", []string{"cmd/ogp/internal/...", "core/config"}},
 	{"modernc.org/sqlite", []string{"core/store/sqlite"}},
 	{"github.com/pressly/goose", []string{"core/store/sqlite"}},
 	{"filippo.io/edwards25519", []string{"core/keys"}},
 	{"code.dny.dev/ssrf", []string{"core/dial"}},
-	{"github.com/prometheus/client_golang", []string{"core/rendezvous", "cmd/ogp"}},
-	{"github.com/caddyserver/certmagic", []string{"cmd/ogp"}},
-	{"go.opentelemetry.io", []string{"cmd/ogp"}},
-	{"charm.land", []string{"cmd/ogp"}},
+	{"github.com/prometheus/client_golang", []string{"core/rendezvous", "core/daemon"}},
+	{"github.com/caddyserver/certmagic", []string{"core/daemon"}},
+	{"go.opentelemetry.io", []string{"core/daemon"}},
+	{"charm.land", []string{"cmd/ogp/internal/setup"}},
 }
 
 // source is one Go file of the tree.
@@ -183,20 +203,24 @@ func fitsAny(patterns []string, room string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return fits(p, room) })
 }
 
+// lineOf is the line of the table for a room; -1: the table does not know it.
+func lineOf(room string) int {
+	for i, line := range rooms {
+		if line.room == room {
+			return i
+		}
+	}
+	return slices.IndexFunc(rooms, func(line arrows) bool { return fits(line.room, room) })
+}
+
 // mayImport says which rooms a room may import; ok is false for a room that the
 // table does not know.
 func mayImport(room string) (imports []string, ok bool) {
-	for _, line := range rooms {
-		if line.room == room {
-			return line.imports, true
-		}
+	i := lineOf(room)
+	if i < 0 {
+		return nil, false
 	}
-	for _, line := range rooms {
-		if fits(line.room, room) {
-			return line.imports, true
-		}
-	}
-	return nil, false
+	return rooms[i].imports, true
 }
 
 // badImports says what a file imports that it may not.
@@ -240,6 +264,46 @@ func TestImports(t *testing.T) {
 		}
 		for _, bad := range badImports(s) {
 			t.Error(bad)
+		}
+	}
+}
+
+// TestEveryArrowIsUsed: what the tables allow, somebody does. An arrow that nobody
+// uses is one that nobody has thought about.
+func TestEveryArrowIsUsed(t *testing.T) {
+	used, opened := map[string]bool{}, map[string]bool{}
+	for _, s := range sources(t, parser.ImportsOnly) {
+		if s.test {
+			continue
+		}
+		line := lineOf(s.room)
+		for _, name := range s.imports() {
+			if room, ours := strings.CutPrefix(name, module+"/"); ours {
+				for _, p := range rooms[line].imports {
+					used[rooms[line].room+" -> "+p] = used[rooms[line].room+" -> "+p] || fits(p, room)
+				}
+			}
+			for _, door := range doors {
+				for _, room := range door.rooms {
+					if (name == door.module || strings.HasPrefix(name, door.module+"/")) && fits(room, s.room) {
+						opened[door.module+" in "+room] = true
+					}
+				}
+			}
+		}
+	}
+	for _, line := range rooms {
+		for _, p := range line.imports {
+			if arrow := line.room + " -> " + p; !used[arrow] && !isGuest(strings.TrimSuffix(line.room, "...")) {
+				t.Errorf("nobody uses %s", arrow)
+			}
+		}
+	}
+	for _, door := range doors {
+		for _, room := range door.rooms {
+			if way := door.module + " in " + room; !opened[way] {
+				t.Errorf("nobody imports %s", way)
+			}
 		}
 	}
 }

@@ -15,6 +15,9 @@ import (
 
 	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
 )
 
 // age <identity file>: makes an age identity. It sets $RECIPIENT.
@@ -28,12 +31,12 @@ func ageCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("RECIPIENT", id.Recipient().String())
 }
 
-// run runs a command line in this process.
-func run(t *testing.T, args ...string) (status int, stdout, stderr string) {
+// runHere runs a command line in this process.
+func runHere(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	a := &app{in: strings.NewReader(""), out: &out, err: &errs, env: []string{"HOME=" + t.TempDir()}}
-	status = a.run(context.Background(), args)
+	a := &cli.App{In: strings.NewReader(""), Out: &out, Err: &errs, Env: []string{"HOME=" + t.TempDir()}}
+	status = run(context.Background(), a, args)
 	return status, out.String(), errs.String()
 }
 
@@ -102,16 +105,17 @@ func gatewayIn(t *testing.T) []byte {
 	dir := t.TempDir()
 	home, file := filepath.Join(dir, "home"), filepath.Join(dir, "backup")
 	var out, errs bytes.Buffer
-	a := &app{out: &out, err: &errs, env: []string{"HOME=" + dir}, home: home}
-	d, err := a.open(nil)
+	a := &cli.App{Out: &out, Err: &errs, Env: []string{"HOME=" + dir}, Home: home}
+	o, err := a.DaemonOptions(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.gateway.Close()
-	if err := d.store.Close(); err != nil {
+	d, err := daemon.Open(t.Context(), o)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if status, _, text := run(t, "--home", home, "backup", file); status != 0 {
+	d.Close()
+	if status, _, text := runHere(t, "--home", home, "backup", file); status != 0 {
 		t.Fatalf("backup: %s", text)
 	}
 	b, err := os.ReadFile(file)
@@ -139,8 +143,8 @@ func everything(t *testing.T, dir string) string {
 func TestRestoreTakesNoHostileArchive(t *testing.T) {
 	good := gatewayIn(t)
 	plain := unzipped(t, good)
-	key := file(keyFile, "{}")
-	db := file(storeFileName, "SQLite format 3\x00")
+	key := file(daemon.KeyFile, "{}")
+	db := file(daemon.StoreFile, "SQLite format 3\x00")
 	link := func(kind byte, name, to string) entry {
 		return entry{header: tar.Header{Name: name, Linkname: to, Typeflag: kind, Mode: 0o777}}
 	}
@@ -150,7 +154,7 @@ func TestRestoreTakesNoHostileArchive(t *testing.T) {
 		"empty archive":            archive(t),
 		"no key":                   archive(t, db),
 		"no store":                 archive(t, key),
-		"a store that is none":     archive(t, key, file(storeFileName, strings.Repeat("x", 8192))),
+		"a store that is none":     archive(t, key, file(daemon.StoreFile, strings.Repeat("x", 8192))),
 		"a file beside":            archive(t, key, db, file("../outside", "x")),
 		"a file far above":         archive(t, key, db, file("../../../../../../tmp/outside", "x")),
 		"an absolute path":         archive(t, key, db, file("/tmp/ogp-outside", "x")),
@@ -169,7 +173,7 @@ func TestRestoreTakesNoHostileArchive(t *testing.T) {
 		"a name of 512 KiB":        archive(t, key, db, file("plugins/"+strings.Repeat("a", 1<<19), "x")),
 		"a NUL in a name":          zipped(t, bytes.Replace(unzipped(t, archive(t, key, db, file("plugins/aXb", "x"))), []byte("aXb"), []byte("a\x00b"), 1)),
 		"the key twice":            archive(t, key, db, key),
-		"a folder as the key":      archive(t, db, file(keyFile+"/x", "{}")),
+		"a folder as the key":      archive(t, db, file(daemon.KeyFile+"/x", "{}")),
 		"no end of gzip":           good[:len(good)-8],
 		"half":                     good[:len(good)/2],
 		"half of the tar":          zipped(t, plain[:len(plain)/2]),
@@ -187,11 +191,11 @@ func TestRestoreTakesNoHostileArchive(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := everything(t, dir)
-			status, out, errs := run(t, "--home", filepath.Join(dir, "deep", "home"), "restore", from)
+			status, out, errs := runHere(t, "--home", filepath.Join(dir, "deep", "home"), "restore", from)
 			if err := os.Remove(filepath.Join(dir, "deep")); err != nil && !os.IsNotExist(err) {
 				t.Error(err)
 			}
-			if status != exitFailed || out != "" || errs == "" {
+			if status != cli.Failed || out != "" || errs == "" {
 				t.Errorf("status %d, stdout %q, stderr %q; want 1, none, and why", status, out, errs)
 			}
 			if after := everything(t, dir); after != before {
@@ -230,7 +234,7 @@ func TestRestoreFindsABentSealedBackup(t *testing.T) {
 		if err := os.WriteFile(from, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		status, _, errs := run(t, "--home", home, "restore", from, "--identity", key)
+		status, _, errs := runHere(t, "--home", home, "restore", from, "--identity", key)
 		_, err := os.Stat(home)
 		if (err == nil) != (status == 0) {
 			t.Fatalf("status %d, and the state directory: %v", status, err)
@@ -247,17 +251,17 @@ func TestRestoreFindsABentSealedBackup(t *testing.T) {
 		t.Fatalf("the whole one: %d %s", status, errs)
 	}
 	for at := 0; at < len(good); at += max(1, len(good)/97) {
-		if status, _ := restore(good[:at]); status != exitFailed {
+		if status, _ := restore(good[:at]); status != cli.Failed {
 			t.Errorf("cut at %d of %d: status %d, want 1", at, len(good), status)
 		}
 		bent := bytes.Clone(good)
 		bent[at] ^= 1
-		if status, _ := restore(bent); status != exitFailed {
+		if status, _ := restore(bent); status != cli.Failed {
 			t.Errorf("bent at %d of %d: status %d, want 1", at, len(good), status)
 		}
 	}
 	for _, b := range [][]byte{good[:len(good)-1], append(bytes.Clone(good), 0)} {
-		if status, _ := restore(b); status != exitFailed {
+		if status, _ := restore(b); status != cli.Failed {
 			t.Errorf("%d bytes of %d: status %d, want 1", len(b), len(good), status)
 		}
 	}
@@ -273,7 +277,7 @@ func TestRestorePutsNothingInThePlaceOfAFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if status, _, errs := run(t, "--home", home, "restore", from); status != exitFailed || !strings.Contains(errs, home) {
+	if status, _, errs := runHere(t, "--home", home, "restore", from); status != cli.Failed || !strings.Contains(errs, home) {
 		t.Errorf("status %d, stderr %q; want 1 and what is in the way", status, errs)
 	}
 	if text, err := os.ReadFile(home); err != nil || string(text) != "mine" {

@@ -8,40 +8,21 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/complete"
 )
 
 // TestEveryArgumentSaysHowItIsCompleted holds usage lines to words that have a
 // completer, also where it completes nothing.
 func TestEveryArgumentSaysHowItIsCompleted(t *testing.T) {
-	for _, cmd := range ours(newRoot()) {
-		for _, name := range argumentNames(cmd) {
-			if _, ok := placeholders[name]; !ok {
-				t.Errorf("%s: no completer for <%s>: add it to placeholders in complete.go", cmd.CommandPath(), name)
-			}
-		}
-		if own, ok := argumentsOf[cmd.CommandPath()]; ok && len(own) != len(argumentNames(cmd)) {
-			t.Errorf("%s takes %q, and has %d completers", cmd.CommandPath(), argumentNames(cmd), len(own))
-		}
+	for _, problem := range complete.Check(newRoot()) {
+		t.Error(problem)
 	}
-	paths := map[string]bool{}
-	for _, cmd := range ours(newRoot()) {
-		paths[cmd.CommandPath()] = true
-	}
-	for path := range argumentsOf {
-		if !paths[path] {
-			t.Errorf("argumentsOf has %q, which is no command", path)
-		}
-	}
-}
-
-func TestArgumentNames(t *testing.T) {
-	for use, want := range map[string][]string{
-		"list": nil, "show <peer>": {"peer"}, "send <peer> <intent> [payload]": {"peer", "intent", "payload"},
-		"accept <code or link>": {"code or link"}, "broken <": nil,
-	} {
-		if got := argumentNames(&cobra.Command{Use: use}); !slices.Equal(got, want) {
-			t.Errorf("argumentNames(%q) = %q, want %q", use, got, want)
-		}
+	root := newRoot()
+	root.AddCommand(&cobra.Command{Use: "new <thing>"})
+	if len(complete.Check(root)) == 0 {
+		t.Error("an argument without a completer is not found")
 	}
 }
 
@@ -58,9 +39,9 @@ func TestMistypedFlagsAreFound(t *testing.T) {
 				continue
 			}
 			var said strings.Builder
-			a := &app{in: strings.NewReader(""), out: io.Discard, err: &said}
+			a := &cli.App{In: strings.NewReader(""), Out: io.Discard, Err: &said}
 			args := append(strings.Fields(cmd.CommandPath())[1:], "--"+typed)
-			if code := a.run(t.Context(), args); code != exitUsage || !strings.Contains(said.String(), "did you mean --") {
+			if code := run(t.Context(), a, args); code != cli.Usage || !strings.Contains(said.String(), "did you mean --") {
 				t.Errorf("ogp %s: exit status %d, %q", strings.Join(args, " "), code, said.String())
 			}
 		}
@@ -78,8 +59,8 @@ func TestMistypedCommandsAreFound(t *testing.T) {
 		last := typed[len(typed)-1]
 		typed[len(typed)-1] = last[:1] + last[2:]
 		var said strings.Builder
-		a := &app{in: strings.NewReader(""), out: io.Discard, err: &said}
-		if code := a.run(t.Context(), typed); code != exitUsage || !strings.Contains(said.String(), "did you mean") {
+		a := &cli.App{In: strings.NewReader(""), Out: io.Discard, Err: &said}
+		if code := run(t.Context(), a, typed); code != cli.Usage || !strings.Contains(said.String(), "did you mean") {
 			t.Errorf("ogp %s: exit status %d, %q", strings.Join(typed, " "), code, said.String())
 		}
 	}

@@ -10,12 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/conformance"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 )
 
-func conformanceCommand(a *app) *cobra.Command {
+func conformanceCommand(a *cli.App) *cobra.Command {
 	var only string
 	cmd := &cobra.Command{
 		Use: "conformance <gateway URL>", Short: "Check how any gateway speaks the protocol", Args: cobra.ExactArgs(1),
@@ -34,7 +36,7 @@ protocol's. The cases leave nothing behind. Exit status 1 says that some failed.
 				return err
 			}
 			if len(report.Results) == 0 {
-				return usagef("--only %q: no case has this in its name", only)
+				return cli.Usagef("--only %q: no case has this in its name", only)
 			}
 			failed := 0
 			for _, r := range report.Results {
@@ -42,18 +44,18 @@ protocol's. The cases leave nothing behind. Exit status 1 says that some failed.
 					failed++
 				}
 			}
-			if a.json {
-				a.writeJSON(report)
+			if a.JSON {
+				a.WriteJSON(report)
 			} else {
 				for _, r := range report.Results {
 					if !r.OK {
-						fmt.Fprintf(a.out, "FAIL %s: %s\n", r.Name, safeText(r.Problem))
+						fmt.Fprintf(a.Out, "FAIL %s: %s\n", r.Name, term.SafeText(r.Problem))
 					}
 				}
-				fmt.Fprintf(a.out, "%d cases, %d failed\n", len(report.Results), failed)
+				fmt.Fprintf(a.Out, "%d cases, %d failed\n", len(report.Results), failed)
 			}
 			if failed > 0 {
-				return errPrinted(exitFailed)
+				return cli.ErrPrinted(cli.Failed)
 			}
 			return nil
 		},

@@ -1,22 +1,23 @@
 package main
 
 import (
-	"os/exec"
+	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/manual"
 )
 
 // TestCLIDocument compares docs/cli.md with the commands.
 func TestCLIDocument(t *testing.T) {
 	t.Setenv("HOME", "/home/ada") // no default may depend on it
-	golden(t, filepath.Join("..", "..", "docs", "cli.md"), markdownOf(documented(newRoot())))
+	golden(t, filepath.Join("..", "..", "docs", "cli.md"), manual.Markdown(newRoot()))
 }
 
 // TestDocumentHasEverything names every command, flag and example that users see.
 func TestDocumentHasEverything(t *testing.T) {
-	text := markdownOf(documented(newRoot()))
+	text := manual.Markdown(newRoot())
 	for _, cmd := range ours(newRoot()) {
 		if cmd.Hidden {
 			if strings.Contains(text, "## "+cmd.CommandPath()+"\n") {
@@ -45,49 +46,19 @@ func TestDocumentHasEverything(t *testing.T) {
 	}
 }
 
-// TestManPages holds every page to the requests of man(7), and where groff is
-// installed, to its warnings.
-func TestManPages(t *testing.T) {
-	known := []string{".TH", ".SH", ".B", ".BR", ".PP", ".TP", ".nf", ".fi"}
-	groff, err := exec.LookPath("groff")
+// golden compares a text with a file, or writes it there.
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
 	if err != nil {
-		t.Log("groff is not installed here: its warnings are not looked at")
+		t.Fatal(err)
 	}
-	names := map[string]bool{}
-	for _, cmd := range documented(newRoot()) {
-		page := manPage(cmd)
-		if names[manName(cmd)] {
-			t.Errorf("two pages are named %s", manName(cmd))
-		}
-		names[manName(cmd)] = true
-		for line := range strings.Lines(page) {
-			request, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-			if strings.HasPrefix(line, ".") && !slices.Contains(known, request) || strings.HasPrefix(line, "'") {
-				t.Errorf("%s: %q is no request of ours", manName(cmd), line)
-			}
-		}
-		for _, want := range []string{".SH NAME\n", ".SH SYNOPSIS\n", ".SH DESCRIPTION\n", ".SH EXIT STATUS\n"} {
-			if !strings.Contains(page, want) {
-				t.Errorf("%s: no %q", manName(cmd), want)
-			}
-		}
-		if groff == "" {
-			continue
-		}
-		c := exec.Command(groff, "-man", "-ww", "-z", "-Tutf8")
-		c.Stdin = strings.NewReader(page)
-		if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
-			t.Errorf("%s: groff: %v\n%s", manName(cmd), err, out)
-		}
-	}
-}
-
-func TestRoff(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain": "plain", ".TH x": `\&.TH x`, "a\n'b": "a\n\\&'b", `\fB--x`: `\efB\-\-x`,
-	} {
-		if got := roff(in); got != want {
-			t.Errorf("roff(%q) = %q, want %q", in, got, want)
-		}
+	if got != string(want) {
+		t.Errorf("%s is not what the program makes; go test ./cmd/ogp -update writes it anew. It makes:\n%s", path, got)
 	}
 }

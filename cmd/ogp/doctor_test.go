@@ -25,9 +25,12 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/doctor"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
@@ -56,8 +59,8 @@ func newSite(t *testing.T) *site {
 // run runs a command line on the site.
 func (s *site) run(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	a := &app{in: strings.NewReader(""), out: &out, err: &errs, env: s.env}
-	code = a.run(s.t.Context(), append(args, "--home", s.dir))
+	a := &cli.App{In: strings.NewReader(""), Out: &out, Err: &errs, Env: s.env}
+	code = run(s.t.Context(), a, append(args, "--home", s.dir))
 	return code, out.String(), errs.String()
 }
 
@@ -65,7 +68,7 @@ func (s *site) run(args ...string) (code int, stdout, stderr string) {
 func (s *site) must(args ...string) string {
 	s.t.Helper()
 	code, out, errs := s.run(args...)
-	if code != exitDone {
+	if code != cli.Done {
 		s.t.Fatalf("ogp %s: exit status %d\n%s%s", strings.Join(args, " "), code, out, errs)
 	}
 	return out
@@ -77,8 +80,8 @@ func (s *site) start(args ...string) api.StatusView {
 	var log lockedBuffer
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan int, 1)
-	a := &app{in: strings.NewReader(""), out: &log, err: &log, env: s.env}
-	go func() { done <- a.run(ctx, append([]string{"start", "--home", s.dir}, args...)) }()
+	a := &cli.App{In: strings.NewReader(""), Out: &log, Err: &log, Env: s.env}
+	go func() { done <- run(ctx, a, append([]string{"start", "--home", s.dir}, args...)) }()
 	var once sync.Once
 	s.stop = func() { once.Do(func() { cancel(); <-done }) }
 	client := control.Dial(control.Path(s.dir))
@@ -129,10 +132,10 @@ func (s *site) chmod(name string, mode os.FileMode) {
 }
 
 // doctor runs the doctor and reads what it says.
-func (s *site) doctor(args ...string) (int, doctorView) {
+func (s *site) doctor(args ...string) (int, doctor.View) {
 	s.t.Helper()
 	code, out, errs := s.run(append([]string{"doctor", "--json"}, args...)...)
-	var v doctorView
+	var v doctor.View
 	if err := json.Unmarshal([]byte(out), &v); err != nil {
 		s.t.Fatalf("doctor: %v\n%s%s", err, out, errs)
 	}
@@ -151,7 +154,7 @@ func (s *site) finds(name, state, text, fix string, args ...string) {
 	if !found {
 		s.t.Errorf("no check %s %s /%s/ fix /%s/, but:\n%s", name, state, text, fix, listChecks(v.Checks))
 	}
-	if state == api.CheckFail && (code != exitFailed || v.OK) {
+	if state == api.CheckFail && (code != cli.Failed || v.OK) {
 		s.t.Errorf("exit status %d, ok %v with a failed check", code, v.OK)
 	}
 }
@@ -211,7 +214,7 @@ func gatewayAt(t *testing.T, key func() core.PublicKey, url func() string) *http
 }
 
 // runRendezvous runs a rendezvous and gives its URL.
-func runRendezvous(t *testing.T) string {
+func rendezvousServer(t *testing.T) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -236,17 +239,17 @@ func closedPort(t *testing.T) string {
 func TestDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL="+runRendezvous(t),
+	s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL="+rendezvousServer(t),
 		"OGP_OPENCLAW_URL="+openclaw(t, "right").URL, "OGP_OPENCLAW_HOOKS_TOKEN=right")
 	s.start("--daemon-port", "0")
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		_, v := s.doctor("--no-test-call")
-		if !strings.Contains(listChecks(v.Checks), notYet) || time.Now().After(deadline) {
+		if !strings.Contains(listChecks(v.Checks), daemon.NotYet) || time.Now().After(deadline) {
 			break
 		}
 	}
 	code, v := s.doctor()
-	if code != exitDone || !v.OK || v.Failed > 0 || !v.Running {
+	if code != cli.Done || !v.OK || v.Failed > 0 || !v.Running {
 		t.Errorf("exit status %d, want 0:\n%s", code, listChecks(v.Checks))
 	}
 	for _, want := range []string{"ok config", "ok state", "ok files", "ok daemon", "ok key", "ok store", "ok port", "ok clock: within", "warn rendezvous: registered .* without a URL",
@@ -261,7 +264,7 @@ func TestDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 	}
 	s.stop()
 	code, v = s.doctor()
-	if code != exitDone || v.Running || v.Failed > 0 {
+	if code != cli.Done || v.Running || v.Failed > 0 {
 		t.Errorf("without a daemon: exit status %d\n%s", code, listChecks(v.Checks))
 	}
 	if !strings.Contains(listChecks(v.Checks), "ok notifier: openclaw: a test call was taken") || !strings.Contains(listChecks(v.Checks), "ok rendezvous: http") {
@@ -277,11 +280,11 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 		do   func(t *testing.T, s *site)
 	}{
 		{"a mistake in the configuration", func(t *testing.T, s *site) {
-			s.write(configFile, "email = 'a@b'\n\ndaemon_prot = 1\n", 0o600)
+			s.write(daemon.ConfigFile, "email = 'a@b'\n\ndaemon_prot = 1\n", 0o600)
 			s.finds("config", api.CheckFail, `config\.toml:3: unknown key "daemon_prot"`, `did you mean "daemon_port"`)
 		}},
 		{"a secret that others can read", func(t *testing.T, s *site) {
-			s.write(configFile, "openclaw_hooks_token = 'sekrit'\n", 0o644)
+			s.write(daemon.ConfigFile, "openclaw_hooks_token = 'sekrit'\n", 0o644)
 			s.finds("config", api.CheckWarn, `holds a secret and has mode 0644`, `^chmod 600 .*config\.toml$`, "--no-test-call")
 		}},
 		{"no daemon", func(t *testing.T, s *site) {
@@ -301,33 +304,33 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 		}},
 		{"others can read the key", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0")
-			s.chmod(keyFile, 0o644)
+			s.chmod(daemon.KeyFile, 0o644)
 			s.finds("files", api.CheckFail, `key\.json has mode 0644`, `^chmod 600 .*key\.json$`)
 			s.finds("key", api.CheckFail, `0644`, `^chmod 600 .*key\.json$`)
 		}},
 		{"others can read the store", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0")
-			s.chmod(storeFile, 0o640)
+			s.chmod(daemon.StoreFile, 0o640)
 			s.finds("files", api.CheckFail, `ogp\.db has mode 0640`, `^chmod 600 .*ogp\.db$`)
 		}},
 		{"a key that is no key", func(t *testing.T, s *site) {
-			s.write(keyFile, `{"version":1,"publicKey":"dead","privateKey":"beef"}`, 0o600)
+			s.write(daemon.KeyFile, `{"version":1,"publicKey":"dead","privateKey":"beef"}`, 0o600)
 			s.finds("key", api.CheckFail, `key\.json`, `backup`)
 		}},
 		{"another key in the place of ours", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0")
-			os.Remove(filepath.Join(s.dir, keyFile))
-			if _, err := keys.Create(filepath.Join(s.dir, keyFile), nil); err != nil {
+			os.Remove(filepath.Join(s.dir, daemon.KeyFile))
+			if _, err := keys.Create(filepath.Join(s.dir, daemon.KeyFile), nil); err != nil {
 				t.Fatal(err)
 			}
 			s.finds("key", api.CheckFail, `holds another key`, `put the right key\.json back`)
 		}},
 		{"a TypeScript gateway's identity", func(t *testing.T, s *site) {
-			s.write(legacyKeyFile, `{}`, 0o600)
+			s.write(daemon.LegacyKeyFile, `{}`, 0o600)
 			s.finds("key", api.CheckFail, "TypeScript", "^ogp import ")
 		}},
 		{"a sealed key without its passphrase", func(t *testing.T, s *site) {
-			if _, err := keys.Create(filepath.Join(s.dir, keyFile), func() (string, error) { return "x", nil }); err != nil {
+			if _, err := keys.Create(filepath.Join(s.dir, daemon.KeyFile), func() (string, error) { return "x", nil }); err != nil {
 				t.Fatal(err)
 			}
 			s.finds("key", api.CheckFail, "sealed", "passphrase")
@@ -335,7 +338,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 		{"a damaged store", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0")
 			s.stop()
-			path := filepath.Join(s.dir, storeFile)
+			path := filepath.Join(s.dir, daemon.StoreFile)
 			text, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -343,7 +346,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			for i := 4096; i < len(text); i += 4096 { // the head of every page but the first
 				copy(text[i:], bytes.Repeat([]byte{0xA5}, 100))
 			}
-			s.write(storeFile, string(text), 0o600)
+			s.write(daemon.StoreFile, string(text), 0o600)
 			s.finds("store", api.CheckFail, `store: `, `.`)
 		}},
 		{"the port is taken", func(t *testing.T, s *site) {
@@ -451,11 +454,11 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			s.finds("notifier", api.CheckWarn, `nobody is told`, `ogp init`)
 		}},
 		{"a pinned module that has changed", func(t *testing.T, s *site) {
-			s.write(configFile, "[plugins.openclaw]\nsha256 = '"+strings.Repeat("a", 64)+"'\n", 0o600)
+			s.write(daemon.ConfigFile, "[plugins.openclaw]\nsha256 = '"+strings.Repeat("a", 64)+"'\n", 0o600)
 			s.finds("plugins", api.CheckFail, `SHA-256`, `config\.toml|trust`, "--no-test-call")
 		}},
 		{"a module that is not there", func(t *testing.T, s *site) {
-			s.write(configFile, "[plugins.mine]\npath = '/nowhere/mine.wasm'\n", 0o600)
+			s.write(daemon.ConfigFile, "[plugins.mine]\npath = '/nowhere/mine.wasm'\n", 0o600)
 			s.finds("plugins", api.CheckFail, `mine`, `.`)
 		}},
 		{"a module that is broken while the daemon runs", func(t *testing.T, s *site) {
@@ -470,7 +473,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			s.write("ntfy.wasm", string(module), 0o600)
 			s.write("plugin.toml", string(manifest), 0o600)
 			path := filepath.Join(s.dir, "ntfy.wasm")
-			s.write(configFile, "[plugins.mine]\npath = '"+path+"'\nconfig = { topic = 'x', url = 'http://127.0.0.1:1' }\n", 0o600)
+			s.write(daemon.ConfigFile, "[plugins.mine]\npath = '"+path+"'\nconfig = { topic = 'x', url = 'http://127.0.0.1:1' }\n", 0o600)
 			s.start("--daemon-port", "0")
 			s.write("ntfy.wasm", "no module", 0o600)
 			s.finds("plugins", api.CheckFail, `mine`, `.`, "--no-test-call")
@@ -529,37 +532,6 @@ func clockServer(t *testing.T, off time.Duration) string {
 	return server.URL
 }
 
-// Not in parallel: the machine's limits are the same for all.
-func TestDoctorNamesFullDisksAndTables(t *testing.T) {
-	disk, files := diskFreeOf, descriptorsOf
-	defer func() { diskFreeOf, descriptorsOf = disk, files }()
-	for _, c := range []struct {
-		free        uint64
-		used, most  uint64
-		disk, table string
-	}{
-		{50 << 20, 990, 1000, api.CheckFail, api.CheckFail},
-		{500 << 20, 850, 1000, api.CheckWarn, api.CheckWarn},
-		{50 << 30, 10, 256, api.CheckOK, api.CheckWarn},
-		{50 << 30, 10, 1024, api.CheckOK, api.CheckOK},
-	} {
-		diskFreeOf = func(string) (uint64, uint64, bool) { return c.free, 100 << 30, true }
-		descriptorsOf = func() (uint64, uint64, bool) { return c.used, c.most, true }
-		r := report{}
-		checkDisk(&r, "/state")
-		checkDescriptors(&r)
-		if len(r) != 2 || r[0].State != c.disk || r[1].State != c.table {
-			t.Errorf("%d bytes, %d of %d files: %+v, want %s and %s", c.free, c.used, c.most, r, c.disk, c.table)
-			continue
-		}
-		for _, one := range r {
-			if (one.State == api.CheckOK) != (one.Fix == "") {
-				t.Errorf("%s is %s, fix %q", one.Name, one.State, one.Fix)
-			}
-		}
-	}
-}
-
 func TestDoctorLooksAtAPeer(t *testing.T) {
 	t.Parallel()
 	ada, ben := newSite(t), newSite(t)
@@ -572,11 +544,11 @@ func TestDoctorLooksAtAPeer(t *testing.T) {
 	ben.must("federation", "approve", adaFP, "--alias", "ada")
 	ada.until(func() bool {
 		code, out, _ := ada.run("federation", "list", "--status", "approved")
-		return code == exitDone && strings.Contains(out, "ben")
+		return code == cli.Done && strings.Contains(out, "ben")
 	})
 	ada.until(func() bool { return strings.Contains(ada.must("doctor", "--peer", "ben"), "none waits") })
 	code, v := ada.doctor("--peer", "ben")
-	if code != exitDone || v.Failed > 0 {
+	if code != cli.Done || v.Failed > 0 {
 		t.Errorf("exit status %d\n%s", code, listChecks(v.Checks))
 	}
 	for _, want := range []string{"ok trust: ben is approved", "ok reach: http", "ok peer-key: the card has the key on record", "ok clock: within", "ok features: version .*signature-v2",
@@ -599,12 +571,12 @@ func TestDoctorLooksAtAPeer(t *testing.T) {
 	})
 	ada.finds("trust", api.CheckFail, "it has removed you", "ogp federation request --again", "--peer", "ben")
 	// Nobody is called so.
-	if code, out, _ := ada.run("doctor", "--peer", "nobody", "--json"); code != exitFailed || !strings.Contains(out, "no peer") {
+	if code, out, _ := ada.run("doctor", "--peer", "nobody", "--json"); code != cli.Failed || !strings.Contains(out, "no peer") {
 		t.Errorf("an unknown peer: exit status %d, %s", code, out)
 	}
 	ada.stop()
-	if code, _, _ := ada.run("doctor", "--peer", "ben"); code != exitNoDaemon {
-		t.Errorf("without a daemon: exit status %d, want %d", code, exitNoDaemon)
+	if code, _, _ := ada.run("doctor", "--peer", "ben"); code != cli.NoDaemon {
+		t.Errorf("without a daemon: exit status %d, want %d", code, cli.NoDaemon)
 	}
 }
 
@@ -628,9 +600,14 @@ func TestDoctorTellsWhatWaitsForARestart(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.start("--daemon-port", "0")
-	s.write(configFile, "[rendezvous]\nenabled = true\nurl = \"http://"+closedPort(t)+"\"\n", 0o600)
+	s.write(daemon.ConfigFile, "[rendezvous]\nenabled = true\nurl = \"http://"+closedPort(t)+"\"\n", 0o600)
 	s.until(func() bool {
 		_, v := s.doctor()
 		return strings.Contains(listChecks(v.Checks), "warn rendezvous: the setting has changed since the start")
 	})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

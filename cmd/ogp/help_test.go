@@ -10,12 +10,14 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 )
 
 // newRoot is the command tree as a user has it, with nobody to talk to.
 func newRoot() *cobra.Command {
-	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard}
-	root := a.root()
+	a := &cli.App{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard}
+	root := root(a)
 	root.InitDefaultCompletionCmd()
 	return root
 }

@@ -64,7 +64,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Files:              scripts,
 		RequireUniqueNames: true,
-		Setup:              setup,
+		Setup:              prepare,
 		Cmds:               commands,
 	})
 }
@@ -81,7 +81,7 @@ type sceneKey struct{}
 
 func sceneOf(ts *testscript.TestScript) *scene { return ts.Value(sceneKey{}).(*scene) }
 
-func setup(env *testscript.Env) error {
+func prepare(env *testscript.Env) error {
 	home := filepath.Join(env.WorkDir, "home")
 	if err := os.Mkdir(home, 0o700); err != nil {
 		return err

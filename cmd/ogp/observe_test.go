@@ -58,7 +58,7 @@ func observedCmd(ts *testscript.TestScript, neg bool, args []string) {
 	var want []string
 	switch args[0] {
 	case "gateway":
-		want = ownMetrics(ts, "observe.go")
+		want = ownMetrics(ts, filepath.Join("..", "..", "core", "daemon", "metrics.go"))
 		for _, name := range documentedMetrics(ts, "operating.md", "ogp_") {
 			if !slices.Contains(want, name) {
 				ts.Fatalf("docs/operating.md has %s, which is no metric", name)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
@@ -47,7 +48,7 @@ func TestPluginScripts(t *testing.T) {
 				env.Setenv("GOCACHE", goEnv("GOCACHE", filepath.Join(dir, ".cache", "go-build")))
 				env.Setenv("GOMODCACHE", goEnv("GOMODCACHE", filepath.Join(dir, "go", "pkg", "mod")))
 			}
-			return setup(env)
+			return prepare(env)
 		},
 	})
 }
@@ -64,7 +65,7 @@ func goEnv(name, otherwise string) string {
 func stateCmd(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
 		ts.Check(os.MkdirAll(ts.MkAbs(name), 0o700))
-		ts.Check(os.Symlink(ts.Getenv("COMPILED"), filepath.Join(ts.MkAbs(name), compileCache)))
+		ts.Check(os.Symlink(ts.Getenv("COMPILED"), filepath.Join(ts.MkAbs(name), daemon.CompileCache)))
 	}
 }
 

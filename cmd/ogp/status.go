@@ -1,25 +1,23 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
-	"github.com/opengatewayprotocol/ogp/core/gateway"
-	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
-func statusCommand(a *app) *cobra.Command {
+func statusCommand(a *cli.App) *cobra.Command {
 	var watch bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show how the running gateway does", Args: cobra.NoArgs,
@@ -31,17 +29,17 @@ daemon is running. With --watch it is drawn anew every two seconds.
   ogp status --watch`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if watch {
-				return a.watchStatus(cmd.Context())
+				return watchStatus(cmd.Context(), a)
 			}
 			s, err := api.Status.Call(cmd.Context(), a, api.None{})
 			if err != nil {
 				return err
 			}
-			if a.json {
-				a.writeJSON(s)
+			if a.JSON {
+				a.WriteJSON(s)
 				return nil
 			}
-			a.showStatus(a.out, s)
+			showStatus(a, a.Out, s)
 			return nil
 		},
 	}
@@ -56,12 +54,12 @@ const (
 	red    = "31"
 )
 
-func (a *app) showStatus(w io.Writer, s api.StatusView) {
-	colour := func(code, text string) string { return a.styled(a.out, code, text) }
+func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
+	colour := func(code, text string) string { return a.Styled(a.Out, code, text) }
 	line := func(k, format string, args ...any) {
-		fmt.Fprintf(w, "%s %s\n", a.bold(a.out, fmt.Sprintf("%-12s", k)), fmt.Sprintf(format, args...))
+		fmt.Fprintf(w, "%s %s\n", a.Bold(a.Out, fmt.Sprintf("%-12s", k)), fmt.Sprintf(format, args...))
 	}
-	line("Gateway", "%s, running since %s (pid %d)", safeLine(s.DisplayName), ago(s.Started), s.PID)
+	line("Gateway", "%s, running since %s (pid %d)", term.SafeLine(s.DisplayName), text.Ago(s.Started), s.PID)
 	line("Fingerprint", "%s", s.Fingerprint)
 	line("Card", "%s", s.CardURL)
 	line("Listening", "%s", s.Listen)
@@ -72,7 +70,7 @@ func (a *app) showStatus(w io.Writer, s api.StatusView) {
 			peers = append(peers, fmt.Sprintf("%d %s", n, state))
 		}
 	}
-	line("Peers", "%s", dash(strings.Join(peers, ", ")))
+	line("Peers", "%s", term.Dash(strings.Join(peers, ", ")))
 	var words []string
 	for _, word := range slices.Sorted(maps.Keys(s.Health)) {
 		words = append(words, fmt.Sprintf("%d %s", s.Health[word], word))
@@ -81,29 +79,29 @@ func (a *app) showStatus(w io.Writer, s api.StatusView) {
 		line("Health", "%s", strings.Join(words, ", "))
 	}
 	for _, p := range s.Ailing {
-		line("", "%s", colour(yellow, fmt.Sprintf("%s is %s, last contact %s%s", safeLine(p.Name), p.Word, ago(p.LastContact), optional(": ", safeLine(p.Error)))))
+		line("", "%s", colour(yellow, fmt.Sprintf("%s is %s, last contact %s%s", term.SafeLine(p.Name), p.Word, text.Ago(p.LastContact), term.Optional(": ", term.SafeLine(p.Error)))))
 	}
 	line("Inbox", "%d messages, %d held", s.Depths.Inbox, s.Depths.InboxHeld)
 	line("Outbox", "%d waiting%s", s.Depths.Outbox, oldest(s.Depths.OldestOutbox))
 	for _, n := range s.Notifiers {
 		state := colour(green, "ok")
 		if n.Failures > 0 {
-			state = colour(red, fmt.Sprintf("failing (%d times): %s", n.Failures, safeLine(n.LastError)))
+			state = colour(red, fmt.Sprintf("failing (%d times): %s", n.Failures, term.SafeLine(n.LastError)))
 		}
 		line("Notifier", "%s: %s, %d waiting, %d given up", n.Name, state, s.Depths.DeliveriesByNotifier[n.Name], s.Depths.DeadByName[n.Name])
 	}
 	for _, r := range s.Rendezvous {
-		state := colour(green, "registered "+ago(r.At))
+		state := colour(green, "registered "+text.Ago(r.At))
 		if !r.Registered {
-			state = colour(red, "not registered"+optional(": ", safeLine(r.Error)))
+			state = colour(red, "not registered"+term.Optional(": ", term.SafeLine(r.Error)))
 		}
 		line("Rendezvous", "%s: %s", r.URL, state)
 	}
 	for _, p := range s.NotReady {
-		line("Plugin", "%s: %s", p.Name, colour(red, p.State+optional(": ", safeLine(p.Error))))
+		line("Plugin", "%s: %s", p.Name, colour(red, p.State+term.Optional(": ", term.SafeLine(p.Error))))
 	}
 	for i, e := range s.LastErrors {
-		line([]string{"Last errors", ""}[min(i, 1)], "%s", colour(yellow, ago(e.At)+optional(", ", safeLine(e.From))+": "+eventText(e)))
+		line([]string{"Last errors", ""}[min(i, 1)], "%s", colour(yellow, text.Ago(e.At)+term.Optional(", ", term.SafeLine(e.From))+": "+eventText(e)))
 	}
 	for _, text := range s.Warnings {
 		line("Note", "%s", text)
@@ -115,54 +113,31 @@ func oldest(t time.Time) string {
 	if t.IsZero() || time.Since(t) < time.Minute {
 		return ""
 	}
-	return ", the oldest from " + ago(t)
+	return ", the oldest from " + text.Ago(t)
 }
 
-func whoamiCommand(a *app) *cobra.Command {
+func whoamiCommand(a *cli.App) *cobra.Command {
 	var fingerprint bool
 	cmd := &cobra.Command{
 		Use: "whoami", Short: "Show this gateway's name, URL and fingerprint", Args: cobra.NoArgs,
 		Long: "Show what others need to know of this gateway. People compare fingerprints before they approve.\n\n  ogp whoami",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, err := api.Whoami.Call(cmd.Context(), a, api.None{})
-			if errors.Is(err, control.ErrNoDaemon) {
-				v, err = a.whoamiOffline()
-			}
+			v, _, err := cli.OnState(cmd.Context(), a, api.Whoami, api.None{}, false)
 			if err != nil {
 				return err
 			}
-			if a.json {
-				a.writeJSON(v)
+			if a.JSON {
+				a.WriteJSON(v)
 				return nil
 			}
 			if fingerprint {
-				fmt.Fprintln(a.out, v.Fingerprint)
+				fmt.Fprintln(a.Out, v.Fingerprint)
 				return nil
 			}
-			fmt.Fprintf(a.out, "Name         %s\nCard         %s\nFingerprint  %s\nPublic key   %s\n", v.DisplayName, v.CardURL, v.Fingerprint, v.PublicKey)
+			fmt.Fprintf(a.Out, "Name         %s\nCard         %s\nFingerprint  %s\nPublic key   %s\n", v.DisplayName, v.CardURL, v.Fingerprint, v.PublicKey)
 			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&fingerprint, "fingerprint", false, "print the fingerprint alone")
 	return cmd
-}
-
-// whoamiOffline reads the key and the configuration where no daemon runs.
-func (a *app) whoamiOffline() (api.WhoamiView, error) {
-	dir, err := a.stateDir()
-	if err != nil {
-		return api.WhoamiView{}, err
-	}
-	cfg, _, _, err := a.load(nil)
-	if err != nil {
-		return api.WhoamiView{}, err
-	}
-	key, err := keys.Load(filepath.Join(dir, keyFile), passphrase(a, cfg))
-	if errors.Is(err, core.NotFound) {
-		return api.WhoamiView{}, control.ErrNoDaemon
-	}
-	if err != nil {
-		return api.WhoamiView{}, err
-	}
-	return whoami(key.Public(), gateway.Settings{URL: cfg.OwnURL(cfg.DaemonPort), Names: cfg.Names()}), nil
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 )
 
 // version is the program's version; a release sets it at link time.
@@ -28,17 +30,17 @@ func programVersion() string {
 	return "0.0.0-dev"
 }
 
-func versionCommand(a *app) *cobra.Command {
+func versionCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Long: "Print the version of this program, of the protocol it speaks, and of Go.\n\n  ogp version",
 		RunE: func(*cobra.Command, []string) error {
-			if a.json {
-				a.writeJSON(map[string]string{"version": programVersion(), "protocol": protocolVersion, "go": runtime.Version(),
+			if a.JSON {
+				a.WriteJSON(map[string]string{"version": a.Version, "protocol": protocolVersion, "go": runtime.Version(),
 					"os": runtime.GOOS, "arch": runtime.GOARCH})
 				return nil
 			}
-			fmt.Fprintf(a.out, "ogp %s (protocol %s, %s, %s/%s)\n", programVersion(), protocolVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(a.Out, "ogp %s (protocol %s, %s, %s/%s)\n", a.Version, protocolVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return nil
 		},
 	}

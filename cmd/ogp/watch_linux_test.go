@@ -13,6 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mattn/go-runewidth"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
@@ -159,14 +162,14 @@ func TestWatchedStatusOnATerminal(t *testing.T) {
 // TestTableOnATerminal cuts rows at its width, which a pipe does not.
 func TestTableOnATerminal(t *testing.T) {
 	header, rows := []string{"ID", "TEXT"}, [][]string{{"01JABCDEFG", strings.Repeat("日本", 40)}}
-	term := newTerminal(t, 40, 50)
-	table(term.slave, header, rows)
-	text := term.await(t, "…", 1)
-	if _, row, _ := strings.Cut(text, "\r\n"); cells.StringWidth(strings.TrimSpace(row)) > 40 || !strings.HasPrefix(row, "01JABCDEFG  日本") {
+	screen := newTerminal(t, 40, 50)
+	term.Table(screen.slave, header, rows)
+	text := screen.await(t, "…", 1)
+	if _, row, _ := strings.Cut(text, "\r\n"); runewidth.StringWidth(strings.TrimSpace(row)) > 40 || !strings.HasPrefix(row, "01JABCDEFG  日本") {
 		t.Errorf("on a terminal of 40 cells: %q", row)
 	}
 	var pipe bytes.Buffer
-	table(&pipe, header, rows)
+	term.Table(&pipe, header, rows)
 	if !strings.Contains(pipe.String(), rows[0][1]) {
 		t.Errorf("in a pipe: %q", pipe.String())
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
@@ -29,9 +30,9 @@ func fullStatus() api.StatusView {
 }
 
 func TestStatusOnOneScreen(t *testing.T) {
-	a := &app{out: &bytes.Buffer{}}
+	a := &cli.App{Out: &bytes.Buffer{}}
 	var out bytes.Buffer
-	a.showStatus(&out, fullStatus())
+	showStatus(a, &out, fullStatus())
 	want := `Gateway      Ada` + "\uFFFD" + `[2J, running since 1h ago (pid 7)
 Fingerprint  K7QF-3MZA
 Card         https://a.example/.well-known/ogp
@@ -56,21 +57,5 @@ Note         nobody is being notified
 	}
 	if n := strings.Count(want, "\n"); n > 24 {
 		t.Errorf("%d lines do not fit on one screen", n)
-	}
-}
-
-func TestFailuresAreTheLastOnes(t *testing.T) {
-	var f failures
-	old := core.Event{ID: "old", At: time.Now().Add(-2 * defaultSince)}
-	f.add(old)
-	if got := f.newestFirst(); len(got) != 0 {
-		t.Errorf("got %v, want none of last week", got)
-	}
-	for i := range 2 * mostShown {
-		f.add(core.Event{ID: string(rune('a' + i)), At: time.Now()})
-	}
-	got := f.newestFirst()
-	if len(got) != mostShown || got[0].ID != "j" || got[mostShown-1].ID != "f" {
-		t.Errorf("got %v, want j to f", got)
 	}
 }

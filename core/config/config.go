@@ -208,6 +208,32 @@ type PluginGrants struct {
 	Private    bool     `koanf:"private" doc:"Whether those may be at loopback or private addresses."`
 	KV         []string `koanf:"kv" unit:"list" oneof:"get|set|delete|list" doc:"What it may do with its key-value store."`
 	KVMaxBytes int64    `koanf:"kv_max_bytes" unit:"bytes" check:"0.." doc:"The size of its key-value store. 0: as in its manifest."`
+	Approves   bool     `koanf:"approves" doc:"Whether it may approve strangers."`
+
+	AtMost AtMost `koanf:"at_most" doc:"The most that it may grant to those it approves. Without it: grants.default."`
+}
+
+// AtMost is one [plugins.<name>.grants.at_most] table.
+type AtMost struct {
+	Intents []string `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents that it may grant. Empty: those of grants.default, and nothing else here counts."`
+	Rate    string   `koanf:"rate" unit:"requests/seconds" check:"rate" doc:"Requests for each intent, at most. Empty: 100/1h."`
+	Topics  []string `koanf:"topics" unit:"list of topic prefixes" check:"topics" doc:"Topics of agent-comms, at most. Empty: all."`
+}
+
+// Grants is the bound as grants; none is no bound of its own.
+func (a AtMost) Grants() []core.Grant {
+	rate, err := core.ParseRate(a.Rate) // checked when it was read; empty: the default
+	out := make([]core.Grant, len(a.Intents))
+	for i, intent := range a.Intents {
+		out[i] = core.Grant{Intent: intent, Enabled: true}
+		if err == nil {
+			out[i].RateLimit = &rate
+		}
+		if intent == core.IntentAgentComms {
+			out[i].Topics = a.Topics
+		}
+	}
+	return out
 }
 
 // IsEnabled reports whether the plugin is to be loaded: yes, unless told otherwise.

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"math"
+	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -63,6 +65,7 @@ func (l *loader) json(path string, text []byte) error {
 	flatten(raw, "", flat)
 
 	ours, theirs := map[string]any{}, map[string]string{}
+	hermes(flat, ours, theirs)
 	var unused []string
 	for _, name := range sortedKeys(flat) {
 		value := flat[name]
@@ -85,6 +88,8 @@ func (l *loader) json(path string, text []byte) error {
 		}
 		ours[key] = value
 	}
+	l.healthTimes(path, ours, theirs)
+	closedDefault(ours)
 	if len(unused) > 0 {
 		l.warnings = append(l.warnings, Warning(fmt.Sprintf("%s: not used by this gateway: %s", path, strings.Join(unused, ", "))))
 	}
@@ -97,6 +102,78 @@ func (l *loader) json(path string, text []byte) error {
 		return path
 	}
 	return l.load(confmap.Provider(ours, "."), layer{name: LayerFile, where: where})
+}
+
+// hermes makes the settings of a gateway that speaks to a Hermes agent those of the
+// webhook plugin, which posts the same bodies, and takes them out of flat.
+func hermes(flat, ours map[string]any, theirs map[string]string) {
+	if flat["platform"] != "hermes" {
+		return
+	}
+	target, _ := flat["hermesWebhookUrl"].(string)
+	if target == "" {
+		target = "http://localhost:8644/webhooks/ogp_federation"
+	}
+	settings := map[string]any{"url": target, "format": "hermes"}
+	if to, ok := flat["humanDeliveryTarget"].(string); ok && to != "" {
+		settings["human_delivery_target"] = to
+	}
+	table := map[string]any{"config": settings, "grants": map[string]any{"http": []any{target}, "private": isLoopback(target)}}
+	if secret, ok := flat["hermesWebhookSecret"].(string); ok && secret != "" {
+		table["secrets"] = map[string]any{"webhook_secret": secret}
+	}
+	ours["plugins.webhook"], theirs["plugins.webhook"] = table, "hermesWebhookUrl"
+	ours["delivery.notifiers"], theirs["delivery.notifiers"] = []any{"log", "webhook"}, "platform"
+	for _, name := range []string{"platform", "hermesWebhookUrl", "hermesWebhookSecret", "humanDeliveryTarget"} {
+		delete(flat, name)
+	}
+}
+
+func isLoopback(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// healthTimes makes times that the TypeScript gateway takes and we do not the
+// nearest that we take: it checks more often than once a second, and waits for an
+// answer for longer than until the next check.
+func (l *loader) healthTimes(path string, ours map[string]any, theirs map[string]string) {
+	duration := func(key string, standard time.Duration) (time.Duration, bool) {
+		text, ok := ours[key].(string)
+		if !ok {
+			return standard, ours[key] == nil
+		}
+		d, err := core.ParseDuration(text)
+		return d, err == nil
+	}
+	interval, ok1 := duration("health.interval", core.DefaultHealthInterval)
+	timeout, ok2 := duration("health.timeout", core.DefaultHealthTimeout)
+	if !ok1 || !ok2 {
+		return // a mistake, which is named where the value is read
+	}
+	if interval < time.Second {
+		interval = time.Second
+		ours["health.interval"] = core.FormatDuration(interval)
+		l.warnings = append(l.warnings, Warning(path+": "+theirs["health.interval"]+": peers are checked once a second at the most"))
+	}
+	if timeout > interval {
+		ours["health.timeout"] = core.FormatDuration(interval)
+		if theirs["health.timeout"] == "" {
+			theirs["health.timeout"] = theirs["health.interval"]
+		}
+	}
+}
+
+// closedDefault keeps closed what the TypeScript gateway since 0.4.3 keeps closed
+// without a word in its configuration: topics that nobody has named.
+func closedDefault(ours map[string]any) {
+	if ours["agent_comms.default_level"] == nil {
+		ours["agent_comms.default_level"] = "off"
+	}
 }
 
 // flatten gives each value its dotted name. What is one value to us stays whole.

@@ -71,7 +71,11 @@ var checks = map[string]func(v reflect.Value) string{
 		_, perr := strconv.ParseUint(port, 10, 16)
 		return unless(err == nil && perr == nil && host != "", "host:port")
 	},
-	"url":       func(v reflect.Value) string { return unless(v.Len() == 0 || isURL(v.String()), urlWanted) },
+	"url": func(v reflect.Value) string { return unless(v.Len() == 0 || isURL(v.String()), urlWanted) },
+	"rate": func(v reflect.Value) string {
+		_, err := core.ParseRate(v.String())
+		return unless(v.String() == "" || err == nil, `a rate such as "10/1h"`)
+	},
 	"prefixurl": func(v reflect.Value) string { return unless(isURL(v.String()), urlWanted) },
 }
 

@@ -81,6 +81,7 @@ func Read(dir string, secrets []string) (*Import, error) {
 			return nil, err
 		}
 	}
+	imp.behind()
 	return imp, keyErr
 }
 

@@ -18,6 +18,49 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/legacy"
 )
 
+// What is not taken over is named, with what to do.
+func TestBehind(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("peers.json", "[]")
+	warnings := func() string {
+		t.Helper()
+		in, err := legacy.Read(dir, nil)
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return strings.Join(in.Warnings, "\n")
+	}
+	if got := warnings(); got != "" {
+		t.Errorf("nothing stays behind, and is named: %s", got)
+	}
+	write("projects.json", `[{"id":"p1","name":"Moon\u001b[2J"},{"id":"p2"}]`)
+	write("intent-registry.json", `[{"name":"message"},{"name":"project.join"},{"name":"weather"},{"name":"deploy","handler":"/bin/deploy"}]`)
+	write("activity.log", "x")
+	got := warnings()
+	for _, want := range []string{`projects.json: not taken over`, `"Moon`, `"p2"`, "ogp plugin new", `not taken over: "weather". Name them in`, `run a script: "deploy"`, `activity.log: not taken over`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "\x1b") || strings.Contains(got, `"message"`) {
+		t.Errorf("escapes, or what is built in:\n%s", got)
+	}
+	write("projects.json", `{`)
+	if got := warnings(); !strings.Contains(got, "projects.json: not taken over, and it cannot be read") {
+		t.Error(got)
+	}
+	write("projects.json", `[]`)
+	if got := warnings(); strings.Contains(got, "projects.json") {
+		t.Error(got)
+	}
+}
+
 func key(t testing.TB, raw string) core.PublicKey {
 	t.Helper()
 	k, err := keys.Parse(core.SPKIPrefix + raw)

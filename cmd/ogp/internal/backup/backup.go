@@ -1,0 +1,200 @@
+// Package backup puts a gateway into one file, and takes it out again.
+package backup
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"filippo.io/age"
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
+)
+
+// backedUp are the files and folders that a backup holds beside the store. What
+// can be made again (compiled plugins, the log, the socket) is left out.
+var backedUp = []string{daemon.KeyFile, daemon.ConfigFile, daemon.LegacyConfig, "plugins", daemon.Certificates}
+
+// Command is "ogp backup".
+func Command(a *cli.App) *cobra.Command {
+	var recipients []string
+	var passphraseFile string
+	cmd := &cobra.Command{
+		Use: "backup <file>", Short: "Back up key, configuration, peers and messages", Args: cobra.ExactArgs(1),
+		Long: `Write all that makes this gateway into one file (tar.gz): the key, the
+configuration, the store as it is at one moment, and installed plugins. The daemon
+may go on running. Whoever has the file is this gateway: encrypt it for an age
+recipient or with a passphrase.
+
+  ogp backup ogp-backup.tar.gz.age --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			to, err := ageRecipients(recipients, passphraseFile)
+			if err != nil {
+				return err
+			}
+			names, err := backup(cmd.Context(), a, args[0], to)
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(map[string]any{"file": args[0], "encrypted": len(to) > 0, "content": names})
+				return nil
+			}
+			fmt.Fprintf(a.Out, "Backed up %s to %s\n", strings.Join(names, ", "), args[0])
+			if len(to) == 0 {
+				fmt.Fprintln(a.Err, "The file holds the private key as it is in the state directory: keep it as safe. --recipient encrypts it.")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringSliceVar(&recipients, "recipient", nil, "age recipients (age1...) that can open it")
+	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "a file with the passphrase that opens it")
+	return cmd
+}
+
+func readPassphrase(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	p := strings.TrimRight(string(text), "\r\n")
+	if p == "" {
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return p, nil
+}
+
+func ageRecipients(recipients []string, passphraseFile string) ([]age.Recipient, error) {
+	if len(recipients) > 0 && passphraseFile != "" {
+		return nil, cli.Usagef("--recipient or --passphrase-file, not both")
+	}
+	var out []age.Recipient
+	for _, text := range recipients {
+		r, err := age.ParseX25519Recipient(text)
+		if err != nil {
+			return nil, cli.Usagef("--recipient %q: %w", text, err)
+		}
+		out = append(out, r)
+	}
+	if passphraseFile != "" {
+		p, err := readPassphrase(passphraseFile)
+		if err != nil {
+			return nil, err
+		}
+		r, err := age.NewScryptRecipient(p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// backup writes the file at once or not at all, and says what is in it.
+func backup(ctx context.Context, a *cli.App, path string, to []age.Recipient) ([]string, error) {
+	dir, err := a.StateDir()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, daemon.KeyFile)); err != nil {
+		return nil, core.Refusef(core.NotFound, "%s holds no gateway", dir)
+	}
+	if _, err := os.Stat(path); err == nil {
+		return nil, core.Refusef(core.Conflict, "%s is there already", path)
+	}
+	tmp, err := os.MkdirTemp(dir, ".backup-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	db, err := filepath.Abs(filepath.Join(tmp, daemon.StoreFile))
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := cli.OnState(ctx, a, api.Backup, api.BackupParams{Path: db}, false); err != nil {
+		return nil, err
+	}
+	f, err := atomicfile.New(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Cleanup()
+	names, err := pack(f, dir, db, to)
+	if err != nil {
+		return nil, err
+	}
+	return names, f.Replace()
+}
+
+// pack writes the archive.
+func pack(w io.Writer, dir, db string, to []age.Recipient) (names []string, err error) {
+	closers := []io.Closer{}
+	if len(to) > 0 {
+		sealed, err := age.Encrypt(w, to...)
+		if err != nil {
+			return nil, err
+		}
+		closers = append(closers, sealed)
+		w = sealed
+	}
+	z := gzip.NewWriter(w)
+	t := tar.NewWriter(z)
+	closers = append([]io.Closer{t, z}, closers...)
+	add := func(path, name string) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		if err := t.WriteHeader(&tar.Header{Name: filepath.ToSlash(name), Mode: 0o600, Size: info.Size(), ModTime: info.ModTime(), Typeflag: tar.TypeReg}); err != nil {
+			return err
+		}
+		_, err = io.Copy(t, f)
+		return err
+	}
+	if err := add(db, daemon.StoreFile); err != nil {
+		return nil, err
+	}
+	names = append(names, daemon.StoreFile)
+	for _, name := range backedUp {
+		root := filepath.Join(dir, name)
+		if _, err := os.Stat(root); err != nil {
+			continue
+		}
+		err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			rel, err := filepath.Rel(dir, path)
+			if err != nil {
+				return err
+			}
+			return add(path, rel)
+		})
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	for _, c := range closers {
+		if err := c.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
+}

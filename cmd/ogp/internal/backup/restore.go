@@ -1,0 +1,205 @@
+package backup
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"filippo.io/age"
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
+)
+
+// RestoreCommand is "ogp restore".
+func RestoreCommand(a *cli.App) *cobra.Command {
+	var identityFile, passphraseFile string
+	cmd := &cobra.Command{
+		Use: "restore <file>", Short: "Restore a backup into an empty state directory", Args: cobra.ExactArgs(1),
+		Long: `Restore a backup into the state directory, which must hold no gateway yet. Never
+run the original and the restored one at the same time: they are the same gateway.
+
+  ogp --home ~/.ogp-restored restore ogp-backup.tar.gz.age --identity key.txt`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ids, err := ageIdentities(identityFile, passphraseFile)
+			if err != nil {
+				return err
+			}
+			dir, names, err := restore(cmd.Context(), a, args[0], ids)
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(map[string]any{"stateDir": dir, "content": names})
+				return nil
+			}
+			fmt.Fprintf(a.Out, "Restored %d files to %s\n", len(names), dir)
+			fmt.Fprintln(a.Err, "Next: ogp start")
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&identityFile, "identity", "", "a file with the age identity that opens it")
+	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "a file with the passphrase that opens it")
+	return cmd
+}
+
+func ageIdentities(identityFile, passphraseFile string) ([]age.Identity, error) {
+	switch {
+	case identityFile != "" && passphraseFile != "":
+		return nil, cli.Usagef("--identity or --passphrase-file, not both")
+	case identityFile != "":
+		f, err := os.Open(identityFile)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return age.ParseIdentities(f)
+	case passphraseFile != "":
+		p, err := readPassphrase(passphraseFile)
+		if err != nil {
+			return nil, err
+		}
+		id, err := age.NewScryptIdentity(p)
+		return []age.Identity{id}, err
+	}
+	return nil, nil
+}
+
+// maxRestoreBytes bounds what a backup may unpack to.
+const maxRestoreBytes = 64 << 30
+
+// maxPadding bounds what may follow the last file: tar fills up to whole records.
+const maxPadding = 1 << 20
+
+// restore unpacks into a folder beside the state directory, and puts that in its
+// place when all of it is there and the store opens.
+func restore(ctx context.Context, a *cli.App, path string, ids []age.Identity) (string, []string, error) {
+	dir, err := a.StateDir()
+	if err != nil {
+		return "", nil, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", nil, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", nil, err
+	}
+	if len(entries) > 0 {
+		e := core.Refusef(core.Conflict, "%s is not empty", dir)
+		e.Hint = "--home names another state directory"
+		return "", nil, e
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", nil, err
+	}
+	defer f.Close()
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return "", nil, err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".ogp-restore-")
+	if err != nil {
+		return "", nil, err
+	}
+	defer os.RemoveAll(tmp)
+	names, err := unpack(f, tmp, ids)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := daemon.CheckStore(ctx, tmp); err != nil {
+		return "", nil, fmt.Errorf("the backup's store does not open: %w", err)
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", nil, err
+	}
+	return dir, names, os.Rename(tmp, dir)
+}
+
+// ageHeader is how every age file begins (age-encryption.org/v1).
+const ageHeader = "age-encryption.org/"
+
+func unpack(r io.ReadSeeker, dir string, ids []age.Identity) ([]string, error) {
+	head := make([]byte, len(ageHeader))
+	n, _ := io.ReadFull(r, head)
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	var in io.Reader = r
+	if string(head[:n]) == ageHeader {
+		if len(ids) == 0 {
+			e := core.Refuse(core.Forbidden, "the backup is encrypted")
+			e.Hint = "--identity or --passphrase-file opens it"
+			return nil, e
+		}
+		plain, err := age.Decrypt(r, ids...)
+		if err != nil {
+			return nil, fmt.Errorf("open the backup: %w", err)
+		}
+		in = plain
+	}
+	z, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, errNoBackup
+	}
+	t := tar.NewReader(z)
+	var names []string
+	left := int64(maxRestoreBytes)
+	for {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the backup: %w", err)
+		}
+		name := filepath.FromSlash(h.Name)
+		first, _, _ := strings.Cut(h.Name, "/")
+		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(name) || first != daemon.StoreFile && !slices.Contains(backedUp, first) {
+			return nil, errNoBackup
+		}
+		if left -= h.Size; left < 0 {
+			return nil, fmt.Errorf("the backup holds more than %d bytes", int64(maxRestoreBytes))
+		}
+		if err := writeRestored(filepath.Join(dir, name), t); err != nil {
+			return nil, err
+		}
+		names = append(names, h.Name)
+	}
+	// The checksums stand behind the last file, and nothing behind them.
+	padding, err := io.Copy(io.Discard, io.LimitReader(z, maxPadding))
+	if err != nil {
+		return nil, fmt.Errorf("read the backup: %w", err)
+	}
+	if padding == maxPadding {
+		return nil, errNoBackup
+	}
+	if !slices.Contains(names, daemon.StoreFile) || !slices.Contains(names, daemon.KeyFile) {
+		return nil, errNoBackup
+	}
+	return names, nil
+}
+
+var errNoBackup = core.Refuse(core.Malformed, "this is no backup of a gateway")
+
+func writeRestored(path string, r io.Reader) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	return errors.Join(err, f.Sync(), f.Close())
+}

@@ -1,0 +1,280 @@
+// Package service runs the gateway as a service of the system.
+package service
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// The names of our service.
+const (
+	UnitName     = "ogp"
+	launchdLabel = "org.opengatewayprotocol.ogp"
+	about        = "OGP gateway"
+)
+
+// systemHome is where the state of a system service is that runs as a user of its
+// own: systemd makes it, by StateDirectory.
+const systemHome = "/var/lib/ogp"
+
+// spec is what a service is to run.
+type spec struct {
+	Program string // the binary
+	Home    string // the state directory
+	Config  string // the configuration file; empty: that of the state directory
+	System  bool   // for the whole machine; otherwise for this user
+	RunAs   string // for System: the user; empty: one that systemd makes up
+	LowPort bool   // it listens below port 1024
+}
+
+// ownUser says whether systemd makes up the user, and the state directory with it.
+func (s spec) ownUser() bool { return s.System && s.RunAs == "" && runtime.GOOS == "linux" }
+
+// makeHome makes the state directory, as a unit cannot write to one that is not
+// there, and gives it to whom the service runs as.
+func (s spec) makeHome() error {
+	if _, err := os.Stat(s.Home); err == nil || s.ownUser() {
+		return nil
+	}
+	if err := os.MkdirAll(s.Home, 0o700); err != nil || s.RunAs == "" {
+		return err
+	}
+	return giveTo(s.Home, s.RunAs)
+}
+
+// args are the arguments of the program.
+func (s spec) args(more ...string) []string {
+	args := []string{"start", "--home", s.Home}
+	if s.Config != "" {
+		args = append(args, "--config", s.Config)
+	}
+	return append(args, more...)
+}
+
+// view is how a service does.
+type view struct {
+	Installed bool   `json:"installed"`
+	File      string `json:"file,omitempty"`
+	State     string `json:"state"` // of the manager: active, failed, inactive, ...
+	Enabled   bool   `json:"enabled"`
+	PID       int    `json:"pid,omitempty"`
+}
+
+// manager is what runs services on this system.
+type manager interface {
+	install(spec) (file string, err error)
+	uninstall() error
+	start() error
+	stop() error
+	status() (view, error)
+}
+
+// Command is "ogp service".
+func Command(a *cli.App) *cobra.Command {
+	return cli.Group("service", "Run the gateway as a service of this system", installCommand(a), uninstallCommand(a),
+		statusCommand(a), actionCommand(a, "start", "Start the service", "Started", manager.start),
+		actionCommand(a, "stop", "Stop the service", "Stopped", manager.stop))
+}
+
+func systemFlag(cmd *cobra.Command, system *bool) {
+	cmd.Flags().BoolVar(system, "system", false, "for the whole machine; otherwise for this user")
+}
+
+func installCommand(a *cli.App) *cobra.Command {
+	var system, show bool
+	var runAs string
+	cmd := &cobra.Command{
+		Use: "install", Short: "Install the gateway as a service", Args: cobra.NoArgs,
+		Long: `Install the gateway as a service of this user, or with --system of the machine: on
+Linux a hardened unit of systemd with a watchdog, on macOS an agent of launchd, on
+Windows a service. It runs this very program on this state directory. A system
+service of systemd runs as a user of its own, with its state in /var/lib/ogp, unless
+--run-as names one. --print only shows what would be installed.
+
+  ogp service install --print`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := specOf(a, system, runAs)
+			if err != nil {
+				return err
+			}
+			if show {
+				text := textFor(runtime.GOOS, s)
+				if a.JSON {
+					a.WriteJSON(map[string]string{"text": text})
+					return nil
+				}
+				fmt.Fprint(a.Out, text)
+				return nil
+			}
+			if err := s.makeHome(); err != nil {
+				return fmt.Errorf("make the state directory: %w", err)
+			}
+			file, err := services(a, system).install(s)
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(map[string]string{"installed": file})
+				return nil
+			}
+			fmt.Fprintf(a.Out, "Installed %s\n", file)
+			flag := map[bool]string{true: " --system"}[system]
+			fmt.Fprintf(a.Err, "Next: ogp service start%s\n", flag)
+			if runtime.GOOS == "linux" && !system {
+				fmt.Fprintln(a.Err, `"loginctl enable-linger" lets it run while you are not logged in.`)
+			}
+			return nil
+		},
+	}
+	systemFlag(cmd, &system)
+	cmd.Flags().StringVar(&runAs, "run-as", "", "with --system: the user that it runs as")
+	cmd.Flags().BoolVar(&show, "print", false, "only show what would be installed")
+	return cmd
+}
+
+// specOf is what the flags say, in full.
+func specOf(a *cli.App, system bool, runAs string) (spec, error) {
+	s := spec{System: system, RunAs: runAs}
+	if runAs != "" && !system {
+		return s, cli.Usagef("--run-as is for --system")
+	}
+	var err error
+	if s.Home, err = a.StateDir(); err != nil {
+		return s, err
+	}
+	if runAs != "" {
+		u, err := user.Lookup(runAs)
+		if err != nil {
+			return s, cli.Usagef("--run-as %q: %v", runAs, err)
+		}
+		if a.Home == "" {
+			s.Home = filepath.Join(u.HomeDir, ".ogp")
+		}
+	}
+	if s.ownUser() {
+		if a.Home != "" && a.Home != systemHome {
+			return s, cli.Usagef("--home %s needs --run-as, the user that owns it", a.Home)
+		}
+		s.Home = systemHome
+	}
+	if a.File != "" {
+		if s.Config, err = filepath.Abs(a.File); err != nil {
+			return s, err
+		}
+	}
+	if s.Program, err = os.Executable(); err != nil {
+		return s, err
+	}
+	if cfg, _, _, err := a.Load(nil); err == nil { // a bad one is the start's to tell
+		s.LowPort = cfg.DaemonPort > 0 && cfg.DaemonPort < 1024
+	}
+	for _, text := range []string{s.Program, s.Home, s.Config, s.RunAs} {
+		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return s, cli.Usagef("%q: a service cannot have this in its command line", text)
+		}
+	}
+	return s, nil
+}
+
+func uninstallCommand(a *cli.App) *cobra.Command {
+	var system bool
+	cmd := &cobra.Command{
+		Use: "uninstall", Short: "Stop the service and remove it", Args: cobra.NoArgs,
+		Long: "Stop the service and remove it. The state directory stays.\n\n  ogp service uninstall",
+		RunE: func(*cobra.Command, []string) error {
+			if err := services(a, system).uninstall(); err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(map[string]bool{"uninstalled": true})
+				return nil
+			}
+			fmt.Fprintln(a.Out, "Uninstalled; the state directory is as it was")
+			return nil
+		},
+	}
+	systemFlag(cmd, &system)
+	return cmd
+}
+
+func actionCommand(a *cli.App, name, short, done string, act func(manager) error) *cobra.Command {
+	var system bool
+	cmd := &cobra.Command{
+		Use: name, Short: short, Args: cobra.NoArgs,
+		Long: short + ", which must be installed.\n\n  ogp service " + name,
+		RunE: func(*cobra.Command, []string) error {
+			if err := act(services(a, system)); err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(map[string]bool{strings.ToLower(done): true})
+				return nil
+			}
+			fmt.Fprintf(a.Out, "%s the service\n", done)
+			return nil
+		},
+	}
+	systemFlag(cmd, &system)
+	return cmd
+}
+
+func statusCommand(a *cli.App) *cobra.Command {
+	var system bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show whether the service is installed and runs", Args: cobra.NoArgs,
+		Long: "Show whether the service is installed and runs. Exit status 5 says that it does not run.\n\n  ogp service status",
+		RunE: func(*cobra.Command, []string) error {
+			v, err := services(a, system).status()
+			if err != nil {
+				return err
+			}
+			switch {
+			case a.JSON:
+				a.WriteJSON(v)
+			case !v.Installed:
+				fmt.Fprintln(a.Out, "Not installed")
+			default:
+				fmt.Fprintf(a.Out, "%s%s  %s, %s\n", v.State, term.Optional(", pid ", map[bool]string{true: fmt.Sprint(v.PID)}[v.PID > 0]), v.File,
+					map[bool]string{true: "starts by itself", false: "does not start by itself"}[v.Enabled])
+			}
+			if v.State != "active" {
+				return cli.ErrPrinted(cli.NoDaemon)
+			}
+			return nil
+		},
+	}
+	systemFlag(cmd, &system)
+	return cmd
+}
+
+// notInstalled is the error of what needs a service.
+func notInstalled() error {
+	e := core.Refuse(core.NotFound, "the service is not installed")
+	e.Hint = `"ogp service install" installs it`
+	return e
+}
+
+// textFor is what is installed on a system.
+func textFor(goos string, s spec) string {
+	switch goos {
+	case "linux":
+		return systemdUnit(s)
+	case "darwin":
+		return launchdPlist(s)
+	}
+	words := []string{`"` + s.Program + `"`}
+	for _, arg := range s.args("--" + cli.ToFileFlag) {
+		words = append(words, `"`+arg+`"`)
+	}
+	return strings.Join(words, " ") + "\n"
+}

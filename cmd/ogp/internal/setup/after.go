@@ -1,0 +1,182 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mdp/qrterminal/v3"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/doctor"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
+	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
+	"github.com/opengatewayprotocol/ogp/core/text"
+)
+
+// test says who tells the agent, and calls OpenClaw once.
+func (i *initializer) test(ctx context.Context) error {
+	r := (*api.Report)(&i.view.Checks)
+	o := i.openclaw
+	switch {
+	case errors.Is(o.Err, core.NotFound):
+		r.Warn("openclaw", "OPENCLAW_CONFIG_PATH names another place", "no OpenClaw configuration at %s", o.Path)
+	case o.Err != nil:
+		r.Warn("openclaw", "correct it: openclaw config validate", "OpenClaw's configuration cannot be read: %v", o.Err)
+	case !o.File.Hooks.Enabled:
+		r.Warn("openclaw", "hooks.enabled = true and a hooks.token in "+o.Path, "OpenClaw takes no webhooks")
+	case o.File.Hooks.Path != "" && strings.Trim(o.File.Hooks.Path, "/") != "hooks":
+		r.Warn("openclaw", "hooks.path = \"/hooks\" in "+o.Path, "OpenClaw's webhooks are at %q", o.File.Hooks.Path)
+	}
+	token, from, err := openclaw.Token(i.app.Env, i.cfg)
+	switch {
+	case err != nil:
+		r.Failed("token", "openclaw_hooks_token in "+i.view.ConfigFile, err)
+		return nil
+	case token == "":
+		r.Warn("token", "ogp init --openclaw-token '${OPENCLAW_HOOKS_TOKEN}', or file:/path", "there is no token for OpenClaw: messages wait in \"ogp inbox\"")
+		return nil
+	case from == o.Path:
+		r.Ok("token", "read from %s at each use; nothing is copied", from)
+	default:
+		r.Ok("token", "%s is used", from)
+	}
+	if !i.plan.TestCall {
+		return nil
+	}
+	stop := i.app.Spin("calling OpenClaw")
+	began := time.Now()
+	text, fix := openclaw.Test(ctx, i.cfg, token)
+	stop()
+	if text != "" {
+		r.Fail("notifier", fix, "the test call failed: %s", text)
+		return ctx.Err()
+	}
+	r.Ok("notifier", "OpenClaw took a test call in %v", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// start starts the daemon, as "ogp start --background" does.
+func (i *initializer) start(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := []string{"start", "--background", "--json", "--home", i.dir}
+	if i.app.File != "" {
+		args = append(args, "--config", i.app.File)
+	}
+	child := exec.CommandContext(ctx, self, args...)
+	child.Env, child.Stderr = i.app.Env, i.app.Err
+	stop := i.app.Spin("starting")
+	out, err := child.Output()
+	stop()
+	if err != nil {
+		return fmt.Errorf("the gateway did not start: %s", strings.TrimSpace(string(out)))
+	}
+	i.view.Running = true
+	return nil
+}
+
+// reloadWait is how long a running daemon may take to see the new file, and to
+// register.
+const reloadWait = 8 * time.Second
+
+// outside asks the running daemon what can be told of how others reach it.
+func (i *initializer) outside(ctx context.Context) {
+	stop := i.app.Spin("looking from outside")
+	defer stop()
+	for deadline := time.Now().Add(reloadWait); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		who, err := api.Whoami.Call(ctx, i.app, api.None{})
+		if err != nil {
+			return
+		}
+		i.view.CardURL = who.CardURL
+		if i.cfg.GatewayURL == "" || who.GatewayURL == i.cfg.GatewayURL {
+			break
+		}
+	}
+	var checks []api.Check
+	for deadline := time.Now().Add(reloadWait); ctx.Err() == nil; time.Sleep(250 * time.Millisecond) {
+		var err error
+		if checks, err = api.Doctor.Call(ctx, i.app, api.DoctorParams{Only: []string{"url", "tls", "rendezvous"}}); err != nil {
+			view, _ := cli.Describe(err)
+			checks = []api.Check{{Name: "url", State: api.CheckWarn, Text: "not looked at: " + view.Message, Fix: "ogp doctor"}}
+			break
+		}
+		early := slices.ContainsFunc(checks, func(c api.Check) bool { return strings.HasSuffix(c.Text, daemon.NotYet) })
+		if !early || time.Now().After(deadline) {
+			break
+		}
+	}
+	i.view.Checks = append(i.view.Checks, checks...)
+	if !i.cfg.Rendezvous.Enabled {
+		return
+	}
+	if v, err := api.Invite.Call(ctx, i.app, api.InviteParams{}); err == nil {
+		i.view.Invite = &v
+	}
+}
+
+// next says what to do now.
+func (i *initializer) next() {
+	home := ""
+	if i.app.Home != "" {
+		home = " --home " + i.dir
+	}
+	restart := slices.ContainsFunc(i.view.Changed, func(key string) bool { return strings.HasPrefix(key, "rendezvous.") && key != "rendezvous.public_url" })
+	switch {
+	case !i.view.Running:
+		i.view.Next = []string{"ogp start --background" + home}
+		if i.cfg.Rendezvous.Enabled {
+			i.view.Next = append(i.view.Next, "ogp federation invite --qr"+home)
+		}
+	case restart && !i.plan.Start:
+		i.view.Next = []string{"ogp stop" + home, "ogp start --background" + home}
+	case i.view.Invite == nil:
+		i.view.Next = []string{"ogp federation request <their gateway URL>" + home}
+	default:
+		i.view.Next = []string{"ogp federation list --status pending" + home}
+	}
+}
+
+func (i *initializer) show() {
+	a, v := i.app, i.view
+	if v.Imported != nil {
+		for _, w := range v.Imported.Warnings {
+			fmt.Fprintln(a.Err, "warning:", w)
+		}
+		fmt.Fprintf(a.Out, "Imported %s: key %s, %d peers, config %s\n", v.Imported.From, v.Imported.Key, v.Imported.Peers, v.Imported.Config)
+	}
+	if len(v.Changed) > 0 {
+		fmt.Fprintf(a.Out, "Set %s in %s\n", strings.Join(v.Changed, ", "), v.ConfigFile)
+	} else {
+		fmt.Fprintf(a.Out, "Nothing to change in %s\n", v.ConfigFile)
+	}
+	for _, n := range v.Notes {
+		fmt.Fprintln(a.Err, "note:", n)
+	}
+	for _, c := range v.Checks {
+		doctor.ShowCheck(a, c)
+	}
+	if u, err := url.Parse(i.cfg.GatewayURL); !v.Running && err == nil && u.Host != "" {
+		fmt.Fprintln(a.Out, "Whether others reach it cannot be seen before it runs; then \"ogp doctor\" looks.")
+	}
+	fmt.Fprintf(a.Out, "\n  Card         %s\n  Fingerprint  %s\n", v.CardURL, v.Fingerprint)
+	if v.Invite != nil {
+		fmt.Fprintf(a.Out, "  Invite       %s (expires in %s)\n\n%s\n", v.Invite.Long, text.InWords(time.Duration(v.Invite.ExpiresIn)*time.Second), v.Invite.Link)
+		if term.IsTerminal(a.Out) {
+			qrterminal.GenerateHalfBlock(v.Invite.Link, qrterminal.L, a.Out)
+		}
+	}
+	fmt.Fprintf(a.Out, "\nNext: %s\n", strings.Join(v.Next, "\n      "))
+}

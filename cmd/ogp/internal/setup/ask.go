@@ -1,0 +1,170 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/url"
+	"strings"
+
+	"charm.land/huh/v2"
+	"github.com/charmbracelet/x/ansi"
+)
+
+// The ways in which others can reach this gateway.
+const (
+	reachOwn        = "own"        // a host name of one's own
+	reachTunnel     = "tunnel"     // a tunnel's URL
+	reachRendezvous = "rendezvous" // our address, as a rendezvous sees it
+	reachHere       = "here"       // this machine alone
+)
+
+// ask asks what no flag has said. The questions are drawn on standard error, so
+// that what is printed is the result alone.
+func (i *initializer) ask(ctx context.Context) error {
+	p, c := &i.plan, i.cfg
+	fill := func(flag string, value *string, now string) {
+		if !i.given(flag) {
+			*value = now
+		}
+	}
+	fill("display-name", &p.DisplayName, c.DisplayName)
+	fill("email", &p.Email, c.Email)
+	fill("gateway-url", &p.GatewayURL, c.GatewayURL)
+	fill("rendezvous-url", &p.RendezvousURL, c.Rendezvous.URL)
+	if !i.given("rendezvous") {
+		p.Rendezvous = c.Rendezvous.Enabled || i.given("rendezvous-url")
+	}
+	i.reach = reachHere
+	switch {
+	case p.GatewayURL != "":
+		i.reach = reachOwn
+	case p.Rendezvous:
+		i.reach = reachRendezvous
+	}
+	questions := i.questions(p)
+	if len(questions) == 0 {
+		return nil
+	}
+	err := i.put(ctx, questions)
+	if errors.Is(err, huh.ErrUserAborted) {
+		return context.Canceled
+	}
+	if i.reach == reachRendezvous && !i.given("rendezvous") {
+		p.Rendezvous = true
+	}
+	if i.reach == reachRendezvous || i.reach == reachHere {
+		p.GatewayURL = ""
+	}
+	i.legacy = nil // it was asked
+	return err
+}
+
+// question is one question, which answers before it can make needless.
+type question struct {
+	field   huh.Field
+	needful func() bool // nil: always
+}
+
+// put asks the questions: on a form where one can go back, or one after the other
+// for whoever wants that (ACCESSIBLE) or has a terminal that can do no more.
+func (i *initializer) put(ctx context.Context, questions []question) error {
+	if i.app.Getenv("ACCESSIBLE") != "" || i.app.Getenv("TERM") == "dumb" {
+		for _, q := range questions {
+			if q.needful != nil && !q.needful() {
+				continue
+			}
+			if err := q.field.RunAccessible(plainWriter{i.app.Err}, byteReader{i.app.In}); err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	groups := make([]*huh.Group, len(questions))
+	for n, q := range questions {
+		groups[n] = huh.NewGroup(q.field)
+		if q.needful != nil {
+			groups[n].WithHideFunc(func() bool { return !q.needful() })
+		}
+	}
+	return huh.NewForm(groups...).WithInput(i.app.In).WithOutput(i.app.Err).RunWithContext(ctx)
+}
+
+// plainWriter leaves out colours.
+type plainWriter struct{ w io.Writer }
+
+func (p plainWriter) Write(b []byte) (int, error) {
+	_, err := io.WriteString(p.w, ansi.Strip(string(b)))
+	return len(b), err
+}
+
+// byteReader gives one byte at a time, so that a question reads no further than its
+// line.
+type byteReader struct{ r io.Reader }
+
+func (r byteReader) Read(b []byte) (int, error) { return r.r.Read(b[:min(len(b), 1)]) }
+
+// questions are those that no flag has answered.
+func (i *initializer) questions(p *initPlan) []question {
+	var out []question
+	add := func(flag string, field huh.Field, needful func() bool) {
+		if !i.given(flag) {
+			out = append(out, question{field, needful})
+		}
+	}
+	hasURL := func() bool { return i.reach == reachOwn || i.reach == reachTunnel }
+	usesRendezvous := func() bool { return p.Rendezvous || i.reach == reachRendezvous }
+	if len(i.legacy) > 0 {
+		options := []huh.Option[string]{}
+		for _, f := range i.legacy {
+			options = append(options, huh.NewOption("Take over "+f.Dir+", which is only read", f.Dir))
+		}
+		options = append(options, huh.NewOption("Begin anew", ""))
+		add("import", huh.NewSelect[string]().Title("A TypeScript gateway is here. Keep its identity and its friends?").Options(options...).Value(&p.Import), nil)
+	}
+	add("display-name", huh.NewInput().Title("What is this gateway called?").Description("Others see it on your card.").Value(&p.DisplayName), nil)
+	add("email", huh.NewInput().Title("Your e-mail address?").Description("On the card, too. Empty: none.").Value(&p.Email), nil)
+	add("gateway-url", huh.NewSelect[string]().Title("How do others reach this machine?").Options(
+		huh.NewOption("By a host name of mine, with a proxy or its own certificate", reachOwn),
+		huh.NewOption("By a tunnel, such as cloudflared or tailscale funnel", reachTunnel),
+		huh.NewOption("At its address, which a rendezvous tells them", reachRendezvous),
+		huh.NewOption("Not at all: I try it out on this machine", reachHere),
+	).Value(&i.reach), nil)
+	add("gateway-url", huh.NewInput().Title("The URL that they use?").Placeholder("https://ogp.example.org").Value(&p.GatewayURL).Validate(checkGatewayURL), hasURL)
+	add("rendezvous", huh.NewConfirm().Title("Register with a rendezvous?").
+		Description("It lets others find you by a short code. It keeps your key and address, and carries no messages.").Value(&p.Rendezvous),
+		func() bool { return i.reach != reachRendezvous })
+	add("rendezvous-url", huh.NewInput().Title("The rendezvous server's URL?").Placeholder("https://rendezvous.example.org").Value(&p.RendezvousURL).Validate(checkGatewayURL), usesRendezvous)
+	if i.openclaw.Token {
+		if !i.given("openclaw-token") {
+			p.Token = tokenAuto
+			if i.cfg.OpenClawHooksToken.IsSet() {
+				p.Token = tokenKeep
+			}
+		}
+		add("openclaw-token", huh.NewSelect[string]().Title("OpenClaw is here. Where may its hooks token be read?").Options(
+			huh.NewOption("In OpenClaw's own file, at each use; nothing is copied", tokenAuto),
+			huh.NewOption("In the variable OPENCLAW_HOOKS_TOKEN", "${OPENCLAW_HOOKS_TOKEN}"),
+			huh.NewOption("As config.toml says it now", tokenKeep),
+		).Value(&p.Token), nil)
+		add("no-test-call", huh.NewConfirm().Title("Call OpenClaw once, to see that it works?").
+			Description("Its agent runs once, and is told that there is nothing to do.").Value(&p.TestCall), nil)
+	}
+	if !i.view.Running && !i.given("start") {
+		p.Start = true
+		add("start", huh.NewConfirm().Title("Start the gateway now?").Value(&p.Start), nil)
+	}
+	return out
+}
+
+// checkGatewayURL is what a person is told at once; config says it again.
+func checkGatewayURL(text string) error {
+	u, err := url.Parse(strings.TrimSpace(text))
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return errors.New("a URL such as https://ogp.example.org")
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package setup
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
+)
+
+// site is a state directory and an environment.
+type site struct {
+	t   *testing.T
+	dir string
+	env []string
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	return &site{t: t, dir: t.TempDir(), env: []string{"HOME=" + t.TempDir()}}
+}
+
+func (s *site) write(name, text string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// wizard answers the questions of init with lines, as a screen reader's user does.
+func (s *site) wizard(given []string, lines ...string) (i *initializer, asked string) {
+	s.t.Helper()
+	var out, questions bytes.Buffer
+	a := &cli.App{In: strings.NewReader(strings.Join(lines, "\n") + "\n"), Out: &out, Err: &questions, Env: append(s.env, "ACCESSIBLE=1"), Home: s.dir}
+	cmd := &cobra.Command{}
+	cmd.SetContext(s.t.Context())
+	i = &initializer{app: a, cmd: cmd, wizard: true, given: func(name string) bool {
+		for _, g := range given {
+			if g == name {
+				return true
+			}
+		}
+		return false
+	}}
+	if err := i.look(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	i.plan.DisplayName, i.plan.RendezvousURL = i.cfg.DisplayName, i.cfg.Rendezvous.URL // as flags would
+	if err := i.ask(s.t.Context()); err != nil {
+		s.t.Fatalf("ask: %v\n%s", err, questions.String())
+	}
+	if out.Len() > 0 {
+		s.t.Errorf("the questions are on standard output: %q", out.String())
+	}
+	return i, questions.String()
+}
+
+func TestInitAsksWhatNoFlagSays(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	// name, e-mail, how reached: 1 a host name, its URL, a rendezvous, its URL, start
+	i, asked := s.wizard(nil, "Ada", "ada@a.example", "1", "https://ogp.a.example", "y", "https://r.example", "n")
+	p := i.plan
+	if p.DisplayName != "Ada" || p.Email != "ada@a.example" || p.GatewayURL != "https://ogp.a.example" || !p.Rendezvous || p.RendezvousURL != "https://r.example" || p.Start {
+		t.Errorf("the plan is %+v, after\n%s", p, asked)
+	}
+	changes, err := i.changes()
+	if err != nil || len(changes) != 5 {
+		t.Fatalf("changes %v, %v, want 5", changes, err)
+	}
+	if err := i.write(); err != nil {
+		t.Fatal(err)
+	}
+	if i.cfg.DisplayName != "Ada" || !i.cfg.Rendezvous.Enabled || i.cfg.GatewayURL != "https://ogp.a.example" {
+		t.Errorf("in force is %+v", i.cfg)
+	}
+	// Whoever takes every answer as it stands changes nothing.
+	before, err := os.ReadFile(filepath.Join(s.dir, daemon.ConfigFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, asked = s.wizard(nil, "", "", "", "", "", "", "")
+	if changes, err := i.changes(); err != nil || len(changes) != 0 {
+		t.Errorf("changes %v, %v after\n%s", changes, err, asked)
+	}
+	if after, _ := os.ReadFile(filepath.Join(s.dir, daemon.ConfigFile)); !bytes.Equal(before, after) {
+		t.Error("the file has changed")
+	}
+	// What a flag has said is not asked.
+	_, asked = s.wizard([]string{"display-name", "email", "gateway-url", "rendezvous", "rendezvous-url"}, "n")
+	if strings.Contains(asked, "called") || strings.Contains(asked, "rendezvous") || !strings.Contains(asked, "Start the gateway now?") {
+		t.Errorf("asked was\n%s", asked)
+	}
+}
+
+func TestInitAsksWhereTheTokenIs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.write("openclaw.json", "{gateway: {port: 2}, hooks: {enabled: true, token: 'sekrit'}}")
+	s.env = append(s.env, "OPENCLAW_CONFIG_PATH="+filepath.Join(s.dir, "openclaw.json"))
+	rest := []string{"display-name", "email", "gateway-url", "rendezvous", "rendezvous-url", "start"}
+	i, asked := s.wizard(rest, "1", "n")
+	if i.plan.Token != tokenAuto || i.plan.TestCall {
+		t.Errorf("the plan is %+v, after\n%s", i.plan, asked)
+	}
+	changes, err := i.changes()
+	if err != nil || len(changes) != 1 || changes[0] != (settings.Setting{Key: "openclaw_url", Value: "http://localhost:2"}) {
+		t.Errorf("changes %v, %v, want the URL alone", changes, err)
+	}
+	i, _ = s.wizard(rest, "2", "n")
+	if err := i.write(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(s.dir, daemon.ConfigFile))
+	if err != nil || !bytes.Contains(text, []byte("\nopenclaw_hooks_token = \"${OPENCLAW_HOOKS_TOKEN}\"\n")) || bytes.Contains(text, []byte("sekrit")) {
+		t.Errorf("the file has\n%s", text)
+	}
+}

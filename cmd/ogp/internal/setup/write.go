@@ -1,0 +1,196 @@
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/migrate"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
+	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
+	"github.com/opengatewayprotocol/ogp/core/federation"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+)
+
+// takeOver imports what the plan says.
+func (i *initializer) takeOver() error {
+	if i.plan.Import == "" {
+		if len(i.legacy) > 1 {
+			var dirs []string
+			for _, f := range i.legacy {
+				dirs = append(dirs, f.Dir)
+			}
+			e := core.Refusef(core.Ambiguous, "there are %d TypeScript gateways here", len(dirs))
+			e.Hint, e.Candidates = "--import names the one to take over; --no-import begins anew", dirs
+			return e
+		}
+		return nil
+	}
+	r, err := migrate.From(i.app, i.cmd, i.plan.Import)
+	if err != nil {
+		return err
+	}
+	i.view.Imported = &r
+	i.cfg, i.origins, _, err = i.app.Load(nil) // its configuration may have come along
+	return err
+}
+
+// changes are the settings that differ from what is in force.
+func (i *initializer) changes() ([]settings.Setting, error) {
+	p, c := i.plan, i.cfg
+	var out []settings.Setting
+	text := func(flag, key, want, now string) {
+		asked := i.wizard && flag != "openclaw-url"
+		if (want != "" || i.given(flag) || asked) && want != now {
+			out = append(out, settings.Setting{Key: key, Value: want})
+		}
+	}
+	text("display-name", "display_name", p.DisplayName, c.DisplayName)
+	text("email", "email", p.Email, c.Email)
+	text("gateway-url", "gateway_url", strings.TrimRight(p.GatewayURL, "/"), c.GatewayURL)
+	text("openclaw-url", "openclaw_url", p.OpenClawURL, c.OpenClawURL)
+	text("rendezvous-url", "rendezvous.url", p.RendezvousURL, c.Rendezvous.URL)
+	if (i.given("rendezvous") || i.given("rendezvous-url") || i.wizard) && p.Rendezvous != c.Rendezvous.Enabled {
+		out = append(out, settings.Setting{Key: "rendezvous.enabled", Value: p.Rendezvous})
+	}
+	if p.Rendezvous && p.RendezvousURL == "" && len(c.Rendezvous.Servers()) == 0 {
+		return nil, cli.Usagef("a rendezvous needs its URL: --rendezvous-url https://rendezvous.example.org")
+	}
+	switch token := p.Token; {
+	case token == tokenKeep:
+	case token == tokenAuto:
+		if c.OpenClawHooksToken.IsSet() {
+			out = append(out, settings.Setting{Key: "openclaw_hooks_token", Value: ""})
+		}
+	case strings.HasPrefix(token, "${") || strings.HasPrefix(token, "file:"):
+		if !c.OpenClawHooksToken.Equal(config.NewSecret(token)) {
+			out = append(out, settings.Setting{Key: "openclaw_hooks_token", Value: token})
+		}
+	default:
+		return nil, cli.Usagef("--openclaw-token: want auto, '${VARIABLE}' or file:/path; a token itself does not belong on a command line")
+	}
+	if port := i.openclaw.File.Gateway.Port; port != 0 && p.OpenClawURL == "" && i.origins.Of("openclaw_url").Layer == config.LayerDefault {
+		text("openclaw-url", "openclaw_url", fmt.Sprintf("http://localhost:%d", port), c.OpenClawURL)
+	}
+	return out, nil
+}
+
+// configPath is the file in force, or the one to make.
+func (i *initializer) configPath() string {
+	if i.app.File != "" {
+		return i.app.File
+	}
+	path := filepath.Join(i.dir, daemon.ConfigFile)
+	if _, err := os.Stat(path); err != nil {
+		if old := filepath.Join(i.dir, daemon.LegacyConfig); exists(old) {
+			return old
+		}
+	}
+	return path
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// write changes the lines of the settings that differ. The new text is loaded
+// before it takes the place of the old one.
+func (i *initializer) write() error {
+	path := i.configPath()
+	i.view.ConfigFile = path
+	changes, err := i.changes()
+	if err != nil {
+		return err
+	}
+	for _, c := range changes { // what the environment says wins over the file
+		if o := i.origins.Of(c.Key); o.Layer == config.LayerEnv {
+			i.view.Notes = append(i.view.Notes, fmt.Sprintf("%s is set by %s, which counts more than the file", c.Key, o.Where))
+		}
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		text, err = []byte(config.Example()), nil
+	}
+	if err != nil {
+		return err
+	}
+	edit := settings.TOML
+	if strings.EqualFold(filepath.Ext(path), ".json") {
+		edit = settings.JSON
+	}
+	after := text
+	for _, c := range changes {
+		if after, err = edit(after, c); err != nil {
+			e := core.Refusef(core.Malformed, "%s cannot be edited: %v", path, err)
+			e.Hint = fmt.Sprintf("write it there yourself: %s = %s", c.Key, c.Literal())
+			return e
+		}
+		i.view.Changed = append(i.view.Changed, c.Key)
+	}
+	if exists(path) && len(changes) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	if err := i.tryConfig(path, after); err != nil {
+		return err
+	}
+	if err := atomicfile.WriteFile(path, after); err != nil {
+		return err
+	}
+	i.cfg, i.origins, _, err = i.app.Load(nil)
+	return err
+}
+
+// tryConfig loads a text as if it were in the file's place.
+func (i *initializer) tryConfig(path string, text []byte) error {
+	probe := filepath.Join(filepath.Dir(path), ".init-"+filepath.Base(path))
+	if err := os.WriteFile(probe, text, 0o600); err != nil {
+		return err
+	}
+	defer os.Remove(probe)
+	_, _, _, err := config.Load(config.Options{Home: i.dir, File: probe, Env: i.app.Env})
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		for n := range problems {
+			problems[n].Where = flagOf(problems[n].Key)
+		}
+		return problems
+	}
+	return err
+}
+
+// flagOf is the flag of init that sets a key.
+func flagOf(key string) string {
+	switch key {
+	case "openclaw_hooks_token":
+		return "--openclaw-token"
+	case "rendezvous.enabled":
+		return "--rendezvous"
+	}
+	return "--" + strings.NewReplacer("_", "-", ".", "-").Replace(key)
+}
+
+// key makes the identity, unless there is one.
+func (i *initializer) key() error {
+	if i.fresh && exists(filepath.Join(i.dir, daemon.LegacyKeyFile)) && i.view.Imported == nil {
+		e := core.Refusef(core.Conflict, "%s holds the identity of a TypeScript gateway, and none of ours", i.dir)
+		e.Hint = "--import " + i.dir + " takes it over"
+		return e
+	}
+	key, err := keys.LoadOrCreate(filepath.Join(i.dir, daemon.KeyFile), daemon.Passphrase(i.app.Env, i.cfg))
+	if err != nil {
+		return err
+	}
+	i.view.Fingerprint = key.Public().Fingerprint()
+	i.view.CardURL = strings.TrimRight(i.cfg.OwnURL(i.cfg.DaemonPort), "/") + federation.PathCard
+	return nil
+}

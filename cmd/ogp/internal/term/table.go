@@ -1,0 +1,97 @@
+package term
+
+import (
+	"io"
+	"os"
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+	"golang.org/x/term"
+)
+
+// cells measures texts in the cells of a terminal, in which a CJK character or an
+// emoji takes two. It is the same in every locale.
+var cells = &runewidth.Condition{StrictEmojiNeutral: true}
+
+// Padded fills a text up to a width.
+func Padded(s string, width int) string {
+	return s + strings.Repeat(" ", max(width-cells.StringWidth(s), 0))
+}
+
+// Shortened cuts a text to a width, with an ellipsis in the last cell.
+func Shortened(s string, width int) string {
+	if cells.StringWidth(s) <= width {
+		return s
+	}
+	return cells.Truncate(s, width, "…")
+}
+
+// SizeOf is how many cells a line of w's terminal has, and how many lines; 0 where
+// there is none.
+func SizeOf(w io.Writer) (width, height int) {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0, 0
+	}
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0, 0
+	}
+	return width, height
+}
+
+// Table writes aligned columns. Where w is a terminal, the last columns give way
+// until a row fits in a line.
+func Table(w io.Writer, header []string, rows [][]string) {
+	width, _ := SizeOf(w)
+	_, _ = io.WriteString(w, layOut(header, rows, width)) // as with every output: nobody is left to tell
+}
+
+// gap is what stands between two columns.
+const gap = "  "
+
+// layOut lays out a table in at most width cells a line; 0: as many as it takes.
+func layOut(header []string, rows [][]string, width int) string {
+	all := append([][]string{header}, rows...)
+	widths := make([]int, len(header))
+	for _, r := range all {
+		for i, cell := range r {
+			widths[i] = max(widths[i], cells.StringWidth(SafeLine(cell)))
+		}
+	}
+	if width > 0 {
+		narrow(widths, header, width)
+	}
+	var b strings.Builder
+	for _, r := range all {
+		var line strings.Builder
+		for i, cell := range r {
+			if i > 0 {
+				line.WriteString(gap)
+			}
+			line.WriteString(Padded(Shortened(SafeLine(cell), widths[i]), widths[i]))
+		}
+		text := strings.TrimRight(line.String(), " ")
+		if width > 0 {
+			text = Shortened(text, width)
+		}
+		b.WriteString(text + "\n")
+	}
+	return b.String()
+}
+
+// narrow takes from the last columns first what is too much, as ids and names
+// come first, and leaves each of them some room.
+func narrow(widths []int, header []string, width int) {
+	const least = 12
+	excess := (len(widths) - 1) * len(gap)
+	for _, w := range widths {
+		excess += w
+	}
+	excess -= width
+	for i := len(widths) - 1; i > 0 && excess > 0; i-- {
+		cut := min(excess, max(widths[i]-max(least, cells.StringWidth(header[i])), 0))
+		widths[i] -= cut
+		excess -= cut
+	}
+}

@@ -1,0 +1,52 @@
+package term
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestTableAlignsWideRunes(t *testing.T) {
+	header := []string{"NAME", "STATE", "TEXT"}
+	rows := [][]string{{"ben", "up", "hello"}, {"日本語", "up", "今日は"}, {"🙂🙂", "down", "é"}, {"", "up", ""}}
+	var out bytes.Buffer
+	Table(&out, header, rows)
+	want := "NAME    STATE  TEXT\n" +
+		"ben     up     hello\n" +
+		"日本語  up     今日は\n" +
+		"🙂🙂    down   é\n" +
+		"        up\n"
+	if out.String() != want {
+		t.Errorf("table:\n%swant:\n%s", out.String(), want)
+	}
+}
+
+// TestTableFitsATerminal holds that no line is wider than the terminal, and that
+// the first columns, which people copy, give way last.
+func TestTableFitsATerminal(t *testing.T) {
+	header := []string{"ID", "URL", "TEXT"}
+	rows := [][]string{{"01JABCDEFGHJKMNPQRSTVWXYZ0", "https://a-rather-long-name.example.org/", strings.Repeat("今日は ", 20)},
+		{"01JABCDEFGHJKMNPQRSTVWXYZ1", "https://b.example.org/", "short"}}
+	for width := 5; width < 200; width++ {
+		text := layOut(header, rows, width)
+		for _, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+			if got := cells.StringWidth(line); got > width {
+				t.Fatalf("width %d: a line takes %d: %q", width, got, line)
+			}
+		}
+		if width >= 60 && !strings.Contains(text, rows[0][0]+"  ") {
+			t.Errorf("width %d cuts the id:\n%s", width, text)
+		}
+	}
+	if text := layOut(header, rows, 0); !strings.Contains(text, strings.TrimSpace(rows[0][2])) {
+		t.Errorf("without a terminal, a text was cut:\n%s", text)
+	}
+}
+
+func TestTableIsHarmless(t *testing.T) {
+	var out bytes.Buffer
+	Table(&out, []string{"NAME", "B"}, [][]string{{"a\x1b[2J\nb", "c"}})
+	if got, want := out.String(), "NAME     B\na\uFFFD[2J b  c\n"; got != want {
+		t.Errorf("table = %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,92 @@
+package trial
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+)
+
+// pluginCase is one case: an input, and what it is to be answered. sdk/ABI.md#cases
+type pluginCase struct {
+	Input  core.Raw          `json:"input"`
+	Expect core.Raw          `json:"expect"`
+	Config core.Raw          `json:"config"`
+	KV     map[string]string `json:"kv"`
+}
+
+// maxCase is the largest case in bytes.
+const maxCase = 16 << 20
+
+// readCase reads a case from a file, or from the standard input for "-". A text
+// without the member "input" is an input itself.
+func readCase(a *cli.App, file string) (c pluginCase, err error) {
+	in := a.In
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return c, err
+		}
+		defer f.Close()
+		in = f
+	} else if f, ok := in.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			return c, cli.Usagef("no case: name a file with --case, or pipe one in")
+		}
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxCase+1))
+	if err != nil {
+		return c, err
+	}
+	if len(text) > maxCase {
+		return c, core.Refusef(core.TooLarge, "a case has at most %d bytes", maxCase)
+	}
+	return parseCase(file, text)
+}
+
+func parseCase(file string, text []byte) (c pluginCase, err error) {
+	var members map[string]core.Raw
+	if err := json.Unmarshal(text, &members); err != nil {
+		return c, &core.Error{Kind: core.Malformed, Public: fmt.Sprintf("case %s is no JSON object", file), Err: err}
+	}
+	if members["input"] == nil {
+		c.Input = text
+		return c, nil
+	}
+	if err := json.Unmarshal(text, &c, json.RejectUnknownMembers(true)); err != nil {
+		return c, &core.Error{Kind: core.Malformed, Public: "case " + file, Err: err, Hint: "a case has input, expect, config and kv; sdk/ABI.md, \"Cases\""}
+	}
+	return c, nil
+}
+
+// hook is the one that the flag or the input names, or the only one that there is.
+func (c *pluginCase) hook(m *plugin.Manifest, flag string) (plugin.Hook, error) {
+	hook, err := m.HookOf(flag, c.Input)
+	if err != nil {
+		return "", cli.Usagef("--hook: %v", err)
+	}
+	return hook, nil
+}
+
+// over lays one object over another, member by member.
+func over(base, top []byte) ([]byte, error) {
+	merged := map[string]core.Raw{}
+	for _, text := range [][]byte{base, top} {
+		if len(text) == 0 {
+			continue
+		}
+		var members map[string]core.Raw
+		if err := json.Unmarshal(text, &members); err != nil {
+			return nil, &core.Error{Kind: core.Malformed, Public: "config is no JSON object", Err: err}
+		}
+		for k, v := range members {
+			merged[k] = v
+		}
+	}
+	return json.Marshal(merged, json.Deterministic(true))
+}

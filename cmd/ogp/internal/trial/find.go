@@ -1,0 +1,71 @@
+package trial
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+)
+
+// Found is a plugin that the user has named.
+type Found struct {
+	Spec    plugin.Spec
+	Module  *plugin.Module
+	Granted *plugin.Grants // nil: it is not installed or configured
+}
+
+// Find finds a plugin by its file or folder or, where there is none, by the
+// name that it has in this gateway.
+func Find(ctx context.Context, a *cli.App, ref string) (*Found, error) {
+	if _, err := os.Stat(ref); err == nil {
+		files, err := hooks.ReadFiles(ref)
+		if err != nil {
+			return nil, err
+		}
+		f := &Found{}
+		if f.Spec, err = files.Spec(); err != nil {
+			return nil, err
+		}
+		if f.Module, err = plugin.Inspect(f.Spec); err != nil {
+			return nil, fmt.Errorf("%s: %w", ref, err)
+		}
+		return f, nil
+	}
+	if hooks.CheckName(ref) == nil {
+		f, err := findNamed(ctx, a, ref)
+		if f != nil || err != nil {
+			return f, err
+		}
+	}
+	e := core.Refusef(core.NotFound, "no plugin %q: neither a file or folder, nor installed, configured or shipped", ref)
+	e.Hint = `"ogp plugin list" shows those of this gateway; "ogp plugin new" begins one`
+	return nil, e
+}
+
+func findNamed(ctx context.Context, a *cli.App, name string) (*Found, error) {
+	installed, _, err := cli.OnState(ctx, a, api.PluginInstalled, api.None{}, false)
+	if err != nil {
+		return nil, err
+	}
+	o, err := a.DaemonOptions(nil)
+	if err != nil {
+		return nil, err
+	}
+	spec, ok, err := daemon.PluginSpec(o, name, installed)
+	if err != nil || !ok {
+		return nil, err
+	}
+	f := &Found{Spec: spec, Granted: &spec.Grants}
+	f.Module, err = plugin.Inspect(spec)
+	return f, err
+}
+
+// Hooks lists hooks in one line.
+func Hooks(hooks []plugin.Hook) string { return term.Dash(cli.Joined(hooks)) }

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/text"
+)
+
+func outboxCommand(a *cli.App) *cobra.Command {
+	var p api.OutboxParams
+	var state string
+	var all bool
+	cmd := &cobra.Command{
+		Use: "outbox", Short: "List the messages that wait to be sent", Args: cobra.NoArgs,
+		Long: "List the messages that wait to be sent; --all shows the sent and the failed ones, too.\n\n  ogp outbox",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p.State = core.OutboxState(state)
+			switch p.State {
+			case "", core.OutWaiting, core.OutSent, core.OutRefused, core.OutExpired:
+			default:
+				return cli.Usagef("--state %q: want waiting, sent, refused or expired", state)
+			}
+			if state == "" && !all {
+				p.State = core.OutWaiting
+			}
+			list, err := api.Outbox.Call(cmd.Context(), a, p)
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(list)
+				return nil
+			}
+			if len(list) == 0 {
+				fmt.Fprintln(a.Err, "Nothing waits.")
+				return nil
+			}
+			rows := make([][]string, len(list))
+			for i, m := range list {
+				next := "-"
+				if m.State == core.OutWaiting {
+					next = text.Until(m.Next)
+				}
+				rows[i] = []string{m.ID, m.To, string(m.Kind), string(m.State), fmt.Sprint(m.Attempts), next, term.Dash(m.Error)}
+			}
+			term.Table(a.Out, []string{"ID", "TO", "KIND", "STATE", "TRIES", "NEXT", "ERROR"}, rows)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&p.Peer, "peer", "", "only to this peer")
+	cmd.Flags().StringVar(&state, "state", "", "only waiting, sent, refused or expired")
+	cmd.Flags().BoolVar(&all, "all", false, "in any state")
+	cmd.Flags().IntVar(&p.Limit, "limit", 50, "how many at the most")
+	cmd.AddCommand(outboxShowCommand(a))
+	return cmd
+}
+
+func outboxShowCommand(a *cli.App) *cobra.Command {
+	return &cobra.Command{
+		Use: "show <id>", Short: "Show a message of ours and its reply", Args: cobra.ExactArgs(1),
+		Long: "Show a message of ours, what the peer answered, and its reply.\n\n  ogp outbox show last",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := api.OutboxItem.Call(cmd.Context(), a, api.IDParams{ID: args[0]})
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(m)
+				return nil
+			}
+			fmt.Fprintf(a.Out, "%s  %s to %s: %s after %d tries%s\n", m.ID, m.Kind, m.To, m.State, m.Attempts, term.Optional(", ", m.Error))
+			if m.Message != nil {
+				fmt.Fprintf(a.Out, "%s  %s\n", term.SafeLine(m.Message.Intent), term.SafeLine(api.OneLine(m.Message.Payload)))
+			}
+			if m.Reply != nil {
+				fmt.Fprint(a.Out, "reply: ")
+				printReply(a, m.Reply)
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/text"
+)
+
+func sendCommand(a *cli.App) *cobra.Command {
+	var p api.SendParams
+	var wait bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use: "send <peer> <intent> [payload]", Short: "Send a message to a peer", Args: cobra.RangeArgs(2, 3),
+		Long: `Send a message. The payload is JSON; for the intents message, task-request and
+status-update plain text does as well. A peer out of reach gets it later, unless
+--now is given.
+
+  ogp federation send ben message '{"text":"hello"}'
+  ogp federation send ben message "hello"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p.Peer, p.Intent = args[0], args[1]
+			text := ""
+			if len(args) == 3 {
+				text = args[2]
+			}
+			payload, err := payloadOf(p.Intent, text, len(args) == 3)
+			if err != nil {
+				return err
+			}
+			p.Payload = payload
+			return send(a, cmd, p, wait, timeout)
+		},
+	}
+	sendFlags(cmd, &p, &wait, &timeout)
+	return cmd
+}
+
+func sendFlags(cmd *cobra.Command, p *api.SendParams, wait *bool, timeout *time.Duration) {
+	cmd.Flags().StringVar(&p.ToAgent, "to-agent", "", "the peer's agent (persona) that it is for")
+	cmd.Flags().StringVarP(&p.ConversationID, "conversation", "c", "", "the conversation that it belongs to")
+	cmd.Flags().BoolVar(&p.Now, "now", false, "try once and give up if that fails")
+	cmd.Flags().BoolVar(wait, "wait", false, "wait for the reply and print it")
+	*timeout = 30 * time.Second
+	cli.DurationVar(cmd.Flags(), timeout, "timeout", "how long to wait for the reply")
+}
+
+// payloadOf reads a payload from the command line.
+func payloadOf(intent, text string, given bool) (core.Raw, error) {
+	if !given {
+		return core.Raw("{}"), nil
+	}
+	if v := jsontext.Value(text); v.IsValid() && (v.Kind() == '{' || intent != core.IntentMessage) {
+		return core.Raw(text), nil
+	}
+	var v any
+	switch intent {
+	case core.IntentMessage:
+		v = map[string]string{"text": text}
+	case core.IntentTaskRequest:
+		v = struct {
+			TaskType    string `json:"taskType"`
+			Description string `json:"description"`
+		}{"general", text}
+	case core.IntentStatusUpdate:
+		v = map[string]string{"status": text}
+	case core.IntentAgentComms:
+		v = core.AgentComms{Topic: "general", Message: text, Priority: "normal"}
+	default:
+		return nil, cli.Usagef("the payload is not JSON; write it like '{\"key\":\"value\"}'")
+	}
+	return json.Marshal(v)
+}
+
+func send(a *cli.App, cmd *cobra.Command, p api.SendParams, wait bool, timeout time.Duration) error {
+	if wait {
+		p.WantReply, p.WaitMillis = true, timeout.Milliseconds()
+	}
+	o, err := api.Send.Call(cmd.Context(), a, p)
+	if err != nil {
+		return err
+	}
+	failed := core.OutboxState(o.State) == core.OutRefused || core.OutboxState(o.State) == core.OutExpired
+	if a.JSON {
+		a.WriteJSON(o)
+	} else if !failed {
+		sent(a, o, wait, timeout)
+	}
+	switch {
+	case failed:
+		if !a.JSON {
+			fmt.Fprintf(a.Err, "%s: %s\n", cmd.CommandPath(), o.Error.Message)
+			hint(a, o.Error)
+		}
+		code := cli.Failed
+		switch o.Error.Kind {
+		case string(core.Refused):
+			code = cli.Refused
+		case string(core.Unreachable):
+			code = cli.Unreachable
+		}
+		return cli.ErrPrinted(code)
+	case wait && o.Reply == nil:
+		if !a.JSON {
+			fmt.Fprintf(a.Err, "%s: no reply within %v\nhint: \"ogp outbox show %s\" shows it when it has come\n", cmd.CommandPath(), timeout, o.ID)
+		}
+		return cli.ErrPrinted(cli.Failed)
+	}
+	return nil
+}
+
+func sent(a *cli.App, o api.OutgoingView, wait bool, timeout time.Duration) {
+	if core.OutboxState(o.State) == core.OutWaiting {
+		message := ""
+		if o.Error != nil {
+			message = ": " + o.Error.Message
+		}
+		fmt.Fprintf(a.Err, "⚠ %s could not be reached%s\n", o.Peer.Handle(), message)
+		hint(a, o.Error)
+		fmt.Fprintf(a.Out, "Queued for %s (%s); tried again %s, until %s\n", o.Peer.Handle(), o.ID, text.Until(o.Next), o.GiveUp.Local().Format(time.DateTime))
+	} else if o.Reply == nil {
+		fmt.Fprintf(a.Out, "Delivered to %s (nonce %s)\n", o.Peer.Handle(), o.Nonce)
+	}
+	if o.Reply != nil {
+		printReply(a, o.Reply)
+	}
+}
+
+// printReply prints what the peer answered: text as text, anything else as JSON.
+func printReply(a *cli.App, r *core.StoredReply) {
+	if !r.Reply.Success {
+		fmt.Fprintf(a.Out, "error: %s\n", term.SafeLine(r.Reply.Error))
+		return
+	}
+	var text string
+	if json.Unmarshal(r.Reply.Data, &text) == nil {
+		fmt.Fprintln(a.Out, term.SafeText(text))
+		return
+	}
+	var object struct {
+		Text *string `json:"text"`
+	}
+	if json.Unmarshal(r.Reply.Data, &object, json.RejectUnknownMembers(true)) == nil && object.Text != nil {
+		fmt.Fprintln(a.Out, term.SafeText(*object.Text))
+		return
+	}
+	fmt.Fprintf(a.Out, "%s\n", term.SafeJSON(r.Reply.Data))
+}
+
+func agentCommand(a *cli.App) *cobra.Command {
+	var p api.SendParams
+	var wait bool
+	var timeout time.Duration
+	var priority string
+	cmd := &cobra.Command{
+		Use: "agent <peer> <topic> <message>", Short: "Talk to a peer's agent", Args: cobra.ExactArgs(3),
+		Long: "Send an agent-comms message on a topic, and with --wait print the answer.\n\n  ogp federation agent ben planning \"When is your human free?\" --wait",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains([]string{"low", "normal", "high"}, priority) {
+				return cli.Usagef("--priority %q: want low, normal or high", priority)
+			}
+			payload, err := json.Marshal(core.AgentComms{Topic: args[1], Message: args[2], Priority: priority})
+			if err != nil {
+				return err
+			}
+			p.Peer, p.Intent, p.Payload = args[0], core.IntentAgentComms, payload
+			return send(a, cmd, p, wait, timeout)
+		},
+	}
+	sendFlags(cmd, &p, &wait, &timeout)
+	cmd.Flags().StringVarP(&priority, "priority", "p", "normal", "low, normal or high")
+	return cmd
+}
+
+func pingCommand(a *cli.App) *cobra.Command {
+	return &cobra.Command{
+		Use: "ping <peer or URL>", Short: "Ask a gateway whether it is there", Args: cobra.ExactArgs(1),
+		Long: "Ask a gateway whether it is there. Exit status 4 says that it is not.\n\n  ogp federation ping ben",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := api.Ping.Call(cmd.Context(), a, api.PingParams{Target: args[0]})
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(r)
+				return nil
+			}
+			fmt.Fprintf(a.Out, "%s answers as %q in %.1f ms\n", r.URL, term.SafeText(r.DisplayName), r.TookMillis)
+			return nil
+		},
+	}
+}

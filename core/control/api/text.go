@@ -1,0 +1,66 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// maxLine is how many characters OneLine gives at the most.
+const maxLine = 80
+
+// OneLine is a payload in one line of a list: its text where it has one.
+func OneLine(payload core.Raw) string {
+	var p struct {
+		Text        string `json:"text"`
+		Message     string `json:"message"`
+		Description string `json:"description"`
+		Status      string `json:"status"`
+		Topic       string `json:"topic"`
+	}
+	line := ""
+	if json.Unmarshal(payload, &p) == nil {
+		for _, s := range []string{p.Text, p.Message, p.Description, p.Status} {
+			if s != "" {
+				line = s
+				break
+			}
+		}
+		if p.Topic != "" && line != "" {
+			line = p.Topic + ": " + line
+		}
+	}
+	if line == "" {
+		line = string(payload)
+	}
+	line = strings.Join(strings.Fields(line), " ")
+	if r := []rune(line); len(r) > maxLine {
+		line = string(r[:maxLine-1]) + "…"
+	}
+	return line
+}
+
+// Line is a grant in one line. What a peer has written in it is as it came.
+func (g GrantView) Line() string {
+	rate := core.DefaultRate
+	if g.RateLimit != nil {
+		rate = *g.RateLimit
+	}
+	line := fmt.Sprintf("%s  %d of %d in %s", g.Intent, g.Used, rate.Requests, core.FormatDuration(rate.Window()))
+	if len(g.Topics) > 0 {
+		line += "  topics " + strings.Join(g.Topics, ",")
+	}
+	if len(g.Personas) > 0 {
+		line += "  agents " + strings.Join(g.Personas, ",")
+	}
+	if g.ExpiresAt != "" {
+		line += "  until " + g.ExpiresAt
+	}
+	if !g.Enabled {
+		line += "  (off)"
+	}
+	return line
+}

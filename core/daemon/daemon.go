@@ -1,0 +1,295 @@
+// Package daemon is the composition root: it opens configuration, store, keys,
+// plugins, servers, clients, metrics, tracing and TLS, and puts them together into
+// a gateway that runs. What it takes from the program is in Options.
+//
+// A state directory without a running daemon is worked on through Offline, which
+// answers the same methods.
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
+	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/rendezvous"
+	"github.com/opengatewayprotocol/ogp/core/scope"
+	"github.com/opengatewayprotocol/ogp/core/store"
+)
+
+// Shipped gives the module and the manifest of a plugin that the program carries.
+type Shipped func(name string) (wasm, manifest []byte, ok bool)
+
+// Options are what a daemon takes from the program.
+type Options struct {
+	Dir     string         // the state directory, absolute
+	Config  config.Options // file, environment and flags
+	Shipped Shipped
+	Version string    // of the program
+	Log     io.Writer // nil: standard error
+	LogFile string    // where Log leads to, if it is a file; otherwise it is found out
+
+	// Ready is called once the listeners are open. first says that this start has
+	// made the gateway. Nil: nobody wants to know.
+	Ready func(s api.StatusView, first bool)
+}
+
+func (o Options) env() []string { return o.Config.Env }
+
+// The files of the state directory.
+const (
+	KeyFile       = "key.json"
+	ConfigFile    = "config.toml"
+	LegacyConfig  = "config.json"
+	LegacyKeyFile = "keypair.json"
+	LogFile       = "daemon.log"
+	storeLock     = "ogp.db.lock" // held by the process that has the store open
+)
+
+// Daemon is a gateway with all that it needs to run.
+type Daemon struct {
+	o          Options
+	dir        string
+	current    atomic.Pointer[loadedConfig]
+	reloading  sync.Mutex        // held over a reload
+	warnings   []config.Warning  // of the first configuration
+	read       [sha256.Size]byte // of its files, before they were read
+	logLevel   slog.LevelVar
+	log        *slog.Logger
+	wire       *wire
+	tracing    *tracing // nil: none
+	key        keys.Private
+	store      core.Store
+	gateway    *gateway.Gateway
+	dispatcher *delivery.Dispatcher
+	extensions *hooks.Manager
+	rendezvous *rendezvous.Client
+	approvals  rendezvous.Approvals
+	public     net.Listener
+	control    net.Listener
+	observed   net.Listener // for monitoring; nil: none
+	failures   failures
+	first      bool // nothing was here before
+	stop       context.CancelFunc
+}
+
+// loadedConfig is a configuration and where each of its values is from.
+type loadedConfig struct {
+	*config.Config
+	origins config.Origins
+}
+
+// loadConfig reads the configuration and makes the logger that it wants.
+func (d *Daemon) loadConfig() error {
+	d.read = d.configFiles()
+	cfg, origins, warnings, err := config.Load(d.o.Config)
+	if err != nil {
+		return err
+	}
+	d.current.Store(&loadedConfig{cfg, origins})
+	d.warnings = warnings
+	d.logLevel.Set(levelOf(cfg.Log.Level))
+	d.log = NewLogger(d.o.Log, cfg.Log.Format, &d.logLevel)
+	return nil
+}
+
+// config is the configuration in force.
+func (d *Daemon) config() *config.Config { return d.current.Load().Config }
+
+// origins say where its values are from.
+func (d *Daemon) origins() config.Origins { return d.current.Load().origins }
+
+// port is what we listen on, which the configuration does not tell where it is 0.
+func (d *Daemon) port() int {
+	if d.public == nil {
+		return d.config().DaemonPort
+	}
+	return d.public.Addr().(*net.TCPAddr).Port
+}
+
+// Open reads or makes everything in the state directory. Run runs it, and Close
+// must be called in any case.
+func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
+	if o.Log == nil {
+		o.Log = os.Stderr
+	}
+	d := &Daemon{o: o, dir: o.Dir}
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	if err := d.loadConfig(); err != nil {
+		return nil, err
+	}
+	if err := d.openKey(); err != nil {
+		return nil, err
+	}
+	wrote, err := writeFirstConfig(d.dir)
+	if err != nil {
+		return nil, err
+	}
+	if wrote {
+		d.read = d.configFiles()
+	}
+	if d.store, err = store.Open(ctx, store.Default, d.dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.store.Close()
+		}
+	}()
+	return d, d.openGateway(ctx)
+}
+
+func (d *Daemon) openGateway(ctx context.Context) error {
+	var err error
+	d.dispatcher = delivery.New(delivery.Options{
+		Store: d.store, Logger: d.log,
+		Peer:     func(k core.PublicKey) *core.Peer { return d.gateway.Peer(k) },
+		Failed:   d.deliveryFailed,
+		Settings: d.inForce(d.config(), d.config().DaemonPort).delivery,
+	})
+	d.wire = newWire(d.inForce(d.config(), 0).dial)
+	if d.tracing, err = openTracing(ctx, d.o.env(), d.o.Version); err != nil {
+		return err
+	}
+	d.gateway, err = gateway.New(ctx, gateway.Options{
+		Key: d.key, Store: d.store, Transport: d.tracing.outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
+		Logger: d.log, Notifiers: d.dispatcher.Names, Told: d.dispatcher.Wake,
+		Plugins: func() (gateway.Plugins, error) { return d.extensions.Plugins() },
+		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
+			return d.approvals.Redeem(in, d.key.Public(), accepter, time.Now())
+		},
+	})
+	return err
+}
+
+func (d *Daemon) deliveryFailed(ctx context.Context, x *core.Delivery, detail string) {
+	d.gateway.DeliveryFailed(ctx, x, detail)
+}
+
+// settings turns the configuration into what the gateway reads.
+func settings(c *config.Config, port int) gateway.Settings {
+	return gateway.Settings{
+		URL: c.OwnURL(port), Port: port, Names: c.Names(),
+		Intents: c.Intents, Personas: c.Personas(), AgentID: c.AgentID, Grants: c.Grants.Default.Scopes(),
+		Levels:            scope.Levels{Default: c.AgentComms.DefaultLevel, Topics: c.AgentComms.Topics},
+		Window:            c.Freshness.Window,
+		Remember:          c.Freshness.Remember,
+		NoPlainRequests: !c.Compat.PlainRequests, HostPortIDs: c.Compat.HostPortIDs,
+		MaxPending: c.Limits.PendingTotal, MaxPerNetwork: c.Limits.PendingPerNetworkPerHour, PendingLife: c.Limits.PendingLife,
+		OutboxGiveUp: c.Outbox.GiveUp, OutboxFirst: c.Outbox.FirstRetry, OutboxMax: c.Outbox.MaxRetry,
+		InboxKeep: c.Inbox.Keep, ReplyLife: c.Replies.Life,
+		CheckInterval: c.Health.Interval, CheckTimeout: c.Health.Timeout, CheckFailures: c.Health.Failures,
+	}
+}
+
+// Passphrase is how our key is unsealed, or nil for a key without a passphrase.
+func Passphrase(env []string, c *config.Config) keys.Passphrase {
+	if c.Key.PassphraseFile == "" && config.Getenv(env, "OGP_KEY_PASSPHRASE") == "" {
+		return nil
+	}
+	return func() (string, error) {
+		if c.Key.PassphraseFile == "" {
+			return config.Getenv(env, "OGP_KEY_PASSPHRASE"), nil
+		}
+		text, err := os.ReadFile(c.Key.PassphraseFile)
+		if err != nil {
+			return "", fmt.Errorf("key.passphrase_file: %w", err)
+		}
+		return strings.TrimRight(string(text), "\r\n"), nil
+	}
+}
+
+// openKey loads our key, or makes it on the first start. A directory that holds
+// another gateway's key is not silently given a second identity.
+func (d *Daemon) openKey() error {
+	path := filepath.Join(d.dir, KeyFile)
+	_, err := os.Stat(path)
+	d.first = errors.Is(err, fs.ErrNotExist)
+	if d.first {
+		if _, err := os.Stat(filepath.Join(d.dir, LegacyKeyFile)); err == nil {
+			e := core.Refusef(core.Conflict, "%s holds the identity of a TypeScript gateway, and none of ours", d.dir)
+			e.Hint = fmt.Sprintf(`"ogp import %s" takes over its key and its peers; with another --home a new identity is made`, d.dir)
+			return e
+		}
+	}
+	d.key, err = keys.LoadOrCreate(path, Passphrase(d.o.env(), d.config()))
+	return err
+}
+
+// writeFirstConfig leaves a configuration file to edit, in which nothing is set,
+// where there is none.
+func writeFirstConfig(dir string) (wrote bool, err error) {
+	for _, name := range []string{ConfigFile, LegacyConfig} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return false, nil
+		}
+	}
+	return true, atomicfile.WriteFile(filepath.Join(dir, ConfigFile), []byte(config.Example()))
+}
+
+// NewLogger writes a log in a format: "json", or "text" for everything else.
+func NewLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// Key is the gateway's public key.
+func (d *Daemon) Key() core.PublicKey { return d.key.Public() }
+
+// ImportPeers adds peers that are not on record, and says how many.
+func (d *Daemon) ImportPeers(ctx context.Context, peers []*core.Peer) (int, error) {
+	return d.gateway.ImportPeers(ctx, peers)
+}
+
+// listen opens both sockets.
+func (d *Daemon) listen() error {
+	var err error
+	if d.control, err = control.Listen(control.Path(d.dir)); err != nil {
+		return err
+	}
+	if d.public, err = net.Listen("tcp", d.config().ListenAddress()); err != nil {
+		d.control.Close()
+		e := &core.Error{Kind: core.Unavailable, Public: fmt.Sprintf("cannot listen on %s", d.config().ListenAddress()), Err: err}
+		e.Hint = "is another gateway running there? --daemon-port picks another port"
+		return e
+	}
+	if d.port() != d.config().DaemonPort {
+		d.gateway.SetSettings(settings(d.config(), d.port()))
+	}
+	return d.listenObserve()
+}
+
+// InUse reports whether a daemon holds the store. A stopping one is silent before
+// it has let go.
+func InUse(dir string) bool {
+	lock := flock.New(filepath.Join(dir, storeLock))
+	got, err := lock.TryLock()
+	lock.Close()
+	return err == nil && !got
+}

@@ -1,0 +1,5 @@
+package daemon
+
+func inJournal([]string) bool { return false }
+
+func unitArgs() string { return "" }

@@ -1,0 +1,230 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+)
+
+// handlers answer the methods of the local API.
+func (d *Daemon) handlers() []control.Handler {
+	return []control.Handler{
+		api.Status.Handle(d.status),
+		api.Whoami.Handle(d.whoami),
+		api.Doctor.Handle(d.doctor),
+		api.Stop.Handle(d.stopMethod),
+		api.Peers.Handle(d.peers),
+		api.Peer.Handle(d.peer),
+		api.Request.Handle(d.request),
+		api.Approve.Handle(d.approve),
+		api.Grant.Handle(d.grant),
+		api.Reject.Handle(d.reject),
+		api.Remove.Handle(d.remove),
+		api.Alias.Handle(d.alias),
+		api.Level.Handle(d.level),
+		api.Send.Handle(d.send),
+		api.Ping.Handle(d.ping),
+		api.Inbox.Handle(d.inbox),
+		api.InboxMessage.Handle(d.inboxMessage),
+		api.InboxReply.Handle(d.inboxReply),
+		api.Outbox.Handle(d.outbox),
+		api.OutboxItem.Handle(d.outboxItem),
+		api.ExportPeers.Handle(d.exportPeers),
+		api.Invite.Handle(d.invite),
+		api.Invites.Handle(d.invites),
+		api.RevokeInvite.Handle(d.revoke),
+		api.Accept.Handle(d.accept),
+		api.Connect.Handle(d.connect),
+		api.Backup.Handle(d.backup),
+		api.DeadDeliveries.Handle(d.deadDeliveries),
+		api.RetryDeliveries.Handle(d.retryDeliveries),
+		api.Plugins.Handle(d.listPlugins),
+		api.PluginInstalled.Handle(d.installedPlugins),
+		api.PluginInstall.Handle(d.installPlugin),
+		api.PluginRemove.Handle(d.removePlugin),
+		api.PluginReload.Handle(d.reloadPlugin),
+		api.PluginInbox.Handle(d.replayInbox),
+		api.PluginKV.Handle(d.pluginKV),
+		api.Events.Handle(d.events),
+	}
+}
+
+func (d *Daemon) stopMethod(context.Context, api.None) (api.None, error) {
+	time.AfterFunc(20*time.Millisecond, d.stop) // let the answer go out
+	return api.None{}, nil
+}
+
+// view shows a peer, short for lists and whole for one.
+func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
+	h := d.gateway.Health(p.Key)
+	v := api.PeerView{
+		Name: p.Name(), Alias: p.Alias, Fingerprint: p.Key.Fingerprint(), ID: p.Key.ID(), PublicKey: p.Key,
+		State: p.Trust, By: p.By, Since: p.Since, URL: p.URL, Unverified: p.Names, Warning: p.Warning,
+		RequestedAt: p.RequestedAt, ApprovedAt: p.ApprovedAt, RejectedAt: p.RejectedAt, RemovedAt: p.RemovedAt,
+		Offered: p.Offered, Levels: p.Levels, DefaultLevel: p.DefaultLevel, Version: p.Version, Features: p.Features,
+		Signature: "legacy",
+		Health:    api.HealthView{Word: h.Word(time.Now(), 2*d.gateway.Settings().CheckInterval), Health: h, LastContact: later(h.LastSuccess, h.LastInbound)},
+	}
+	if p.V2 {
+		v.Signature = "v2"
+	}
+	if !whole {
+		return v
+	}
+	v.History = p.History
+	if p.Granted != nil {
+		for _, g := range p.Granted.Scopes {
+			v.Granted = append(v.Granted, api.GrantView{Grant: g, Used: d.gateway.Used(p.Key, g)})
+		}
+	}
+	if p.Received != nil {
+		v.Received = p.Received.Scopes
+	}
+	return v
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func (d *Daemon) peers(_ context.Context, p api.PeersParams) ([]api.PeerView, error) {
+	out := []api.PeerView{}
+	for _, peer := range d.gateway.Peers() {
+		if p.Status == "" || peer.Trust == p.Status {
+			out = append(out, d.view(peer, false))
+		}
+	}
+	return out, nil
+}
+
+func (d *Daemon) peer(_ context.Context, p api.PeerRef) (api.PeerView, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return api.PeerView{}, err
+	}
+	return d.view(peer, true), nil
+}
+
+func (d *Daemon) request(ctx context.Context, p api.RequestParams) (api.RequestResult, error) {
+	ask := gateway.Ask{URL: p.URL, Alias: p.Alias, Again: p.Again}
+	if p.Key != "" {
+		k, err := keys.Parse(p.Key)
+		if err != nil {
+			return api.RequestResult{}, err
+		}
+		ask.Expect = k
+	}
+	asked, err := d.gateway.RequestFederation(ctx, ask)
+	if err != nil {
+		return api.RequestResult{}, err
+	}
+	return api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status}, nil
+}
+
+// outgoing shows what came of a message; that the first try failed is part of the
+// view, not an error.
+func (d *Daemon) outgoing(o gateway.Outgoing, err error) (api.OutgoingView, error) {
+	if err != nil {
+		return api.OutgoingView{}, err
+	}
+	v := api.OutgoingView{Peer: d.view(o.Peer, true), State: "none"}
+	if o.Item != nil {
+		v.ID, v.Nonce, v.State, v.Attempts = o.Item.ID, o.Item.Nonce, string(o.Item.State), o.Item.Attempts
+		v.Next, v.GiveUp, v.Answer = o.Item.Next, o.Item.GiveUp, o.Item.Answer
+	}
+	if o.Err != nil {
+		view := api.ErrorOf(o.Err)
+		v.Error = &view
+	}
+	return v, nil
+}
+
+func (d *Daemon) approve(ctx context.Context, p api.ApproveParams) (api.OutgoingView, error) {
+	peer, err := d.resolveFor(p.Peer, "pending")
+	if err != nil {
+		return api.OutgoingView{}, err
+	}
+	return d.outgoing(d.gateway.ApprovePeer(ctx, peer.Key, gateway.Approval{Grants: p.Grants, Alias: p.Alias}))
+}
+
+func (d *Daemon) grant(ctx context.Context, p api.ApproveParams) (api.OutgoingView, error) {
+	peer, err := d.resolveFor(p.Peer, "approved")
+	if err != nil {
+		return api.OutgoingView{}, err
+	}
+	if peer.Trust != core.Approved {
+		return api.OutgoingView{}, core.Refusef(core.Conflict, "%s is %s, not approved", peer.Name(), peer.Trust)
+	}
+	return d.outgoing(d.gateway.ApprovePeer(ctx, peer.Key, gateway.Approval{Grants: p.Grants}))
+}
+
+func (d *Daemon) reject(ctx context.Context, p api.PeerRef) (api.OutgoingView, error) {
+	peer, err := d.resolveFor(p.Peer, "pending")
+	if err != nil {
+		return api.OutgoingView{}, err
+	}
+	return d.outgoing(d.gateway.RejectPeer(ctx, peer.Key))
+}
+
+// resolveFor finds a peer, and says in its error what state was looked for.
+func (d *Daemon) resolveFor(ref, state string) (*core.Peer, error) {
+	p, err := d.gateway.Resolve(ref)
+	var e *core.Error
+	if errors.As(err, &e) && e.Kind == core.NotFound {
+		e.Public = strings.Replace(e.Public, "no peer", "no "+state+" peer", 1)
+		e.Hint = `"ogp federation list --status ` + state + `" shows who is ` + map[string]string{"pending": "waiting"}[state]
+		if state != "pending" {
+			e.Hint = `"ogp federation list" shows the peers`
+		}
+	}
+	return p, err
+}
+
+func (d *Daemon) remove(ctx context.Context, p api.PeerRef) (api.RemoveResult, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return api.RemoveResult{}, err
+	}
+	removed, notified, err := d.gateway.RemovePeer(ctx, peer.Key)
+	if err != nil {
+		return api.RemoveResult{}, err
+	}
+	r := api.RemoveResult{Peer: d.view(removed, false), Notified: notified == nil}
+	if notified != nil {
+		view := api.ErrorOf(notified)
+		r.Error = &view
+	}
+	return r, nil
+}
+
+func (d *Daemon) alias(ctx context.Context, p api.AliasParams) (api.PeerView, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return api.PeerView{}, err
+	}
+	if peer, err = d.gateway.SetAlias(ctx, peer.Key, p.Alias); err != nil {
+		return api.PeerView{}, err
+	}
+	return d.view(peer, true), nil
+}
+
+func (d *Daemon) level(ctx context.Context, p api.LevelParams) (api.PeerView, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return api.PeerView{}, err
+	}
+	if peer, err = d.gateway.SetLevel(ctx, peer.Key, p.Topic, p.Level); err != nil {
+		return api.PeerView{}, err
+	}
+	return d.view(peer, true), nil
+}

@@ -1,0 +1,231 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
+	"github.com/opengatewayprotocol/ogp/core/web"
+)
+
+// observe serves /metrics, /healthz and /readyz until ctx is done.
+func (d *Daemon) observe(ctx context.Context) error {
+	if d.observed == nil {
+		return nil
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(&collector{d: d}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]any{"ok": true}) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		failing := d.notReady()
+		status := http.StatusOK
+		if len(failing) > 0 {
+			status = http.StatusServiceUnavailable
+		}
+		answer(w, status, struct {
+			Ready   bool     `json:"ready"`
+			Failing []string `json:"failing"`
+		}{len(failing) == 0, failing})
+	})
+	server := &http.Server{Handler: ownHost(web.OwnHost(d.config().Metrics.Listen), mux), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
+	stopped := context.AfterFunc(ctx, func() {
+		drain, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		server.Shutdown(drain)
+	})
+	defer stopped()
+	if err := server.Serve(d.observed); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// ownHost refuses what asks for another host. docs/threat-model.md#n6
+func ownHost(own func(host string) bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !own(r.Host) {
+			answer(w, http.StatusMisdirectedRequest, map[string]string{"error": "This is served under its own address only"})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.MarshalWrite(w, v) // the reader has gone
+}
+
+// listenObserve opens the listener for monitoring, if one is configured.
+func (d *Daemon) listenObserve() error {
+	address := d.config().Metrics.Listen
+	if address == "" {
+		return nil
+	}
+	var err error
+	if d.observed, err = net.Listen("tcp", address); err != nil {
+		return &core.Error{Kind: core.Unavailable, Public: "metrics.listen: cannot listen on " + address, Err: err}
+	}
+	return nil
+}
+
+// notReady names what keeps us from doing our work.
+func (d *Daemon) notReady() []string {
+	failing := []string{}
+	if s, ok := d.store.(*sqlite.Store); ok && s.Stats().Broken {
+		failing = append(failing, "store")
+	}
+	if _, err := d.extensions.Plugins(); err != nil {
+		failing = append(failing, "policies")
+	}
+	return failing
+}
+
+// collector turns the daemon's own counters into metrics when they are asked for.
+type collector struct {
+	d *Daemon
+
+	mu     sync.Mutex // guards depths, read
+	depths core.Depths
+	read   time.Time
+}
+
+var (
+	metricEnvelopes  = metric("envelopes_total", "Envelopes received, by kind and result.", "kind", "result")
+	metricPeers      = metric("peers", "Peers, by state.", "state")
+	metricInbox      = metric("inbox_messages", "Messages in the inbox, by status: all or held.", "status")
+	metricQueue      = metric("queue_depth", "What waits: outbox messages and notices for notifiers.", "queue")
+	metricQueueAge   = metric("queue_oldest_seconds", "Age of the oldest that waits.", "queue")
+	metricDead       = metric("deliveries_given_up", "Notices that were given up, by notifier.", "notifier")
+	metricDelivered  = metric("notifier_delivered_total", "Notices delivered, by notifier.", "notifier")
+	metricFailing    = metric("notifier_failures", "Failures in a row, by notifier.", "notifier")
+	metricCommits    = metric("store_commits_total", "Changes kept.")
+	metricBatches    = metric("store_batches_total", "Transactions that kept them.")
+	metricCommitTime = metric("store_commit_seconds_total", "Time that transactions took, to disk.")
+	metricLastCommit = metric("store_last_commit_seconds", "Time that the last transaction took.")
+	metricLastBatch  = metric("store_last_batch_size", "Changes in the last transaction.")
+	metricStoreSize  = metric("store_bytes", "Size of the store on disk.")
+	metricRefused    = metric("store_refused_total", "Changes that could not be kept.")
+	metricPolicy     = metric("policy_questions_total", "Questions put to policies.")
+	metricPolicyTime = metric("policy_seconds_total", "Time that policies took to answer.")
+	metricPlugin     = metric("plugin_calls_total", "Calls of a plugin, ever.", "plugin")
+	metricPluginBad  = metric("plugin_failures_total", "Calls of a plugin that failed, ever.", "plugin")
+	metricPluginNo   = metric("plugin_refusals_total", "Messages and requests that a policy plugin refused, ever.", "plugin")
+	metricPluginUp   = metric("plugin_ready", "Whether a plugin is ready.", "plugin")
+	metricRegistered = metric("rendezvous_registered", "Whether we are registered.", "url")
+	metricRdvFails   = metric("rendezvous_failures", "Failures in a row.", "url")
+	metricInfo       = metric("info", "Always 1.", "version")
+)
+
+func metric(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("ogp_"+name, help, labels, nil)
+}
+
+// Describe says nothing, which makes the collector an unchecked one: what it has
+// depends on peers and plugins.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// depthsEvery is how often the queues are counted; counting reads tables.
+const depthsEvery = 5 * time.Second
+
+func (c *collector) counted() core.Depths {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.read) >= depthsEvery {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if depths, err := c.d.store.Depths(ctx); err == nil {
+			c.depths, c.read = depths, time.Now()
+		}
+	}
+	return c.depths
+}
+
+// Collect gives the metrics as they are now.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	d := c.d
+	gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(desc *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, v, labels...)
+	}
+	gauge(metricInfo, 1, d.o.Version)
+	for k, n := range d.gateway.Counters().Snapshot() {
+		count(metricEnvelopes, float64(n), k[0], k[1])
+	}
+	questions, took := d.gateway.Counters().Policies()
+	count(metricPolicy, float64(questions))
+	count(metricPolicyTime, took.Seconds())
+	states := map[core.Trust]int{core.Requested: 0, core.Pending: 0, core.Approved: 0, core.Rejected: 0, core.Removed: 0}
+	for _, p := range d.gateway.Peers() {
+		states[p.Trust]++
+	}
+	for state, n := range states {
+		gauge(metricPeers, float64(n), string(state))
+	}
+	depths := c.counted()
+	gauge(metricInbox, float64(depths.Inbox), "all")
+	gauge(metricInbox, float64(depths.InboxHeld), "held")
+	gauge(metricQueue, float64(depths.Outbox), "outbox")
+	gauge(metricQueue, float64(depths.Deliveries), "deliveries")
+	age := func(queue string, oldest time.Time) {
+		seconds := 0.0
+		if !oldest.IsZero() {
+			seconds = time.Since(oldest).Seconds()
+		}
+		gauge(metricQueueAge, seconds, queue)
+	}
+	age("outbox", depths.OldestOutbox)
+	age("deliveries", depths.OldestDelivery)
+	for _, n := range d.dispatcher.Health() {
+		count(metricDelivered, float64(n.Delivered), n.Name)
+		gauge(metricFailing, float64(n.Failures), n.Name)
+		gauge(metricDead, float64(depths.DeadByName[n.Name]), n.Name)
+	}
+	if s, ok := d.store.(*sqlite.Store); ok {
+		stats := s.Stats()
+		count(metricCommits, float64(stats.Commits))
+		count(metricRefused, float64(stats.Refused))
+		count(metricBatches, float64(stats.Batches))
+		count(metricCommitTime, stats.TotalCommit.Seconds())
+		gauge(metricLastCommit, stats.LastCommit.Seconds())
+		gauge(metricLastBatch, float64(stats.LastBatch))
+		if size, err := s.Size(); err == nil {
+			gauge(metricStoreSize, float64(size))
+		}
+	}
+	for _, p := range d.extensions.List() {
+		count(metricPlugin, float64(p.Calls), p.Name)
+		count(metricPluginBad, float64(p.Failures), p.Name)
+		count(metricPluginNo, float64(p.Refusals), p.Name)
+		gauge(metricPluginUp, boolean(p.State == extensionReady), p.Name)
+	}
+	for _, s := range d.rendezvous.Status() {
+		gauge(metricRegistered, boolean(s.Registered), s.URL)
+		gauge(metricRdvFails, float64(s.Failures), s.URL)
+	}
+}
+
+// extensionReady is the state of a plugin that answers.
+const extensionReady = "ready"
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,321 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+)
+
+// openclawPlugin is the default notifier.
+const openclawPlugin = "openclaw"
+
+// CompileCache is where compiled plugins are kept, in the state directory.
+const CompileCache = "cache"
+
+// openExtensions reads the plugins that are wanted and starts loading them.
+func (d *Daemon) openExtensions(ctx context.Context) error {
+	var err error
+	d.extensions, err = hooks.New(hooks.Options{
+		Store: d.store, CacheDir: filepath.Join(d.dir, CompileCache), Logger: d.log,
+		HookAgent: func(toAgent string) string {
+			if p, ok := d.gateway.PersonaOf(toAgent); ok {
+				return hookAgent(p)
+			}
+			return ""
+		},
+		Changed: func() { d.setNotifiers() },
+	})
+	if err != nil {
+		return err
+	}
+	wanted, err := d.wantedPlugins(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.extensions.Apply(wanted); err != nil {
+		return startRefused(err)
+	}
+	d.setNotifiers()
+	return nil
+}
+
+// startRefused says what to do about a plugin that keeps the gateway from starting.
+func startRefused(err error) error {
+	e := &core.Error{Kind: core.Malformed, Public: err.Error(), Hint: "\"ogp plugin list\" shows which; enabled = false in its [plugins] table starts without it"}
+	var denied *plugin.Error
+	if errors.As(err, &denied) && denied.Kind == plugin.Denied {
+		e.Hint = "is it the module that you trust? Then write its SHA-256 into config.toml, or \"ogp plugin install\" it again"
+	}
+	return e
+}
+
+// hookAgent is the agent's id for a notifier.
+func hookAgent(p core.Persona) string {
+	switch {
+	case p.HookAgentID != "":
+		return p.HookAgentID
+	case p.Role == "primary":
+		return "main"
+	}
+	return p.ID
+}
+
+// wantedPlugins are those that the configuration and the store want now.
+func (d *Daemon) wantedPlugins(ctx context.Context) ([]hooks.Wanted, error) {
+	installed, err := hooks.ListInstalled(ctx, d.store)
+	if err != nil {
+		return nil, err
+	}
+	return d.wantedWith(installed)
+}
+
+// wantedWith are those of the configuration, those that are installed, and
+// the default notifier where there is a token for it. A table without a path
+// changes the settings of the plugin of its name that is installed, or ships.
+func (d *Daemon) wantedWith(installed []hooks.Installed) ([]hooks.Wanted, error) {
+	var out []hooks.Wanted
+	put := map[string]*hooks.Installed{}
+	for _, in := range installed {
+		put[in.Name] = &in
+	}
+	names := map[string]bool{}
+	for name, c := range d.config().Plugins {
+		names[name] = true
+		if !c.IsEnabled() {
+			continue
+		}
+		w, err := d.configured(name, c, put[name])
+		if err != nil {
+			return nil, fmt.Errorf("plugins.%s: %w", name, err)
+		}
+		out = append(out, w)
+	}
+	for _, in := range installed {
+		if names[in.Name] {
+			continue
+		}
+		names[in.Name] = true
+		w, err := d.configured(in.Name, config.PluginConfig{}, &in)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, w)
+	}
+	for _, name := range d.config().Delivery.Notifiers {
+		if name == "log" || names[name] {
+			continue
+		}
+		if _, _, ok := d.o.Shipped(name); !ok {
+			e := core.Refusef(core.Malformed, "delivery.notifiers: no notifier is named %q", name)
+			e.Hint = `"log" and "openclaw" are always there; others need a [plugins.` + name + `] table or "ogp plugin install"`
+			return nil, e
+		}
+		names[name] = true
+		w, err := d.configured(name, config.PluginConfig{}, nil)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, w)
+	}
+	if !names[openclawPlugin] && !d.notifiersChosen() {
+		token, from, err := openclaw.Token(d.o.env(), d.config())
+		if err != nil {
+			d.log.Warn("OpenClaw is not notified, as its token is not readable", "from", from, "err", err)
+		}
+		if err == nil && token != "" {
+			d.log.Info("OpenClaw is notified", "url", d.config().OpenClawURL, "token", from)
+			w, err := d.configured(openclawPlugin, config.PluginConfig{}, nil)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, w)
+		}
+	}
+	return out, nil
+}
+
+// notifiersChosen says whether the operator has named the notifiers. If not, they
+// are the log and every plugin that notifies.
+func (d *Daemon) notifiersChosen() bool {
+	return d.origins().Of("delivery.notifiers").Layer != config.LayerDefault
+}
+
+// configured turns a plugin's table into what is wanted, over what was granted at
+// its installation where it is installed.
+func (d *Daemon) configured(name string, c config.PluginConfig, in *hooks.Installed) (hooks.Wanted, error) {
+	w := hooks.Wanted{Source: hooks.FromConfig, Order: c.Order, Watch: c.SHA256 == "", MaxKV: c.Grants.KVMaxBytes, Spec: plugin.Spec{
+		Name: name, Path: c.Path, SHA256: c.SHA256,
+		Limits: plugin.Limits{Timeout: plugin.Duration(c.Timeout), MemoryMiB: int64(c.MemoryMiB), Fuel: c.Fuel, Instances: c.Instances},
+	}}
+	for _, h := range c.Hooks {
+		w.Hooks = append(w.Hooks, plugin.Hook(h))
+	}
+	for _, op := range c.Grants.KV {
+		w.Spec.Grants.KV = append(w.Spec.Grants.KV, "kv."+op)
+	}
+	secrets := slices.Sorted(maps.Keys(c.Secrets))
+	for _, url := range c.Grants.HTTP {
+		w.Spec.Grants.HTTP = append(w.Spec.Grants.HTTP, plugin.HTTPGrant{URL: url, Private: c.Grants.Private, Secrets: secrets})
+	}
+	w.Spec.Secrets = d.secrets(name)
+	settings := map[string]any{}
+	if c.Path == "" && in != nil && len(in.Config) > 0 {
+		if err := json.Unmarshal(in.Config, &settings); err != nil {
+			return w, fmt.Errorf("the configuration it was installed with: %w", err)
+		}
+	}
+	maps.Copy(settings, c.Config)
+	switch {
+	case c.Path != "" && !filepath.IsAbs(c.Path):
+		w.Spec.Path = d.inState(c.Path)
+	case c.Path != "":
+	case in != nil:
+		d.installedAs(&w, in)
+	default:
+		if err := d.shipped(&w, settings); err != nil {
+			return w, err
+		}
+	}
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return w, err
+	}
+	w.Spec.Config = text
+	return w, nil
+}
+
+// inState is where a file of the state directory is: installed plugins are on
+// record by their path within it, so that the directory can move.
+func (d *Daemon) inState(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(d.dir, path)
+}
+
+// installedAs fills in what was granted when the plugin was installed.
+func (d *Daemon) installedAs(w *hooks.Wanted, in *hooks.Installed) {
+	w.Source, w.Watch, w.Spec.Path = hooks.FromInstall, false, d.inState(in.Path)
+	w.Order = cmp.Or(w.Order, in.Order)
+	w.Spec.SHA256 = cmp.Or(w.Spec.SHA256, in.SHA256)
+	if len(w.Hooks) == 0 {
+		w.Hooks = in.Hooks
+	}
+	if len(w.Spec.Grants.HTTP)+len(w.Spec.Grants.KV) == 0 {
+		w.Spec.Grants = in.Grants
+	}
+}
+
+// shipped fills in a plugin that ships with ogp.
+func (d *Daemon) shipped(w *hooks.Wanted, settings map[string]any) error {
+	wasm, manifestText, ok := d.o.Shipped(w.Spec.Name)
+	if !ok {
+		e := core.Refusef(core.Malformed, "no plugin of this name ships with ogp or is installed")
+		e.Hint = "path = \"/where/the/module/is.wasm\" names one of yours"
+		return e
+	}
+	manifest, err := plugin.ParseManifest(manifestText)
+	if err != nil {
+		return err
+	}
+	w.Source, w.Watch, w.Spec.Bytes, w.Spec.Manifest = hooks.FromBinary, false, wasm, manifest
+	if w.Spec.Name == openclawPlugin {
+		d.configureOpenClaw(&w.Spec, settings)
+	}
+	return nil
+}
+
+// secrets reads a plugin's secrets at every use, so that a changed one counts at
+// once. One that is configured and cannot be read is there and empty, so that what
+// needs it fails instead of going without.
+func (d *Daemon) secrets(plugin string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		s, ok := d.config().Plugins[plugin].Secrets[name]
+		if !ok {
+			return "", false
+		}
+		v, err := s.Reveal()
+		if err != nil {
+			d.log.Error("secret not readable", "plugin", plugin, "secret", name, "err", err)
+		}
+		return v, true
+	}
+}
+
+// personas are the configured ones, or the one that the gateway has made up.
+func (d *Daemon) personas() []core.Persona {
+	if p := d.config().Personas(); len(p) > 0 || d.gateway == nil {
+		return p
+	}
+	return d.gateway.Settings().Personas
+}
+
+// configureOpenClaw gives the default notifier what the operator has written
+// down for OpenClaw: where it is, and the token, which the plugin never sees.
+func (d *Daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
+	base := strings.TrimRight(d.config().OpenClawURL, "/")
+	if v, ok := settings["openclaw_url"].(string); ok && v != "" {
+		base = strings.TrimRight(v, "/")
+	}
+	defaults := map[string]any{"openclaw_url": base, "agent_id": d.config().AgentID}
+	personas := map[string]any{}
+	for _, p := range d.personas() {
+		personas[p.ID] = hookAgent(p)
+	}
+	defaults["personas"] = personas
+	for k, v := range defaults {
+		if _, set := settings[k]; !set {
+			settings[k] = v
+		}
+	}
+	if len(spec.Grants.HTTP) == 0 {
+		spec.Grants.HTTP = []plugin.HTTPGrant{{URL: base + "/hooks/", Private: true, Secrets: []string{"hooks_token"}}}
+	}
+	// The manifest asks for where OpenClaw is by default; what is asked for is where
+	// the operator says that it is.
+	for i := range spec.Manifest.HTTP {
+		spec.Manifest.HTTP[i].URL = base + "/hooks/"
+	}
+	configured := spec.Secrets
+	spec.Secrets = func(name string) (string, bool) {
+		if v, ok := configured(name); ok || name != "hooks_token" {
+			return v, ok
+		}
+		token, _, err := openclaw.Token(d.o.env(), d.config())
+		if err != nil {
+			d.log.Error("OpenClaw's token is not readable", "err", err)
+		}
+		return token, err == nil && token != ""
+	}
+}
+
+// setNotifiers puts the notifiers in force: those that the operator has named, or
+// the log and every plugin that notifies.
+func (d *Daemon) setNotifiers() {
+	list := []core.Notifier{}
+	chosen := d.notifiersChosen()
+	wanted := func(name string) bool { return !chosen || slices.Contains(d.config().Delivery.Notifiers, name) }
+	if wanted("log") {
+		list = append(list, d.tracing.notifier(delivery.LogNotifier{Logger: d.log}))
+	}
+	for _, n := range d.extensions.Notifiers() {
+		if wanted(n.Name()) {
+			list = append(list, d.tracing.notifier(n))
+		}
+	}
+	d.dispatcher.Set(list...)
+}

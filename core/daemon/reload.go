@@ -1,0 +1,168 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
+	"github.com/opengatewayprotocol/ogp/core/dial"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+)
+
+// changeView is a setting that a reload has changed.
+type changeView struct {
+	Key     string `json:"key"`
+	From    string `json:"from,omitempty"`
+	To      string `json:"to,omitempty"`
+	Restart bool   `json:"restart"` // counts from the next start on
+}
+
+// forces is all of a configuration that a reload puts in force. What is not in it
+// counts from the next start on, and a reload says so: config.Difference compares
+// these.
+type forces struct {
+	gateway   gateway.Settings
+	delivery  delivery.Settings
+	dial      dial.Options
+	logLevel  slog.Level
+	notifiers []string
+	plugins   pluginForces
+	publicURL string // that the rendezvous is told; read at each registration
+}
+
+// pluginForces is what plugins are made of.
+type pluginForces struct {
+	tables                      map[string]config.PluginConfig
+	agents                      []config.Agent
+	agentID, openClawURL        string
+	notifiers                   []string
+	openClawToken, openClawHook config.Secret
+}
+
+// inForce is what a configuration puts in force in a daemon that listens on port.
+func (d *Daemon) inForce(c *config.Config, port int) forces {
+	return forces{
+		gateway:   settings(c, port),
+		delivery:  delivery.Settings{First: c.Delivery.FirstRetry, Most: c.Delivery.MaxRetry, GiveUp: c.Delivery.GiveUp},
+		dial:      dial.Options{Allow: c.Network.AllowPrivate, UserAgent: "ogp/" + d.o.Version},
+		logLevel:  levelOf(c.Log.Level),
+		notifiers: c.Delivery.Notifiers,
+		plugins: pluginForces{tables: c.Plugins, agents: c.Agents, agentID: c.AgentID, openClawURL: c.OpenClawURL,
+			notifiers: c.Delivery.Notifiers, openClawToken: c.OpenClawToken, openClawHook: c.OpenClawHooksToken},
+		publicURL: c.Rendezvous.PublicURL,
+	}
+}
+
+// reload reads the configuration again and puts what has changed in force. A bad
+// configuration changes nothing.
+func (d *Daemon) reload(ctx context.Context) ([]changeView, error) {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	cfg, origins, warnings, err := config.Load(d.o.Config)
+	if err != nil {
+		return nil, err
+	}
+	old := d.config()
+	was, now := d.inForce(old, d.port()), d.inForce(cfg, d.port())
+	differences := config.Difference(old, cfg, func(c *config.Config) any { return d.inForce(c, d.port()) })
+	views := []changeView{}
+	if len(differences) == 0 {
+		return views, nil
+	}
+	previous := d.current.Swap(&loadedConfig{cfg, origins})
+	if !reflect.DeepEqual(was.plugins, now.plugins) {
+		wanted, err := d.wantedPlugins(ctx)
+		if err == nil {
+			err = d.extensions.Apply(wanted)
+		}
+		if err != nil {
+			d.current.Store(previous)
+			return nil, err
+		}
+	}
+	for _, w := range warnings {
+		d.log.Warn(fmt.Sprint(w))
+	}
+	d.logLevel.Set(now.logLevel)
+	d.gateway.SetSettings(now.gateway)
+	d.dispatcher.SetSettings(now.delivery)
+	d.wire.set(now.dial)
+	d.setNotifiers()
+	for _, c := range differences {
+		views = append(views, changeView{c.Key, c.From, c.To, c.Restart})
+		text := "setting changed"
+		if c.Restart {
+			text = "setting changed; it counts from the next start on"
+		}
+		d.log.Info(text, "key", c.Key, "from", c.From, "to", c.To)
+	}
+	return views, nil
+}
+
+func levelOf(word string) slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(word)) // config has checked the word
+	return level
+}
+
+// watchConfigEvery is how often the configuration file is looked at.
+const watchConfigEvery = 2 * time.Second
+
+// watchConfig reloads on SIGHUP and when the configuration file changes.
+func (d *Daemon) watchConfig(ctx context.Context) error {
+	hangup, stop := hangups()
+	defer stop()
+	ticker := time.NewTicker(watchConfigEvery)
+	defer ticker.Stop()
+	seen := d.read
+	for {
+		why := "signal"
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			seen = d.configFiles()
+		case <-ticker.C:
+			now := d.configFiles()
+			if now == seen {
+				continue
+			}
+			seen, why = now, "file changed"
+		}
+		notifySystemd("RELOADING=1\nMONOTONIC_USEC=" + monotonicMicros())
+		changes, err := d.reload(ctx)
+		notifySystemd("READY=1")
+		switch {
+		case err != nil:
+			d.log.Error("configuration not reloaded; the one before stays in force", "why", why, "err", err)
+		case len(changes) == 0:
+			d.log.Info("configuration reloaded; nothing has changed", "why", why)
+		}
+	}
+}
+
+// configFiles is a digest of what the configuration files hold: their stamp may stay
+// the same while that changes, and the other way round. Of a file that cannot be
+// read, only that counts.
+func (d *Daemon) configFiles() [sha256.Size]byte {
+	paths := []string{d.o.Config.File}
+	if d.o.Config.File == "" {
+		paths = []string{filepath.Join(d.dir, ConfigFile), filepath.Join(d.dir, LegacyConfig)}
+	}
+	all := sha256.New()
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			text = nil
+		}
+		fmt.Fprintf(all, "%t %d\n%s", err == nil, len(text), text)
+	}
+	return [sha256.Size]byte(all.Sum(nil))
+}

@@ -1,0 +1,115 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/rendezvous"
+)
+
+// openRendezvous makes the client that keeps us registered.
+func (d *Daemon) openRendezvous() {
+	o := rendezvous.ClientOptions{
+		Key: d.key, Logger: d.log,
+		Port:      func() int { return d.gateway.Settings().Port },
+		PublicURL: d.publicURL,
+	}
+	if d.config().Rendezvous.Enabled {
+		o.URLs = d.config().Rendezvous.Servers()
+	}
+	d.rendezvous = rendezvous.NewClient(o)
+}
+
+// publicURL is where others are told that we are reached: what the operator says,
+// else the gateway URL unless that is only this machine's.
+func (d *Daemon) publicURL() string {
+	if d.config().Rendezvous.PublicURL != "" {
+		return d.config().Rendezvous.PublicURL
+	}
+	return d.config().GatewayURL
+}
+
+func (d *Daemon) invite(ctx context.Context, p api.InviteParams) (api.InviteView, error) {
+	in, err := d.rendezvous.Invite(ctx, rendezvous.InviteOptions{Uses: p.Uses, Expires: time.Duration(p.ExpiresMillis) * time.Millisecond, Approve: p.Approve})
+	if err != nil {
+		return api.InviteView{}, err
+	}
+	if p.Approve {
+		if err := d.approvals.Add(in, p.Grants, time.Now()); err != nil {
+			return api.InviteView{}, err
+		}
+	}
+	v := viewInvite(in)
+	v.Approves = p.Approve
+	return v, nil
+}
+
+func viewInvite(in rendezvous.Invite) api.InviteView {
+	v := api.InviteView{Code: in.Short(), Long: in.Long(), Link: in.Link(), Expires: in.Expires, Uses: in.Uses, Used: in.Used}
+	if left := time.Until(in.Expires); !in.Expires.IsZero() && left > 0 {
+		v.ExpiresIn = int((left + time.Second/2) / time.Second)
+	}
+	return v
+}
+
+func (d *Daemon) invites(ctx context.Context, _ api.None) ([]api.InviteView, error) {
+	list, err := d.rendezvous.ListInvites(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]api.InviteView, 0, len(list))
+	for _, in := range list {
+		v := viewInvite(in)
+		v.Long, v.Link = "", "" // the list knows no secrets
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func (d *Daemon) revoke(ctx context.Context, p api.CodeParams) (api.None, error) {
+	d.approvals.Forget(p.Code)
+	return api.None{}, d.rendezvous.Revoke(ctx, p.Code)
+}
+
+func (d *Daemon) accept(ctx context.Context, p api.AcceptParams) (api.AcceptResult, error) {
+	found, err := d.rendezvous.Resolve(ctx, p.Ref)
+	if err != nil {
+		return api.AcceptResult{}, err
+	}
+	invited := found.Ref.Prove(found.Key, d.key.Public())
+	r, err := d.ask(ctx, found, p.Alias, invited)
+	r.Code, r.Approves = found.Ref.Short(), invited != nil
+	return r, err
+}
+
+func (d *Daemon) connect(ctx context.Context, p api.AcceptParams) (api.AcceptResult, error) {
+	key, err := keys.Parse(p.Ref)
+	if err != nil {
+		return api.AcceptResult{}, err
+	}
+	found, err := d.rendezvous.Lookup(ctx, key)
+	if err != nil {
+		return api.AcceptResult{}, err
+	}
+	return d.ask(ctx, found, p.Alias, nil)
+}
+
+// ask asks the gateway that was found, which must have the key that was found.
+func (d *Daemon) ask(ctx context.Context, found rendezvous.Found, alias string, invited *core.Invited) (api.AcceptResult, error) {
+	ask := gateway.Ask{URL: found.URL, Alias: alias, Expect: found.Key, Invite: invited}
+	if found.IP.IsValid() && found.Port != 0 {
+		if url := "http://" + netip.AddrPortFrom(found.IP, uint16(found.Port)).String(); url != found.URL {
+			ask.Fallback = []string{url}
+		}
+	}
+	asked, err := d.gateway.RequestFederation(ctx, ask)
+	if err != nil {
+		return api.AcceptResult{}, err
+	}
+	return api.AcceptResult{RequestResult: api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status}, Verified: found.Verified, Rendezvous: found.Rendezvous}, nil
+}

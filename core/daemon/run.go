@@ -1,0 +1,128 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/federation"
+)
+
+// Run serves until ctx is done or "ogp stop" comes. A Daemon runs once.
+func (d *Daemon) Run(ctx context.Context) error {
+	for _, w := range d.warnings {
+		d.log.Warn(fmt.Sprint(w))
+	}
+	if err := d.openExtensions(ctx); err != nil {
+		return err
+	}
+	if err := d.listen(); err != nil {
+		return err
+	}
+	if d.o.Ready != nil {
+		s, err := d.status(ctx, api.None{})
+		if err != nil {
+			return err
+		}
+		d.o.Ready(s, d.first)
+	}
+	return d.serve(ctx)
+}
+
+func (d *Daemon) serve(ctx context.Context) error {
+	ctx, d.stop = context.WithCancel(ctx)
+	defer d.stop()
+	public, err := d.secured(ctx, d.public)
+	if err != nil {
+		return err
+	}
+	server := federation.NewServer(federation.Options{
+		Gateway: d.tracing.inward(d.gateway), Logger: d.log, MaxBodyBytes: d.config().Limits.BodyBytes, TrustedProxies: d.config().Network.TrustedProxies,
+		Limits: federation.Limits{CardsPerMinute: d.config().Limits.CardPerMinute, StrangersPerMinute: d.config().Limits.StrangerPerMinute},
+	})
+	d.openRendezvous()
+	local := &control.Server{Handlers: d.handlers(), Logger: d.log}
+	d.log.Info("gateway is running", "listen", d.public.Addr().String(), "url", d.gateway.Settings().URL, "fingerprint", d.gateway.Key().Fingerprint())
+	var wg sync.WaitGroup
+	var once sync.Once
+	var failed error
+	for _, part := range []func(context.Context) error{
+		func(ctx context.Context) error { return server.Serve(ctx, public) },
+		func(ctx context.Context) error { return local.Serve(ctx, d.control) },
+		d.gateway.Run,
+		d.dispatcher.Run,
+		d.extensions.Run,
+		d.rendezvous.Run,
+		d.observe,
+		d.watchConfig,
+		d.tellSystemd,
+		d.watchFailures,
+		d.giveBack,
+	} {
+		wg.Go(func() {
+			// A part with nothing to do, as without a rendezvous, may end by itself.
+			if err := part(ctx); err != nil {
+				if ctx.Err() == nil {
+					once.Do(func() { failed = err })
+				}
+				d.stop()
+			}
+		})
+	}
+	wg.Wait()
+	d.log.Info("gateway has stopped")
+	return failed
+}
+
+// giveBack returns to the system what compiling plugins took for a moment.
+func (d *Daemon) giveBack(ctx context.Context) error {
+	if d.extensions.Ready(ctx) == nil {
+		debug.FreeOSMemory()
+	}
+	return nil
+}
+
+// tellSystemd says that we are ready, that we live, and that we stop.
+func (d *Daemon) tellSystemd(ctx context.Context) error {
+	notifySystemd("READY=1")
+	var beat <-chan time.Time
+	if every := watchdogEvery(); every > 0 {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		beat = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			notifySystemd("STOPPING=1")
+			return nil
+		case <-beat:
+			// A store that does not answer is no sign of life.
+			if _, err := d.store.NextOutbox(ctx); err == nil {
+				notifySystemd("WATCHDOG=1")
+			}
+		}
+	}
+}
+
+// Close closes what Open has opened.
+func (d *Daemon) Close() {
+	d.gateway.Close()
+	if d.extensions != nil {
+		d.extensions.Close()
+	}
+	for _, ln := range []net.Listener{d.public, d.control, d.observed} {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+	d.tracing.close()
+	if err := d.store.Close(); err != nil {
+		d.log.Error("store did not close well", "err", err)
+	}
+}

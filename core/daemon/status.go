@@ -1,0 +1,136 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/federation"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error) {
+	s := d.gateway.Settings()
+	depths, err := d.store.Depths(ctx)
+	if err != nil {
+		return api.StatusView{}, err
+	}
+	v := api.StatusView{
+		Running: true, PID: os.Getpid(), Version: d.o.Version, Started: d.gateway.Started(), StateDir: d.dir,
+		Listen: d.public.Addr().String(), GatewayURL: s.URL, CardURL: s.URL + federation.PathCard,
+		Fingerprint: d.gateway.Key().Fingerprint(), PublicKey: d.gateway.Key(), DisplayName: s.Names.DisplayName,
+		Peers: map[string]int{}, Depths: depths, Notifiers: d.dispatcher.Health(),
+	}
+	for _, p := range d.gateway.Peers() {
+		v.Peers[string(p.Trust)]++
+	}
+	if v.Log = d.logPlace(); v.Log == LogJournal {
+		v.Unit = unitArgs()
+	}
+	d.statusOfParts(&v)
+	v.Warnings = d.warningsNow()
+	return v, nil
+}
+
+// warningsNow is what the operator should know at a glance.
+func (d *Daemon) warningsNow() []string {
+	var out []string
+	telling := 0
+	for _, n := range d.dispatcher.Names() {
+		if n != "log" {
+			telling++
+		}
+	}
+	if telling == 0 {
+		out = append(out, "nobody is being notified: messages wait in \"ogp inbox\"; see delivery.notifiers in config.toml")
+	}
+	if strings.HasPrefix(d.gateway.Settings().URL, "http://localhost") {
+		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer; see gateway_url in config.toml")
+	}
+	return out
+}
+
+func (d *Daemon) whoami(context.Context, api.None) (api.WhoamiView, error) {
+	return whoami(d.gateway.Key(), d.gateway.Settings()), nil
+}
+
+func whoami(k core.PublicKey, s gateway.Settings) api.WhoamiView {
+	return api.WhoamiView{DisplayName: s.Names.DisplayName, Email: s.Names.Email, GatewayURL: s.URL, CardURL: s.URL + federation.PathCard,
+		Fingerprint: k.Fingerprint(), ID: k.ID(), PublicKey: k}
+}
+
+// recent is how far back a status looks for failures.
+const recent = 24 * time.Hour
+
+// mostShown is how many peers or errors a status shows.
+const mostShown = 5
+
+// failures are the last events that say that something went wrong.
+type failures struct {
+	mu   sync.Mutex // guards last
+	last []core.Event
+}
+
+func (f *failures) add(e core.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.last = append(f.last, e); len(f.last) > mostShown {
+		f.last = slices.Delete(f.last, 0, 1)
+	}
+}
+
+// newestFirst gives those of the last day.
+func (f *failures) newestFirst() []core.Event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := slices.DeleteFunc(slices.Clone(f.last), func(e core.Event) bool { return time.Since(e.At) > recent })
+	slices.Reverse(out)
+	return out
+}
+
+// watchFailures keeps the last failures for the status.
+func (d *Daemon) watchFailures(ctx context.Context) error {
+	err := d.follow(ctx, idAt(time.Now().Add(-recent)), true, func(e core.Event) error {
+		if e.Type == core.EventDeliveryFailed || e.Type == core.EventWarning {
+			d.failures.add(e)
+		}
+		return nil
+	})
+	if err != nil { // the gateway itself does not need them
+		d.log.Error("the status will not show the last errors", "err", err)
+	}
+	return nil
+}
+
+// statusOfParts adds to the status how the parts do.
+func (d *Daemon) statusOfParts(v *api.StatusView) {
+	v.Health = map[string]int{}
+	for _, p := range d.gateway.Peers() {
+		if p.Trust != core.Approved {
+			continue
+		}
+		h := d.view(p, false).Health
+		v.Health[cmp.Or(h.Word, "not checked yet")]++
+		if (h.Outbound == peering.Degraded || h.Outbound == peering.Down) && len(v.Ailing) < mostShown {
+			v.Ailing = append(v.Ailing, api.AilingView{Name: p.Name(), Word: h.Word, LastContact: h.LastContact, Error: h.LastError})
+		}
+	}
+	if d.rendezvous != nil { // before we run, there is none
+		v.Rendezvous = d.rendezvous.Status()
+	}
+	for _, p := range d.extensions.List() {
+		if p.State != extensionReady {
+			v.NotReady = append(v.NotReady, api.NotReadyView{Name: p.Name, State: p.State, Error: p.Error})
+		}
+	}
+	for _, e := range d.failures.newestFirst() {
+		v.LastErrors = append(v.LastErrors, d.eventView(e))
+	}
+}

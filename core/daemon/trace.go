@@ -1,0 +1,167 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	"go.opentelemetry.io/otel/sdk/trace"
+	api "go.opentelemetry.io/otel/trace"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/federation"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+)
+
+// tracing makes a span of every message in and out, where the standard variables
+// of OpenTelemetry name a collector that takes OTLP over HTTP. A nil tracing makes
+// none and costs nothing. Spans hold what the log holds: no bodies, no keys.
+type tracing struct {
+	provider *trace.TracerProvider
+	tracer   api.Tracer
+}
+
+// openTracing starts tracing if OTEL_EXPORTER_OTLP_ENDPOINT or
+// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set and OTEL_SDK_DISABLED is not true.
+func openTracing(ctx context.Context, env []string, version string) (*tracing, error) {
+	if config.Getenv(env, "OTEL_EXPORTER_OTLP_ENDPOINT") == "" && config.Getenv(env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" ||
+		strings.EqualFold(config.Getenv(env, "OTEL_SDK_DISABLED"), "true") {
+		return nil, nil
+	}
+	exporter, err := otlptracehttp.New(ctx)
+	if err != nil {
+		return nil, err
+	}
+	attributes, err := resource.New(ctx, resource.WithAttributes(
+		attribute.String("service.name", "ogp"), attribute.String("service.version", version)), resource.WithFromEnv())
+	if err != nil {
+		return nil, err
+	}
+	provider := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(attributes))
+	return &tracing{provider, provider.Tracer("github.com/opengatewayprotocol/ogp")}, nil
+}
+
+// close sends what has not been sent.
+func (t *tracing) close() {
+	if t == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_ = t.provider.Shutdown(ctx) // a collector that is away loses its spans, nothing else
+}
+
+func (t *tracing) start(ctx context.Context, name string, kind api.SpanKind, attributes ...attribute.KeyValue) (context.Context, api.Span) {
+	return t.tracer.Start(ctx, name, api.WithSpanKind(kind), api.WithAttributes(attributes...))
+}
+
+// end closes a span with what came of a message.
+func end(span api.Span, a core.Answer, err error) {
+	verdict := gateway.Verdict(a, err)
+	span.SetAttributes(attribute.String("ogp.verdict", verdict), attribute.Int("http.response.status_code", a.Status))
+	if err != nil {
+		span.SetStatus(codes.Error, verdict)
+	}
+	span.End()
+}
+
+// inward wraps the gateway that the server hands messages to.
+func (t *tracing) inward(g federation.Gateway) federation.Gateway {
+	if t == nil {
+		return g
+	}
+	return tracedGateway{g, t}
+}
+
+type tracedGateway struct {
+	federation.Gateway
+	t *tracing
+}
+
+func (g tracedGateway) receive(ctx context.Context, what string, f func(context.Context) (core.Answer, error)) (core.Answer, error) {
+	ctx, span := g.t.start(ctx, "receive "+what, api.SpanKindServer, attribute.String("ogp.message", what))
+	a, err := f(ctx)
+	end(span, a, err)
+	return a, err
+}
+
+func (g tracedGateway) ReceiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {
+	return g.receive(ctx, "request", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveRequest(ctx, body, from) })
+}
+
+func (g tracedGateway) ReceiveApproval(ctx context.Context, body []byte) (core.Answer, error) {
+	return g.receive(ctx, "approve", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveApproval(ctx, body) })
+}
+
+func (g tracedGateway) ReceiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
+	return g.receive(ctx, "removed", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveRemoval(ctx, body) })
+}
+
+func (g tracedGateway) ReceiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
+	return g.receive(ctx, "message", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveMessage(ctx, body) })
+}
+
+func (g tracedGateway) ReceiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {
+	return g.receive(ctx, "reply", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveReply(ctx, nonce, body) })
+}
+
+func (g tracedGateway) ReceiveIdentity(ctx context.Context, body []byte) (core.Answer, error) {
+	return g.receive(ctx, "update-identity", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveIdentity(ctx, body) })
+}
+
+// outward wraps the way out.
+func (t *tracing) outward(w gateway.Transport) gateway.Transport {
+	if t == nil {
+		return w
+	}
+	return tracedWire{w, t}
+}
+
+type tracedWire struct {
+	gateway.Transport
+	t *tracing
+}
+
+func (w tracedWire) Post(ctx context.Context, url, path string, body []byte) (core.Answer, error) {
+	ctx, span := w.t.start(ctx, "send "+path, api.SpanKindClient, attribute.String("url.path", path))
+	a, err := w.Transport.Post(ctx, url, path, body)
+	end(span, a, err)
+	return a, err
+}
+
+func (w tracedWire) PostURL(ctx context.Context, url string, body []byte) (core.Answer, error) {
+	ctx, span := w.t.start(ctx, "send reply", api.SpanKindClient)
+	a, err := w.Transport.PostURL(ctx, url, body)
+	end(span, a, err)
+	return a, err
+}
+
+// notifier wraps a notifier.
+func (t *tracing) notifier(n core.Notifier) core.Notifier {
+	if t == nil {
+		return n
+	}
+	return tracedNotifier{n, t}
+}
+
+type tracedNotifier struct {
+	core.Notifier
+	t *tracing
+}
+
+func (n tracedNotifier) Notify(ctx context.Context, notices []core.Notice) core.Outcome {
+	ctx, span := n.t.start(ctx, "notify "+n.Name(), api.SpanKindProducer, attribute.Int("ogp.notices", len(notices)))
+	defer span.End()
+	o := n.Notifier.Notify(ctx, notices)
+	span.SetAttributes(attribute.String("ogp.outcome", string(o.Status)))
+	if o.Status != core.OutcomeDelivered {
+		span.SetStatus(codes.Error, string(o.Status))
+	}
+	return o
+}

@@ -1,0 +1,179 @@
+package scaffold_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/sdk/scaffold"
+)
+
+// snippet is a plugin that a page or a comment shows.
+type snippet struct{ from, lang, text string }
+
+// fence finds the code blocks of a Markdown page.
+var fence = regexp.MustCompile("(?ms)^( *)```(go|c|rust|ts)\n(.*?)^ *```$")
+
+// snippets takes every plugin that documents and the SDKs' own comments show.
+func snippets(t *testing.T) []snippet {
+	t.Helper()
+	const root = "../../"
+	var all []snippet
+	pages := []string{root + "docs/plugins.md", root + "sdk/README.md", root + "sdk/ABI.md"}
+	for _, pattern := range []string{root + "sdk/*/README.md", root + "examples/plugins/*/README.md", root + "plugins/*/README.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
+	}
+	langs := map[string]string{"go": "go", "c": "c", "rust": "rust", "ts": "assemblyscript"}
+	for _, page := range pages {
+		for _, m := range fence.FindAllStringSubmatch(read(t, page), -1) {
+			all = append(all, snippet{page, langs[m[2]], strings.ReplaceAll("\n"+m[3], "\n"+m[1], "\n")})
+		}
+	}
+	// What a comment shows is set off from its words: by a tab, by four blanks, or by a fence.
+	for _, c := range []struct{ file, lang, prefix, from, to string }{
+		{root + "sdk/doc.go", "go", "//\t", "package main", "// Build it"},
+		{root + "sdk/c/ogp.h", "c", " *     ", `#include "ogp.h"`, " * Build it"},
+		{root + "sdk/rust/src/lib.rs", "rust", "//! ", "ogp::on_message!", "//! ```\n"},
+		{root + "sdk/assemblyscript/assembly/index.ts", "assemblyscript", "//     ", "import {", "// The input"},
+	} {
+		text := read(t, c.file)
+		begin := strings.Index(text, c.from)
+		if begin < 0 {
+			t.Fatalf("%s shows no plugin", c.file)
+		}
+		body, _, ok := strings.Cut(text[begin:], c.to)
+		if !ok {
+			t.Fatalf("%s: the plugin that it shows has no end", c.file)
+		}
+		bare := strings.TrimRight(c.prefix, " \t")
+		body = strings.ReplaceAll(strings.ReplaceAll("\n"+body, "\n"+c.prefix, "\n"), "\n"+bare+"\n", "\n\n")
+		all = append(all, snippet{c.file, c.lang, strings.TrimSuffix(strings.TrimRight(body, "\n"), "\n"+bare) + "\n"})
+	}
+	// What "ogp plugin new" begins with, but for what has no policy.
+	for _, lang := range scaffold.Langs {
+		for _, hook := range []string{"message", "request"} {
+			all = append(all, snippet{"ogp plugin new --hook " + hook, lang, read(t, "templates/"+lang+"/"+hook+".txt")})
+		}
+	}
+	return all
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Every plugin that is shown builds, refuses or passes a message with an answer that the
+// gateway takes, and approves no stranger, whatever the stranger can prove.
+func TestSnippetsBuildAndApproveNobody(t *testing.T) {
+	sources := map[string]string{"go": "main.go", "rust": "src/lib.rs", "assemblyscript": "assembly/index.ts", "c": "plugin.c", "stdio-go": "main.go"}
+	counted := map[string]int{}
+	h, err := plugin.NewHost(plugin.Options{CacheDir: filepath.Join(t.TempDir(), "cache")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	seen := map[string]bool{}
+	for _, s := range snippets(t) {
+		counted[s.lang]++
+		if seen[s.lang+s.text] {
+			continue
+		}
+		seen[s.lang+s.text] = true
+		t.Run(s.lang+" "+strings.TrimPrefix(s.from, "../../"), func(t *testing.T) {
+			if s.lang != "go" && s.lang != "stdio-go" && os.Getenv("OGP_TOOLCHAINS") != "1" {
+				t.Skip("needs its compiler: set OGP_TOOLCHAINS=1 where they are")
+			}
+			dir := filepath.Join(t.TempDir(), "new")
+			hook := "message"
+			if strings.Contains(s.from, "--hook request") {
+				hook = "request"
+			}
+			if err := scaffold.Write(dir, "my-plugin", s.lang, hook); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, sources[s.lang]), []byte(strings.ReplaceAll(s.text, "@NAME@", "my-plugin")), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if s.lang == "go" || s.lang == "stdio-go" {
+				build(t, dir, s.lang)
+			} else {
+				run(t, dir, os.Environ(), "make")
+			}
+			asked(t, h, dir, s.lang)
+		})
+	}
+	for lang, least := range map[string]int{"go": 5, "rust": 4, "assemblyscript": 4, "c": 4, "stdio-go": 2} {
+		if counted[lang] < least {
+			t.Errorf("%d plugins in %s, want at least the %d that are shown", counted[lang], lang, least)
+		}
+	}
+}
+
+// asked asks a plugin about a message and about strangers, with every power granted.
+func asked(t *testing.T, h *plugin.Host, dir, lang string) {
+	t.Helper()
+	ctx := context.Background()
+	wasm, err := os.ReadFile(filepath.Join(dir, "my-plugin.wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &plugin.Manifest{Name: "my-plugin", Config: map[string]any{"max_bytes": 200}}
+	if lang == "stdio-go" {
+		m.ABI, m.Hooks = "stdio", []plugin.Hook{plugin.Message, plugin.Request}
+	}
+	p, err := h.Load(ctx, plugin.Spec{Name: "my-plugin", Bytes: wasm, Manifest: m, Answer: hooks.Answer, Grants: plugin.Grants{Approves: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if !slices.Contains(p.Hooks(), plugin.Message) && !slices.Contains(p.Hooks(), plugin.Request) {
+		t.Errorf("its hooks are %v, want it to be a policy", p.Hooks())
+	}
+	peer := &core.Peer{URL: "https://gw.example.org", Trust: core.Pending, Names: core.Names{DisplayName: "Bob"}, Offered: []string{"message"}}
+	for _, verified := range []bool{true, false} {
+		if v, ok := decide(t, p, core.Question{Kind: core.HookRequest, Peer: peer, Request: &core.Request{}, URLVerified: verified}); ok && v.Decision == core.Allow {
+			t.Errorf("it approves a stranger: %+v", v)
+		}
+	}
+	// The limit is of the text: "hi" is small, however long the envelope is.
+	for text, want := range map[string]core.Decision{"hi": core.Allow, strings.Repeat("x", 5000): core.Deny} {
+		q := core.Question{Kind: core.HookMessage, Peer: peer, Bytes: len(text) + 450, Message: &core.Message{Intent: "message", Payload: core.Raw(`{"text":"` + text + `"}`)}}
+		if v, ok := decide(t, p, q); ok && v.Decision != want && v.Decision != core.Abstain && lang != "stdio-go" {
+			t.Errorf("a text of %d bytes: %+v, want %s", len(text), v, want)
+		}
+	}
+}
+
+// decide asks a plugin, if it answers such questions.
+func decide(t *testing.T, p *plugin.Plugin, q core.Question) (v core.Verdict, ok bool) {
+	t.Helper()
+	if !slices.Contains(p.Hooks(), q.Kind) {
+		return v, false
+	}
+	input, err := hooks.QuestionInput(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.Call(context.Background(), q.Kind, input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, ok = r.Answer.(core.Verdict)
+	return v, ok
+}
