@@ -194,9 +194,9 @@ func settings(c *config.Config, port int) gateway.Settings {
 	return gateway.Settings{
 		URL: c.OwnURL(port), Port: port, Names: c.Names(),
 		Intents: c.Intents, Personas: c.Personas(), AgentID: c.AgentID, Grants: c.Grants.Default.Scopes(),
-		Levels:            scope.Levels{Default: c.AgentComms.DefaultLevel, Topics: c.AgentComms.Topics},
-		Window:            c.Freshness.Window,
-		Remember:          c.Freshness.Remember,
+		Levels:          scope.Levels{Default: c.AgentComms.DefaultLevel, Topics: c.AgentComms.Topics},
+		Window:          c.Freshness.Window,
+		Remember:        c.Freshness.Remember,
 		NoPlainRequests: !c.Compat.PlainRequests, HostPortIDs: c.Compat.HostPortIDs,
 		MaxPending: c.Limits.PendingTotal, MaxPerNetwork: c.Limits.PendingPerNetworkPerHour, PendingLife: c.Limits.PendingLife,
 		OutboxGiveUp: c.Outbox.GiveUp, OutboxFirst: c.Outbox.FirstRetry, OutboxMax: c.Outbox.MaxRetry,
