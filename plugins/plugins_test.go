@@ -24,6 +24,7 @@ const event = `{"abi":1,"hook":"notify","event":{"id":"01JEVENT","type":"message
 var cacheDir string
 
 func TestMain(m *testing.M) {
+	plugin.CompileChildMain()
 	dir, err := os.MkdirTemp("", "ogp-plugins-")
 	if err != nil {
 		panic(err)

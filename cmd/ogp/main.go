@@ -24,6 +24,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/service"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/setup"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
 // commands lists the top-level commands: one line adds one.
@@ -54,6 +55,7 @@ var commands = []func(*cli.App) *cobra.Command{
 }
 
 func main() {
+	plugin.CompileChildMain()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends what does not end by itself
 	a := &cli.App{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Environ()}

@@ -26,10 +26,12 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
 // TestMain makes this test binary also the program: the scripts run it as "ogp".
 func TestMain(m *testing.M) {
+	plugin.CompileChildMain()
 	testscript.Main(m, map[string]func(){"ogp": main})
 }
 

@@ -3,6 +3,7 @@ package hooks
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -144,7 +145,9 @@ func (m *Manager) load(s *slot) {
 	if !current {
 		return
 	}
-	_ = m.loadNow(m.ctx, s, p) // is in s.err
+	if err := m.loadNow(m.ctx, s, p); errors.Is(err, core.Unavailable) { // else it is in s.err
+		m.wg.Go(func() { m.loadAgain(s) })
+	}
 }
 
 // loadNow loads a slot, in place of p where there is one.

@@ -32,6 +32,7 @@ import (
 var cacheDir string
 
 func TestMain(m *testing.M) {
+	plugin.CompileChildMain()
 	dir, err := os.MkdirTemp("", "ogp-extension-")
 	if err != nil {
 		panic(err)

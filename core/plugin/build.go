@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sort"
 	"time"
@@ -13,7 +14,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/experimental"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
@@ -63,12 +63,12 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	if v.config, err = mergeConfig(manifest.Config, spec.Config); err != nil {
 		return fail(BadManifest, "config: %w", err)
 	}
-	metered, err := meter.Instrument(m.wasm, meter.Config{MaxMemoryPages: uint32(limits.MemoryMiB) * 16})
+	metered, err := meter.Rewrite(m.wasm, meter.Config{MaxMemoryPages: uint32(limits.MemoryMiB) * 16})
 	if err != nil {
 		return fail(BadModule, "%w", err)
 	}
 	if err := h.prepare(ctx, v, metered); err != nil {
-		return nil, &Error{Plugin: name, Kind: BadModule, Text: firstLine(err)}
+		return nil, notCompiled(name, err)
 	}
 	if err := v.ready(ctx); err != nil {
 		v.close()
@@ -78,33 +78,53 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	return v, nil
 }
 
-// prepare compiles the module and gives it the host functions that it imports. One module at a time.
-func (h *Host) prepare(ctx context.Context, v *version, wasm []byte) (err error) {
-	select {
-	case h.compile <- struct{}{}:
-		defer func() { <-h.compile }()
-	case <-ctx.Done():
-		return ctx.Err()
+// notCompiled gives a failure to compile its kind: the module's fault, unless it is the machine's or the caller's.
+func notCompiled(name string, err error) *Error {
+	var known *core.Error
+	switch {
+	case errors.As(err, &known):
+		return &Error{Plugin: name, Kind: known.Kind, Text: "compiling", RetryAfter: known.RetryAfter, Err: err}
+	case isFiles(err), isScarce(err):
+		return &Error{Plugin: name, Kind: core.Unavailable, Text: "compiling", Err: err}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &Error{Plugin: name, Kind: Canceled, Text: "compiling", Err: err}
 	}
-	v.base = context.Background()
-	v.cache = wazero.NewCompilationCache()
-	if h.opts.CacheDir != "" {
-		if v.cache, err = wazero.NewCompilationCacheWithDir(h.opts.CacheDir); err != nil {
+	return &Error{Plugin: name, Kind: BadModule, Text: firstLine(err)}
+}
+
+// prepare has the module compiled by another process, where the cache has nothing, and gives it the host functions
+// that it imports.
+func (h *Host) prepare(ctx context.Context, v *version, m *meter.Metered) error {
+	for try := 1; ; try++ {
+		e, err := h.compiler.get(ctx, v.name, m)
+		if err != nil {
 			return err
 		}
+		err = v.open(e, m.Wasm)
+		e.release()
+		if !errors.Is(err, context.Canceled) || try == 2 {
+			return err
+		}
+		// The entry's sum holds and wazero does not find the module in it.
+		h.log.Warn("a compiled module was another's and is compiled again", "plugin", v.name)
+		_ = os.RemoveAll(e.dir)
 	}
-	v.rt = wazero.NewRuntimeWithConfig(v.base, wazero.NewRuntimeConfig().
-		WithCoreFeatures(api.CoreFeaturesV2|experimental.CoreFeaturesExtendedConst).
-		WithMemoryLimitPages(uint32(v.limits.MemoryMiB)*16).
-		WithDebugInfoEnabled(false).
-		WithCompilationCache(v.cache))
+}
+
+// open reads the compiled module from its entry. It is context.Canceled when the entry is not the module's.
+func (v *version) open(e *entry, wasm []byte) (err error) {
+	v.base = context.Background()
+	if v.cache, err = wazero.NewCompilationCacheWithDir(e.dir); err != nil {
+		return err
+	}
+	v.rt = wazero.NewRuntimeWithConfig(v.base, runtimeConfig(v.cache, uint32(v.limits.MemoryMiB)*16))
 	defer func() {
 		if err != nil {
 			v.rt.Close(v.base)
 			v.cache.Close(v.base)
 		}
 	}()
-	if v.compiled, err = v.rt.CompileModule(v.base, wasm); err != nil {
+	if v.compiled, err = v.rt.CompileModule(found, wasm); err != nil {
 		return err
 	}
 	if err = v.check(); err != nil {

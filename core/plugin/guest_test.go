@@ -21,6 +21,7 @@ import (
 var cacheDir string
 
 func TestMain(m *testing.M) {
+	plugin.CompileChildMain()
 	var err error
 	if cacheDir, err = os.MkdirTemp("", "ogp-plugin-test-"); err != nil {
 		panic(err)

@@ -2,10 +2,7 @@ package plugin
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"os"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -23,11 +20,11 @@ type Options struct {
 
 // Host loads plugins. It is safe for concurrent use.
 type Host struct {
-	opts    Options
-	log     *slog.Logger
-	now     func() time.Time
-	clients func() *clients // made when the first plugin needs them
-	compile chan struct{}   // held while a module is compiled, which nothing can interrupt
+	opts     Options
+	log      *slog.Logger
+	now      func() time.Time
+	clients  func() *clients // made when the first plugin needs them
+	compiler *compiler
 
 	mu      sync.Mutex // guards the rest
 	closed  bool
@@ -37,32 +34,25 @@ type Host struct {
 
 // NewHost makes a host. It fails when CacheDir cannot be used.
 func NewHost(o Options) (*Host, error) {
-	h := &Host{opts: o, log: o.Logger, now: o.Now, clients: sync.OnceValue(newClients), compile: make(chan struct{}, 1), plugins: map[*Plugin]struct{}{}}
+	h := &Host{opts: o, log: o.Logger, now: o.Now, clients: sync.OnceValue(newClients), plugins: map[*Plugin]struct{}{}}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
 	if h.now == nil {
 		h.now = time.Now
 	}
-	if o.CacheDir != "" {
-		if err := os.MkdirAll(o.CacheDir, 0o700); err != nil {
-			return nil, fmt.Errorf("plugin: cache: %w", err)
-		}
-		st, err := os.Stat(o.CacheDir)
-		if err != nil {
-			return nil, fmt.Errorf("plugin: cache: %w", err)
-		}
-		if runtime.GOOS != "windows" && st.Mode().Perm()&0o077 != 0 {
-			return nil, fmt.Errorf("plugin: cache: %s has mode %#o, want 0700: it holds machine code (chmod 700 it)", o.CacheDir, st.Mode().Perm())
-		}
+	var err error
+	if h.compiler, err = newCompiler(o.CacheDir, h.log); err != nil {
+		return nil, err
 	}
 	return h, nil
 }
 
 // Load reads, checks, compiles and starts a plugin and runs its self-tests. It may take seconds where the cache
-// has nothing; modules are compiled one at a time. When ctx ends first, Load returns and what was being made is
-// freed behind it. Errors are of type *Error: BadManifest, BadModule, Denied (another module than the pinned
-// one), or what the start or a self-test failed with.
+// has nothing, and waits for other loads at most a few. When ctx ends first, Load returns and what was being made
+// is freed behind it. Errors are of type *Error: BadManifest, BadModule, Denied (another module than the pinned
+// one), Limit (compiling takes too much), core.Unavailable (another try may work: no space, no descriptors), or
+// what the start or a self-test failed with.
 func (h *Host) Load(ctx context.Context, spec Spec) (*Plugin, error) {
 	v, err := h.build(ctx, spec)
 	if err != nil {
@@ -104,8 +94,7 @@ func (h *Host) forget(p *Plugin) {
 	delete(h.plugins, p)
 }
 
-// build makes a version in a goroutine of its own, because a compilation cannot be interrupted and its caller
-// may be.
+// build makes a version in a goroutine of its own, because not all of it can be interrupted and its caller may be.
 func (h *Host) build(ctx context.Context, spec Spec) (*version, error) {
 	h.mu.Lock()
 	if h.closed {

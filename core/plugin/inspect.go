@@ -40,7 +40,7 @@ func Inspect(spec Spec) (*Module, error) {
 	if wasm == nil {
 		var err error
 		if wasm, err = readBounded(spec.Path, maxModule); err != nil {
-			return nil, &Error{Plugin: spec.Name, Kind: BadModule, Err: err}
+			return nil, &Error{Plugin: spec.Name, Kind: readKind(err, BadModule), Err: err}
 		}
 	}
 	if len(wasm) > maxModule {
@@ -77,6 +77,14 @@ func Inspect(spec Spec) (*Module, error) {
 	return m, nil
 }
 
+// readKind is the kind of a failure to read a file, which may pass.
+func readKind(err error, otherwise core.Kind) core.Kind {
+	if isScarce(err) {
+		return core.Unavailable
+	}
+	return otherwise
+}
+
 // readBounded reads a file, and no more than one byte past the bound, which tells that there is more.
 func readBounded(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
@@ -107,7 +115,7 @@ func findManifest(spec Spec, shape *meter.Shape) (*Manifest, error) {
 			return ParseManifest(text)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Err: err}
+			return nil, &Error{Plugin: spec.Name, Kind: readKind(err, BadManifest), Err: err}
 		}
 	}
 	if text, ok := shape.Custom[manifestSection]; ok {

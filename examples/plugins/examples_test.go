@@ -44,6 +44,7 @@ func load(t testing.TB, h *plugin.Host, name, config string, kv plugin.KV) *plug
 var cacheDir string
 
 func TestMain(m *testing.M) {
+	plugin.CompileChildMain()
 	dir, err := os.MkdirTemp("", "ogp-examples-")
 	if err != nil {
 		panic(err)

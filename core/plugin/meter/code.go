@@ -14,16 +14,13 @@ func (m *module) codeSection(b []byte) []byte {
 	}
 	out := leb(make([]byte, 0, len(b)*5/4+16), uint64(n))
 	var f function
-	var work int
 	for i := range n {
 		size := r.count()
 		if size > m.cfg.MaxBody {
 			fail("a function body of %d bytes, at most %d", size, m.cfg.MaxBody)
 		}
 		body := f.rewrite(m, r.take(size), m.types[m.funcs[i]])
-		if work += f.compileWork(); work > m.cfg.MaxCompile {
-			fail("too much to compile: up to function %d some %d s of work", int(m.imported)+i, work/40e6)
-		}
+		m.effort(f.effort.work() + costLocal*int(f.locals))
 		out = append(leb(out, uint64(len(f.head)+len(body))), f.head...)
 		out = append(out, body...)
 	}
@@ -48,10 +45,8 @@ type function struct {
 	locals uint64
 	tmp    uint64 // the added local of 64 bits; the one of 32 bits follows it
 	bulk   bool   // the 32-bit local is used
-	reads  int    // instructions so far that read a local
-	values int    // merges of locals at loop heads, at most
-	shape  int    // fifths of blocks: a call counts 1, a block 5, a loop 20
 	since  int    // instructions since the last look, on the longest path; -1 where no path leads
+	effort effort
 }
 
 type block struct {
@@ -59,11 +54,12 @@ type block struct {
 	join       int // the longest path that branches to the end; -1 for none
 	entry      int // since, at the start
 	reads      int // of locals, at the start
+	height     int // of operands, below its parameters
+	sig        funcType
 }
 
 func (f *function) rewrite(m *module, body []byte, t funcType) []byte {
 	f.m, f.r, f.copied, f.bulk = m, reader{b: body}, 0, false
-	f.shape, f.reads, f.values = 0, 0, 0
 	f.head, f.out, f.blocks = f.head[:0], f.out[:0], f.blocks[:0]
 	r := &f.r
 
@@ -78,11 +74,12 @@ func (f *function) rewrite(m *module, body []byte, t funcType) []byte {
 		}
 	}
 	locals := body[start:r.i]
+	f.effort.begin(f.locals)
 	f.tmp = f.locals
 	f.copied = r.i
 
 	f.look(1 + f.locals/64 + uint64(t.results)/64)
-	f.blocks = append(f.blocks, block{join: -1})
+	f.blocks = append(f.blocks, block{join: -1, sig: funcType{results: t.results}})
 	for len(f.blocks) > 0 {
 		f.instruction()
 	}
@@ -99,13 +96,6 @@ func (f *function) rewrite(m *module, body []byte, t funcType) []byte {
 		f.head = append(f.head, 1, 0x7f)
 	}
 	return f.out
-}
-
-// compileWork estimates how long wazero's compiler takes for the body, in 25 ns (measured with 1.12): quadratic
-// in the number of blocks, and some 10 us for every local that is merged at a loop's head.
-func (f *function) compileWork() int {
-	blocks := f.shape / 5
-	return blocks*blocks + 400*f.values
 }
 
 // flush copies what was read, up to here.
@@ -132,12 +122,14 @@ func (f *function) check() {
 	f.out = leb(f.out, f.m.imported) // i64.const 0; i64.lt_s; if; call yield; end
 	f.out = append(f.out, 0x0b)
 	f.since = 0
+	f.effort.block(shapeBlock)
 }
 
 // charge takes 1 unit and the length on top of the stack, divided by 2^shift, before a bulk instruction.
 func (f *function) charge(at int, shift byte) {
 	f.flush(at)
 	f.bulk = true
+	f.effort.block(shapeBulk)
 	f.out = leb(append(f.out, 0x22), f.tmp+1)     // local.tee n
 	f.out = leb(append(f.out, 0x23), f.m.globals) // global.get fuel
 	f.out = leb(append(f.out, 0x20), f.tmp+1)     // local.get n
@@ -162,18 +154,19 @@ func (f *function) open(b block) {
 	if len(f.blocks) > f.m.cfg.MaxNesting {
 		fail("blocks nested deeper than %d", f.m.cfg.MaxNesting)
 	}
-	v := f.r.sleb(5)
-	switch {
+	switch v := f.r.sleb(5); {
 	case v >= int64(len(f.m.types)):
 		fail("type %d of %d", v, len(f.m.types))
+	case v >= 0:
+		b.sig = f.m.types[v]
 	case v == -0x1d, v == -0x1c: // (ref null? heaptype)
 		f.m.heapType(&f.r)
+		b.sig.results = 1
+	case v != -0x40: // not the empty type
+		b.sig.results = 1
 	}
-	if b.loop {
-		f.shape += 15
-	}
-	f.shape += 5
-	b.join, b.entry, b.reads = -1, f.since, f.reads
+	b.join, b.entry, b.reads = -1, f.since, f.effort.reads
+	b.height = f.effort.open(b)
 	f.blocks = append(f.blocks, b)
 }
 
@@ -183,12 +176,20 @@ func (f *function) moved(at int, op byte) {
 	i := f.r.leb32()
 	f.out = leb(append(f.out, op), f.m.shift(i))
 	f.copied = f.r.i
+	if op == 0x10 {
+		f.effort.call(f.m.funcType(i), 0)
+	}
 }
 
+// indirect reads the type of a call through a table or a reference.
+func (f *function) indirect() funcType { return f.m.types[f.m.typeIndex(&f.r)] }
+
 func (f *function) local() {
-	if i := f.r.leb32(); i >= f.locals {
+	i := f.r.leb32()
+	if i >= f.locals {
 		fail("local %d of %d", i, f.locals)
 	}
+	f.effort.local(i)
 }
 
 func (f *function) memarg() { f.r.leb32(); f.r.leb32() }
@@ -214,9 +215,9 @@ func (f *function) instruction() {
 	switch op {
 	case 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x40:
 		cost = costCall
-		f.shape++
 	}
 	f.spend(at, cost)
+	f.effort.operands(op)
 	switch {
 	case op >= 0x45 && op <= 0xc4, op == 0x01, op == 0x1a, op == 0x1b, op == 0xd1, op == 0xd4:
 		// numeric, nop, drop, select, ref.is_null, ref.as_non_null
@@ -224,7 +225,6 @@ func (f *function) instruction() {
 		f.memarg()
 	case op >= 0x20 && op <= 0x22:
 		f.local()
-		f.reads++
 	case op == 0x23, op == 0x24:
 		f.m.globalIndex(r)
 	case op == 0x41:
@@ -253,12 +253,12 @@ func (f *function) instruction() {
 		b.isIf = false
 		b.join = max(b.join, f.since)
 		f.since = b.entry
+		f.effort.height = b.height + int(b.sig.params)
+		f.effort.block(shapeBlock)
 	case op == 0x0b: // end
 		b := f.blocks[len(f.blocks)-1]
 		f.blocks = f.blocks[:len(f.blocks)-1]
-		if b.loop {
-			f.values += min(f.reads-b.reads, int(f.locals))
-		}
+		f.effort.end(b)
 		f.since = max(f.since, b.join)
 		if b.isIf {
 			f.since = max(f.since, b.entry)
@@ -271,6 +271,7 @@ func (f *function) instruction() {
 	case op == 0x0e: // br_table
 		for n := r.count() + 1; n > 0; n-- {
 			f.branch()
+			f.effort.target()
 		}
 		f.since = -1
 	case op == 0x00, op == 0x0f: // unreachable, return
@@ -281,14 +282,14 @@ func (f *function) instruction() {
 		f.moved(at, op)
 		f.since = -1
 	case op == 0x11: // call_indirect
-		f.m.typeIndex(r)
+		f.effort.call(f.indirect(), 1)
 		r.leb32()
 	case op == 0x13: // return_call_indirect
 		f.m.typeIndex(r)
 		r.leb32()
 		f.since = -1
 	case op == 0x14: // call_ref
-		f.m.typeIndex(r)
+		f.effort.call(f.indirect(), 1)
 	case op == 0x15: // return_call_ref
 		f.m.typeIndex(r)
 		f.since = -1
@@ -320,6 +321,7 @@ func (f *function) instruction() {
 func (f *function) misc(at int) {
 	r := &f.r
 	sub := r.leb32()
+	f.effort.misc(sub)
 	switch sub {
 	case 8, 10, 11: // memory.init, copy, fill: per 64 bytes
 		f.charge(at, 6)
@@ -342,7 +344,9 @@ func (f *function) misc(at int) {
 
 func (f *function) vector() {
 	r := &f.r
-	switch sub := r.leb32(); {
+	sub := r.leb32()
+	f.effort.vector(sub)
+	switch {
 	case sub <= 11, sub == 92, sub == 93:
 		f.memarg()
 	case sub == 12, sub == 13:

@@ -54,9 +54,9 @@ type Config struct {
 	// MaxNesting is how deep blocks may be nested. Zero means 50,000 (Go's compiler nests one block for each
 	// place that a function can be resumed at).
 	MaxNesting int
-	// MaxCompile bounds the time that compiling takes, which nothing can interrupt and which grows with the
-	// square of a function's blocks: an estimate in 25 ns over all functions. Zero means 300,000,000, some
-	// 7 s; a Go program with net/http and go/types (12 MB) comes to 40,000,000.
+	// MaxCompile bounds what compiling takes: an estimate in 25 ns over all functions, see effort. Zero means
+	// 600,000,000, some 15 s and less than 1 GiB; a Go program with net/http and go/types (14 MB) comes to
+	// 400,000,000 and takes 8 s and 270 MiB.
 	MaxCompile int
 	// Step is the most instructions between two looks at the budget. Zero means 256.
 	Step int
@@ -84,7 +84,7 @@ func (c Config) withDefaults() Config {
 	set(&c.MaxFunctions, 200_000)
 	set(&c.MaxBody, 4<<20)
 	set(&c.MaxNesting, 50_000)
-	set(&c.MaxCompile, 300_000_000)
+	set(&c.MaxCompile, 600_000_000)
 	set(&c.Step, 256)
 	return c
 }
@@ -110,10 +110,26 @@ const (
 // order is the order in which sections must come.
 var order = [...]byte{secType, secImport, secFunction, secTable, secMemory, secTag, secGlobal, secExport, secStart, secElement, secDataCount, secCode, secData}
 
-// Instrument returns the metered form of a core module. It does not validate types: a module that Instrument
-// accepts may still be refused by the engine, and one that the engine would refuse stays refused.
+// Metered is a metered module and what compiling it takes, as far as its bytes tell.
+type Metered struct {
+	Wasm []byte
+	// Work is the estimate that Config.MaxCompile bounds.
+	Work int
+}
+
+// Instrument is [Rewrite] without the estimates.
+func Instrument(wasm []byte, cfg Config) ([]byte, error) {
+	m, err := Rewrite(wasm, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return m.Wasm, nil
+}
+
+// Rewrite returns the metered form of a core module. It does not validate types: a module that it accepts may
+// still be refused by the engine, and one that the engine would refuse stays refused.
 // It returns [ErrComponent] and [ErrExceptions] for what their names say. Safe for concurrent use.
-func Instrument(wasm []byte, cfg Config) (out []byte, err error) {
+func Rewrite(wasm []byte, cfg Config) (out *Metered, err error) {
 	defer func() {
 		if x := recover(); x != nil {
 			b, ok := x.(bad)
@@ -131,7 +147,7 @@ func Instrument(wasm []byte, cfg Config) (out []byte, err error) {
 			names = c.body
 		}
 	}
-	return m.rewrite(wasm, secs, names), nil
+	return &Metered{Wasm: m.rewrite(wasm, secs, names), Work: m.work}, nil
 }
 
 type custom struct {
@@ -187,12 +203,14 @@ func sections(wasm []byte) (secs [secTag + 1][]byte, customs []custom) {
 
 // module is what the rewriting must know of a module.
 type module struct {
-	cfg      Config
-	types    []funcType
-	funcs    []uint32 // type of each defined function
-	imported uint64   // imported functions, which is also the index of the added import
-	globals  uint64   // globals, which is also the index of the added global
-	tables   int
+	cfg         Config
+	types       []funcType
+	funcs       []uint32 // type of each defined function
+	importTypes []uint32 // type of each imported function
+	imported    uint64   // imported functions, which is also the index of the added import
+	globals     uint64   // globals, which is also the index of the added global
+	tables      int
+	work        int // to compile it, so far
 }
 
 type funcType struct{ params, results uint32 }
@@ -252,6 +270,24 @@ func (m *module) rewrite(wasm []byte, in [secTag + 1][]byte, names []byte) []byt
 		w = append(w, n...)
 	}
 	return w
+}
+
+// funcType gives the type of a function; the engine refuses one that is not there.
+func (m *module) funcType(i uint64) funcType {
+	switch n := uint64(len(m.importTypes)); {
+	case i < n:
+		return m.types[m.importTypes[i]]
+	case i-n < uint64(len(m.funcs)):
+		return m.types[m.funcs[i-n]]
+	}
+	return funcType{}
+}
+
+// effort counts work for the compiler, and refuses a module that makes too much.
+func (m *module) effort(work int) {
+	if m.work += work; m.work > m.cfg.MaxCompile {
+		fail("too much to compile: some %d s of work (blocks, and values that live across them)", m.work/40e6)
+	}
 }
 
 // shift gives the new index of a function.

@@ -20,6 +20,7 @@ func (m *module) typeSection(b []byte) []byte {
 				fail("a function type of %d values, at most %d", c, maxParams)
 			}
 			t[i] = uint32(c)
+			m.effort(costType * c)
 			for ; c > 0; c-- {
 				m.valType(r)
 			}
@@ -53,7 +54,7 @@ func (m *module) eachImport(b []byte, show func(module, name string)) {
 		show(module, string(r.take(r.count())))
 		switch k := r.u8(); k {
 		case 0:
-			m.typeIndex(r)
+			m.importTypes = append(m.importTypes, uint32(m.typeIndex(r)))
 			m.imported++
 		case 1:
 			m.valType(r)

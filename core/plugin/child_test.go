@@ -1,0 +1,146 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
+)
+
+func metered(t testing.TB, file string) *meter.Metered {
+	t.Helper()
+	wasm, err := os.ReadFile(filepath.Join("testdata", "guests", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := meter.Rewrite(wasm, meter.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func testCompiler(t testing.TB) *compiler {
+	t.Helper()
+	c, err := newCompiler("", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestD3ChildIsBounded has a child ended that uses more memory or time than it may, or whose caller is gone. A
+// module that says less than it takes must not matter: here the bounds are lowered instead.
+func TestD3ChildIsBounded(t *testing.T) {
+	m := metered(t, "goguest.wasm")
+	c := testCompiler(t)
+	c.memory = 24 << 20
+	if _, err := c.get(t.Context(), "x", m); !errors.Is(err, Limit) || !strings.Contains(err.Error(), "24 MiB") {
+		t.Errorf("memory: %v, want that it takes more than 24 MiB", err)
+	}
+	c = testCompiler(t)
+	c.time = 50 * time.Millisecond
+	if _, err := c.get(t.Context(), "x", m); !errors.Is(err, Limit) || !strings.Contains(err.Error(), "not compiled within") {
+		t.Errorf("time: %v, want that it takes too long", err)
+	}
+	c = testCompiler(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if _, err := c.get(ctx, "x", m); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("caller gone: %v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("ended after %v", took)
+	}
+	e, err := testCompiler(t).get(t.Context(), "x", m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.release()
+	if _, err := os.Stat(e.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the hand-over stays: %v", err)
+	}
+}
+
+// TestD3NeverHere has the engine read a module that no child has compiled, which must not compile it.
+func TestD3NeverHere(t *testing.T) {
+	m := metered(t, "goguest.wasm")
+	dir := t.TempDir()
+	v := &version{limits: Limits{MemoryMiB: 64}}
+	if err := v.open(&entry{dir: dir}, m.Wasm); !errors.Is(err, context.Canceled) {
+		t.Errorf("open = %v, want that it is not there", err)
+	}
+	if _, _, err := only(dir); err == nil {
+		t.Error("it was compiled")
+	}
+}
+
+// TestD3Replaced has a child of another build refuse to compile, as for another version.
+func TestD3Replaced(t *testing.T) {
+	o := childOrder{Dir: t.TempDir(), Build: "another"}
+	if a := o.answer(strings.NewReader("")); a.Outcome != childOther {
+		t.Errorf("answer = %+v", a)
+	}
+}
+
+// TestD3NoPlace has a load that finds no place to write fail as something that passes.
+func TestD3NoPlace(t *testing.T) {
+	c := testCompiler(t)
+	c.elsewhere = []string{filepath.Join(t.TempDir(), "gone")}
+	if _, err := c.get(t.Context(), "x", metered(t, "policy.wasm")); !errors.Is(err, core.Unavailable) {
+		t.Errorf("get = %v, want Unavailable", err)
+	}
+	if e := notCompiled("x", passing(errors.New("y"))); !errors.Is(e, core.Unavailable) || e.RetryAfter == 0 {
+		t.Errorf("%v, %v", e, e.RetryAfter)
+	}
+}
+
+// TestD3Turns has a load wait for others no longer than their patience.
+func TestD3Turns(t *testing.T) {
+	c := testCompiler(t)
+	c.patience = 50 * time.Millisecond
+	var leaves []func()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for range cap(c.places) {
+		leave, err := c.turn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves = append(leaves, leave) // and stays
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	leave, err := c.turn(ctx)
+	if err != nil {
+		t.Fatalf("turn = %v: it waits for those before it", err)
+	}
+	leave()
+	for _, l := range leaves {
+		l()
+	}
+	if n := len(c.places); n != 0 {
+		t.Errorf("%d places are taken", n)
+	}
+}
+
+// TestD3Key has the entry of a module depend on its bytes.
+func TestD3Key(t *testing.T) {
+	c := &cache{dir: "x"}
+	if c.place([]byte("a")) == c.place([]byte("b")) || c.place([]byte("a")) != c.place([]byte("a")) {
+		t.Error("place does not tell modules apart")
+	}
+	if !strings.Contains(machine, runtime.GOARCH) {
+		t.Errorf("machine = %.60s..., want the architecture", machine)
+	}
+}
