@@ -335,17 +335,45 @@ func read(path string) (*file, error) {
 const modesCount = runtime.GOOS != "windows"
 
 // checkFolder refuses a folder in which others could put another file in the
-// key's place.
+// key's place: because they may write in it, because it is theirs, or because they
+// may put another folder in its place.
+//
+// docs/threat-model.md#k4
 func checkFolder(path string) error {
-	folder := filepath.Dir(path)
+	if !modesCount {
+		return nil
+	}
+	folder, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("keys: %w", err)
+	}
 	info, err := os.Stat(folder)
 	if err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
-	if info.Mode().Perm()&0o022 != 0 && modesCount {
+	if info.Mode().Perm()&0o022 != 0 {
 		return wrongMode(folder, info.Mode(), "0700", "chmod 700 ")
 	}
-	return nil
+	if uid, foreign := isForeign(info); foreign {
+		fix := "sudo chown -R " + strconv.Itoa(os.Geteuid()) + " " + shellWord(folder)
+		return &core.Error{Kind: core.Internal, Hint: fix + ", or run as that user",
+			Err: fmt.Errorf("keys: %s belongs to another user, %d", folder, uid)}
+	}
+	if folder, err = filepath.EvalSymlinks(folder); err != nil {
+		return fmt.Errorf("keys: %w", err)
+	}
+	for up := filepath.Dir(folder); ; up = filepath.Dir(up) {
+		info, err := os.Stat(up)
+		if err != nil {
+			return fmt.Errorf("keys: %w", err)
+		}
+		if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
+			return wrongMode(up, info.Mode(), "no write for all, or the sticky bit", "chmod o-w ")
+		}
+		if up == filepath.Dir(up) {
+			return nil
+		}
+	}
 }
 
 func wrongMode(path string, mode fs.FileMode, want, fix string) error {
