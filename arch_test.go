@@ -37,6 +37,7 @@ var rooms = []arrows{
 	{"core/answer", []string{"core"}},
 	{"core/atomicfile", nil},
 	{"core/text", nil},
+	{"core/logpipe", nil},
 	{"core/jsjson", []string{"core"}},
 	{"core/nesting", nil},
 	{"core/keys", []string{"core", "core/atomicfile"}},

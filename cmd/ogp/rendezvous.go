@@ -15,6 +15,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
+	"github.com/opengatewayprotocol/ogp/core/logpipe"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 )
 
@@ -53,7 +54,9 @@ messages. PORT in the environment sets the port.
 				}
 				o.Snapshot = filepath.Join(dir, "rendezvous.snapshot")
 			}
-			o.Logger = daemon.NewLogger(a.Err, format, slog.LevelInfo)
+			log := logpipe.New(a.Err)
+			defer log.Close()
+			o.Logger = daemon.NewLogger(log, format, slog.LevelInfo)
 			return runRendezvous(cmd.Context(), a, o, listen, metrics)
 		},
 	}

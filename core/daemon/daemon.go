@@ -33,6 +33,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/logpipe"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/store"
@@ -77,6 +78,7 @@ type Daemon struct {
 	read       [sha256.Size]byte // of its files, before they were read
 	logLevel   slog.LevelVar
 	log        *slog.Logger
+	logPipe    *logpipe.Writer // what log writes to
 	wire       *wire
 	tracing    *tracing // nil: none
 	key        keys.Private
@@ -110,7 +112,8 @@ func (d *Daemon) loadConfig() error {
 	d.current.Store(&loadedConfig{cfg, origins})
 	d.warnings = warnings
 	d.logLevel.Set(levelOf(cfg.Log.Level))
-	d.log = NewLogger(d.o.Log, cfg.Log.Format, &d.logLevel)
+	d.logPipe = logpipe.New(d.o.Log)
+	d.log = NewLogger(d.logPipe, cfg.Log.Format, &d.logLevel)
 	return nil
 }
 
@@ -135,6 +138,11 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 		o.Log = os.Stderr
 	}
 	d := &Daemon{o: o, dir: o.Dir}
+	defer func() {
+		if err != nil && d.logPipe != nil {
+			d.logPipe.Close()
+		}
+	}()
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}

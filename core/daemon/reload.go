@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/dial"
@@ -41,6 +43,7 @@ type forces struct {
 type pluginForces struct {
 	tables                      map[string]config.PluginConfig
 	agents                      []config.Agent
+	names                       core.Names // of which the one agent is made, where none is configured
 	agentID, openClawURL        string
 	notifiers                   []string
 	openClawToken, openClawHook config.Secret
@@ -54,7 +57,7 @@ func (d *Daemon) inForce(c *config.Config, port int) forces {
 		dial:      dial.Options{Allow: c.Network.AllowPrivate, UserAgent: "ogp/" + d.o.Version},
 		logLevel:  levelOf(c.Log.Level),
 		notifiers: c.Delivery.Notifiers,
-		plugins: pluginForces{tables: c.Plugins, agents: c.Agents, agentID: c.AgentID, openClawURL: c.OpenClawURL,
+		plugins: pluginForces{tables: c.Plugins, agents: c.Agents, names: c.Names(), agentID: c.AgentID, openClawURL: c.OpenClawURL,
 			notifiers: c.Delivery.Notifiers, openClawToken: c.OpenClawToken, openClawHook: c.OpenClawHooksToken},
 		publicURL: c.Rendezvous.PublicURL,
 	}
@@ -72,18 +75,25 @@ func (d *Daemon) reload(ctx context.Context) ([]changeView, error) {
 	old := d.config()
 	was, now := d.inForce(old, d.port()), d.inForce(cfg, d.port())
 	differences := config.Difference(old, cfg, func(c *config.Config) any { return d.inForce(c, d.port()) })
+	chosen := d.notifiersChosen()
+	previous := d.current.Swap(&loadedConfig{cfg, origins})
+	if chosen != d.notifiersChosen() && reflect.DeepEqual(was.notifiers, now.notifiers) {
+		// What was the default is now what the operator says, or the other way round.
+		differences = append(differences, config.Change{Key: "delivery.notifiers", From: notifiersText(chosen, was.notifiers), To: notifiersText(!chosen, now.notifiers)})
+	}
 	views := []changeView{}
 	if len(differences) == 0 {
 		return views, nil
 	}
-	previous := d.current.Swap(&loadedConfig{cfg, origins})
-	if !reflect.DeepEqual(was.plugins, now.plugins) {
+	d.gateway.SetSettings(now.gateway) // plugins are told of its personas
+	if !reflect.DeepEqual(was.plugins, now.plugins) || chosen != d.notifiersChosen() {
 		wanted, err := d.wantedPlugins(ctx)
 		if err == nil {
 			err = d.extensions.Apply(wanted)
 		}
 		if err != nil {
 			d.current.Store(previous)
+			d.gateway.SetSettings(was.gateway)
 			return nil, err
 		}
 	}
@@ -91,7 +101,6 @@ func (d *Daemon) reload(ctx context.Context) ([]changeView, error) {
 		d.log.Warn(fmt.Sprint(w))
 	}
 	d.logLevel.Set(now.logLevel)
-	d.gateway.SetSettings(now.gateway)
 	d.dispatcher.SetSettings(now.delivery)
 	d.wire.set(now.dial)
 	d.setNotifiers()
@@ -104,6 +113,13 @@ func (d *Daemon) reload(ctx context.Context) ([]changeView, error) {
 		d.log.Info(text, "key", c.Key, "from", c.From, "to", c.To)
 	}
 	return views, nil
+}
+
+func notifiersText(chosen bool, names []string) string {
+	if !chosen {
+		return "the log and every plugin that notifies"
+	}
+	return strings.Join(names, ", ")
 }
 
 func levelOf(word string) slog.Level {

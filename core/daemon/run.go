@@ -125,4 +125,5 @@ func (d *Daemon) Close() {
 	if err := d.store.Close(); err != nil {
 		d.log.Error("store did not close well", "err", err)
 	}
+	d.logPipe.Close()
 }

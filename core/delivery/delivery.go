@@ -91,6 +91,9 @@ func New(o Options) *Dispatcher {
 	return c
 }
 
+// Settings are those in force.
+func (c *Dispatcher) Settings() Settings { return *c.settings.Load() }
+
 // SetSettings puts other settings in force, for what fails from now on.
 func (c *Dispatcher) SetSettings(s Settings) {
 	s.fill()

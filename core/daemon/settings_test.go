@@ -1,0 +1,240 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+)
+
+// probes look at running parts for what each setting does that a reload puts in
+// force.
+var probes = map[string]func(t *testing.T, d *Daemon) any{
+	"gateway_url":  func(_ *testing.T, d *Daemon) any { return d.gateway.Card("", "", "").GatewayURL },
+	"display_name": func(_ *testing.T, d *Daemon) any { return d.gateway.Card("", "", "").DisplayName },
+	"email":        func(_ *testing.T, d *Daemon) any { return d.gateway.Card("", "", "").Email },
+	"human_name":   func(_ *testing.T, d *Daemon) any { return d.gateway.Settings().Names.HumanName },
+	"agent_name":   func(_ *testing.T, d *Daemon) any { return d.gateway.Settings().Names.AgentName },
+	"organization": func(_ *testing.T, d *Daemon) any { return d.gateway.Settings().Names.Organization },
+	"intents":      func(_ *testing.T, d *Daemon) any { return d.gateway.Card("", "", "").Capabilities.Intents },
+	"agents":       func(_ *testing.T, d *Daemon) any { return d.gateway.Card("", "", "") },
+
+	"openclaw_url":         openClawSpec,
+	"agent_id":             openClawSpec,
+	"openclaw_token":       openClawSpec,
+	"openclaw_hooks_token": openClawSpec,
+	"plugins":              func(_ *testing.T, d *Daemon) any { return d.extensions.List()[0].Order },
+	"delivery.notifiers":   func(_ *testing.T, d *Daemon) any { return len(d.dispatcher.Names()) },
+
+	"rendezvous.public_url": func(_ *testing.T, d *Daemon) any { return d.publicURL() },
+	"network.allow_private": func(t *testing.T, d *Daemon) any {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{}`) }))
+		defer s.Close()
+		_, err := d.wire.Post(t.Context(), s.URL, "/", nil)
+		return err == nil
+	},
+	"log.level": func(_ *testing.T, d *Daemon) any { return d.log.Enabled(context.Background(), -4) },
+
+	"delivery.give_up":     func(_ *testing.T, d *Daemon) any { return d.dispatcher.Settings().GiveUp },
+	"delivery.first_retry": func(_ *testing.T, d *Daemon) any { return d.dispatcher.Settings().First },
+	"delivery.max_retry":   func(_ *testing.T, d *Daemon) any { return d.dispatcher.Settings().Most },
+
+	"freshness.window":                    ofGateway(func(s gateway.Settings) any { return s.Window }),
+	"freshness.remember":                  ofGateway(func(s gateway.Settings) any { return s.Remember }),
+	"grants.default.intents":              ofGateway(func(s gateway.Settings) any { return s.Grants }),
+	"grants.default.rate":                 ofGateway(func(s gateway.Settings) any { return *s.Grants[0].RateLimit }),
+	"grants.default.topics":               ofGateway(func(s gateway.Settings) any { return s.Grants }),
+	"agent_comms.default_level":           ofGateway(func(s gateway.Settings) any { return s.Levels }),
+	"agent_comms.topics":                  ofGateway(func(s gateway.Settings) any { return s.Levels }),
+	"compat.unsigned_approvals":           ofGateway(func(s gateway.Settings) any { return s.UnsignedApprovals }),
+	"compat.plain_requests":               ofGateway(func(s gateway.Settings) any { return s.NoPlainRequests }),
+	"compat.host_port_ids":                ofGateway(func(s gateway.Settings) any { return s.HostPortIDs }),
+	"limits.pending_total":                ofGateway(func(s gateway.Settings) any { return s.MaxPending }),
+	"limits.pending_per_network_per_hour": ofGateway(func(s gateway.Settings) any { return s.MaxPerNetwork }),
+	"limits.pending_life":                 ofGateway(func(s gateway.Settings) any { return s.PendingLife }),
+	"outbox.give_up":                      ofGateway(func(s gateway.Settings) any { return s.OutboxGiveUp }),
+	"outbox.first_retry":                  ofGateway(func(s gateway.Settings) any { return s.OutboxFirst }),
+	"outbox.max_retry":                    ofGateway(func(s gateway.Settings) any { return s.OutboxMax }),
+	"inbox.keep":                          ofGateway(func(s gateway.Settings) any { return s.InboxKeep }),
+	"replies.life":                        ofGateway(func(s gateway.Settings) any { return s.ReplyLife }),
+	"health.interval":                     ofGateway(func(s gateway.Settings) any { return s.CheckInterval }),
+	"health.timeout":                      ofGateway(func(s gateway.Settings) any { return s.CheckTimeout }),
+	"health.failures":                     ofGateway(func(s gateway.Settings) any { return s.CheckFailures }),
+}
+
+func ofGateway(f func(gateway.Settings) any) func(*testing.T, *Daemon) any {
+	return func(_ *testing.T, d *Daemon) any { return f(d.gateway.Settings()) }
+}
+
+// openClawSpec is what the default notifier is loaded with.
+func openClawSpec(t *testing.T, d *Daemon) any {
+	wanted, err := d.wantedPlugins(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range wanted {
+		if w.Spec.Name == openclawPlugin {
+			token, _ := w.Spec.Secrets("hooks_token")
+			return string(w.Spec.Config) + token
+		}
+	}
+	return "none"
+}
+
+// other is a value that a setting can have and does not have by default, as in
+// config.toml.
+func other(s config.Setting) string {
+	special := map[string]string{
+		"daemon_port": "1", "listen": `"127.0.0.2"`, "freshness.window": `"4m"`, "freshness.remember": `"48h"`,
+		"network.allow_private": `["127.0.0.0/8"]`, "network.trusted_proxies": `["10.0.0.0/8"]`, "grants.default.rate": `"7/60"`,
+		"grants.default.intents": `["message", "agent-comms"]`, "compat.host_port_ids": `["a.example:1"]`, "agent_comms.topics": `{ general = "off" }`,
+		"delivery.notifiers": `["log"]`, "metrics.listen": `"127.0.0.1:9999"`, "tls.cert": `"x.pem"`, "tls.key": `"x.pem"`, "tls.domain": `"a.example"`,
+		"key.passphrase_file": `"/nowhere"`, "log.level": `"debug"`, "log.format": `"json"`, "agent_comms.default_level": `"off"`,
+		"rendezvous.enabled": "true", "health.timeout": `"9s"`, "health.interval": `"6m"`, "agents": "", "plugins": "",
+	}
+	if v, ok := special[s.Key]; ok {
+		return v
+	}
+	switch {
+	case s.Unit == "URL":
+		return `"https://changed.example"`
+	case s.Unit == "list of URLs":
+		return `["https://changed.example"]`
+	case s.Unit == "duration":
+		d := strings.Trim(s.Default, `"`)
+		return `"` + d + `1s"` // 24h1s, 5m1s
+	case s.Default == "true":
+		return "false"
+	case s.Default == "false":
+		return "true"
+	case strings.HasPrefix(s.Default, "["):
+		return `["changed"]`
+	case strings.HasPrefix(s.Default, `"`):
+		return `"changed"`
+	}
+	return s.Default + "0" // a number
+}
+
+// TestEverySettingIsInForceOrWaits changes each setting in a gateway that runs. A
+// reload either says that it counts from the next start on, or a running part shows
+// it.
+func TestEverySettingIsInForceOrWaits(t *testing.T) {
+	dir, file := t.TempDir(), ""
+	file = filepath.Join(dir, ConfigFile)
+	base := "openclaw_token = \"before\"\ngateway_url = \"http://localhost:1\"\n"
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(base)
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(t.Context(), Options{Dir: dir, Version: "test", Log: io.Discard, Shipped: shippedOpenClaw(t),
+		Config: config.Options{Home: dir, Env: []string{"HOME=" + dir, "OGP_DAEMON_PORT=0", "OGP_LISTEN=127.0.0.1"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.openExtensions(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if d.public, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	d.gateway.SetSettings(settings(d.config(), d.port()))
+
+	inForce, waits := 0, 0
+	for _, s := range config.Settings() {
+		if s.Key == "daemon_port" || s.Key == "listen" {
+			continue // the environment of this test sets them; config has a test of its own
+		}
+		write(base)
+		if _, err := d.reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		probe := probes[s.Key]
+		var before string
+		if probe != nil {
+			before = fmt.Sprintf("%+v", probe(t, d))
+		}
+		write(changed(base, s))
+		views, err := d.reload(t.Context())
+		if err != nil {
+			t.Errorf("%s: %v", s.Key, err)
+			continue
+		}
+		for _, v := range views {
+			if v.Key != s.Key {
+				continue
+			}
+			switch {
+			case v.Restart && probe == nil:
+				waits++
+			case v.Restart:
+				t.Errorf("%s: said to wait for the next start, and it has a probe", s.Key)
+			case probe == nil:
+				t.Errorf("%s: said to be in force, and nothing shows it", s.Key)
+			default:
+				inForce++
+				if after := fmt.Sprintf("%+v", probe(t, d)); after == before {
+					t.Errorf("%s: said to be in force, and %s as before", s.Key, after)
+				}
+			}
+		}
+		if len(views) == 0 {
+			t.Errorf("%s: a change is not seen:\n%s", s.Key, changed(base, s))
+		}
+	}
+	if inForce < 35 || waits < 15 {
+		t.Errorf("%d settings in force at once, %d after a restart: the test does not see them any more", inForce, waits)
+	}
+}
+
+// changed is a configuration in which one setting is another.
+func changed(base string, s config.Setting) string {
+	switch s.Key {
+	case "agents":
+		return base + "[[agents]]\nid = \"changed\"\nrole = \"primary\"\n"
+	case "plugins":
+		return base + "[plugins.openclaw]\norder = 7\n"
+	case "openclaw_token":
+		return strings.Replace(base, "before", "after", 1)
+	case "gateway_url":
+		return strings.Replace(base, "localhost:1", "localhost:2", 1)
+	case "tls.cert", "tls.key":
+		return base + "tls.cert = \"x.pem\"\ntls.key = \"x.pem\"\n"
+	case "rendezvous.enabled":
+		return base + "rendezvous.url = \"https://r.example\"\nrendezvous.enabled = true\n"
+	}
+	return base + s.Key + " = " + other(s) + "\n"
+}
+
+func shippedOpenClaw(t *testing.T) Shipped {
+	read := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join("..", "..", "plugins", "openclaw", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	wasm, manifest := read("openclaw.wasm"), read("plugin.toml")
+	return func(name string) ([]byte, []byte, bool) {
+		if name != openclawPlugin {
+			return nil, nil, false
+		}
+		return bytes.Clone(wasm), manifest, true
+	}
+}
