@@ -101,9 +101,8 @@ type AgentComms struct {
 
 // Compat is the [compat] table.
 type Compat struct {
-	UnsignedApprovals bool     `koanf:"unsigned_approvals" doc:"Take an approval without a signature, from gateways before 0.7; only for a key that we asked."`
-	PlainRequests     bool     `koanf:"plain_requests" doc:"Take a federation request in the plain signed form of gateways before 0.7."`
-	HostPortIDs       []string `koanf:"host_port_ids" unit:"list of host:port" check:"hostport" doc:"Old names of this gateway, host:port, that a message's \"to\" may carry."`
+	PlainRequests bool     `koanf:"plain_requests" doc:"Take a federation request in the plain signed form of gateways before 0.7."`
+	HostPortIDs   []string `koanf:"host_port_ids" unit:"list of host:port" check:"hostport" doc:"Old names of this gateway, host:port, that a message's \"to\" may carry."`
 }
 
 // Limits is the [limits] table.

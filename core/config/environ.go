@@ -45,6 +45,9 @@ func (l *loader) environment(environ []string) (unknown []string, err error) {
 				kubernetes = append(kubernetes, name)
 				return "", nil
 			}
+			if s == nil && l.isGone(goneOf(name), name) {
+				return "", nil
+			}
 			if s == nil {
 				unknown = append(unknown, name)
 				return "", nil
@@ -59,6 +62,16 @@ func (l *loader) environment(environ []string) (unknown []string, err error) {
 	where := func(key string) string { return names[key] }
 	defer func() { l.warnOfKubernetes(kubernetes) }()
 	return unknown, l.load(provider, layer{name: LayerEnv, where: where, isText: true})
+}
+
+// goneOf is the setting that is gone whose variable this was, or empty.
+func goneOf(variable string) string {
+	for key := range gone {
+		if variable == envOf(key) {
+			return key
+		}
+	}
+	return ""
 }
 
 // serviceLink is the form of the variables that Kubernetes sets for a Service whose

@@ -133,3 +133,11 @@ func TestBrokenTOMLSaysLineAndWhatIsMeant(t *testing.T) {
 		}
 	}
 }
+
+func TestGoneSettingsAreWarnings(t *testing.T) {
+	dir := home(t, "config.toml", "[compat]\nunsigned_approvals = true")
+	_, _, w := mustLoad(t, Options{Home: dir, Strict: true, Env: []string{"OGP_COMPAT_UNSIGNED_APPROVALS=1"}})
+	if len(w) != 2 || !strings.Contains(string(w[0]), "config.toml:2: compat.unsigned_approvals is gone") {
+		t.Errorf("warnings %q, want one for the file and one for the variable", w)
+	}
+}

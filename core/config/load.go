@@ -254,9 +254,27 @@ func (l *loader) plugins(raw map[string]any, key string, from layer) {
 	}
 }
 
+// gone are settings of earlier versions, with why nobody needs them any more. They
+// are warnings and set nothing.
+var gone = map[string]string{
+	"compat.unsigned_approvals": "gateways before 0.7 are asked whether they have approved us",
+}
+
+// isGone warns of a setting that is gone.
+func (l *loader) isGone(key, where string) bool {
+	why, ok := gone[key]
+	if ok {
+		l.warnings = append(l.warnings, Warning(fmt.Sprintf("%s: %s is gone and sets nothing: %s", where, key, why)))
+	}
+	return ok
+}
+
 // unknownKey complains of a key with the known one that is nearest to it: of the
 // same table, unless one elsewhere is nearer.
 func (l *loader) unknownKey(t reflect.Type, key, prefix string, from layer) {
+	if l.isGone(key, from.where(key)) {
+		return
+	}
 	near, distance := text.Nearest(strings.TrimPrefix(key, prefix), sortedKeys(fieldsOf(t)))
 	if near != "" {
 		near = prefix + near

@@ -62,7 +62,7 @@ func (s *schemaData) collect(t reflect.Type, prefix string, index []int, default
 		}
 		one := Setting{Key: key, Unit: unitOf(f), Doc: f.Tag.Get("doc"), field: f, index: at}
 		if isPlain(f.Type) {
-			one.Env = "OGP_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+			one.Env = envOf(key)
 			one.Default = tomlValue(defaults.FieldByIndex(at))
 			if f.Type != secretType {
 				one.Flag = strings.NewReplacer(".", "-", "_", "-").Replace(key)
@@ -71,6 +71,9 @@ func (s *schemaData) collect(t reflect.Type, prefix string, index []int, default
 		s.settings = append(s.settings, one)
 	}
 }
+
+// envOf is the environment's name of a setting.
+func envOf(key string) string { return "OGP_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_")) }
 
 var (
 	durationType = reflect.TypeFor[time.Duration]()

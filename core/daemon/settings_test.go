@@ -56,7 +56,6 @@ var probes = map[string]func(t *testing.T, d *Daemon) any{
 	"grants.default.topics":               ofGateway(func(s gateway.Settings) any { return s.Grants }),
 	"agent_comms.default_level":           ofGateway(func(s gateway.Settings) any { return s.Levels }),
 	"agent_comms.topics":                  ofGateway(func(s gateway.Settings) any { return s.Levels }),
-	"compat.unsigned_approvals":           ofGateway(func(s gateway.Settings) any { return s.UnsignedApprovals }),
 	"compat.plain_requests":               ofGateway(func(s gateway.Settings) any { return s.NoPlainRequests }),
 	"compat.host_port_ids":                ofGateway(func(s gateway.Settings) any { return s.HostPortIDs }),
 	"limits.pending_total":                ofGateway(func(s gateway.Settings) any { return s.MaxPending }),
