@@ -87,9 +87,9 @@ var rooms = []arrows{
 	{"conformance", nil},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/atomicfile", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/peering", "core/plugin", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
+	{"core/daemon", []string{"core", "core/atomicfile", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
 	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/nesting"}},
-	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
+	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/logpipe", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "plugins"}},
 	{"cmd/ogp/internal/term", []string{"core/text"}},
 	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control/api", "core/daemon"}},
