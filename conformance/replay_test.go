@@ -350,4 +350,4 @@ func TestReplay(t *testing.T) {
 
 // promises are those that may explain a difference.
 var promises = map[string]bool{"K1": true, "K2": true, "K3": true, "L1": true, "L2": true, "L3": true, "L4": true, "L5": true, "L6": true, "L7": true,
-	"T1": true, "T2": true, "T3": true, "T4": true, "T5": true, "T7": true, "T8": true, "T9": true, "T10": true, "R1": true, "R2": true, "N2": true, "N3": true}
+	"T1": true, "T2": true, "T3": true, "T4": true, "T5": true, "T7": true, "T8": true, "T9": true, "T10": true, "T11": true, "T12": true, "T13": true, "R1": true, "R2": true, "N2": true, "N3": true}

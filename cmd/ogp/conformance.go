@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,54 +17,85 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/conformance"
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 )
 
 func conformanceCommand(a *cli.App) *cobra.Command {
-	var only string
+	var only, level, junit string
 	cmd := &cobra.Command{
 		Use: "conformance <gateway URL>", Short: "Check how any gateway speaks the protocol", Args: cobra.ExactArgs(1),
 		Long: `Put black-box cases to a gateway of any kind and compare its answers with the
-protocol's. The cases leave nothing behind. Exit status 1 says that some failed.
+protocol's. The cases leave nothing behind.
 
-  ogp conformance http://localhost:18790`,
+Each case has a level: "seeds" is what the specification demands, "field" what
+gateways of 0.7 do, "hardened" what this gateway holds beyond. All are tried, and
+each level gets a score; exit status 1 says that a case failed at a level up to
+--level. What a gateway lets through beyond that is shown as a note.
+
+  ogp conformance http://localhost:18790
+  ogp conformance https://ogp.example.org --level hardened --junit report.xml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(conformance.Levels, conformance.Level(level)) {
+				return cli.Usagef("--level %q: want seeds, field or hardened", level)
+			}
 			target := strings.TrimRight(args[0], "/")
 			client := &http.Client{Timeout: 15 * time.Second}
 			if err := reachable(cmd.Context(), client, target); err != nil {
 				return err
 			}
-			report, err := conformance.Run(cmd.Context(), target, conformance.Options{Client: client, Only: only})
+			report, err := conformance.Run(cmd.Context(), target, conformance.Options{Client: client, Only: only, Level: conformance.Level(level)})
 			if err != nil {
 				return err
 			}
 			if len(report.Results) == 0 {
 				return cli.Usagef("--only %q: no case has this in its name", only)
 			}
-			failed := 0
-			for _, r := range report.Results {
-				if !r.OK {
-					failed++
+			if junit != "" {
+				if err := writeJUnit(junit, &report); err != nil {
+					return err
 				}
 			}
 			if a.JSON {
 				a.WriteJSON(report)
 			} else {
-				for _, r := range report.Results {
-					if !r.OK {
-						fmt.Fprintf(a.Out, "FAIL %s: %s\n", r.Name, term.SafeText(r.Problem))
-					}
-				}
-				fmt.Fprintf(a.Out, "%d cases, %d failed\n", len(report.Results), failed)
+				printReport(a.Out, &report)
 			}
-			if failed > 0 {
+			if !report.OK {
 				return cli.ErrPrinted(cli.Failed)
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&only, "only", "", "only cases whose name holds this text")
+	cmd.Flags().StringVar(&only, "only", "", "only cases whose name holds this text, or that have it as level or promise")
+	cmd.Flags().StringVar(&level, "level", string(conformance.Field), "the highest level that counts: seeds, field or hardened")
+	cmd.Flags().StringVar(&junit, "junit", "", "also write a JUnit report to this file")
 	return cmd
+}
+
+func writeJUnit(path string, report *conformance.Report) error {
+	var b bytes.Buffer
+	if err := report.WriteJUnit(&b); err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(path, b.Bytes())
+}
+
+// printReport shows failures, then what is let through, then the scores.
+func printReport(out io.Writer, report *conformance.Report) {
+	for _, r := range report.Failures(true) {
+		fmt.Fprintf(out, "FAIL %s: %s\n", r.Name, term.SafeText(r.Problem))
+	}
+	for _, r := range report.Failures(false) {
+		fmt.Fprintf(out, "note %s: %s (%s)\n", r.Name, r.Why, term.SafeText(r.Problem))
+	}
+	for _, s := range report.Scores {
+		fmt.Fprintf(out, "%-9s %d of %d", s.Level, s.Passed, s.Passed+s.Failed)
+		if s.Skipped > 0 {
+			fmt.Fprintf(out, ", %d not sent", s.Skipped)
+		}
+		fmt.Fprintf(out, ". %s\n", s.Advice)
+	}
 }
 
 // reachable asks for the card once, so that nobody waits for every case to time

@@ -160,6 +160,17 @@ func (l *LegacyGateway) SetPeer(p LegacyPeer) {
 	}
 }
 
+// Peers are copies of all records.
+func (l *LegacyGateway) Peers() []LegacyPeer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]LegacyPeer, 0, len(l.peers))
+	for _, p := range l.peers {
+		out = append(out, *p)
+	}
+	return out
+}
+
 // Messages are the messages that were accepted.
 func (l *LegacyGateway) Messages() []core.Message {
 	l.mu.Lock()
