@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/conformance"
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 )
 
@@ -78,7 +78,7 @@ func writeJUnit(path string, report *conformance.Report) error {
 	if err := report.WriteJUnit(&b); err != nil {
 		return err
 	}
-	return atomicfile.WriteFile(path, b.Bytes())
+	return os.WriteFile(path, b.Bytes(), 0o644)
 }
 
 // printReport shows failures, then what is let through, then the scores.
