@@ -16,7 +16,7 @@ import (
 
 func federationCommand(a *cli.App) *cobra.Command {
 	return cli.Group("federation", "Ask, approve, talk to and part from peers",
-		listCommand(a), showCommand(a), requestCommand(a), approveCommand(a), rejectCommand(a), removeCommand(a),
+		listCommand(a), showCommand(a), requestCommand(a), approveCommand(a), rejectCommand(a), removeCommand(a), forgetCommand(a), updateIdentityCommand(a),
 		inviteCommand(a), acceptCommand(a), connectCommand(a), aliasCommand(a), scopesCommand(a), grantCommand(a), levelCommand(a), sendCommand(a), agentCommand(a), pingCommand(a))
 }
 
@@ -45,7 +45,7 @@ func listCommand(a *cli.App) *cobra.Command {
 			}
 			rows := make([][]string, len(peers))
 			for i, p := range peers {
-				rows[i] = []string{term.Dash(p.Alias), p.Fingerprint, string(p.State), term.Dash(p.Health.Word), text.Ago(p.Health.LastContact), p.URL, p.Said()}
+				rows[i] = []string{term.Dash(p.Alias), p.Fingerprint, p.Standing, term.Dash(p.Health.Word), text.Ago(p.Health.LastContact), p.URL, p.Said()}
 			}
 			term.Table(a.Out, []string{"ALIAS", "FINGERPRINT", "STATE", "HEALTH", "LAST CONTACT", "URL", "SAYS IT IS"}, rows)
 			return nil
@@ -78,7 +78,7 @@ func showPeer(a *cli.App, p api.PeerView) {
 	line := func(k, format string, args ...any) { fmt.Fprintf(a.Out, "%-13s %s\n", k, fmt.Sprintf(format, args...)) }
 	line("Peer", "%s", term.Dash(p.Alias))
 	line("Fingerprint", "%s", p.Fingerprint)
-	line("State", "%s since %s%s", p.State, p.Since.Local().Format(time.DateTime), map[string]string{core.Us: ", by us", core.Them: ", by them"}[p.By])
+	line("State", "%s since %s%s", p.Standing, p.Since.Local().Format(time.DateTime), map[string]string{core.Us: ", by us", core.Them: ", by them"}[p.By])
 	line("URL", "%s", p.URL)
 	line("Says it is", "%s%s%s", term.Dash(p.Said()), term.Optional(", ", p.Unverified.Organization), term.Optional(", ", p.Unverified.Email))
 	if p.Warning != "" {
@@ -144,6 +144,8 @@ func requested(a *cli.App, r api.RequestResult) {
 		return
 	}
 	switch {
+	case r.Confirmed:
+		fmt.Fprintf(a.Out, "Approved: %s says that it has approved us, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
 	case r.Peer.State == core.Approved:
 		fmt.Fprintf(a.Out, "Approved: %s had asked already, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
 	case r.Status == "already-pending-or-approved":
@@ -152,54 +154,6 @@ func requested(a *cli.App, r api.RequestResult) {
 	default:
 		fmt.Fprintf(a.Out, "Asked %s, fingerprint %s: %s\n", r.Peer.Handle(), r.Peer.Fingerprint, r.Status)
 		fmt.Fprintf(a.Err, "Next: %s approves with \"ogp federation approve\"; compare the fingerprint with what \"ogp whoami\" shows there.\n", term.Dash(r.Peer.Said()))
-	}
-}
-
-func rejectCommand(a *cli.App) *cobra.Command {
-	return &cobra.Command{
-		Use: "reject <peer>", Short: "Reject a peer that has asked", Args: cobra.ExactArgs(1),
-		Long: "Reject a peer that has asked. It can ask again.\n\n  ogp federation reject K7QF-3MZA",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := api.Reject.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
-			if err != nil {
-				return err
-			}
-			return told(a, o, "Rejected", "rejection")
-		},
-	}
-}
-
-func removeCommand(a *cli.App) *cobra.Command {
-	return &cobra.Command{
-		Use: "remove <peer>", Short: "End the federation with a peer", Args: cobra.ExactArgs(1),
-		Long: "End the federation with a peer. It takes effect here at once, whether the peer can be told or not.\n\n  ogp federation remove ben",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := api.Remove.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(r)
-				return nil
-			}
-			switch {
-			case r.Notified:
-				fmt.Fprintln(a.Out, "✓ Notified peer of removal")
-			case r.Error.Kind == string(core.Refused):
-				fmt.Fprintf(a.Out, "⚠ Peer notification failed: %s\n", r.Error.Message)
-			default:
-				fmt.Fprintln(a.Out, "⚠ Could not notify peer of removal: fetch failed")
-			}
-			id := r.Peer.Alias
-			if id == "" {
-				id = r.Peer.ID
-			}
-			fmt.Fprintf(a.Out, "✓ Removed peer: %s (%s)\n", id, r.Peer.Unverified.DisplayName)
-			if r.Error != nil && r.Error.Kind != string(core.Refused) {
-				fmt.Fprintf(a.Err, "(%s)\n", r.Error.Message)
-			}
-			return nil
-		},
 	}
 }
 

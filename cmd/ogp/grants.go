@@ -115,6 +115,10 @@ func told(a *cli.App, o api.OutgoingView, done, letter string) error {
 	case core.OutSent:
 		fmt.Fprintf(a.Out, "✓ Notified peer of %s\n", letter)
 	case core.OutWaiting:
+		if o.Error == nil {
+			fmt.Fprintf(a.Out, "The peer is told of the %s in a few seconds, when it has written its request down\n", letter)
+			break
+		}
 		fmt.Fprintf(a.Err, "⚠ Could not notify peer of %s yet: %s\n  It is tried again %s, until %s.\n", letter, o.Error.Message, text.Until(o.Next), o.GiveUp.Local().Format(time.DateTime))
 		hint(a, o.Error)
 	case core.OutRefused, core.OutExpired:

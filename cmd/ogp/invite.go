@@ -168,6 +168,10 @@ func connected(a *cli.App, r api.AcceptResult, what string) {
 	if name == "" {
 		name = term.Dash(r.Peer.Said())
 	}
+	if r.Confirmed {
+		fmt.Fprintf(a.Out, "approved: %s says that it has approved us, fingerprint %s\n", name, r.Peer.Fingerprint)
+		return
+	}
 	if r.Peer.State == core.Approved {
 		fmt.Fprintf(a.Out, "approved: %s had asked already, fingerprint %s\n", name, r.Peer.Fingerprint)
 		return

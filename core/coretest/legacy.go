@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,6 +64,7 @@ type LegacyGateway struct {
 
 	t      testing.TB
 	server *httptest.Server
+	asleep atomic.Bool
 	client *http.Client
 
 	mu        sync.Mutex // guards the rest
@@ -86,11 +88,22 @@ func Legacy(t testing.TB, era Era) *LegacyGateway {
 	t.Helper()
 	l := &LegacyGateway{Era: era, Key: keys.Generate(), t: t, replies: map[core.Nonce]core.Reply{}, rates: map[string]int{},
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
-	l.server = httptest.NewServer(http.HandlerFunc(l.serve))
+	l.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if l.asleep.Load() {
+			panic(http.ErrAbortHandler) // the connection ends without an answer
+		}
+		l.serve(w, r)
+	}))
 	l.URL = l.server.URL
 	t.Cleanup(l.Close)
 	return l
 }
+
+// Sleep lets nobody hear of the gateway until Wake.
+func (l *LegacyGateway) Sleep() { l.asleep.Store(true) }
+
+// Wake undoes Sleep.
+func (l *LegacyGateway) Wake() { l.asleep.Store(false) }
 
 // Close stops the server: nobody reaches the gateway any more.
 func (l *LegacyGateway) Close() {

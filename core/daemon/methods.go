@@ -11,6 +11,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
 // handlers answer the methods of the local API.
@@ -27,6 +28,8 @@ func (d *Daemon) handlers() []control.Handler {
 		api.Grant.Handle(d.grant),
 		api.Reject.Handle(d.reject),
 		api.Remove.Handle(d.remove),
+		api.Forget.Handle(d.forget),
+		api.UpdateIdentity.Handle(d.updateIdentity),
 		api.Alias.Handle(d.alias),
 		api.Level.Handle(d.level),
 		api.Send.Handle(d.send),
@@ -66,7 +69,7 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 	h := d.gateway.Health(p.Key)
 	v := api.PeerView{
 		Name: p.Name(), Alias: p.Alias, Fingerprint: p.Key.Fingerprint(), ID: p.Key.ID(), PublicKey: p.Key,
-		State: p.Trust, By: p.By, Since: p.Since, URL: p.URL, Unverified: p.Names, Warning: p.Warning,
+		State: p.Trust, Standing: peering.StateOf(p).Word(), By: p.By, Since: p.Since, URL: p.URL, Unverified: p.Names, Warning: p.Warning,
 		RequestedAt: p.RequestedAt, ApprovedAt: p.ApprovedAt, RejectedAt: p.RejectedAt, RemovedAt: p.RemovedAt,
 		Offered: p.Offered, Levels: p.Levels, DefaultLevel: p.DefaultLevel, Version: p.Version, Features: p.Features,
 		Signature: "legacy",
@@ -100,7 +103,8 @@ func later(a, b time.Time) time.Time {
 func (d *Daemon) peers(_ context.Context, p api.PeersParams) ([]api.PeerView, error) {
 	out := []api.PeerView{}
 	for _, peer := range d.gateway.Peers() {
-		if p.Status == "" || peer.Trust == p.Status {
+		state := peering.StateOf(peer)
+		if p.Status == "" || peer.Trust == p.Status && !state.Waits() || p.Status == core.Pending && state.Waits() {
 			out = append(out, d.view(peer, false))
 		}
 	}
@@ -128,7 +132,7 @@ func (d *Daemon) request(ctx context.Context, p api.RequestParams) (api.RequestR
 	if err != nil {
 		return api.RequestResult{}, err
 	}
-	return api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status}, nil
+	return api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status, Confirmed: asked.Confirmed}, nil
 }
 
 // outgoing shows what came of a message; that the first try failed is part of the
@@ -173,6 +177,9 @@ func (d *Daemon) reject(ctx context.Context, p api.PeerRef) (api.OutgoingView, e
 	if err != nil {
 		return api.OutgoingView{}, err
 	}
+	if err := surely(p.Peer, peer); err != nil {
+		return api.OutgoingView{}, err
+	}
 	return d.outgoing(d.gateway.RejectPeer(ctx, peer.Key))
 }
 
@@ -190,21 +197,88 @@ func (d *Daemon) resolveFor(ref, state string) (*core.Peer, error) {
 	return p, err
 }
 
+// leastPrefix is how much of a name says surely whom an operator means who ends
+// something.
+const leastPrefix = 4
+
+// surely refuses a short beginning of a name.
+func surely(ref string, p *core.Peer) error {
+	if ref = strings.TrimSpace(ref); len(ref) >= leastPrefix || ref == p.Alias {
+		return nil
+	}
+	e := core.Refusef(core.Ambiguous, "%q is too short to say whom you mean", ref)
+	e.Hint = "name the peer by its alias or fingerprint: " + p.Name()
+	return e
+}
+
 func (d *Daemon) remove(ctx context.Context, p api.PeerRef) (api.RemoveResult, error) {
 	peer, err := d.gateway.Resolve(p.Peer)
 	if err != nil {
+		return api.RemoveResult{}, err
+	}
+	if err := surely(p.Peer, peer); err != nil {
 		return api.RemoveResult{}, err
 	}
 	removed, notified, err := d.gateway.RemovePeer(ctx, peer.Key)
 	if err != nil {
 		return api.RemoveResult{}, err
 	}
-	r := api.RemoveResult{Peer: d.view(removed, false), Notified: notified == nil}
+	return d.parted(removed, notified), nil
+}
+
+func (d *Daemon) parted(p *core.Peer, notified error) api.RemoveResult {
+	r := api.RemoveResult{Peer: d.view(p, false), Notified: notified == nil}
 	if notified != nil {
 		view := api.ErrorOf(notified)
 		r.Error = &view
 	}
-	return r, nil
+	return r
+}
+
+// forget is the method "forget": it deletes the record of a removed or rejected peer.
+func (d *Daemon) forget(ctx context.Context, p api.PeerRef) (api.RemoveResult, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return api.RemoveResult{}, err
+	}
+	if err := surely(p.Peer, peer); err != nil {
+		return api.RemoveResult{}, err
+	}
+	notified, err := d.gateway.ForgetPeer(ctx, peer.Key)
+	if err != nil {
+		return api.RemoveResult{}, err
+	}
+	return d.parted(peer, notified), nil
+}
+
+// updateIdentity is the method "update-identity": no peer means all that are approved.
+func (d *Daemon) updateIdentity(ctx context.Context, p api.PeerRef) (api.UpdateResult, error) {
+	var peers []*core.Peer
+	if p.Peer != "" {
+		peer, err := d.gateway.Resolve(p.Peer)
+		if err != nil {
+			return api.UpdateResult{}, err
+		}
+		if err := d.gateway.TellPeer(ctx, peer.Key, true); err != nil {
+			return api.UpdateResult{}, err
+		}
+		return api.UpdateResult{Told: []string{peer.Name()}}, nil
+	}
+	for _, peer := range d.gateway.Peers() {
+		if peer.Trust == core.Approved {
+			peers = append(peers, peer)
+		}
+	}
+	r := api.UpdateResult{Failed: map[string]*api.ErrorView{}}
+	for _, peer := range peers {
+		if err := d.gateway.TellPeer(ctx, peer.Key, true); err != nil {
+			view := api.ErrorOf(err)
+			r.Failed[peer.Name()] = &view
+			continue
+		}
+		r.Told = append(r.Told, peer.Name())
+	}
+	return r, ctx.Err()
 }
 
 func (d *Daemon) alias(ctx context.Context, p api.AliasParams) (api.PeerView, error) {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -29,7 +30,11 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 		Peers: map[string]int{}, Depths: depths, Notifiers: d.dispatcher.Health(),
 	}
 	for _, p := range d.gateway.Peers() {
-		v.Peers[string(p.Trust)]++
+		state := p.Trust
+		if peering.StateOf(p).Waits() {
+			state = core.Pending
+		}
+		v.Peers[string(state)]++
 	}
 	if v.Log = d.logPlace(); v.Log == LogJournal {
 		v.Unit = unitArgs()
@@ -53,6 +58,17 @@ func (d *Daemon) warningsNow() []string {
 	}
 	if strings.HasPrefix(d.gateway.Settings().URL, "http://localhost") {
 		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer; see gateway_url in config.toml")
+	}
+	if moved := d.gateway.Moved(); len(moved) > 0 {
+		names := make([]string, 0, mostShown)
+		for _, p := range moved[:min(len(moved), mostShown)] {
+			names = append(names, p.Name())
+		}
+		if more := len(moved) - len(names); more > 0 {
+			names = append(names, fmt.Sprintf("%d more", more))
+		}
+		out = append(out, "not yet told of the new gateway URL: "+strings.Join(names, ", ")+
+			"; they are tried every ten minutes, and \"ogp federation update-identity --all\" tries now")
 	}
 	return out
 }

@@ -900,3 +900,35 @@ func TestNoncesApart(t *testing.T) {
 		want(t, "a message", err, map[bool]core.Kind{true: core.Malformed}[nonce[0] == 1])
 	}
 }
+
+// The headers of a heartbeat, caught by a friend and sent as a removal, remove nobody
+// for good: whether the peer is awake, or sleeps and comes back.
+func TestT5HeartbeatIsNoRemoval(t *testing.T) {
+	for _, asleep := range []bool{false, true} {
+		g, old := coretest.New(t), coretest.Legacy(t, coretest.E)
+		old.Request(g.URL)
+		if _, err := g.ApprovePeer(t.Context(), old.Key.Public(), gateway.Approval{}); err != nil {
+			t.Fatal(err)
+		}
+		coretest.Await(t, "the approval is there", func() bool { return old.Peer(g.Key()).Status == "approved" })
+		card, h := old.Heartbeat(g.URL)
+		if card.PeerStatus == nil {
+			t.Error("the card has no peerStatus for a signed request of an approved peer")
+		}
+		if asleep {
+			old.Sleep()
+		}
+		a := g.Post("/federation/removed", []byte(`{"peerId":"`+h["X-OGP-Peer-ID"]+`","timestamp":"`+h["X-OGP-Timestamp"]+`","signature":"`+h["X-OGP-Signature"]+`"}`))
+		if a.Status != 200 || g.TrustOfKey(old.Key.Public()) != core.Removed {
+			t.Errorf("a heartbeat's signature as a removal: %d %s, want the specification's answer and effect", a.Status, a.Body)
+		}
+		if asleep {
+			time.Sleep(600 * time.Millisecond) // the series ends in silence
+			old.Wake()
+		}
+		coretest.Await(t, "the peer is back", func() bool { return g.TrustOfKey(old.Key.Public()) == core.Approved })
+		if p := g.Peer(old.Key.Public()); p.Granted == nil {
+			t.Error("it has lost its grants")
+		}
+	}
+}

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -218,7 +220,8 @@ func (g *trust) notify(ctx context.Context, p *core.Peer, notice []byte) error {
 	}
 	if j := g.outbox.Judge(ctx, p, answer.Removed, got, false); j.Verdict != answer.Yes {
 		g.log.Warn("the peer has not taken the removal notice", "peer", p.Name(), "status", got.Status, "err", j.Text)
-		return j.Err()
+		// The specification's words for whatever answer is no yes.
+		return &core.Error{Kind: core.Refused, Public: fmt.Sprintf("%d %s", got.Status, http.StatusText(got.Status)), Hint: j.Text}
 	}
 	return nil
 }

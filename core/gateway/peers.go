@@ -319,7 +319,8 @@ func (g *state) Resolve(ref string) (*core.Peer, error) {
 		key := k.String()
 		fingerprint := strings.ToLower(strings.ReplaceAll(k.Fingerprint(), "-", ""))
 		switch {
-		case key == lower || fingerprint == squeezed || k.ID() == lower || e.peer.Label == ref && e.peer.Trust != core.Pending:
+		case key == lower || fingerprint == squeezed || e.peer.Alias == ref && ref != "" || // of one that has gone
+			k.ID() == lower || e.peer.Label == ref && e.peer.Trust != core.Pending:
 			exact = append(exact, e.peer)
 		case strings.HasPrefix(strings.ToLower(e.peer.Alias), lower) && e.peer.Alias != "" && keepsAlias(e.peer),
 			len(lower) > len(core.SPKIPrefix) && strings.HasPrefix(key, lower),

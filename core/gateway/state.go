@@ -126,6 +126,9 @@ func (st *step) remember(k core.PublicKey, nonce core.Nonce, digest [32]byte, a 
 // number raises the revision of a record whose trust, URL or labels have changed,
 // and ties a new series of questions to it.
 func (s *state) number(old, next *core.Peer) {
+	if next.Alias != "" && keepsAlias(next) && (old == nil || !keepsAlias(old)) && s.checkAlias(next.Alias, next.Key) != nil {
+		next.Alias = "" // somebody else has it by now
+	}
 	switch {
 	case old == nil || old.Revision == 0:
 		next.Revision = 1

@@ -29,6 +29,8 @@ const (
 	Grant           control.Method[ApproveParams, OutgoingView]  = "grant"
 	Reject          control.Method[PeerRef, OutgoingView]        = "reject"
 	Remove          control.Method[PeerRef, RemoveResult]        = "remove"
+	Forget          control.Method[PeerRef, RemoveResult]        = "forget"
+	UpdateIdentity  control.Method[PeerRef, UpdateResult]        = "update-identity"
 	Alias           control.Method[AliasParams, PeerView]        = "alias"
 	Level           control.Method[LevelParams, PeerView]        = "level"
 	Send            control.Method[SendParams, OutgoingView]     = "send"

@@ -23,6 +23,8 @@ type RequestParams struct {
 type RequestResult struct {
 	Peer   PeerView `json:"peer"`
 	Status string   `json:"status"`
+	// Confirmed says that no request was sent, as the peer says it has approved us.
+	Confirmed bool `json:"confirmed,omitempty"`
 }
 
 // ApproveParams approve a peer, or change its grants.
@@ -37,6 +39,12 @@ type RemoveResult struct {
 	Peer     PeerView   `json:"peer"`
 	Notified bool       `json:"notified"`
 	Error    *ErrorView `json:"error,omitempty"`
+}
+
+// UpdateResult says what came of telling peers where we are and what we are called.
+type UpdateResult struct {
+	Told   []string              `json:"told,omitempty"`   // names of peers
+	Failed map[string]*ErrorView `json:"failed,omitempty"` // by name of peer
 }
 
 // AliasParams give a peer a name of ours; an empty alias takes it away.

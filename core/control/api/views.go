@@ -17,6 +17,7 @@ type PeerView struct {
 	ID           string            `json:"id"`
 	PublicKey    core.PublicKey    `json:"publicKey"`
 	State        core.Trust        `json:"state"`
+	Standing     string            `json:"standing"` // State for people: a removal may be unconfirmed, a request perhaps withdrawn
 	By           string            `json:"by,omitempty"`
 	Since        time.Time         `json:"since,omitzero"`
 	URL          string            `json:"gatewayUrl"`

@@ -12,7 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 )
 
-//go:generate sh -c "go run . man --markdown > ../../docs/cli.md"
+//go:generate sh -c "cd ../../../.. && go run ./cmd/ogp man --markdown > docs/cli.md"
 
 // exitStatuses say what a command's exit status means.
 var exitStatuses = []struct {
