@@ -63,7 +63,7 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	if v.config, err = mergeConfig(manifest.Config, spec.Config); err != nil {
 		return fail(BadManifest, "config: %w", err)
 	}
-	metered, err := meter.Rewrite(m.wasm, meter.Config{MaxMemoryPages: uint32(limits.MemoryMiB) * 16})
+	metered, err := meter.Rewrite(m.wasm, meter.Config{MaxMemoryPages: limits.pages(), MaxStack: limits.stack()})
 	if err != nil {
 		return fail(BadModule, "%w", err)
 	}
@@ -117,7 +117,7 @@ func (v *version) open(e *entry, wasm []byte) (err error) {
 	if v.cache, err = wazero.NewCompilationCacheWithDir(e.dir); err != nil {
 		return err
 	}
-	v.rt = wazero.NewRuntimeWithConfig(v.base, runtimeConfig(v.cache, uint32(v.limits.MemoryMiB)*16))
+	v.rt = wazero.NewRuntimeWithConfig(v.base, runtimeConfig(v.cache, v.limits.pages()))
 	defer func() {
 		if err != nil {
 			v.rt.Close(v.base)

@@ -141,9 +141,9 @@ func hostiles() []hostile {
 		}(), anyTrap},
 		{"long straight code in a loop", guest(asm.Forever(bytes.Repeat(asm.Code(asm.I64Const(-1), asm.I64Const(7), []byte{0x7f}, asm.Drop), 50_000)), 0), timeout},
 		{"long straight code behind jumps", guest(asm.Forever(bytes.Repeat(asm.Code(asm.Block, asm.Void, bytes.Repeat([]byte{asm.Nop}, 200), asm.Br(0), bytes.Repeat([]byte{asm.Nop}, 200), asm.End), 200)), 0), timeout},
-		{"fills of 64 MiB", with(memory(1024, -1), asm.Forever(0, 1, 64<<20, asm.MemoryFill), 0), timeout},
-		{"1,000 fills of 64 MiB in straight code", with(memory(1024, -1), bytes.Repeat(asm.Code(0, 1, 64<<20, asm.MemoryFill), 1000), 0), timeout},
-		{"copies of 32 MiB", with(memory(1024, -1), asm.Forever(0, 32<<20, 32<<20, asm.MemoryCopy), 0), timeout},
+		{"fills of 48 MiB", with(memory(768, -1), asm.Forever(0, 1, 48<<20, asm.MemoryFill), 0), timeout},
+		{"1,000 fills of 48 MiB in straight code", with(memory(768, -1), bytes.Repeat(asm.Code(0, 1, 48<<20, asm.MemoryFill), 1000), 0), timeout},
+		{"copies of 24 MiB", with(memory(768, -1), asm.Forever(0, 24<<20, 24<<20, asm.MemoryCopy), 0), timeout},
 		{"small fills", guest(asm.Forever(bytes.Repeat(asm.Code(0, 1, 63, asm.MemoryFill), 500)), 0), timeout},
 		{"empty fills", guest(asm.Forever(bytes.Repeat(asm.Code(0, 1, 0, asm.MemoryFill), 500)), 0), timeout},
 		{"table fills", with(func(m *asm.Module) { m.Memory(1, -1); m.Table(65536, 65536) }, asm.Forever(0, asm.RefNull, 65536, asm.TableFill), 0), timeout},
@@ -153,7 +153,7 @@ func hostiles() []hostile {
 		{"memory grown page by page", guest(asm.Forever(1, asm.MemoryGrow, asm.Drop), 0), timeout},
 		{"memory grown by 65535 pages", guest(asm.Forever(65535, asm.MemoryGrow, asm.Drop), 0), timeout},
 		{"memory grown by nothing, in straight code", guest(asm.Forever(bytes.Repeat(asm.Code(0, asm.MemoryGrow, asm.Drop), 4_000)), 0), timeout},
-		{"random_get of 60 MB", with(memory(1024, -1), asm.Forever(dropped(fRandom, 0, 60_000_000)), 0), timeout},
+		{"random_get of 48 MB", with(memory(768, -1), asm.Forever(dropped(fRandom, 0, 48_000_000)), 0), timeout},
 		{"a sleep of an hour", guest(poll(0, int64(time.Hour)), 0), timeout},
 		{"a sleep of 2^63 ns", guest(poll(0, 1<<62), 0), timeout},
 		{"a sleep to a far time", guest(poll(1, 1<<61), 0), timeout},
@@ -161,7 +161,7 @@ func hostiles() []hostile {
 
 		// Loops over the host.
 		{"loop over read", guest(asm.Forever(call(fRead, 0)), 0), timeout},
-		{"loop over write", with(memory(1024, -1), asm.Forever(call(fWrite, 0, 1<<20)), 0), timeout},
+		{"loop over write", with(memory(768, -1), asm.Forever(call(fWrite, 0, 1<<20)), 0), timeout},
 		{"loop over get", guest(asm.Forever(dropped(fGet, 1024, 20)), 0), timeout},
 		{"loop over call", guest(asm.Forever(dropped(fCall, 1024, 20, 1024, 20)), 0), timeout},
 		{"loop over log", guest(asm.Forever(call(fLog, 3, 0, 8192)), 0), timeout},
@@ -262,7 +262,7 @@ func hostiles() []hostile {
 
 		// Shapes.
 		{"a memory of 4 GiB at start", with(memory(65536, -1), 0), badMod},
-		{"a memory of 65 MiB at start", with(memory(1040, -1), 0), badMod},
+		{"a memory of 49 MiB at start", with(memory(784, -1), 0), badMod},
 		{"a memory of 70,000 pages", with(memory(70_000, -1), 0), badMod},
 		{"a memory with less at most than at least", with(memory(10, 5), 0), badMod},
 		{"a table of 100 million entries", with(func(m *asm.Module) { m.Memory(1, -1); m.Table(100_000_000, -1) }, 0), badMod},
@@ -446,8 +446,8 @@ func TestP2Fuel(t *testing.T) {
 		"fills":     with(memory(64, -1), asm.Forever(0, 1, 1<<20, asm.MemoryFill), 0),
 		"straight":  guest(bytes.Repeat(asm.Code(0, asm.MemoryGrow, asm.Drop), 8_000), 0),
 		"host":      guest(asm.Forever(asm.Call(fYield), asm.Drop), 0),
-		"random":    with(memory(1024, -1), asm.Forever(0, 60_000_000, asm.Call(fRandom), asm.Drop), 0),
-		"one fill":  with(memory(1024, -1), 0, 1, 64<<20, asm.MemoryFill, answering),
+		"random":    with(memory(768, -1), asm.Forever(0, 60_000_000, asm.Call(fRandom), asm.Drop), 0),
+		"one fill":  with(memory(768, -1), 0, 1, 48<<20, asm.MemoryFill, answering),
 		"recursion": self(func(me uint32) []any { return []any{asm.Get(0), asm.Call(me)} }),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -506,7 +506,7 @@ func TestP2GarbageCollection(t *testing.T) {
 	for name, wasm := range map[string][]byte{
 		"loop":  guest(asm.Forever(), 0),
 		"calls": treeOfCalls(),
-		"fills": with(memory(1024, -1), asm.Forever(0, 1, 64<<20, asm.MemoryFill), 0),
+		"fills": with(memory(768, -1), asm.Forever(0, 1, 48<<20, asm.MemoryFill), 0),
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := load(t, h, plugin.Spec{Bytes: wasm, Limits: plugin.Limits{Timeout: plugin.Duration(20 * time.Second), Fuel: 1e12}})

@@ -41,10 +41,11 @@ type instance struct {
 	mod api.Module
 	ctx context.Context // finds the instance again inside host functions
 
-	units api.MutableGlobal // the guest's own counter; nil before the first look
-	hooks map[Hook]api.Function
-	calls int
-	fake  time.Duration // how far the clock of a guest without a clock has come
+	units  api.MutableGlobal // the guest's own counter; nil before the first look
+	frames api.MutableGlobal // bytes that its calls within one another may still take; likewise
+	hooks  map[Hook]api.Function
+	calls  int
+	fake   time.Duration // how far the clock of a guest without a clock has come
 
 	// The call being made.
 	hook      Hook
@@ -96,6 +97,9 @@ func (in *instance) begin(ctx context.Context, hook Hook, input []byte, deadline
 	if in.units != nil {
 		in.give()
 	}
+	if in.frames != nil && in.lines == nil { // a program kept alive is still within its calls
+		in.frames.Set(uint64(in.v.limits.stack()))
+	}
 }
 
 func (in *instance) give() {
@@ -108,8 +112,12 @@ func (in *instance) give() {
 func (in *instance) look(mod api.Module) {
 	if in.units == nil {
 		in.units = mod.ExportedGlobal(meter.Global).(api.MutableGlobal)
+		in.frames = mod.ExportedGlobal(meter.Stack).(api.MutableGlobal)
 	}
 	in.count()
+	if int64(in.frames.Get()) < 0 {
+		stop(Limit, "its calls within one another take more than %d KiB of stack: it recurses too deep", in.v.limits.stack()>>10)
+	}
 	if in.used >= in.fuel {
 		stop(Limit, "used up %d units of fuel", in.fuel)
 	}
@@ -283,7 +291,7 @@ func (in *instance) call(ctx context.Context, hook Hook, input []byte, deadline 
 	in.count()
 	size := in.mod.Memory().Size()
 	r = Result{Status: int(status), FuelUsed: max(in.used, 0), HostCalls: in.hostCalls, MemoryBytes: int64(size)}
-	keep = err == nil && in.calls < in.v.limits.MaxCalls && int64(size) <= in.v.limits.MemoryMiB<<20/4*3
+	keep = err == nil && in.calls < in.v.limits.MaxCalls && int64(size) <= int64(in.v.limits.pages())<<16/4*3
 	in.input, in.pending, in.caller = nil, nil, nil
 	switch {
 	case err != nil:

@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/opengatewayprotocol/ogp/core/nesting"
+	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -80,7 +81,8 @@ type Manifest struct {
 type Limits struct {
 	// Timeout bounds one call. Default 10s, at most 5m.
 	Timeout Duration `toml:"timeout"`
-	// MemoryMiB bounds the memory of one instance. Default 64, at most 1024.
+	// MemoryMiB bounds the memory of one instance: a quarter of it, at most 16 MiB, is for the stack of calls
+	// within one another, the rest is what the guest sees. Default 64, at most 1024.
 	MemoryMiB int64 `toml:"memory_mib"`
 	// Fuel bounds the work of one call: a unit is a function entry, a turn of a loop, at most 256 instructions,
 	// or 64 bytes moved at once. Default 50,000,000, some 0.1-0.3 s.
@@ -234,6 +236,12 @@ func (m *Manifest) check() error {
 	}
 	return nil
 }
+
+// stack is the part of the memory that calls within one another may take, in bytes.
+func (l *Limits) stack() int64 { return min(meter.DefaultStack, l.MemoryMiB<<20/4) }
+
+// pages is the guest's own memory, in pages of 64 KiB.
+func (l *Limits) pages() uint32 { return uint32((l.MemoryMiB<<20 - l.stack()) >> 16) }
 
 func (l *Limits) check() error {
 	if l.Timeout == 0 {

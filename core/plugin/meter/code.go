@@ -36,17 +36,20 @@ func (m *module) codeSection(b []byte) []byte {
 // that no path of more than Config.Step instructions goes unlooked at: code runs forward except at loop heads
 // and calls, and both look.
 type function struct {
-	m      *module
-	head   []byte // the locals
-	out    []byte
-	blocks []block
-	r      reader
-	copied int // how far r.b is in out
-	locals uint64
-	tmp    uint64 // the added local of 64 bits; the one of 32 bits follows it
-	bulk   bool   // the 32-bit local is used
-	since  int    // instructions since the last look, on the longest path; -1 where no path leads
-	effort effort
+	m       *module
+	head    []byte // the locals
+	out     []byte
+	blocks  []block
+	r       reader
+	copied  int // how far r.b is in out
+	locals  uint64
+	tmp     uint64 // the added local that holds the units left; saved and length follow it
+	bulk    bool   // length is used
+	calls   bool   // others
+	vectors bool   // 16 bytes for a value, not 8
+	weights []int  // where out has the frame's weight
+	since   int    // instructions since the last look, on the longest path; -1 where no path leads
+	effort  effort
 }
 
 type block struct {
@@ -60,6 +63,7 @@ type block struct {
 
 func (f *function) rewrite(m *module, body []byte, t funcType) []byte {
 	f.m, f.r, f.copied, f.bulk = m, reader{b: body}, 0, false
+	f.calls, f.vectors, f.weights = false, t.vector, f.weights[:0]
 	f.head, f.out, f.blocks = f.head[:0], f.out[:0], f.blocks[:0]
 	r := &f.r
 
@@ -68,6 +72,7 @@ func (f *function) rewrite(m *module, body []byte, t funcType) []byte {
 	f.locals = uint64(t.params)
 	for range groups {
 		f.locals += r.leb32()
+		f.vectors = f.vectors || r.peek() == v128
 		m.valType(r)
 		if f.locals > maxLocals {
 			fail("more than %d locals", maxLocals)
@@ -78,7 +83,8 @@ func (f *function) rewrite(m *module, body []byte, t funcType) []byte {
 	f.tmp = f.locals
 	f.copied = r.i
 
-	f.look(1 + f.locals/64 + uint64(t.results)/64)
+	f.since = 0
+	f.effort.block(shapeBlock)
 	f.blocks = append(f.blocks, block{join: -1, sig: funcType{results: t.results}})
 	for len(f.blocks) > 0 {
 		f.instruction()
@@ -86,16 +92,74 @@ func (f *function) rewrite(m *module, body []byte, t funcType) []byte {
 	r.end("function body")
 	f.flush(r.i)
 
-	added := uint64(1)
-	if f.bulk {
-		added = 2
-	}
-	f.head = append(leb(f.head, uint64(groups)+added), locals...)
-	f.head = append(f.head, 1, 0x7e)
+	f.begin(groups, locals, 1+f.locals/64+uint64(t.results)/64)
+	return f.out
+}
+
+// begin writes what comes before the body, which only its end tells: the locals, the first look, and the frame's
+// weight where the function calls others. What does not call cannot recurse.
+func (f *function) begin(groups int, locals []byte, units uint64) {
+	f.head = append(leb(f.head, uint64(groups)+2), locals...)
+	f.head = append(f.head, 2, 0x7e) // tmp, saved
 	if f.bulk {
 		f.head = append(f.head, 1, 0x7f)
+	} else {
+		f.head = append(f.head, 0, 0x7f)
 	}
-	return f.out
+	if !f.calls {
+		f.head = f.take(f.head, units)
+		f.head = leb(append(f.head, 0x20), f.tmp) // local.get tmp
+		f.head = f.yield(f.head)
+		return
+	}
+	weight := f.effort.frame()
+	if f.vectors {
+		weight *= 2
+	}
+	for _, at := range f.weights {
+		putWeight(f.out[at:], weight)
+	}
+	f.head = leb(append(f.head, 0x23), f.m.stack()) // global.get stack
+	f.head = append(f.head, 0x42)
+	f.head = append(f.head, sleb(weight)...)            // i64.const weight
+	f.head = leb(append(f.head, 0x7d, 0x22), f.saved()) // i64.sub; local.tee saved
+	f.head = leb(append(f.head, 0x24), f.m.stack())     // global.set stack
+	f.head = f.take(f.head, units)
+	f.head = leb(append(f.head, 0x20), f.tmp)     // local.get tmp
+	f.head = leb(append(f.head, 0x20), f.saved()) // local.get saved
+	f.head = append(f.head, 0x84)                 // i64.or: below zero when either is
+	f.head = f.yield(f.head)
+}
+
+func (f *function) saved() uint64  { return f.tmp + 1 }
+func (f *function) length() uint64 { return f.tmp + 2 }
+
+// restore sets the stack's global back after a call: what the callee took is free again.
+func (f *function) restore() {
+	f.calls = true
+	f.flush(f.r.i)
+	f.out = leb(append(f.out, 0x20), f.saved())   // local.get saved
+	f.out = leb(append(f.out, 0x24), f.m.stack()) // global.set stack
+}
+
+// leave gives the frame's weight back before a tail call, which takes the frame's place.
+func (f *function) leave(at int) {
+	f.calls = true
+	f.flush(at)
+	f.out = leb(append(f.out, 0x20), f.saved()) // local.get saved
+	f.out = append(f.out, 0x42)                 // i64.const weight, which the end of the body tells
+	f.weights = append(f.weights, len(f.out))
+	f.out = append(f.out, 0x80, 0x80, 0x80, 0x80, 0x80, 0)
+	f.out = leb(append(f.out, 0x7c, 0x24), f.m.stack()) // i64.add; global.set stack
+}
+
+// putWeight writes a number in the six bytes that leave keeps for it.
+func putWeight(b []byte, n int64) {
+	for i := range 6 {
+		b[i] = byte(n&0x7f) | 0x80
+		n >>= 7
+	}
+	b[5] &^= 0x80
 }
 
 // flush copies what was read, up to here.
@@ -106,23 +170,31 @@ func (f *function) flush(to int) {
 
 // look takes units and calls the host when none are left.
 func (f *function) look(units uint64) {
-	f.out = leb(append(f.out, 0x23), f.m.globals) // global.get fuel
-	f.out = append(f.out, 0x42)                   // i64.const units
-	f.out = append(f.out, sleb(int64(units))...)
-	f.out = append(f.out, 0x7d) // i64.sub
+	f.out = f.take(f.out, units)
 	f.check()
 }
 
-// check sets the global to the value on the stack and calls the host when it is below zero.
+// take writes what takes units, and keeps what is left in tmp.
+func (f *function) take(out []byte, units uint64) []byte {
+	out = leb(append(out, 0x23), f.m.globals) // global.get fuel
+	out = append(out, 0x42)                   // i64.const units
+	out = append(out, sleb(int64(units))...)
+	out = leb(append(out, 0x7d, 0x22), f.tmp)  // i64.sub; local.tee tmp
+	return leb(append(out, 0x24), f.m.globals) // global.set fuel
+}
+
+// check calls the host when what is left is below zero.
 func (f *function) check() {
-	f.out = leb(append(f.out, 0x22), f.tmp)       // local.tee tmp
-	f.out = leb(append(f.out, 0x24), f.m.globals) // global.set fuel
-	f.out = leb(append(f.out, 0x20), f.tmp)       // local.get tmp
-	f.out = append(f.out, 0x42, 0, 0x53, 0x04, 0x40, 0x10)
-	f.out = leb(f.out, f.m.imported) // i64.const 0; i64.lt_s; if; call yield; end
-	f.out = append(f.out, 0x0b)
+	f.out = leb(append(f.out, 0x20), f.tmp) // local.get tmp
+	f.out = f.yield(f.out)
 	f.since = 0
 	f.effort.block(shapeBlock)
+}
+
+// yield writes a call of the host for when the value on the stack is below zero.
+func (f *function) yield(out []byte) []byte {
+	out = append(out, 0x42, 0, 0x53, 0x04, 0x40, 0x10) // i64.const 0; i64.lt_s; if; call yield; end
+	return append(leb(out, f.m.imported), 0x0b)
 }
 
 // charge takes 1 unit and the length on top of the stack, divided by 2^shift, before a bulk instruction.
@@ -130,11 +202,13 @@ func (f *function) charge(at int, shift byte) {
 	f.flush(at)
 	f.bulk = true
 	f.effort.block(shapeBulk)
-	f.out = leb(append(f.out, 0x22), f.tmp+1)     // local.tee n
+	f.out = leb(append(f.out, 0x22), f.length())  // local.tee n
 	f.out = leb(append(f.out, 0x23), f.m.globals) // global.get fuel
-	f.out = leb(append(f.out, 0x20), f.tmp+1)     // local.get n
+	f.out = leb(append(f.out, 0x20), f.length())  // local.get n
 	// i64.extend_i32_u; i64.const shift; i64.shr_u; i64.sub; i64.const 1; i64.sub
 	f.out = append(f.out, 0xad, 0x42, shift, 0x88, 0x7d, 0x42, 1, 0x7d)
+	f.out = leb(append(f.out, 0x22), f.tmp)       // local.tee tmp
+	f.out = leb(append(f.out, 0x24), f.m.globals) // global.set fuel
 	f.check()
 }
 
@@ -177,8 +251,16 @@ func (f *function) moved(at int, op byte) {
 	f.out = leb(append(f.out, op), f.m.shift(i))
 	f.copied = f.r.i
 	if op == 0x10 {
-		f.effort.call(f.m.funcType(i), 0)
+		f.called(f.m.funcType(i), 0)
+		if i >= f.m.imported { // the host's functions take nothing
+			f.restore()
+		}
 	}
+}
+
+func (f *function) called(t funcType, more int) {
+	f.vectors = f.vectors || t.vector
+	f.effort.call(t, more)
 }
 
 // indirect reads the type of a call through a table or a reference.
@@ -279,18 +361,23 @@ func (f *function) instruction() {
 	case op == 0x10, op == 0xd2: // call, ref.func
 		f.moved(at, op)
 	case op == 0x12: // return_call
+		f.leave(at)
 		f.moved(at, op)
 		f.since = -1
 	case op == 0x11: // call_indirect
-		f.effort.call(f.indirect(), 1)
+		f.called(f.indirect(), 1)
 		r.leb32()
+		f.restore()
 	case op == 0x13: // return_call_indirect
+		f.leave(at)
 		f.m.typeIndex(r)
 		r.leb32()
 		f.since = -1
 	case op == 0x14: // call_ref
-		f.effort.call(f.indirect(), 1)
+		f.called(f.indirect(), 1)
+		f.restore()
 	case op == 0x15: // return_call_ref
+		f.leave(at)
 		f.m.typeIndex(r)
 		f.since = -1
 	case op == 0x1c: // select with types
@@ -345,6 +432,7 @@ func (f *function) misc(at int) {
 func (f *function) vector() {
 	r := &f.r
 	sub := r.leb32()
+	f.vectors = true
 	f.effort.vector(sub)
 	switch {
 	case sub <= 11, sub == 92, sub == 93:

@@ -23,6 +23,13 @@ type effort struct {
 	depth  int      // the sum of heights there, in fifths
 	moved  int      // operands and results of calls and blocks
 	merges int      // of locals at loop heads, at most
+
+	// For the frame.
+	all    int // declared locals
+	sets   int // of locals, since the last call
+	pushes int // of operands, since the last call
+	slots  int // values that are kept over some call, at most, each in a place of its own
+	tight  int // values made while there are more than registers
 }
 
 // Fifths of blocks.
@@ -35,7 +42,7 @@ const (
 
 // begin starts a function.
 func (e *effort) begin(locals uint64) {
-	*e = effort{used: e.used, now: e.now + 1}
+	*e = effort{used: e.used, now: e.now + 1, all: int(locals)}
 	if n := int(locals); n > len(e.used) {
 		e.used = append(e.used, make([]uint32, n-len(e.used))...)
 	}
@@ -97,7 +104,17 @@ func (e *effort) call(t funcType, more int) {
 	e.depth += shapeCall * e.height
 	e.moved += int(t.params + t.results)
 	e.width = max(e.width, int(t.params+t.results))
-	e.move(int(t.results) - int(t.params) - more)
+	e.move(-int(t.params) - more)
+	e.slots += min(e.pushes, e.height) + min(2*e.sets, e.locals)
+	e.move(int(t.results))
+	e.pushes, e.sets = int(t.results), 0
+}
+
+// frame estimates the bytes of the function's frame in machine code, where every value that is kept over a call,
+// or for which there is no register, has a place of its own.
+func (e *effort) frame() int64 {
+	const fixed, value = 96, 8
+	return fixed + value*int64(e.all+e.most+e.width+e.slots+e.tight/4)
 }
 
 // target counts a target of a br_table.
@@ -112,7 +129,19 @@ func (e *effort) move(n int) {
 }
 
 // operands follows the operand stack over an instruction, but for calls and blocks.
-func (e *effort) operands(op byte) { e.move(int(stackEffect[op])) }
+func (e *effort) operands(op byte) {
+	if op == 0x21 || op == 0x22 { // local.set, local.tee
+		e.sets++
+	}
+	e.pushes++
+	if e.locals+e.height > registers {
+		e.tight++
+	}
+	e.move(int(stackEffect[op]))
+}
+
+// registers is how many values an amd64 has registers for, about.
+const registers = 12
 
 // stackEffect is by how many operands an instruction changes the stack.
 var stackEffect = func() (t [256]int8) {

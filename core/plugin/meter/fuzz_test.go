@@ -249,6 +249,9 @@ func runs(ctx context.Context, wasm []byte, quantum uint64) (string, error) {
 		if given++; given > 1_000+2_000_000/int(quantum+1) {
 			panic(errTooLong)
 		}
+		if int64(m.ExportedGlobal(meter.Stack).Get()) < 0 {
+			panic(errTooLong)
+		}
 		m.ExportedGlobal(meter.Global).(api.MutableGlobal).Set(quantum)
 	})
 	if _, err := rt.NewHostModuleBuilder(meter.Module).NewFunctionBuilder().WithGoModuleFunction(yield, nil, nil).Export(meter.Yield).Instantiate(ctx); err != nil {
@@ -260,6 +263,9 @@ func runs(ctx context.Context, wasm []byte, quantum uint64) (string, error) {
 	}
 	var out strings.Builder
 	for _, x := range []uint64{0, 5} {
+		if stack := m.ExportedGlobal(meter.Stack); stack != nil {
+			stack.(api.MutableGlobal).Set(meter.DefaultStack)
+		}
 		res, err := m.ExportedFunction("f").Call(ctx, x)
 		if errors.Is(err, errTooLong) {
 			return "", err

@@ -5,7 +5,9 @@
 //     least once in any [Config.Step] instructions of straight code;
 //   - takes one unit for every 64 bytes that a bulk memory instruction moves and for every entry that a bulk
 //     table instruction moves, before it moves them;
-//   - calls the function [Module].[Yield], which the host provides, when the global has fallen below zero. The
+//   - takes an estimate of its frame's bytes from a second global (exported as [Stack]) at the entry of every
+//     function that calls others; the caller sets the global back after the call;
+//   - calls the function [Module].[Yield], which the host provides, when a global has fallen below zero. The
 //     host lets Go's scheduler in, looks at the clock and the budget, and either sets the global anew or panics.
 //
 // Machine code made by wazero cannot be preempted, so a guest that never calls the host would also stop Go's
@@ -27,6 +29,9 @@ import (
 const (
 	// Global is the name of the exported mutable i64 that holds the units left.
 	Global = "__ogp_fuel"
+	// Stack is the name of the exported mutable i64 that holds the bytes left for frames, by estimate. The host
+	// sets it before each call; it is below zero when a call is too deep.
+	Stack = "__ogp_stack"
 	// Module and Yield name the imported function of type () -> () that is called when no units are left.
 	Module = "ogp_meter"
 	Yield  = "yield"
@@ -37,6 +42,9 @@ var ErrExceptions = errors.New("meter: exception handling is not supported: buil
 
 // ErrComponent says that the bytes are a WebAssembly component (WASI 0.2), not a core module.
 var ErrComponent = errors.New("meter: a component, not a core module: build a core module, for example with the target wasm32-wasip1")
+
+// DefaultStack is the default of Config.MaxStack.
+const DefaultStack = 16 << 20
 
 // Config bounds what a module may declare. The zero value means the defaults below.
 type Config struct {
@@ -58,6 +66,8 @@ type Config struct {
 	// 600,000,000, some 15 s and less than 1 GiB; a Go program with net/http and go/types (14 MB) comes to
 	// 400,000,000 and takes 8 s and 270 MiB.
 	MaxCompile int
+	// MaxStack is how many bytes of frames a call may have at its start, by estimate. Zero means 16 MiB.
+	MaxStack int64
 	// Step is the most instructions between two looks at the budget. Zero means 256.
 	Step int
 }
@@ -79,6 +89,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxTable == 0 {
 		c.MaxTable = 1 << 16
+	}
+	if c.MaxStack == 0 {
+		c.MaxStack = DefaultStack
 	}
 	set(&c.MaxTables, 16)
 	set(&c.MaxFunctions, 200_000)
@@ -208,12 +221,17 @@ type module struct {
 	funcs       []uint32 // type of each defined function
 	importTypes []uint32 // type of each imported function
 	imported    uint64   // imported functions, which is also the index of the added import
-	globals     uint64   // globals, which is also the index of the added global
+	globals     uint64   // globals, which is also the index of the first added global
 	tables      int
 	work        int // to compile it, so far
 }
 
-type funcType struct{ params, results uint32 }
+type funcType struct {
+	params, results uint32
+	vector          bool // one of them is a v128
+}
+
+const v128 = 0x7b
 
 func (m *module) rewrite(wasm []byte, in [secTag + 1][]byte, names []byte) []byte {
 	var out [secTag + 1][]byte
@@ -234,8 +252,10 @@ func (m *module) rewrite(wasm []byte, in [secTag + 1][]byte, names []byte) []byt
 		out[secMemory] = m.memorySection(in[secMemory])
 	}
 	fuel := []byte{0x7e, 0x01, 0x42, 0x00, 0x0b} // (global (mut i64) (i64.const 0)): the first look calls the host
-	out[secGlobal] = grow(m.globalSection(in[secGlobal]), fuel)
-	out[secExport] = grow(m.exportSection(in[secExport]), leb(append(appendName(nil, Global), 3), m.globals))
+	stack := append(append([]byte{0x7e, 0x01, 0x42}, sleb(m.cfg.MaxStack)...), 0x0b)
+	out[secGlobal] = grow(grow(m.globalSection(in[secGlobal]), fuel), stack)
+	out[secExport] = grow(grow(m.exportSection(in[secExport]), leb(append(appendName(nil, Global), 3), m.globals)),
+		leb(append(appendName(nil, Stack), 3), m.stack()))
 	if in[secStart] != nil {
 		r := &reader{b: in[secStart]}
 		out[secStart] = leb(nil, m.shift(r.leb32()))
@@ -289,6 +309,9 @@ func (m *module) effort(work int) {
 		fail("too much to compile: some %d s of work (blocks, and values that live across them)", m.work/40e6)
 	}
 }
+
+// stack is the index of the added global that counts bytes of frames.
+func (m *module) stack() uint64 { return m.globals + 1 }
 
 // shift gives the new index of a function.
 func (m *module) shift(i uint64) uint64 {

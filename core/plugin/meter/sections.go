@@ -14,6 +14,7 @@ func (m *module) typeSection(b []byte) []byte {
 			fail("type form %#x: only function types are supported", f)
 		}
 		var t [2]uint32
+		vector := false
 		for i := range t {
 			c := r.count()
 			if c > maxParams {
@@ -22,10 +23,11 @@ func (m *module) typeSection(b []byte) []byte {
 			t[i] = uint32(c)
 			m.effort(costType * c)
 			for ; c > 0; c-- {
+				vector = vector || r.peek() == v128
 				m.valType(r)
 			}
 		}
-		m.types = append(m.types, funcType{t[0], t[1]})
+		m.types = append(m.types, funcType{t[0], t[1], vector})
 	}
 	r.end("type section")
 	return grow(b, []byte{0x60, 0, 0})
@@ -172,8 +174,8 @@ func (m *module) exportSection(b []byte) []byte {
 	out := leb(nil, uint64(n))
 	for ; n > 0; n-- {
 		s := r.i
-		if string(r.take(r.count())) == Global {
-			fail("the export %q is reserved", Global)
+		if name := string(r.take(r.count())); name == Global || name == Stack {
+			fail("the export %q is reserved", name)
 		}
 		kind := r.u8()
 		out = append(out, b[s:r.i]...)
