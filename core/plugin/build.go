@@ -39,7 +39,7 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	}
 	v = &version{
 		name: name, manifest: &manifest, limits: limits, kind: m.Kind, sha256: m.SHA256, size: len(m.wasm),
-		loaded: began, grants: spec.Grants, secrets: spec.Secrets, store: spec.KV, clients: h.clients(), answer: spec.Answer, roundTrip: spec.RoundTrip,
+		loaded: began, grants: spec.Grants, secrets: spec.Secrets, store: spec.KV, clients: h.clients(), turns: h.turns, answer: spec.Answer, roundTrip: spec.RoundTrip,
 		idle: make(chan *instance, limits.Instances), slots: make(chan struct{}, limits.Instances),
 	}
 	for range limits.Instances {

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -25,6 +26,7 @@ type Host struct {
 	now      func() time.Time
 	clients  func() *clients // made when the first plugin needs them
 	compiler *compiler
+	turns    *turns
 
 	mu      sync.Mutex // guards the rest
 	closed  bool
@@ -34,7 +36,7 @@ type Host struct {
 
 // NewHost makes a host. It fails when CacheDir cannot be used.
 func NewHost(o Options) (*Host, error) {
-	h := &Host{opts: o, log: o.Logger, now: o.Now, clients: sync.OnceValue(newClients), plugins: map[*Plugin]struct{}{}}
+	h := &Host{opts: o, log: o.Logger, now: o.Now, clients: sync.OnceValue(newClients), turns: newTurns(runtime.GOMAXPROCS(0)), plugins: map[*Plugin]struct{}{}}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}

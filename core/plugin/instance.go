@@ -107,8 +107,8 @@ func (in *instance) give() {
 	in.units.Set(uint64(in.given))
 }
 
-// look is the meter's yield: the guest has no units left, or a host function used them up. Being a Go function
-// it lets the scheduler and the garbage collector in.
+// look is the meter's yield: the guest has no units left, or a host function used them up. It lets the scheduler
+// and the garbage collector in.
 func (in *instance) look(mod api.Module) {
 	if in.units == nil {
 		in.units = mod.ExportedGlobal(meter.Global).(api.MutableGlobal)
@@ -121,6 +121,7 @@ func (in *instance) look(mod api.Module) {
 	if in.used >= in.fuel {
 		stop(Limit, "used up %d units of fuel", in.fuel)
 	}
+	in.v.turns.yield()
 	in.alive()
 	in.give()
 }
@@ -181,10 +182,12 @@ func (in *instance) sleep(d time.Duration) {
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
+	in.v.turns.leave()
 	select {
 	case <-t.C:
 	case <-in.caller.Done():
 	}
+	in.v.turns.again()
 	in.alive()
 }
 
@@ -267,7 +270,9 @@ func (v *version) start(ctx context.Context, deadline time.Time) (_ *instance, e
 
 func (in *instance) close() {
 	if in.lines != nil {
+		in.v.turns.again() // its guest runs to its end
 		in.lines.end()
+		in.v.turns.leave()
 	}
 	in.mod.Close(in.v.base)
 }

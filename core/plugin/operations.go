@@ -99,9 +99,15 @@ func decode(req []byte, into any) error {
 	return nil
 }
 
-// waiting gives operations that wait a context that ends with the call.
+// waiting gives operations that wait a context that ends with the call. Until it is cancelled, the guest holds no
+// turn.
 func (in *instance) waiting() (context.Context, context.CancelFunc) {
-	return context.WithDeadline(in.caller, in.deadline)
+	ctx, cancel := context.WithDeadline(in.caller, in.deadline)
+	in.v.turns.leave()
+	return ctx, func() {
+		cancel()
+		in.v.turns.again()
+	}
 }
 
 type keyRequest struct {

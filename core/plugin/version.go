@@ -43,6 +43,7 @@ type version struct {
 	cache    wazero.CompilationCache
 	compiled wazero.CompiledModule
 
+	turns *turns // of the host
 	idle  chan *instance
 	slots chan struct{} // one token for each instance that may still be made
 	calls sync.WaitGroup
@@ -82,18 +83,29 @@ func (v *version) make(ctx context.Context, deadline time.Time) (*instance, erro
 	if grace := time.Now().Add(startGrace); deadline.Before(grace) {
 		deadline = grace
 	}
-	in, err := v.start(ctx, deadline)
-	if err == nil && v.kind == KindStdioLines {
-		if err = in.live(); err != nil {
-			err = in.failure(err)
-			in.close()
-		}
-	}
+	in, err := v.started(ctx, deadline)
 	if err != nil {
 		v.slots <- struct{}{}
 		return nil, err
 	}
 	return in, nil
+}
+
+// started starts an instance in a turn of its own.
+func (v *version) started(ctx context.Context, deadline time.Time) (*instance, error) {
+	if err := v.turns.enter(ctx, deadline); err != nil {
+		return nil, v.named(err, "")
+	}
+	in, err := v.start(ctx, deadline)
+	if err == nil && v.kind == KindStdioLines {
+		err = in.live()
+	}
+	v.turns.leave()
+	if err != nil && in != nil { // it did not come to its first line
+		err = in.failure(err)
+		in.close()
+	}
+	return in, err
 }
 
 // give hands an instance back, or drops it.
@@ -113,15 +125,25 @@ func (v *version) call(ctx context.Context, hook Hook, input []byte, began time.
 	}
 	in, err := v.take(ctx, deadline)
 	if err != nil {
-		var e *Error
-		if errors.As(err, &e) {
-			e.Hook = hook
-		}
-		return Result{}, err
+		return Result{}, v.named(err, hook)
+	}
+	if err := v.turns.enter(ctx, deadline); err != nil {
+		v.give(in, true)
+		return Result{}, v.named(err, hook)
 	}
 	r, keep, err := in.call(ctx, hook, input, deadline)
+	v.turns.leave()
 	v.give(in, keep)
 	return r, err
+}
+
+// named puts the plugin's name into an error that was made without it.
+func (v *version) named(err error, hook Hook) error {
+	var e *Error
+	if errors.As(err, &e) {
+		e.Plugin, e.Hook = v.name, hook
+	}
+	return err
 }
 
 // close frees everything. No call may be running.
