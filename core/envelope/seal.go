@@ -162,16 +162,3 @@ func (s *Sealer) SealIdentity(aud core.PublicKey, id core.Identity) []byte {
 func (s *Sealer) SealStatus(aud core.PublicKey, question core.Nonce, approved bool) jsontext.Value {
 	return sealBlock(s.Key, aud, ShapeStatus, proof{Nonce: question, Timestamp: core.FormatTime(s.now()), Approved: &approved})
 }
-
-// CardHeaders are the three headers of a signed card request.
-func (s *Sealer) CardHeaders() map[string]string {
-	id, timestamp := s.Key.Public().ID(), core.FormatTime(s.now())
-	return map[string]string{
-		"X-OGP-Peer-ID":   id,
-		"X-OGP-Timestamp": timestamp,
-		"X-OGP-Signature": s.Key.Sign(pairText(id, timestamp)),
-	}
-}
-
-// Sign signs a text that is already JSON.
-func (s *Sealer) Sign(text []byte) string { return s.Key.Sign(text) }

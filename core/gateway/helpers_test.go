@@ -352,7 +352,7 @@ func plainRequest(t testing.TB, p *peer, body []byte) []byte {
 	if err := json.Unmarshal(body, &in); err != nil {
 		t.Fatal(err)
 	}
-	out, err := json.Marshal(map[string]any{"peer": in.Peer, "signature": p.Sign(in.Peer)})
+	out, err := json.Marshal(map[string]any{"peer": in.Peer, "signature": p.Sealer.Key.Sign(in.Peer)})
 	if err != nil {
 		t.Fatal(err)
 	}
