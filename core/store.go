@@ -278,6 +278,14 @@ type Store interface {
 	KV(ctx context.Context, plugin, key string) ([]byte, error)
 	KVList(ctx context.Context, plugin, prefix string) (map[string]int, error) // sizes by key
 
+	// Health is nil while changes can be kept, and otherwise why they cannot, with
+	// what to do as its Hint: no space, a disk that fails. A store looks by itself
+	// whether it is over, and says so here. It takes no lock and reads no disk.
+	Health() error
+	// Lost says what was acknowledged, and was not there when the store was opened: an
+	// error with how many changes; nil for nothing.
+	Lost() error
+
 	Depths(ctx context.Context) (Depths, error)
 	Prune(ctx context.Context, c Cutoffs) error
 	Close() error

@@ -650,6 +650,18 @@ func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
 	return nil
 }
 
+// Health is nil, but for a store that is closed.
+func (s *Store) Health() error {
+	unlock, err := s.open(context.Background())
+	if err == nil {
+		unlock()
+	}
+	return err
+}
+
+// Lost is nil: a store in memory is always new.
+func (s *Store) Lost() error { return nil }
+
 // Close ends the store: every later call gets Unavailable.
 func (s *Store) Close() error {
 	s.mu.Lock()

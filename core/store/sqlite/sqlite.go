@@ -72,6 +72,8 @@ type Store struct {
 	broken error // the writer's own: set once a sync was lost
 	stats  stats
 	bad    atomic.Bool
+	ill    atomic.Pointer[core.Error] // why nothing can be kept
+	healIn time.Duration              // healEvery
 }
 
 var _ core.Store = (*Store)(nil)
@@ -84,7 +86,7 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	s := &Store{dir: dir, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &Store{dir: dir, wake: make(chan struct{}, 1), done: make(chan struct{}), healIn: healEvery}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, s.wrap("make the state directory", asUnavailable(err))
 	}
@@ -103,19 +105,7 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if err := s.torn(path); err != nil {
 		return nil, err
 	}
-	if s.write, err = open(path, "rwc",
-		"journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)",
-		"wal_autocheckpoint(2000)", "journal_size_limit(67108864)", "cache_size(-8000)", "temp_store(MEMORY)"); err != nil {
-		return nil, s.wrap("open "+path, err)
-	}
-	s.write.SetMaxOpenConns(1)
-	if err := migrate(ctx, s.write); err != nil {
-		return nil, s.wrap("open "+path, err)
-	}
-	if err := s.prepareWriter(ctx); err != nil {
-		return nil, s.wrap("open "+path, err)
-	}
-	if err := s.readBook(ctx); err != nil {
+	if err := s.openWriter(ctx); err != nil {
 		return nil, s.wrap("open "+path, err)
 	}
 	if err := s.checkRecord(); err != nil {
@@ -135,6 +125,8 @@ func open(path, mode string, pragmas ...string) (*sql.DB, error) {
 		"_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())}}
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String())
 }
+
+func (s *Store) path() string { return filepath.Join(s.dir, file) }
 
 // acquire takes the directory for this Store. The lock dies with the process.
 func (s *Store) acquire() error {
@@ -218,15 +210,7 @@ func (s *Store) release() error {
 	if s.read != nil {
 		errs = append(errs, s.read.Close())
 	}
-	for _, st := range s.stmts {
-		errs = append(errs, s.conn.Raw(func(any) error { return st.Close() }))
-	}
-	if s.conn != nil {
-		errs = append(errs, s.conn.Close())
-	}
-	if s.write != nil {
-		errs = append(errs, s.write.Close()) // the last connection: it empties the log into the file
-	}
+	errs = append(errs, s.closeWriter())
 	if s.record != nil {
 		errs = append(errs, s.record.close())
 	}

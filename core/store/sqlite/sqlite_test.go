@@ -205,6 +205,7 @@ func TestS1DiskFull(t *testing.T) {
 	if err := s.read.QueryRow("PRAGMA page_count").Scan(&pages); err != nil {
 		t.Fatal(err)
 	}
+	s.healIn = 50 * time.Millisecond
 	pragma(t, s, fmt.Sprintf("max_page_count = %d", pages+1))
 	big := accept(21)
 	big.Inbox[0].Message.Payload = core.Raw(strings.Repeat(" ", 100_000) + "{}")
@@ -262,6 +263,7 @@ func (syncFailed) Code() int     { return sqlite3.SQLITE_IOERR_FSYNC }
 func TestS1NothingIsKeptAfterALostSync(t *testing.T) {
 	dir := t.TempDir()
 	s := openTest(t, dir)
+	s.healIn = time.Second
 	mustCommit(t, s, 0, 3)
 	commit := s.commit
 	s.commit = func() error { return syncFailed{} }
@@ -274,7 +276,7 @@ func TestS1NothingIsKeptAfterALostSync(t *testing.T) {
 	}
 	s.commit = commit // the disk says it is well again
 	if e := want(t, s.Commit(t.Context(), accept(5)), core.Unavailable); e.Hint == "" {
-		t.Error("no hint, want one that says to start again")
+		t.Error("no hint, want one that says what to do")
 	}
 	if !s.Stats().Broken {
 		t.Error("Stats say that nothing is broken")
@@ -282,11 +284,31 @@ func TestS1NothingIsKeptAfterALostSync(t *testing.T) {
 	if !holds(t, s, 2) || holds(t, s, 3) {
 		t.Error("reading goes wrong after a lost sync")
 	}
+	want(t, s.Health(), core.Unavailable)
+	// It finds the way back by itself, and keeps what comes then.
+	wellAgain(t, s)
+	if s.Stats().Broken || holds(t, s, 3) || holds(t, s, 5) {
+		t.Error("after the way back something is there that was refused")
+	}
+	mustCommit(t, s, 6, 9)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = openTest(t, dir)
+	if !holds(t, s, 8) || s.Lost() != nil {
+		t.Errorf("after the way back a change is lost: %v", s.Lost())
+	}
 	mustCommit(t, s, 3, 6)
+}
+
+// wellAgain waits until a store can keep changes again, without trying any.
+func wellAgain(t *testing.T, s *Store) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); s.Health() != nil; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("Health = %v after 20 seconds, want nil", s.Health())
+		}
+	}
 }
 
 func TestS2OneOwner(t *testing.T) {

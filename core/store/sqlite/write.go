@@ -27,6 +27,7 @@ type request struct {
 	keepReceipt []int64      // rows of messages to prune, for then
 	then        func() error // runs last, in the writer; nil: nothing
 
+	probe  bool // is not counted
 	lazy   bool // may wait for another, until due
 	due    time.Time
 	taken  atomic.Bool // by the writer, which then answers; or by its own caller, who has left
@@ -86,6 +87,7 @@ func (s *Store) run() {
 	defer close(s.done)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	var looked time.Time // when heal was last tried, or the illness began; zero: all is well
 	for {
 		batch, n, wait := s.take()
 		if len(batch) > 0 {
@@ -96,10 +98,24 @@ func (s *Store) run() {
 		case wait < 0:
 			return
 		default:
+			ill := s.ill.Load() != nil
+			switch {
+			case !ill:
+				looked = time.Time{}
+			case looked.IsZero():
+				looked = time.Now()
+				fallthrough
+			default:
+				wait = min(wait, max(0, time.Until(looked.Add(s.healIn))))
+			}
 			timer.Reset(wait)
 			select {
 			case <-s.wake:
 			case <-timer.C:
+			}
+			if ill && time.Since(looked) >= s.healIn {
+				s.heal()
+				looked = time.Now()
 			}
 		}
 	}
@@ -150,13 +166,16 @@ func (s *Store) idle() time.Duration {
 func (s *Store) writeBatch(batch []*request) {
 	start := time.Now()
 	err := s.transact(batch)
+	s.feel(err)
 	if len(batch) > 1 && (errors.Is(err, core.Internal) || errors.Is(err, core.Full)) {
 		// One of them may be to blame: each alone then costs only itself. A disk
 		// that fails is nobody's fault, and trying it again for each takes long.
 		for _, r := range batch {
-			if err := s.transact([]*request{r}); err != nil {
+			err := s.transact([]*request{r})
+			if r.err == nil {
 				r.err = err
 			}
+			s.feel(err)
 		}
 	} else if err != nil {
 		for _, r := range batch {
@@ -195,7 +214,7 @@ func (s *Store) transact(batch []*request) error {
 			return s.wrap("write", err)
 		}
 		r.err = refusal
-		if refusal == nil {
+		if refusal == nil && !r.probe {
 			kept++
 		}
 	}
@@ -209,7 +228,7 @@ func (s *Store) transact(batch []*request) error {
 	if err := s.commit(); err != nil {
 		if lostSync(err) {
 			s.broken = &core.Error{Kind: core.Unavailable, Public: "store: the disk did not confirm a write", Err: err,
-				Hint: "look at the disk of " + s.dir + ", then start the gateway again"}
+				Hint: "look at the disk of " + s.dir + "; it is tried again every few seconds"}
 			s.bad.Store(true)
 		}
 		s.abort()

@@ -250,6 +250,9 @@ func told(d *core.Delivery, e *core.Event) *core.Delivery {
 func whole(t *testing.T, s core.Store) {
 	c := everything()
 	commit(t, s, c)
+	if err := errors.Join(s.Health(), s.Lost()); err != nil {
+		t.Errorf("Health and Lost = %v of a store that is well, want nil", err)
+	}
 	equal(t, snapshot(t, s), view{
 		Peers:   sortedPeers(c.Peers),
 		Receipt: c.Receipt,
@@ -1048,6 +1051,7 @@ func closed(t *testing.T, s core.Store) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	refused(t, s.Health(), core.Unavailable)
 	for range writers { // each is answered
 		if err := <-kept; err != nil {
 			refused(t, err, core.Unavailable)

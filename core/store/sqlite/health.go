@@ -1,0 +1,107 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// healEvery is how long the writer waits, while nothing can be kept, until it looks
+// whether that is over.
+const healEvery = 5 * time.Second
+
+// Health is nil while changes can be kept, and otherwise why they cannot.
+func (s *Store) Health() error {
+	if s.isClosed() {
+		return errClosed
+	}
+	if e := s.ill.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// feel notes how a transaction went. What one change alone is to blame for is no
+// illness; nor is a caller who left.
+func (s *Store) feel(err error) {
+	var e *core.Error
+	switch {
+	case err == nil:
+		s.ill.Store(nil)
+	case errors.As(err, &e) && (e.Kind == core.Full || e.Kind == core.Unavailable):
+		s.ill.Store(e)
+	}
+}
+
+// heal looks whether changes can be kept again, by keeping one that changes nothing.
+// After a lost sync the file is opened anew, and all of the log is written into it,
+// so that nothing rests on pages that the system has dropped.
+func (s *Store) heal() {
+	if s.broken != nil {
+		if err := s.reopen(); err != nil {
+			return
+		}
+		s.broken = nil
+		s.bad.Store(false)
+	}
+	r := &request{answer: make(chan struct{}), probe: true}
+	r.then = func() error {
+		_, err := s.exec(putTally, int64(s.book.tally.n), int64(s.book.tally.hash))
+		return err
+	}
+	s.feel(s.transact([]*request{r}))
+}
+
+// reopen gives the writer a new connection, once all of the log is in the file.
+func (s *Store) reopen() error {
+	ctx := context.Background()
+	_ = s.closeWriter() // it has failed
+	if err := s.openWriter(ctx); err != nil {
+		return err
+	}
+	var busy, pages, moved int
+	if err := s.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {
+		return err
+	}
+	if busy != 0 {
+		return errors.New("somebody reads")
+	}
+	return nil
+}
+
+// openWriter opens the writer's connection, prepares its statements, and reads the
+// book.
+func (s *Store) openWriter(ctx context.Context) (err error) {
+	if s.write, err = open(s.path(), "rwc",
+		"journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)",
+		"wal_autocheckpoint(2000)", "journal_size_limit(67108864)", "cache_size(-8000)", "temp_store(MEMORY)"); err != nil {
+		return err
+	}
+	s.write.SetMaxOpenConns(1)
+	if err := migrate(ctx, s.write); err != nil {
+		return err
+	}
+	if err := s.prepareWriter(ctx); err != nil {
+		return err
+	}
+	return s.readBook(ctx)
+}
+
+func (s *Store) closeWriter() error {
+	var errs []error
+	if s.conn != nil {
+		errs = append(errs, s.conn.Raw(func(any) error {
+			for _, st := range s.stmts {
+				errs = append(errs, st.Close())
+			}
+			return nil
+		}), s.conn.Close())
+	}
+	if s.write != nil {
+		errs = append(errs, s.write.Close()) // the last connection: it empties the log into the file
+	}
+	s.stmts, s.conn, s.write = nil, nil, nil
+	return errors.Join(errs...)
+}
