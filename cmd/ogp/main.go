@@ -40,6 +40,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	service.Command,
 	manual.Command,
 	whoamiCommand,
+	keyCommand,
 	federationCommand,
 	inboxCommand,
 	outboxCommand,

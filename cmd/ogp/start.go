@@ -23,7 +23,7 @@ import (
 )
 
 func startCommand(a *cli.App) *cobra.Command {
-	var background, toFile bool
+	var background, toFile, newStore bool
 	cmd := &cobra.Command{
 		Use: "start", Short: "Run the gateway", Args: cobra.NoArgs,
 		Long: `Run the gateway in the foreground, or in the background.
@@ -42,10 +42,11 @@ here but in config.example.toml.
 					return err
 				}
 			}
-			return start(a, cmd)
+			return start(a, cmd, newStore)
 		},
 	}
 	cmd.Flags().BoolVar(&background, "background", false, "run as a daemon; the log goes to "+daemon.LogFile+" in the state directory")
+	cmd.Flags().BoolVar(&newStore, "new-store", false, "begin with an empty store where the key's own is missing: peers have to be asked again")
 	cmd.Flags().BoolVar(&toFile, cli.ToFileFlag, false, "log to "+daemon.LogFile+", as --background tells its daemon to")
 	_ = cmd.Flags().MarkHidden(cli.ToFileFlag) // it is there
 	config.Flags(cmd.Flags())
@@ -53,11 +54,12 @@ here but in config.example.toml.
 }
 
 // start runs the daemon until it is told to stop.
-func start(a *cli.App, cmd *cobra.Command) error {
+func start(a *cli.App, cmd *cobra.Command, newStore bool) error {
 	o, err := a.DaemonOptions(cmd)
 	if err != nil {
 		return err
 	}
+	o.NewStore = newStore
 	o.Ready = func(s api.StatusView, first bool) { banner(a, s, first) }
 	d, err := daemon.Open(cmd.Context(), o)
 	if err != nil {

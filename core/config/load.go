@@ -14,6 +14,7 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -81,7 +82,9 @@ func parent(key string) string {
 }
 
 // Home is the state directory: OGP_HOME, or .ogp in the user's home directory.
-// env is as in Options.
+// env is as in Options. ~ and variables in OGP_HOME are expanded, as a service
+// manager leaves that to us; what is not absolute then is refused, as it would be
+// somewhere below whatever directory we were started in.
 func Home(env []string) (string, error) {
 	if env == nil {
 		env = os.Environ()
@@ -93,13 +96,48 @@ func Home(env []string) (string, error) {
 		}
 	}
 	if home != "" {
-		return home, nil
+		dir := ExpandHome(env, home)
+		if !filepath.IsAbs(dir) {
+			e := core.Refusef(core.Malformed, "OGP_HOME %q is not an absolute path", home)
+			e.Hint = "write it from the root on, such as OGP_HOME=/var/lib/ogp"
+			return "", e
+		}
+		return dir, nil
 	}
 	dir, err := os.UserHomeDir()
 	if err != nil {
 		return "", fmt.Errorf("config: no home directory: %w", err)
 	}
 	return filepath.Join(dir, ".ogp"), nil
+}
+
+// ExpandHome puts the user's home directory in the place of a ~ at the beginning of
+// a path, and the environment's values in the place of variables. A path with a
+// variable that is not set comes back as it is.
+func ExpandHome(env []string, path string) string {
+	user, err := os.UserHomeDir()
+	if home := Getenv(env, "HOME"); home != "" {
+		user, err = home, nil
+	}
+	if path == "~" || strings.HasPrefix(path, "~/") {
+		if err != nil {
+			return path
+		}
+		path = filepath.Join(user, strings.TrimPrefix(path, "~"))
+	}
+	unset := false
+	expanded := os.Expand(path, func(name string) string {
+		v := Getenv(env, name)
+		if name == "HOME" && err == nil {
+			v = user
+		}
+		unset = unset || v == ""
+		return v
+	})
+	if unset {
+		return path
+	}
+	return expanded
 }
 
 // Load reads every layer and returns the settings, where each came from, and what

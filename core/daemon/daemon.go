@@ -49,7 +49,9 @@ type Options struct {
 	Shipped Shipped
 	Version string    // of the program
 	Log     io.Writer // nil: standard error
-	LogFile string    // where Log leads to, if it is a file; otherwise it is found out
+	// NewStore says that a store that is missing or empty beside a key may be made anew.
+	NewStore bool
+	LogFile  string // where Log leads to, if it is a file; otherwise it is found out
 
 	// Ready is called once the listeners are open. first says that this start has
 	// made the gateway. Nil: nobody wants to know.
@@ -92,7 +94,8 @@ type Daemon struct {
 	control    net.Listener
 	observed   net.Listener // for monitoring; nil: none
 	failures   failures
-	first      bool // nothing was here before
+	first      bool     // nothing was here before
+	notes      []string // what the start has found, for the status
 	stop       context.CancelFunc
 }
 
@@ -149,6 +152,9 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := d.loadConfig(); err != nil {
 		return nil, err
 	}
+	if err := d.checkHalves(ctx); err != nil {
+		return nil, err
+	}
 	if err := d.openKey(); err != nil {
 		return nil, err
 	}
@@ -167,6 +173,11 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 			d.store.Close()
 		}
 	}()
+	if err := d.claim(ctx); err != nil {
+		return nil, err
+	}
+	d.notePassphrase()
+	d.noteLoss()
 	return d, d.openGateway(ctx)
 }
 

@@ -31,8 +31,8 @@ func (d *Daemon) checkStore(ctx context.Context, r *api.Report) {
 	if !ok {
 		return // there is none yet
 	}
-	if s.Stats().Broken {
-		r.Fail("store", "look at the disk (dmesg), then \"ogp stop\" and \"ogp start --background\"", "a write was lost: nothing more is kept until the daemon is started again")
+	if err := s.Health(); err != nil {
+		r.Failed("store", hintOf(err), err)
 		return
 	}
 	limited, cancel := context.WithTimeout(ctx, storeLimit)

@@ -85,7 +85,7 @@ func (d *Daemon) listenObserve() error {
 // notReady names what keeps us from doing our work.
 func (d *Daemon) notReady() []string {
 	failing := []string{}
-	if s, ok := d.store.(*sqlite.Store); ok && s.Stats().Broken {
+	if d.store.Health() != nil {
 		failing = append(failing, "store")
 	}
 	if _, err := d.extensions.Plugins(); err != nil {

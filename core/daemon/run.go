@@ -18,6 +18,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	for _, w := range d.warnings {
 		d.log.Warn(fmt.Sprint(w))
 	}
+	for _, note := range d.notes {
+		d.log.Warn(note)
+	}
 	if err := d.openExtensions(ctx); err != nil {
 		return err
 	}
@@ -62,6 +65,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		d.watchConfig,
 		d.tellSystemd,
 		d.watchFailures,
+		d.watchStore,
 		d.giveBack,
 	} {
 		wg.Go(func() {

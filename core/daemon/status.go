@@ -20,7 +20,7 @@ import (
 func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error) {
 	s := d.gateway.Settings()
 	depths, err := d.store.Depths(ctx)
-	if err != nil {
+	if err != nil && d.store.Health() == nil { // otherwise a note says it
 		return api.StatusView{}, err
 	}
 	v := api.StatusView{
@@ -46,7 +46,7 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 
 // warningsNow is what the operator should know at a glance.
 func (d *Daemon) warningsNow() []string {
-	var out []string
+	out := append(d.storeNote(), d.notes...)
 	telling := 0
 	for _, n := range d.dispatcher.Names() {
 		if n != "log" {

@@ -431,8 +431,11 @@ func place(out *atomicfile.File, path string) error {
 	return out.Replace()
 }
 
-// syncFolder makes a new name survive power loss.
+// syncFolder makes a new name survive power loss. Windows has no such call.
 func syncFolder(folder string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	d, err := os.Open(folder)
 	if err != nil {
 		return fmt.Errorf("keys: %w", err)

@@ -80,7 +80,11 @@ func (e ErrPrinted) Error() string { return "" }
 // the control socket's place is made from it.
 func (a *App) StateDir() (string, error) {
 	if a.Home != "" {
-		return filepath.Abs(a.Home)
+		dir := config.ExpandHome(a.Env, a.Home)
+		if strings.HasPrefix(dir, "~") || strings.Contains(dir, "$") { // not expanded: no name that anybody means
+			return "", Usagef("--home %q cannot be expanded: write the path from the root on", a.Home)
+		}
+		return filepath.Abs(dir)
 	}
 	dir, err := config.Home(a.Env)
 	if err != nil {
@@ -125,7 +129,7 @@ func (a *App) Load(cmd *cobra.Command) (*config.Config, config.Origins, []config
 
 // LoadOptions say where the configuration is. cmd has flags for settings; nil: none.
 func (a *App) LoadOptions(cmd *cobra.Command) config.Options {
-	o := config.Options{Home: a.Home, File: a.File, Env: a.Env}
+	o := config.Options{Home: config.ExpandHome(a.Env, a.Home), File: a.File, Env: a.Env}
 	if cmd != nil {
 		o.Flags = cmd.Flags()
 	}

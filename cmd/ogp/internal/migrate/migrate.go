@@ -103,6 +103,9 @@ func From(a *cli.App, cmd *cobra.Command, from string) (Result, error) {
 			return r, err
 		default:
 			r.Key = "imported"
+			if err := daemon.CheckStore(ctx, dir); err != nil { // the key's other half
+				return r, err
+			}
 		}
 	}
 	o, err := a.DaemonOptions(cmd)

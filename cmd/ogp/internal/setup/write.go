@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -186,9 +187,15 @@ func (i *initializer) key() error {
 		e.Hint = "--import " + i.dir + " takes it over"
 		return e
 	}
+	first := !exists(filepath.Join(i.dir, daemon.KeyFile))
 	key, err := keys.LoadOrCreate(filepath.Join(i.dir, daemon.KeyFile), daemon.Passphrase(i.app.Env, i.cfg))
 	if err != nil {
 		return err
+	}
+	if first {
+		if err := daemon.CheckStore(context.Background(), i.dir); err != nil { // the key's other half
+			return err
+		}
 	}
 	i.view.Fingerprint = key.Public().Fingerprint()
 	i.view.CardURL = strings.TrimRight(i.cfg.OwnURL(i.cfg.DaemonPort), "/") + federation.PathCard

@@ -1,0 +1,178 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/store"
+)
+
+// A state directory has two halves, the key and the store. One without the other is
+// a loss, and never the beginning of something new without a word.
+//
+// docs/threat-model.md#k4
+
+// ownerKey is where the store says whose it is.
+const ownerKey = "owner"
+
+// storeThere reports whether the store's file is there and has something in it.
+func storeThere(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, StoreFile))
+	return err == nil && info.Size() > 0
+}
+
+// checkHalves refuses a directory that has lost its key or its store.
+func (d *Daemon) checkHalves(ctx context.Context) error {
+	_, err := os.Stat(filepath.Join(d.dir, KeyFile))
+	switch {
+	case err == nil && !storeThere(d.dir) && d.o.NewStore:
+		return setAside(d.dir)
+	case err == nil && !storeThere(d.dir):
+		e := core.Refusef(core.Conflict, "%s has a key, and its store %s is missing or empty: the peers, the inbox and the outbox are lost", d.dir, StoreFile)
+		e.Hint = fmt.Sprintf(`move %s elsewhere and run "ogp restore" with a backup; or begin with an empty store: "ogp start --new-store", and ask every peer again`, d.dir)
+		return e
+	case errors.Is(err, os.ErrNotExist) && storeThere(d.dir):
+		return d.checkOwner(ctx)
+	}
+	return nil
+}
+
+// setAside keeps what is left of a store out of the way of a new one.
+func setAside(dir string) error {
+	to := time.Now().UTC().Format("20060102T150405Z")
+	for _, end := range []string{"", "-wal", "-shm", ".last"} {
+		path := filepath.Join(dir, StoreFile+end)
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			continue
+		case err != nil:
+			return err
+		case info.Size() == 0:
+			err = os.Remove(path)
+		default:
+			err = os.Rename(path, path+".before-"+to)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkOwner refuses a store without a key, unless it is nobody's yet.
+func (d *Daemon) checkOwner(ctx context.Context) error {
+	s, err := store.Open(ctx, store.Default, d.dir)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	owner, err := s.Meta(ctx, ownerKey)
+	if err != nil && !errors.Is(err, core.NotFound) {
+		return err
+	}
+	peers, err := s.Peers(ctx)
+	if err != nil {
+		return err
+	}
+	var k core.PublicKey
+	switch {
+	case owner == "" && len(peers) == 0:
+		return nil
+	case k.UnmarshalText([]byte(owner)) == nil && !k.IsZero():
+		owner = "gateway " + k.Fingerprint()
+	default:
+		owner = "a gateway"
+	}
+	e := core.Refusef(core.Conflict, "%s holds the store of %s with its peers (%d), and its key %s is missing", d.dir, owner, len(peers), KeyFile)
+	e.Hint = fmt.Sprintf(`put %s back from a backup: move %s elsewhere and run "ogp restore"; or begin as another gateway, which nobody knows yet: move %s* out of %s`,
+		KeyFile, d.dir, StoreFile, d.dir)
+	return e
+}
+
+// claim says in the store whose it is, and refuses one that is another's.
+func (d *Daemon) claim(ctx context.Context) error {
+	own := d.key.Public().String()
+	owner, err := d.store.Meta(ctx, ownerKey)
+	switch {
+	case errors.Is(err, core.NotFound):
+		return d.store.Commit(ctx, &core.Change{Meta: map[string]string{ownerKey: own}})
+	case err != nil:
+		return err
+	case owner == own:
+		return nil
+	}
+	var k core.PublicKey
+	_ = k.UnmarshalText([]byte(owner)) // a zero key is shown as one
+	e := core.Refusef(core.Conflict, "%s holds the store of gateway %s and the key of gateway %s", d.dir, k.Fingerprint(), d.key.Public().Fingerprint())
+	e.Hint = fmt.Sprintf(`put the key back that belongs to the store; or begin with an empty store: move %s* out of %s, and "ogp start --new-store"`, StoreFile, d.dir)
+	return e
+}
+
+// notePassphrase says that a passphrase is given which seals nothing.
+func (d *Daemon) notePassphrase() {
+	if Passphrase(d.o.env(), d.config()) == nil {
+		return
+	}
+	if sealed, err := keys.Sealed(filepath.Join(d.dir, KeyFile)); err == nil && !sealed {
+		d.notes = append(d.notes, `a passphrase is given for the key, which is not sealed: "ogp key seal" seals it`)
+	}
+}
+
+// noteLoss says that the store has lost what was acknowledged.
+func (d *Daemon) noteLoss() {
+	if err := d.store.Lost(); err != nil {
+		d.log.Error("the store has lost changes", "err", err, "hint", hintOf(err))
+		d.notes = append(d.notes, err.Error()+"; "+hintOf(err))
+	}
+}
+
+func hintOf(err error) string {
+	var e *core.Error
+	if errors.As(err, &e) {
+		return e.Hint
+	}
+	return ""
+}
+
+// storeEvery is how often the store is asked how it does, which costs nothing.
+const storeEvery = time.Second
+
+// watchStore says once that nothing can be kept any more, and once that it can be
+// again.
+func (d *Daemon) watchStore(ctx context.Context) error {
+	ticker := time.NewTicker(storeEvery)
+	defer ticker.Stop()
+	var since time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		err := d.store.Health()
+		switch {
+		case err != nil && since.IsZero():
+			since = time.Now()
+			d.log.Error("the store keeps nothing", "err", err, "hint", hintOf(err))
+		case err == nil && !since.IsZero():
+			d.log.Log(ctx, slog.LevelWarn, "the store keeps changes again", "after", time.Since(since).Round(time.Second))
+			since = time.Time{}
+		}
+	}
+}
+
+// storeNote is what a status says of a store that keeps nothing.
+func (d *Daemon) storeNote() []string {
+	if err := d.store.Health(); err != nil {
+		return []string{"nothing can be kept: " + err.Error() + "; " + hintOf(err)}
+	}
+	return nil
+}
