@@ -10,7 +10,7 @@ import (
 )
 
 func configCommand(a *cli.App) *cobra.Command {
-	return cli.Group("config", "Check and show the configuration", configCheckCommand(a), configShowCommand(a), configExampleCommand(a))
+	return cli.Group("config", "Check, show and change the configuration", configCheckCommand(a), configShowCommand(a), configSetCommand(a), configUnsetCommand(a), configExampleCommand(a))
 }
 
 func configCheckCommand(a *cli.App) *cobra.Command {

@@ -28,7 +28,7 @@ func TestInitLeavesAloneWhatItCannotEdit(t *testing.T) {
 	if got, _ := os.ReadFile(filepath.Join(s.dir, daemon.ConfigFile)); string(got) != want {
 		t.Errorf("the file has\n%s", got)
 	}
-	if entries, _ := filepath.Glob(filepath.Join(s.dir, ".init-*")); len(entries) > 0 {
+	if entries, _ := filepath.Glob(filepath.Join(s.dir, ".try-*")); len(entries) > 0 {
 		t.Errorf("left behind: %v", entries)
 	}
 	if _, _, _, err := config.Load(config.Options{Home: s.dir, Env: s.env}); err != nil {

@@ -27,6 +27,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
+//go:generate sh -c "go run . man --markdown > ../../docs/cli.md"
+
 // commands lists the top-level commands: one line adds one.
 var commands = []func(*cli.App) *cobra.Command{
 	setup.Command,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/logs"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/service"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
@@ -23,18 +25,22 @@ import (
 )
 
 func startCommand(a *cli.App) *cobra.Command {
-	var background, toFile, newStore bool
+	var background, toFile, newStore, noSave bool
 	cmd := &cobra.Command{
 		Use: "start", Short: "Run the gateway", Args: cobra.NoArgs,
 		Long: `Run the gateway in the foreground, or in the background.
 
 The first start makes the state directory with a key, a configuration file and
 a store. Every setting can also be given as a flag; the rarer ones are not shown
-here but in config.example.toml.
+here but in config.example.toml. With --background, flags are saved in the
+configuration file; in the foreground they last for one run.
 
   ogp start --gateway-url https://ogp.example.org --background`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if background {
+				if err := keepFlags(a, cmd, !noSave); err != nil {
+					return err
+				}
 				return startBackground(cmd.Context(), a)
 			}
 			if toFile {
@@ -49,8 +55,25 @@ here but in config.example.toml.
 	cmd.Flags().BoolVar(&newStore, "new-store", false, "begin with an empty store where the key's own is missing: peers have to be asked again")
 	cmd.Flags().BoolVar(&toFile, cli.ToFileFlag, false, "log to "+daemon.LogFile+", as --background tells its daemon to")
 	_ = cmd.Flags().MarkHidden(cli.ToFileFlag) // it is there
+	cmd.Flags().BoolVar(&noSave, "no-save", false, "with --background: do not save settings given as flags")
 	config.Flags(cmd.Flags())
 	return cmd
+}
+
+// keepFlags saves the settings that flags have set, so that the next start has them,
+// too, and says so.
+func keepFlags(a *cli.App, cmd *cobra.Command, save bool) error {
+	dir, err := a.StateDir()
+	if err != nil {
+		return err
+	}
+	k, err := settings.Keep(a, dir, cmd.Flags(), save)
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		return err // the start would say the same
+	}
+	settings.Tell(a, k, err)
+	return nil
 }
 
 // start runs the daemon until it is told to stop.
@@ -60,7 +83,12 @@ func start(a *cli.App, cmd *cobra.Command, newStore bool) error {
 		return err
 	}
 	o.NewStore = newStore
-	o.Ready = func(s api.StatusView, first bool) { banner(a, s, first) }
+	o.Ready = func(s api.StatusView, first bool) {
+		banner(a, s, first)
+		if k, err := settings.Keep(a, o.Dir, cmd.Flags(), false); err == nil && a.LogFile == "" {
+			settings.Tell(a, k, nil)
+		}
+	}
 	d, err := daemon.Open(cmd.Context(), o)
 	if err != nil {
 		return err

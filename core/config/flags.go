@@ -109,3 +109,41 @@ func (v *flagValue) Type() string {
 	}
 	return strings.ReplaceAll(v.unit, " ", "-")
 }
+
+// Given is a setting that a flag has set.
+type Given struct {
+	Key  string // as in config.toml
+	Flag string // without dashes
+	Text string // as it was given
+}
+
+// GivenFlags lists the settings that flags have set, in the order of the example.
+func GivenFlags(set *pflag.FlagSet) []Given {
+	var out []Given
+	for _, s := range Settings() {
+		if f := set.Lookup(s.Flag); s.Flag != "" && f != nil && f.Changed && keyOf(f) == s.Key {
+			out = append(out, Given{s.Key, s.Flag, f.Value.String()})
+		}
+	}
+	return out
+}
+
+// TOML writes a value as config.toml has it. text is as a flag or a variable gives
+// it. ok is false for a key that no flag and no variable has: a table, or none.
+func TOML(key, text string) (literal string, ok bool, err error) {
+	s := schema().byKey[key]
+	if s == nil || s.Env == "" {
+		return "", false, nil
+	}
+	v := reflect.New(s.field.Type).Elem()
+	if err := assignText(v, text); err != nil {
+		return "", true, Problems{{Key: key, What: fmt.Sprintf("%s: want %v", key, err)}}
+	}
+	return tomlValue(v), true, nil
+}
+
+// NearestKey is the setting that was meant by a name that is none; empty: none near.
+func NearestKey(name string) string {
+	near, _ := text.Nearest(name, schema().keys)
+	return near
+}

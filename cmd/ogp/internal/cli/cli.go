@@ -135,3 +135,15 @@ func (a *App) LoadOptions(cmd *cobra.Command) config.Options {
 	}
 	return o
 }
+
+// Quoted writes words as a shell wants them.
+func Quoted(words ...string) string {
+	out := make([]string, len(words))
+	for i, s := range words {
+		if s == "" || strings.ContainsAny(s, " \t\n'\"\\!$`?*<>|&;()[]{}~#") {
+			s = "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+		}
+		out[i] = s
+	}
+	return strings.Join(out, " ")
+}

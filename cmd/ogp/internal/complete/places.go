@@ -7,6 +7,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/text"
@@ -24,6 +25,15 @@ var (
 	aPlugin    = completer{words: pluginsOf, files: true}
 	logLevels  = fixed("debug", "info", "warn", "error")
 )
+
+// settingKey is the key of a setting.
+var settingKey = completer{words: func(*cli.App, completing) []string {
+	var out []string
+	for _, s := range config.Settings() {
+		out = append(out, s.Key)
+	}
+	return out
+}}
 
 // placeholders say what completes an argument, by its name in the usage line. A
 // command that names its arguments in the same words needs nothing else.
@@ -60,6 +70,8 @@ var argumentsOf = map[string][]completer{
 	"ogp federation grant":   {peersIn(core.Approved)},
 	"ogp federation send":    {peersIn(core.Approved), anIntent, nothing},
 	"ogp federation agent":   {peersIn(core.Approved), nothing, nothing},
+	"ogp config set":         {settingKey, nothing},
+	"ogp config unset":       {settingKey},
 	"ogp plugin remove":      {pluginName},
 	"ogp plugin reload":      {pluginName},
 	"ogp plugin kv":          {pluginName, nothing, nothing},

@@ -140,7 +140,7 @@ func (d *demo) commandUntil(ctx context.Context, who string, args ...string) (in
 }
 
 func (d *demo) show(who, output string, code int, args ...string) {
-	line := who + "$ ogp " + quoted(args)
+	line := who + "$ ogp " + cli.Quoted(args...)
 	d.steps = append(d.steps, demoStep{Title: d.steps[len(d.steps)-1].Title, Command: line, Output: output, Exit: code})
 	if d.app.JSON {
 		return
@@ -159,7 +159,7 @@ func (d *demo) show(who, output string, code int, args ...string) {
 func (d *demo) run(who string, args ...string) (int, error) {
 	code, out, err := d.command(who, args...)
 	if err != nil {
-		return code, fmt.Errorf("demo: ogp %s: %w\n%s", quoted(args), err, out)
+		return code, fmt.Errorf("demo: ogp %s: %w\n%s", cli.Quoted(args...), err, out)
 	}
 	d.seen = out
 	d.show(who, out, code, args...)
@@ -169,7 +169,7 @@ func (d *demo) run(who string, args ...string) (int, error) {
 func (d *demo) must(who string, args ...string) error {
 	code, err := d.run(who, args...)
 	if err == nil && code != 0 {
-		err = fmt.Errorf("demo: ogp %s: exit status %d: %s", quoted(args), code, d.seen)
+		err = fmt.Errorf("demo: ogp %s: exit status %d: %s", cli.Quoted(args...), code, d.seen)
 	}
 	return err
 }
@@ -178,7 +178,7 @@ func (d *demo) quietly(who string, args ...string) error {
 	code, out, err := d.command(who, args...)
 	d.seen = out
 	if err == nil && code != 0 {
-		err = fmt.Errorf("demo: ogp %s: exit status %d: %s", quoted(args), code, out)
+		err = fmt.Errorf("demo: ogp %s: exit status %d: %s", cli.Quoted(args...), code, out)
 	}
 	return err
 }
@@ -234,16 +234,4 @@ func freePort() (int, error) {
 	}
 	defer ln.Close()
 	return ln.Addr().(*net.TCPAddr).Port, nil
-}
-
-// quoted writes arguments as a shell would want them.
-func quoted(args []string) string {
-	out := make([]string, len(args))
-	for i, s := range args {
-		if s == "" || strings.ContainsAny(s, " '\"!$?*<>|&;()") {
-			s = "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-		}
-		out[i] = s
-	}
-	return strings.Join(out, " ")
 }

@@ -25,7 +25,7 @@ func (d *demo) play() error {
 		return err
 	}
 	for _, who := range []string{"Ada", "Ben"} {
-		if err := d.must(strings.ToLower(who), "start", "--background", "--daemon-port", "0", "--listen", "127.0.0.1", "--display-name", who,
+		if err := d.must(strings.ToLower(who), "start", "--background", "--no-save", "--daemon-port", "0", "--listen", "127.0.0.1", "--display-name", who,
 			"--network-allow-private", "127.0.0.0/8", "--rendezvous-enabled", "--rendezvous-url", rendezvous); err != nil {
 			return err
 		}

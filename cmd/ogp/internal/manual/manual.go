@@ -12,8 +12,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 )
 
-//go:generate sh -c "cd ../../../.. && go run ./cmd/ogp man --markdown > docs/cli.md"
-
 // exitStatuses say what a command's exit status means.
 var exitStatuses = []struct {
 	code int

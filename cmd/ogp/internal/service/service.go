@@ -12,8 +12,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
 )
 
 // The names of our service.
@@ -99,7 +101,8 @@ func installCommand(a *cli.App) *cobra.Command {
 Linux a hardened unit of systemd with a watchdog, on macOS an agent of launchd, on
 Windows a service. It runs this very program on this state directory. A system
 service of systemd runs as a user of its own, with its state in /var/lib/ogp, unless
---run-as names one. --print only shows what would be installed.
+--run-as names one. Settings given as flags are saved in its configuration file.
+--print only shows what would be installed.
 
   ogp service install --print`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -116,9 +119,18 @@ service of systemd runs as a user of its own, with its state in /var/lib/ogp, un
 				fmt.Fprint(a.Out, text)
 				return nil
 			}
+			given := config.GivenFlags(cmd.Flags())
+			if len(given) > 0 && s.ownUser() && s.Config == "" {
+				return cli.Usagef("settings of a service with a user of its own go into a file: --config /etc/ogp/config.toml")
+			}
 			if err := s.makeHome(); err != nil {
 				return fmt.Errorf("make the state directory: %w", err)
 			}
+			k, err := settings.Keep(a, s.Home, cmd.Flags(), true)
+			if err != nil {
+				return err
+			}
+			settings.Tell(a, k, nil)
 			file, err := services(a, system).install(s)
 			if err != nil {
 				return err
@@ -139,6 +151,7 @@ service of systemd runs as a user of its own, with its state in /var/lib/ogp, un
 	systemFlag(cmd, &system)
 	cmd.Flags().StringVar(&runAs, "run-as", "", "with --system: the user that it runs as")
 	cmd.Flags().BoolVar(&show, "print", false, "only show what would be installed")
+	config.Flags(cmd.Flags())
 	return cmd
 }
 

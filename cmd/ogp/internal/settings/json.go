@@ -25,8 +25,8 @@ var typescriptNames = map[string]string{
 // other byte as it is.
 func JSON(text []byte, s Setting) ([]byte, error) {
 	name, ok := typescriptNames[s.Key]
-	if !ok {
-		return nil, fmt.Errorf("config.json has no name for %s", s.Key)
+	if !ok || s.Value == nil {
+		return nil, fmt.Errorf("config.json is of a TypeScript gateway, and %s is not edited there", s.Key)
 	}
 	return placeJSON(text, strings.Split(name, "."), s.Value)
 }

@@ -34,13 +34,13 @@ func TestSetTOMLChangesOneLine(t *testing.T) {
 		{"windows", "listen = \"\"\r\n[rendezvous]\r\n", "rendezvous.url", "a", "listen = \"\"\r\n[rendezvous]\r\nurl = \"a\"\r\n"},
 		{"nasty", "", "email", "a\"\\\n\u007f", "email = \"a\\\"\\\\\\u000A\\u007F\"\n"},
 	} {
-		got, err := TOML([]byte(c.text), Setting{c.key, c.value})
+		got, err := TOML([]byte(c.text), Setting{Key: c.key, Value: c.value})
 		if err != nil || string(got) != c.want {
 			t.Errorf("%s: %q, %v, want %q", c.name, got, err, c.want)
 		}
 	}
 	for _, text := range []string{"rendezvous = 1", "[[rendezvous]]\nurl = 'x'", "email = "} {
-		if got, err := TOML([]byte(text), Setting{"rendezvous.url", "a"}); err == nil {
+		if got, err := TOML([]byte(text), Setting{Key: "rendezvous.url", Value: "a"}); err == nil {
 			t.Errorf("%q became %q, want an error", text, got)
 		}
 	}
@@ -141,9 +141,9 @@ func TestSetTOMLLeavesTheRest(t *testing.T) {
 		if err := toml.Unmarshal([]byte(text), &before); err != nil {
 			t.Fatalf("the drawn file is bad: %v\n%s", err, text)
 		}
-		s := Setting{rapid.SampledFrom([]string{"email", "gateway_url", "rendezvous.url", "other.x"}).Draw(t, "key"), rapid.StringMatching(`[a-z"\\#é]{0,6}`).Draw(t, "value")}
+		s := Setting{Key: rapid.SampledFrom([]string{"email", "gateway_url", "rendezvous.url", "other.x"}).Draw(t, "key"), Value: rapid.StringMatching(`[a-z"\\#é]{0,6}`).Draw(t, "value")}
 		if rapid.Bool().Draw(t, "bool") {
-			s = Setting{"rendezvous.enabled", rapid.Bool().Draw(t, "value")}
+			s = Setting{Key: "rendezvous.enabled", Value: rapid.Bool().Draw(t, "value")}
 		}
 		got, err := TOML([]byte(text), s)
 		if err != nil {
@@ -183,7 +183,7 @@ func TestSetTOMLLeavesTheRest(t *testing.T) {
 
 func TestSetTOMLKeepsTheExample(t *testing.T) {
 	text := []byte(config.Example())
-	for _, s := range []Setting{{"display_name", "Ada"}, {"rendezvous.enabled", true}, {"rendezvous.url", "https://r.example"}, {"gateway_url", "https://a.example"}} {
+	for _, s := range []Setting{{Key: "display_name", Value: "Ada"}, {Key: "rendezvous.enabled", Value: true}, {Key: "rendezvous.url", Value: "https://r.example"}, {Key: "gateway_url", Value: "https://a.example"}} {
 		got, err := TOML(text, s)
 		if err != nil {
 			t.Fatal(err)
@@ -195,8 +195,12 @@ func TestSetTOMLKeepsTheExample(t *testing.T) {
 				changed++
 			}
 		}
-		if len(old) != len(lines) || changed != 1 {
-			t.Errorf("%s: %d of %d lines changed, want 1 of %d", s.Key, changed, len(lines), len(old))
+		want := 1
+		if s.Key == "rendezvous.enabled" {
+			want = 2 // the header of its table was a comment
+		}
+		if len(old) != len(lines) || changed != want {
+			t.Errorf("%s: %d of %d lines changed, want %d of %d", s.Key, changed, len(lines), want, len(old))
 		}
 		text = got
 	}
@@ -212,22 +216,59 @@ func TestSetJSONLeavesTheRest(t *testing.T) {
 		set  Setting
 		want string
 	}{
-		{Setting{"display_name", "Ada \"A\""}, strings.Replace(text, `"Alice"`, `"Ada \"A\""`, 1)},
-		{Setting{"email", "a@b"}, strings.Replace(text, "{\n", "{\n  \"email\": \"a@b\",\n", 1)},
-		{Setting{"rendezvous.enabled", true}, strings.Replace(text, "false", "true", 1)},
-		{Setting{"rendezvous.url", "u"}, strings.Replace(text, `{ "enabled"`, "{\n  \"url\": \"u\", \"enabled\"", 1)},
+		{Setting{Key: "display_name", Value: "Ada \"A\""}, strings.Replace(text, `"Alice"`, `"Ada \"A\""`, 1)},
+		{Setting{Key: "email", Value: "a@b"}, strings.Replace(text, "{\n", "{\n  \"email\": \"a@b\",\n", 1)},
+		{Setting{Key: "rendezvous.enabled", Value: true}, strings.Replace(text, "false", "true", 1)},
+		{Setting{Key: "rendezvous.url", Value: "u"}, strings.Replace(text, `{ "enabled"`, "{\n  \"url\": \"u\", \"enabled\"", 1)},
 	} {
 		got, err := JSON([]byte(text), c.set)
 		if err != nil || string(got) != c.want {
 			t.Errorf("%s: %q, %v, want %q", c.set.Key, got, err, c.want)
 		}
 	}
-	got, err := JSON([]byte("{}"), Setting{"rendezvous.url", "u"})
+	got, err := JSON([]byte("{}"), Setting{Key: "rendezvous.url", Value: "u"})
 	var read map[string]any
 	if err != nil || json.Unmarshal(got, &read) != nil || !reflect.DeepEqual(read, map[string]any{"rendezvous": map[string]any{"url": "u"}}) {
 		t.Errorf("in an empty object: %q, %v", got, err)
 	}
-	if _, err := JSON([]byte(text), Setting{"log.level", "info"}); err == nil {
+	if _, err := JSON([]byte(text), Setting{Key: "log.level", Value: "info"}); err == nil {
 		t.Error("a Setting that config.json does not have was set")
+	}
+}
+
+// What a flag, or "ogp config set", gives is written as the type of its setting, and
+// taken away again it leaves the other lines alone.
+func TestParseAndUnset(t *testing.T) {
+	for _, c := range []struct{ key, text, line string }{
+		{"gateway_url", "https://a.example", `gateway_url = "https://a.example"`},
+		{"daemon_port", "18791", "daemon_port = 18791"},
+		{"rendezvous.enabled", "yes", "enabled = true"},
+		{"network.allow_private", "10.0.0.0/8,fd00::/8", `allow_private = ["10.0.0.0/8", "fd00::/8"]`},
+		{"inbox.keep", "30d", `keep = "30d"`},
+		{"plugins.mine.enabled", "false", "enabled = false"},
+		{"plugins.mine.path", "/a b.wasm", `path = "/a b.wasm"`},
+	} {
+		s, err := Parse(c.key, c.text)
+		if err != nil {
+			t.Errorf("%s: %v", c.key, err)
+			continue
+		}
+		const mine = "# mine\nemail = \"a@b\" # and this\n"
+		set, err := TOML([]byte(mine), s)
+		if err != nil || !strings.Contains("\n"+string(set), "\n"+c.line+"\n") || !strings.Contains(string(set), mine) {
+			t.Errorf("%s: %q, %v, want a line %q and all before", c.key, set, err, c.line)
+		}
+		unset, err := TOML(set, Setting{Key: c.key})
+		if err != nil || !strings.Contains(string(unset), "\n#"+c.line+"\n") || !strings.Contains(string(unset), mine) {
+			t.Errorf("%s unset: %q, %v", c.key, unset, err)
+		}
+	}
+	for key, text := range map[string]string{"daemon_port": "many", "gatway_url": "https://a.example", "agents": "x"} {
+		if s, err := Parse(key, text); err == nil {
+			t.Errorf("%s = %s is %v, want an error", key, text, s)
+		}
+	}
+	if got, err := TOML([]byte("a = 1\nlist = [\n  1,\n  2,\n] # x\n"), Setting{Key: "list"}); err != nil || string(got) != "a = 1\n#list = [\n#  1,\n#  2,\n#] # x\n" {
+		t.Errorf("a list over lines: %q, %v", got, err)
 	}
 }

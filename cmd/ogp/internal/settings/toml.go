@@ -25,7 +25,11 @@ func TOML(text []byte, s Setting) ([]byte, error) {
 	if err := toml.Unmarshal(text, &before); err != nil {
 		return nil, err
 	}
-	after, err := placeTOML(text, s)
+	place := placeTOML
+	if s.Value == nil {
+		place = unplaceTOML
+	}
+	after, err := place(text, s)
 	if err != nil {
 		return nil, err
 	}
@@ -54,14 +58,37 @@ func putValue(table map[string]any, path []string, value any) bool {
 		}
 		table = next
 	}
-	table[path[0]] = value
+	if value == nil {
+		delete(table, path[0])
+	} else {
+		table[path[0]] = value
+	}
 	return true
+}
+
+// unplaceTOML makes comments of the lines of a setting.
+func unplaceTOML(text []byte, s Setting) ([]byte, error) {
+	table, name := "", s.Key
+	if i := strings.LastIndexByte(s.Key, '.'); i >= 0 {
+		table, name = s.Key[:i], s.Key[i+1:]
+	}
+	at, err := findTOML(text, s.Key, table, name)
+	if err != nil || at.value.to == 0 {
+		return text, err
+	}
+	if at.inline > 0 {
+		return nil, errCannotEdit
+	}
+	from := bytes.LastIndexByte(text[:at.value.from], '\n') + 1
+	lines := bytes.ReplaceAll(text[from:at.value.to], []byte("\n"), []byte("\n#"))
+	return splice(text, span{from, at.value.to}, "#"+string(lines)), nil
 }
 
 // tomlPlaces are the offsets that TOML needs of a text.
 type tomlPlaces struct {
 	value    span // of the key's value, if it has one
 	comment  span // the key's commented line, without its end
+	head     span // before it, the commented header of its table; none: it has one, or needs none
 	header   int  // where a line can go in after the table's header; 0: none
 	dotted   int  // likewise after the last dotted key of the table
 	lastRoot int  // likewise after the last key of no table
@@ -98,7 +125,9 @@ func placeTOML(text []byte, s Setting) ([]byte, error) {
 		return splice(text, span{at.inline, at.inline}, " "+line), nil
 	case at.inline > 0:
 		return splice(text, span{at.inline, at.inline}, " "+line+","), nil
-	case at.comment.to > 0:
+	case at.comment.to > 0 && at.head.to > 0 && at.header == 0 && at.dotted == 0:
+		return splice(splice(text, at.comment, line), at.head, "["+table+"]"), nil
+	case at.comment.to > 0 && at.head.to == 0:
 		return splice(text, at.comment, line), nil
 	case at.header > 0:
 		return insert(at.header, line), nil
@@ -122,11 +151,16 @@ func splice(text []byte, at span, what string) []byte {
 	return append(out, text[at.to:]...)
 }
 
+// commentedHead is the header of a table in a comment, as the example has them.
+var commentedHead = regexp.MustCompile(`^#[ \t]?\[([a-z0-9_.-]+)\]$`)
+
 // findTOML walks a text once.
 func findTOML(text []byte, key, table, name string) (tomlPlaces, error) {
 	at := tomlPlaces{}
 	commented := regexp.MustCompile(`^#[ \t]?` + regexp.QuoteMeta(name) + `[ \t]*=`)
 	section, inTables := "", false // inTables: below [[x]], whose keys are not ours
+	var head span                  // of the last commented header, if nothing but comments followed
+	named := ""                    // the table that it is of
 	p := unstable.Parser{KeepComments: true}
 	p.Reset(text)
 	for p.NextExpression() {
@@ -134,11 +168,27 @@ func findTOML(text []byte, key, table, name string) (tomlPlaces, error) {
 		switch node.Kind {
 		case unstable.Comment:
 			from := int(node.Raw.Offset)
-			if at.comment.to == 0 && !inTables && section == table && (from == 0 || text[from-1] == '\n') && commented.Match(node.Data) {
-				at.comment = span{from, from + len(bytes.TrimRight(node.Data, "\r\n"))}
+			if from > 0 && text[from-1] != '\n' {
+				continue // behind something
+			}
+			line := bytes.TrimRight(node.Data, "\r\n")
+			if m := commentedHead.FindSubmatch(line); m != nil {
+				head, named = span{from, from + len(line)}, string(m[1])
+				continue
+			}
+			in := section
+			if named != "" {
+				in = named
+			}
+			if at.comment.to == 0 && !inTables && in == table && commented.Match(line) {
+				at.comment = span{from, from + len(line)}
+				if named != "" {
+					at.head = head
+				}
 			}
 		case unstable.Table, unstable.ArrayTable:
 			path, last := keyOfNode(node)
+			named = ""
 			section, inTables = path, node.Kind == unstable.ArrayTable || inTables && strings.HasPrefix(path, section+".")
 			if path == table && !inTables && at.header == 0 {
 				at.header = lineEnd(text, last)

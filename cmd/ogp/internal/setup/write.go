@@ -12,7 +12,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/migrate"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/federation"
@@ -82,20 +81,6 @@ func (i *initializer) changes() ([]settings.Setting, error) {
 	return out, nil
 }
 
-// configPath is the file in force, or the one to make.
-func (i *initializer) configPath() string {
-	if i.app.File != "" {
-		return i.app.File
-	}
-	path := filepath.Join(i.dir, daemon.ConfigFile)
-	if _, err := os.Stat(path); err != nil {
-		if old := filepath.Join(i.dir, daemon.LegacyConfig); exists(old) {
-			return old
-		}
-	}
-	return path
-}
-
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
@@ -104,7 +89,7 @@ func exists(path string) bool {
 // write changes the lines of the settings that differ. The new text is loaded
 // before it takes the place of the old one.
 func (i *initializer) write() error {
-	path := i.configPath()
+	path := settings.Path(i.app, i.dir)
 	i.view.ConfigFile = path
 	changes, err := i.changes()
 	if err != nil {
@@ -115,57 +100,19 @@ func (i *initializer) write() error {
 			i.view.Notes = append(i.view.Notes, fmt.Sprintf("%s is set by %s, which counts more than the file", c.Key, o.Where))
 		}
 	}
-	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		text, err = []byte(config.Example()), nil
-	}
-	if err != nil {
-		return err
-	}
-	edit := settings.TOML
-	if strings.EqualFold(filepath.Ext(path), ".json") {
-		edit = settings.JSON
-	}
-	after := text
 	for _, c := range changes {
-		if after, err = edit(after, c); err != nil {
-			e := core.Refusef(core.Malformed, "%s cannot be edited: %v", path, err)
-			e.Hint = fmt.Sprintf("write it there yourself: %s = %s", c.Key, c.Literal())
-			return e
-		}
 		i.view.Changed = append(i.view.Changed, c.Key)
 	}
-	if exists(path) && len(changes) == 0 {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	if err := i.tryConfig(path, after); err != nil {
-		return err
-	}
-	if err := atomicfile.WriteFile(path, after); err != nil {
-		return err
-	}
-	i.cfg, i.origins, _, err = i.app.Load(nil)
-	return err
-}
-
-// tryConfig loads a text as if it were in the file's place.
-func (i *initializer) tryConfig(path string, text []byte) error {
-	probe := filepath.Join(filepath.Dir(path), ".init-"+filepath.Base(path))
-	if err := os.WriteFile(probe, text, 0o600); err != nil {
-		return err
-	}
-	defer os.Remove(probe)
-	_, _, _, err := config.Load(config.Options{Home: i.dir, File: probe, Env: i.app.Env})
 	var problems config.Problems
-	if errors.As(err, &problems) {
+	if err := settings.Write(i.app, i.dir, path, changes); errors.As(err, &problems) {
 		for n := range problems {
 			problems[n].Where = flagOf(problems[n].Key)
 		}
 		return problems
+	} else if err != nil {
+		return err
 	}
+	i.cfg, i.origins, _, err = i.app.Load(nil)
 	return err
 }
 

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
+)
+
+func configSetCommand(a *cli.App) *cobra.Command {
+	return &cobra.Command{
+		Use: "set <key> <value>", Short: "Set a value in the configuration file", Args: cobra.ExactArgs(2),
+		Long: `Set a value in the configuration file, as a flag or a variable would give it: a list
+has commas. One line changes; comments and all else stay as they are. A running
+gateway reads the file again by itself.
+
+  ogp config set gateway_url https://ogp.example.org`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			s, err := settings.Parse(args[0], args[1])
+			if err != nil {
+				return err
+			}
+			if s.Literal() == `"[redacted]"` {
+				return cli.Usagef("a secret does not belong on a command line: give '${VARIABLE}' or file:/path")
+			}
+			return writeSetting(a, s, "Set")
+		},
+	}
+}
+
+func configUnsetCommand(a *cli.App) *cobra.Command {
+	return &cobra.Command{
+		Use: "unset <key>", Short: "Take a value out of the configuration file", Args: cobra.ExactArgs(1),
+		Long: `Take a value out of the configuration file, so that the default counts. Its line
+becomes a comment; all else stays as it is.
+
+  ogp config unset gateway_url`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			return writeSetting(a, settings.Setting{Key: args[0]}, "Unset")
+		},
+	}
+}
+
+// writeSetting changes the file, and says what counts now where that is not the file.
+func writeSetting(a *cli.App, s settings.Setting, done string) error {
+	dir, err := a.StateDir()
+	if err != nil {
+		return err
+	}
+	_, origins, _, err := a.Load(nil)
+	if err != nil {
+		return err
+	}
+	was := origins.Of(s.Key).Layer
+	if s.Value == nil && was != config.LayerFile {
+		if _, err := settings.Parse(s.Key, ""); errors.Is(err, core.NotFound) {
+			return err
+		}
+	}
+	path := settings.Path(a, dir)
+	if err := settings.Write(a, dir, path, []settings.Setting{s}); err != nil {
+		return err
+	}
+	if was == config.LayerEnv {
+		fmt.Fprintf(a.Err, "note: %s is set by %s, which counts more than the file\n", s.Key, origins.Of(s.Key).Where)
+	}
+	if a.JSON {
+		a.WriteJSON(map[string]string{"key": s.Key, "file": path})
+		return nil
+	}
+	fmt.Fprintf(a.Out, "%s %s in %s\n", done, s.Key, path)
+	return nil
+}
