@@ -25,7 +25,8 @@ type InboxStatus string
 // The inbox states.
 const (
 	InboxNew     InboxStatus = "new"
-	InboxHeld    InboxStatus = "held"    // a policy left it to the human; no notifier was told
+	InboxHeld    InboxStatus = "held"    // a policy left it to the human; no notifier was told a word of it
+	InboxDenied  InboxStatus = "denied"  // it was held, and the human turned it down
 	InboxReplied InboxStatus = "replied" // we have answered it
 )
 

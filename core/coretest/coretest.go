@@ -178,7 +178,7 @@ func (g *Gateway) start() {
 	var err error
 	self, err = gateway.New(ctx, gateway.Options{
 		Key: g.Private, Store: g.Store, Transport: g.Transport, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
-		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Told: g.Dispatcher.Wake, Redeem: g.invites,
+		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Told: g.Dispatcher.Told, Redeem: g.invites,
 	})
 	must(err)
 	g.Gateway = self
@@ -359,7 +359,26 @@ type Store struct {
 	mu    sync.Mutex // guards fail, see
 	fail  error
 	see   func(*core.Change) error
+	due   func()
 	count int
+}
+
+// OnDue has f called whenever due deliveries are read.
+func (s *Store) OnDue(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due = f
+}
+
+// DueDeliveries reads what a notifier is to be told now.
+func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*core.Delivery, error) {
+	s.mu.Lock()
+	due := s.due
+	s.mu.Unlock()
+	if due != nil {
+		due()
+	}
+	return s.Store.DueDeliveries(ctx, notifier, now, limit)
 }
 
 // FailCommits makes every commit return err and keep nothing; nil ends it.

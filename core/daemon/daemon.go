@@ -187,6 +187,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 		Store: d.store, Logger: d.log,
 		Peer:     func(k core.PublicKey) *core.Peer { return d.gateway.Peer(k) },
 		Failed:   d.deliveryFailed,
+		SetUp:    func(ctx context.Context, name, detail string) { d.gateway.NotifierSetUp(ctx, name, detail) },
 		Settings: d.inForce(d.config(), d.config().DaemonPort).delivery,
 	})
 	d.wire = newWire(d.inForce(d.config(), 0).dial)
@@ -195,7 +196,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	}
 	d.gateway, err = gateway.New(ctx, gateway.Options{
 		Key: d.key, Store: d.store, Transport: d.tracing.outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
-		Logger: d.log, Notifiers: d.dispatcher.Names, Told: d.dispatcher.Wake,
+		Logger: d.log, Notifiers: d.dispatcher.Names, Told: d.dispatcher.Told,
 		Plugins: func() (gateway.Plugins, error) { return d.extensions.Plugins() },
 		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
 			return d.approvals.Redeem(in, d.key.Public(), accepter, time.Now())

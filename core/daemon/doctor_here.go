@@ -252,7 +252,7 @@ const (
 
 // checkQueues looks at what waits.
 func (d *Daemon) checkQueues(ctx context.Context, r *api.Report) {
-	depths, err := d.store.Depths(ctx)
+	depths, err := d.dispatcher.Depths(ctx)
 	if err != nil {
 		r.Failed("queues", "look at the disk", err)
 		return

@@ -22,7 +22,7 @@ const mendDelivery = `ogp init finds OpenClaw's token; or openclaw_hooks_token =
 
 // checkNotifiers looks at how the notifiers do and, with test, calls each once.
 func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, test bool) {
-	depths, err := d.store.Depths(ctx)
+	depths, err := d.dispatcher.Depths(ctx)
 	if err != nil {
 		return // checkQueues tells
 	}

@@ -19,7 +19,7 @@ import (
 
 func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error) {
 	s := d.gateway.Settings()
-	depths, err := d.store.Depths(ctx)
+	depths, err := d.dispatcher.Depths(ctx)
 	if err != nil && d.store.Health() == nil { // otherwise a note says it
 		return api.StatusView{}, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 )
@@ -154,6 +155,9 @@ type tracedNotifier struct {
 	core.Notifier
 	t *tracing
 }
+
+// Keyed is the notifier's own.
+func (n tracedNotifier) Keyed() bool { return delivery.Keyed(n.Notifier) }
 
 func (n tracedNotifier) Notify(ctx context.Context, notices []core.Notice) core.Outcome {
 	ctx, span := n.t.start(ctx, "notify "+n.Name(), api.SpanKindProducer, attribute.Int("ogp.notices", len(notices)))

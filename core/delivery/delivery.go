@@ -2,13 +2,15 @@
 // that the gateway keeps is owed to every notifier; a Dispatcher tells each one
 // until it says delivered, waits longer after each failure, and at last gives a
 // delivery up for the operator to see. What is owed is in the store, so that a
-// crash repeats a notice and loses none.
+// crash repeats a notice and loses none. A fresh event goes to its notifier from
+// memory; the store is read after a start, a failure or an overflow.
+//
+// docs/operating.md#notices
 package delivery
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
 // Options are a dispatcher's settings. Zero durations mean the defaults.
@@ -26,6 +29,9 @@ type Options struct {
 	Peer func(core.PublicKey) *core.Peer
 	// Failed keeps an event of type delivery.failed. nil: none is made.
 	Failed func(ctx context.Context, d *core.Delivery, detail string)
+	// SetUp tells the operator, by others than the notifier, that it can tell nothing
+	// until something is changed. It is called once until it works again. nil: nobody.
+	SetUp func(ctx context.Context, notifier, detail string)
 	Settings
 	Limit time.Duration // of one call to a notifier; zero: 60 seconds
 	Now   func() time.Time
@@ -45,26 +51,43 @@ func (s *Settings) fill() {
 	s.GiveUp = cmp.Or(s.GiveUp, core.DefaultDeliveryGiveUp)
 }
 
+func (s *Settings) times() queue.Times { return queue.Times(*s) }
+
+// Keyed reports whether a notifier's repeats are known for what they are, by their
+// events' IDs: whoever is told knows a call that comes again. Such a notifier may be told
+// something twice after a crash, and several events in one call keep together.
+func Keyed(n core.Notifier) bool {
+	k, ok := n.(interface{ Keyed() bool })
+	return ok && k.Keyed()
+}
+
 // Dispatcher tells notifiers. Safe for concurrent use.
 type Dispatcher struct {
 	o        Options
 	settings atomic.Pointer[Settings]
+	engine   *queue.Engine[string]
+	noting   chan struct{} // holds a token when there is something to note
 
 	mu    sync.Mutex // guards the rest
 	lines map[string]*line
-	ctx   context.Context
-	wg    sync.WaitGroup
+	notes map[note]bool // what was told and is not written down yet
 }
 
-// line is one notifier with the goroutine that tells it.
+// line is one notifier and what is told to it.
 type line struct {
 	n     core.Notifier
-	wake  chan struct{}
-	stop  context.CancelFunc
-	after <-chan struct{} // closed when the predecessor of the same name has ended; nil: there is none
-	done  chan struct{}   // closed when the line has ended; nil: it was never started
-	state Health          // guarded by Dispatcher.mu
-	until time.Time       // after a failure: no call before; the line's own
+	state Health
+	cut   context.CancelFunc // ends the call under way; nil: there is none
+
+	fresh  []*core.Delivery // from memory, oldest first
+	behind bool             // the store holds what memory does not
+	sweep  bool             // what the store holds is due, whatever was written down
+	page   []*core.Delivery // read from the store, to be told before fresh
+	read   [2]map[string]bool
+	next   time.Time // when something that failed is due, by the wall clock; zero: nothing
+
+	until  time.Time // after a failure: no call before
+	warned bool      // the operator knows of the set-up error
 }
 
 // Health is how a notifier does.
@@ -74,6 +97,7 @@ type Health struct {
 	LastFailure time.Time `json:"lastFailure,omitzero"`
 	Failures    int       `json:"failures"` // in a row
 	LastError   string    `json:"lastError,omitempty"`
+	SetUp       bool      `json:"setUp,omitempty"` // the last error is of the set-up: it waits for the operator
 	Delivered   uint64    `json:"delivered"`
 }
 
@@ -86,10 +110,14 @@ func New(o Options) *Dispatcher {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Dispatcher{o: o, lines: map[string]*line{}}
+	c := &Dispatcher{o: o, lines: map[string]*line{}, notes: map[note]bool{}, noting: make(chan struct{}, 1)}
+	c.engine = queue.New(maxAtOnce, c.work)
 	c.SetSettings(o.Settings)
 	return c
 }
+
+// maxAtOnce bounds how many notifiers are called at the same time.
+const maxAtOnce = 64
 
 // Settings are those in force.
 func (c *Dispatcher) Settings() Settings { return *c.settings.Load() }
@@ -101,46 +129,55 @@ func (c *Dispatcher) SetSettings(s Settings) {
 }
 
 // Set makes these the notifiers in force; one of the same name takes over what
-// its predecessor was owed.
+// its predecessor was owed, at once and whatever had failed before. One that has not
+// changed goes on as it is.
 func (c *Dispatcher) Set(notifiers ...core.Notifier) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := c.lines
 	c.lines = map[string]*line{}
 	for _, n := range notifiers {
-		l := &line{n: n, wake: make(chan struct{}, 1), state: Health{Name: n.Name()}}
-		if was := old[n.Name()]; was != nil {
-			l.state, l.after = was.state, was.done
-			if was.done == nil {
-				l.after = was.after
-			}
+		was := old[n.Name()]
+		if was != nil && was.n == n {
+			c.lines[n.Name()] = was
+			continue
+		}
+		l := &line{n: n, state: Health{Name: n.Name()}, behind: true, sweep: true}
+		if was != nil {
+			l.state = was.state
+			was.end()
 		}
 		c.lines[n.Name()] = l
+		c.engine.Wake(n.Name())
 	}
-	for _, l := range old {
-		if l.stop != nil {
-			l.stop()
-		}
-	}
-	if c.ctx != nil && c.ctx.Err() == nil {
-		for _, l := range c.lines {
-			c.start(l)
+	for name, l := range old {
+		if c.lines[name] == nil {
+			l.end()
 		}
 	}
 }
 
-// start runs a line. Called with mu held.
-func (c *Dispatcher) start(l *line) {
-	ctx, stop := context.WithCancel(c.ctx)
-	l.stop, l.done = stop, make(chan struct{})
-	c.wg.Go(func() {
-		defer close(l.done)
-		defer stop()
-		if l.after != nil {
-			<-l.after // a notifier gets one call at a time
+// end cuts the call under way. Called with mu held.
+func (l *line) end() {
+	if l.cut != nil {
+		l.cut()
+	}
+}
+
+// Changed says that something outside has changed by which notifiers may work again: a
+// token, say. What waits for them is tried now.
+func (c *Dispatcher) Changed() { c.again(func(*line) bool { return true }) }
+
+// again makes lines try all that the store holds for them now.
+func (c *Dispatcher) again(which func(*line) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, l := range c.lines {
+		if which(l) {
+			l.behind, l.sweep, l.until, l.warned = true, true, time.Time{}, false
+			c.engine.Wake(name)
 		}
-		c.run(ctx, l)
-	})
+	}
 }
 
 // Names are the notifiers in force.
@@ -165,55 +202,68 @@ func (c *Dispatcher) Health() []Health {
 	return out
 }
 
-// Wake makes every line look for work now.
-func (c *Dispatcher) Wake() {
+// maxFresh bounds what a line holds in memory. Past it, the store is read.
+const maxFresh = 1024
+
+// Told takes what has just been kept and is owed, each with its event, so that the
+// store need not be read for it. Call it after the commit, never before.
+func (c *Dispatcher) Told(owed []*core.Delivery) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, l := range c.lines {
-		select {
-		case l.wake <- struct{}{}:
+	for _, d := range owed {
+		l := c.lines[d.Notifier]
+		switch {
+		case l == nil, l.read[0][d.EventID], l.read[1][d.EventID]:
+			continue
+		case l.behind: // it is read with the others
+		case len(l.fresh) >= maxFresh:
+			l.behind, l.fresh = true, nil
 		default:
+			l.fresh = append(l.fresh, d)
 		}
+		c.engine.Wake(d.Notifier)
 	}
 }
 
-// Run tells notifiers until ctx is done.
-func (c *Dispatcher) Run(ctx context.Context) error {
+// Wake makes every line look into the store.
+func (c *Dispatcher) Wake() {
 	c.mu.Lock()
-	c.ctx = ctx
-	for _, l := range c.lines {
-		c.start(l)
+	defer c.mu.Unlock()
+	for name, l := range c.lines {
+		l.behind = true
+		c.engine.Wake(name)
+	}
+}
+
+// Run tells notifiers until ctx is done, and then writes down what was told.
+func (c *Dispatcher) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	c.mu.Lock()
+	for name := range c.lines {
+		c.engine.Wake(name)
 	}
 	c.mu.Unlock()
-	c.lookForOrphans(ctx)
-	c.mu.Lock()
-	c.ctx = nil // nobody starts a line any more
-	c.mu.Unlock()
-	c.wg.Wait()
-	return nil
+	wg.Go(func() { c.engine.Run(ctx) })
+	wg.Go(func() { c.writeNotes(ctx) })
+	wg.Go(func() {
+		_ = core.Every(ctx, orphansEvery, func(ctx context.Context) {
+			if err := c.giveUpOrphans(ctx); err != nil && ctx.Err() == nil {
+				c.o.Logger.Error("deliveries not given up", "err", err)
+			}
+		})
+	})
+	wg.Wait()
+	return c.flush(context.WithoutCancel(ctx))
 }
 
 const orphansEvery = time.Hour
 
-// lookForOrphans gives up, until ctx is done, what is owed to notifiers that are
-// not in force any more and have not come back in time.
-func (c *Dispatcher) lookForOrphans(ctx context.Context) {
-	timer := time.NewTimer(orphansEvery)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		if err := c.giveUpOrphans(ctx); err != nil && ctx.Err() == nil {
-			c.o.Logger.Error("deliveries not given up", "err", err)
-		}
-		timer.Reset(orphansEvery)
-	}
-}
-
+// giveUpOrphans gives up what is owed to notifiers that are not in force any more
+// and have not come back in time.
 func (c *Dispatcher) giveUpOrphans(ctx context.Context) error {
+	if err := c.flush(ctx); err != nil {
+		return err
+	}
 	depths, err := c.o.Store.Depths(ctx)
 	if err != nil {
 		return err
@@ -230,7 +280,7 @@ func (c *Dispatcher) giveUpOrphans(ctx context.Context) error {
 		}
 		change := &core.Change{}
 		for _, d := range due {
-			if now.Sub(d.Created) > c.settings.Load().GiveUp {
+			if c.settings.Load().times().Over(d.Created, now) {
 				next := *d
 				next.Dead, next.Error = true, "no notifier of this name is configured"
 				change.Deliveries = append(change.Deliveries, &next)
@@ -245,161 +295,4 @@ func (c *Dispatcher) giveUpOrphans(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// readAtOnce is how many deliveries are read from the store at a time.
-const readAtOnce = 128
-
-func (c *Dispatcher) run(ctx context.Context, l *line) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-l.wake:
-		case <-timer.C:
-		}
-		wait := l.until.Sub(c.o.Now())
-		if wait <= 0 {
-			wait = c.round(ctx, l)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		timer.Reset(wait)
-	}
-}
-
-// round tells what is due, until something fails, and returns how long to wait
-// for the next round.
-func (c *Dispatcher) round(ctx context.Context, l *line) time.Duration {
-	const afterError = 5 * time.Second
-	l.until = time.Time{}
-	due, err := c.o.Store.DueDeliveries(ctx, l.n.Name(), c.o.Now(), readAtOnce)
-	more := len(due) > 0
-	for err == nil && len(due) > 0 && l.until.IsZero() && ctx.Err() == nil {
-		n := together(due, max(1, l.n.Batch()))
-		err = c.tell(ctx, l, due[:n])
-		due = due[n:]
-	}
-	switch {
-	case err != nil:
-		if ctx.Err() == nil {
-			c.o.Logger.Error("deliveries not kept", "notifier", l.n.Name(), "err", err)
-		}
-		return afterError
-	case !l.until.IsZero():
-		return max(l.until.Sub(c.o.Now()), time.Millisecond)
-	case more:
-		return 0
-	}
-	next, err := c.o.Store.NextDelivery(ctx, l.n.Name())
-	switch {
-	case err != nil:
-		return afterError
-	case next.IsZero():
-		return time.Minute
-	}
-	return min(time.Minute, max(next.Sub(c.o.Now()), time.Millisecond))
-}
-
-// together is how many of the first deliveries go in one call: those for the
-// same agent, that have failed as often.
-func together(due []*core.Delivery, most int) int {
-	n := 1
-	for n < len(due) && n < most && recipient(due[n]) == recipient(due[0]) && due[n].Attempts == due[0].Attempts {
-		n++
-	}
-	return n
-}
-
-func recipient(d *core.Delivery) string {
-	if d.Event.Message != nil {
-		return d.Event.Message.Message.ToAgent
-	}
-	return ""
-}
-
-// tell makes one call and writes down what came of it.
-func (c *Dispatcher) tell(ctx context.Context, l *line, batch []*core.Delivery) error {
-	notices := make([]core.Notice, len(batch))
-	for i, d := range batch {
-		notices[i] = core.Notice{Event: d.Event, Attempt: d.Attempts + 1}
-		if c.o.Peer != nil && !d.Event.Peer.IsZero() {
-			notices[i].Peer = c.o.Peer(d.Event.Peer)
-		}
-	}
-	callCtx, cancel := context.WithTimeout(ctx, c.o.Limit)
-	outcome := l.n.Notify(callCtx, notices)
-	cancel()
-	if ctx.Err() != nil && outcome.Status != core.OutcomeDelivered {
-		return ctx.Err() // cut short by ourselves: no failure of the notifier's
-	}
-	if outcome.Status == core.OutcomeFailed && len(batch) > 1 {
-		// One of them may be to blame: each alone then costs only itself.
-		for i := range batch {
-			if err := c.tell(ctx, l, batch[i:i+1]); err != nil || !l.until.IsZero() {
-				return err
-			}
-		}
-		return nil
-	}
-	now := c.o.Now().UTC()
-	change := &core.Change{}
-	var dead []*core.Delivery
-	for _, d := range batch {
-		if outcome.Status == core.OutcomeDelivered {
-			change.Delivered = append(change.Delivered, d)
-			continue
-		}
-		next := *d
-		next.Attempts++
-		next.Error = outcome.Detail
-		next.Next = now.Add(max(core.Backoff(next.Attempts, c.settings.Load().First, c.settings.Load().Most), outcome.RetryAfter+c.settings.Load().First))
-		if outcome.Status == core.OutcomeFailed || now.Sub(next.Created) > c.settings.Load().GiveUp {
-			next.Dead = true
-			dead = append(dead, &next)
-		}
-		change.Deliveries = append(change.Deliveries, &next)
-	}
-	failures := c.note(l, outcome, now, len(batch))
-	l.until = time.Time{}
-	if outcome.Status != core.OutcomeDelivered && outcome.Status != core.OutcomeFailed {
-		// The notifier is left alone for a while, but for less than these notices
-		// wait, so that the next try is another one's: one bad notice holds up
-		// nobody for long.
-		l.until = now.Add(max(core.Backoff(failures, c.settings.Load().First, c.settings.Load().Most)/2, outcome.RetryAfter))
-	}
-	// What was told is written down even when we are about to stop.
-	if err := c.o.Store.Commit(context.WithoutCancel(ctx), change); err != nil && !errors.Is(err, core.NotFound) {
-		return err
-	}
-	for _, d := range dead {
-		c.o.Logger.Error("delivery given up", "notifier", l.n.Name(), "event", d.EventID, "type", d.Event.Type, "attempts", d.Attempts, "err", d.Error)
-		if c.o.Failed != nil && d.Event.Type != core.EventDeliveryFailed {
-			c.o.Failed(ctx, d, outcome.Detail)
-		}
-	}
-	return nil
-}
-
-// note counts a call and returns how many have failed in a row.
-func (c *Dispatcher) note(l *line, o core.Outcome, now time.Time, n int) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if o.Status == core.OutcomeDelivered {
-		if l.state.Failures > 0 {
-			c.o.Logger.Info("notifier works again", "notifier", l.n.Name(), "failures", l.state.Failures)
-		}
-		l.state.LastSuccess, l.state.Failures, l.state.LastError = now, 0, ""
-		l.state.Delivered += uint64(n)
-		return 0
-	}
-	if l.state.Failures == 0 {
-		c.o.Logger.Warn("notifier failed", "notifier", l.n.Name(), "err", o.Detail)
-	}
-	l.state.LastFailure, l.state.LastError = now, o.Detail
-	l.state.Failures++
-	return l.state.Failures
 }

@@ -16,8 +16,11 @@ var _ core.Notifier = LogNotifier{}
 // Name is "log".
 func (LogNotifier) Name() string { return "log" }
 
+// Keyed says that a line that comes twice after a crash does no harm.
+func (LogNotifier) Keyed() bool { return true }
+
 // Batch is how many events one call takes.
-func (LogNotifier) Batch() int { return readAtOnce }
+func (LogNotifier) Batch() int { return 1 }
 
 // Notify always delivers.
 func (n LogNotifier) Notify(ctx context.Context, notices []core.Notice) core.Outcome {

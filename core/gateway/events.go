@@ -121,8 +121,9 @@ func (d digest) put(change *core.Change) {
 }
 
 // tellOfRequest decides how the operator hears of a stranger's request: at once
-// when it is the first in a while, else with the next digest.
-func (s *state) tellOfRequest(p *core.Peer, st *step) {
+// when it is the first in a while, else with the next digest. was is what the peer was
+// to us before.
+func (s *state) tellOfRequest(was core.Trust, p *core.Peer, st *step) {
 	if !st.digest.Last.IsZero() && st.now.Sub(st.digest.Last) < s.settings.Load().DigestInterval {
 		st.digest.Count++
 		return
@@ -130,7 +131,7 @@ func (s *state) tellOfRequest(p *core.Peer, st *step) {
 	st.digest.Last = st.now
 	st.Events = append(st.Events, s.event(core.EventRequest, p, core.Them, "A gateway asks for federation.", map[string]any{
 		"fingerprint": p.Key.Fingerprint(), "unverified": p.Names, "gatewayUrl": p.URL,
-		"offeredIntents": p.Offered, "warning": p.Warning,
+		"offeredIntents": p.Offered, "warning": p.Warning, "was": was,
 	}))
 }
 
@@ -192,6 +193,24 @@ func (w *warnings) due(n lockName, now time.Time, interval time.Duration) bool {
 	}
 	w.last[n] = now
 	return true
+}
+
+// NotifierSetUp keeps an event for a notifier that can tell nothing until the operator
+// changes something. The others tell it.
+func (g *state) NotifierSetUp(ctx context.Context, notifier, detail string) {
+	e := g.event(core.EventWarning, nil, core.Us, "The notifier "+clean(notifier, 64)+" can tell nothing until its set-up is changed. What it is owed waits. It says: "+clean(detail, 300),
+		map[string]any{"notifier": notifier, "error": clean(detail, 300)})
+	others := func(name string) bool { return name != notifier }
+	if err := g.keepFor(ctx, &core.Change{Events: []*core.Event{e}}, others); err != nil {
+		g.log.Error("event not kept", "type", e.Type, "err", err)
+	}
+}
+
+// heldEvent tells that a policy left a message to the human. No word of the message
+// goes along.
+func (g *state) heldEvent(p *core.Peer, m *core.InboxMessage, v core.Verdict) *core.Event {
+	return g.event(core.EventHeld, p, core.Them, "A message was held for the human.",
+		map[string]any{"inboxId": m.ID, "policy": v.Policy, "reason": m.Reason, "intent": m.Message.Intent})
 }
 
 // DeliveryFailed keeps an event for a notice that a notifier will not be told

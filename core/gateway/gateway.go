@@ -20,6 +20,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/freshness"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
+	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
 // Transport carries our envelopes to other gateways. Errors are of kind Unreachable
@@ -49,9 +50,9 @@ type Options struct {
 	// Notifiers gives the names of the notifiers that every event is owed to.
 	// nil: none.
 	Notifiers func() []string
-	// Told is called after events were kept, so that delivery need not wait for
-	// its clock. nil: nobody waits.
-	Told func()
+	// Told is called after events were kept with what is owed to notifiers, each with
+	// its event, so that delivery need not read the store. nil: nobody waits.
+	Told func(owed []*core.Delivery)
 	// Redeem says whether a request follows an invite of ours that approves by
 	// itself, and with which grants (none: the defaults). It takes one use. nil:
 	// no invite does.
@@ -96,6 +97,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	s.outbox = outbox.New(outbox.Options{Gateway: outward{s, t}, Store: o.Store, Transport: o.Transport, Logger: o.Logger, Now: o.Now})
 	s.peers.alive = func(k core.PublicKey) { s.outbox.Alive(k) }
 	r := &replies{state: s, trust: t}
+	r.polls = queue.New(maxPollsAtOnce, r.pollForReply)
 	g := &Gateway{state: s, trust: t, replies: r, inbound: &inbound{state: s, trust: t, replies: r}, reach: &reach{state: s, trust: t}, confirm: confirm}
 
 	peers, err := o.Store.Peers(ctx)
@@ -151,7 +153,7 @@ func (g *Gateway) Close() {
 // Run does the work that waits until ctx is done.
 func (g *Gateway) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){g.outbox.Run, g.confirm.run, g.runChecks, g.runPrune, g.runDigest, g.runTell} {
+	for _, f := range []func(context.Context){g.outbox.Run, g.runPolls, g.confirm.run, g.runChecks, g.runPrune, g.runDigest, g.runTell} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()

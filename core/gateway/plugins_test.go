@@ -97,8 +97,11 @@ func TestP3Decisions(t *testing.T) {
 				t.Errorf("kept %v, want one %q", list, c.kept)
 			}
 			d, err := r.store.Depths(t.Context())
-			if err != nil || (d.Deliveries == 1) != (c.kept == core.InboxNew) {
-				t.Errorf("%d deliveries, %v: only a new message is told", d.Deliveries, err)
+			if err != nil || (d.Deliveries == 1) != (c.kept != "") {
+				t.Errorf("%d deliveries, %v: a new message is told, and of a held one that it is held", d.Deliveries, err)
+			}
+			if held := events(t, r.store, core.EventHeld); len(held) != map[bool]int{true: 1}[c.kept == core.InboxHeld] {
+				t.Errorf("%d events of a held message", len(held))
 			}
 
 			stranger := newPeer(nil)

@@ -257,7 +257,7 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 	if !in.hasPersona {
 		return refuse(http.StatusNotFound, "Unknown agent: '"+clean(m.ToAgent, 64)+"' is not a configured persona on this gateway"), nil
 	}
-	kept := &core.InboxMessage{ID: newID(), Peer: p.Key, At: in.now.UTC(), Status: core.InboxNew, Message: *m}
+	kept := &core.InboxMessage{ID: newID(), Peer: p.Key, At: in.now.UTC(), Status: core.InboxNew, Alias: p.Alias, Message: *m}
 	if m.Intent == core.IntentAgentComms {
 		kept.Level = scope.Level(p, in.topic, s.Levels)
 		if kept.Level == scope.LevelOff {
@@ -273,6 +273,7 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 		return denied(verdict), nil
 	case core.Hold:
 		kept.Status, kept.Reason = core.InboxHeld, clean(verdict.Reason, 200)
+		change.Events = append(change.Events, g.heldEvent(p, kept, verdict))
 	}
 	kept.Level = stricter(kept.Level, verdict.Level)
 	response := messageResponse{Received: true, Timestamp: core.FormatTime(in.now)}

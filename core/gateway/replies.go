@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
 func validJSON(b []byte) bool { return jsontext.Value(b).IsValid() }
@@ -19,7 +22,9 @@ func validJSON(b []byte) bool { return jsontext.Value(b).IsValid() }
 // replies gives and takes the answers to messages.
 type replies struct {
 	*state
-	trust *trust
+	trust   *trust
+	awaited awaitedReplies
+	polls   *queue.Engine[string] // by outbox id: messages of which the answer is polled for
 }
 
 // InboxReply answers a kept message. It is sent to the sender's replyTo, if the
@@ -185,9 +190,73 @@ func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.Outbox
 		next.State, next.Done, next.Error = core.OutSent, now, ""
 		change.Outbox = append(change.Outbox, &next)
 	}
+	receipt := isReceipt(&r)
 	change.Events = append(change.Events, g.event(core.EventReply, p, core.Them, "The peer has answered a message of ours.", map[string]any{
-		"nonce": r.Nonce, "outboxId": item.ID, "success": r.Success, "data": r.Data, "error": clean(r.Error, 500), "receipt": isReceipt(&r)}))
-	return g.keep(ctx, change)
+		"nonce": r.Nonce, "outboxId": item.ID, "success": r.Success, "data": r.Data, "error": clean(r.Error, 500), "receipt": receipt,
+		"question": questionOf(item.Message)}))
+	// A receipt is no news to the agent, and neither is what somebody is being shown.
+	told := !receipt && !g.awaited.has(awaitedReply{p.Key, r.Nonce})
+	return g.keepFor(ctx, change, func(string) bool { return told })
+}
+
+// question is a message of ours as its answer is told with.
+type question struct {
+	Intent         string `json:"intent"`
+	Topic          string `json:"topic,omitempty"`
+	ConversationID string `json:"conversationId,omitempty"`
+	Text           string `json:"text,omitempty"`
+}
+
+func questionOf(m *core.Message) *question {
+	if m == nil {
+		return nil
+	}
+	q := &question{Intent: m.Intent, ConversationID: m.ConversationID}
+	if topic, ok := topicOf(m); ok {
+		q.Topic = topic
+	}
+	var payload struct {
+		Text        string `json:"text"`
+		Message     string `json:"message"`
+		Description string `json:"description"`
+		Summary     string `json:"summary"`
+	}
+	if json.Unmarshal(m.Payload, &payload) == nil {
+		q.Text = clean(cmp.Or(payload.Text, payload.Message, payload.Description, payload.Summary), 500)
+	}
+	if q.Text == "" {
+		q.Text = clean(string(m.Payload), 500)
+	}
+	return q
+}
+
+// awaitedReply names a reply that somebody waits for.
+type awaitedReply struct {
+	peer  core.PublicKey
+	nonce core.Nonce
+}
+
+// awaitedReplies counts who waits for each reply. Its zero value is ready.
+type awaitedReplies struct {
+	mu sync.Mutex // guards n
+	n  map[awaitedReply]int
+}
+
+func (a *awaitedReplies) add(k awaitedReply, by int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.n == nil {
+		a.n = map[awaitedReply]int{}
+	}
+	if a.n[k] += by; a.n[k] == 0 {
+		delete(a.n, k)
+	}
+}
+
+func (a *awaitedReplies) has(k awaitedReply) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.n[k] > 0
 }
 
 type polled struct {
@@ -230,10 +299,32 @@ const pollEvery = 2 * time.Second
 
 // AwaitReply waits for the reply to a message of ours, until ctx is done: for
 // one that is posted to us, and, by polling, for one that is left at the peer.
-// It returns the best that came: a receipt only when ctx ends.
+// It returns the best that came: a receipt only when ctx ends. What it returns is not
+// told to the agent.
 //
 // Errors are of kind Unavailable when nothing came in time.
 func (g *replies) AwaitReply(ctx context.Context, item *core.OutboxItem) (*core.StoredReply, error) {
+	name := awaitedReply{item.Peer, item.Nonce}
+	g.awaited.add(name, 1)
+	r, err := g.awaitReply(ctx, item)
+	g.awaited.add(name, -1)
+	if err == nil && !isReceipt(&r.Reply) {
+		return r, nil
+	}
+	// One that came while we stopped waiting was kept from the agent for us.
+	late := context.WithoutCancel(ctx)
+	unlock, lockErr := g.outbox.LockReply(late, item.Peer, item.Nonce)
+	if lockErr != nil {
+		return r, err
+	}
+	defer unlock()
+	if now, readErr := g.o.Store.Reply(late, item.Peer, item.Nonce); readErr == nil && !isReceipt(&now.Reply) {
+		return now, nil
+	}
+	return r, err
+}
+
+func (g *replies) awaitReply(ctx context.Context, item *core.OutboxItem) (*core.StoredReply, error) {
 	events, stop := g.Watch()
 	defer stop()
 	ticker := time.NewTicker(pollEvery)

@@ -282,7 +282,7 @@ func (g *trust) asked(r requester, verdict core.Verdict, st *step) (core.Answer,
 		st.Events = append(st.Events, g.event(core.EventApproved, next, core.Us, "Federation approved.", map[string]any{
 			"unverified": next.Names, "gatewayUrl": next.URL, "approvedBy": approvedBy(mutual, verdict.Policy, r.invited)}))
 	case state != peering.Pending:
-		g.tellOfRequest(next, st)
+		g.tellOfRequest(r.peer.Trust, next, st)
 	}
 	return ok(answerPending), next, nil
 }

@@ -3,6 +3,9 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"net/netip"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -18,7 +21,7 @@ type Sending struct {
 	Payload        core.Raw // JSON
 	ToAgent        string
 	ConversationID string
-	WantReply      bool // ask for the reply at our own gateway URL
+	WantReply      bool // ask for the reply at our own gateway URL even where that cannot be reached from elsewhere
 	Now            bool // try once, and give up if that fails
 }
 
@@ -60,8 +63,8 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	if m.Intent == core.IntentAgentComms && m.ConversationID == "" {
 		item.Message.ConversationID = string(item.Nonce)
 	}
-	if m.WantReply {
-		item.Message.ReplyTo = g.settings.Load().URL + core.PathReply + string(item.Nonce)
+	if url := g.settings.Load().URL; m.WantReply && url != "" || reachable(url) {
+		item.Message.ReplyTo = url + core.PathReply + string(item.Nonce)
 	}
 	// It is signed and stored in one commit: whatever becomes of us, the peer gets these
 	// very bytes as long as their time is fresh.
@@ -76,12 +79,29 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	if err := g.keep(ctx, &core.Change{Outbox: []*core.OutboxItem{item}, Expect: []core.Expect{{Peer: k, Revision: p.Revision}}}); err != nil {
 		return Outgoing{}, err
 	}
+	if item.Message.ReplyTo == "" {
+		g.polls.In(item.ID, pollEvery)
+	}
 	if m.Now {
 		item, err = g.outbox.Attempt(ctx, item, true)
 		return Outgoing{p, item, err}, nil
 	}
 	item, err = g.outbox.SendNow(ctx, item)
 	return Outgoing{p, item, err}, nil
+}
+
+// reachable reports whether others may post to a gateway URL of ours. Where they
+// cannot, answers are polled for.
+func reachable(gatewayURL string) bool {
+	u, err := url.Parse(gatewayURL)
+	if err != nil || u.Hostname() == "" {
+		return false
+	}
+	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return !a.IsLoopback() && !a.IsUnspecified()
+	}
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	return host != "localhost" && !strings.HasSuffix(host, ".localhost")
 }
 
 // outward is the gateway as its outbox sees it.

@@ -176,13 +176,19 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 			events = append(events, messageEvent(m))
 		}
 	}
+	told := make([]*core.Delivery, 0, len(events)*len(names))
 	for _, e := range events {
+		created := e.At
+		if e.Message != nil && e.Message.Decided != nil { // it is let through now
+			created = e.Message.Decided.At
+		}
 		for _, name := range names {
 			if wanted(name) {
-				c.Deliveries = append(c.Deliveries, &core.Delivery{EventID: e.ID, Notifier: name, Created: e.At})
+				told = append(told, &core.Delivery{EventID: e.ID, Notifier: name, Created: created, Event: *e})
 			}
 		}
 	}
+	c.Deliveries = append(c.Deliveries, told...)
 	if err := s.o.Store.Commit(ctx, c); err != nil {
 		return notStored(err)
 	}
@@ -199,8 +205,8 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 	for _, e := range events {
 		s.watch.tell(*e)
 	}
-	if len(events) > 0 && s.o.Told != nil {
-		s.o.Told()
+	if len(told) > 0 && s.o.Told != nil {
+		s.o.Told(told)
 	}
 	return nil
 }
@@ -266,6 +272,7 @@ func (s *state) event(t core.EventType, p *core.Peer, by, text string, data any)
 	e := &core.Event{ID: newID(), Type: t, At: s.o.Now().UTC(), By: by, Text: text}
 	if p != nil {
 		e.Peer = p.Key
+		e.Then = &core.PeerThen{Alias: p.Alias, Trust: p.Trust, Names: p.Names, URL: p.URL}
 	}
 	if data != nil {
 		e.Data = encode(data)

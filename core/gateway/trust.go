@@ -169,7 +169,7 @@ func (g *trust) lost(p *core.Peer, request *core.Request, st *step) (*core.Peer,
 	if request != nil {
 		next.Names, next.Offered = cleanNames(request.Peer.Names()), cleanIntents(request.OfferedIntents)
 	}
-	g.tellOfRequest(next, st)
+	g.tellOfRequest(p.Trust, next, st)
 	return next, g.outbox.Cancel(context.Background(), p.Key, "the peer has removed us and asks again", &st.Change)
 }
 

@@ -108,6 +108,13 @@ func (a notifierOf) Name() string { return a.s.name }
 // maxBatch is how many events one call of a notifier that takes batches carries.
 const maxBatch = 32
 
+// Keyed says that whoever is told knows a repeat by its events' ids.
+func (a notifierOf) Keyed() bool {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	return a.s.manifest().Keyed
+}
+
 func (a notifierOf) Batch() int {
 	a.m.mu.Lock()
 	defer a.m.mu.Unlock()

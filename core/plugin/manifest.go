@@ -60,7 +60,10 @@ type Manifest struct {
 	// means all for the latter two.
 	Intents []string `toml:"intents"`
 	// Batch says that a notifier takes several events in one call.
-	Batch  bool   `toml:"batch"`
+	Batch bool `toml:"batch"`
+	// Keyed says that whoever a notifier tells knows a repeat by the events' ids, so that
+	// a repeat after a crash does no harm.
+	Keyed  bool   `toml:"keyed"`
 	Limits Limits `toml:"limits"`
 	// HTTP are the URLs that the plugin wants to reach.
 	HTTP []HTTPAsk `toml:"http"`
@@ -328,7 +331,7 @@ func (m *Manifest) HookOf(named string, input []byte) (Hook, error) {
 
 // manifestKeys are the known keys, by table.
 var manifestKeys = map[string][]string{
-	"":         {"name", "version", "description", "author", "license", "homepage", "abi", "stdio", "hooks", "intents", "batch", "limits", "http", "kv", "approves", "at_most", "config", "selftest"},
+	"":         {"name", "version", "description", "author", "license", "homepage", "abi", "stdio", "hooks", "intents", "batch", "keyed", "limits", "http", "kv", "approves", "at_most", "config", "selftest"},
 	"limits":   {"timeout", "memory_mib", "fuel", "instances", "max_calls"},
 	"http":     {"url", "private", "secrets", "reason"},
 	"kv":       {"max_bytes", "reason"},

@@ -1,0 +1,355 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/queue"
+)
+
+const (
+	// readAtOnce is how many deliveries are read from the store at a time.
+	readAtOnce = 128
+	// afterError is how long to wait when the store fails.
+	afterError = 5 * time.Second
+	// outage is how many failures in a row are more than one bad notice: the first
+	// success after them is a reason to try all that waits.
+	outage = 3
+)
+
+// work tells what a notifier is owed until something fails, and returns how long to
+// wait.
+func (c *Dispatcher) work(ctx context.Context, name string) time.Duration {
+	c.mu.Lock()
+	l := c.lines[name]
+	if l == nil {
+		c.mu.Unlock()
+		return 0
+	}
+	ctx, cut := context.WithCancel(ctx)
+	defer cut()
+	l.cut = cut
+	c.mu.Unlock()
+	for ctx.Err() == nil {
+		if wait := c.paused(l); wait > 0 {
+			return wait
+		}
+		batch, wait, err := c.batch(ctx, l)
+		if err == nil && len(batch) == 0 {
+			return wait
+		}
+		if err == nil {
+			err = c.tell(ctx, l, batch)
+		}
+		if err != nil && ctx.Err() == nil {
+			c.o.Logger.Error("deliveries not kept", "notifier", name, "err", err)
+			c.mu.Lock()
+			l.behind, l.fresh, l.page = true, nil, nil
+			c.mu.Unlock()
+			return afterError
+		}
+	}
+	return 0
+}
+
+// paused is how long a notifier is left alone.
+func (c *Dispatcher) paused(l *line) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Until(l.until)
+}
+
+// batch is what is told next, or after how long there is something; zero: when it comes.
+func (c *Dispatcher) batch(ctx context.Context, l *line) ([]*core.Delivery, time.Duration, error) {
+	for ctx.Err() == nil {
+		c.mu.Lock()
+		from := &l.page
+		if len(l.page) == 0 && !l.behind {
+			from = &l.fresh
+		}
+		if len(*from) > 0 {
+			batch := together(*from, max(1, l.n.Batch()))
+			*from = slices.DeleteFunc(slices.Clone(*from), func(d *core.Delivery) bool { return slices.Contains(batch, d) })
+			c.mu.Unlock()
+			return batch, 0, nil
+		}
+		wait := queue.Until(l.next, c.o.Now(), time.Minute)
+		failed := !l.next.IsZero()
+		if failed && wait == 0 {
+			l.behind = true
+		}
+		behind := l.behind
+		c.mu.Unlock()
+		if !behind {
+			if failed {
+				return nil, max(wait, time.Millisecond), nil
+			}
+			return nil, 0, nil
+		}
+		if err := c.read(ctx, l); err != nil {
+			return nil, 0, err
+		}
+	}
+	return nil, 0, ctx.Err()
+}
+
+// read takes a page from the store. What is told meanwhile is in memory or on the page.
+func (c *Dispatcher) read(ctx context.Context, l *line) error {
+	c.mu.Lock()
+	l.behind, l.fresh = false, nil
+	now := c.o.Now()
+	if l.sweep {
+		now = now.Add(farFuture)
+	}
+	c.mu.Unlock()
+	if err := c.flush(ctx); err != nil {
+		return err
+	}
+	name := l.n.Name()
+	page, err := c.o.Store.DueDeliveries(ctx, name, now, readAtOnce)
+	if err != nil {
+		return err
+	}
+	full := len(page) == readAtOnce
+	if full { // a group that the page may have cut is read with the next
+		if group := page[len(page)-1].Group; group != "" && group != page[0].Group {
+			page = slices.DeleteFunc(page, func(d *core.Delivery) bool { return d.Group == group })
+		}
+	}
+	next := time.Time{}
+	if !full {
+		if next, err = c.o.Store.NextDelivery(ctx, name); err != nil {
+			return err
+		}
+	}
+	page = slices.DeleteFunc(page, c.noted)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen := make(map[string]bool, len(page))
+	for _, d := range page {
+		seen[d.EventID] = true
+	}
+	l.read = [2]map[string]bool{seen, l.read[0]}
+	l.fresh = slices.DeleteFunc(l.fresh, func(d *core.Delivery) bool { return seen[d.EventID] })
+	if l.page = page; full {
+		l.behind, l.fresh = true, nil
+		return nil
+	}
+	l.sweep = false
+	l.next = time.Time{}
+	if len(page) == 0 && next.After(c.o.Now()) { // else it is on its way
+		l.next = next
+	} else if len(page) > 0 {
+		l.next = c.o.Now().Add(time.Second) // look for what else waits when these are told
+	}
+	return nil
+}
+
+// farFuture makes everything due.
+const farFuture = 100 * 365 * 24 * time.Hour
+
+// together are those of the first deliveries that go in one call: a group that was told
+// together before, or those for the same agent that have failed as often.
+func together(due []*core.Delivery, most int) []*core.Delivery {
+	first := due[0]
+	if first.Group != "" {
+		var group []*core.Delivery
+		for _, d := range due {
+			if d.Group == first.Group {
+				group = append(group, d)
+			}
+		}
+		return group
+	}
+	n := 1
+	for n < len(due) && n < most && due[n].Group == "" && recipient(due[n]) == recipient(first) && due[n].Attempts == first.Attempts {
+		n++
+	}
+	return slices.Clone(due[:n])
+}
+
+func recipient(d *core.Delivery) string {
+	if d.Event.Message != nil {
+		return d.Event.Message.Message.ToAgent
+	}
+	return ""
+}
+
+// notice is what a notifier is told of a delivery: of its peer as it was when it happened.
+func (c *Dispatcher) notice(d *core.Delivery) core.Notice {
+	n := core.Notice{Event: d.Event, Attempt: d.Attempts + 1}
+	if d.Event.Peer.IsZero() || c.o.Peer == nil {
+		return n
+	}
+	n.Peer = c.o.Peer(d.Event.Peer)
+	then := d.Event.Then
+	if m := d.Event.Message; m != nil {
+		then = &core.PeerThen{Alias: m.Alias, Trust: core.Approved}
+	}
+	if then == nil {
+		return n
+	}
+	p := &core.Peer{Key: d.Event.Peer, Names: then.Names, URL: then.URL}
+	if n.Peer != nil {
+		p = n.Peer.Clone()
+	}
+	p.Alias, p.Trust = then.Alias, then.Trust
+	if d.Event.Message == nil {
+		p.Names, p.URL = then.Names, then.URL
+	}
+	n.Peer = p
+	return n
+}
+
+// keepTogether writes down that several are told in one call, before they are: whatever
+// becomes of us or of the answer, they are told again as the same call.
+func (c *Dispatcher) keepTogether(ctx context.Context, l *line, batch []*core.Delivery) ([]*core.Delivery, error) {
+	if len(batch) == 1 || batch[0].Group != "" || !Keyed(l.n) {
+		return batch, nil
+	}
+	return batch, c.regroup(ctx, batch, batch[0].EventID)
+}
+
+func (c *Dispatcher) regroup(ctx context.Context, batch []*core.Delivery, group string) error {
+	change := &core.Change{}
+	for i, d := range batch {
+		next := *d
+		next.Group = group
+		batch[i] = &next
+		change.Deliveries = append(change.Deliveries, &next)
+	}
+	return c.o.Store.Commit(context.WithoutCancel(ctx), change)
+}
+
+// tell makes one call and writes down what came of it.
+func (c *Dispatcher) tell(ctx context.Context, l *line, batch []*core.Delivery) error {
+	batch, err := c.keepTogether(ctx, l, batch)
+	if err != nil {
+		return err
+	}
+	notices := make([]core.Notice, len(batch))
+	for i, d := range batch {
+		notices[i] = c.notice(d)
+	}
+	callCtx, cancel := context.WithTimeout(ctx, c.o.Limit)
+	outcome := l.n.Notify(callCtx, notices)
+	cancel()
+	if ctx.Err() != nil && outcome.Status != core.OutcomeDelivered {
+		return ctx.Err() // cut short by ourselves: no failure of the notifier's
+	}
+	if outcome.Status == core.OutcomeDelivered {
+		c.works(l, len(batch))
+		c.told(batch)
+		if Keyed(l.n) {
+			return nil
+		}
+		return c.flush(context.WithoutCancel(ctx)) // even when we are about to stop
+	}
+	if outcome.Status == core.OutcomeFailed && len(batch) > 1 {
+		return c.tellApart(ctx, l, batch)
+	}
+	return c.failed(ctx, l, batch, outcome)
+}
+
+// tellApart tells several that were refused together one by one: one of them may be to
+// blame, and each alone then costs only itself.
+func (c *Dispatcher) tellApart(ctx context.Context, l *line, batch []*core.Delivery) error {
+	if batch[0].Group != "" {
+		if err := c.regroup(ctx, batch, ""); err != nil {
+			return err
+		}
+	}
+	for i := range batch {
+		if err := c.tell(ctx, l, batch[i:i+1]); err != nil {
+			return err
+		}
+		if c.paused(l) > 0 { // the others are due as they were
+			c.mu.Lock()
+			l.page = append(slices.Clone(batch[i+1:]), l.page...)
+			c.mu.Unlock()
+			return nil
+		}
+	}
+	return nil
+}
+
+// works notes that a call went well.
+func (c *Dispatcher) works(l *line, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l.state.Failures > 0 {
+		c.o.Logger.Info("notifier works again", "notifier", l.n.Name(), "failures", l.state.Failures)
+	}
+	if l.state.Failures >= outage {
+		l.behind, l.sweep = true, true
+	}
+	l.state.LastSuccess, l.state.Failures, l.state.LastError, l.state.SetUp = c.o.Now().UTC(), 0, "", false
+	l.state.Delivered += uint64(n)
+	l.until, l.warned = time.Time{}, false
+}
+
+// failed writes down a call that did not go well, and leaves the notifier alone for a
+// while unless the notice itself is to blame.
+func (c *Dispatcher) failed(ctx context.Context, l *line, batch []*core.Delivery, outcome core.Outcome) error {
+	now := c.o.Now().UTC()
+	times := c.settings.Load().times()
+	change := &core.Change{}
+	var dead []*core.Delivery
+	// What was told together stays together: due at one time, and given up with the newest.
+	due := now.Add(max(times.Wait(batch[0].Attempts+1, 0), outcome.RetryAfter+times.First))
+	over := outcome.Status == core.OutcomeFailed || !slices.ContainsFunc(batch, func(d *core.Delivery) bool { return !times.Over(d.Created, now) })
+	for _, d := range batch {
+		next := *d
+		next.Attempts, next.Error, next.Next = next.Attempts+1, outcome.Detail, due
+		if over {
+			next.Dead = true
+			dead = append(dead, &next)
+		}
+		change.Deliveries = append(change.Deliveries, &next)
+	}
+	first := c.pause(l, outcome, times, change.Deliveries)
+	err := c.o.Store.Commit(context.WithoutCancel(ctx), change)
+	if err != nil && !errors.Is(err, core.NotFound) {
+		return err
+	}
+	if first && c.o.SetUp != nil && batch[0].Error != outcome.Detail { // else it was said before we were started
+		c.o.SetUp(ctx, l.n.Name(), outcome.Detail)
+	}
+	for _, d := range dead {
+		c.o.Logger.Error("delivery given up", "notifier", l.n.Name(), "event", d.EventID, "type", d.Event.Type, "attempts", d.Attempts, "err", d.Error)
+		if c.o.Failed != nil && d.Event.Type != core.EventDeliveryFailed {
+			c.o.Failed(ctx, d, outcome.Detail)
+		}
+	}
+	return nil
+}
+
+// pause counts a failure and leaves the notifier alone for a while, but for less than
+// these notices wait, so that the next try is another one's: one bad notice holds up
+// nobody for long. It reports whether this is the first set-up error in a row.
+func (c *Dispatcher) pause(l *line, outcome core.Outcome, times queue.Times, tried []*core.Delivery) (firstSetUp bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l.state.Failures == 0 {
+		c.o.Logger.Warn("notifier failed", "notifier", l.n.Name(), "err", outcome.Detail)
+	}
+	l.state.LastFailure, l.state.LastError, l.state.SetUp = c.o.Now().UTC(), outcome.Detail, outcome.Status == core.OutcomeSetup
+	l.state.Failures++
+	for _, d := range tried {
+		if !d.Dead && (l.next.IsZero() || d.Next.Before(l.next)) {
+			l.next = d.Next
+		}
+	}
+	if outcome.Status == core.OutcomeFailed {
+		return false
+	}
+	l.until = time.Now().Add(max(core.Backoff(l.state.Failures, times.First, times.Most)/2, outcome.RetryAfter))
+	if l.sweep = false; outcome.Status != core.OutcomeSetup || l.warned {
+		return false
+	}
+	l.warned = true
+	return true
+}

@@ -1,0 +1,100 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/scope"
+)
+
+// Release lets a held message through after all: grants and trust are checked again, and
+// the agent is told of it once. by is who decided so, for the record.
+//
+// Errors are of kind NotFound, Conflict (it is not held), NotApproved or Forbidden (the
+// grants do not allow it any more).
+//
+// docs/operating.md#held-messages
+func (g *Gateway) Release(ctx context.Context, id, by string) (*core.InboxMessage, error) {
+	unlock, m, err := g.heldMessage(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	p := g.peers.get(m.Peer)
+	if p == nil || p.Trust != core.Approved {
+		e := core.Refuse(core.NotApproved, "the sender is no longer an approved peer")
+		e.Hint = "\"ogp inbox deny " + id + "\" ends it"
+		return nil, e
+	}
+	topic, hasTopic := topicOf(&m.Message)
+	persona, known := g.settings.Load().persona(m.Message.ToAgent)
+	if !known {
+		return nil, core.Refusef(core.Forbidden, "there is no agent %q here any more", clean(m.Message.ToAgent, 64))
+	}
+	token, err := g.scopes.Allow(p, scope.Access{Intent: m.Message.Intent, Topic: topic, HasTopic: hasTopic, Persona: persona.ID}, g.o.Now())
+	if err != nil {
+		return nil, err
+	}
+	token.Return() // it was counted when it came
+	m.Status = core.InboxNew
+	m.Decided = &core.Decided{As: core.Released, By: clean(by, 64), At: g.o.Now().UTC()}
+	return m, g.keep(ctx, &core.Change{
+		Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}},
+		Inbox:  []*core.InboxMessage{m}})
+}
+
+// Deny turns a held message down. Its sender gets a signed reply that says so, if it is
+// still an approved peer: at the message's replyTo, or when it polls. Outgoing.Item is nil
+// when there is nowhere to send it.
+//
+// Errors are of kind NotFound or Conflict (it is not held).
+func (g *Gateway) Deny(ctx context.Context, id, by, reason string) (Outgoing, error) {
+	unlock, m, err := g.heldMessage(ctx, id)
+	if err != nil {
+		return Outgoing{}, err
+	}
+	defer unlock()
+	reason = clean(reason, 300)
+	change := &core.Change{Inbox: []*core.InboxMessage{m}}
+	p := g.peers.get(m.Peer)
+	if p != nil && p.Trust == core.Approved {
+		text := reason
+		setDefault(&text, "The message was not let through.")
+		reply := core.Reply{Error: text, Data: encode(struct {
+			Status string `json:"status"`
+			Reason string `json:"reason,omitempty"`
+		}{"rejected", reason})}
+		if err := g.replyTo(p, m, reply, change); err != nil {
+			return Outgoing{}, err
+		}
+	}
+	m.Status = core.InboxDenied
+	m.Decided = &core.Decided{As: core.Denied, By: clean(by, 64), At: g.o.Now().UTC(), Reason: reason}
+	if err := g.keep(ctx, change); err != nil {
+		return Outgoing{}, err
+	}
+	out := Outgoing{Peer: p}
+	if len(change.Outbox) > 0 {
+		out.Item, out.Err = g.outbox.SendNow(ctx, change.Outbox[0])
+	}
+	return out, nil
+}
+
+// heldMessage finds a held message and keeps others from deciding on it.
+func (g *Gateway) heldMessage(ctx context.Context, id string) (unlock func(), m *core.InboxMessage, err error) {
+	unlock, err = g.locks.Lock(ctx, lockName{"inbox", core.PublicKey{}, id})
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err = g.o.Store.InboxMessage(ctx, id)
+	if err == nil && m.Status != core.InboxHeld {
+		e := core.Refusef(core.Conflict, "message %s is not held, but %s", id, m.Status)
+		e.Hint = `"ogp inbox list --held" shows what is`
+		err = e
+	}
+	if err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return unlock, m, nil
+}

@@ -1,0 +1,128 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+)
+
+// heldRig is a gateway that holds every message, and one held message of a peer.
+func heldRig(t *testing.T, f func(*core.Message)) (*rig, *peer, *core.InboxMessage, *[]*core.Delivery) {
+	t.Helper()
+	var owed []*core.Delivery
+	r := newRig(t, func(o *gateway.Options) {
+		o.Plugins = policies(says("hours", core.Verdict{Decision: core.Hold, Reason: "outside of hours"}))
+		o.Told = func(d []*core.Delivery) { owed = append(owed, d...) }
+	})
+	p := befriend(t, r.Gateway, func(p *core.Peer) { p.Alias = "ben" })
+	_, err := r.ReceiveMessage(t.Context(), p.message(t, r.Key(), func(m *core.Message) {
+		m.Payload = core.Raw(`{"text":"SECRET WORDS"}`)
+		if f != nil {
+			f(m)
+		}
+	}))
+	want(t, "message", err, "")
+	list := inbox(t, r.store)
+	if len(list) != 1 || list[0].Status != core.InboxHeld {
+		t.Fatalf("kept %v, want one that is held", list)
+	}
+	return r, p, list[0], &owed
+}
+
+func TestHeldIsToldWithoutItsWords(t *testing.T) {
+	r, _, m, owed := heldRig(t, nil)
+	held := events(t, r.store, core.EventHeld)
+	if len(held) != 1 || len(*owed) != 1 || (*owed)[0].EventID != held[0].ID {
+		t.Fatalf("events %v, owed %v, want that the notifiers are told that one is held", held, *owed)
+	}
+	data := string(held[0].Data)
+	if strings.Contains(data+held[0].Text, "SECRET") || !strings.Contains(data, m.ID) || !strings.Contains(data, "outside of hours") || !strings.Contains(data, "hours") {
+		t.Errorf("told %s", data)
+	}
+}
+
+func TestRelease(t *testing.T) {
+	r, _, m, owed := heldRig(t, nil)
+	*owed = nil
+	got, err := r.Release(t.Context(), m.ID, "operator")
+	if err != nil || got.Status != core.InboxNew {
+		t.Fatalf("Release = %+v, %v", got, err)
+	}
+	kept := inbox(t, r.store)[0]
+	if kept.Status != core.InboxNew || kept.Decided == nil || kept.Decided.As != core.Released || kept.Decided.By != "operator" || kept.Decided.At.IsZero() {
+		t.Errorf("kept %+v %+v, want a record of who let it through", kept, kept.Decided)
+	}
+	if len(*owed) != 1 || (*owed)[0].EventID != m.ID || (*owed)[0].Event.Message.Alias != "ben" {
+		t.Errorf("owed %v, want the message once", *owed)
+	}
+	if due, err := r.store.DueDeliveries(t.Context(), "n", time.Now(), 0); err != nil || len(due) != 2 {
+		t.Errorf("%d are due in the store, %v, want that it is held and the message", len(due), err)
+	}
+	for range 2 { // once
+		if _, err := r.Release(t.Context(), m.ID, "operator"); !errors.Is(err, core.Conflict) {
+			t.Errorf("Release again = %v, want Conflict", err)
+		}
+		if _, err := r.Deny(t.Context(), m.ID, "operator", ""); !errors.Is(err, core.Conflict) {
+			t.Errorf("Deny after Release = %v, want Conflict", err)
+		}
+	}
+	if len(*owed) != 1 {
+		t.Errorf("owed %d, want 1", len(*owed))
+	}
+}
+
+// What was held is let through only as far as grants and trust reach now.
+func TestReleaseIsChecked(t *testing.T) {
+	r, p, m, _ := heldRig(t, nil)
+	if _, err := r.ApprovePeer(t.Context(), p.key, gateway.Approval{Grants: []core.Grant{{Intent: "agent-comms", Enabled: true}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Release(t.Context(), m.ID, "operator"); !errors.Is(err, core.Forbidden) {
+		t.Errorf("Release without the grant = %v, want Forbidden", err)
+	}
+	if _, _, err := r.RemovePeer(t.Context(), p.key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Release(t.Context(), m.ID, "operator"); !errors.Is(err, core.NotApproved) {
+		t.Errorf("Release after the removal = %v, want NotApproved", err)
+	}
+	if _, err := r.Release(t.Context(), "nonesuch", "operator"); !errors.Is(err, core.NotFound) {
+		t.Errorf("Release of nothing = %v, want NotFound", err)
+	}
+	if out, err := r.Deny(t.Context(), m.ID, "operator", ""); err != nil || out.Item != nil {
+		t.Errorf("Deny after the removal = %+v, %v, want it ended without a word", out, err)
+	}
+}
+
+func TestDeny(t *testing.T) {
+	var at string
+	r, _, m, owed := heldRig(t, nil)
+	r.wire.answer(func(_ context.Context, url, _ string, _ []byte) (core.Answer, error) {
+		at = url
+		return status(200), nil
+	})
+	*owed = nil
+	out, err := r.Deny(t.Context(), m.ID, "operator", "not today")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := inbox(t, r.store)[0]
+	if kept.Status != core.InboxDenied || kept.Decided == nil || kept.Decided.As != core.Denied || kept.Decided.Reason != "not today" {
+		t.Errorf("kept %+v %+v", kept, kept.Decided)
+	}
+	if len(*owed) != 0 {
+		t.Errorf("the agent is told %v", *owed)
+	}
+	reply, err := r.store.OurReply(t.Context(), m.Message.Nonce)
+	if err != nil || reply.Reply.Success || reply.Reply.Error != "not today" || !strings.Contains(string(reply.Reply.Data), `"status":"rejected"`) || reply.Sig == "" {
+		t.Errorf("reply %+v, %v, want a signed rejection", reply, err)
+	}
+	if out.Item != nil || at != "" {
+		t.Errorf("sent %+v to %q, want it left to be polled", out.Item, at)
+	}
+}
