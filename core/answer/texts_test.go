@@ -11,9 +11,10 @@ import (
 // refusal finds the texts by which our own gateway refuses an envelope for good.
 var refusal = regexp.MustCompile(`(?:core\.Refusef?\(core\.|Kind: core\.)(Malformed|BadSignature|Stale|Conflict|UnknownPeer|NotApproved|Forbidden|NotFound|TooLarge|Unsupported),\s*(?:Public: )?"((?:[^"\\]|\\.)+)"`)
 
-// notAnswered are texts of the same form that answer no envelope between gateways:
-// they are a rendezvous', the control API's or go to our operator.
-var notAnswered = regexp.MustCompile(`^(pubkey|port|timestamp|publicUrl|payloadStr is (too long|signed)|%s must be a number|Missing X-OGP|payload is|data is|no |not |alias|that is|the |this |%s is|%q |reply for|another key|waits|given up|unknown|invite|Not confirmed)`)
+// notAnswered are texts of the same form that answer no envelope between gateways: they
+// are a rendezvous' or go to our operator. What begins in lower case goes to our operator,
+// too, but for what names a member.
+var notAnswered = regexp.MustCompile(`^([a-z%].* .*|publicUrl .*|Missing X-OGP.*|Missing v2 signature|Peer %s does not advertise.*)$`)
 
 // TestOurTexts: every refusal of our own gateways is one that the judge knows, so
 // that peers of our kind do not try again for a day.
