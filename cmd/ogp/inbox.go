@@ -16,13 +16,15 @@ import (
 )
 
 func inboxCommand(a *cli.App) *cobra.Command {
-	return cli.Group("inbox", "Read and answer the messages that have arrived", inboxListCommand(a), inboxShowCommand(a), inboxReplyCommand(a))
+	return cli.Group("inbox", "Read and answer the messages that have arrived", inboxListCommand(a), inboxShowCommand(a), inboxReplyCommand(a),
+		inboxReleaseCommand(a), inboxDenyCommand(a))
 }
 
 func inboxListCommand(a *cli.App) *cobra.Command {
 	var p api.InboxParams
 	var since string
 	var status string
+	var held bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List messages, the newest first", Args: cobra.NoArgs,
 		Long: "List messages, the newest first.\n\n  ogp inbox list --peer ben --since 24h",
@@ -34,11 +36,14 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 				}
 				p.Since = time.Now().Add(-d)
 			}
+			if held {
+				status = string(core.InboxHeld)
+			}
 			switch core.InboxStatus(status) {
-			case "", core.InboxNew, core.InboxHeld, core.InboxReplied:
+			case "", core.InboxNew, core.InboxHeld, core.InboxReplied, core.InboxDenied:
 				p.Status = core.InboxStatus(status)
 			default:
-				return cli.Usagef("--status %q: want new, held or replied", status)
+				return cli.Usagef("--status %q: want new, held, replied or denied", status)
 			}
 			list, err := api.Inbox.Call(cmd.Context(), a, p)
 			if err != nil {
@@ -62,7 +67,8 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "only from this peer")
 	cmd.Flags().StringVar(&p.Intent, "intent", "", "only of this intent")
-	cmd.Flags().StringVar(&status, "status", "", "only new, held or replied")
+	cmd.Flags().StringVar(&status, "status", "", "only new, held, replied or denied")
+	cmd.Flags().BoolVar(&held, "held", false, "only those that a policy held back for you")
 	cmd.Flags().StringVar(&since, "since", "", "only from the last 24h, 7d, ...")
 	cmd.Flags().IntVar(&p.Limit, "limit", 50, "how many at the most")
 	return cmd
@@ -93,6 +99,9 @@ func inboxShowCommand(a *cli.App) *cobra.Command {
 			line("Agent", m.Message.ToAgent)
 			line("Conversation", m.Message.ConversationID)
 			line("Status", string(m.Status)+term.Optional(": ", m.Reason))
+			if m.Decided != nil {
+				line("Decided", fmt.Sprintf("%s by the %s, %s%s", m.Decided.As, m.Decided.By, m.Decided.At.Local().Format(time.DateTime), term.Optional(": ", m.Decided.Reason)))
+			}
 			line("Level", m.Level)
 			line("Reply wanted", m.Message.ReplyTo)
 			payload := jsontext.Value(m.Message.Payload)
@@ -153,4 +162,53 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&failure, "error", false, "answer with an error of this text")
 	return cmd
+}
+
+func inboxReleaseCommand(a *cli.App) *cobra.Command {
+	return &cobra.Command{
+		Use: "release <id>", Short: "Let a held message through to the agent", Args: cobra.ExactArgs(1),
+		Long: "Let a message through that a policy held back, if the sender's grants still allow it. The agent is told of it once.\n\n  ogp inbox release last",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := api.InboxRelease.Call(cmd.Context(), a, api.IDParams{ID: args[0]})
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(m)
+				return nil
+			}
+			fmt.Fprintf(a.Out, "Released %s from %s\n", m.ID, m.From)
+			return nil
+		},
+	}
+}
+
+func inboxDenyCommand(a *cli.App) *cobra.Command {
+	return &cobra.Command{
+		Use: "deny <id> [reason]", Short: "Turn a held message down", Args: cobra.RangeArgs(1, 2),
+		Long: "Turn a message down that a policy held back. Its sender gets a signed reply that says so, with the reason, if it can take one.\n\n  ogp inbox deny last \"not in this quarter\"",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p := api.DenyParams{ID: args[0]}
+			if len(args) == 2 {
+				p.Reason = args[1]
+			}
+			o, err := api.InboxDeny.Call(cmd.Context(), a, p)
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(o)
+				return nil
+			}
+			switch core.OutboxState(o.State) {
+			case core.OutSent:
+				fmt.Fprintf(a.Out, "Denied; %s has the reply\n", o.Peer.Handle())
+			case core.OutWaiting:
+				fmt.Fprintf(a.Out, "Denied; the reply is queued for %s (%s)\n", o.Peer.Handle(), o.ID)
+			default:
+				fmt.Fprintln(a.Out, "Denied")
+			}
+			return nil
+		},
+	}
 }

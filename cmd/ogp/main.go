@@ -46,6 +46,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	federationCommand,
 	inboxCommand,
 	outboxCommand,
+	deliveryCommand,
 	rendezvousCommand,
 	pluginCommand,
 	peersCommand,

@@ -8,17 +8,27 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
+// outboxCommand lists what waits, unless a command below it is named.
 func outboxCommand(a *cli.App) *cobra.Command {
+	cmd := outboxListCommand(a)
+	cmd.Use = "outbox"
+	cmd.Long = "List the messages that wait to be sent; --all shows the sent and the failed ones, too.\n\n  ogp outbox"
+	cmd.AddCommand(outboxListCommand(a), outboxShowCommand(a), outboxRetryCommand(a), outboxCancelCommand(a))
+	return cmd
+}
+
+func outboxListCommand(a *cli.App) *cobra.Command {
 	var p api.OutboxParams
 	var state string
 	var all bool
 	cmd := &cobra.Command{
-		Use: "outbox", Short: "List the messages that wait to be sent", Args: cobra.NoArgs,
-		Long: "List the messages that wait to be sent; --all shows the sent and the failed ones, too.\n\n  ogp outbox",
+		Use: "list", Short: "List the messages that wait to be sent", Args: cobra.NoArgs,
+		Long: "List the messages that wait to be sent; --all shows the sent and the failed ones, too.\n\n  ogp outbox list --all --peer ben",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.State = core.OutboxState(state)
 			switch p.State {
@@ -57,7 +67,6 @@ func outboxCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().StringVar(&state, "state", "", "only waiting, sent, refused or expired")
 	cmd.Flags().BoolVar(&all, "all", false, "in any state")
 	cmd.Flags().IntVar(&p.Limit, "limit", 50, "how many at the most")
-	cmd.AddCommand(outboxShowCommand(a))
 	return cmd
 }
 
@@ -85,4 +94,43 @@ func outboxShowCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+func outboxRetryCommand(a *cli.App) *cobra.Command {
+	return outboxOperation(a, api.OutboxRetry, "Tried again", &cobra.Command{
+		Use: "retry [id]", Short: "Try messages again now", Args: cobra.MaximumNArgs(1),
+		Long: "Try a message again now, also one that was refused or given up; or all that wait, for a peer or for anybody.\n\n  ogp outbox retry --peer ben",
+	})
+}
+
+func outboxCancelCommand(a *cli.App) *cobra.Command {
+	return outboxOperation(a, api.OutboxCancel, "Cancelled", &cobra.Command{
+		Use: "cancel [id]", Short: "Give up messages that wait", Args: cobra.MaximumNArgs(1),
+		Long: "Give up a message that waits; or all that wait, for a peer or for anybody. What has left already is not called back.\n\n  ogp outbox cancel --peer ben",
+	})
+}
+
+func outboxOperation(a *cli.App, method control.Method[api.OutboxWhich, api.CountResult], done string, cmd *cobra.Command) *cobra.Command {
+	var p api.OutboxWhich
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			p.ID = args[0]
+		}
+		if named := len(args) == 1; named == (p.Peer != "" || p.All) || p.Peer != "" && p.All {
+			return cli.Usagef("name a message by its id, or --peer, or --all")
+		}
+		r, err := method.Call(cmd.Context(), a, p)
+		if err != nil {
+			return err
+		}
+		if a.JSON {
+			a.WriteJSON(r)
+			return nil
+		}
+		fmt.Fprintf(a.Out, "%s: %d\n", done, r.Count)
+		return nil
+	}
+	cmd.Flags().StringVar(&p.Peer, "peer", "", "all that wait for this peer")
+	cmd.Flags().BoolVar(&p.All, "all", false, "all that wait")
+	return cmd
 }

@@ -163,16 +163,30 @@ func (d *Daemon) outboxView(item *core.OutboxItem) api.OutboxView {
 	return v
 }
 
-func (d *Daemon) outboxItem(ctx context.Context, p api.IDParams) (api.OutboxView, error) {
+// findOutbox finds an envelope of ours by its id, however old, or among the newest by the
+// end of it.
+func (d *Daemon) findOutbox(ctx context.Context, ref string) (*core.OutboxItem, error) {
+	item, err := d.store.OutboxItem(ctx, strings.ToUpper(ref))
+	if err == nil || !errors.Is(err, core.NotFound) {
+		return item, err
+	}
 	items, err := d.store.Outbox(ctx, core.OutboxFilter{Limit: 1000})
 	if err != nil {
-		return api.OutboxView{}, err
+		return nil, err
 	}
-	i, err := pick(len(items), func(i int) string { return items[i].ID }, p.ID, "ogp outbox")
+	i, err := pick(len(items), func(i int) string { return items[i].ID }, ref, "ogp outbox list --all")
+	if err != nil {
+		return nil, err
+	}
+	return items[i], nil
+}
+
+func (d *Daemon) outboxItem(ctx context.Context, p api.IDParams) (api.OutboxView, error) {
+	item, err := d.findOutbox(ctx, p.ID)
 	if err != nil {
 		return api.OutboxView{}, err
 	}
-	v := d.outboxView(items[i])
+	v := d.outboxView(item)
 	if v.Nonce != "" && v.Kind == core.OutMessage {
 		if r, err := d.store.Reply(ctx, v.Peer, v.Nonce); err == nil {
 			v.Reply = r
@@ -183,29 +197,4 @@ func (d *Daemon) outboxItem(ctx context.Context, p api.IDParams) (api.OutboxView
 
 func (d *Daemon) exportPeers(context.Context, api.None) (core.Raw, error) {
 	return legacy.ExportPeers(d.gateway.Peers())
-}
-
-func (d *Daemon) deadDeliveries(ctx context.Context, _ api.None) ([]*core.Delivery, error) {
-	return d.store.DeadDeliveries(ctx, 1000)
-}
-
-// retryDeliveries brings every delivery that was given up back to life.
-func (d *Daemon) retryDeliveries(ctx context.Context, _ api.None) (api.RetryResult, error) {
-	dead, err := d.store.DeadDeliveries(ctx, 10000)
-	if err != nil {
-		return api.RetryResult{}, err
-	}
-	change := &core.Change{}
-	now := time.Now().UTC()
-	for _, x := range dead {
-		x.Dead, x.Attempts, x.Next, x.Created = false, 0, now, now
-		change.Deliveries = append(change.Deliveries, x)
-	}
-	if len(dead) > 0 {
-		if err := d.store.Commit(ctx, change); err != nil {
-			return api.RetryResult{}, err
-		}
-		d.dispatcher.Wake()
-	}
-	return api.RetryResult{Retried: len(dead)}, nil
 }

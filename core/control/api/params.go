@@ -112,6 +112,40 @@ type OutboxParams struct {
 	Limit int              `json:"limit,omitempty"`
 }
 
+// OutboxWhich chooses envelopes of ours: one by its id or the end of it, or all that wait for a
+// peer, or all that wait.
+type OutboxWhich struct {
+	ID   string `json:"id,omitempty"`
+	Peer string `json:"peer,omitempty"`
+	All  bool   `json:"all,omitempty"`
+}
+
+// DenyParams turn a held message down.
+type DenyParams struct {
+	ID     string `json:"id"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// DeliveryParams choose what notifiers are owed: without All only what was set aside.
+type DeliveryParams struct {
+	Notifier string `json:"notifier,omitempty"`
+	All      bool   `json:"all,omitempty"`
+	After    string `json:"after,omitempty"`
+	Limit    int    `json:"limit,omitempty"`
+}
+
+// DeliveryWhich chooses what was set aside: of one event, of one notifier, or all of it.
+type DeliveryWhich struct {
+	Event    string `json:"event,omitempty"`
+	Notifier string `json:"notifier,omitempty"`
+	All      bool   `json:"all,omitempty"`
+}
+
+// CountResult is how many were changed.
+type CountResult struct {
+	Count int `json:"count"`
+}
+
 // PeersParams choose peers by their state; empty chooses all.
 type PeersParams struct {
 	Status core.Trust `json:"status,omitempty"`
@@ -157,9 +191,4 @@ type AcceptResult struct {
 // BackupParams say where the copy of the store goes.
 type BackupParams struct {
 	Path string `json:"path"`
-}
-
-// RetryResult says how many deliveries are tried again.
-type RetryResult struct {
-	Retried int `json:"retried"`
 }

@@ -81,6 +81,19 @@ type OutboxView struct {
 	Reply           *core.StoredReply `json:"theirReply,omitempty"`
 }
 
+// DeliveryView is what a notifier is owed.
+type DeliveryView struct {
+	Event    string         `json:"event"`
+	Notifier string         `json:"notifier"`
+	Type     core.EventType `json:"type"`
+	At       time.Time      `json:"at"`
+	From     string         `json:"from,omitempty"`
+	Attempts int            `json:"attempts"`
+	Next     time.Time      `json:"next,omitzero"`
+	SetAside bool           `json:"setAside"`
+	Error    string         `json:"error,omitempty"`
+}
+
 // EventView is an event, with our name for its peer.
 type EventView struct {
 	core.Event  `json:",inline"`

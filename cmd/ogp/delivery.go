@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/text"
+)
+
+func deliveryCommand(a *cli.App) *cobra.Command {
+	return cli.Group("delivery", "See and mend what notifiers could not be told", deliveryListCommand(a), deliveryRetryCommand(a), deliveryDropCommand(a))
+}
+
+func deliveryListCommand(a *cli.App) *cobra.Command {
+	var p api.DeliveryParams
+	cmd := &cobra.Command{
+		Use: "list", Short: "List what was set aside", Args: cobra.NoArgs,
+		Long: "List what notifiers could not be told and what was therefore set aside; --all shows what still waits, too.\n\n  ogp delivery list",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := api.Deliveries.Call(cmd.Context(), a, p)
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(list)
+				return nil
+			}
+			if len(list) == 0 {
+				fmt.Fprintln(a.Err, "Nothing was set aside.")
+				return nil
+			}
+			rows := make([][]string, len(list))
+			for i, x := range list {
+				next := "set aside"
+				if !x.SetAside {
+					next = "now"
+					if x.Next.After(time.Now()) {
+						next = text.Until(x.Next)
+					}
+				}
+				rows[i] = []string{x.Event, x.Notifier, string(x.Type), term.Dash(x.From), fmt.Sprint(x.Attempts), next, term.Dash(term.SafeLine(x.Error))}
+			}
+			term.Table(a.Out, []string{"EVENT", "NOTIFIER", "TYPE", "FROM", "TRIES", "NEXT", "ERROR"}, rows)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&p.Notifier, "notifier", "", "only of this notifier")
+	cmd.Flags().BoolVar(&p.All, "all", false, "what waits, too")
+	cmd.Flags().IntVar(&p.Limit, "limit", 100, "how many at the most")
+	return cmd
+}
+
+func deliveryRetryCommand(a *cli.App) *cobra.Command {
+	return deliveryOperation(a, api.RetryDeliveries, "Tried again", &cobra.Command{
+		Use: "retry [event]", Short: "Tell what was set aside again", Args: cobra.MaximumNArgs(1),
+		Long: "Tell notifiers again what was set aside: one event, all of a notifier, or all.\n\n  ogp delivery retry --all",
+	})
+}
+
+func deliveryDropCommand(a *cli.App) *cobra.Command {
+	return deliveryOperation(a, api.DropDeliveries, "Dropped", &cobra.Command{
+		Use: "drop [event]", Short: "Forget what was set aside", Args: cobra.MaximumNArgs(1),
+		Long: "Forget what was set aside: one event, all of a notifier, or all. The messages themselves stay in the inbox.\n\n  ogp delivery drop --notifier phone",
+	})
+}
+
+func deliveryOperation(a *cli.App, method control.Method[api.DeliveryWhich, api.CountResult], done string, cmd *cobra.Command) *cobra.Command {
+	var p api.DeliveryWhich
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			p.Event = args[0]
+		}
+		if p.Event == "" && p.Notifier == "" && !p.All {
+			return cli.Usagef("name an event by its id, or --notifier, or --all")
+		}
+		r, err := method.Call(cmd.Context(), a, p)
+		if err != nil {
+			return err
+		}
+		if a.JSON {
+			a.WriteJSON(r)
+			return nil
+		}
+		fmt.Fprintf(a.Out, "%s: %d\n", done, r.Count)
+		return nil
+	}
+	cmd.Flags().StringVar(&p.Notifier, "notifier", "", "all of this notifier")
+	cmd.Flags().BoolVar(&p.All, "all", false, "all that was set aside")
+	return cmd
+}

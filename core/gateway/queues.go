@@ -1,0 +1,21 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/outbox"
+)
+
+// RetryOutbox makes envelopes of ours due now: one by id, also one that was refused or
+// given up; or, with an empty id, all that waits for a peer, or for anybody where the key is
+// zero. It returns how many.
+func (g *Gateway) RetryOutbox(ctx context.Context, id string, k core.PublicKey) (int, error) {
+	return g.outbox.Retry(ctx, outbox.Which{ID: id, Peer: k})
+}
+
+// CancelOutbox gives up envelopes of ours that wait, chosen as for RetryOutbox. It returns
+// how many.
+func (g *Gateway) CancelOutbox(ctx context.Context, id string, k core.PublicKey) (int, error) {
+	return g.outbox.CancelBy(ctx, outbox.Which{ID: id, Peer: k})
+}

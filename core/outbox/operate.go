@@ -1,0 +1,102 @@
+package outbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// Which chooses envelopes: one by ID, or those to a peer, or all.
+type Which struct {
+	ID   string
+	Peer core.PublicKey // zero: to anybody
+}
+
+// Retry makes envelopes due now: those that wait, and by ID one that was refused or given
+// up as well. It returns how many. The error is of kind NotFound for an ID of none, or
+// Conflict for one that was sent.
+func (q *Queue) Retry(ctx context.Context, w Which) (int, error) {
+	now := q.o.Now().UTC()
+	return q.operate(ctx, w, func(item *core.OutboxItem) error {
+		if item.State == core.OutSent {
+			return core.Refusef(core.Conflict, "%s was sent", item.ID)
+		}
+		if item.State != core.OutWaiting { // once more, from the beginning
+			item.State, item.GiveUp, item.Done = core.OutWaiting, now.Add(q.o.Gateway.OutboxSettings().GiveUp), time.Time{}
+		}
+		item.Next, item.Answer = now, nil
+		return nil
+	}, func(k core.PublicKey) {
+		q.waits(k, true)
+		q.Alive(k)
+	})
+}
+
+// CancelBy gives up envelopes that wait, and returns how many. The error is of kind NotFound
+// for an ID of none, or Conflict for one that does not wait.
+func (q *Queue) CancelBy(ctx context.Context, w Which) (int, error) {
+	now := q.o.Now().UTC()
+	return q.operate(ctx, w, func(item *core.OutboxItem) error {
+		if item.State != core.OutWaiting {
+			return core.Refusef(core.Conflict, "%s does not wait, but is %s", item.ID, item.State)
+		}
+		item.State, item.Error, item.Done = core.OutExpired, "cancelled by the operator", now
+		return nil
+	}, func(k core.PublicKey) { q.Wake(k) })
+}
+
+// operate changes envelopes, each while nobody tries it, and calls done for their peers.
+func (q *Queue) operate(ctx context.Context, w Which, f func(*core.OutboxItem) error, done func(core.PublicKey)) (int, error) {
+	peers := []core.PublicKey{w.Peer}
+	if w.ID != "" {
+		item, err := q.o.Store.OutboxItem(ctx, w.ID)
+		if err != nil {
+			return 0, err
+		}
+		peers[0] = item.Peer
+	} else if w.Peer.IsZero() {
+		var err error
+		if peers, err = q.o.Store.WaitingPeers(ctx); err != nil {
+			return 0, err
+		}
+	}
+	n := 0
+	for _, k := range peers {
+		count, err := q.operatePeer(ctx, k, w.ID, f)
+		if n += count; err != nil {
+			return n, err
+		}
+		done(k)
+	}
+	return n, nil
+}
+
+func (q *Queue) operatePeer(ctx context.Context, k core.PublicKey, id string, f func(*core.OutboxItem) error) (int, error) {
+	release, err := q.engine.Lease(ctx, k) // a try that is under way ends first
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	change := &core.Change{}
+	if id != "" {
+		item, err := q.o.Store.OutboxItem(ctx, id)
+		if err == nil {
+			err = f(item)
+		}
+		if err != nil {
+			return 0, err
+		}
+		change.Outbox = append(change.Outbox, item)
+	} else if err := q.each(ctx, k, func(item *core.OutboxItem) {
+		if f(item) == nil {
+			change.Outbox = append(change.Outbox, item)
+		}
+	}); err != nil {
+		return 0, err
+	}
+	if len(change.Outbox) == 0 {
+		return 0, nil
+	}
+	return len(change.Outbox), q.o.Gateway.Store(ctx, change)
+}
