@@ -48,7 +48,7 @@ var rooms = []arrows{
 	{"core/locks", []string{"core"}},
 	{"core/outbox", []string{"core", "core/answer", "core/locks", "core/queue"}},
 	{"core/queue", []string{"core"}},
-	{"core/delivery", []string{"core"}},
+	{"core/delivery", []string{"core", "core/queue"}},
 	{"core/config", []string{"core", "core/nesting", "core/text"}},
 	{"core/dial", []string{"core"}},
 	{"core/web", []string{"core"}},
