@@ -146,11 +146,14 @@ func requested(a *cli.App, r api.RequestResult) {
 	switch {
 	case r.Confirmed:
 		fmt.Fprintf(a.Out, "Approved: %s says that it has approved us, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
-	case r.Peer.State == core.Approved:
+	case r.Peer.State == core.Approved && r.Status == string(core.Approved):
 		fmt.Fprintf(a.Out, "Approved: %s had asked already, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
 	case r.Status == "already-pending-or-approved":
 		fmt.Fprintf(a.Out, "Asked again: %s knows us already, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
 		fmt.Fprintln(a.Err, "It must approve us (again) before we can talk.")
+	case r.Peer.State == core.Approved:
+		fmt.Fprintf(a.Out, "Asked %s again, fingerprint %s: %s\n", r.Peer.Handle(), r.Peer.Fingerprint, r.Status)
+		fmt.Fprintln(a.Err, "It has us no more and must approve us again; here it stays approved.")
 	default:
 		fmt.Fprintf(a.Out, "Asked %s, fingerprint %s: %s\n", r.Peer.Handle(), r.Peer.Fingerprint, r.Status)
 		fmt.Fprintf(a.Err, "Next: %s approves with \"ogp federation approve\"; compare the fingerprint with what \"ogp whoami\" shows there.\n", term.Dash(r.Peer.Said()))

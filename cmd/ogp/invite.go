@@ -172,7 +172,7 @@ func connected(a *cli.App, r api.AcceptResult, what string) {
 		fmt.Fprintf(a.Out, "approved: %s says that it has approved us, fingerprint %s\n", name, r.Peer.Fingerprint)
 		return
 	}
-	if r.Peer.State == core.Approved {
+	if r.Peer.State == core.Approved && r.Status == string(core.Approved) {
 		fmt.Fprintf(a.Out, "approved: %s had asked already, fingerprint %s\n", name, r.Peer.Fingerprint)
 		return
 	}
