@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -41,9 +40,9 @@ func ConnLimit() int {
 
 // gate is a listener that never ends for want of descriptors and never holds more
 // connections than it may. When it is full it ends the connection that has been
-// quiet for longest, one that waits for its first or its next request; where none
-// is quiet, and for an address that has too many, the new one is answered 503, or
-// closed where that would take a TLS handshake.
+// quiet for longest, one on which no whole request has come yet, the first or the
+// next; where all are at work, and for an address that has too many, the new one is
+// answered 503, or closed where that would take a TLS handshake.
 //
 // docs/threat-model.md#d1, #d2
 type gate struct {
@@ -60,6 +59,7 @@ type gate struct {
 	byAddress map[netip.Addr]int
 	ofShared  int
 	full      bool // said in the log, and not over yet
+	peak      int  // the most that were open since takePeak
 
 	spare *os.File // a descriptor for turning away with when there is none; of Accept alone
 	short bool     // descriptors are; of Accept alone
@@ -68,9 +68,8 @@ type gate struct {
 // conn is one connection of a gate.
 type conn struct {
 	net.Conn
-	g     *gate
-	from  netip.Addr // its address or /64; invalid: one of the shared
-	spoke atomic.Bool
+	g    *gate
+	from netip.Addr // its address or /64; invalid: one of the shared
 
 	// Guarded by gate.mu.
 	place *list.Element // in quiet; nil: it is not
@@ -179,6 +178,7 @@ func (g *gate) admit(inner net.Conn) *conn {
 		g.full = false
 	}
 	g.open[c] = struct{}{}
+	g.peak = max(g.peak, len(g.open))
 	if c.from.IsValid() {
 		g.byAddress[c.from]++
 	} else {
@@ -250,6 +250,15 @@ func (g *gate) count() int {
 	return len(g.open)
 }
 
+// takePeak returns the most connections that were open since it was last called.
+func (g *gate) takePeak() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	peak := g.peak
+	g.peak = len(g.open)
+	return peak
+}
+
 // closeAll ends every connection.
 func (g *gate) closeAll() {
 	g.mu.Lock()
@@ -266,18 +275,6 @@ func (g *gate) end() {
 	}
 }
 
-// Read notes the first byte that comes.
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if n > 0 && !c.spoke.Load() {
-		c.spoke.Store(true)
-		c.g.mu.Lock()
-		c.g.leaveQuiet(c)
-		c.g.mu.Unlock()
-	}
-	return n, err
-}
-
 // Close counts the connection out.
 func (c *conn) Close() error {
 	c.g.mu.Lock()
@@ -286,12 +283,12 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// waits says whether the connection waits for its next request.
+// waits says whether the connection waits for a whole request.
 func (c *conn) waits(yes bool) {
 	c.g.mu.Lock()
 	defer c.g.mu.Unlock()
 	switch {
-	case !yes && c.spoke.Load():
+	case !yes:
 		c.g.leaveQuiet(c)
 	case yes && c.place == nil && !c.gone:
 		c.place = c.g.quiet.PushBack(c)

@@ -172,6 +172,23 @@ func TestD1QuietConnectionsMakeRoom(t *testing.T) {
 	}
 }
 
+// Nor do those that send a request, and never the end of it.
+func TestD1SlowRequestsMakeRoom(t *testing.T) {
+	ln := listen(t)
+	serveApp(t, Options{MaxConns: 8}, ln, nil)
+	addr := ln.Addr().String()
+	for _, begin := range []string{"GET /ok HTTP/1.1\r\nHost: a\r\n", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{"} {
+		for range 40 {
+			io.WriteString(dialIt(t, addr), begin)
+		}
+		for range 3 {
+			if got := get(dialIt(t, addr), "/ok"); got != 200 {
+				t.Fatalf("beside 40 of %.8q: status %d, want 200", begin, got)
+			}
+		}
+	}
+}
+
 func TestD1BusyIs503(t *testing.T) {
 	ln, slow := listen(t), make(chan struct{})
 	log := serveApp(t, Options{MaxConns: 8}, ln, slow)
@@ -245,7 +262,6 @@ func TestD2ConnectionsByAddress(t *testing.T) {
 	// All of loopback together leaves room for others.
 	for range 100 {
 		if c := connect("127.0.0.1"); c != nil {
-			c.spoke.Store(true)
 			c.waits(false)
 		}
 	}

@@ -15,10 +15,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -75,7 +75,6 @@ type App struct {
 	Fiber *fiber.App
 
 	opts   Options
-	gate   atomic.Pointer[gate]
 	bodies bodies
 }
 
@@ -104,7 +103,7 @@ func New(o Options) *App {
 		AppName:                      o.Name,
 		Immutable:                    true,
 		BodyLimit:                    o.MaxBodyBytes,
-		Concurrency:                  2 * o.MaxConns, // the gate holds what there may be
+		Concurrency:                  2*o.MaxConns + 1024, // the gate holds what there may be, and some are about to end
 		ReadBufferSize:               MaxHeaderBytes,
 		ReadTimeout:                  ReadTimeout,
 		WriteTimeout:                 WriteTimeout,
@@ -138,10 +137,9 @@ func New(o Options) *App {
 func (a *App) Serve(ctx context.Context, ln net.Listener) error {
 	g := newGate(ln, &a.opts)
 	defer g.end()
-	a.gate.Store(g)
 	giving, stop := context.WithCancel(ctx)
 	defer stop()
-	go a.giveBack(giving)
+	go giveBack(giving, g)
 	served := make(chan error, 1)
 	go func() { served <- a.Fiber.Listener(g) }()
 	select {
@@ -164,10 +162,10 @@ func (a *App) Serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// track keeps count of which connections wait for their next request.
+// track notes which connections wait for their next request.
 func track(c net.Conn, state fasthttp.ConnState) {
-	if held, ok := c.(*conn); ok && (state == fasthttp.StateIdle || state == fasthttp.StateActive) {
-		held.waits(state == fasthttp.StateIdle)
+	if held, ok := c.(*conn); ok && state == fasthttp.StateIdle {
+		held.waits(true)
 	}
 }
 
@@ -182,28 +180,21 @@ const (
 // runtime does only when it next collects garbage: in a calm program in minutes.
 //
 // docs/threat-model.md#d6
-func (a *App) giveBack(ctx context.Context) {
+func giveBack(ctx context.Context, g *gate) {
 	most, calm := 0, time.Time{}
 	core.Every(ctx, lookAfter, func(context.Context) {
-		switch open := a.open(); {
-		case open >= most:
-			most, calm = open, time.Time{}
+		most = max(most, g.takePeak())
+		switch open := g.count(); {
 		case most < manyConns || open > most/mostOfThose:
 			calm = time.Time{}
 		case calm.IsZero():
 			calm = time.Now()
-		case time.Since(calm) >= calmedDown-lookAfter:
+		case time.Since(calm) >= calmedDown-2*lookAfter:
+			runtime.GC() // takes what fasthttp keeps for reuse out of its pools, and the next one frees it
 			debug.FreeOSMemory()
 			most, calm = open, time.Time{}
 		}
 	})
-}
-
-func (a *App) open() int {
-	if g := a.gate.Load(); g != nil {
-		return g.count()
-	}
-	return 0
 }
 
 // appKey is where a request finds its App.
@@ -249,6 +240,9 @@ func (a *App) handle(rctx *fasthttp.RequestCtx, inner fasthttp.RequestHandler) {
 			return
 		}
 		rctx.Request.SetBodyRaw(*buf)
+	}
+	if held, ok := rctx.Conn().(*conn); ok {
+		held.waits(false)
 	}
 	inner(rctx)
 }
