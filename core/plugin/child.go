@@ -1,8 +1,9 @@
 package plugin
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -87,10 +89,12 @@ func tell(a childAnswer) {
 // buildID tells one build of this program from another, as far as it matters for what the two write and read: by
 // the versions of all modules in it, and how it was built.
 func buildID() string {
+	text := runtime.Version()
 	if b, ok := debug.ReadBuildInfo(); ok {
-		return b.String()
+		text = b.String()
 	}
-	return runtime.Version()
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
 }
 
 // compile compiles the module into the directory.
@@ -168,11 +172,11 @@ func valid(wasm []byte) error {
 	return err
 }
 
-// lastLine is what a child that crashed said.
-func lastLine(b []byte) string {
-	b = bytes.TrimSpace(b)
-	if i := bytes.IndexByte(b, '\n'); i >= 0 {
-		b = b[:i]
+// said is the first line of what a child that crashed wrote to its standard error.
+func said(stderr []byte) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(stderr)), "\n")
+	if line == "" {
+		return ""
 	}
-	return printable(string(b))
+	return ": " + printable(line)
 }

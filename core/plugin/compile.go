@@ -205,11 +205,11 @@ func (c *compiler) child(ctx context.Context, dir string, m *meter.Metered) erro
 			return passing(err) // it did not start
 		}
 		// Ended from outside: the system had no memory left, say.
-		return passing(fmt.Errorf("the compiling process: %w: %s", err, lastLine(stderr.Bytes())))
+		return passing(fmt.Errorf("the compiling process: %w%s", err, said(stderr.Bytes())))
 	}
 	var a childAnswer
 	if err := json.Unmarshal(stdout.Bytes(), &a); err != nil {
-		return passing(fmt.Errorf("the compiling process gave no answer: %s", lastLine(stderr.Bytes())))
+		return passing(fmt.Errorf("the compiling process gave no answer%s", said(stderr.Bytes())))
 	}
 	switch a.Outcome {
 	case childDone:

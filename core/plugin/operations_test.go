@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -317,5 +318,39 @@ func TestN1Guard(t *testing.T) {
 		refuses(private, "169.254.169.254", "0.1.2.3", "192.0.2.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1",
 			"168.63.129.16", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254", "3ffe::1", "2a00:1450::5efe:7f00:1",
 			"fe80::1", "ff02::1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001::1", "2001:db8::1")
+	}
+}
+
+// TestHTTPKeepsConnections has requests of many calls, of a reloaded plugin and of another one, go over one
+// connection.
+func TestHTTPKeepsConnections(t *testing.T) {
+	var made atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") }))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			made.Add(1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	h := newHost(t)
+	grants := plugin.Grants{HTTP: []plugin.HTTPGrant{{URL: s.URL, Private: true}}}
+	for _, name := range []string{"a", "b"} {
+		p := load(t, h, plugin.Spec{Name: name, Bytes: read(t, guests+"operate.wasm"), Grants: grants})
+		for i := range 10 {
+			got := call(t, p, plugin.Notify, `{"op":"http.request","req":{"method":"POST","body":"x","url":"`+s.URL+`"}}`)
+			if !strings.Contains(got, `200`) {
+				t.Fatalf("answer = %s", got)
+			}
+			if i == 4 {
+				if err := p.Reload(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		p.Close()
+	}
+	if n := made.Load(); n != 1 {
+		t.Errorf("%d connections for 20 requests, want 1", n)
 	}
 }

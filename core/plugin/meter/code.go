@@ -317,6 +317,35 @@ func (f *function) instruction() {
 		r.skip(4)
 	case op == 0x44:
 		r.skip(8)
+	case op == 0x1c: // select with types
+		for n := r.count(); n > 0; n-- {
+			f.m.valType(r)
+		}
+	case op == 0x25, op == 0x26, op == 0x3f, op == 0x40: // table.get/set, memory.size/grow
+		r.leb32()
+	case op == 0xd0: // ref.null
+		f.m.heapType(r)
+	case op == 0xfc:
+		f.misc(at)
+	case op == 0xfd:
+		f.vector()
+	case op == 0xfe: // threads
+		if r.leb32() == 3 {
+			r.skip(1)
+		} else {
+			f.memarg()
+		}
+	case op >= 0x06 && op <= 0x0a, op == 0x18, op == 0x19, op == 0x1f:
+		panic(bad{ErrExceptions})
+	default:
+		f.control(at, op)
+	}
+}
+
+// control is instruction for blocks, branches and calls.
+func (f *function) control(at int, op byte) {
+	r := &f.r
+	switch {
 	case op == 0x02:
 		f.open(block{})
 	case op == 0x03:
@@ -380,26 +409,6 @@ func (f *function) instruction() {
 		f.leave(at)
 		f.m.typeIndex(r)
 		f.since = -1
-	case op == 0x1c: // select with types
-		for n := r.count(); n > 0; n-- {
-			f.m.valType(r)
-		}
-	case op == 0x25, op == 0x26, op == 0x3f, op == 0x40: // table.get/set, memory.size/grow
-		r.leb32()
-	case op == 0xd0: // ref.null
-		f.m.heapType(r)
-	case op == 0xfc:
-		f.misc(at)
-	case op == 0xfd:
-		f.vector()
-	case op == 0xfe: // threads
-		if r.leb32() == 3 {
-			r.skip(1)
-		} else {
-			f.memarg()
-		}
-	case op >= 0x06 && op <= 0x0a, op == 0x18, op == 0x19, op == 0x1f:
-		panic(bad{ErrExceptions})
 	default:
 		fail("unknown instruction %#x", op)
 	}
