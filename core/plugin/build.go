@@ -21,7 +21,7 @@ import (
 
 func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	began := time.Now()
-	m, err := Inspect(spec)
+	m, err := inspect(spec)
 	if err != nil {
 		return nil, err
 	}

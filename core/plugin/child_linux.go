@@ -26,7 +26,7 @@ func lowerPriority() {
 	threads, _ := os.ReadDir("/proc/self/task")
 	for _, t := range threads {
 		if id, err := strconv.Atoi(t.Name()); err == nil {
-			_ = syscall.Setpriority(syscall.PRIO_PROCESS, id, 10)
+			_ = syscall.Setpriority(syscall.PRIO_PROCESS, id, niceness)
 		}
 	}
 }

@@ -15,4 +15,4 @@ func self() (string, error) { return os.Executable() }
 func runBound(cmd *exec.Cmd, _ uint64) error { return cmd.Run() }
 
 // lowerPriority lets everything else on the machine come first.
-func lowerPriority() { _ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, 10) }
+func lowerPriority() { _ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, niceness) }

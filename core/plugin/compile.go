@@ -28,7 +28,9 @@ const (
 	// childMemory is what a child may use: the largest program that is let through uses a third (docs/performance.md).
 	childMemoryBytes = 1 << 30
 	// childTime is when a child is ended. The model refuses what takes more than some 7 s of a quiet core.
-	childTime = 2 * time.Minute
+	childTime = 3 * time.Minute
+	// niceness lets the gateway come first, and a child still come on where every core is taken.
+	niceness = 5
 	// patience is how long a child keeps others waiting for its place.
 	patience = 3 * time.Second
 	// compileHere is the work, in the model's units of 25 ns, up to which a program that cannot be started as a

@@ -36,6 +36,16 @@ type Module struct {
 
 // Inspect reads a plugin without running or compiling any of it. It checks the pin.
 func Inspect(spec Spec) (*Module, error) {
+	m, err := inspect(spec)
+	if err != nil {
+		return nil, err
+	}
+	m.wasm = nil // whoever keeps a Module needs no megabytes
+	return m, nil
+}
+
+// inspect is Inspect with the module's bytes.
+func inspect(spec Spec) (*Module, error) {
 	wasm := spec.Bytes
 	if wasm == nil {
 		var err error

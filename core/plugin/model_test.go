@@ -124,6 +124,15 @@ var families = map[string]func(n int) []byte{
 		m.Func([]byte{asm.I32}, []byte{asm.I32}, 0, each(1000, func(i int) []byte { return asm.Code(i) }), bytes.Repeat(asm.Code(asm.Block, asm.S(int64(t)), asm.End), n), bytes.Repeat([]byte{asm.Drop}, 999))
 		return m.Bytes()
 	},
+	"wide branches": func(n int) []byte {
+		m := &asm.Module{}
+		m.Memory(1, -1)
+		wide := bytes.Repeat([]byte{asm.I32}, 1000)
+		t := m.Type(nil, wide)
+		m.Func([]byte{asm.I32}, []byte{asm.I32}, 0, asm.Block, asm.S(int64(t)), each(1000, func(i int) []byte { return asm.Code(i) }), asm.Get(0), []byte{0x0e}, asm.U(uint64(n)), make([]byte, n+1), asm.End,
+			bytes.Repeat([]byte{asm.Drop}, 999))
+		return m.Bytes()
+	},
 	"straight code": func(n int) []byte {
 		return one(1, 8, bytes.Repeat(asm.Code(asm.Get(0), 7, asm.I32Add, asm.Set(0)), n), 0)
 	},
@@ -192,7 +201,7 @@ func TestD3ModelRefuses(t *testing.T) {
 	for name, n := range map[string]int{
 		"locals of functions": 20_000, "ifs over locals": 15_000, "br_tables over locals": 15_000, "loops over locals": 15_000,
 		"calls over locals": 60_000, "indirect calls over locals": 60_000, "wide br_tables": 200_000, "nested loops": 20_000,
-		"wide calls": 10_000, "wide blocks": 10_000, "wide types": 20_000, "empty loops": 60_000, "fills": 60_000,
+		"wide calls": 10_000, "wide blocks": 10_000, "wide types": 2_000, "wide branches": 100_000, "empty loops": 60_000, "fills": 60_000,
 		"operands over ifs": 20_000,
 	} {
 		wasm := families[name](n)

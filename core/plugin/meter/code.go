@@ -219,9 +219,12 @@ func (f *function) branch() {
 		fail("branch to label %d of %d", l, len(f.blocks))
 	}
 	b := &f.blocks[uint64(len(f.blocks))-1-l]
-	if !b.loop {
-		b.join = max(b.join, f.since)
+	if b.loop {
+		f.effort.moved += int(b.sig.params)
+		return
 	}
+	f.effort.moved += int(b.sig.results)
+	b.join = max(b.join, f.since)
 }
 
 func (f *function) open(b block) {
@@ -385,7 +388,10 @@ func (f *function) control(at int, op byte) {
 			f.effort.target()
 		}
 		f.since = -1
-	case op == 0x00, op == 0x0f: // unreachable, return
+	case op == 0x00: // unreachable
+		f.since = -1
+	case op == 0x0f: // return
+		f.effort.moved += int(f.blocks[0].sig.results)
 		f.since = -1
 	case op == 0x10, op == 0xd2: // call, ref.func
 		f.moved(at, op)

@@ -7,7 +7,7 @@ package meter
 //   - every value that may live where a block begins, as each block lists them: the locals that are used anywhere
 //     in the function and the operands below, for blocks, loops (whose heads merge them), and calls (around which
 //     they are kept);
-//   - operands and results of calls and blocks, and targets of br_table.
+//   - operands and results of calls, blocks and branches, and targets of br_table.
 //
 // The height of the operand stack is exact for valid code but for vectors, where it may be too high.
 type effort struct {
@@ -21,7 +21,7 @@ type effort struct {
 	shape  int      // fifths of blocks: a call counts 1, a block 5, a loop 20
 	starts int      // in fifths, where blocks begin and the values in them are listed
 	depth  int      // the sum of heights there, in fifths
-	moved  int      // operands and results of calls and blocks
+	moved  int      // operands and results of calls, blocks and branches
 	merges int      // of locals at loop heads, at most
 
 	// For the frame.
@@ -59,8 +59,8 @@ const (
 	costPair    = 100
 	costOperand = 250
 	costMerge   = 800
-	costLocal   = 4  // a declared local, used or not
-	costType    = 50 // a parameter or result of a type
+	costLocal   = 10   // a declared local, used or not; the reader of modules has a byte for each, too
+	costType    = 1000 // a parameter or result of a type: the code that enters functions is made at every load
 )
 
 func (e *effort) local(i uint64) {
