@@ -21,6 +21,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/logs"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/manual"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/migrate"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/notify"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/service"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/setup"
 	"github.com/opengatewayprotocol/ogp/core/config"
@@ -49,6 +50,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	deliveryCommand,
 	rendezvousCommand,
 	pluginCommand,
+	notify.Command,
 	peersCommand,
 	migrate.Command,
 	backup.Command,

@@ -10,8 +10,10 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/trial"
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/text"
 	"github.com/opengatewayprotocol/ogp/sdk/scaffold"
 )
 
@@ -51,6 +53,12 @@ func pluginListCommand(a *cli.App) *cobra.Command {
 				if v.LastFailure != "" {
 					fmt.Fprintf(a.Err, "%s: last failure: %s\n", v.Name, term.SafeText(v.LastFailure))
 				}
+				if v.Approves {
+					fmt.Fprintf(a.Err, "%s: may approve strangers, with at most these grants: %s\n", v.Name, term.SafeText(plugin.GrantWords(v.AtMost)))
+				}
+				if v.Ignored > 0 {
+					fmt.Fprintf(a.Err, "%s: would have approved %s, and has not the power to\n", v.Name, text.Count(int(v.Ignored), "stranger", "strangers"))
+				}
 				for _, m := range v.Missing {
 					fmt.Fprintf(a.Err, "%s: asks for what is not granted: %s\n", v.Name, m)
 				}
@@ -81,6 +89,8 @@ type inspectView struct {
 	Asks        asksView          `json:"asks"`
 	Missing     []string          `json:"missing,omitempty"` // asked and not granted in this gateway
 	SelfTests   int               `json:"selfTests"`
+	Approves    bool              `json:"approves"` // it may approve strangers in this gateway
+	AtMost      []core.Grant      `json:"atMost,omitempty"`
 }
 
 type limitsView struct {
@@ -93,6 +103,10 @@ type limitsView struct {
 type asksView struct {
 	HTTP []httpView `json:"http"`
 	KV   *kvView    `json:"kv,omitempty"`
+	// Approves is the power to approve strangers, with at most AtMost; none: with at most
+	// the gateway's default grants.
+	Approves bool         `json:"approves"`
+	AtMost   []core.Grant `json:"atMost,omitempty"`
 }
 
 type httpView struct {
@@ -110,8 +124,12 @@ type kvView struct {
 func asksOf(m *plugin.Manifest) asksView {
 	v := asksView{HTTP: []httpView{}}
 	for _, h := range m.HTTP {
-		v.HTTP = append(v.HTTP, httpView(h))
+		if !m.Pure() {
+			v.HTTP = append(v.HTTP, httpView(h))
+		}
 	}
+	asks := m.Asks()
+	v.Approves, v.AtMost = asks.Approves, asks.AtMost
 	if m.KV != nil {
 		v.KV = &kvView{m.KV.MaxBytes, m.KV.Reason}
 	}
@@ -121,6 +139,9 @@ func asksOf(m *plugin.Manifest) asksView {
 // lines say what is asked, for people.
 func (v asksView) lines() []string {
 	var out []string
+	if v.Approves {
+		out = append(out, term.SafeText("the power to approve strangers, with at most these grants: "+plugin.GrantWords(v.AtMost)))
+	}
 	for _, h := range v.HTTP {
 		line := "requests to " + h.URL
 		if h.Private {
@@ -153,6 +174,7 @@ func pluginInspectCommand(a *cli.App) *cobra.Command {
 				Limits: limitsView{durationText(l.Timeout), l.MemoryMiB, l.Fuel, l.Instances}}
 			if f.Granted != nil {
 				v.Missing = f.Granted.Missing(m.Asks())
+				v.Approves, v.AtMost = f.Granted.Approves, f.Granted.AtMost
 			}
 			if a.JSON {
 				a.WriteJSON(v)
@@ -183,6 +205,9 @@ func showInspect(a *cli.App, v inspectView) {
 	line("Size", fmt.Sprintf("%d bytes", v.Size))
 	line("SHA-256", v.SHA256)
 	line("Limits", fmt.Sprintf("%s and %d units of work a call, %d MiB, %d at once", v.Limits.Timeout, v.Limits.Fuel, v.Limits.MemoryMiB, v.Limits.Instances))
+	if v.Approves {
+		line("Power", "may approve strangers, with at most these grants: "+plugin.GrantWords(v.AtMost))
+	}
 	line("Imports", term.Dash(strings.Join(v.Imports, " ")))
 	asks := v.Asks.lines()
 	if len(asks) == 0 {

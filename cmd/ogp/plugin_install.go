@@ -5,15 +5,18 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/trial"
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 type installResult struct {
@@ -21,16 +24,19 @@ type installResult struct {
 	Running    bool             `json:"running"`
 	Asks       asksView         `json:"asks"`
 	Difference hooks.Difference `json:"difference"`
+	Cases      int              `json:"cases"` // that were run before
+	Next       []string         `json:"next,omitempty"`
 }
 
 func pluginInstallCommand(a *cli.App) *cobra.Command {
 	var p api.InstallParams
-	var yes bool
+	var how installHow
 	cmd := &cobra.Command{
 		Use: "install <file or folder>", Short: "Put a plugin in force, with what it asks for", Args: cobra.ExactArgs(1),
-		Long: "Copy a plugin into the state directory and grant it what it asks for, after showing it. A running gateway puts it in force at once; an installed one of the same name is replaced.\n\n  ogp plugin install ./small-only",
+		Long: "Copy a plugin into the state directory and grant it what it asks for, after showing it. Its self-tests and the cases that lie beside it are run first. A running gateway puts it in force at once; an installed one of the same name is replaced.\n\n  ogp plugin install ./small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := install(cmd.Context(), a, args[0], p, yes, cmd.Flags().Changed("order"))
+			how.ordered = cmd.Flags().Changed("order")
+			r, err := install(cmd.Context(), a, args[0], p, how)
 			if err != nil {
 				return err
 			}
@@ -46,16 +52,24 @@ func pluginInstallCommand(a *cli.App) *cobra.Command {
 			if !r.Running {
 				fmt.Fprintln(a.Err, `No daemon is running; "ogp start" loads it.`)
 			}
+			for _, next := range r.Next {
+				fmt.Fprintln(a.Err, "Next:", next)
+			}
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&p.Name, "name", "", "its name in this gateway (default: its manifest's)")
 	cmd.Flags().IntVar(&p.Order, "order", 0, "policies are asked by it, lowest first")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "grant what it asks for, without a question")
+	cmd.Flags().BoolVarP(&how.yes, "yes", "y", false, "grant what it asks for, without a question")
+	cmd.Flags().BoolVar(&how.noApprovals, "no-approvals", false, "do not grant the power to approve strangers")
+	cmd.Flags().BoolVar(&how.noCases, "no-cases", false, "do not run the cases that lie beside it")
 	return cmd
 }
 
-func install(ctx context.Context, a *cli.App, ref string, p api.InstallParams, yes, ordered bool) (r installResult, err error) {
+// installHow are the flags of an installation.
+type installHow struct{ yes, ordered, noApprovals, noCases bool }
+
+func install(ctx context.Context, a *cli.App, ref string, p api.InstallParams, how installHow) (r installResult, err error) {
 	if p.Source, err = filepath.Abs(ref); err != nil {
 		return r, err
 	}
@@ -77,7 +91,15 @@ func install(ctx context.Context, a *cli.App, ref string, p api.InstallParams, y
 	if err := hooks.CheckName(p.Name); err != nil {
 		return r, err
 	}
+	if !how.noCases {
+		if r.Cases, err = trial.Cases(ctx, a, spec, module); err != nil {
+			return r, err
+		}
+	}
 	p.Digest, p.Grants = files.Digest(), module.Manifest.Asks()
+	if how.noApprovals {
+		p.Grants.Approves, p.Grants.AtMost = false, nil
+	}
 	installed, _, err := cli.OnState(ctx, a, api.PluginInstalled, api.None{}, false)
 	if err != nil {
 		return r, err
@@ -88,20 +110,42 @@ func install(ctx context.Context, a *cli.App, ref string, p api.InstallParams, y
 			now = &in
 		}
 	}
-	if now != nil && !ordered {
+	if now != nil && !how.ordered {
 		p.Order = now.Order
 	}
 	r.Asks, r.Difference = asksOf(module.Manifest), hooks.Differ(module, now)
 	if !a.JSON {
 		showAsk(a, p.Name, module, r, now)
 	}
-	if r.Difference.Asks(module) && !yes {
+	if r.Difference.Asks(p.Grants) && !how.yes {
 		if err := a.Confirm("Grant this to " + p.Name + "?"); err != nil {
 			return r, err
 		}
 	}
 	r.Plugin, r.Running, err = cli.OnState(ctx, a, api.PluginInstall, p, true)
+	r.Next = nextSteps(p.Name, module.Manifest, p.Grants)
 	return r, err
+}
+
+// nextSteps say, for each of a plugin's hooks, what comes next.
+func nextSteps(name string, m *plugin.Manifest, g plugin.Grants) (out []string) {
+	for _, h := range m.Hooks {
+		switch h {
+		case core.HookRequest:
+			if g.Approves {
+				out = append(out, "strangers that it approves are in \"ogp federation list\"; \"ogp plugin list\" shows what it may grant them")
+			} else {
+				out = append(out, "strangers that it does not reject wait in \"ogp federation list --status pending\"")
+			}
+		case core.HookMessage:
+			out = append(out, "\"ogp plugin run "+name+" --replay\" shows what it makes of the inbox; \"ogp plugin list\" counts what it refuses")
+		case core.HookNotify:
+			out = append(out, "\"ogp notify use "+name+"\" lets it tell of events, and tests it")
+		case core.HookHandle:
+			out = append(out, "a peer needs a grant for "+strings.Join(m.Intents, ", ")+": \"ogp federation scopes <peer>\" shows what it has, \"ogp federation grant\" replaces that")
+		}
+	}
+	return out
 }
 
 // showAsk shows what a plugin asks for against what it is granted now.
@@ -110,7 +154,13 @@ func showAsk(a *cli.App, name string, m *plugin.Module, r installResult, now *ho
 	if now != nil && r.Difference.Module {
 		fmt.Fprintf(a.Err, "Another module than the installed one, SHA-256 %s\n", now.SHA256)
 	}
+	if r.Cases > 0 {
+		fmt.Fprintf(a.Err, "%s\n", text.Count(r.Cases, "case passes", "cases pass"))
+	}
 	lines := r.Asks.lines()
+	if m.Manifest.Pure() && len(m.Manifest.HTTP) > 0 {
+		fmt.Fprintln(a.Err, "It asks for requests, which a policy cannot make: it decides from its input alone. They are not granted.")
+	}
 	if len(lines) == 0 {
 		fmt.Fprintln(a.Err, "It asks for nothing.")
 	} else {
@@ -163,7 +213,10 @@ func pluginReloadCommand(a *cli.App) *cobra.Command {
 				return nil
 			}
 			for _, v := range list {
-				fmt.Fprintf(a.Out, "%s: %s, SHA-256 %.12s\n", v.Name, v.State, v.SHA256)
+				fmt.Fprintf(a.Out, "%s: loaded anew, %s, SHA-256 %.12s\n", v.Name, v.State, v.SHA256)
+			}
+			if len(list) == 0 {
+				fmt.Fprintln(a.Err, "Nothing to load anew: no plugin has a file of its own here.")
 			}
 			return nil
 		},
@@ -192,7 +245,10 @@ func pluginKVCommand(a *cli.App) *cobra.Command {
 				return err
 			case a.JSON:
 				a.WriteJSON(got)
-			case p.Set || p.Delete:
+			case p.Set:
+				fmt.Fprintf(a.Err, "Set %s of %s, %s\n", term.SafeText(p.Key), args[0], text.Count(len(p.Value), "byte", "bytes"))
+			case p.Delete:
+				fmt.Fprintf(a.Err, "%s has no %s any more\n", args[0], term.SafeText(p.Key))
 			case p.Key != "":
 				fmt.Fprintln(a.Out, term.SafeText(fmt.Sprint(got[p.Key])))
 			case len(got) == 0:

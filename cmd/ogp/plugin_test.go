@@ -37,7 +37,7 @@ func TestPluginScripts(t *testing.T) {
 	commands := map[string]func(*testscript.TestScript, bool, []string){
 		"exits": exitsCmd, "poll": pollCmd, "daemon": daemonCmd, "signal": signalCmd, "gone": goneCmd, "event": eventCmd,
 		"json": jsonCmd, "jsonset": jsonSetCmd, "mode": modeCmd, "stranger": strangerCmd, "message": letterCmd,
-		"receiver": receiverCmd, "received": receivedCmd, "state": stateCmd, "edit": editCmd, "compile": compileCmd, "append": appendCmd,
+		"receiver": receiverCmd, "received": receivedCmd, "state": stateCmd, "edit": editCmd, "compile": compileCmd, "append": appendCmd, "saying": sayingCmd,
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script", "plugin"), RequireUniqueNames: true, Cmds: commands,
@@ -81,7 +81,7 @@ func compileCmd(ts *testscript.TestScript, neg bool, args []string) {
 		if own, ok := plugins.Get(name); ok {
 			manifest, err := plugin.ParseManifest(own.Manifest)
 			ts.Check(err)
-			spec = plugin.Spec{Bytes: own.Wasm, Manifest: manifest}
+			spec = plugin.Spec{Bytes: own.Wasm, Manifest: manifest, Config: []byte(`{"url":"https://example.org","topic":"t"}`)}
 		}
 		p, err := host.Load(context.Background(), spec)
 		ts.Check(err)
@@ -107,6 +107,20 @@ func appendCmd(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
 		ts.Check(os.WriteFile(ts.MkAbs(name), append([]byte(ts.ReadFile(name)), 0, 2, 1, 'x'), 0o600))
 	}
+}
+
+// saying <file> <answer>: writes a module that gives one answer, of at most 63 bytes, to
+// every request and every message.
+func sayingCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 || len(args[1]) > 63 {
+		ts.Fatalf("usage: saying file answer")
+	}
+	n := string(rune(len(args[1])))
+	wasm := "\x00asm\x01\x00\x00\x00" + "\x01\x0b\x02\x60\x02\x7f\x7f\x00\x60\x01\x7f\x01\x7f" + "\x02\x10\x01\x06ogp_v1\x05write\x00\x00" +
+		"\x03\x02\x01\x01" + "\x05\x03\x01\x00\x01" + "\x07\x26\x03\x06memory\x02\x00\x0bogp_message\x00\x01\x0bogp_request\x00\x01" +
+		"\x0a\x0c\x01\x0a\x00\x41\x00\x41" + n + "\x10\x00\x41\x00\x0b" + "\x0b" + string(rune(6+len(args[1]))) + "\x01\x00\x41\x00\x0b" + n + args[1]
+	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o700))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(wasm), 0o600))
 }
 
 // receivers are the backends of scripts, by script and name.

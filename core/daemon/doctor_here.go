@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
 	"github.com/opengatewayprotocol/ogp/core/text"
@@ -217,6 +219,13 @@ func (d *Daemon) checkPlugins(ctx context.Context, r *api.Report) {
 		if !loaded {
 			v = looks[name]
 		}
+		if v.Approves {
+			r.Ok("plugins", "%s may approve strangers, with at most these grants: %s", name, plugin.GrantWords(v.AtMost))
+		}
+		if v.Ignored > 0 {
+			r.Warn("plugins", "ogp plugin install with approves = true in its plugin.toml, or approves = true in [plugins."+name+".grants], if it shall",
+				"%s would have approved %s, and has not the power to", name, text.Count(int(v.Ignored), "stranger"))
+		}
 		try := manager.Try(ctx, w)
 		switch {
 		case try != nil && loaded && v.State == extensionReady:
@@ -226,7 +235,7 @@ func (d *Daemon) checkPlugins(ctx context.Context, r *api.Report) {
 			view := api.ErrorOf(startRefused(try))
 			r.Fail("plugins", view.Hint, "%s: %s", name, view.Message)
 		case loaded && v.State != extensionReady:
-			r.Fail("plugins", "ogp plugin reload "+name, "%s is %s: %s", name, v.State, v.Error)
+			r.Fail("plugins", "ogp plugin reload "+name, "%s is %s: %s", name, v.State, cmp.Or(v.Error, v.LastFailure))
 		case loaded && looks[name].SHA256 != "" && looks[name].SHA256 != v.SHA256:
 			r.Warn("plugins", "ogp plugin reload "+name, "%s has another file now than the one that is loaded", name)
 		case len(v.Missing) > 0 && v.Source != hooks.FromBinary: // those are granted what their settings need

@@ -14,11 +14,11 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
-// eventTest is the type of a test call's event. It is told and never kept.
-const eventTest core.EventType = "doctor.test"
+// EventTest is the type of a test call's event. It is told and never kept.
+const EventTest core.EventType = "doctor.test"
 
-// mendDelivery are what to do where nobody is told.
-const mendDelivery = `ogp init finds OpenClaw's token; or openclaw_hooks_token = "${OPENCLAW_HOOKS_TOKEN}" in config.toml`
+// fixDelivery is what to do where nobody is told.
+const fixDelivery = `ogp init finds OpenClaw's token; or "ogp notify use" names another notifier`
 
 // checkNotifiers looks at how the notifiers do and, with test, calls each once.
 func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, test bool) {
@@ -45,7 +45,7 @@ func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, test bool) {
 		case test && n != nil:
 			began := time.Now()
 			limited, cancel := context.WithTimeout(ctx, time.Minute)
-			o := n.Notify(limited, []core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: eventTest, At: began, Text: openclaw.TestLine}, Attempt: 1}})
+			o := n.Notify(limited, []core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: EventTest, At: began, Text: openclaw.TestLine}, Attempt: 1}})
 			cancel()
 			if o.Status != core.OutcomeDelivered {
 				text, fix := splitRemedy(o.Detail)
@@ -60,8 +60,11 @@ func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, test bool) {
 			r.Ok("notifier", "%s: last success %s; %s", h.Name, text.Ago(h.LastSuccess), waiting)
 		}
 	}
+	for _, name := range d.idleNotifiers() {
+		r.Warn("notifier", "ogp notify use "+name+" --add", "%s is told nothing, as delivery.notifiers does not name it", name)
+	}
 	if telling == 0 {
-		r.Warn("notifier", mendDelivery, "nobody is told of messages: they wait in the inbox")
+		r.Warn("notifier", fixDelivery, "nobody is told of messages: they wait in the inbox")
 	}
 }
 
@@ -72,7 +75,7 @@ func splitRemedy(detail string) (text, fix string) {
 	}
 	switch {
 	case strings.Contains(detail, "no token"):
-		return detail, mendDelivery
+		return detail, fixDelivery
 	case strings.HasPrefix(detail, "OpenClaw at"):
 		return detail, "start OpenClaw, or correct openclaw_url in config.toml"
 	}
@@ -89,7 +92,7 @@ func (d *Daemon) checkOpenClawOffline(ctx context.Context, r *api.Report) {
 	case err != nil:
 		r.Failed("notifier", from+" in config.toml", err)
 	case token == "":
-		r.Warn("notifier", mendDelivery, "nobody is told of messages: there is no token for OpenClaw")
+		r.Warn("notifier", fixDelivery, "nobody is told of messages: there is no token for OpenClaw")
 	default:
 		began := time.Now()
 		if text, fix := openclaw.Test(ctx, d.config(), token); text != "" {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,6 +39,7 @@ func (d *Daemon) openExtensions(ctx context.Context) error {
 			}
 			return ""
 		},
+		AtMost:  func() []core.Grant { return d.gateway.Settings().Grants },
 		Changed: func() { d.setNotifiers() },
 	})
 	if err != nil {
@@ -167,6 +170,7 @@ func (d *Daemon) configured(name string, c config.PluginConfig, in *hooks.Instal
 	for _, op := range c.Grants.KV {
 		w.Spec.Grants.KV = append(w.Spec.Grants.KV, "kv."+op)
 	}
+	w.Spec.Grants.Approves, w.Spec.Grants.AtMost = c.Grants.Approves, c.Grants.AtMost.Grants()
 	secrets := slices.Sorted(maps.Keys(c.Secrets))
 	for _, url := range c.Grants.HTTP {
 		w.Spec.Grants.HTTP = append(w.Spec.Grants.HTTP, plugin.HTTPGrant{URL: url, Private: c.Grants.Private, Secrets: secrets})
@@ -186,7 +190,7 @@ func (d *Daemon) configured(name string, c config.PluginConfig, in *hooks.Instal
 	case in != nil:
 		d.installedAs(&w, in)
 	default:
-		if err := d.shipped(&w, settings); err != nil {
+		if err := d.shipped(&w, c, settings); err != nil {
 			return w, err
 		}
 	}
@@ -215,13 +219,20 @@ func (d *Daemon) installedAs(w *hooks.Wanted, in *hooks.Installed) {
 	if len(w.Hooks) == 0 {
 		w.Hooks = in.Hooks
 	}
-	if len(w.Spec.Grants.HTTP)+len(w.Spec.Grants.KV) == 0 {
-		w.Spec.Grants = in.Grants
+	g := &w.Spec.Grants // what config.toml says of a power counts more than the installation
+	if len(g.HTTP) == 0 {
+		g.HTTP = in.Grants.HTTP
+	}
+	if len(g.KV) == 0 {
+		g.KV = in.Grants.KV
+	}
+	if !g.Approves {
+		g.Approves, g.AtMost = in.Grants.Approves, in.Grants.AtMost
 	}
 }
 
 // shipped fills in a plugin that ships with ogp.
-func (d *Daemon) shipped(w *hooks.Wanted, settings map[string]any) error {
+func (d *Daemon) shipped(w *hooks.Wanted, c config.PluginConfig, settings map[string]any) error {
 	wasm, manifestText, ok := d.o.Shipped(w.Spec.Name)
 	if !ok {
 		e := core.Refusef(core.Malformed, "no plugin of this name ships with ogp or is installed")
@@ -235,8 +246,56 @@ func (d *Daemon) shipped(w *hooks.Wanted, settings map[string]any) error {
 	w.Source, w.Watch, w.Spec.Bytes, w.Spec.Manifest = hooks.FromBinary, false, wasm, manifest
 	if w.Spec.Name == openclawPlugin {
 		d.configureOpenClaw(&w.Spec, settings)
+	} else {
+		grantOwnURL(&w.Spec, c, settings)
 	}
 	return nil
+}
+
+// grantOwnURL lets a plugin that ships reach the URL that it is configured with, if
+// the operator has granted nothing else: whoever names the URL wants it reached. What
+// its manifest asks for is that URL then, and not the one that it would have by
+// default.
+func grantOwnURL(spec *plugin.Spec, c config.PluginConfig, settings map[string]any) {
+	text, _ := settings["url"].(string)
+	if text == "" {
+		text, _ = spec.Manifest.Config["url"].(string)
+	}
+	prefix, private := ownURL(text)
+	if prefix == "" || len(spec.Manifest.HTTP) == 0 {
+		return
+	}
+	secrets := slices.Sorted(maps.Keys(c.Secrets))
+	for _, ask := range spec.Manifest.HTTP {
+		for _, name := range ask.Secrets {
+			if !slices.Contains(secrets, name) {
+				secrets = append(secrets, name)
+			}
+		}
+	}
+	private = private || c.Grants.Private
+	ask := plugin.HTTPAsk{URL: prefix, Private: private, Secrets: spec.Manifest.HTTP[0].Secrets, Reason: spec.Manifest.HTTP[0].Reason}
+	spec.Manifest.HTTP = []plugin.HTTPAsk{ask}
+	if len(spec.Grants.HTTP) == 0 {
+		spec.Grants.HTTP = []plugin.HTTPGrant{{URL: prefix, Private: private, Secrets: secrets}}
+	}
+}
+
+// ownURL is what a grant for a URL says: without its query, and without what follows
+// a secret in its path. private says that it names this machine, or an address of
+// its networks.
+func ownURL(text string) (prefix string, private bool) {
+	text, _, _ = strings.Cut(text, "?")
+	if before, _, ok := strings.Cut(text, "{secret:"); ok {
+		text = before[:strings.LastIndexByte(before, '/')+1]
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return "", false
+	}
+	host := strings.ToLower(u.Hostname())
+	ip, err := netip.ParseAddr(host)
+	return text, host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && (ip.IsLoopback() || ip.IsPrivate())
 }
 
 // secrets reads a plugin's secrets at every use, so that a changed one counts at

@@ -54,7 +54,10 @@ func (d *Daemon) warningsNow() []string {
 		}
 	}
 	if telling == 0 {
-		out = append(out, "nobody is being notified: messages wait in \"ogp inbox\"; see delivery.notifiers in config.toml")
+		out = append(out, "nobody is being notified: messages wait in \"ogp inbox\"; \"ogp notify list\" shows who can be")
+	}
+	for _, name := range d.idleNotifiers() {
+		out = append(out, fmt.Sprintf("the notifier %s is told nothing, as delivery.notifiers does not name it: \"ogp notify use %s --add\"", name, name))
 	}
 	if strings.HasPrefix(d.gateway.Settings().URL, "http://localhost") {
 		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer; see gateway_url in config.toml")
@@ -69,6 +72,18 @@ func (d *Daemon) warningsNow() []string {
 		}
 		out = append(out, "not yet told of the new gateway URL: "+strings.Join(names, ", ")+
 			"; they are tried every ten minutes, and \"ogp federation update-identity --all\" tries now")
+	}
+	return out
+}
+
+// idleNotifiers are the plugins that notify and that nobody has named in
+// delivery.notifiers.
+func (d *Daemon) idleNotifiers() (out []string) {
+	named := d.dispatcher.Names()
+	for _, n := range d.extensions.Notifiers() {
+		if !slices.Contains(named, n.Name()) {
+			out = append(out, n.Name())
+		}
 	}
 	return out
 }

@@ -190,7 +190,6 @@ func Differ(m *plugin.Module, now *Installed) Difference {
 
 // Asks reports whether the operator must be asked: the plugin wants power, and it
 // is another module or wants more than it was granted.
-func (d Difference) Asks(m *plugin.Module) bool {
-	a := m.Manifest.Asks()
-	return len(a.HTTP)+len(a.KV) > 0 && (d.Module || len(d.Wider) > 0)
+func (d Difference) Asks(a plugin.Grants) bool {
+	return (len(a.HTTP)+len(a.KV) > 0 || a.Approves) && (d.Module || len(d.Wider) > 0)
 }

@@ -147,23 +147,23 @@ func TestPlaceLeavesWhatWas(t *testing.T) {
 func TestDiffer(t *testing.T) {
 	ask := &plugin.Module{SHA256: "b", Manifest: &plugin.Manifest{Name: "p", KV: &plugin.KVAsk{}, HTTP: []plugin.HTTPAsk{{URL: "https://a.example/", Secrets: []string{"token"}}}}}
 	d := Differ(ask, nil)
-	if !d.New || !d.Module || len(d.Wider) != 6 || !d.Asks(ask) {
+	if !d.New || !d.Module || len(d.Wider) != 6 || !d.Asks(ask.Manifest.Asks()) {
 		t.Errorf("Differ = %+v, want all of it new", d)
 	}
 	now := &Installed{SHA256: "b", Grants: ask.Manifest.Asks()}
-	if d := Differ(ask, now); d.New || d.Module || len(d.Wider)+len(d.Narrower) != 0 || d.Asks(ask) {
+	if d := Differ(ask, now); d.New || d.Module || len(d.Wider)+len(d.Narrower) != 0 || d.Asks(ask.Manifest.Asks()) {
 		t.Errorf("Differ = %+v, want nothing", d)
 	}
 	now.Grants.HTTP = []plugin.HTTPGrant{{URL: "https://b.example/"}}
-	if d := Differ(ask, now); len(d.Wider) != 2 || len(d.Narrower) != 1 || !d.Asks(ask) {
+	if d := Differ(ask, now); len(d.Wider) != 2 || len(d.Narrower) != 1 || !d.Asks(ask.Manifest.Asks()) {
 		t.Errorf("Differ = %+v, want a and its secret wider, b narrower", d)
 	}
 	now.SHA256, now.Grants = "a", ask.Manifest.Asks()
-	if d := Differ(ask, now); !d.Module || !d.Asks(ask) {
+	if d := Differ(ask, now); !d.Module || !d.Asks(ask.Manifest.Asks()) {
 		t.Errorf("Differ = %+v, want another module, which is asked about", d)
 	}
 	none := &plugin.Module{SHA256: "b", Manifest: &plugin.Manifest{Name: "p"}}
-	if d := Differ(none, nil); !d.New || d.Asks(none) {
+	if d := Differ(none, nil); !d.New || d.Asks(none.Manifest.Asks()) {
 		t.Errorf("Differ = %+v, want nothing to ask", d)
 	}
 }

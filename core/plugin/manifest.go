@@ -283,6 +283,9 @@ func (m *Manifest) hasHook(h Hook) bool { return slices.Contains(m.Hooks, h) }
 func (m *Manifest) Asks() Grants {
 	var g Grants
 	for _, h := range m.HTTP {
+		if m.Pure() {
+			break // the host makes no requests for what decides from its input alone
+		}
 		g.HTTP = append(g.HTTP, HTTPGrant{URL: h.URL, Private: h.Private, Secrets: h.Secrets})
 	}
 	if m.KV != nil {
@@ -295,6 +298,11 @@ func (m *Manifest) Asks() Grants {
 		}
 	}
 	return g
+}
+
+// Pure says that every hook of the plugin decides from its input alone, so that it has no use for requests.
+func (m *Manifest) Pure() bool {
+	return len(m.Hooks) > 0 && !slices.ContainsFunc(m.Hooks, func(h Hook) bool { return !h.Rule().Pure })
 }
 
 // HookOf says which hook a case is for: the one that is named, or that its input names ("hook" or "kind"), or

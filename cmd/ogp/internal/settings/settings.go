@@ -13,8 +13,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/config"
 )
 
-// Setting is one value to write: a key as config.toml names it, and what TOML reads.
-// A nil value takes the setting away.
+// Setting is one value to write: a key as config.toml names it, and what TOML reads:
+// a string, a bool, a list of strings ([]any). A nil value takes the setting away.
 type Setting struct {
 	Key   string
 	Value any
@@ -57,8 +57,15 @@ func (s Setting) Literal() string {
 	if s.literal != "" {
 		return s.literal
 	}
-	if text, ok := s.Value.(string); ok {
-		return tomlString(text)
+	switch v := s.Value.(type) {
+	case string:
+		return tomlString(v)
+	case []any:
+		items := make([]string, len(v))
+		for i, item := range v {
+			items[i] = Setting{Value: item}.Literal()
+		}
+		return "[" + strings.Join(items, ", ") + "]"
 	}
 	return fmt.Sprint(s.Value)
 }

@@ -1,9 +1,14 @@
 package trial
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
+	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 
@@ -18,6 +23,43 @@ type pluginCase struct {
 	Expect core.Raw          `json:"expect"`
 	Config core.Raw          `json:"config"`
 	KV     map[string]string `json:"kv"`
+	// HTTP answers the plugin's requests, one after the other; what its manifest asks
+	// for is granted then. Secrets are what it may use beside them.
+	HTTP    []fakeAnswer      `json:"http"`
+	Secrets map[string]string `json:"secrets"`
+}
+
+// fakeAnswer is what a server answers, or why it cannot be reached.
+type fakeAnswer struct {
+	Status  int               `json:"status"` // 0: 200
+	Headers map[string]string `json:"headers"`
+	Body    string            `json:"body"`
+	Error   string            `json:"error"`
+}
+
+// fakeServers answer requests in the order in which they come.
+type fakeServers struct {
+	mu   sync.Mutex // guards left
+	left []fakeAnswer
+}
+
+// RoundTrip gives the next answer.
+func (f *fakeServers) RoundTrip(r *http.Request) (*http.Response, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.left) == 0 {
+		return nil, errors.New("the case has no further answer")
+	}
+	a := f.left[0]
+	f.left = f.left[1:]
+	if a.Error != "" {
+		return nil, errors.New(a.Error)
+	}
+	h := http.Header{}
+	for name, value := range a.Headers {
+		h.Set(name, value)
+	}
+	return &http.Response{StatusCode: cmp.Or(a.Status, http.StatusOK), Header: h, Body: io.NopCloser(strings.NewReader(a.Body)), Request: r}, nil
 }
 
 // maxCase is the largest case in bytes.
@@ -59,7 +101,7 @@ func parseCase(file string, text []byte) (c pluginCase, err error) {
 		return c, nil
 	}
 	if err := json.Unmarshal(text, &c, json.RejectUnknownMembers(true)); err != nil {
-		return c, &core.Error{Kind: core.Malformed, Public: "case " + file, Err: err, Hint: "a case has input, expect, config and kv; sdk/ABI.md, \"Cases\""}
+		return c, &core.Error{Kind: core.Malformed, Public: "case " + file, Err: err, Hint: "a case has input, expect, config, kv, http and secrets; sdk/ABI.md, \"Cases\""}
 	}
 	return c, nil
 }

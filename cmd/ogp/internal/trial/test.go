@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
 type testView struct {
@@ -36,9 +38,10 @@ type caseView struct {
 
 // TestCommand is "ogp plugin test".
 func TestCommand(a *cli.App) *cobra.Command {
-	return &cobra.Command{
+	var grant bool
+	cmd := &cobra.Command{
 		Use: "test <file, folder or name> [folder of cases]", Short: "Run a plugin's cases", Args: cobra.RangeArgs(1, 2),
-		Long: "Run every case (*.json) of a folder, by default the folder \"cases\" beside the plugin, and compare the answers with what the cases expect. Exit status 1 says that one failed.\n\n  ogp plugin test ./small-only",
+		Long: "Run every case (*.json) of a folder, by default the folder \"cases\" beside the plugin, and compare the answers with what the cases expect. Exit status 1 says that one failed. A case may hold the answers of the servers that the plugin asks; otherwise requests go out only with --grant.\n\n  ogp plugin test ./small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			f, err := Find(ctx, a, args[0])
@@ -49,14 +52,14 @@ func TestCommand(a *cli.App) *cobra.Command {
 			if len(args) == 2 {
 				dir = args[1]
 			}
-			v, err := testPlugin(ctx, a, f, dir)
+			v, err := testPlugin(ctx, a, f, dir, grant)
 			if err != nil {
 				return err
 			}
 			if a.JSON {
 				a.WriteJSON(v)
 			} else {
-				showTest(a, v)
+				showTest(a.Out, a, v)
 			}
 			if v.Failed > 0 {
 				return cli.ErrPrinted(cli.Failed)
@@ -64,15 +67,44 @@ func TestCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&grant, "grant", false, "let its requests go out")
+	return cmd
 }
 
-func testPlugin(ctx context.Context, a *cli.App, f *Found, dir string) (testView, error) {
-	v := testView{Plugin: f.Module.Manifest.Name}
+// Cases runs the cases that lie beside a plugin's module, before it is installed: those
+// that fail are an error. It says how many there were.
+func Cases(ctx context.Context, a *cli.App, spec plugin.Spec, module *plugin.Module) (int, error) {
+	dir := filepath.Join(filepath.Dir(spec.Path), "cases")
+	if entries, err := casesIn(dir); err != nil || len(entries) == 0 {
+		return 0, err
+	}
+	v, err := testPlugin(ctx, a, &Found{Spec: spec, Module: module}, dir, false)
+	if err != nil {
+		return 0, err
+	}
+	if v.Failed > 0 {
+		showTest(a.Err, a, v)
+		e := core.Refusef(core.Malformed, "%d of its %d cases fail, nothing has changed", v.Failed, v.Failed+v.Passed)
+		e.Hint = "\"ogp plugin test\" runs them again; --no-cases installs it without them"
+		return 0, e
+	}
+	return v.Passed, nil
+}
+
+func casesIn(dir string) ([]os.DirEntry, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return slices.DeleteFunc(entries, func(e os.DirEntry) bool { return filepath.Ext(e.Name()) != ".json" }), nil
+}
+
+func testPlugin(ctx context.Context, a *cli.App, f *Found, dir string, grant bool) (testView, error) {
+	v := testView{Plugin: f.Module.Manifest.Name}
+	entries, err := casesIn(dir)
+	if err != nil {
 		return v, err
 	}
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return filepath.Ext(e.Name()) != ".json" })
 	if len(entries) == 0 {
 		e := core.Refusef(core.NotFound, "%s holds no case (*.json)", dir)
 		e.Hint = `a case is {"input":{...},"expect":{...}}; sdk/ABI.md, "Cases"`
@@ -83,6 +115,7 @@ func testPlugin(ctx context.Context, a *cli.App, f *Found, dir string) (testView
 		return v, err
 	}
 	defer t.close()
+	t.grant = grant
 	for _, entry := range entries {
 		one, err := t.testCase(ctx, f, filepath.Join(dir, entry.Name()))
 		if err != nil {
@@ -179,18 +212,18 @@ func compact(v any) string {
 	return string(text)
 }
 
-func showTest(a *cli.App, v testView) {
+func showTest(to io.Writer, a *cli.App, v testView) {
 	for _, c := range v.Cases {
 		if c.Passed {
-			fmt.Fprintf(a.Out, "ok    %s\n", c.Name)
+			fmt.Fprintf(to, "ok    %s\n", c.Name)
 			continue
 		}
-		fmt.Fprintf(a.Out, "FAIL  %s\n", c.Name)
+		fmt.Fprintf(to, "FAIL  %s\n", c.Name)
 		for _, d := range c.Differences {
-			fmt.Fprintf(a.Out, "      %s\n", term.SafeText(d))
+			fmt.Fprintf(to, "      %s\n", term.SafeText(d))
 		}
 		if c.Error != "" {
-			fmt.Fprintf(a.Out, "      %s\n", term.SafeText(c.Error))
+			fmt.Fprintf(to, "      %s\n", term.SafeText(c.Error))
 		}
 	}
 	fmt.Fprintf(a.Err, "%d passed, %d failed\n", v.Passed, v.Failed)

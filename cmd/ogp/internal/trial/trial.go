@@ -72,6 +72,9 @@ func (t *trials) load(ctx context.Context, f *Found, c pluginCase) (*plugin.Plug
 	asks := f.Module.Manifest.Asks()
 	spec.KV, spec.Grants.KV, spec.Answer = kv, asks.KV, hooks.Answer
 	switch {
+	case c.HTTP != nil: // nothing leaves this process
+		spec.Grants.HTTP, spec.RoundTrip = asks.HTTP, &fakeServers{left: c.HTTP}
+		spec.Secrets = func(name string) (string, bool) { v, ok := c.Secrets[name]; return v, ok }
 	case !t.grant:
 		spec.Grants.HTTP = nil
 	case f.Granted == nil:
@@ -135,7 +138,7 @@ func RunCommand(a *cli.App) *cobra.Command {
 	var grant, replay bool
 	cmd := &cobra.Command{
 		Use: "run <file, folder or name>", Short: "Try a plugin on one case, or on what the inbox holds", Args: cobra.ExactArgs(1),
-		Long: `Give a plugin one case and print its answer, and what the call took. It runs beside the gateway, with a store of its own; requests go out only with --grant.
+		Long: `Give a plugin one case and print its answer, and what the call took. It runs beside the gateway, with a store of its own; requests go out only with --grant, or are answered by the case.
 
 With --replay a policy is asked about the messages of the inbox, and those are shown whose fate would be another one. Peers are as they are now; the time is when the message came.
 
