@@ -80,7 +80,7 @@ func useCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().StringVar(&u.topic, "topic", "", "for ntfy: the topic that it publishes to")
 	cmd.Flags().StringVar(&u.secretEnv, "secret-env", "", "the variable that holds its secret, which signs or authorizes its posts")
 	cmd.Flags().StringVar(&u.secretFile, "secret-file", "", "the file that holds its secret")
-	cmd.Flags().StringArrayVar(&u.set, "set", nil, "another setting of it: name=text (repeatable)")
+	cmd.Flags().StringArrayVar(&u.set, "set", nil, "another setting of it: name=value (repeatable)")
 	cmd.Flags().BoolVar(&u.add, "add", false, "beside those that hear of events now")
 	cmd.Flags().BoolVar(&u.noTest, "no-test", false, "make no test call")
 	return cmd
@@ -188,9 +188,13 @@ func (s *state) changes(ctx context.Context, name string, m *plugin.Manifest, u 
 	for _, set := range u.set {
 		key, value, ok := strings.Cut(set, "=")
 		if !ok || key == "" || strings.ContainsAny(key, ". \"'") {
-			return nil, false, cli.Usagef("--set %q: want name=text", set)
+			return nil, false, cli.Usagef("--set %q: want name=value", set)
 		}
-		put(table+".config."+key, value)
+		c, err := settings.Parse(table+".config."+key, value)
+		if err != nil {
+			return nil, false, err
+		}
+		out = append(out, c)
 	}
 	secret, err := u.secret()
 	if err != nil || secret == "" {
@@ -266,7 +270,7 @@ func call(ctx context.Context, dir string, spec plugin.Spec) error {
 	spec.Answer, spec.KV = hooks.Answer, &plugin.MemoryKV{}
 	p, err := host.Load(ctx, spec)
 	if err != nil {
-		return notTaken(core.Malformed, spec.Name, err.Error(), "its README says which settings it needs: ogp notify use "+spec.Name+" --set name=text")
+		return notTaken(core.Malformed, spec.Name, err.Error(), "its README says which settings it needs: ogp notify use "+spec.Name+" --set name=value")
 	}
 	defer p.Close()
 	input, err := hooks.NotifyInput([]core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: daemon.EventTest, At: time.Now(), Text: testLine}, Attempt: 1}}, nil)
