@@ -9,6 +9,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
@@ -204,6 +205,33 @@ func TestLegacyAlreadyPendingOrApproved(t *testing.T) {
 			if got := old.Peer(g.Key()).Status == "approved"; got == (era == coretest.N || era.Signed() || era == coretest.M) {
 				t.Errorf("still approved: %v", got)
 			}
+		})
+	}
+}
+
+// TestLegacyForgetsUs: a gateway of 0.2.20 that asked us knows us by what its
+// operator typed; when it has lost us and we ask it, by the id in our request.
+func TestLegacyForgetsUs(t *testing.T) {
+	for _, era := range coretest.Eras {
+		t.Run(string(era), func(t *testing.T) {
+			g, old := coretest.New(t), coretest.Legacy(t, era)
+			k := old.Key.Public()
+			old.Request(g.URL)
+			coretest.Await(t, "the request is there", func() bool { return g.TrustOfKey(k) == core.Pending })
+			if _, err := g.ApprovePeer(t.Context(), k, gateway.Approval{}); err != nil {
+				t.Fatal(err)
+			}
+			coretest.Await(t, "approved there", func() bool { return old.Peer(g.Key()).Status == "approved" })
+			sent(t, send(t, g, k, gateway.Sending{}))
+			old.SetPeer(coretest.LegacyPeer{PublicKey: g.Key().String()})
+			if _, err := g.RequestFederation(t.Context(), gateway.Ask{URL: old.URL}); err != nil {
+				t.Fatal(err)
+			}
+			if old.Approve(g.Key()).Status != 200 {
+				t.Fatal("their approval was not taken")
+			}
+			coretest.Await(t, "approved here", func() bool { return g.TrustOfKey(k) == core.Approved })
+			sent(t, send(t, g, k, gateway.Sending{}))
 		})
 	}
 }

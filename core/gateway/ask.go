@@ -135,6 +135,7 @@ func (g *trust) askFirst(ctx context.Context, p *core.Peer, target string, card 
 				st.digest.Restored++
 			}
 			next.V2 = next.V2 || h.signed
+			g.rename(next, h)
 			g.introduceAsked(next, target, card, a.Alias)
 			return next, nil
 		})
@@ -142,6 +143,17 @@ func (g *trust) askFirst(ctx context.Context, p *core.Peer, target string, card 
 			return Asked{Peer: p}, false, err
 		}
 		return Asked{Peer: next, Status: string(core.Approved), Confirmed: true}, true, nil
+	case h.word == core.HeardNo && p.OurLabel != "":
+		// By no name of ours: from the request on it knows us by the id in that.
+		_, err := g.transition(ctx, p.Key, func(now *core.Peer, _ *step) (*core.Peer, error) {
+			if now == nil || now.Revision != p.Revision {
+				return nil, errChanged
+			}
+			next := now.Clone()
+			next.OurLabel = ""
+			return next, nil
+		})
+		return Asked{}, false, err
 	case h.word == core.HeardNil && isApproved(p) && !a.Again:
 		e := core.Refusef(core.Conflict, "%s is approved already, and could not be asked whether it has approved us", p.Name())
 		e.Hint = `"ogp federation request --again" asks it to federate, if it has lost us`

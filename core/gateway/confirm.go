@@ -238,6 +238,7 @@ func (c *confirmer) heard(p *core.Peer, h heard, st *step) (*core.Peer, error) {
 	if h.signed {
 		next.V2 = true
 	}
+	c.rename(next, h)
 	series := next.Asking.Series
 	if series == nil {
 		if !isUnconfirmed(p) {
@@ -361,6 +362,7 @@ func refuted(p *core.Peer, now time.Time) {
 // heard is what a round has brought.
 type heard struct {
 	word    string // HeardYes, HeardNo or HeardNil
+	label   string // what the peer calls us, for a yes
 	signed  bool   // by the peer's v2 signature
 	unknown bool   // a no that says it does not know us
 	card    core.Card
@@ -392,6 +394,7 @@ func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
 		}
 		h.word, h.signed, h.unknown = s.readStatus(p, nonce, a)
 		if h.word == core.HeardYes || h.signed {
+			h.label = label
 			return h
 		}
 		if h.word == core.HeardNo {
@@ -403,6 +406,14 @@ func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
 		h.word = core.HeardNo
 	}
 	return h
+}
+
+// rename forgets the host:port by which a gateway of 0.2.20 knew us, once it has
+// said yes to the id that we announce: it knows us by that since it was asked.
+func (s *state) rename(p *core.Peer, h heard) {
+	if h.word == core.HeardYes && h.label == s.self.ID() {
+		p.OurLabel = ""
+	}
 }
 
 // theirLabel is how a peer calls itself.
