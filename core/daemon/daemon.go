@@ -76,6 +76,7 @@ type Daemon struct {
 	dir        string
 	current    atomic.Pointer[loadedConfig]
 	reloading  sync.Mutex        // held over a reload
+	reading    storeReading      // of the store, for doctor
 	warnings   []config.Warning  // of the first configuration
 	read       [sha256.Size]byte // of its files, before they were read
 	logLevel   slog.LevelVar

@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -24,10 +25,49 @@ import (
 
 // The checks of what is on this machine.
 
-// storeLimit bounds the reading of the whole store.
-const storeLimit = 20 * time.Second
+const (
+	// storeLimit bounds the reading of the whole store.
+	storeLimit = time.Minute
+	// storePatience is how long doctor waits for that in a gateway that runs: long
+	// enough for a few hundred MB. What takes longer goes on, for the next time.
+	storePatience = 700 * time.Millisecond
+	// storeFresh is how long a result counts.
+	storeFresh = 10 * time.Minute
+)
 
-// checkStore reads the store and looks for damage.
+// storeReading is the reading of the whole store for damage, at most one at a time.
+type storeReading struct {
+	mu   sync.Mutex    // guards the rest
+	done chan struct{} // of the reading under way, closed at its end; nil: none was begun
+	at   time.Time     // when the last one ended; zero: none has
+	err  error         // what it found
+	cut  bool          // it was not finished within storeLimit
+}
+
+// begin starts a reading unless one is under way or fresh, and returns what is closed
+// at its end.
+func (x *storeReading) begin(check func(context.Context) error) <-chan struct{} {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.done != nil && (x.at.IsZero() || time.Since(x.at) < storeFresh) {
+		return x.done
+	}
+	done := make(chan struct{})
+	x.done, x.at = done, time.Time{}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), storeLimit)
+		defer cancel()
+		err := check(ctx)
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.at, x.err, x.cut = time.Now(), err, ctx.Err() != nil
+		close(done)
+	}()
+	return done
+}
+
+// checkStore reads the store and looks for damage. In a gateway that runs it waits
+// for no longer than storePatience.
 func (d *Daemon) checkStore(ctx context.Context, r *api.Report) {
 	s, ok := d.store.(*sqlite.Store)
 	if !ok {
@@ -37,22 +77,34 @@ func (d *Daemon) checkStore(ctx context.Context, r *api.Report) {
 		r.Failed("store", hintOf(err), err)
 		return
 	}
-	limited, cancel := context.WithTimeout(ctx, storeLimit)
-	defer cancel()
-	if err := s.Check(limited); err != nil {
-		if limited.Err() != nil {
-			r.Warn("store", "", "not read to its end within %v; no damage until there", storeLimit)
-			return
-		}
-		r.Failed("store", "put your backup back: docs/operating.md", err)
-		return
-	}
 	size, err := s.Size()
 	if err != nil {
 		r.Failed("store", "look at the disk", err)
 		return
 	}
-	r.Ok("store", "no damage in %s", text.Bytes(uint64(size)))
+	patience := storePatience
+	if d.public == nil { // nobody would hear of it later
+		patience = storeLimit
+	}
+	done := d.reading.begin(s.Check)
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return
+	case <-time.After(patience):
+		r.Ok("store", "%s, being read for damage: ask again in a moment for what is found", text.Bytes(uint64(size)))
+		return
+	}
+	d.reading.mu.Lock()
+	defer d.reading.mu.Unlock()
+	switch {
+	case d.reading.cut:
+		r.Warn("store", "", "not read to its end within %v; no damage until there", storeLimit)
+	case d.reading.err != nil:
+		r.Failed("store", "put your backup back: docs/operating.md", d.reading.err)
+	default:
+		r.Ok("store", "no damage in %s", text.Bytes(uint64(size)))
+	}
 }
 
 // Space below which the store has little room: a message is some KiB, and the
