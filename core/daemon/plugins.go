@@ -330,7 +330,20 @@ func (d *Daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
 	if v, ok := settings["openclaw_url"].(string); ok && v != "" {
 		base = strings.TrimRight(v, "/")
 	}
-	defaults := map[string]any{"openclaw_url": base, "agent_id": d.config().AgentID}
+	hooksPath := "/hooks"
+	if own, err := openclaw.Read(d.o.env()); err == nil && settings["openclaw_url"] == nil {
+		// Where the operator says nothing, OpenClaw's own file says where it listens.
+		if port := own.Gateway.Port; port > 0 && port < 65536 && d.origins().Of("openclaw_url").Layer == config.LayerDefault {
+			base = fmt.Sprintf("http://localhost:%d", port)
+		}
+		if path := "/" + strings.Trim(own.Hooks.Path, "/"); path != "/" {
+			hooksPath = path
+		}
+	}
+	if v, ok := settings["hooks_path"].(string); ok && v != "" {
+		hooksPath = "/" + strings.Trim(v, "/")
+	}
+	defaults := map[string]any{"openclaw_url": base, "hooks_path": hooksPath, "agent_id": d.config().AgentID}
 	personas := map[string]any{}
 	for _, p := range d.personas() {
 		personas[p.ID] = hookAgent(p)
@@ -342,12 +355,12 @@ func (d *Daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
 		}
 	}
 	if len(spec.Grants.HTTP) == 0 {
-		spec.Grants.HTTP = []plugin.HTTPGrant{{URL: base + "/hooks/", Private: true, Secrets: []string{"hooks_token"}}}
+		spec.Grants.HTTP = []plugin.HTTPGrant{{URL: base + hooksPath + "/", Private: true, Secrets: []string{"hooks_token"}}}
 	}
 	// The manifest asks for where OpenClaw is by default; what is asked for is where
 	// the operator says that it is.
 	for i := range spec.Manifest.HTTP {
-		spec.Manifest.HTTP[i].URL = base + "/hooks/"
+		spec.Manifest.HTTP[i].URL = base + hooksPath + "/"
 	}
 	configured := spec.Secrets
 	spec.Secrets = func(name string) (string, bool) {

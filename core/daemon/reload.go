@@ -5,14 +5,17 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
@@ -131,13 +134,53 @@ func levelOf(word string) slog.Level {
 // watchConfigEvery is how often the configuration file is looked at.
 const watchConfigEvery = 2 * time.Second
 
+// outside is what notifiers need that stands in files of others: OpenClaw's own
+// configuration, and secrets.
+type outside struct {
+	openclaw openclaw.Seen
+	secrets  [32]byte
+}
+
+func (d *Daemon) outside() outside {
+	c := d.config()
+	sum := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
+		for _, secret := range slices.Sorted(maps.Keys(c.Plugins[name].Secrets)) {
+			s := c.Plugins[name].Secrets[secret]
+			v, err := s.Reveal()
+			fmt.Fprintf(sum, "%q %q %q %v\n", name, secret, v, err)
+		}
+	}
+	o := outside{openclaw: openclaw.Look(d.o.env(), c)}
+	copy(o.secrets[:], sum.Sum(nil))
+	return o
+}
+
+// outsideChanged takes up what has changed there: notifiers may be set up otherwise, and
+// what waits for them is tried at once.
+func (d *Daemon) outsideChanged(ctx context.Context) {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	wanted, err := d.wantedPlugins(ctx)
+	if err == nil {
+		err = d.extensions.Apply(wanted)
+	}
+	if err != nil {
+		d.log.Error("a change outside of our configuration is not taken up", "err", err)
+		return
+	}
+	d.setNotifiers()
+	d.dispatcher.Changed()
+	d.log.Info("what notifiers need has changed; what waits for them is tried now")
+}
+
 // watchConfig reloads on SIGHUP and when the configuration file changes.
 func (d *Daemon) watchConfig(ctx context.Context) error {
 	hangup, stop := hangups()
 	defer stop()
 	ticker := time.NewTicker(watchConfigEvery)
 	defer ticker.Stop()
-	seen := d.read
+	seen, outside := d.read, d.outside()
 	for {
 		why := "signal"
 		select {
@@ -146,6 +189,10 @@ func (d *Daemon) watchConfig(ctx context.Context) error {
 		case <-hangup:
 			seen = d.configFiles()
 		case <-ticker.C:
+			if now := d.outside(); now != outside {
+				outside = now
+				d.outsideChanged(ctx)
+			}
 			now := d.configFiles()
 			if now == seen {
 				continue

@@ -27,6 +27,7 @@ func main() { sdk.Main() }
 // settings are the plugin's configuration.
 type settings struct {
 	url          string // without a slash at its end
+	hooks        string // OpenClaw's hooks.path
 	agent        string
 	sessionKey   string
 	sessionMode  string
@@ -41,6 +42,7 @@ var conf settings
 func configure(c sdk.Value) error {
 	conf = settings{
 		url:          strings.TrimRight(textOr(c.Get("openclaw_url"), "http://localhost:18789"), "/"),
+		hooks:        "/" + strings.Trim(textOr(c.Get("hooks_path"), "/hooks"), "/"),
 		agent:        textOr(c.Get("agent_id"), "main"),
 		sessionKey:   c.Get("session_key").Text(),
 		sessionMode:  c.Get("session_mode").Text(),
@@ -190,6 +192,9 @@ func (p *post) body(withKey bool) string {
 			o.TextIf("sessionMode", conf.sessionMode)
 		}
 	}
+	if p.isTest() { // its answer then says whether the model works
+		o.Bool("waitForCompletion", true)
+	}
 	if len(p.events) == 1 && p.events[0].Type == sdk.EventRemoved {
 		peer := &p.events[0].Peer
 		o.Object("metadata", new(sdk.Object).Text("type", "federation_removed").
@@ -199,21 +204,27 @@ func (p *post) body(withKey bool) string {
 }
 
 func (p *post) send() sdk.Outcome {
-	r, err := request("/hooks/agent", p.body(true), p.key())
+	r, err := request("/agent", p.body(true), p.key())
 	if err == nil && r.Status == 400 && p.keyIsDefault && strings.HasPrefix(reason(r), "session") {
 		// OpenClaw takes session keys from outside only where hooks.allowRequestSessionKey
 		// and a fitting hooks.allowedSessionKeyPrefixes say so.
-		r, err = request("/hooks/agent", p.body(false), p.key())
+		r, err = request("/agent", p.body(false), p.key())
 	}
 	if err != nil {
 		return unreachable(err)
 	}
 	o := outcome(r)
+	if v, err := sdk.Parse(r.Body); o.Status == sdk.StatusDelivered && p.isTest() && err == nil && v.Get("completion").Get("status").Text() == "error" {
+		return sdk.SetUp("OpenClaw took the call, and its model did not run it - give OpenClaw a model and a key that work: openclaw models status")
+	}
 	if o.Status == sdk.StatusFailed && len(p.events) == 1 && inInbox(p.events[0]) && p.wake() {
 		o.Detail += "; the agent was told by /hooks/wake that something waits in the inbox"
 	}
 	return o
 }
+
+// isTest says that nothing has happened: "ogp doctor" makes a test call.
+func (p *post) isTest() bool { return len(p.events) == 1 && p.events[0].Type == "doctor.test" }
 
 // inInbox says that an event can be read with "ogp inbox list".
 func inInbox(e *sdk.Event) bool {
@@ -223,7 +234,7 @@ func inInbox(e *sdk.Event) bool {
 // wake tells the agent with a fixed line that something waits.
 func (p *post) wake() bool {
 	const line = "A federation event waits in the ogp inbox, and could not be handed over in full. See: ogp inbox list"
-	r, err := request("/hooks/wake", new(sdk.Object).Text("text", line).Text("mode", "now").JSON(), "")
+	r, err := request("/wake", new(sdk.Object).Text("text", line).Text("mode", "now").JSON(), "")
 	return err == nil && accepted(r)
 }
 
@@ -233,7 +244,7 @@ func request(path, body, key string) (*sdk.HTTPResponse, error) {
 		headers = append(headers, "Idempotency-Key", key)
 	}
 	// A busy agent's lane answers after up to 15 s, a first call after a start after 5 s.
-	return sdk.HTTP(sdk.HTTPRequest{Method: "POST", URL: conf.url + path, Headers: headers, Body: body, TimeoutMs: 30_000})
+	return sdk.HTTP(sdk.HTTPRequest{Method: "POST", URL: conf.url + conf.hooks + path, Headers: headers, Body: body, TimeoutMs: 30_000})
 }
 
 // unreachable sorts requests that got no answer.

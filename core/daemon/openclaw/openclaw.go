@@ -3,6 +3,8 @@
 package openclaw
 
 import (
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -73,33 +75,110 @@ func Read(env []string) (Config, error) {
 
 var envReference = regexp.MustCompile(`\$\{[A-Za-z_][A-Za-z0-9_]*\}`)
 
-// Expand fills in the ${VARIABLES} of OpenClaw's configuration. A variable that is
-// not set leaves nothing, as half a token is none.
-func Expand(env []string, text string) string {
-	missing := false
+// Expand fills in the ${VARIABLES} of OpenClaw's configuration, from the environment and
+// then from the .env beside OpenClaw's state, as OpenClaw does. A variable that is set
+// nowhere is an error that names it, as half a token is none.
+func Expand(env []string, text string) (string, error) {
+	var missing []string
+	var files map[string]string
 	text = envReference.ReplaceAllStringFunc(text, func(ref string) string {
-		v := config.Getenv(env, ref[2:len(ref)-1])
-		missing = missing || v == ""
+		name := ref[2 : len(ref)-1]
+		v := config.Getenv(env, name)
+		if v == "" {
+			if files == nil {
+				files = dotenv(env)
+			}
+			v = files[name]
+		}
+		if v == "" {
+			missing = append(missing, name)
+		}
 		return v
 	})
-	if missing {
-		return ""
+	if len(missing) > 0 {
+		return "", &core.Error{Kind: core.NotFound, Public: fmt.Sprintf("%s names ${%s}, which is set neither in our environment nor in %s",
+			File(env), strings.Join(missing, "}, ${"), strings.Join(dotenvFiles(env), " or ")),
+			Hint: "set it there, or openclaw_hooks_token in config.toml"}
 	}
-	return text
+	return text, nil
+}
+
+// dotenvFiles are where OpenClaw looks for variables beside its environment.
+func dotenvFiles(env []string) []string {
+	var out []string
+	if dir := config.Getenv(env, "OPENCLAW_STATE_DIR"); dir != "" {
+		out = append(out, filepath.Join(dir, ".env"))
+	}
+	if home := config.Getenv(env, "HOME"); home != "" {
+		out = append(out, filepath.Join(home, ".openclaw", ".env"))
+	}
+	return out
+}
+
+// dotenv reads those files: NAME=value a line, perhaps with "export" and quotes. The
+// first that sets a variable counts.
+func dotenv(env []string) map[string]string {
+	vars := map[string]string{}
+	for _, path := range dotenvFiles(env) {
+		text, err := os.ReadFile(path)
+		if err != nil || len(text) > maxFile {
+			continue // most have none
+		}
+		for line := range strings.Lines(string(text)) {
+			name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+			if name = strings.TrimSpace(name); !ok || name == "" || strings.HasPrefix(name, "#") || vars[name] != "" {
+				continue
+			}
+			value = strings.TrimSpace(value)
+			if n := len(value); n >= 2 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
+				value = value[1 : n-1]
+			}
+			vars[name] = value
+		}
+	}
+	return vars
 }
 
 // Token is the token for OpenClaw's webhooks, and where it is from: ours
 // by configuration, else OpenClaw's own configuration, else the gateway token.
-// It is read at every use, so that a changed one counts at once.
+// It is read at every use, so that a changed one counts at once. An error names what
+// cannot be read, or the variable that is missing.
 func Token(env []string, c *config.Config) (token, from string, err error) {
 	if token, err = c.OpenClawHooksToken.Reveal(); err != nil || token != "" {
 		return token, "openclaw_hooks_token", err
 	}
-	if own, err := Read(env); err == nil && own.Hooks.Token != "" {
-		if token := strings.TrimSpace(Expand(env, own.Hooks.Token)); token != "" {
-			return token, File(env), nil
-		}
+	own, err := Read(env)
+	if err != nil && !errors.Is(err, core.NotFound) {
+		return "", File(env), err
+	}
+	if err == nil && own.Hooks.Token != "" {
+		token, err := Expand(env, own.Hooks.Token)
+		return strings.TrimSpace(token), File(env), err
 	}
 	token, err = c.OpenClawToken.Reveal()
 	return token, "openclaw_token", err
+}
+
+// Seen is all of OpenClaw's set-up that we go by, to tell a change of it by. It holds no
+// token.
+type Seen struct {
+	Enabled bool
+	Path    string
+	Port    int
+	Token   [32]byte // of the token
+	Err     string
+}
+
+// Look reads OpenClaw's set-up, with the token that counts for us.
+func Look(env []string, c *config.Config) Seen {
+	var s Seen
+	if own, err := Read(env); err == nil {
+		s.Enabled, s.Path, s.Port = own.Hooks.Enabled, own.Hooks.Path, own.Gateway.Port
+	}
+	token, _, err := Token(env, c)
+	if err != nil {
+		s.Err = err.Error()
+	}
+	s.Token = sha256.Sum256([]byte(token))
+	return s
 }

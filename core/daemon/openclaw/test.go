@@ -25,18 +25,19 @@ type hookCall struct {
 	Name    string `json:"name"`
 	AgentID string `json:"agentId,omitempty"`
 	Deliver bool   `json:"deliver"`
+	Wait    bool   `json:"waitForCompletion"` // the answer then says whether the model works
 }
 
 // Test calls OpenClaw's /hooks/agent once, without the plugin. It returns
 // what is wrong and what to do, or nothing.
 func Test(ctx context.Context, c *config.Config, token string) (text, fix string) {
 	base := strings.TrimRight(c.OpenClawURL, "/")
-	body, err := json.Marshal(hookCall{Message: TestLine, Name: "OGP Federation", AgentID: c.AgentID})
+	body, err := json.Marshal(hookCall{Message: TestLine, Name: "OGP Federation", AgentID: c.AgentID, Wait: true})
 	if err != nil {
 		return err.Error(), ""
 	}
-	// A busy agent's lane answers after up to 15 s.
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	// A busy agent's lane answers after up to 15 s, and then the model takes its time.
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/hooks/agent", strings.NewReader(string(body)))
 	if err != nil {
@@ -45,7 +46,7 @@ func Test(ctx context.Context, c *config.Config, token string) (text, fix string
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Idempotency-Key", ulid.Make().String())
-	client := dial.New(dial.Options{Allow: Everywhere, Timeout: 30 * time.Second})
+	client := dial.New(dial.Options{Allow: Everywhere, Timeout: 60 * time.Second})
 	defer client.CloseIdle()
 	answer, err := client.Do(ctx, req)
 	if err != nil {
@@ -54,8 +55,15 @@ func Test(ctx context.Context, c *config.Config, token string) (text, fix string
 	var said struct {
 		OK    bool   `json:"ok"`
 		Error string `json:"error"`
+
+		Completion struct {
+			Status string `json:"status"`
+		} `json:"completion"`
 	}
 	parsed := json.Unmarshal(answer.Body, &said) == nil
+	if parsed && said.OK && answer.Status/100 == 2 && said.Completion.Status == "error" {
+		return "OpenClaw took the call, and its model did not run it", "openclaw models status: give OpenClaw a model and a key that work"
+	}
 	if parsed && said.OK && answer.Status/100 == 2 {
 		return "", ""
 	}

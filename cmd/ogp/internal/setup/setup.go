@@ -121,7 +121,8 @@ type foundOpenClaw struct {
 func findOpenClaw(a *cli.App) foundOpenClaw {
 	f := foundOpenClaw{Path: openclaw.File(a.Env)}
 	f.File, f.Err = openclaw.Read(a.Env)
-	f.Token = openclaw.Expand(a.Env, f.File.Hooks.Token) != ""
+	token, err := openclaw.Expand(a.Env, f.File.Hooks.Token)
+	f.Token = err == nil && token != ""
 	return f
 }
 
