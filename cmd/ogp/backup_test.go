@@ -172,6 +172,7 @@ func TestRestoreTakesNoHostileArchive(t *testing.T) {
 		"5000 folders":             archive(t, key, db, file("plugins/"+strings.Repeat("a/", 5000)+"x", "x")),
 		"a name of 512 KiB":        archive(t, key, db, file("plugins/"+strings.Repeat("a", 1<<19), "x")),
 		"a NUL in a name":          zipped(t, bytes.Replace(unzipped(t, archive(t, key, db, file("plugins/aXb", "x"))), []byte("aXb"), []byte("a\x00b"), 1)),
+		"a bomb":                   archive(t, key, db, file("plugins/x", strings.Repeat("\x00", 128<<20))),
 		"the key twice":            archive(t, key, db, key),
 		"a folder as the key":      archive(t, db, file(daemon.KeyFile+"/x", "{}")),
 		"no end of gzip":           good[:len(good)-8],

@@ -19,6 +19,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // RestoreCommand is "ogp restore".
@@ -75,8 +76,15 @@ func ageIdentities(identityFile, passphraseFile string) ([]age.Identity, error) 
 	return nil, nil
 }
 
-// maxRestoreBytes bounds what a backup may unpack to.
-const maxRestoreBytes = 64 << 30
+// What a backup may unpack to: so many times its own size and as much again as a
+// small store takes, since a store shrinks to a tenth and not to a thousandth; and so
+// many files. A file of a few MB then fills no disk.
+const (
+	maxRestoreRatio = 200
+	minRestoreBytes = 64 << 20
+	maxRestoreBytes = 64 << 30
+	maxRestoreFiles = 10_000
+)
 
 // maxPadding bounds what may follow the last file: tar fills up to whole records.
 const maxPadding = 1 << 20
@@ -130,6 +138,14 @@ func restore(ctx context.Context, a *cli.App, path string, ids []age.Identity) (
 const ageHeader = "age-encryption.org/"
 
 func unpack(r io.ReadSeeker, dir string, ids []age.Identity) ([]string, error) {
+	size, err := r.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	most := min(minRestoreBytes+maxRestoreRatio*size, maxRestoreBytes)
 	head := make([]byte, len(ageHeader))
 	n, _ := io.ReadFull(r, head)
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
@@ -154,7 +170,7 @@ func unpack(r io.ReadSeeker, dir string, ids []age.Identity) ([]string, error) {
 	}
 	t := tar.NewReader(z)
 	var names []string
-	left := int64(maxRestoreBytes)
+	left := most
 	for {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
@@ -168,8 +184,9 @@ func unpack(r io.ReadSeeker, dir string, ids []age.Identity) ([]string, error) {
 		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(name) || first != daemon.StoreFile && !slices.Contains(backedUp, first) {
 			return nil, errNoBackup
 		}
-		if left -= h.Size; left < 0 {
-			return nil, fmt.Errorf("the backup holds more than %d bytes", int64(maxRestoreBytes))
+		if left -= h.Size; left < 0 || len(names) >= maxRestoreFiles {
+			return nil, core.Refusef(core.TooLarge, "the backup of %s holds more than %s, or more than %d files: no backup of a gateway does",
+				text.Bytes(uint64(size)), text.Bytes(uint64(most)), maxRestoreFiles)
 		}
 		if err := writeRestored(filepath.Join(dir, name), t); err != nil {
 			return nil, err
