@@ -31,7 +31,7 @@ COPY --from=build /out/ /
 COPY --from=busybox:1.37.0-musl /bin/wget /usr/local/bin/wget
 USER 65532:65532
 # The health check asks here, for both: it is no port to publish.
-ENV HOME=/var/lib/ogp OGP_HOME=/var/lib/ogp OGP_METRICS_LISTEN=127.0.0.1:9290 \
+ENV HOME=/var/lib/ogp OGP_HOME=/var/lib/ogp OGP_LISTEN=0.0.0.0 OGP_METRICS_LISTEN=127.0.0.1:9290 \
     PATH=/usr/local/bin
 VOLUME /var/lib/ogp
 EXPOSE 18790 3000

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,8 +109,35 @@ func banner(a *cli.App, s api.StatusView, first bool) {
 	}
 	fmt.Fprintf(a.Out, "  Card         %s\n", s.CardURL)
 	fmt.Fprintf(a.Out, "  Fingerprint  %s\n", s.Fingerprint)
-	fmt.Fprintf(a.Out, "  Listening    %s\n\n", s.Listen)
-	fmt.Fprintln(a.Out, "Next, in another terminal: ogp federation request <their gateway URL>")
+	fmt.Fprintf(a.Out, "  Listening    %s\n\n", s.Listen+listensTo(s.Listen))
+	fmt.Fprintln(a.Out, "The gateway is running, and waits for other gateways; Ctrl-C stops it.")
+	ogp := program()
+	if len(s.Peers) == 0 {
+		fmt.Fprintf(a.Out, "No peer yet. In another terminal:\n\n  %s demo    two gateways meet, on this machine\n  %s federation request <their gateway URL>\n", ogp, ogp)
+	}
+}
+
+// listensTo says whom a listener hears.
+func listensTo(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	switch {
+	case err != nil || ip == nil:
+		return ""
+	case ip.IsLoopback():
+		return ", this machine alone"
+	case ip.IsUnspecified():
+		return ", every interface"
+	}
+	return ""
+}
+
+// program is what a user has typed to run this.
+func program() string {
+	if self, err := os.Executable(); err == nil && strings.Contains(filepath.ToSlash(self), "/go-build") {
+		return "go run ./cmd/ogp"
+	}
+	return "ogp"
 }
 
 // startWait is how long a daemon in the background may take to answer.

@@ -11,7 +11,9 @@ package config
 import (
 	"net"
 	"net/netip"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -22,7 +24,7 @@ import (
 // the words allowed, check the form (see validate.go), doc the operator's text.
 type Config struct {
 	DaemonPort  int    `koanf:"daemon_port" unit:"TCP port" check:"port" doc:"Port to listen on. 0 picks a free one."`
-	Listen      string `koanf:"listen" unit:"IP address or host name" check:"host" doc:"Address to listen on. Empty: all interfaces."`
+	Listen      string `koanf:"listen" unit:"IP address or host name" check:"host" doc:"Address to listen on. Empty: this machine alone while the gateway URL is on localhost and no rendezvous is used, all interfaces once it is not."`
 	GatewayURL  string `koanf:"gateway_url" unit:"URL" check:"url" doc:"Where peers reach this gateway. Empty: http://localhost and the port, which is good for trying things out on one machine only."`
 	DisplayName string `koanf:"display_name" check:"name" doc:"The name on our card. Empty: user@host of this machine."`
 	Email       string `koanf:"email" check:"name" doc:"E-mail address on our card. Empty: none."`
@@ -279,7 +281,23 @@ func Default() Config {
 
 // ListenAddress is the host:port to listen on.
 func (c *Config) ListenAddress() string {
-	return net.JoinHostPort(c.Listen, strconv.Itoa(c.DaemonPort))
+	host := c.Listen
+	if host == "" && c.IsLocal() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(c.DaemonPort))
+}
+
+// IsLocal reports whether nobody but this machine is told where we are: the gateway
+// URL is on it, and no rendezvous tells others our address.
+func (c *Config) IsLocal() bool {
+	u, err := url.Parse(c.OwnURL(c.DaemonPort))
+	if err != nil || c.Rendezvous.Enabled {
+		return false
+	}
+	host := u.Hostname()
+	ip := net.ParseIP(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
 }
 
 // OwnURL is where peers reach us: GatewayURL, or the name that a certificate is

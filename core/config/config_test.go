@@ -82,7 +82,7 @@ func TestLoadWithoutAnythingGivesTheDefaults(t *testing.T) {
 	if len(origins) != 0 || len(warnings) != 0 {
 		t.Errorf("origins %v, warnings %v, want none", origins, warnings)
 	}
-	if c.ListenAddress() != ":18790" || c.OwnURL(18790) != "http://localhost:18790" {
+	if c.ListenAddress() != "127.0.0.1:18790" || c.OwnURL(18790) != "http://localhost:18790" {
 		t.Errorf("listen on %q as %q", c.ListenAddress(), c.OwnURL(18790))
 	}
 }

@@ -217,6 +217,10 @@ func (d *Daemon) checkOwnPort(ctx context.Context, r *api.Report) {
 		r.Warn("port", `"ogp stop", then "ogp start --background"`, "listening on %s, while daemon_port is %d now", address, want)
 		return
 	}
+	if d.listensTooNarrow() {
+		r.Warn("port", `"ogp stop", then "ogp start --background"`, "listening on %s, which this machine alone reaches, while the gateway URL is not on it any more", address)
+		return
+	}
 	r.Ok("port", "listening on %s", address)
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -59,8 +60,11 @@ func (d *Daemon) warningsNow() []string {
 	for _, name := range d.idleNotifiers() {
 		out = append(out, fmt.Sprintf("the notifier %s is told nothing, as delivery.notifiers does not name it: \"ogp notify use %s --add\"", name, name))
 	}
+	if d.listensTooNarrow() {
+		out = append(out, "listening on this machine alone, as the gateway URL was on localhost at the start: \"ogp stop\", then start again")
+	}
 	if strings.HasPrefix(d.gateway.Settings().URL, "http://localhost") {
-		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer; see gateway_url in config.toml")
+		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer: ogp config set gateway_url https://<your host>")
 	}
 	if moved := d.gateway.Moved(); len(moved) > 0 {
 		names := make([]string, 0, mostShown)
@@ -164,4 +168,11 @@ func (d *Daemon) statusOfParts(v *api.StatusView) {
 	for _, e := range d.failures.newestFirst() {
 		v.LastErrors = append(v.LastErrors, d.eventView(e))
 	}
+}
+
+// listensTooNarrow reports whether the configuration has gone public since the start,
+// and the listener has not.
+func (d *Daemon) listensTooNarrow() bool {
+	address, ok := d.public.Addr().(*net.TCPAddr)
+	return ok && address.IP.IsLoopback() && d.config().Listen == "" && !d.config().IsLocal()
 }
