@@ -133,7 +133,9 @@ func (i *initializer) next() {
 	if i.app.Home != "" {
 		home = " --home " + i.dir
 	}
-	restart := slices.ContainsFunc(i.view.Changed, func(key string) bool { return strings.HasPrefix(key, "rendezvous.") && key != "rendezvous.public_url" || key == "gateway_url" && i.cfg.Listen == "" })
+	restart := slices.ContainsFunc(i.view.Changed, func(key string) bool {
+		return strings.HasPrefix(key, "rendezvous.") && key != "rendezvous.public_url" || key == "gateway_url" && i.cfg.Listen == ""
+	})
 	switch {
 	case !i.view.Running:
 		i.view.Next = []string{"ogp start --background" + home}
