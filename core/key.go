@@ -3,6 +3,7 @@ package core
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"strings"
@@ -57,6 +58,14 @@ func (k PublicKey) Fingerprint() string {
 		groups = append(groups, text[i:i+4])
 	}
 	return strings.Join(groups, "-")
+}
+
+// NonceHash is the number under which a used nonce of a peer is remembered. That two
+// share one is possible, and as good as never.
+func NonceHash(peer PublicKey, nonce Nonce) uint64 {
+	b := make([]byte, 0, 32+MaxNonceBytes) // on the stack, for a nonce within its bound
+	sum := sha256.Sum256(append(append(b, peer[:]...), nonce...))
+	return binary.LittleEndian.Uint64(sum[:8])
 }
 
 // MarshalText writes the wire form.

@@ -240,10 +240,13 @@ type Store interface {
 
 	Peers(ctx context.Context) ([]*Peer, error)
 	Receipt(ctx context.Context, peer PublicKey, nonce Nonce) (*Receipt, error)
-	// EachReceipt calls f for every receipt since a time, those of one peer and intent
-	// together, with Digest, Status and Answer left out. One that is cleared or joined
-	// with another meanwhile may come twice. f may use the store.
-	EachReceipt(ctx context.Context, since time.Time, f func(Receipt)) error
+	// EachReceipt calls f for the receipts since a time, with Digest, Status and Answer
+	// left out: of each peer and intent at least the newest ones, as many as most says
+	// (0: all), and not always in order. One that changes meanwhile may come twice. f
+	// may use the store.
+	EachReceipt(ctx context.Context, since time.Time, most int, f func(Receipt)) error
+	// EachNonce calls f with the NonceHash of every receipt there is.
+	EachNonce(ctx context.Context, f func(hash uint64)) error
 
 	// Inbox finds messages in the order of their At. What a filter does not let
 	// through costs it nothing.

@@ -10,8 +10,6 @@ package freshness
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -29,7 +27,8 @@ type Guard struct {
 
 	set atomic.Pointer[times] // nil: as Window and Remember say
 
-	mu      sync.Mutex // guards the generations
+	mu      sync.Mutex // guards the rest
+	filling bool       // what was used before is not all there
 	young   map[uint64]struct{}
 	old     map[uint64]struct{}
 	rotated time.Time
@@ -81,7 +80,7 @@ func (g *Guard) Near(sentAt time.Time) error {
 // Note remembers that a peer has used a nonce at a time. An envelope from before
 // the memory's span is not taken up.
 func (g *Guard) Note(peer core.PublicKey, nonce core.Nonce, at time.Time) {
-	h := hash(peer, nonce)
+	h := core.NonceHash(peer, nonce)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.turn()
@@ -95,15 +94,43 @@ func (g *Guard) Note(peer core.PublicKey, nonce core.Nonce, at time.Time) {
 // has not, within the memory's span. True is to be looked up in the store, as
 // different nonces can share a hash.
 func (g *Guard) Seen(peer core.PublicKey, nonce core.Nonce) bool {
-	h := hash(peer, nonce)
+	h := core.NonceHash(peer, nonce)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.turn()
+	if g.filling {
+		return true
+	}
 	if _, ok := g.young[h]; ok {
 		return true
 	}
 	_, ok := g.old[h]
 	return ok
+}
+
+// Expect says that nonces which were used before are still to be filled in: until
+// Fill has ended, Seen is true of every nonce, and the store is the judge.
+func (g *Guard) Expect() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.filling = true
+}
+
+// Fill takes up the nonces that were used before, by their core.NonceHash, which load
+// gives to add. When load fails, the store goes on being the judge.
+func (g *Guard) Fill(load func(add func(hash uint64)) error) error {
+	err := load(func(hash uint64) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.turn()
+		g.young[hash] = struct{}{}
+	})
+	if err == nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.filling = false
+	}
+	return err
 }
 
 // Span is how long a nonce that is noted now will be seen at the least.
@@ -119,12 +146,4 @@ func (g *Guard) turn() {
 	if now.Sub(g.rotated) >= g.remember() {
 		g.old, g.young, g.rotated = g.young, make(map[uint64]struct{}, len(g.young)/2), now
 	}
-}
-
-func hash(peer core.PublicKey, nonce core.Nonce) uint64 {
-	var b [32 + core.MaxNonceBytes]byte
-	n := copy(b[:], peer[:])
-	n += copy(b[n:], nonce)
-	sum := sha256.Sum256(b[:n])
-	return binary.LittleEndian.Uint64(sum[:8])
 }

@@ -182,3 +182,28 @@ func BenchmarkGuard(b *testing.B) {
 		}
 	}
 }
+
+// TestL6Fill: until the nonces from before are all there, none counts as new.
+func TestL6Fill(t *testing.T) {
+	g := freshness.Guard{Now: func() time.Time { return start }}
+	peer := core.PublicKey{1}
+	g.Expect()
+	g.Note(peer, "now", start)
+	if !g.Seen(peer, "now") || !g.Seen(peer, "before") || !g.Seen(peer, "never") {
+		t.Error("Seen = false while the memory is being filled, want true: the store is the judge")
+	}
+	failed := errors.New("no disk")
+	if err := g.Fill(func(add func(uint64)) error { return failed }); !errors.Is(err, failed) || !g.Seen(peer, "never") {
+		t.Errorf("Fill = %v, want the error, and the store as the judge", err)
+	}
+	err := g.Fill(func(add func(uint64)) error {
+		add(core.NonceHash(peer, "before"))
+		if !g.Seen(peer, "never") {
+			t.Error("Seen = false within Fill, want true")
+		}
+		return nil
+	})
+	if err != nil || !g.Seen(peer, "now") || !g.Seen(peer, "before") || g.Seen(peer, "never") || g.Seen(core.PublicKey{2}, "before") {
+		t.Errorf("Fill = %v; after it Seen says otherwise than what was used", err)
+	}
+}

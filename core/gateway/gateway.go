@@ -77,8 +77,9 @@ type Gateway struct {
 	confirm *confirmer
 }
 
-// New makes a gateway from its store. It reads all peers and the envelopes that
-// the nonce memory and the rate limits still count.
+// New makes a gateway from its store. It reads all peers, and of the receipts as
+// many as the rate limits count. The memory of used nonces is filled by Run; until
+// then the store is asked about each.
 func New(ctx context.Context, o Options) (*Gateway, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -111,8 +112,8 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: read digest: %w", err)
 	}
 	now := o.Now()
-	err = o.Store.EachReceipt(ctx, now.Add(-s.receiptSpan()), func(r core.Receipt) {
-		s.fresh.Note(r.Peer, r.Nonce, r.At)
+	s.fresh.Expect()
+	err = o.Store.EachReceipt(ctx, now.Add(-s.receiptSpan()), s.mostRequests(), func(r core.Receipt) {
 		if r.Intent != "" {
 			g.scopes.Count(r.Peer, r.Intent, r.At)
 		}
@@ -144,6 +145,25 @@ func (s *state) Counters() *Counters { return &s.counters }
 // Started is when the gateway was made.
 func (s *state) Started() time.Time { return s.started }
 
+// runFill fills the memory of used nonces.
+func (g *Gateway) runFill(ctx context.Context) {
+	for start := time.Now(); ; {
+		err := g.fresh.Fill(func(add func(hash uint64)) error { return g.o.Store.EachNonce(ctx, add) })
+		if err == nil {
+			g.log.Debug("used nonces are in memory", "took", time.Since(start))
+			return
+		}
+		if ctx.Err() == nil {
+			g.log.Error("used nonces not read: the store is asked about each", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(30 * time.Second):
+		}
+	}
+}
+
 // Close waits for what runs in the background. Run must have returned.
 func (g *Gateway) Close() {
 	g.trust.cancel()
@@ -153,7 +173,7 @@ func (g *Gateway) Close() {
 // Run does the work that waits until ctx is done.
 func (g *Gateway) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){g.outbox.Run, g.runPolls, g.confirm.run, g.runChecks, g.runPrune, g.runDigest, g.runTell} {
+	for _, f := range []func(context.Context){g.runFill, g.outbox.Run, g.runPolls, g.confirm.run, g.runChecks, g.runPrune, g.runDigest, g.runTell} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()

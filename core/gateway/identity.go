@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"slices"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -44,8 +45,12 @@ func (g *trust) receiveIdentity(ctx context.Context, body []byte) (core.Answer, 
 		next := p.Clone()
 		if opened.V2 {
 			nonce := bookkeeping(envelope.ShapeIdentity, string(opened.Nonce))
-			if g.fresh.Seen(p.Key, nonce) {
+			switch _, err := g.answered(ctx, p.Key, nonce, opened.Digest); {
+			case errors.Is(err, core.NotFound):
+			case err == nil, errors.Is(err, core.Conflict):
 				return nil, nil
+			default:
+				return nil, err
 			}
 			next.V2 = true
 			st.remember(p.Key, nonce, opened.Digest, answer)

@@ -296,6 +296,26 @@ func (s *state) plugins() (Plugins, error) {
 	return s.o.Plugins()
 }
 
+// mostRequests is how many messages of one intent a limit in force counts at the
+// most.
+func (s *state) mostRequests() int {
+	most := core.DefaultRate.Requests
+	largest := func(grants []core.Grant) {
+		for _, grant := range grants {
+			if grant.RateLimit != nil {
+				most = max(most, grant.RateLimit.Requests)
+			}
+		}
+	}
+	largest(s.settings.Load().Grants)
+	for _, p := range s.peers.unsorted() {
+		if p.Granted != nil {
+			largest(p.Granted.Scopes)
+		}
+	}
+	return most
+}
+
 // receiptSpan is how long receipts are kept: as long as a nonce must be remembered,
 // and as long as the longest limit in force counts back.
 func (s *state) receiptSpan() time.Duration {

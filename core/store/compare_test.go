@@ -200,7 +200,7 @@ func (p *pair) Ask(t *rapid.T) {
 	both(t, p, "Receipt", func(s core.Store) (any, error) { return s.Receipt(ctx, key, nonce) })
 	both(t, p, "EachReceipt", func(s core.Store) (any, error) {
 		at := map[string]time.Time{} // they come in any order
-		err := s.EachReceipt(ctx, in.Since, func(l core.Receipt) {
+		err := s.EachReceipt(ctx, in.Since, 0, func(l core.Receipt) {
 			at[fmt.Sprintf("%v %q %q %q", l.Peer, l.Nonce, l.Intent, l.Answer)] = l.At
 		})
 		return at, err

@@ -248,16 +248,36 @@ func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Non
 
 // EachReceipt calls f for every envelope since a time, oldest first. f may use the
 // store.
-func (s *Store) EachReceipt(ctx context.Context, since time.Time, f func(core.Receipt)) error {
+func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f func(core.Receipt)) error {
 	unlock, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
 	found := pick(s.letters, func(l *core.Receipt) bool { return !l.At.Before(since) },
-		func(a, b *core.Receipt) int { return a.At.Compare(b.At) }, len(s.letters)+1, cloneReceipt)
+		func(a, b *core.Receipt) int { return b.At.Compare(a.At) }, len(s.letters)+1, cloneReceipt)
 	unlock()
+	given := map[string]int{}
+	found = slices.DeleteFunc(found, func(l *core.Receipt) bool {
+		of := string(l.Peer[:]) + l.Intent
+		given[of]++
+		return most > 0 && given[of] > most
+	})
+	slices.Reverse(found)
 	for _, l := range found {
 		f(core.Receipt{Peer: l.Peer, Nonce: l.Nonce, At: l.At, Intent: l.Intent})
+	}
+	return nil
+}
+
+// EachNonce calls f with the hash of every receipt.
+func (s *Store) EachNonce(ctx context.Context, f func(hash uint64)) error {
+	unlock, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for k := range s.letters {
+		f(core.NonceHash(k.peer, k.nonce))
 	}
 	return nil
 }

@@ -127,7 +127,7 @@ func BenchmarkEachReceipt(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		found := 0
-		if err := s.EachReceipt(b.Context(), time.Time{}, func(core.Receipt) { found++ }); err != nil || found != n {
+		if err := s.EachReceipt(b.Context(), time.Time{}, 0, func(core.Receipt) { found++ }); err != nil || found != n {
 			b.Fatalf("EachReceipt = %d envelopes, %v, want %d", found, err, n)
 		}
 	}

@@ -3,9 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"database/sql/driver"
-	"encoding/binary"
 	"errors"
 	"io"
 	"slices"
@@ -153,27 +151,12 @@ func (s *Store) moveCursor(notifier string, seq int64) error {
 
 // hashOf is where the receipt of a peer's nonce is found. That two share one is
 // possible, and as good as never: the second then takes the place behind.
-func hashOf(peer, nonce []byte) int64 {
-	h := sha256.New()
-	h.Write(peer)
-	h.Write(nonce)
-	var sum [sha256.Size]byte
-	return int64(binary.LittleEndian.Uint64(h.Sum(sum[:0])))
-}
+func hashOf(peer core.PublicKey, nonce core.Nonce) int64 { return int64(core.NonceHash(peer, nonce)) }
 
 func init() {
 	// For the migration of receipts.
 	driverpkg.MustRegisterDeterministicScalarFunction("ogp_hash", 2, func(_ *driverpkg.FunctionContext, args []driver.Value) (driver.Value, error) {
-		text := func(v driver.Value) []byte {
-			switch v := v.(type) {
-			case []byte:
-				return v
-			case string:
-				return []byte(v)
-			}
-			return nil
-		}
-		return hashOf(text(args[0]), text(args[1])), nil
+		return hashOf(keyOf(args[0]), core.Nonce(textOf(args[1]))), nil
 	})
 }
 

@@ -28,7 +28,7 @@ func newReceipt(r *core.Receipt) *receipt {
 	if answer == nil {
 		answer = []byte{}
 	}
-	return &receipt{class: classKey{r.Peer, r.Intent, classReceipt}, at: nanos(r.At), hash: hashOf(r.Peer[:], []byte(r.Nonce)),
+	return &receipt{class: classKey{r.Peer, r.Intent, classReceipt}, at: nanos(r.At), hash: hashOf(r.Peer, r.Nonce),
 		nonce: string(r.Nonce), status: int64(r.Status), digest: digest[:], answer: answer}
 }
 

@@ -20,10 +20,12 @@ func TestPlans(t *testing.T) {
 		queries[dueByTime]:       "USE TEMP B-TREE FOR ORDER BY",                // of few
 		queries[outboxByNonce]:   "USE TEMP B-TREE FOR ORDER BY",                // of those of one nonce
 		queries[ourReply]:        "USE TEMP B-TREE FOR ORDER BY",                // of those under one nonce
+		queries[receiptsSince]:   "USE TEMP B-TREE FOR ORDER BY",                // of the newest, turned round
+		eachHash:                 "",                                            // all of an index: a start
 		queries[countDeliveries]: "SCAN deliveries",                             // what failed and waits
 	}
 	all := append(append([]string{}, queries[:]...), writes[:]...)
-	all = append(all, oldReceipts, oldRows, oldOutbox, oldReplies)
+	all = append(all, oldReceipts, oldRows, oldOutbox, oldReplies, eachHash)
 	for _, notifier := range []string{"", "a"} {
 		for _, dead := range []bool{false, true} {
 			for _, below := range []int64{0, 9} {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -86,11 +87,15 @@ const (
 	manyDue = 250
 )
 
+// eachHash goes through an index alone.
+const eachHash = `SELECT hash FROM log INDEXED BY log_hash WHERE hash IS NOT NULL`
+
 var queries = [numQueries]string{
 	allPeers: `SELECT data FROM peers ORDER BY key`,
 	oneReceipt: `SELECT l.at, c.label, l.answered, l.digest, l.answer FROM log l JOIN classes c ON c.id = l.class
 		WHERE l.hash IN (?1, ?1 + 1) AND l.nonce = ?2 AND c.peer = ?3`,
-	receiptsSince: `SELECT nonce, at FROM log WHERE class = ? AND at >= ? AND hash IS NOT NULL ORDER BY at`,
+	receiptsSince: `SELECT nonce, at FROM (SELECT nonce, at FROM log WHERE class = ? AND at >= ? AND hash IS NOT NULL
+		ORDER BY at DESC LIMIT ?) ORDER BY at`,
 
 	// Zero-length or NULL values select all.
 	classesLike: `SELECT id, peer, label, status, cleared FROM classes
@@ -317,7 +322,7 @@ func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Non
 	l := &core.Receipt{Peer: peer, Nonce: nonce}
 	var at int64
 	var digest []byte
-	err := s.row(ctx, oneReceipt, []any{hashOf(peer[:], []byte(nonce)), string(nonce), peer[:]}, &at, &l.Intent, &l.Status, &digest, &l.Answer)
+	err := s.row(ctx, oneReceipt, []any{hashOf(peer, nonce), string(nonce), peer[:]}, &at, &l.Intent, &l.Status, &digest, &l.Answer)
 	if err != nil {
 		return nil, s.missing(err, "receipt", nonce)
 	}
@@ -326,9 +331,23 @@ func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Non
 	return l, nil
 }
 
-// EachReceipt calls f for every receipt since a time, those of one peer and intent
+// EachNonce calls f with the hash of every receipt.
+func (s *Store) EachNonce(ctx context.Context, f func(hash uint64)) error {
+	err := s.search(ctx, eachHash, nil, func(row scanner) error {
+		var hash int64
+		err := row.Scan(&hash)
+		f(uint64(hash))
+		return err
+	})
+	return s.wrap("read nonces", err)
+}
+
+// EachReceipt calls f for receipts since a time, those of one peer and intent
 // together. f may use the store.
-func (s *Store) EachReceipt(ctx context.Context, since time.Time, f func(core.Receipt)) error {
+func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f func(core.Receipt)) error {
+	if most <= 0 {
+		most = math.MaxInt64
+	}
 	classes, err := s.classes(ctx)
 	if err != nil {
 		return s.wrap("read receipts", err)
@@ -340,7 +359,7 @@ func (s *Store) EachReceipt(ctx context.Context, since time.Time, f func(core.Re
 			continue
 		}
 		l := core.Receipt{Peer: k.peer, Intent: k.label}
-		err := s.rows(ctx, nil, receiptsSince, []any{k.id, sinceNanos(since)}, func(row scanner) error {
+		err := s.rows(ctx, nil, receiptsSince, []any{k.id, sinceNanos(since), most}, func(row scanner) error {
 			var at int64
 			if err := row.Scan((*string)(&l.Nonce), &at); err != nil {
 				return err

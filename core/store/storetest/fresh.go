@@ -134,7 +134,7 @@ func parts(t *testing.T, s core.Store) {
 			equal(t, r, receipt(1, n))
 		}
 		kept := 0
-		if err := s.EachReceipt(ctx, time.Time{}, func(l core.Receipt) {
+		if err := s.EachReceipt(ctx, time.Time{}, 0, func(l core.Receipt) {
 			if l.Nonce == receipt(1, n).Nonce && l.Intent == "message" && l.At.Equal(at(n)) {
 				kept++
 			}

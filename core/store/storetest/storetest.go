@@ -393,7 +393,7 @@ func receipts(t *testing.T, s core.Store) {
 	byTime := func(a, b core.Receipt) int { return a.At.Compare(b.At) }
 	each := func(since time.Time) []core.Receipt {
 		got = nil
-		if err := s.EachReceipt(t.Context(), since, func(l core.Receipt) {
+		if err := s.EachReceipt(t.Context(), since, 0, func(l core.Receipt) {
 			got = append(got, l)
 			if _, err := s.Receipt(t.Context(), l.Peer, l.Nonce); err != nil {
 				t.Errorf("Receipt within EachReceipt = %v, want nil", err)
@@ -415,6 +415,25 @@ func receipts(t *testing.T, s core.Store) {
 	equal(t, each(at(3)), []core.Receipt{bare(3), bare(4), bare(5)})
 	equal(t, each(at(3).Add(1)), []core.Receipt{bare(4), bare(5)})
 	equal(t, each(at(6)), []core.Receipt{})
+	// The newest of each peer and intent, and perhaps more.
+	got = nil
+	if err := s.EachReceipt(t.Context(), time.Time{}, 1, func(l core.Receipt) { got = append(got, l) }); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{2, 4, 5} {
+		if !slices.ContainsFunc(got, func(l core.Receipt) bool { return l.Peer == bare(n).Peer && l.Nonce == bare(n).Nonce }) {
+			t.Errorf("the newest receipt %d is not among %v", n, got)
+		}
+	}
+	hashes := map[uint64]bool{}
+	if err := s.EachNonce(t.Context(), func(h uint64) { hashes[h] = true }); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= 5; n++ {
+		if !hashes[core.NonceHash(key(n%2), receipt(n%2, n).Nonce)] || len(hashes) != 5 {
+			t.Errorf("EachNonce gives %v, without receipt %d", hashes, n)
+		}
+	}
 }
 
 func put(t *testing.T, s core.Store) {
@@ -953,7 +972,7 @@ func prune(t *testing.T, s core.Store) {
 			got.replies = append(got.replies, string(r.Nonce))
 		}
 	}
-	if err := s.EachReceipt(ctx, time.Time{}, func(l core.Receipt) { got.receipts = append(got.receipts, string(l.Nonce)) }); err != nil {
+	if err := s.EachReceipt(ctx, time.Time{}, 0, func(l core.Receipt) { got.receipts = append(got.receipts, string(l.Nonce)) }); err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(got.receipts)
@@ -1021,7 +1040,7 @@ func ended(t *testing.T, s core.Store) {
 	if _, err := s.Peers(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Peers = %v, want Canceled", err)
 	}
-	if err := s.EachReceipt(ctx, time.Time{}, func(core.Receipt) {}); !errors.Is(err, context.Canceled) {
+	if err := s.EachReceipt(ctx, time.Time{}, 0, func(core.Receipt) {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("EachReceipt = %v, want Canceled", err)
 	}
 	equal(t, snapshot(t, s), view{})
@@ -1061,7 +1080,7 @@ func closed(t *testing.T, s core.Store) {
 		t.Errorf("Close again = %v, want nil", err)
 	}
 	ctx := t.Context()
-	errs := []error{s.Commit(ctx, everything()), s.EachReceipt(ctx, time.Time{}, func(core.Receipt) {}), s.Prune(ctx, core.Cutoffs{Receipts: at(0), Inbox: at(0)})}
+	errs := []error{s.Commit(ctx, everything()), s.EachReceipt(ctx, time.Time{}, 0, func(core.Receipt) {}), s.EachNonce(ctx, func(uint64) {}), s.Prune(ctx, core.Cutoffs{Receipts: at(0), Inbox: at(0)})}
 	add := func(_ any, err error) { errs = append(errs, err) }
 	add(s.Peers(ctx))
 	add(s.Receipt(ctx, key(1), "n"))
