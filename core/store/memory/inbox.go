@@ -1,0 +1,162 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// placed gives an id its place. One that comes again keeps the one it has.
+func (s *Store) placed(id string) {
+	if _, ok := s.places[id]; !ok {
+		s.seq++
+		s.places[id] = s.seq
+	}
+}
+
+// place is that of an id, or of the next lower one; 0: there is none.
+func (s *Store) place(id string) (found string, place int) {
+	if n, ok := s.places[id]; ok {
+		return id, n
+	}
+	for other, n := range s.places {
+		if other < id && other >= found {
+			found, place = other, n
+		}
+	}
+	return found, place
+}
+
+// event finds an event, or makes it from the message that it is.
+func (s *Store) event(id string) (*core.Event, bool) {
+	if m, ok := s.inbox[id]; ok {
+		return &core.Event{ID: m.ID, Type: core.EventMessage, At: m.At, Peer: m.Peer, Message: cloneInbox(m)}, true
+	}
+	if e, ok := s.events[id]; ok {
+		return cloneEvent(e), true
+	}
+	return nil, false
+}
+
+// Envelope finds what we answered to a peer's nonce.
+func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Receipt, error) {
+	unlock, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	l, ok := s.letters[letterKey{peer, nonce}]
+	if !ok {
+		return nil, notFound("envelope %q", nonce)
+	}
+	return cloneReceipt(l), nil
+}
+
+// EachReceipt calls f for every envelope since a time, oldest first. f may use the
+// store.
+func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f func(core.Receipt)) error {
+	unlock, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	found := pick(s.letters, func(l *core.Receipt) bool { return !l.At.Before(since) },
+		func(a, b *core.Receipt) int { return b.At.Compare(a.At) }, len(s.letters)+1, cloneReceipt)
+	unlock()
+	given := map[string]int{}
+	found = slices.DeleteFunc(found, func(l *core.Receipt) bool {
+		of := string(l.Peer[:]) + l.Intent
+		given[of]++
+		return most > 0 && given[of] > most
+	})
+	slices.Reverse(found)
+	for _, l := range found {
+		f(core.Receipt{Peer: l.Peer, Nonce: l.Nonce, At: l.At, Intent: l.Intent})
+	}
+	return nil
+}
+
+// EachNonce calls f with the hash of every receipt.
+func (s *Store) EachNonce(ctx context.Context, f func(hash uint64)) error {
+	unlock, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for k := range s.letters {
+		f(core.NonceHash(k.peer, k.nonce))
+	}
+	return nil
+}
+
+// Inbox returns messages by a filter.
+func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMessage, error) {
+	unlock, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	order := func(a, b *core.InboxMessage) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(s.places[a.ID], s.places[b.ID]))
+	}
+	before := func(*core.InboxMessage) bool { return true }
+	if f.Before != "" {
+		id, _ := s.place(f.Before)
+		e, ok := s.event(id)
+		before = func(m *core.InboxMessage) bool {
+			if !ok {
+				return false
+			}
+			c := order(m, &core.InboxMessage{ID: id, At: e.At})
+			return c < 0 || c == 0 && id != f.Before
+		}
+	}
+	return pick(s.inbox, func(m *core.InboxMessage) bool {
+		return (f.Peer.IsZero() || m.Peer == f.Peer) &&
+			(f.Status == "" || m.Status == f.Status) &&
+			(f.Intent == "" || m.Message.Intent == f.Intent) &&
+			!m.At.Before(f.Since) && before(m)
+	}, func(a, b *core.InboxMessage) int {
+		if f.Oldest {
+			return order(a, b)
+		}
+		return order(b, a)
+	}, f.Limit, cloneInbox), nil
+}
+
+// InboxMessage finds one message.
+func (s *Store) InboxMessage(ctx context.Context, id string) (*core.InboxMessage, error) {
+	unlock, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	m, ok := s.inbox[id]
+	if !ok {
+		return nil, notFound("inbox message %q", id)
+	}
+	return cloneInbox(m), nil
+}
+
+// Events returns the events that were kept after the one of an id, oldest first,
+// messages included.
+func (s *Store) Events(ctx context.Context, after string, limit int) ([]*core.Event, error) {
+	unlock, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	all := maps.Clone(s.events)
+	for id := range s.inbox {
+		all[id], _ = s.event(id)
+	}
+	from := 0
+	if after != "" {
+		_, from = s.place(after)
+	}
+	return pick(all, func(e *core.Event) bool { return s.places[e.ID] > from },
+		func(a, b *core.Event) int { return cmp.Compare(s.places[a.ID], s.places[b.ID]) }, limit, cloneEvent), nil
+}

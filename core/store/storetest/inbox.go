@@ -1,0 +1,101 @@
+package storetest
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+func peers(t *testing.T, s core.Store) {
+	commit(t, s, &core.Change{Peers: []*core.Peer{peer(3), peer(1)}}, &core.Change{Peers: []*core.Peer{peer(2)}})
+	equal(t, must(s.Peers(t.Context()))(t), sortedPeers([]*core.Peer{peer(1), peer(2), peer(3)}))
+	commit(t, s, &core.Change{Forget: []core.PublicKey{key(1), key(9)}, Peers: []*core.Peer{peer(4)}})
+	equal(t, must(s.Peers(t.Context()))(t), sortedPeers([]*core.Peer{peer(2), peer(3), peer(4)}))
+
+	many := &core.Change{}
+	for n := range 200 { // more than any default limit
+		many.Peers = append(many.Peers, peer(n))
+	}
+	commit(t, s, many)
+	if all := must(s.Peers(t.Context()))(t); len(all) != 200 {
+		t.Errorf("%d peers, want 200", len(all))
+	}
+}
+
+func inbox(t *testing.T, s core.Store) {
+	c := &core.Change{}
+	for n := range 150 {
+		m := message(n)
+		m.Peer = key(n % 3)
+		if n%10 == 0 {
+			m.Status = core.InboxHeld
+		}
+		if n%10 == 1 {
+			m.Status = core.InboxReplied
+		}
+		if n%7 == 0 {
+			m.Message.Intent = "task-request"
+		}
+		c.Inbox = append(c.Inbox, m)
+	}
+	commit(t, s, c)
+	for _, test := range []struct {
+		name string
+		f    core.InboxFilter
+		want func(n int, m *core.InboxMessage) bool
+	}{
+		{"all", core.InboxFilter{}, func(int, *core.InboxMessage) bool { return true }},
+		{"oldest", core.InboxFilter{Oldest: true}, func(int, *core.InboxMessage) bool { return true }},
+		{"limit", core.InboxFilter{Limit: 7}, func(int, *core.InboxMessage) bool { return true }},
+		{"more", core.InboxFilter{Limit: 1000}, func(int, *core.InboxMessage) bool { return true }},
+		{"peer", core.InboxFilter{Peer: key(1)}, func(_ int, m *core.InboxMessage) bool { return m.Peer == key(1) }},
+		{"new", core.InboxFilter{Status: core.InboxNew}, func(_ int, m *core.InboxMessage) bool { return m.Status == core.InboxNew }},
+		{"held", core.InboxFilter{Status: core.InboxHeld}, func(n int, _ *core.InboxMessage) bool { return n%10 == 0 }},
+		{"held oldest", core.InboxFilter{Status: core.InboxHeld, Oldest: true, Limit: 3}, func(n int, _ *core.InboxMessage) bool { return n%10 == 0 }},
+		{"replied", core.InboxFilter{Status: core.InboxReplied}, func(n int, _ *core.InboxMessage) bool { return n%10 == 1 }},
+		{"intent", core.InboxFilter{Intent: "task-request"}, func(n int, _ *core.InboxMessage) bool { return n%7 == 0 }},
+		{"since", core.InboxFilter{Since: at(140)}, func(n int, _ *core.InboxMessage) bool { return n >= 140 }},
+		{"before", core.InboxFilter{Before: id(10)}, func(n int, _ *core.InboxMessage) bool { return n < 10 }},
+		{"all of them", core.InboxFilter{Peer: key(0), Status: core.InboxNew, Intent: "task-request", Since: at(20), Before: id(140), Limit: 2, Oldest: true},
+			func(n int, m *core.InboxMessage) bool {
+				return n%3 == 0 && m.Status == core.InboxNew && n%7 == 0 && n >= 20 && n < 140
+			}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var want []*core.InboxMessage
+			for n, m := range c.Inbox {
+				if test.want(n, m) {
+					want = append(want, m)
+				}
+			}
+			if !test.f.Oldest {
+				slices.Reverse(want)
+			}
+			limit := test.f.Limit
+			if limit == 0 {
+				limit = 100
+			}
+			equal(t, must(s.Inbox(t.Context(), test.f))(t), want[:min(limit, len(want))])
+		})
+	}
+}
+
+func events(t *testing.T, s core.Store) {
+	var all []*core.Event
+	for n := range 12 {
+		if n%3 == 0 {
+			e := event(n)
+			commit(t, s, &core.Change{Events: []*core.Event{e}})
+			all = append(all, e)
+		} else {
+			m := message(n)
+			commit(t, s, &core.Change{Inbox: []*core.InboxMessage{m}})
+			all = append(all, messageEvent(m))
+		}
+	}
+	equal(t, must(s.Events(t.Context(), "", 0))(t), all)
+	for n := range all {
+		equal(t, must(s.Events(t.Context(), id(n), 5))(t), all[n+1:min(n+6, len(all))])
+	}
+}
