@@ -270,8 +270,6 @@ type Store interface {
 	WaitingPeers(ctx context.Context) ([]PublicKey, error)
 	OutboxItem(ctx context.Context, id string) (*OutboxItem, error)
 	OutboxByNonce(ctx context.Context, nonce Nonce) (*OutboxItem, error) // kind message
-	DueOutbox(ctx context.Context, now time.Time, limit int) ([]*OutboxItem, error)
-	NextOutbox(ctx context.Context) (time.Time, error) // zero: none
 
 	Reply(ctx context.Context, peer PublicKey, nonce Nonce) (*StoredReply, error) // that came from a peer
 	// OurReply finds what we have answered under a nonce, for whoever polls. Two

@@ -107,7 +107,7 @@ func (d *Daemon) tellSystemd(ctx context.Context) error {
 			return nil
 		case <-beat:
 			// A store that does not answer is no sign of life.
-			if _, err := d.store.NextOutbox(ctx); err == nil {
+			if _, err := d.store.WaitingPeers(ctx); err == nil {
 				notifySystemd("WATCHDOG=1")
 			}
 		}

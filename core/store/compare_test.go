@@ -182,7 +182,6 @@ func (p *pair) Ask(t *rapid.T) {
 	id, nonce, key, now, notifier := someIDs.Draw(t, "id"), someNonces.Draw(t, "nonce"), someKeys.Draw(t, "key"), realTimes.Draw(t, "now"), someNotifiers.Draw(t, "notifier")
 	both(t, p, "Events", func(s core.Store) (any, error) { return s.Events(ctx, id, in.Limit) })
 	both(t, p, "DueDeliveries", func(s core.Store) (any, error) { return s.DueDeliveries(ctx, notifier, now, in.Limit) })
-	both(t, p, "DueOutbox", func(s core.Store) (any, error) { return s.DueOutbox(ctx, now, in.Limit) })
 	both(t, p, "InboxMessage", func(s core.Store) (any, error) { return s.InboxMessage(ctx, id) })
 	both(t, p, "OutboxItem", func(s core.Store) (any, error) { return s.OutboxItem(ctx, id) })
 	both(t, p, "OutboxByNonce", func(s core.Store) (any, error) { return s.OutboxByNonce(ctx, nonce) })
@@ -220,7 +219,6 @@ func (p *pair) Check(t *rapid.T) {
 	both(t, p, "all deliveries", func(s core.Store) (any, error) { return s.Deliveries(ctx, core.DeliveryFilter{}) })
 	both(t, p, "DeadDeliveries", func(s core.Store) (any, error) { return s.DeadDeliveries(ctx, 0) })
 	both(t, p, "NextDelivery", func(s core.Store) (any, error) { return s.NextDelivery(ctx, "log") })
-	both(t, p, "NextOutbox", func(s core.Store) (any, error) { return s.NextOutbox(ctx) })
 	both(t, p, "whole outbox", func(s core.Store) (any, error) { return s.Outbox(ctx, core.OutboxFilter{}) })
 	both(t, p, "Depths", func(s core.Store) (any, error) { return s.Depths(ctx) })
 }

@@ -148,34 +148,6 @@ func (s *Store) OutboxByNonce(ctx context.Context, nonce core.Nonce) (*core.Outb
 	return found[0], nil
 }
 
-// DueOutbox returns waiting envelopes with Next <= now, oldest first.
-func (s *Store) DueOutbox(ctx context.Context, now time.Time, limit int) ([]*core.OutboxItem, error) {
-	unlock, err := s.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	return pick(s.outbox, func(o *core.OutboxItem) bool { return o.State == core.OutWaiting && !o.Next.After(now) },
-		func(a, b *core.OutboxItem) int { return cmp.Compare(a.ID, b.ID) }, limit, cloneOutbox), nil
-}
-
-// NextOutbox returns when the earliest waiting envelope is due. One without a time
-// is due since the epoch.
-func (s *Store) NextOutbox(ctx context.Context) (time.Time, error) {
-	unlock, err := s.open(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	defer unlock()
-	var next time.Time
-	for _, o := range s.outbox {
-		if o.State == core.OutWaiting {
-			next = earlier(next, dueTime(o.Next))
-		}
-	}
-	return next, nil
-}
-
 // OurReply finds what we have answered under a nonce, the first that was given.
 func (s *Store) OurReply(ctx context.Context, nonce core.Nonce) (*core.StoredReply, error) {
 	unlock, err := s.open(ctx)

@@ -91,10 +91,10 @@ var writes = [numWrites]string{
 		ON CONFLICT DO NOTHING`,
 	delDelivery: `DELETE FROM deliveries WHERE notifier = ? AND event = ?`,
 
-	putOutbox: `INSERT INTO outbox (id, peer, kind, state, nonce, created, next, ended, body, data)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	putOutbox: `INSERT INTO outbox (id, peer, kind, state, nonce, created, ended, body, data)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET peer = excluded.peer, kind = excluded.kind, state = excluded.state,
-			nonce = excluded.nonce, created = excluded.created, next = excluded.next, ended = excluded.ended,
+			nonce = excluded.nonce, created = excluded.created, ended = excluded.ended,
 			body = excluded.body, data = excluded.data`,
 
 	putReply: `INSERT INTO replies (nonce, peer, ours, at, expires, data) VALUES (?, ?, ?, ?, ?, ?)
@@ -207,7 +207,7 @@ func (r *request) putOutbox(o *core.OutboxItem) error {
 		body = o.Body
 	}
 	r.add(putOutbox, o.ID, o.Peer[:], string(o.Kind), string(o.State), string(o.Nonce),
-		nanos(o.Created), nanos(o.Next), ended, body, data)
+		nanos(o.Created), ended, body, data)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -31,6 +33,8 @@ func TestMain(m *testing.M) {
 	case "commit":
 		from, dir, _ := strings.Cut(arg, " ")
 		err = commitForEver(from, dir)
+	case "tell":
+		err = tellForEver(arg)
 	case "limit":
 		err = commitBeyondLimit(arg)
 	default:
@@ -130,6 +134,127 @@ func TestS1Killed(t *testing.T) {
 	if len(acknowledged) < 1500 {
 		t.Errorf("%d changes were acknowledged, want 1500 and more", len(acknowledged))
 	}
+}
+
+// tellForEver accepts messages and tells of them, and prints each step: "k" when a
+// message is kept, "s" before it is noted as told, "t" when that is noted.
+func tellForEver(dir string) error {
+	ctx := context.Background()
+	s, err := Open(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if err := s.Lost(); err != nil {
+		return err
+	}
+	say := func(what, id string) { os.Stdout.WriteString(what + " " + id + "\n") }
+	failed := make(chan error, 8)
+	for w := range 4 {
+		go func() {
+			for n := int(time.Now().UnixNano()/1000)*8 + w; ; n += 8 {
+				c := accept(n)
+				if err := s.Commit(ctx, c); err != nil {
+					failed <- err
+					return
+				}
+				say("k", c.Inbox[0].ID)
+			}
+		}()
+	}
+	go func() {
+		for {
+			due, err := s.DueDeliveries(ctx, "openclaw", time.Now(), 16)
+			if err != nil {
+				failed <- err
+				return
+			}
+			if len(due) > 3 && rand.N(4) == 0 { // some fail, and wait
+				d := *due[1]
+				d.Attempts, d.Next, d.Error = 1, time.Now(), "timeout"
+				if err := s.Commit(ctx, &core.Change{Deliveries: []*core.Delivery{&d}}); err != nil {
+					failed <- err
+					return
+				}
+				continue
+			}
+			for _, d := range due {
+				say("s", d.EventID)
+			}
+			if err := s.Commit(ctx, &core.Change{Lazy: true, Delivered: due}); err != nil {
+				failed <- err
+				return
+			}
+			for _, d := range due {
+				say("t", d.EventID)
+			}
+		}
+	}()
+	return <-failed
+}
+
+// TestS1KilledWhileTelling kills a store at random points, as often as
+// OGP_TEST_KILLS says: what was acknowledged is kept, what was noted as told is not
+// told again, and all else is still to be told.
+func TestS1KilledWhileTelling(t *testing.T) {
+	kills := 5
+	if n, err := strconv.Atoi(os.Getenv("OGP_TEST_KILLS")); err == nil {
+		kills = n
+	}
+	dir := t.TempDir()
+	steps := map[string]map[string]bool{"k": {}, "s": {}, "t": {}}
+	acknowledged := 0
+	for round := range kills {
+		clear(steps["k"]) // only what this round has kept; the rest was looked at
+		cmd, lines := startChild(t, "tell "+dir)
+		first := true
+		for lines.Scan() {
+			if first {
+				first = false
+				time.AfterFunc(rand.N(150*time.Millisecond), func() { cmd.Process.Kill() })
+			}
+			what, id, _ := strings.Cut(lines.Text(), " ")
+			steps[what][id] = true
+		}
+		if err := cmd.Wait(); err == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Fatalf("round %d: child ended with %v, want it killed", round, err)
+		}
+		s := openTest(t, dir)
+		if err := s.Lost(); err != nil {
+			t.Errorf("round %d: Lost = %v, want nil", round, err)
+		}
+		due := map[string]bool{}
+		all, err := s.Deliveries(t.Context(), core.DeliveryFilter{Limit: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range all {
+			due[d.EventID] = true
+			if steps["t"][d.EventID] {
+				t.Errorf("round %d: %s was noted as told and is to be told again", round, d.EventID)
+			}
+		}
+		for id := range steps["k"] {
+			acknowledged++
+			if _, err := s.InboxMessage(t.Context(), id); err != nil {
+				t.Errorf("round %d: %s was acknowledged and is lost: %v", round, id, err)
+			}
+			if !due[id] && !steps["s"][id] {
+				t.Errorf("round %d: %s was never told and is not to be told", round, id)
+			}
+		}
+		if round%20 == 0 || round == kills-1 {
+			if err := s.Check(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if acknowledged < 10*kills {
+		t.Errorf("%d changes were acknowledged, want more", acknowledged)
+	}
+	t.Logf("%d kills, %d acknowledged, %d told", kills, acknowledged, len(steps["t"]))
 }
 
 // commitBeyondLimit makes the kernel refuse writes behind the log's present end.

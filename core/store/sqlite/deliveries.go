@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"slices"
 	"time"
 
@@ -167,18 +166,6 @@ func (s *Store) NextDelivery(ctx context.Context, notifier string) (next time.Ti
 		return time.Time{}, s.wrap("read queue", err)
 	}
 	return next, nil
-}
-
-// next reads the earliest time of a queue; no row is no time.
-func (s *Store) next(ctx context.Context, id queryID, args ...any) (time.Time, error) {
-	var n int64
-	switch err := s.row(ctx, id, args, &n); {
-	case errors.Is(err, sql.ErrNoRows):
-		return time.Time{}, nil
-	case err != nil:
-		return time.Time{}, s.wrap("read queue", err)
-	}
-	return dueTime(n), nil
 }
 
 // DeadDeliveries returns what was given up, oldest event first.

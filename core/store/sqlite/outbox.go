@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"slices"
-	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
@@ -150,28 +149,6 @@ func (s *Store) WaitingPeers(ctx context.Context) (peers []core.PublicKey, err e
 	})
 	return peers, s.wrap("read outbox", err)
 }
-
-// DueOutbox returns waiting envelopes with Next <= now, oldest first.
-func (s *Store) DueOutbox(ctx context.Context, now time.Time, limit int) ([]*core.OutboxItem, error) {
-	ctx, err := short(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []*core.OutboxItem
-	err = s.rows(ctx, nil, dueOutbox, []any{nanos(now), limited(limit)}, func(row scanner) error {
-		o, err := scanOutbox(row)
-		all = append(all, o)
-		return err
-	})
-	if err != nil {
-		return nil, s.wrap("read outbox", err)
-	}
-	return all, nil
-}
-
-// NextOutbox returns when the earliest waiting envelope is due. One without a time
-// is due since the epoch.
-func (s *Store) NextOutbox(ctx context.Context) (time.Time, error) { return s.next(ctx, nextOutbox) }
 
 // Reply finds the reply that came from a peer.
 func (s *Store) Reply(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.StoredReply, error) {

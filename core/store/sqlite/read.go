@@ -48,8 +48,6 @@ const (
 	outboxPage
 	outboxPageDown
 	outboxPeers
-	dueOutbox
-	nextOutbox
 	oneReply
 	ourReply
 	oneMeta
@@ -131,8 +129,6 @@ var queries = [numQueries]string{
 	outboxPeers: `WITH RECURSIVE p (peer) AS (SELECT min(peer) FROM outbox WHERE state = ?1
 			UNION ALL SELECT (SELECT min(peer) FROM outbox WHERE state = ?1 AND peer > p.peer) FROM p WHERE p.peer IS NOT NULL)
 		SELECT peer FROM p WHERE peer IS NOT NULL`,
-	dueOutbox:  `SELECT body, data FROM outbox INDEXED BY outbox_due WHERE state = 'waiting' AND next <= ? ORDER BY id LIMIT ?`,
-	nextOutbox: `SELECT next FROM outbox INDEXED BY outbox_due WHERE state = 'waiting' ORDER BY next LIMIT 1`,
 
 	oneReply: `SELECT data FROM replies WHERE nonce = ? AND peer = ? AND ours = 0`,
 	ourReply: `SELECT data FROM replies WHERE nonce = ? AND ours = 1 ORDER BY at, peer LIMIT 1`,

@@ -3,7 +3,6 @@ package storetest
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
@@ -49,13 +48,6 @@ func outbox(t *testing.T, s core.Store) {
 	_, err := s.OutboxByNonce(ctx, "q") // a reply, no message
 	refused(t, err, core.NotFound)
 
-	equal(t, must(s.DueOutbox(ctx, at(14), 0))(t), pick())
-	equal(t, must(s.DueOutbox(ctx, at(15), 0))(t), pick(5))
-	equal(t, must(s.DueOutbox(ctx, at(17), 0))(t), pick(3, 4, 5))
-	equal(t, must(s.DueOutbox(ctx, at(100), 2))(t), pick(0, 3))
-	if next := must(s.NextOutbox(ctx))(t); !next.Equal(at(15)) {
-		t.Errorf("NextOutbox = %v, want %v", next, at(15))
-	}
 	for _, o := range c.Outbox {
 		o.State = core.OutExpired
 	}
@@ -63,16 +55,6 @@ func outbox(t *testing.T, s core.Store) {
 	if peers := must(s.WaitingPeers(ctx))(t); len(peers) > 0 {
 		t.Errorf("WaitingPeers = %v with none waiting, want none", peers)
 	}
-	if next := must(s.NextOutbox(ctx))(t); !next.IsZero() {
-		t.Errorf("NextOutbox = %v with none waiting, want zero", next)
-	}
-	now := item(9)
-	now.Next = time.Time{}
-	commit(t, s, &core.Change{Outbox: []*core.OutboxItem{now}})
-	if next := must(s.NextOutbox(ctx))(t); next.IsZero() || next.After(at(0)) {
-		t.Errorf("NextOutbox = %v with one due at once, want a time before now", next)
-	}
-	equal(t, must(s.DueOutbox(ctx, at(0), 0))(t), []*core.OutboxItem{now})
 }
 
 func replies(t *testing.T, s core.Store) {

@@ -262,7 +262,7 @@ func nothing(t *testing.T, s core.Store) {
 		refused(t, err, core.NotFound)
 	}
 	equal(t, snapshot(t, s), view{})
-	for _, next := range []time.Time{must(s.NextDelivery(ctx, "log"))(t), must(s.NextOutbox(ctx))(t)} {
+	for _, next := range []time.Time{must(s.NextDelivery(ctx, "log"))(t)} {
 		if !next.IsZero() {
 			t.Errorf("next = %v of an empty queue, want zero", next)
 		}
@@ -334,8 +334,6 @@ func closed(t *testing.T, s core.Store) {
 	add(s.Outbox(ctx, core.OutboxFilter{}))
 	add(s.OutboxItem(ctx, "x"))
 	add(s.OutboxByNonce(ctx, "x"))
-	add(s.DueOutbox(ctx, at(0), 0))
-	add(s.NextOutbox(ctx))
 	add(s.Reply(ctx, key(1), "x"))
 	add(s.OurReply(ctx, "x"))
 	add(s.WaitingPeers(ctx))

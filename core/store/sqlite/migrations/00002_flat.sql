@@ -119,18 +119,16 @@ CREATE TABLE outbox2 (
   state   TEXT    NOT NULL,
   nonce   TEXT    NOT NULL,
   created INTEGER NOT NULL,
-  next    INTEGER NOT NULL,
   ended   INTEGER,          -- what it ages from; NULL: it waits
   body    BLOB,             -- the signed body
   data    TEXT    NOT NULL  -- the rest
 ) STRICT;
-INSERT INTO outbox2 (id, peer, kind, state, nonce, created, next, ended, body, data)
-  SELECT id, peer, kind, state, nonce, created, next, iif(state = 'waiting', NULL, iif(done = 0, created, done)), NULL, data FROM outbox ORDER BY id;
+INSERT INTO outbox2 (id, peer, kind, state, nonce, created, ended, body, data)
+  SELECT id, peer, kind, state, nonce, created, iif(state = 'waiting', NULL, iif(done = 0, created, done)), NULL, data FROM outbox ORDER BY id;
 DROP TABLE outbox;
 ALTER TABLE outbox2 RENAME TO outbox;
 -- One peer's queue in order, the peers that envelopes wait for, and lists by state.
 CREATE INDEX outbox_queue ON outbox (state, peer, id);
-CREATE INDEX outbox_due ON outbox (next) WHERE state = 'waiting';
 CREATE INDEX outbox_nonce ON outbox (nonce) WHERE kind = 'message';
 CREATE INDEX outbox_ended ON outbox (ended) WHERE ended IS NOT NULL;
 
