@@ -2,6 +2,8 @@ package setup
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -23,6 +25,33 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
+// hookCommands let OpenClaw take webhooks. The token comes first: OpenClaw does not
+// start with hooks that have none.
+var hookCommands = []string{
+	`openclaw config set hooks.token "$(openssl rand -hex 24)"`,
+	`openclaw config set hooks.enabled true`,
+}
+
+// enableHooks runs the commands, with a token of its own making, if the user has said
+// so. OpenClaw puts them in force by itself within some seconds.
+func (i *initializer) enableHooks(ctx context.Context) error {
+	if !i.plan.EnableHooks {
+		return nil
+	}
+	token := make([]byte, 24)
+	_, _ = rand.Read(token) // never fails
+	for _, set := range [][]string{{"hooks.token", hex.EncodeToString(token)}, {"hooks.enabled", "true"}} {
+		c := exec.CommandContext(ctx, "openclaw", "config", "set", set[0], set[1])
+		c.Env = i.app.Env
+		if out, err := c.CombinedOutput(); err != nil {
+			(*api.Report)(&i.view.Checks).Fail("openclaw", strings.Join(hookCommands, "\n"), "openclaw config set %s failed: %v %s", set[0], err, strings.TrimSpace(string(out)))
+			return ctx.Err()
+		}
+	}
+	i.openclaw = findOpenClaw(i.app)
+	return nil
+}
+
 // test says who tells the agent, and calls OpenClaw once.
 func (i *initializer) test(ctx context.Context) error {
 	r := (*api.Report)(&i.view.Checks)
@@ -33,7 +62,7 @@ func (i *initializer) test(ctx context.Context) error {
 	case o.Err != nil:
 		r.Warn("openclaw", "correct it: openclaw config validate", "OpenClaw's configuration cannot be read: %v", o.Err)
 	case !o.File.Hooks.Enabled:
-		r.Warn("openclaw", "hooks.enabled = true and a hooks.token in "+o.Path, "OpenClaw takes no webhooks")
+		r.Warn("openclaw", strings.Join(hookCommands, "\n"), "OpenClaw takes no webhooks")
 	case o.File.Hooks.Path != "" && strings.Trim(o.File.Hooks.Path, "/") != "hooks":
 		r.Warn("openclaw", "hooks.path = \"/hooks\" in "+o.Path, "OpenClaw's webhooks are at %q", o.File.Hooks.Path)
 	}
@@ -84,6 +113,7 @@ func (i *initializer) start(ctx context.Context) error {
 		return fmt.Errorf("the gateway did not start: %s", strings.TrimSpace(string(out)))
 	}
 	i.view.Running = true
+	i.started = true
 	return nil
 }
 
@@ -108,7 +138,7 @@ func (i *initializer) outside(ctx context.Context) {
 	var checks []api.Check
 	for deadline := time.Now().Add(reloadWait); ctx.Err() == nil; time.Sleep(250 * time.Millisecond) {
 		var err error
-		if checks, err = api.Doctor.Call(ctx, i.app, api.DoctorParams{Only: []string{"url", "tls", "rendezvous"}}); err != nil {
+		if checks, err = api.Doctor.Call(ctx, i.app, api.DoctorParams{Only: []string{"url", "tls", "rendezvous", "notifier"}}); err != nil {
 			view, _ := cli.Describe(err)
 			checks = []api.Check{{Name: "url", State: api.CheckWarn, Text: "not looked at: " + view.Message, Fix: "ogp doctor"}}
 			break
@@ -127,12 +157,17 @@ func (i *initializer) outside(ctx context.Context) {
 	}
 }
 
+// homeFlag is what commands need to mean this gateway.
+func (i *initializer) homeFlag() string {
+	if i.app.Home == "" {
+		return ""
+	}
+	return " --home " + cli.Quoted(i.dir)
+}
+
 // next says what to do now.
 func (i *initializer) next() {
-	home := ""
-	if i.app.Home != "" {
-		home = " --home " + i.dir
-	}
+	home := i.homeFlag()
 	restart := slices.ContainsFunc(i.view.Changed, func(key string) bool {
 		return strings.HasPrefix(key, "rendezvous.") && key != "rendezvous.public_url" || key == "gateway_url" && i.cfg.Listen == ""
 	})
@@ -179,6 +214,9 @@ func (i *initializer) show() {
 		if term.IsTerminal(a.Out) {
 			qrterminal.GenerateHalfBlock(v.Invite.Link, qrterminal.L, a.Out)
 		}
+	}
+	if i.started {
+		fmt.Fprintf(a.Out, "\nStarted the gateway in the background; \"ogp stop%s\" stops it.\n", i.homeFlag())
 	}
 	fmt.Fprintf(a.Out, "\nNext: %s\n", strings.Join(v.Next, "\n      "))
 }

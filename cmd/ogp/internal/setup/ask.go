@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/mail"
 	"net/url"
 	"strings"
+	"unicode"
 
+	tea "charm.land/bubbletea/v2"
 	"charm.land/huh/v2"
 	"github.com/charmbracelet/x/ansi"
 )
@@ -90,7 +93,15 @@ func (i *initializer) put(ctx context.Context, questions []question) error {
 			groups[n].WithHideFunc(func() bool { return !q.needful() })
 		}
 	}
-	return huh.NewForm(groups...).WithInput(i.app.In).WithOutput(i.app.Err).RunWithContext(ctx)
+	// Whoever goes back need not have filled in what is shown: it is asked again on the
+	// way forward.
+	back := tea.WithFilter(func(_ tea.Model, msg tea.Msg) tea.Msg {
+		if key, ok := msg.(tea.KeyPressMsg); ok {
+			i.back.Store(key.String() == "shift+tab")
+		}
+		return msg
+	})
+	return huh.NewForm(groups...).WithInput(i.app.In).WithOutput(i.app.Err).WithProgramOptions(back).RunWithContext(ctx)
 }
 
 // plainWriter leaves out colours.
@@ -125,19 +136,23 @@ func (i *initializer) questions(p *initPlan) []question {
 		options = append(options, huh.NewOption("Begin anew", ""))
 		add("import", huh.NewSelect[string]().Title("A TypeScript gateway is here. Keep its identity and its friends?").Options(options...).Value(&p.Import), nil)
 	}
-	add("display-name", huh.NewInput().Title("What is this gateway called?").Description("Others see it on your card.").Value(&p.DisplayName), nil)
-	add("email", huh.NewInput().Title("Your e-mail address?").Description("On the card, too. Empty: none.").Value(&p.Email), nil)
+	add("display-name", huh.NewInput().Title("What is this gateway called?").Description("Others see it on your card.").Value(&p.DisplayName).Validate(i.unlessBack(checkName)), nil)
+	add("email", huh.NewInput().Title("Your e-mail address?").Description("On the card, too. Empty: none.").Value(&p.Email).Validate(i.unlessBack(checkEmail)), nil)
 	add("gateway-url", huh.NewSelect[string]().Title("How do others reach this machine?").Options(
 		huh.NewOption("By a host name of mine, with a proxy or its own certificate", reachOwn),
 		huh.NewOption("By a tunnel, such as cloudflared or tailscale funnel", reachTunnel),
 		huh.NewOption("At its address, which a rendezvous tells them", reachRendezvous),
 		huh.NewOption("Not at all: I try it out on this machine", reachHere),
 	).Value(&i.reach), nil)
-	add("gateway-url", huh.NewInput().Title("The URL that they use?").Placeholder("https://ogp.example.org").Value(&p.GatewayURL).Validate(checkGatewayURL), hasURL)
+	add("gateway-url", huh.NewInput().Title("The URL that they use?").Placeholder("https://ogp.example.org").Value(&p.GatewayURL).Validate(i.unlessBack(checkGatewayURL)), hasURL)
 	add("rendezvous", huh.NewConfirm().Title("Register with a rendezvous?").
 		Description("It lets others find you by a short code. It keeps your key and address, and carries no messages.").Value(&p.Rendezvous),
 		func() bool { return i.reach != reachRendezvous })
-	add("rendezvous-url", huh.NewInput().Title("The rendezvous server's URL?").Placeholder("https://rendezvous.example.org").Value(&p.RendezvousURL).Validate(checkGatewayURL), usesRendezvous)
+	add("rendezvous-url", huh.NewInput().Title("The rendezvous server's URL?").Placeholder("https://rendezvous.example.org").Value(&p.RendezvousURL).Validate(i.unlessBack(checkGatewayURL)), usesRendezvous)
+	if i.openclaw.Err == nil && !i.openclaw.File.Hooks.Enabled {
+		add("openclaw-token", huh.NewConfirm().Title("OpenClaw is here, and takes no webhooks. Let it?").
+			Description("This runs:\n"+strings.Join(hookCommands, "\n")).Value(&p.EnableHooks), nil)
+	}
 	if i.openclaw.Token {
 		if !i.given("openclaw-token") {
 			p.Token = tokenAuto
@@ -160,10 +175,40 @@ func (i *initializer) questions(p *initPlan) []question {
 	return out
 }
 
+// unlessBack checks what is typed, but not for whoever goes back.
+func (i *initializer) unlessBack(check func(string) error) func(string) error {
+	return func(text string) error {
+		if i.back.Load() {
+			return nil
+		}
+		return check(text)
+	}
+}
+
+// checkName takes what can stand on a card.
+func checkName(text string) error {
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return errors.New("a name without control characters")
+	}
+	return nil
+}
+
+// checkEmail takes an address, or none.
+func checkEmail(text string) error {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return nil
+	}
+	if a, err := mail.ParseAddress(text); err != nil || a.Address != text {
+		return errors.New("an address such as ada@example.org, or nothing")
+	}
+	return nil
+}
+
 // checkGatewayURL is what a person is told at once; config says it again.
 func checkGatewayURL(text string) error {
 	u, err := url.Parse(strings.TrimSpace(text))
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
 		return errors.New("a URL such as https://ogp.example.org")
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -35,6 +36,7 @@ type initPlan struct {
 	Token         string // auto, ${VARIABLE}, file:/path, or as it is
 	OpenClawURL   string
 	Import        string // a directory, or none
+	EnableHooks   bool   // of OpenClaw, which has them off
 	TestCall      bool
 	Start         bool
 }
@@ -99,7 +101,9 @@ type initializer struct {
 	plan     initPlan
 	given    func(flag string) bool
 	wizard   bool
-	reach    string // the wizard's answer
+	reach    string      // the wizard's answer
+	back     atomic.Bool // the last key went back
+	started  bool        // by us
 	noImport bool
 
 	cfg      *config.Config
@@ -145,6 +149,9 @@ func (i *initializer) run(ctx context.Context) error {
 		return err
 	}
 	if err := i.key(); err != nil {
+		return err
+	}
+	if err := i.enableHooks(ctx); err != nil {
 		return err
 	}
 	if err := i.test(ctx); err != nil {

@@ -122,3 +122,44 @@ func TestInitAsksWhereTheTokenIs(t *testing.T) {
 		t.Errorf("the file has\n%s", text)
 	}
 }
+
+// Whoever goes back from a field that is not right can, and on the way forward it is
+// asked again.
+func TestShiftTabLeavesAnInvalidField(t *testing.T) {
+	s := newSite(t)
+	i := &initializer{app: &cli.App{Env: s.env, Home: s.dir}}
+	check := i.unlessBack(checkGatewayURL)
+	if check("nonsense") == nil {
+		t.Error("nonsense is taken for a URL")
+	}
+	i.back.Store(true)
+	if err := check("nonsense"); err != nil {
+		t.Errorf("going back: %v", err)
+	}
+	i.back.Store(false)
+	if check("nonsense") == nil {
+		t.Error("nonsense is taken for a URL after going back")
+	}
+}
+
+func TestFieldsAreCheckedForWhatTheyAre(t *testing.T) {
+	for _, c := range []struct {
+		check     func(string) error
+		good, bad []string
+	}{
+		{checkGatewayURL, []string{"https://ogp.example.org", " http://localhost:1 "}, []string{"", "ada@example.org", "https://ada@example.org", "ogp.example.org"}},
+		{checkEmail, []string{"", "ada@example.org"}, []string{"https://ogp.example.org", "Ada <ada@example.org>", "ada"}},
+		{checkName, []string{"", "Ada & Söhne"}, []string{"a\x1b[2J"}},
+	} {
+		for _, text := range c.good {
+			if err := c.check(text); err != nil {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
+		for _, text := range c.bad {
+			if c.check(text) == nil {
+				t.Errorf("%q was taken", text)
+			}
+		}
+	}
+}
