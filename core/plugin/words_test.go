@@ -39,3 +39,30 @@ func saying(text string) []byte {
 		"\x03\x02\x01\x01" + "\x05\x03\x01\x00\x01" + "\x07\x18\x02\x06memory\x02\x00\x0bogp_message\x00\x01" +
 		"\x0a\x0c\x01\x0a\x00\x41\x00\x41" + n + "\x10\x00\x41\x00\x0b" + "\x0b" + string(rune(6+len(text))) + "\x01\x00\x41\x00\x0b" + n + text)
 }
+
+// A guest without an allocator reads what is pending in parts: no more than it asks for,
+// nothing beyond the end, and never outside of its memory.
+func TestReadAt(t *testing.T) {
+	const input = `12345{"a":1}`
+	for _, c := range []struct {
+		dst, from, most byte
+		want            string
+	}{
+		{0, 5, 63, `{"a":1}`}, {0, 5, 7, `{"a":1}`}, {0, 12, 9, "gave no output"}, {0, 63, 9, "gave no output"}, {0, 5, 3, "not valid JSON"}, {0x7f, 5, 7, "outside of its memory"},
+	} {
+		p := load(t, newHost(t), plugin.Spec{Name: "x", Bytes: reading(c.dst, c.from, c.most)})
+		r, err := p.Call(t.Context(), plugin.Message, []byte(input))
+		if got := string(r.Output); got != c.want && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("read_at(%d, %d, %d) = %s, %v; want %s", c.dst, c.from, c.most, got, err, c.want)
+		}
+	}
+}
+
+// reading is a module that answers with what read_at gives it. Its arguments are one byte
+// each, as constants; 0x7f stands for -1.
+func reading(dst, from, most byte) []byte {
+	return []byte("\x00asm\x01\x00\x00\x00" + "\x01\x12\x03\x60\x02\x7f\x7f\x00\x60\x01\x7f\x01\x7f\x60\x03\x7f\x7f\x7f\x01\x7f" +
+		"\x02\x21\x02\x06ogp_v1\x05write\x00\x00\x06ogp_v1\x07read_at\x00\x02" +
+		"\x03\x02\x01\x01" + "\x05\x03\x01\x00\x01" + "\x07\x18\x02\x06memory\x02\x00\x0bogp_message\x00\x02" +
+		"\x0a\x12\x01\x10\x00\x41\x00\x41" + string([]byte{dst, 0x41, from, 0x41, most}) + "\x10\x01\x10\x00\x41\x00\x0b")
+}

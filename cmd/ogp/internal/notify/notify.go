@@ -3,10 +3,8 @@ package notify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,10 +15,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
-	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/text"
 	"github.com/opengatewayprotocol/ogp/plugins"
@@ -51,10 +47,7 @@ func look(ctx context.Context, a *cli.App) (*state, error) {
 	if s.dir, err = a.StateDir(); err != nil {
 		return nil, err
 	}
-	s.path = a.File
-	if s.path == "" {
-		s.path = filepath.Join(s.dir, daemon.ConfigFile)
-	}
+	s.path = settings.Path(a, s.dir)
 	var origins config.Origins
 	if s.cfg, origins, _, err = a.Load(nil); err != nil {
 		return nil, err
@@ -76,44 +69,6 @@ func (s *state) inUse() []string {
 		}
 	}
 	return out
-}
-
-// write sets values in the configuration file, after the new text was tried.
-func (s *state) write(changes []settings.Setting, try func(file string) error) error {
-	before, err := os.ReadFile(s.path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if legacy := filepath.Join(s.dir, daemon.LegacyConfig); before == nil && s.app.File == "" && exists(legacy) {
-		e := core.Refusef(core.Conflict, "the settings are in %s, which has no place for notifiers", legacy)
-		e.Hint = "\"ogp init\" takes the TypeScript gateway's settings over"
-		return e
-	}
-	after := before
-	for _, c := range changes {
-		if after, err = settings.TOML(after, c); err != nil {
-			e := core.Refusef(core.Malformed, "%s cannot be edited: %v", s.path, err)
-			e.Hint = fmt.Sprintf("write it there yourself: %s = %s", c.Key, c.Literal())
-			return e
-		}
-	}
-	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
-		return err
-	}
-	probe := filepath.Join(filepath.Dir(s.path), ".notify-"+filepath.Base(s.path))
-	if err := os.WriteFile(probe, after, 0o600); err != nil {
-		return err
-	}
-	defer os.Remove(probe)
-	if _, _, _, err := config.Load(config.Options{Home: s.dir, File: probe, Env: s.app.Env}); err != nil {
-		return err
-	}
-	if try != nil {
-		if err := try(probe); err != nil {
-			return err
-		}
-	}
-	return atomicfile.WriteFile(s.path, after)
 }
 
 func exists(path string) bool {
@@ -247,7 +202,7 @@ func offCommand(a *cli.App) *cobra.Command {
 				return e
 			}
 			left := slices.DeleteFunc(slices.Clone(used), func(n string) bool { return n == args[0] })
-			if err := s.write([]settings.Setting{chooses(left)}, nil); err != nil {
+			if err := settings.Write(a, s.dir, s.path, []settings.Setting{chooses(left)}); err != nil {
 				return err
 			}
 			if s.running {

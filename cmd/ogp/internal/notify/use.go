@@ -114,11 +114,11 @@ func use(ctx context.Context, a *cli.App, name string, u using) (v used, err err
 	for _, c := range changes {
 		v.Set = append(v.Set, c.Key)
 	}
-	try := func(file string) error { return s.try(ctx, file, name, installed) }
-	if u.noTest {
-		try = nil
+	var checks []func(file string) error
+	if !u.noTest {
+		checks = append(checks, func(file string) error { return s.try(ctx, file, name, installed) })
 	}
-	if err := s.write(changes, try); err != nil {
+	if err := settings.Write(a, s.dir, s.path, changes, checks...); err != nil {
 		return v, err
 	}
 	if s.running {

@@ -36,8 +36,9 @@ func Path(a *cli.App, dir string) string {
 
 // Write changes the lines of these settings in a file, which is made where there is
 // none. The new text is loaded before it takes the place of the old one; a mistake
-// comes as config.Problems.
-func Write(a *cli.App, dir, path string, changes []Setting) error {
+// comes as config.Problems. checks are asked first, too, with a file that has the new
+// text.
+func Write(a *cli.App, dir, path string, changes []Setting, checks ...func(file string) error) error {
 	text, err := os.ReadFile(path)
 	made := errors.Is(err, os.ErrNotExist)
 	if made {
@@ -67,14 +68,14 @@ func Write(a *cli.App, dir, path string, changes []Setting) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	if err := try(a, dir, path, after); err != nil {
+	if err := try(a, dir, path, after, checks); err != nil {
 		return err
 	}
 	return atomicfile.WriteFile(path, after)
 }
 
 // try loads a text as if it were in the file's place.
-func try(a *cli.App, dir, path string, text []byte) error {
+func try(a *cli.App, dir, path string, text []byte, checks []func(file string) error) error {
 	probe := filepath.Join(filepath.Dir(path), ".try-"+filepath.Base(path))
 	if err := os.WriteFile(probe, text, 0o600); err != nil {
 		return err
@@ -87,6 +88,11 @@ func try(a *cli.App, dir, path string, text []byte) error {
 			problems[n].Where = strings.Replace(problems[n].Where, probe, path, 1)
 		}
 		return problems
+	}
+	for _, check := range checks {
+		if err == nil {
+			err = check(probe)
+		}
 	}
 	return err
 }
