@@ -147,7 +147,7 @@ func (f *fake) last(path string) (sdk.Value, http.Header) {
 
 const bob = `"peer":{"alias":"bob","fingerprint":"K5QX-3ZVA","id":"302a300506032b65700321009b691d31","state":"approved","gatewayUrl":"https://bob.example","names":{"displayName":"Bobby","email":"b@x"}}`
 
-func letter(id, payload string) string {
+func messageEvent(id, payload string) string {
 	return `{"event":{"id":"` + id + `","type":"message","at":"2026-11-21T20:47:35Z"},` + bob + `,"message":{"id":"n","intent":"message","payload":` + payload + `}}`
 }
 
@@ -167,7 +167,7 @@ func run(t *testing.T, input string) sdk.Value {
 func TestMessageBecomesOneRun(t *testing.T) {
 	f, _ := newFake(t)
 	for range 2 { // a repeat has the same key and bytes, which OpenClaw answers from its memory
-		if got := run(t, letter("01JEVENT", `{"text":"hello there"}`)).JSON(); got != `{"status":"delivered"}` {
+		if got := run(t, messageEvent("01JEVENT", `{"text":"hello there"}`)).JSON(); got != `{"status":"delivered"}` {
 			t.Fatalf("outcome = %s, want delivered", got)
 		}
 	}
@@ -216,7 +216,7 @@ func TestOutcomesOfTheRecordedExchanges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f, _ := newFake(t)
 			f.agent = name
-			got := run(t, letter("01J", `{"text":"SECRET WORDS"}`))
+			got := run(t, messageEvent("01J", `{"text":"SECRET WORDS"}`))
 			if status, fix, ok := strings.Cut(want, ": "); ok && (status == "setup" || status == "failed") {
 				if got.Get("status").Text() != status || !strings.Contains(got.Get("detail").Text(), fix) {
 					t.Errorf("outcome = %s, want %s with %q", got.JSON(), status, fix)
@@ -257,7 +257,7 @@ func TestOutcomesBeyondTheRecording(t *testing.T) {
 		do, _ := sdktest.Answer(c.status, c.body, c.headers...)
 		restore := sdk.Use(&sdktest.Host{Secrets: map[string]string{"hooks_token": "t"}, HTTP: do})
 		configureTo(t, new(sdk.Object))
-		got := run(t, letter("01J", `{"text":"x"}`))
+		got := run(t, messageEvent("01J", `{"text":"x"}`))
 		if got.Get("status").Text() != c.want {
 			t.Errorf("%d %s: outcome = %s, want %s", c.status, c.body, got.JSON(), c.want)
 		}
@@ -281,7 +281,7 @@ func TestNoAnswerIsRetriedAndNoGrantIsNot(t *testing.T) {
 	} {
 		restore := sdk.Use(host)
 		configureTo(t, new(sdk.Object))
-		if got := run(t, letter("01J", `{"text":"x"}`)).JSON(); !strings.HasPrefix(got, want) {
+		if got := run(t, messageEvent("01J", `{"text":"x"}`)).JSON(); !strings.HasPrefix(got, want) {
 			t.Errorf("outcome = %s\nwant      %s", got, want)
 		}
 		restore()
@@ -291,7 +291,7 @@ func TestNoAnswerIsRetriedAndNoGrantIsNot(t *testing.T) {
 func TestWakeIsTheFallbackWithAFixedLine(t *testing.T) {
 	f, _ := newFake(t)
 	f.agent = "agent-body-over-262144-bytes"
-	kept := strings.Replace(letter("01J", `{"text":"peer words"}`), `"intent"`, `"inboxId":"01J","intent"`, 1)
+	kept := strings.Replace(messageEvent("01J", `{"text":"peer words"}`), `"intent"`, `"inboxId":"01J","intent"`, 1)
 	got := run(t, kept)
 	if !strings.Contains(got.Get("detail").Text(), "was told by /hooks/wake") {
 		t.Errorf("outcome = %s, want the fallback named", got.JSON())
@@ -306,7 +306,7 @@ func TestWakeIsTheFallbackWithAFixedLine(t *testing.T) {
 	}
 	// What is no kept message does not wait in the inbox, and a set-up error is none of the agent's.
 	f.wakeDown, f.got = false, nil
-	run(t, letter("01J", `{"text":"a test"}`))
+	run(t, messageEvent("01J", `{"text":"a test"}`))
 	f.agent = "hooks-unknown-path"
 	run(t, kept)
 	for _, r := range f.got {
@@ -318,8 +318,8 @@ func TestWakeIsTheFallbackWithAFixedLine(t *testing.T) {
 
 func TestWhatPilesUpIsMerged(t *testing.T) {
 	f, _ := newFake(t)
-	batch := `{"events":[` + letter("01A", `{"text":"one"}`) + `,` + letter("01B", `{"text":"two"}`) + `,` +
-		strings.Replace(letter("01C", `{"text":"for the scribe"}`), `"intent"`, `"toAgent":"scribe","intent"`, 1) + `],"attempt":1}`
+	batch := `{"events":[` + messageEvent("01A", `{"text":"one"}`) + `,` + messageEvent("01B", `{"text":"two"}`) + `,` +
+		strings.Replace(messageEvent("01C", `{"text":"for the scribe"}`), `"intent"`, `"toAgent":"scribe","intent"`, 1) + `],"attempt":1}`
 	if got := run(t, batch).JSON(); got != `{"status":"delivered"}` {
 		t.Fatalf("outcome = %s, want delivered", got)
 	}
@@ -352,7 +352,7 @@ func TestAMergeStaysUnderOpenClawsLimit(t *testing.T) {
 	f, _ := newFake(t)
 	var events []string
 	for range 40 {
-		events = append(events, letter("01A", new(sdk.Object).Text("text", strings.Repeat(`"`, 60_000)).JSON()))
+		events = append(events, messageEvent("01A", new(sdk.Object).Text("text", strings.Repeat(`"`, 60_000)).JSON()))
 	}
 	if got := run(t, `{"events":[`+strings.Join(events, ",")+`]}`).JSON(); got != `{"status":"delivered"}` {
 		t.Fatalf("outcome = %s, want delivered", got)
@@ -413,13 +413,13 @@ func TestSessionsArePassedOn(t *testing.T) {
 	f.keys = true
 	configureTo(t, new(sdk.Object).Text("openclaw_url", conf.url).Text("session_key", "hook:fed").Text("session_mode", "persistent").
 		Bool("deliver", false).Object("personas", new(sdk.Object).Text("main-p", "main")))
-	run(t, strings.Replace(letter("01J", `{"text":"x"}`), `"intent"`, `"toAgent":"main-p","intent"`, 1))
+	run(t, strings.Replace(messageEvent("01J", `{"text":"x"}`), `"intent"`, `"toAgent":"main-p","intent"`, 1))
 	body, _ := f.last("/hooks/agent")
 	if body.Get("sessionKey").Text() != "hook:fed" || body.Get("sessionMode").Text() != "persistent" || body.Get("deliver").Bool() || body.Get("agentId").Text() != "main" {
 		t.Errorf("body = %s", body.JSON())
 	}
 	f.keys = false // the operator's own key: an error for them to see
-	if got := run(t, letter("01J", `{"text":"x"}`)); got.Get("status").Text() != "setup" {
+	if got := run(t, messageEvent("01J", `{"text":"x"}`)); got.Get("status").Text() != "setup" {
 		t.Errorf("outcome = %s, want setup", got.JSON())
 	}
 }
@@ -429,8 +429,8 @@ func TestSessionOfAPeer(t *testing.T) {
 	f, _ := newFake(t)
 	f.keys = true
 	configureTo(t, new(sdk.Object).Text("openclaw_url", conf.url).Text("session_key", "hook:ogp:{peer}").Text("session_mode", "persistent"))
-	other := strings.Replace(letter("01B", `{"text":"y"}`), "K5QX-3ZVA", "AAAA-BBBB", 1)
-	if got := run(t, `{"events":[`+letter("01A", `{"text":"x"}`)+`,`+other+`,{"event":{"id":"01C","type":"warning"},"text":"w"}]}`).JSON(); got != `{"status":"delivered"}` {
+	other := strings.Replace(messageEvent("01B", `{"text":"y"}`), "K5QX-3ZVA", "AAAA-BBBB", 1)
+	if got := run(t, `{"events":[`+messageEvent("01A", `{"text":"x"}`)+`,`+other+`,{"event":{"id":"01C","type":"warning"},"text":"w"}]}`).JSON(); got != `{"status":"delivered"}` {
 		t.Fatalf("outcome = %s", got)
 	}
 	var keys []string

@@ -177,3 +177,66 @@ func decide(t *testing.T, p *plugin.Plugin, q core.Question) (v core.Verdict, ok
 	v, ok = r.Answer.(core.Verdict)
 	return v, ok
 }
+
+// The helpers of ogp.h see all of a long text, and say what they do not.
+func TestCHelpersOnLongTexts(t *testing.T) {
+	if os.Getenv("OGP_TOOLCHAINS") != "1" {
+		t.Skip("needs clang: set OGP_TOOLCHAINS=1 where it is")
+	}
+	dir := filepath.Join(t.TempDir(), "new")
+	if err := scaffold.Write(dir, "my-plugin", "c", "message"); err != nil {
+		t.Fatal(err)
+	}
+	const source = `#include "ogp.h"
+static ogp_decision decide(void) {
+	char buf[8], *p = buf;
+	long long n = 7, m = 7;
+	int len = ogp_text("message.payload.text", buf, sizeof buf);
+	if (ogp_contains("message.payload.text", "needle")) return ogp_deny("contains", buf);
+	if (ogp_same("message.payload.text", "exactly this text, which is longer than the sixty-four bytes of one look")) return ogp_deny("same", 0);
+	if (ogp_get_int("message.payload.text", &n)) return ogp_deny("number", n == -42 ? "minus 42" : "another");
+	if (ogp_get_int("message.payload.none", &m) || n != 7 || m != 7) return ogp_deny("a number from nowhere", 0);
+	while (*p) p++;
+	if (len > 7 && p - buf == 7) return ogp_hold("cut", buf);
+	return len < 0 ? ogp_abstain() : ogp_allow();
+}
+OGP_ON_MESSAGE(decide)
+`
+	if err := os.WriteFile(filepath.Join(dir, "plugin.c"), []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, dir, os.Environ(), "make")
+	h, err := plugin.NewHost(plugin.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	p, err := h.Load(context.Background(), plugin.Spec{Path: filepath.Join(dir, "my-plugin.wasm"), Answer: hooks.Answer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(payload string) string {
+		r, err := p.Call(context.Background(), plugin.Message, []byte(`{"message":{"payload":`+payload+`}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := r.Answer.(core.Verdict)
+		return string(v.Decision) + " " + v.Code + " " + v.Reason
+	}
+	for _, at := range []int{0, 1, 250, 506, 507, 508, 511, 512, 513, 767, 768, 1000, 60_000} { // at each border of what one look sees
+		text := strings.Repeat("x", at) + "needle" + strings.Repeat("y", 300)
+		if got := ask(`{"text":"` + text + `"}`); !strings.HasPrefix(got, "deny contains ") {
+			t.Errorf("a needle at %d: %s", at, got)
+		}
+	}
+	for payload, want := range map[string]string{
+		`{"text":"short"}`: "allow  ", `{"text":"longer than eight"}`: "hold cut longer ", `{}`: "abstain  ", `{"text":"-42"}`: "deny number minus 42",
+		`{"text":"4x"}`: "allow  ", `{"text":"-"}`: "allow  ", `{"text":"99999999999999999999"}`: "hold cut 9999999", `{"text":"a\u0000b"}`: "allow  ",
+		`{"text":"exactly this text, which is longer than the sixty-four bytes of one look"}`: "deny same ",
+		`{"text":"exactly this text, which is longer than the sixty-four bytes of one lOok"}`: "hold cut exactly",
+	} {
+		if got := ask(payload); got != want {
+			t.Errorf("%s: %q, want %q", payload, got, want)
+		}
+	}
+}

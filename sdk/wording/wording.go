@@ -383,7 +383,7 @@ func replyText(e *sdk.Event) string {
 	return ""
 }
 
-// failed is about a letter to a peer, or about a notifier. The error may hold what the other
+// failed is about a message to a peer, or about a notifier. The error may hold what the other
 // side said.
 func (s says) failed(e *sdk.Event, who string) string {
 	text := "[OGP Delivery Failed] Something of ours did not reach " + who + "."
