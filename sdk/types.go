@@ -183,7 +183,7 @@ const (
 	EventRemoved  = "federation.removed"
 	EventDigest   = "federation.digest"
 	EventReply    = "reply"
-	EventHeld     = "message.held" // a policy left a message to the human; the letter does not come along
+	EventHeld     = "message.held" // a policy left a message to the human; the message does not come along
 	EventFailed   = "delivery.failed"
 	EventWarning  = "warning"
 )

@@ -254,7 +254,7 @@ func (m *Manager) Intents() []string {
 }
 
 // Notifiers are the notifiers in force. One that is not ready yet answers
-// "later", so that what it is owed waits in the queue.
+// "later", so that what is for it waits in the queue.
 func (m *Manager) Notifiers() []core.Notifier {
 	m.mu.Lock()
 	defer m.mu.Unlock()
