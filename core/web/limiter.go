@@ -83,10 +83,3 @@ func limitKey(addr netip.Addr) [16]byte {
 	clear(key[8:])
 	return key
 }
-
-// Len is how many addresses the limiter remembers.
-func (l *Limiter) Len() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.young) + len(l.old)
-}
