@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,11 @@ messages. PORT in the environment sets the port.
 
   ogp rendezvous --listen :3000 --metrics-listen 127.0.0.1:9300`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if port := a.Getenv("PORT"); port != "" && !cmd.Flags().Changed("listen") {
+			switch port := a.Getenv("PORT"); {
+			case port == "" || cmd.Flags().Changed("listen"):
+			case strings.Contains(port, "://"):
+				fmt.Fprintln(a.Err, "PORT is set by Kubernetes for a Service, and ignored; enableServiceLinks: false in the pod keeps it away")
+			default:
 				listen = ":" + port
 			}
 			for _, text := range proxies {

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
@@ -50,6 +52,7 @@ func (d *Daemon) doctor(ctx context.Context, p api.DoctorParams) ([]api.Check, e
 		{"key", func(_ context.Context, r *api.Report) {
 			checkKey(r, d.dir, Passphrase(d.o.env(), d.config()), d.key.Public())
 		}},
+		{"secrets", d.checkSecrets},
 		{"store", d.checkStore},
 		{"port", d.checkOwnPort},
 		{"url", d.checkURL},
@@ -78,6 +81,14 @@ func (d *Daemon) doctor(ctx context.Context, p api.DoctorParams) ([]api.Check, e
 		out = append(out, r...)
 	}
 	return out, nil
+}
+
+// checkSecrets names the secrets that this process cannot read. Where none is
+// configured there is nothing to say.
+func (d *Daemon) checkSecrets(_ context.Context, r *api.Report) {
+	for _, p := range d.config().CheckSecrets(d.origins()) {
+		r.Fail("secrets", p.Hint, "%s", strings.TrimPrefix(config.Problems{p}.Error(), "config: "))
+	}
 }
 
 // orDash shows that there is nothing to say.
