@@ -255,6 +255,11 @@ func FuzzLoad(f *testing.F) {
 	f.Add("network = {allow_private = ['::1', \"10.0.0.0/8\"]}", false)
 	f.Add("openclaw_token = '${A}'\n[plugins.x.secrets]\na = 'file:/x'\n", false)
 	f.Add(`{"daemonPort": 1, "agents": [{"id": "a", "role": "primary"}], "agentComms": {"globalPolicy": {"x": {"level": "off"}}}, "healthCheck": {"intervalMs": 60000}}`, true)
+	f.Add("plugins.x.config.a = "+strings.Repeat("[", 60)+strings.Repeat("]", 60), false)
+	f.Add("a = "+strings.Repeat("[", 70), false)
+	f.Add("a = "+strings.Repeat("{a=", 70), false)
+	f.Add(strings.Repeat("a.", 70)+"a = 1", false)
+	f.Add(`{"a":`+strings.Repeat("[", 70), true)
 	f.Add(`{"rendezvous": 5, "agents": {}, "agentComms": null, "healthCheck": {"intervalMs": -1}}`, true)
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, text string, isJSON bool) {

@@ -64,13 +64,18 @@ func Read(env []string) (Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if err = nesting.JSON5(text, maxFile); err == nil { // no deeper than the parser can bear
-		err = json5.Unmarshal(text, &c)
-	}
-	if err != nil {
+	if c, err = parse(text); err != nil {
 		return c, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
+}
+
+// parse reads JSON5 that is no deeper than the parser can bear.
+func parse(text []byte) (c Config, err error) {
+	if err = nesting.JSON5(text, maxFile); err == nil {
+		err = json5.Unmarshal(text, &c)
+	}
+	return c, err
 }
 
 var envReference = regexp.MustCompile(`\$\{[A-Za-z_][A-Za-z0-9_]*\}`)
