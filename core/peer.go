@@ -46,11 +46,25 @@ type RateLimit struct {
 // Window is the limit's window as a duration.
 func (r RateLimit) Window() time.Duration { return time.Duration(r.WindowSeconds) * time.Second }
 
+// ByteLimit allows so many Bytes of payload in any WindowSeconds: what a peer writes
+// is put before an agent, which pays for it.
+type ByteLimit struct {
+	Bytes         int64 `json:"bytes"`
+	WindowSeconds int   `json:"windowSeconds"`
+}
+
+// Window is the limit's window as a duration.
+func (b ByteLimit) Window() time.Duration { return time.Duration(b.WindowSeconds) * time.Second }
+
+// DefaultBytes bounds a grant that names no size of its own.
+var DefaultBytes = ByteLimit{Bytes: 256 << 10, WindowSeconds: 3600}
+
 // Grant allows a peer one intent, within bounds. docs/protocol.md#scopes
 type Grant struct {
 	Intent    string     `json:"intent"`
 	Enabled   bool       `json:"enabled"`
 	RateLimit *RateLimit `json:"rateLimit,omitempty"` // nil: DefaultRate
+	ByteLimit *ByteLimit `json:"byteLimit,omitempty"` // nil: DefaultBytes
 	Topics    []string   `json:"topics,omitempty"`    // agent-comms: prefixes; empty: all
 	Personas  []string   `json:"personas,omitempty"`  // persona ids; empty: all
 	ExpiresAt string     `json:"expiresAt,omitempty"` // ISO 8601; empty: never

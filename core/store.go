@@ -15,6 +15,7 @@ type Receipt struct {
 	Digest [32]byte // SHA-256 of the signed text
 	At     time.Time
 	Intent string // for messages that took a token of the rate limit; otherwise empty
+	Bytes  int    // of a message's payload; EachReceipt gives it for those that were let in
 	Status int    // of our answer
 	Answer []byte // our answer's body
 }

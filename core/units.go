@@ -56,6 +56,42 @@ const MaxRateWindow = 31 * day
 
 var errRate = errors.New(`want a rate such as "100/3600" (requests/seconds) or "100/1h"`)
 
+var errBytes = errors.New(`want a size in a time such as "64KiB/1h" or "65536/3600"`)
+
+// ParseByteLimit reads "size/seconds" or "size/duration", the size in bytes, KiB or MiB.
+func ParseByteLimit(s string) (ByteLimit, error) {
+	size, per, ok := strings.Cut(s, "/")
+	size, unit := strings.TrimSpace(size), int64(1)
+	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20} {
+		if rest, found := strings.CutSuffix(size, suffix); found {
+			size, unit = strings.TrimSpace(rest), n
+		}
+	}
+	n, err := strconv.ParseUint(size, 10, 31)
+	if !ok || err != nil || n == 0 {
+		return ByteLimit{}, errBytes
+	}
+	r, err := ParseRate("1/" + per)
+	if errors.Is(err, errRate) {
+		err = errBytes
+	}
+	return ByteLimit{Bytes: int64(n) * unit, WindowSeconds: r.WindowSeconds}, err
+}
+
+// String is what ParseByteLimit reads back, the size in the largest unit that fits.
+func (b ByteLimit) String() string { return FormatBytes(b.Bytes) + "/" + strconv.Itoa(b.WindowSeconds) }
+
+// FormatBytes writes a size in the largest unit that divides it.
+func FormatBytes(n int64) string {
+	switch {
+	case n > 0 && n%(1<<20) == 0:
+		return strconv.FormatInt(n>>20, 10) + "MiB"
+	case n > 0 && n%(1<<10) == 0:
+		return strconv.FormatInt(n>>10, 10) + "KiB"
+	}
+	return strconv.FormatInt(n, 10)
+}
+
 // ParseRate reads "requests/seconds" or "requests/duration".
 func ParseRate(s string) (RateLimit, error) {
 	n, per, ok := strings.Cut(s, "/")

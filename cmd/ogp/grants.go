@@ -19,7 +19,7 @@ import (
 // grantFlags are the flags that say what a peer may do.
 type grantFlags struct {
 	intents, topics, personas []string
-	rate, expires             string
+	rate, bytes, expires      string
 }
 
 func (g *grantFlags) register(cmd *cobra.Command) { g.registerAs(cmd, "expires") }
@@ -28,6 +28,7 @@ func (g *grantFlags) register(cmd *cobra.Command) { g.registerAs(cmd, "expires")
 func (g *grantFlags) registerAs(cmd *cobra.Command, expires string) {
 	cmd.Flags().StringSliceVar(&g.intents, "intents", nil, "intents that the peer may use (default: grants.default of the configuration)")
 	cmd.Flags().StringVar(&g.rate, "rate", "", "requests/seconds for each intent, such as 100/3600 or 100/1h")
+	cmd.Flags().StringVar(&g.bytes, "bytes", "", "how much may come for each intent, such as 64KiB/1h (default: 256KiB/1h)")
 	cmd.Flags().StringSliceVar(&g.topics, "topics", nil, "agent-comms topics, each with all below it")
 	cmd.Flags().StringSliceVar(&g.personas, "personas", nil, "agents of ours that the peer may reach")
 	cmd.Flags().StringVar(&g.expires, expires, "", "when the grants end: a duration such as 30d, or a date")
@@ -35,7 +36,7 @@ func (g *grantFlags) registerAs(cmd *cobra.Command, expires string) {
 
 // grants are the grants that the flags say; none given means none.
 func (g *grantFlags) grants() ([]core.Grant, error) {
-	if len(g.intents) == 0 && g.rate == "" && len(g.topics) == 0 && len(g.personas) == 0 && g.expires == "" {
+	if len(g.intents) == 0 && g.rate == "" && g.bytes == "" && len(g.topics) == 0 && len(g.personas) == 0 && g.expires == "" {
 		return nil, nil
 	}
 	intents := g.intents
@@ -50,13 +51,21 @@ func (g *grantFlags) grants() ([]core.Grant, error) {
 		}
 		rate = &r
 	}
+	var size *core.ByteLimit
+	if g.bytes != "" {
+		b, err := core.ParseByteLimit(g.bytes)
+		if err != nil {
+			return nil, cli.Usagef("--bytes %q: %v", g.bytes, err)
+		}
+		size = &b
+	}
 	expires, err := parseExpiry(g.expires)
 	if err != nil {
 		return nil, err
 	}
 	var out []core.Grant
 	for _, intent := range intents {
-		grant := core.Grant{Intent: intent, Enabled: true, RateLimit: rate, Personas: g.personas, ExpiresAt: expires}
+		grant := core.Grant{Intent: intent, Enabled: true, RateLimit: rate, ByteLimit: size, Personas: g.personas, ExpiresAt: expires}
 		if intent == core.IntentAgentComms {
 			grant.Topics = g.topics
 		}
@@ -144,7 +153,7 @@ func grantCommand(a *cli.App) *cobra.Command {
 				return err
 			}
 			if grants == nil {
-				return cli.Usagef("no grants given; see --intents, --rate, --topics")
+				return cli.Usagef("no grants given; see --intents, --rate, --bytes, --topics")
 			}
 			o, err := api.Grant.Call(cmd.Context(), a, api.ApproveParams{Peer: args[0], Grants: grants})
 			if err != nil {
@@ -179,7 +188,7 @@ func scopesCommand(a *cli.App) *cobra.Command {
 			}
 			fmt.Fprintf(a.Out, "We may, there:\n")
 			for _, g := range p.Received {
-				fmt.Fprintf(a.Out, "  %s\n", strings.Replace(term.SafeLine(api.GrantView{Grant: g}.Line()), "0 of ", "", 1))
+				fmt.Fprintf(a.Out, "  %s\n", strings.Replace(term.SafeLine(api.GrantView{Grant: g}.Line()), "  0 of ", "  ", -1))
 			}
 			if len(p.Received) == 0 {
 				fmt.Fprintln(a.Out, "  unknown: it has not said")

@@ -89,7 +89,11 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 	v.History = p.History
 	if p.Granted != nil {
 		for _, g := range p.Granted.Scopes {
-			v.Granted = append(v.Granted, api.GrantView{Grant: g, Used: d.gateway.Used(p.Key, g)})
+			if g.ByteLimit == nil {
+				size := core.DefaultBytes
+				g.ByteLimit = &size
+			}
+			v.Granted = append(v.Granted, api.GrantView{Grant: g, Used: d.gateway.Used(p.Key, g), UsedBytes: d.gateway.UsedBytes(p.Key, g)})
 		}
 	}
 	if p.Received != nil {

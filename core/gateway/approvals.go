@@ -226,7 +226,7 @@ func takesUnsigned(p *core.Peer) bool {
 func cleanBundle(b *core.Bundle) *core.Bundle {
 	out := &core.Bundle{Version: clean(b.Version, 16), GrantedAt: clean(b.GrantedAt, 40)}
 	for _, g := range b.Scopes {
-		out.Scopes = append(out.Scopes, core.Grant{Intent: clean(g.Intent, 64), Enabled: g.Enabled, RateLimit: g.RateLimit,
+		out.Scopes = append(out.Scopes, core.Grant{Intent: clean(g.Intent, 64), Enabled: g.Enabled, RateLimit: g.RateLimit, ByteLimit: g.ByteLimit,
 			Topics: cleanIntents(g.Topics), Personas: cleanIntents(g.Personas), ExpiresAt: clean(g.ExpiresAt, 40)})
 	}
 	return out

@@ -932,3 +932,24 @@ func TestT5HeartbeatIsNoRemoval(t *testing.T) {
 		}
 	}
 }
+
+// The size of what a peer may write survives a restart, as the rate does.
+func TestN5BytesRestart(t *testing.T) {
+	for _, kind := range []string{"memory", "sqlite"} {
+		g := coretest.New(t, coretest.WithStore(kind))
+		size := core.ByteLimit{Bytes: 1000, WindowSeconds: 3600}
+		p := befriend(t, g.Gateway, func(p *core.Peer) { p.Granted.Scopes[0].ByteLimit = &size })
+		send := func() error {
+			_, err := g.ReceiveMessage(t.Context(), p.message(t, g.Key(), func(m *core.Message) { m.Payload = core.Raw(`"` + strings.Repeat("x", 398) + `"`) }))
+			return err
+		}
+		want(t, "the first", send(), "")
+		want(t, "the second", send(), "")
+		want(t, "the third", send(), core.RateLimited)
+		g.Restart()
+		if used := g.UsedBytes(p.key, core.Grant{Intent: core.IntentMessage, ByteLimit: &size}); used != 800 {
+			t.Errorf("%s: after a restart %d bytes are counted, want 800", kind, used)
+		}
+		want(t, "one after a restart", send(), core.RateLimited)
+	}
+}

@@ -115,7 +115,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	s.fresh.Expect()
 	err = o.Store.EachReceipt(ctx, now.Add(-s.receiptSpan()), s.mostRequests(), func(r core.Receipt) {
 		if r.Intent != "" {
-			g.scopes.Count(r.Peer, r.Intent, r.At)
+			g.scopes.Count(r.Peer, r.Intent, r.At, r.Bytes)
 		}
 	})
 	if err != nil {

@@ -147,7 +147,7 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 
 	topic, hasTopic := topicOf(m)
 	persona, hasPersona := s.persona(m.ToAgent)
-	token, err := g.scopes.Allow(p, scope.Access{Intent: m.Intent, Topic: topic, HasTopic: hasTopic, Persona: persona.ID}, now)
+	token, err := g.scopes.Allow(p, scope.Access{Intent: m.Intent, Topic: topic, HasTopic: hasTopic, Persona: persona.ID, Bytes: len(m.Payload)}, now)
 	if err != nil {
 		return none, err
 	}
@@ -159,7 +159,7 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 		return none, err
 	}
 	change.Receipt = &core.Receipt{Peer: p.Key, Nonce: m.Nonce, Digest: opened.Digest, At: now, Intent: m.Intent,
-		Status: answer.Status, Answer: answer.Body}
+		Bytes: len(m.Payload), Status: answer.Status, Answer: answer.Body}
 	if err := g.keep(ctx, change); err != nil {
 		token.Return()
 		if errors.Is(err, core.Replayed) { // stored by another gateway on the same store, of which there is none
@@ -411,4 +411,13 @@ func (g *inbound) Used(k core.PublicKey, grant core.Grant) int {
 		rate = *grant.RateLimit
 	}
 	return g.scopes.Used(k, grant.Intent, rate.Window(), g.o.Now())
+}
+
+// UsedBytes says how much of a grant's size a peer has used up.
+func (g *inbound) UsedBytes(k core.PublicKey, grant core.Grant) int64 {
+	size := core.DefaultBytes
+	if grant.ByteLimit != nil {
+		size = *grant.ByteLimit
+	}
+	return g.scopes.UsedBytes(k, grant.Intent, size.Window(), g.o.Now())
 }

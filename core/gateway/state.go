@@ -325,6 +325,9 @@ func (s *state) receiptSpan() time.Duration {
 			if grant.RateLimit != nil {
 				span = max(span, min(grant.RateLimit.Window(), core.MaxRateWindow))
 			}
+			if grant.ByteLimit != nil {
+				span = max(span, min(grant.ByteLimit.Window(), core.MaxRateWindow))
+			}
 		}
 	}
 	longest(s.settings.Load().Grants)

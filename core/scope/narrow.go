@@ -31,7 +31,7 @@ func Narrow(a, b []core.Grant) []core.Grant {
 // bothGrant is what two grants of one intent have in common; ok is false where
 // that is nothing.
 func bothGrant(a, b core.Grant) (g core.Grant, ok bool) {
-	g = core.Grant{Intent: a.Intent, Enabled: true, RateLimit: slower(a.RateLimit, b.RateLimit), ExpiresAt: sooner(a.ExpiresAt, b.ExpiresAt)}
+	g = core.Grant{Intent: a.Intent, Enabled: true, RateLimit: slower(a.RateLimit, b.RateLimit), ByteLimit: smaller(a.ByteLimit, b.ByteLimit), ExpiresAt: sooner(a.ExpiresAt, b.ExpiresAt)}
 	topics, ok1 := common(a.Topics, b.Topics, func(x, y string) bool { return x == y || strings.HasPrefix(x, y+"/") })
 	personas, ok2 := common(a.Personas, b.Personas, func(x, y string) bool { return x == y })
 	g.Topics, g.Personas = topics, personas
@@ -73,6 +73,24 @@ func slower(a, b *core.RateLimit) *core.RateLimit {
 		y = *b
 	}
 	if int64(y.Requests)*int64(max(1, x.WindowSeconds)) < int64(x.Requests)*int64(max(1, y.WindowSeconds)) {
+		return &y
+	}
+	return &x
+}
+
+// smaller is the limit that lets less through in the long run; nil is the default one.
+func smaller(a, b *core.ByteLimit) *core.ByteLimit {
+	if a == nil && b == nil {
+		return nil
+	}
+	x, y := core.DefaultBytes, core.DefaultBytes
+	if a != nil {
+		x = *a
+	}
+	if b != nil {
+		y = *b
+	}
+	if y.Bytes*int64(max(1, x.WindowSeconds)) < x.Bytes*int64(max(1, y.WindowSeconds)) {
 		return &y
 	}
 	return &x

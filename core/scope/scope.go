@@ -5,7 +5,6 @@
 package scope
 
 import (
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +32,7 @@ type Access struct {
 	Topic    string // agent-comms
 	HasTopic bool   // the payload names a topic
 	Persona  string // the persona it would reach
+	Bytes    int    // of its payload
 }
 
 // Allow says whether the peer's grants let this message in, and takes one token
@@ -53,18 +53,26 @@ func (d *Checker) Allow(p *core.Peer, a Access, now time.Time) (Token, error) {
 	if err := within(grant, a, now); err != nil {
 		return Token{}, err
 	}
-	rate := core.DefaultRate
+	rate, size := core.DefaultRate, core.DefaultBytes
 	if grant.RateLimit != nil {
 		rate = *grant.RateLimit
 	}
-	key := windowKey{p.Key, a.Intent}
-	ok, wait := d.windows.take(key, rate, now)
-	if !ok {
+	if grant.ByteLimit != nil {
+		size = *grant.ByteLimit
+	}
+	if int64(a.Bytes) > size.Bytes {
+		return Token{}, core.Refusef(core.TooLarge, "Message too large for intent '%s': at most %s", shown(a.Intent), core.FormatBytes(size.Bytes))
+	}
+	key, one := windowKey{p.Key, a.Intent}, use{now, a.Bytes}
+	if ok, wait, large := d.windows.take(key, rate, size, one); !ok {
 		e := core.Refusef(core.RateLimited, "Rate limit exceeded for intent '%s'", shown(a.Intent))
-		e.RetryAfter = time.Duration(max(1, math.Ceil(wait.Seconds()))) * time.Second
+		if large {
+			e = core.Refusef(core.RateLimited, "Rate limit exceeded for intent '%s': %s in all", shown(a.Intent), size)
+		}
+		e.RetryAfter = max(core.RoundUp(wait), time.Second)
 		return Token{}, e
 	}
-	return Token{&d.windows, key, now}, nil
+	return Token{&d.windows, key, one}, nil
 }
 
 // within checks a grant's own bounds.

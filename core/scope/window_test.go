@@ -45,7 +45,7 @@ func TestN5EveryWindow(t *testing.T) {
 			case 0: // a restart: only what was kept is counted
 				scopes = new(scope.Checker)
 				for _, at := range in {
-					scopes.Count(peer.Key, "message", at)
+					scopes.Count(peer.Key, "message", at, 0)
 				}
 				continue
 			case 1: // let in, but not kept after all

@@ -50,6 +50,9 @@ func (g GrantView) Line() string {
 		rate = *g.RateLimit
 	}
 	line := fmt.Sprintf("%s  %d of %d in %s", g.Intent, g.Used, rate.Requests, core.FormatDuration(rate.Window()))
+	if g.ByteLimit != nil {
+		line += fmt.Sprintf("  %s of %s in %s", core.FormatBytes(g.UsedBytes), core.FormatBytes(g.ByteLimit.Bytes), core.FormatDuration(g.ByteLimit.Window()))
+	}
 	if len(g.Topics) > 0 {
 		line += "  topics " + strings.Join(g.Topics, ",")
 	}

@@ -42,7 +42,8 @@ type PeerView struct {
 // GrantView is a grant, with how much of its rate is used.
 type GrantView struct {
 	core.Grant `json:",inline"`
-	Used       int `json:"used"` // of the rate, in its window, now
+	Used       int   `json:"used"`      // of the rate, in its window, now
+	UsedBytes  int64 `json:"usedBytes"` // of the size, in its window, now
 }
 
 // HealthView is how well we reach a peer, and it us.

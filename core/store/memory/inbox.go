@@ -74,7 +74,7 @@ func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f fu
 	})
 	slices.Reverse(found)
 	for _, l := range found {
-		f(core.Receipt{Peer: l.Peer, Nonce: l.Nonce, At: l.At, Intent: l.Intent})
+		f(core.Receipt{Peer: l.Peer, Nonce: l.Nonce, At: l.At, Intent: l.Intent, Bytes: l.Bytes})
 	}
 	return nil
 }

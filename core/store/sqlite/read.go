@@ -92,7 +92,7 @@ var queries = [numQueries]string{
 	allPeers: `SELECT data FROM peers ORDER BY key`,
 	oneReceipt: `SELECT l.at, c.label, l.answered, l.digest, l.answer FROM log l JOIN classes c ON c.id = l.class
 		WHERE l.hash IN (?1, ?1 + 1) AND l.nonce = ?2 AND c.peer = ?3`,
-	receiptsSince: `SELECT nonce, at FROM (SELECT nonce, at FROM log WHERE class = ? AND at >= ? AND hash IS NOT NULL
+	receiptsSince: `SELECT nonce, at, bytes FROM (SELECT nonce, at, ifnull(length(data), 0) AS bytes FROM log WHERE class = ? AND at >= ? AND hash IS NOT NULL
 		ORDER BY at DESC LIMIT ?) ORDER BY at`,
 
 	// Zero-length or NULL values select all.
@@ -357,7 +357,7 @@ func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f fu
 		l := core.Receipt{Peer: k.peer, Intent: k.label}
 		err := s.rows(ctx, nil, receiptsSince, []any{k.id, sinceNanos(since), most}, func(row scanner) error {
 			var at int64
-			if err := row.Scan((*string)(&l.Nonce), &at); err != nil {
+			if err := row.Scan((*string)(&l.Nonce), &at, &l.Bytes); err != nil {
 				return err
 			}
 			l.At = fromNanos(at)
