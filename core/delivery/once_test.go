@@ -127,6 +127,7 @@ func TestGroupsStay(t *testing.T) {
 		d.dispatcher = again
 		defer d.run()()
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		with := map[string]string{}
 		for _, call := range calls {
 			for _, id := range strings.Fields(call) {
@@ -227,12 +228,14 @@ func TestSetKeepsWhatIsTheSame(t *testing.T) {
 		time.Sleep(time.Second)
 		d.dispatcher.Set(n)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if cut != 0 {
 			t.Error("a reload that changes nothing cut the call")
 		}
 		other := coretest.NewNotifier("n", 1)
 		d.dispatcher.Set(other)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if cut != 1 || len(other.Told()) != 1 {
 			t.Errorf("%d calls cut and %d told by the successor, want 1 and 1", cut, len(other.Told()))
 		}
