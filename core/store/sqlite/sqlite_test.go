@@ -96,7 +96,7 @@ func together(s *Store, requests ...*request) {
 	}
 }
 
-func compiled(t *testing.T, c *core.Change) *request {
+func compiled(t testing.TB, c *core.Change) *request {
 	t.Helper()
 	r := &request{answer: make(chan struct{})}
 	if err := r.compile(c); err != nil {
@@ -187,7 +187,7 @@ func TestCallersWhoLeft(t *testing.T) {
 }
 
 // pragma sets one on the writer's connection, while nothing is written.
-func pragma(t *testing.T, s *Store, text string) {
+func pragma(t testing.TB, s *Store, text string) {
 	t.Helper()
 	if err := s.conn.Raw(func(c any) error {
 		_, err := c.(driver.ExecerContext).ExecContext(t.Context(), "PRAGMA "+text, nil)
