@@ -79,7 +79,11 @@ func TestSoak(t *testing.T) {
 	bound := max(slowdown*calm.p99, p99Floor)
 	for _, a := range chosen {
 		got := s.honest(each, func(ctx context.Context) { a.run(ctx, s) })
-		t.Logf("%-34s %6d sent  p50 %4d ms  p99 %4d ms  RSS %3d MiB  %d attempts", a.name, got.sent, got.p50, got.p99, got.rss>>20, s.attempts.Swap(0))
+		attempts := s.attempts.Swap(0)
+		t.Logf("%-34s %6d sent  p50 %4d ms  p99 %4d ms  RSS %3d MiB  %d attempts", a.name, got.sent, got.p50, got.p99, got.rss>>20, attempts)
+		if attempts == 0 {
+			t.Errorf("%s: nothing of the attack came through: it shows nothing", a.name)
+		}
 		if got.p99 > bound {
 			t.Errorf("%s: honest p99 %d ms, want at most %d", a.name, got.p99, bound)
 		}
@@ -227,7 +231,7 @@ func begin(t *testing.T, program string) *soak {
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}}
 	home := filepath.Join(t.TempDir(), "gateway")
 	port := freePort(t)
-	s.gateway = s.start("gateway", port, []string{"OGP_DAEMON_PORT=" + port, "OGP_LISTEN=", "OGP_LOG_LEVEL=warn",
+	s.gateway = s.start("gateway", port, []string{"OGP_DAEMON_PORT=" + port, "OGP_LISTEN=0.0.0.0", "OGP_LOG_LEVEL=warn",
 		"OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8", "OGP_HEALTH_INTERVAL=24h"}, "start", "--home", home)
 	rport := freePort(t)
 	s.rendezvous = s.start("rendezvous", rport, nil, "rendezvous", "--listen", ":"+rport, "--home", filepath.Join(t.TempDir(), "rendezvous"))
@@ -375,13 +379,16 @@ func (s *soak) hold(ctx context.Context, address string, n int, begin string) {
 	}
 }
 
-// letters sends what make makes, four at a time, about 400 a second.
-func (s *soak) letters(ctx context.Context, send func(i int64)) {
+// letters sends four at a time, about 400 a second. What is answered counts.
+func (s *soak) letters(ctx context.Context, send func(i int64) (status int)) {
+	var i atomic.Int64
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				send(s.attempts.Add(1))
+				if send(i.Add(1)) != 0 {
+					s.attempts.Add(1)
+				}
 				time.Sleep(10 * time.Millisecond)
 			}
 		})
@@ -389,29 +396,34 @@ func (s *soak) letters(ctx context.Context, send func(i int64)) {
 	wg.Wait()
 }
 
-func (s *soak) forged(i int64) {
-	s.post(s.gateway.near, core.PathMessage, s.message(s.stranger, s.friend, fmt.Sprintf("forged-%d", i), "x"))
+func (s *soak) forged(i int64) int {
+	status, _ := s.post(s.gateway.near, core.PathMessage, s.message(s.stranger, s.friend, fmt.Sprintf("forged-%d", i), "x"))
+	return status
 }
 
-func (s *soak) garbage(i int64) {
+func (s *soak) garbage(i int64) int {
 	texts := []string{"", "{", `{"message":1}`, strings.Repeat("[", 60000), `{"a":"` + strings.Repeat("x", 60000) + `"}`, "\xff\x00"}
 	paths := []string{core.PathMessage, core.PathRequest, core.PathApprove, core.PathRemoved, core.PathIdentity, core.PathReply + "n"}
-	s.post(s.gateway.far, paths[int(i)%len(paths)], []byte(texts[int(i)%len(texts)]))
+	status, _ := s.post(s.gateway.far, paths[int(i)%len(paths)], []byte(texts[int(i)%len(texts)]))
+	return status
 }
 
-func (s *soak) requestAndRemoval(int64) {
+func (s *soak) requestAndRemoval(int64) int {
 	by := &envelope.Sealer{Key: keys.Generate()}
 	s.post(s.gateway.near, core.PathRequest, s.request(by))
-	s.post(s.gateway.near, core.PathRemoved, by.SealRemoval(s.self))
+	status, _ := s.post(s.gateway.near, core.PathRemoved, by.SealRemoval(s.self))
+	return status
 }
 
-func (s *soak) flood(i int64) {
-	s.post(s.gateway.near, core.PathMessage, s.message(s.loud, s.loud, fmt.Sprintf("flood-%d", i), strings.Repeat("x", 14000)))
+func (s *soak) flood(i int64) int {
+	status, _ := s.post(s.gateway.near, core.PathMessage, s.message(s.loud, s.loud, fmt.Sprintf("flood-%d", i), strings.Repeat("x", 14000)))
+	return status
 }
 
-func (s *soak) polls(i int64) {
+func (s *soak) polls(i int64) int {
 	s.get(s.gateway.far, core.PathReply+fmt.Sprint("guess-", i))
-	s.get(s.gateway.far, core.PathCard)
+	status, _ := s.get(s.gateway.far, core.PathCard)
+	return status
 }
 
 // nothingIsLost kills the gateway, starts it again, and finds every acknowledged
