@@ -181,6 +181,9 @@ func recipient(d *core.Delivery) string {
 // notice is what a notifier is told of a delivery: of its peer as it was when it happened.
 func (c *Dispatcher) notice(d *core.Delivery) core.Notice {
 	n := core.Notice{Event: d.Event, Attempt: d.Attempts + 1}
+	if n.Event.Message != nil { // the same from memory and from the store
+		n.Event.By = core.Them
+	}
 	if d.Event.Peer.IsZero() || c.o.Peer == nil {
 		return n
 	}
