@@ -293,7 +293,11 @@ func (l *LegacyGateway) SendReply(m core.Message, data string) core.Answer {
 func (l *LegacyGateway) UpdateIdentity(gatewayURL, name string) (string, core.Answer) {
 	l.t.Helper()
 	key := l.Key.Public().String()
-	id := object{{"id", key[:16]}, {"displayName", name}, {"humanName", "Hu Man"}, {"email", "old@example.org"}, {"gatewayUrl", l.URL}, {"publicKey", key}}
+	id := object{{"id", key[:32]}, {"displayName", name}}
+	if l.Era != E0 { // what its operator has not set is not there
+		id = append(id, object{{"humanName", "Hu Man"}}...)
+	}
+	id = append(id, object{{"email", "old@example.org"}, {"gatewayUrl", l.URL}, {"publicKey", key}}...)
 	body := encode(object{{"identity", id}, {"signature", l.Key.Sign([]byte(encode(id)))}})
 	return body, l.send(gatewayURL, "/federation/update-identity", body)
 }

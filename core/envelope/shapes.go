@@ -54,19 +54,33 @@ func (ms members) is(shape Shape) bool {
 	}
 	for _, s := range markers[marker].shapes {
 		if s == shape {
-			return s != ShapePeer && s != ShapeIdentity || (s == ShapeIdentity) == ms.isIdentity()
+			switch s {
+			case ShapePeer:
+				return !ms.isIdentity() || !ms.named()
+			case ShapeIdentity:
+				return ms.isIdentity()
+			}
+			return true
 		}
 	}
 	return false
 }
 
 // isIdentity tells the two texts around publicKey apart. Gateways write an
-// identity with the key last and a name that a request's peer has only after the
-// key.
+// identity with the key last, and either with a name that a request's peer has only
+// after the key, or under a 32-character id, where a request's peer has a shorter
+// one. A text of the latter kind passes for both: neither has a time, so that the
+// gateway takes both for hints at most.
 func (ms members) isIdentity() bool {
 	if len(ms) == 0 || string(ms[len(ms)-1].name) != "publicKey" {
 		return false
 	}
+	key := ms.bytes("publicKey")
+	return ms.named() || len(key) > 32 && string(ms.bytes("id")) == string(key[:32])
+}
+
+// named reports whether a text has one of the names that came with 0.5.
+func (ms members) named() bool {
 	return ms.has("humanName") || ms.has("agentName") || ms.has("organization")
 }
 

@@ -18,18 +18,19 @@ func signedTexts(t *testing.T) map[string]string {
 	member := func(i int, name string) string { return string(valueOf(t, samples[i].seal(), name)) }
 	pair := `{"peerId":"` + aliceKey.ID() + `","timestamp":"` + core.FormatTime(now) + `"}`
 	return map[string]string{
-		"request":       field(0, "payloadStr"),
-		"peer":          member(0, "peer"),
-		"peer, bare":    `{"id":"a","displayName":"Alice","email":"a@example.test","gatewayUrl":"https://alice.example.test","publicKey":"` + aliceKey.String() + `"}`,
-		"approval":      field(1, "payloadStr"),
-		"rejection":     field(2, "payloadStr"),
-		"removal":       pair,
-		"card request":  pair,
-		"message":       field(4, "messageStr"),
-		"reply":         field(5, "replyStr"),
-		"identity":      member(6, "identity"),
-		"registration":  textOf(t, sealer.SealHints(envelope.Hints{Purpose: envelope.PurposeRegister, Port: 18790, PublicURL: "https://alice.example.test", Legacy: true}, now), "payloadStr"),
-		"topic refusal": `{"status":"rejected","reason":"topic-not-permitted","message":"This topic is not open to you here."}`,
+		"request":        field(0, "payloadStr"),
+		"peer":           member(0, "peer"),
+		"peer, bare":     `{"id":"a","displayName":"Alice","email":"a@example.test","gatewayUrl":"https://alice.example.test","publicKey":"` + aliceKey.String() + `"}`,
+		"approval":       field(1, "payloadStr"),
+		"rejection":      field(2, "payloadStr"),
+		"removal":        pair,
+		"card request":   pair,
+		"message":        field(4, "messageStr"),
+		"reply":          field(5, "replyStr"),
+		"identity":       member(6, "identity"),
+		"identity, bare": `{"id":"` + aliceKey.ID() + `","displayName":"Alice","email":"a@example.test","gatewayUrl":"https://alice.example.test","publicKey":"` + aliceKey.String() + `"}`,
+		"registration":   textOf(t, sealer.SealHints(envelope.Hints{Purpose: envelope.PurposeRegister, Port: 18790, PublicURL: "https://alice.example.test", Legacy: true}, now), "payloadStr"),
+		"topic refusal":  `{"status":"rejected","reason":"topic-not-permitted","message":"This topic is not open to you here."}`,
 	}
 }
 
@@ -131,7 +132,7 @@ func doors(t *testing.T) map[string]func(text, signature string) error {
 var accepted = map[string][]string{
 	"request": {"request"},
 	// The door of the plain request; a peer's card is its shape.
-	"peer":     {"peer", "peer, bare"},
+	"peer":     {"peer", "peer, bare", "identity, bare"},
 	"approval": {"approval", "rejection"},
 	// The two have had one form since 0.6: a removal of the old form is a hint, and
 	// is confirmed (docs/threat-model.md#t5).
@@ -139,7 +140,9 @@ var accepted = map[string][]string{
 	"card request": {"removal", "card request"},
 	"message":      {"message"},
 	"reply":        {"reply"},
-	"identity":     {"identity"},
+	// One without the names of 0.5 has the members of a request's peer, and is told by
+	// its id alone.
+	"identity": {"identity", "identity, bare"},
 	// 0.7 has one form for registrations and invites.
 	"register": {"registration"},
 	"invite":   {"registration"},
