@@ -14,14 +14,14 @@ import (
 )
 
 func deliveryCommand(a *cli.App) *cobra.Command {
-	return cli.Group("delivery", "See and mend what notifiers could not be told", deliveryListCommand(a), deliveryRetryCommand(a), deliveryDropCommand(a))
+	return cli.Group("delivery", "List, retry or drop notices that could not be delivered", deliveryListCommand(a), deliveryRetryCommand(a), deliveryDropCommand(a))
 }
 
 func deliveryListCommand(a *cli.App) *cobra.Command {
 	var p api.DeliveryParams
 	cmd := &cobra.Command{
-		Use: "list", Short: "List what was set aside", Args: cobra.NoArgs,
-		Long: "List what notifiers could not be told and what was therefore set aside; --all shows what still waits, too.\n\n  ogp delivery list",
+		Use: "list", Short: "List notices that were set aside", Args: cobra.NoArgs,
+		Long: "List the notices that a notifier did not take and that are not tried any more. --all shows those that still wait, too.\n\n  ogp delivery list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := api.Deliveries.Call(cmd.Context(), a, p)
 			if err != nil {
@@ -58,15 +58,15 @@ func deliveryListCommand(a *cli.App) *cobra.Command {
 
 func deliveryRetryCommand(a *cli.App) *cobra.Command {
 	return deliveryOperation(a, api.RetryDeliveries, "Tried again", &cobra.Command{
-		Use: "retry [event]", Short: "Tell what was set aside again", Args: cobra.MaximumNArgs(1),
-		Long: "Tell notifiers again what was set aside: one event, all of a notifier, or all.\n\n  ogp delivery retry --all",
+		Use: "retry [event]", Short: "Send notices that were set aside again", Args: cobra.MaximumNArgs(1),
+		Long: "Send notices again that were set aside: one event, all of a notifier, or all.\n\n  ogp delivery retry --all",
 	})
 }
 
 func deliveryDropCommand(a *cli.App) *cobra.Command {
 	return deliveryOperation(a, api.DropDeliveries, "Dropped", &cobra.Command{
-		Use: "drop [event]", Short: "Forget what was set aside", Args: cobra.MaximumNArgs(1),
-		Long: "Forget what was set aside: one event, all of a notifier, or all. The messages themselves stay in the inbox.\n\n  ogp delivery drop --notifier phone",
+		Use: "drop [event]", Short: "Delete notices that were set aside", Args: cobra.MaximumNArgs(1),
+		Long: "Delete notices that were set aside: one event, all of a notifier, or all. The messages themselves stay in the inbox.\n\n  ogp delivery drop --notifier phone",
 	})
 }
 

@@ -81,6 +81,9 @@ func parses(line string) (*cobra.Command, error) {
 	if i := slices.IndexFunc(words, func(w string) bool { return w == ">" || w == "|" || w == "<" }); i >= 0 {
 		words = words[:i]
 	}
+	for len(words) > 0 && setsVariable.MatchString(words[0]) {
+		words = words[1:]
+	}
 	if len(words) == 0 || words[0] != "ogp" {
 		return nil, errNotOgp
 	}
@@ -93,6 +96,9 @@ func parses(line string) (*cobra.Command, error) {
 	}
 	return cmd, cmd.ValidateArgs(cmd.Flags().Args())
 }
+
+// setsVariable fits what a shell reads as a variable of the command behind it.
+var setsVariable = regexp.MustCompile(`^[A-Z_]+=`)
 
 type textError string
 
@@ -172,6 +178,11 @@ func scriptLines(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	more, err := filepath.Glob(filepath.Join("testdata", "script", "*", "*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, more...)
 	var lines []string
 	for _, file := range files {
 		text, err := os.ReadFile(file)

@@ -39,6 +39,10 @@ key.passphrase_file. With --new-passphrase-file a sealed key gets another one.
 			if err != nil {
 				return err
 			}
+			if a.JSON {
+				a.WriteJSON(map[string]string{"sealed": path})
+				return nil
+			}
 			fmt.Fprintf(a.Out, "Sealed %s\n", path)
 			fmt.Fprintln(a.Err, "The next start needs the passphrase: OGP_KEY_PASSPHRASE, or key.passphrase_file in config.toml.")
 			return nil
@@ -63,6 +67,10 @@ only its owner can read.
 			path, err := daemon.UnsealKey(o)
 			if err != nil {
 				return err
+			}
+			if a.JSON {
+				a.WriteJSON(map[string]string{"unsealed": path})
+				return nil
 			}
 			fmt.Fprintf(a.Out, "Unsealed %s\n", path)
 			return nil

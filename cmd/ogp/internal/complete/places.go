@@ -20,6 +20,7 @@ var (
 	aFile      = completer{files: true}
 	anIntent   = completer{words: intentsOf}
 	anID       = completer{words: idsOf}
+	anEvent    = completer{words: setAside}
 	anInvite   = completer{words: openCodes}
 	pluginName = completer{words: pluginsOf}
 	aPlugin    = completer{words: pluginsOf, files: true}
@@ -44,6 +45,8 @@ var placeholders = map[string]completer{
 	"level":                fixed(append(slices.Clone(scope.LevelNames), "default")...),
 	"topic":                nothing,
 	"id":                   anID,
+	"event":                anEvent,
+	"reason":               nothing,
 	"code":                 anInvite,
 	"code or link":         nothing, // another gateway's
 	"message":              nothing,
@@ -140,6 +143,16 @@ func intentsOf(a *cli.App, c completing) []string {
 
 // plainName is what we let a shell see of a peer's words.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// setAside completes the events that a notifier did not take.
+func setAside(a *cli.App, _ completing) []string {
+	var out []string
+	list, _ := soon(a, api.Deliveries, api.DeliveryParams{Limit: 20})
+	for _, x := range list {
+		out = append(out, x.Event+"\t"+x.Notifier+" "+string(x.Type))
+	}
+	return out
+}
 
 // idsOf completes messages of the outbox or messages of the inbox, the newest
 // first.
