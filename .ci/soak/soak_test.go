@@ -185,7 +185,8 @@ func (s *soak) start(name, port string, env []string, args ...string) *process {
 		s.t.Fatal(err)
 	}
 	p.cmd = exec.Command("bash", append([]string{"-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, files), "-", s.program}, args...)...)
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = append(os.Environ(), env...), out, out
+	own := slices.DeleteFunc(os.Environ(), func(one string) bool { return strings.HasPrefix(one, "OGP_") })
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = append(own, env...), out, out
 	if err := p.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -217,7 +218,9 @@ func (s *soak) cli(home string, args ...string) string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, s.program, append(args, "--home", home)...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, s.program, append(args, "--home", home)...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(one string) bool { return strings.HasPrefix(one, "OGP_") })
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		s.t.Fatalf("ogp %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
