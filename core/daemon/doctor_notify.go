@@ -37,7 +37,7 @@ func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, test bool) {
 		}
 		telling++
 		if dead := depths.DeadByName[h.Name]; dead > 0 {
-			r.Warn("notifier", "ogp inbox list has the messages", "%s: %d notices were given up", h.Name, dead)
+			r.Warn("notifier", "ogp delivery list shows them, ogp delivery retry --all tries them again", "%s: %d notices were given up", h.Name, dead)
 		}
 		waiting := fmt.Sprintf("%d waiting", depths.DeliveriesByNotifier[h.Name])
 		n := live[h.Name]

@@ -83,6 +83,10 @@ func (e *Error) Error() string {
 
 // Hint says what the operator can do, or nothing.
 func (e *Error) Hint() string {
+	var unknown x509.UnknownAuthorityError
+	if e.Kind == TLS && errors.As(e.Err, &unknown) {
+		return "if that is a certificate of an authority of your own, name its file in SSL_CERT_FILE where the daemon is started: it takes the place of the system's list, so put both into one file"
+	}
 	if e.Kind != Blocked || !e.Allow.IsValid() {
 		return ""
 	}
