@@ -23,7 +23,7 @@ func federationCommand(a *cli.App) *cobra.Command {
 func listCommand(a *cli.App) *cobra.Command {
 	var status string
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the peers", Args: cobra.NoArgs,
+		Use: "list", Aliases: []string{"status"}, Short: "List the peers", Args: cobra.NoArgs,
 		Long: "List the peers. What stands in quotes is what a peer calls itself, which nobody has verified.\n\n  ogp federation list --status pending",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch core.Trust(status) {
@@ -51,7 +51,7 @@ func listCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&status, "status", "", "only peers in this state: requested, pending, approved, rejected, removed")
+	cmd.Flags().StringVarP(&status, "status", "s", "", "only peers in this state: requested, pending, approved, rejected, removed")
 	return cmd
 }
 
@@ -119,10 +119,16 @@ func showPeer(a *cli.App, p api.PeerView) {
 func requestCommand(a *cli.App) *cobra.Command {
 	var p api.RequestParams
 	cmd := &cobra.Command{
-		Use: "request <gateway URL>", Short: "Ask another gateway for federation", Args: cobra.ExactArgs(1),
+		Use: "request <gateway URL> [key]", Short: "Ask another gateway for federation", Args: cobra.RangeArgs(1, 2),
 		Long: "Ask another gateway for federation. Its key is pinned: nobody else can approve.\n\n  ogp federation request https://ogp.example.org --alias ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.URL = args[0]
+			if len(args) == 2 {
+				if p.Key != "" && p.Key != args[1] {
+					return cli.Usagef("two keys are given: name one")
+				}
+				p.Key = args[1]
+			}
 			r, err := api.Request.Call(cmd.Context(), a, p)
 			if err != nil {
 				return err
@@ -131,7 +137,7 @@ func requestCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&p.Alias, "alias", "", "our name for the peer")
+	cmd.Flags().StringVarP(&p.Alias, "alias", "a", "", "our name for the peer")
 	cmd.Flags().StringVar(&p.Key, "key", "", "the public key that it must have")
 	cmd.Flags().BoolVar(&p.Again, "again", false, "ask even if the peer is approved, as it has lost us")
 	return cmd

@@ -109,7 +109,7 @@ func approveCommand(a *cli.App) *cobra.Command {
 		},
 	}
 	g.register(cmd)
-	cmd.Flags().StringVar(&alias, "alias", "", "our name for the peer")
+	cmd.Flags().StringVarP(&alias, "alias", "a", "", "our name for the peer")
 	return cmd
 }
 

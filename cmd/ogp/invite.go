@@ -134,7 +134,7 @@ func acceptCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&p.Alias, "alias", "", "our name for the peer")
+	cmd.Flags().StringVarP(&p.Alias, "alias", "a", "", "our name for the peer")
 	return cmd
 }
 
@@ -153,7 +153,7 @@ func connectCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&p.Alias, "alias", "", "our name for the peer")
+	cmd.Flags().StringVarP(&p.Alias, "alias", "a", "", "our name for the peer")
 	return cmd
 }
 

@@ -100,11 +100,11 @@ Start the gateway, and ask another one:
   ogp start
   ogp federation request https://ogp.example.org --alias ben`,
 		SuggestionsMinimumDistance: 2,
-
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:                    a.Version, // --version, as old command lines have it
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		Args:                       cobra.NoArgs,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.In)
 	root.SetOut(a.Out)

@@ -50,7 +50,7 @@ func sendFlags(cmd *cobra.Command, p *api.SendParams, wait *bool, timeout *time.
 	cmd.Flags().StringVar(&p.ToAgent, "to-agent", "", "the peer's agent (persona) that it is for")
 	cmd.Flags().StringVarP(&p.ConversationID, "conversation", "c", "", "the conversation that it belongs to")
 	cmd.Flags().BoolVar(&p.Now, "now", false, "try once and give up if that fails")
-	cmd.Flags().BoolVar(wait, "wait", false, "wait for the reply and print it")
+	cmd.Flags().BoolVarP(wait, "wait", "w", false, "wait for the reply and print it")
 	*timeout = 30 * time.Second
 	cli.DurationVar(cmd.Flags(), timeout, "timeout", "how long to wait for the reply")
 }

@@ -52,7 +52,7 @@ configuration file; in the foreground they last for one run.
 			return start(a, cmd, newStore)
 		},
 	}
-	cmd.Flags().BoolVar(&background, "background", false, "run as a daemon; the log goes to "+daemon.LogFile+" in the state directory")
+	cmd.Flags().BoolVarP(&background, "background", "b", false, "run as a daemon; the log goes to "+daemon.LogFile+" in the state directory")
 	cmd.Flags().BoolVar(&newStore, "new-store", false, "begin with an empty store where the key's own is missing: peers have to be asked again")
 	cmd.Flags().BoolVar(&toFile, cli.ToFileFlag, false, "log to "+daemon.LogFile+", as --background tells its daemon to")
 	_ = cmd.Flags().MarkHidden(cli.ToFileFlag) // it is there
@@ -220,7 +220,7 @@ func tail(path string, from int64) (string, error) {
 
 func stopCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "stop", Short: "Stop the running gateway", Args: cobra.NoArgs,
+		Use: "stop", Aliases: []string{"shutdown"}, Short: "Stop the running gateway", Args: cobra.NoArgs,
 		Long: "Stop the running gateway and wait until it has stopped.\n\n  ogp stop",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
