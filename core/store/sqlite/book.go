@@ -8,8 +8,9 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
-	driverpkg "modernc.org/sqlite"
+	moderncsqlite "modernc.org/sqlite"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
@@ -153,12 +154,13 @@ func (s *Store) moveCursor(notifier string, seq int64) error {
 // possible, and as good as never: the second then takes the place behind.
 func hashOf(peer core.PublicKey, nonce core.Nonce) int64 { return int64(core.NonceHash(peer, nonce)) }
 
-func init() {
-	// For the migration of receipts.
-	driverpkg.MustRegisterDeterministicScalarFunction("ogp_hash", 2, func(_ *driverpkg.FunctionContext, args []driver.Value) (driver.Value, error) {
+// registerHash gives SQL the function ogp_hash, for the migration of receipts.
+// Connections that are opened later have it.
+var registerHash = sync.OnceValue(func() error {
+	return moderncsqlite.RegisterDeterministicScalarFunction("ogp_hash", 2, func(_ *moderncsqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 		return hashOf(keyOf(args[0]), core.Nonce(textOf(args[1]))), nil
 	})
-}
+})
 
 // named gives values their places, in memory that the writer uses again.
 func (s *Store) named(values []driver.Value) []driver.NamedValue {

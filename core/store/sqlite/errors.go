@@ -68,7 +68,7 @@ func (s *Store) wrap(doing string, err error) error {
 
 func corruptHint(dir string) string {
 	path := filepath.Join(dir, file)
-	return fmt.Sprintf("%s is damaged: stop the gateway, keep a copy of %s, %s-wal and %s-shm, then put a backup in place of %[1]s and remove the other two; "+
+	return fmt.Sprintf("%s is damaged: stop the gateway, keep a copy of %s, %s-wal and %s-shm, then move the state directory away and \"ogp restore\" a backup; "+
 		"without a backup, \"sqlite3 %[1]s .recover\" saves what can be read", path, file, file, file)
 }
 

@@ -121,6 +121,9 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 }
 
 func open(path, mode string, pragmas ...string) (*sql.DB, error) {
+	if err := registerHash(); err != nil {
+		return nil, err
+	}
 	q := url.Values{"mode": {mode}, "_pragma": pragmas, "_error_rc": {"1"},
 		"_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())}}
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String())
