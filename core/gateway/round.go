@@ -1,0 +1,170 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/envelope"
+)
+
+// heard is what a round has brought.
+type heard struct {
+	word    string // HeardYes, HeardNo or HeardNil
+	label   string // what the peer calls us, for a yes
+	signed  bool   // by the peer's v2 signature
+	unknown bool   // a no that says it does not know us
+	card    core.Card
+}
+
+// round asks a peer once whether it has us approved: its card must show its key, and
+// then one message for each label that we may have there.
+//
+// docs/protocol.md#confirmation
+func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
+	card, err := s.cardOf(ctx, p, url)
+	s.peers.checked(p.Key, err, s.o.Now(), s.settings.Load().CheckFailures)
+	if err != nil {
+		return heard{}
+	}
+	h := heard{card: card}
+	labels, noes := s.labelsAt(p, card), 0
+	for _, label := range labels {
+		nonce := envelope.NewNonce()
+		body, err := s.to(p).SealMessage(p.Key, core.Message{Intent: core.IntentStatus, From: label, To: theirLabel(p), Nonce: nonce, Payload: core.Raw("{}")})
+		if err != nil {
+			return heard{card: card}
+		}
+		limited, cancel := context.WithTimeout(ctx, s.settings.Load().CheckTimeout)
+		a, err := s.o.Transport.Post(limited, url, core.PathMessage, body)
+		cancel()
+		if err != nil {
+			return heard{card: card}
+		}
+		h.word, h.signed, h.unknown = s.readStatus(p, nonce, a)
+		if h.word == core.HeardYes || h.signed {
+			h.label = label
+			return h
+		}
+		if h.word == core.HeardNo {
+			noes++
+		}
+	}
+	h.word = core.HeardNil
+	if noes == len(labels) {
+		h.word = core.HeardNo
+	}
+	return h
+}
+
+// rename forgets the host:port by which a gateway of 0.2.20 knew us, once it has
+// said yes to the id that we announce: it knows us by that since it was asked.
+func (s *state) rename(p *core.Peer, h heard) {
+	if h.word == core.HeardYes && h.label == s.self.ID() {
+		p.OurLabel = ""
+	}
+}
+
+// theirLabel is how a peer calls itself.
+func theirLabel(p *core.Peer) string { return cmp.Or(p.Label, p.Key.ID()) }
+
+// labelsAt are the labels that we may have with a peer. From 0.4 on that is the
+// 32-character one alone: a shorter one fits whoever comes first in its file.
+func (s *state) labelsAt(p *core.Peer, card core.Card) []string {
+	labels := []string{s.self.ID()}
+	if major, minor, ok := versionOf(card.Version); !slices.Contains(card.Capabilities.Features, core.FeatureV2) && (!ok || major == 0 && minor < 4) {
+		labels = append(labels, s.self.ShortID())
+	}
+	if p.OurLabel != "" {
+		labels = append(labels, p.OurLabel)
+	}
+	return labels
+}
+
+// versionOf reads the beginning of a version such as "0.7.2".
+func versionOf(text string) (major, minor int, ok bool) {
+	a, rest, _ := strings.Cut(text, ".")
+	b, _, _ := strings.Cut(rest, ".")
+	major, err1 := strconv.Atoi(a)
+	minor, err2 := strconv.Atoi(b)
+	return major, minor, err1 == nil && err2 == nil
+}
+
+// before reports whether a peer's card says a TypeScript version before major.minor.
+func before(p *core.Peer, major, minor int) bool {
+	a, b, ok := versionOf(p.Version)
+	return ok && !p.HasFeature(core.FeatureV2) && (a < major || a == major && b < minor)
+}
+
+// readStatus reads the answer to a question. Our own kind signs it, and from a peer
+// that has shown v2 only that counts.
+func (s *state) readStatus(p *core.Peer, nonce core.Nonce, a core.Answer) (word string, signed, unknown bool) {
+	opened, err := envelope.Open(s.opener(), envelope.Status, a.Body, envelope.From(p.Key))
+	if err == nil && opened.Nonce == nonce {
+		if opened.Value.Approved {
+			return core.HeardYes, true, false
+		}
+		return core.HeardNo, true, false
+	}
+	if p.V2 {
+		return core.HeardNil, false, false
+	}
+	var body struct {
+		Success *bool  `json:"success"`
+		Error   string `json:"error"`
+	}
+	if json.Unmarshal(a.Body, &body) != nil || body.Success == nil {
+		return core.HeardNil, false, false
+	}
+	switch {
+	case a.Status == http.StatusForbidden && body.Error == "Peer not approved":
+		return core.HeardNo, false, false
+	case a.Status == http.StatusForbidden && body.Error == "Unknown peer":
+		return core.HeardNo, false, true
+	case *body.Success && a.Status == http.StatusOK,
+		a.Status == http.StatusForbidden && strings.HasPrefix(body.Error, "Intent '"+core.IntentStatus+"'"),
+		a.Status == http.StatusBadRequest && strings.HasPrefix(body.Error, "Unknown intent"),
+		a.Status == http.StatusTooManyRequests && strings.HasPrefix(body.Error, "Rate limit exceeded for intent"):
+		return core.HeardYes, false, false
+	}
+	return core.HeardNil, false, false
+}
+
+// statusAnswer is the body of our answer to a question, signed for whoever asks.
+func (s *state) statusAnswer(k core.PublicKey, nonce core.Nonce, approved bool) core.Answer {
+	v2 := core.Raw(s.sealer.SealStatus(k, nonce, approved))
+	if approved {
+		return ok(struct {
+			messageAnswer `json:",inline"`
+			V2            core.Raw `json:"v2"`
+		}{messageAnswer{true, nonce, messageResponse{Received: true, Timestamp: core.FormatTime(s.o.Now()), Status: string(core.Approved)}}, v2})
+	}
+	return core.Answer{Status: http.StatusForbidden, Body: encode(struct {
+		refusal `json:",inline"`
+		V2      core.Raw `json:"v2"`
+	}{refusal{Error: errNotApproved.Public, StatusCode: http.StatusForbidden}, v2})}
+}
+
+// statusForOthers answers the question of a gateway that is not approved here: no.
+// It must be signed in the v2 form for us, with a key of its own; nothing is
+// remembered. ok is false for what is no such question.
+func (s *state) statusForOthers(body []byte) (a core.Answer, ok bool) {
+	key, ok := envelope.Issuer(body)
+	if !ok {
+		return a, false
+	}
+	opened, err := envelope.Open(s.opener(), envelope.Message, body, envelope.From(key))
+	if err != nil || opened.Value.Intent != core.IntentStatus || opened.Value.Nonce == "" {
+		return a, false
+	}
+	if p := s.peers.get(key); p != nil && isApproved(p) {
+		return a, false // approved under another label
+	}
+	return s.statusAnswer(key, opened.Value.Nonce, false), true
+}
