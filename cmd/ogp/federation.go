@@ -122,12 +122,21 @@ func requestCommand(a *cli.App) *cobra.Command {
 		Use: "request <gateway URL> [key]", Short: "Ask another gateway for federation", Args: cobra.RangeArgs(1, 2),
 		Long: "Ask another gateway for federation. Its key is pinned: nobody else can approve.\n\n  ogp federation request https://ogp.example.org --alias ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p.URL = args[0]
-			if len(args) == 2 {
-				if p.Key != "" && p.Key != args[1] {
+			var err error
+			if p.URL, err = cli.GatewayURL(args[0]); err != nil {
+				return err
+			}
+			given := append([]string{p.Key}, args[1:]...)
+			for i, text := range given {
+				if text == "" {
+					continue
+				}
+				if given[i], err = cli.PublicKey(text); err != nil {
+					return err
+				}
+				if p.Key = given[i]; i > 0 && given[0] != "" && given[0] != p.Key {
 					return cli.Usagef("two keys are given: name one")
 				}
-				p.Key = args[1]
 			}
 			r, err := api.Request.Call(cmd.Context(), a, p)
 			if err != nil {

@@ -142,30 +142,6 @@ func hint(a *cli.App, e *api.ErrorView) {
 	}
 }
 
-func grantCommand(a *cli.App) *cobra.Command {
-	var g grantFlags
-	cmd := &cobra.Command{
-		Use: "grant <peer>", Short: "Change what an approved peer may do", Args: cobra.ExactArgs(1),
-		Long: "Change what an approved peer may do: the new grants replace the old ones, and the peer is told.\n\n  ogp federation grant ben --intents message,agent-comms --rate 10/60",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			grants, err := g.grants()
-			if err != nil {
-				return err
-			}
-			if grants == nil {
-				return cli.Usagef("no grants given; see --intents, --rate, --bytes, --topics")
-			}
-			o, err := api.Grant.Call(cmd.Context(), a, api.ApproveParams{Peer: args[0], Grants: grants})
-			if err != nil {
-				return err
-			}
-			return told(a, o, "Changed the grants of", "grants")
-		},
-	}
-	g.register(cmd)
-	return cmd
-}
-
 func scopesCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "scopes <peer>", Short: "Show what a peer may do, and what we may do there", Args: cobra.ExactArgs(1),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -123,13 +124,20 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 		Long: "Answer a message: the reply is signed and sent to where the sender wants it, or left to be polled.\n\n  ogp inbox reply last \"Thursday suits us\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p := api.ReplyParams{ID: args[0]}
-			switch v := jsontext.Value(args[1]); {
+			answer, err := a.Argument(args[1])
+			if err != nil {
+				return err
+			}
+			if strings.TrimSpace(answer) == "" {
+				return cli.Usagef("the answer is empty")
+			}
+			switch v := jsontext.Value(answer); {
 			case failure:
-				p.Error = args[1]
+				p.Error = answer
 			case v.IsValid() && (v.Kind() == '{' || v.Kind() == '[' || v.Kind() == '"'):
-				p.Data = core.Raw(args[1])
+				p.Data = core.Raw(answer)
 			default:
-				data, err := json.Marshal(map[string]string{"text": args[1]})
+				data, err := json.Marshal(map[string]string{"text": answer})
 				if err != nil {
 					return err
 				}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/mdp/qrterminal/v3"
@@ -125,7 +124,7 @@ func acceptCommand(a *cli.App) *cobra.Command {
 		Use: "accept <code or link>", Short: "Accept an invite and ask its gateway for federation", Args: cobra.MinimumNArgs(1),
 		Long: "Accept an invite: find its gateway, check its key, and ask it for federation.\n\n  ogp federation accept a3f7k2",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p.Ref = strings.Join(args, "")
+			p.Ref = cli.Invite(args)
 			r, err := api.Accept.Call(cmd.Context(), a, p)
 			if err != nil {
 				return err
@@ -144,12 +143,16 @@ func connectCommand(a *cli.App) *cobra.Command {
 		Use: "connect <public key>", Short: "Find a gateway by its key and ask it for federation", Args: cobra.ExactArgs(1),
 		Long: "Look a gateway up by its public key at the rendezvous, and ask it for federation.\n\n  ogp federation connect 302a300506032b6570032100a7febe3bfff449857fca220157f8115574986746555596592ba800bde8d098d4",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p.Ref = args[0]
+			key, err := cli.PublicKey(args[0])
+			if err != nil {
+				return err
+			}
+			p.Ref = key
 			r, err := api.Connect.Call(cmd.Context(), a, p)
 			if err != nil {
 				return err
 			}
-			connected(a, r, args[0][:min(len(args[0]), 16)])
+			connected(a, r, key[:16])
 			return nil
 		},
 	}

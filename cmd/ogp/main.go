@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -88,6 +89,9 @@ func run(ctx context.Context, a *cli.App, args []string) int {
 	return a.Fail(cmd, err)
 }
 
+// freeText are usage lines with an argument that may begin with a dash.
+var freeText = regexp.MustCompile(`[<[](payload|message|text or JSON)[]>]`)
+
 func root(a *cli.App) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ogp",
@@ -113,8 +117,14 @@ Start the gateway, and ask another one:
 	root.PersistentFlags().StringVar(&a.File, "config", "", "configuration file (default config.toml in the state directory)")
 	root.PersistentFlags().BoolVar(&a.JSON, "json", false, "print one JSON value")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return cli.UsageError{Err: config.FlagError(cmd.Flags(), err)}
+		err = config.FlagError(cmd.Flags(), err)
+		if freeText.MatchString(cmd.Use) {
+			err = fmt.Errorf("%w\nwhat begins with a dash and is no flag goes behind \"--\"", err)
+		}
+		return cli.UsageError{Err: err}
 	})
+	root.Version = a.Version
+	root.SetVersionTemplate(versionLine())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	for _, make := range commands {
 		root.AddCommand(make(a))

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -23,8 +24,9 @@ func sendCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "send <peer> <intent> [payload]", Short: "Send a message to a peer", Args: cobra.RangeArgs(2, 3),
 		Long: `Send a message. The payload is JSON; for the intents message, task-request and
-status-update plain text does as well. A peer out of reach gets it later, unless
---now is given.
+status-update plain text does as well. "-" reads it from standard input, and "--"
+goes before a text that begins with a dash. A peer out of reach gets it later,
+unless --now is given.
 
   ogp federation send ben message '{"text":"hello"}'
   ogp federation send ben message "hello"`,
@@ -32,7 +34,10 @@ status-update plain text does as well. A peer out of reach gets it later, unless
 			p.Peer, p.Intent = args[0], args[1]
 			text := ""
 			if len(args) == 3 {
-				text = args[2]
+				var err error
+				if text, err = a.Argument(args[2]); err != nil {
+					return err
+				}
 			}
 			payload, err := payloadOf(p.Intent, text, len(args) == 3)
 			if err != nil {
@@ -57,11 +62,17 @@ func sendFlags(cmd *cobra.Command, p *api.SendParams, wait *bool, timeout *time.
 
 // payloadOf reads a payload from the command line.
 func payloadOf(intent, text string, given bool) (core.Raw, error) {
-	if !given {
+	if !given && intent != core.IntentMessage {
 		return core.Raw("{}"), nil
+	}
+	if strings.TrimSpace(text) == "" {
+		return nil, cli.Usagef("the message is empty")
 	}
 	if v := jsontext.Value(text); v.IsValid() && (v.Kind() == '{' || intent != core.IntentMessage) {
 		return core.Raw(text), nil
+	}
+	if begin := strings.TrimSpace(text)[0]; begin == '{' || intent != core.IntentMessage && begin == '[' {
+		return nil, cli.Usagef("the payload begins like JSON and is none: is a quote or a brace missing? Plain text that begins so goes into {\"text\":\"...\"}")
 	}
 	var v any
 	switch intent {
@@ -91,6 +102,9 @@ func send(a *cli.App, cmd *cobra.Command, p api.SendParams, wait bool, timeout t
 		return err
 	}
 	failed := core.OutboxState(o.State) == core.OutRefused || core.OutboxState(o.State) == core.OutExpired
+	if wait && o.Reply == nil && !failed && o.Error == nil {
+		o.Error = &api.ErrorView{Kind: "timeout", Message: fmt.Sprintf("no reply within %v", timeout), Hint: fmt.Sprintf("\"ogp outbox show %s\" shows it when it has come", o.ID)}
+	}
 	if a.JSON {
 		a.WriteJSON(o)
 	} else if !failed {
@@ -169,7 +183,14 @@ func agentCommand(a *cli.App) *cobra.Command {
 			if !slices.Contains([]string{"low", "normal", "high"}, priority) {
 				return cli.Usagef("--priority %q: want low, normal or high", priority)
 			}
-			payload, err := json.Marshal(core.AgentComms{Topic: args[1], Message: args[2], Priority: priority})
+			message, err := a.Argument(args[2])
+			if err != nil {
+				return err
+			}
+			if strings.TrimSpace(message) == "" {
+				return cli.Usagef("the message is empty")
+			}
+			payload, err := json.Marshal(core.AgentComms{Topic: args[1], Message: message, Priority: priority})
 			if err != nil {
 				return err
 			}

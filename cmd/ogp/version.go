@@ -40,8 +40,13 @@ func versionCommand(a *cli.App) *cobra.Command {
 					"os": runtime.GOOS, "arch": runtime.GOARCH})
 				return nil
 			}
-			fmt.Fprintf(a.Out, "ogp %s (protocol %s, %s, %s/%s)\n", a.Version, protocolVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprint(a.Out, versionLine())
 			return nil
 		},
 	}
+}
+
+// versionLine is the version for people, as --version prints it, too.
+func versionLine() string {
+	return fmt.Sprintf("ogp %s (protocol %s, %s, %s/%s)\n", programVersion(), protocolVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

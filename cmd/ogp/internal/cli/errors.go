@@ -26,6 +26,9 @@ func (a *App) Fail(cmd *cobra.Command, err error) int {
 		return int(printed)
 	}
 	view, code := Describe(err)
+	if dir, err := a.StateDir(); code == NoDaemon && err == nil {
+		view.Message += " on " + dir
+	}
 	if a.JSON {
 		a.WriteJSON(map[string]api.ErrorView{"error": view})
 		return code

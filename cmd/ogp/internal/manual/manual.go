@@ -26,12 +26,11 @@ var exitStatuses = []struct {
 	{cli.NoDaemon, "no daemon is running"},
 }
 
-// manCommand writes what packages ship. It is hidden, as users have that already.
 // Command is "ogp man".
 func Command(a *cli.App) *cobra.Command {
 	var markdown bool
 	cmd := &cobra.Command{
-		Use: "man [folder]", Short: "Write the manual pages", Args: cobra.MaximumNArgs(1), Hidden: true,
+		Use: "man [folder]", Short: "Write the manual pages", Args: cobra.MaximumNArgs(1),
 		Long: "Write a manual page for each command into a folder, or with --markdown print all of them as one document.\n\n  ogp man share/man/man1\n  ogp man --markdown > docs/cli.md",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pages := Commands(cmd.Root())

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+)
+
+// grantChange is what "ogp federation grant" names. What it does not name stays.
+type grantChange struct {
+	grantFlags
+	add, drop []string
+}
+
+func grantCommand(a *cli.App) *cobra.Command {
+	var g grantChange
+	var yes bool
+	cmd := &cobra.Command{
+		Use: "grant <peer>", Short: "Change what an approved peer may do", Args: cobra.ExactArgs(1),
+		Long: `Change what an approved peer may do, and tell it. What is not named stays: --topics
+alone keeps rates, --add and --drop keep the other intents, and --intents says all of
+them. An intent that this gateway does not know is asked about.
+
+  ogp federation grant ben --add calendar.freebusy --rate 10/60`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !anyChanged(cmd, "intents", "rate", "bytes", "topics", "personas", "expires", "add", "drop") {
+				return cli.Usagef("no change given; see --add, --drop, --intents, --rate, --bytes, --topics, --personas and --expires")
+			}
+			peer, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
+			if err != nil {
+				return err
+			}
+			current := make([]core.Grant, len(peer.Granted))
+			for i, x := range peer.Granted {
+				current[i] = x.Grant
+			}
+			grants, err := g.apply(current, func(flag string) bool { return cmd.Flags().Changed(flag) })
+			if err != nil {
+				return err
+			}
+			if unknown := unknownIntents(a, grants, current); len(unknown) > 0 && !yes {
+				fmt.Fprintf(a.Err, "This gateway knows no intent %s.\n", term.SafeLine(strings.Join(unknown, ", ")))
+				if err := a.Confirm("Grant it all the same?"); err != nil {
+					return err
+				}
+			}
+			o, err := api.Grant.Call(cmd.Context(), a, api.ApproveParams{Peer: args[0], Grants: grants})
+			if err != nil {
+				return err
+			}
+			if err := told(a, o, "Changed the grants of", "grants"); err != nil || a.JSON {
+				return err
+			}
+			for _, x := range grants {
+				fmt.Fprintf(a.Out, "  %s\n", term.SafeLine(strings.Replace(api.GrantView{Grant: x}.Line(), "0 of ", "", 1)))
+			}
+			return nil
+		},
+	}
+	g.register(cmd)
+	cmd.Flags().StringSliceVar(&g.add, "add", nil, "intents to grant as well")
+	cmd.Flags().StringSliceVar(&g.drop, "drop", nil, "intents to take away")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "grant intents that this gateway does not know, without a question")
+	cmd.MarkFlagsMutuallyExclusive("intents", "add")
+	cmd.MarkFlagsMutuallyExclusive("intents", "drop")
+	return cmd
+}
+
+func anyChanged(cmd *cobra.Command, flags ...string) bool {
+	return slices.ContainsFunc(flags, func(name string) bool { return cmd.Flags().Changed(name) })
+}
+
+// apply changes grants by what the flags name.
+func (g *grantChange) apply(current []core.Grant, given func(flag string) bool) ([]core.Grant, error) {
+	has := func(intent string) bool {
+		return slices.ContainsFunc(current, func(x core.Grant) bool { return x.Intent == intent })
+	}
+	for _, intent := range g.drop {
+		if !has(intent) {
+			return nil, cli.Usagef("--drop %s: it is not granted", intent)
+		}
+	}
+	out := slices.Clone(current)
+	wanted := append(slices.Clone(g.intents), g.add...)
+	for _, intent := range wanted {
+		if !has(intent) {
+			out = append(out, core.Grant{Intent: intent, Enabled: true})
+		}
+	}
+	out = slices.DeleteFunc(out, func(x core.Grant) bool {
+		return slices.Contains(g.drop, x.Intent) || len(g.intents) > 0 && !slices.Contains(g.intents, x.Intent)
+	})
+	if len(out) == 0 {
+		return nil, cli.Usagef("nothing would be granted any more; \"ogp federation remove\" ends the federation")
+	}
+	said, err := g.grants() // checks the flags
+	if err != nil {
+		return nil, err
+	}
+	topics := false
+	for i := range out {
+		if out[i].Intent == core.IntentAgentComms && given("topics") {
+			out[i].Topics, topics = g.topics, true
+		}
+		if len(wanted) > 0 && !slices.Contains(wanted, out[i].Intent) {
+			continue
+		}
+		if given("rate") {
+			out[i].RateLimit = said[0].RateLimit
+		}
+		if given("bytes") {
+			out[i].ByteLimit = said[0].ByteLimit
+		}
+		if given("personas") {
+			out[i].Personas = g.personas
+		}
+		if given("expires") {
+			out[i].ExpiresAt = said[0].ExpiresAt
+		}
+	}
+	if given("topics") && !topics {
+		return nil, cli.Usagef("topics are of %s, which is not granted: --add %s", core.IntentAgentComms, core.IntentAgentComms)
+	}
+	return out, nil
+}
+
+// unknownIntents are those that are granted anew, and that neither the protocol nor
+// the configuration here has.
+func unknownIntents(a *cli.App, grants, current []core.Grant) []string {
+	known := slices.Clone(core.BuiltinIntents)
+	if cfg, _, _, err := a.Load(nil); err == nil {
+		known = append(known, cfg.Intents...)
+	}
+	for _, x := range current {
+		known = append(known, x.Intent)
+	}
+	var out []string
+	for _, x := range grants {
+		if !slices.Contains(known, x.Intent) {
+			out = append(out, x.Intent)
+		}
+	}
+	return out
+}
