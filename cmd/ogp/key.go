@@ -29,7 +29,7 @@ func keySeal(a *cli.App) *cobra.Command {
 		Long: `Seal our private key under the passphrase of OGP_KEY_PASSPHRASE or of the setting
 key.passphrase_file. With --new-passphrase-file a sealed key gets another one.
 
-  OGP_KEY_PASSPHRASE='correct horse battery staple' ogp key seal`,
+  ogp key seal`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := a.DaemonOptions(cmd)
 			if err != nil {
