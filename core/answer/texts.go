@@ -57,6 +57,7 @@ var texts = []string{
 	"Malformed JSON",
 	"Message is addressed to another gateway",
 	"Message refused by policy",
+	"Message too large for intent …",
 	"Missing nonce",
 	"No reply is expected under this nonce",
 	"Nonce already used for another message",
