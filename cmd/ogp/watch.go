@@ -33,9 +33,8 @@ const (
 // it is drawn in place, and the terminal is as before when it ends. The daemon
 // may go and come again.
 func watchStatus(ctx context.Context, a *cli.App) error {
-	s, err := api.Status.Call(ctx, a, api.None{})
-	if err != nil {
-		return err
+	if _, err := api.Status.Call(ctx, a, api.None{}); err != nil {
+		return err // as without a daemon
 	}
 	screen := a.Colours(a.Out) && !a.JSON
 	if screen {
@@ -46,8 +45,7 @@ func watchStatus(ctx context.Context, a *cli.App) error {
 	quiet.Err = io.Discard // no spinner in the picture
 	for {
 		var text bytes.Buffer
-		now, err := api.Status.Call(ctx, &quiet, api.None{})
-		s = now
+		s, err := api.Status.Call(ctx, &quiet, api.None{})
 		switch {
 		case ctx.Err() != nil:
 			return nil
