@@ -17,8 +17,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
-func validJSON(b []byte) bool { return jsontext.Value(b).IsValid() }
-
 // replies gives and takes the answers to messages.
 type replies struct {
 	*state
