@@ -44,6 +44,7 @@ var rooms = []arrows{
 	{"core/envelope", []string{"core", "core/jsjson", "core/keys"}},
 	{"core/freshness", []string{"core"}},
 	{"core/peering", []string{"core"}},
+	{"core/peers", []string{"core", "core/envelope", "core/peering"}},
 	{"core/scope", []string{"core"}},
 	{"core/locks", []string{"core"}},
 	{"core/outbox", []string{"core", "core/answer", "core/locks", "core/queue"}},
@@ -60,7 +61,7 @@ var rooms = []arrows{
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/answer", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/queue", "core/scope", "core/text"}},
+	{"core/gateway", []string{"core", "core/answer", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
 	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin", "core/scope"}},
 

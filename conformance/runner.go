@@ -76,7 +76,7 @@ func shown(body []byte) string {
 func (r *runner) send(ctx context.Context, c Case) (int, http.Header, []byte, error) {
 	body := r.fill(c.Body)
 	if c.Text != "" {
-		body = r.letter(c)
+		body = r.envelope(c)
 	}
 	req, err := newRequest(ctx, c.Method, r.url+r.fill(c.Path), body)
 	if err != nil {
@@ -136,8 +136,8 @@ func (l *late) Read(p []byte) (int, error) {
 	return l.rest.Read(p)
 }
 
-// letter signs a case's text and puts it into a body.
-func (r *runner) letter(c Case) string {
+// envelope signs a case's text and puts it into a body.
+func (r *runner) envelope(c Case) string {
 	text := r.fill(c.Text)
 	quoted, _ := jsontext.AppendQuote(nil, text) // the cases are UTF-8
 	members := []string{fmt.Sprintf("%q:%s", c.As, quoted)}

@@ -114,7 +114,7 @@ func approveCommand(a *cli.App) *cobra.Command {
 }
 
 // told says what we did, and whether the peer knows.
-func told(a *cli.App, o api.OutgoingView, done, letter string) error {
+func told(a *cli.App, o api.OutgoingView, done, what string) error {
 	if a.JSON {
 		a.WriteJSON(o)
 		return nil
@@ -122,16 +122,16 @@ func told(a *cli.App, o api.OutgoingView, done, letter string) error {
 	fmt.Fprintf(a.Out, "%s %s, fingerprint %s\n", done, o.Peer.Handle(), o.Peer.Fingerprint)
 	switch core.OutboxState(o.State) {
 	case core.OutSent:
-		fmt.Fprintf(a.Out, "✓ Notified peer of %s\n", letter)
+		fmt.Fprintf(a.Out, "✓ Notified peer of %s\n", what)
 	case core.OutWaiting:
 		if o.Error == nil {
-			fmt.Fprintf(a.Out, "The peer is told of the %s in a few seconds, when it has written its request down\n", letter)
+			fmt.Fprintf(a.Out, "The peer is told of the %s in a few seconds, when it has written its request down\n", what)
 			break
 		}
-		fmt.Fprintf(a.Err, "⚠ Could not notify peer of %s yet: %s\n  It is tried again %s, until %s.\n", letter, o.Error.Message, text.Until(o.Next), o.GiveUp.Local().Format(time.DateTime))
+		fmt.Fprintf(a.Err, "⚠ Could not notify peer of %s yet: %s\n  It is tried again %s, until %s.\n", what, o.Error.Message, text.Until(o.Next), o.GiveUp.Local().Format(time.DateTime))
 		hint(a, o.Error)
 	case core.OutRefused, core.OutExpired:
-		fmt.Fprintf(a.Err, "⚠ The peer did not take the %s: %s\n", letter, o.Error.Message)
+		fmt.Fprintf(a.Err, "⚠ The peer did not take the %s: %s\n", what, o.Error.Message)
 	}
 	return nil
 }

@@ -322,7 +322,7 @@ func (l *LegacyGateway) onMessage(body []byte) (int, any) {
 	if text == "" {
 		text = string(in.Message)
 	}
-	if status, why := l.doorman(m, text, in.Signature); status != 0 {
+	if status, why := l.judge(m, text, in.Signature); status != 0 {
 		o := object{{"success", false}, {"error", why}}
 		if l.Era.since(M) {
 			o = append(o, object{{"statusCode", status}}...)
@@ -339,9 +339,9 @@ func (l *LegacyGateway) onMessage(body []byte) (int, any) {
 	return http.StatusOK, object{{"success", true}, {"nonce", m.Nonce}, {"response", object{{"received", true}, {"timestamp", now()}}}}
 }
 
-// doorman refuses a message in the order of the sources: who, signature, grant,
+// judge refuses a message in the order of the sources: who, signature, grant,
 // rate, intent.
-func (l *LegacyGateway) doorman(m core.Message, text, signature string) (status int, why string) {
+func (l *LegacyGateway) judge(m core.Message, text, signature string) (status int, why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.find(m.From)

@@ -11,6 +11,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // ReceiveApproval takes the body of POST /federation/approve.
@@ -52,7 +53,7 @@ func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, 
 	if a, err := g.answered(ctx, opened.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
 		return a, err
 	}
-	if p := g.peers.get(opened.Key); p != nil && p.V2 && !opened.V2 {
+	if p := g.peers.Get(opened.Key); p != nil && p.V2 && !opened.V2 {
 		return none, g.oldForm(ctx, p)
 	}
 	_, err = g.transition(ctx, opened.Key, func(p *core.Peer, st *step) (*core.Peer, error) {
@@ -69,7 +70,7 @@ func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, 
 	if err != nil {
 		return none, err
 	}
-	g.peers.contact(opened.Key, g.o.Now())
+	g.peers.Contact(opened.Key, g.o.Now())
 	return answer, nil
 }
 
@@ -77,11 +78,11 @@ func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, 
 // key that we asked can approve, only one that is approved can change what it
 // grants. docs/threat-model.md#t1
 func (g *trust) approvers(claim string) ([]core.PublicKey, error) {
-	fits := g.peers.fits(claim, func(p *core.Peer) bool { return p.Trust == core.Requested || isApproved(p) || isUnconfirmed(p) })
+	fits := g.peers.Fits(claim, func(p *core.Peer) bool { return p.Trust == core.Requested || isApproved(p) || isUnconfirmed(p) })
 	if len(fits) != 1 || len(claim) != len(core.SPKIPrefix)+64 {
 		return nil, errNoPending
 	}
-	return keysOf(fits), nil
+	return peers.Keys(fits), nil
 }
 
 // approval is the record after a verified approval; nil for no change.
@@ -134,7 +135,7 @@ func (g *trust) introduceApprover(p *core.Peer, a core.Approval) {
 		p.Names.Email = clean(a.FromEmail, maxNameRunes)
 	}
 	if url, err := gatewayURL(a.FromGatewayURL); err == nil && url != p.URL {
-		if g.peers.byURL(url, p.Key) == nil {
+		if g.peers.ByURL(url, p.Key) == nil {
 			p.URL = url
 		} else {
 			p.Warning = "it claims the gateway URL of another peer"
@@ -192,7 +193,7 @@ func unsignedApproval(body []byte) (claim string, unsigned bool) {
 // same whoever it names, so that nobody learns whom we have asked: what is to be
 // stored is stored afterwards. Nothing of it counts but that we ask.
 func (g *trust) unsigned(claim string) {
-	fits := g.peers.fits(claim, func(p *core.Peer) bool { return takesUnsigned(p) })
+	fits := g.peers.Fits(claim, func(p *core.Peer) bool { return takesUnsigned(p) })
 	if len(fits) != 1 || len(claim) != len(core.SPKIPrefix)+64 {
 		return
 	}

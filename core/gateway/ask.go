@@ -50,7 +50,7 @@ func (g *trust) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 	if err != nil {
 		return Asked{}, err
 	}
-	if p := g.peers.get(key); p != nil && !peering.StateOf(p).Waits() {
+	if p := g.peers.Get(key); p != nil && !peering.StateOf(p).Waits() {
 		asked, done, err := g.askFirst(ctx, p, target, card, a)
 		if done || err != nil {
 			return asked, err
@@ -235,7 +235,7 @@ func (g *trust) postRequest(ctx context.Context, p *core.Peer, target string, a 
 	if err == nil {
 		err = g.outbox.Judge(ctx, p, answer.Request, got, false).Err()
 	}
-	g.peers.checked(p.Key, outbox.Unheard(err), g.o.Now(), g.settings.Load().CheckFailures)
+	g.peers.Checked(p.Key, outbox.Unheard(err), g.o.Now(), g.settings.Load().CheckFailures)
 	if outbox.Unheard(err) == nil {
 		g.outbox.Alive(p.Key)
 	}

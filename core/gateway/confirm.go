@@ -8,6 +8,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // The bounds of asking. docs/threat-model.md#t10
@@ -42,11 +43,6 @@ func (c *confirmer) look() {
 	case c.work <- struct{}{}:
 	default:
 	}
-}
-
-// asks reports whether there is something to ask a peer, now or later.
-func asks(p *core.Peer) bool {
-	return p.Asking.Series != nil || p.Asking.Owed != 0 || !p.Asking.Confirm.IsZero() || isUnconfirmed(p)
 }
 
 func isUnconfirmed(p *core.Peer) bool { return peering.StateOf(p) == peering.Unconfirmed }
@@ -116,7 +112,7 @@ func (c *confirmer) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		now, next := c.o.Now(), c.o.Now().Add(time.Hour)
-		for _, p := range c.peers.toAsk() {
+		for _, p := range c.peers.ToAsk() {
 			at := due(p, c.times().Rounds)
 			if at.After(now) {
 				if at.Before(next) {
@@ -160,8 +156,8 @@ func (c *confirmer) give(k core.PublicKey) {
 
 // askDue asks one peer one round, and does what it means.
 func (c *confirmer) askDue(ctx context.Context, k core.PublicKey) {
-	p := c.peers.get(k)
-	if p == nil || !asks(p) || due(p, c.times().Rounds).After(c.o.Now()) {
+	p := c.peers.Get(k)
+	if p == nil || !peers.Asks(p) || due(p, c.times().Rounds).After(c.o.Now()) {
 		return
 	}
 	a := p.Asking

@@ -143,7 +143,7 @@ func (s *state) sendDigest(ctx context.Context) error {
 	if d.Count == 0 && d.Restored == 0 || now.Sub(d.Last) < s.settings.Load().DigestInterval {
 		return nil
 	}
-	waiting := s.peers.waiting().all
+	waiting := s.peers.Waiting().All
 	var texts []string
 	if d.Count > 0 {
 		texts = append(texts, fmt.Sprintf("%s for federation came; %d in all %s.", counted(d.Count, "more request", "more requests"), waiting,
@@ -216,7 +216,7 @@ func (g *state) heldEvent(p *core.Peer, m *core.InboxMessage, v core.Verdict) *c
 // DeliveryFailed keeps an event for a notice that a notifier will not be told
 // again. Its own notifier is not asked to tell it.
 func (g *state) DeliveryFailed(ctx context.Context, d *core.Delivery, detail string) {
-	e := g.event(core.EventDeliveryFailed, g.peers.get(d.Event.Peer), core.Us, "A notifier could not be told of an event.",
+	e := g.event(core.EventDeliveryFailed, g.peers.Get(d.Event.Peer), core.Us, "A notifier could not be told of an event.",
 		map[string]any{"notifier": d.Notifier, "event": d.EventID, "type": d.Event.Type, "attempts": d.Attempts, "error": clean(detail, 300)})
 	others := func(name string) bool { return name != d.Notifier }
 	if err := g.keepFor(ctx, &core.Change{Events: []*core.Event{e}}, others); err != nil {

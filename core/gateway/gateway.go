@@ -1,5 +1,5 @@
 // Package gateway composes the mechanisms into a gateway: Receive is the way in,
-// Send the way out, and between them the moves that make and end a federation.
+// Send the way out, and between them the transitions that make and end a federation.
 // Nothing is answered with success before what it means is on disk.
 //
 // A Gateway is made by New, which reads the state; its Run does the work that
@@ -96,7 +96,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	t := newTrust(s, confirm)
 	confirm.trust = t
 	s.outbox = outbox.New(outbox.Options{Gateway: outward{s, t}, Store: o.Store, Transport: o.Transport, Logger: o.Logger, Now: o.Now})
-	s.peers.alive = func(k core.PublicKey) { s.outbox.Alive(k) }
+	s.peers.Alive = func(k core.PublicKey) { s.outbox.Alive(k) }
 	r := &replies{state: s, trust: t}
 	r.polls = queue.New(maxPollsAtOnce, r.pollForReply)
 	g := &Gateway{state: s, trust: t, replies: r, inbound: &inbound{state: s, trust: t, replies: r}, reach: &reach{state: s, trust: t}, confirm: confirm}
@@ -106,7 +106,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: read peers: %w", err)
 	}
 	for _, p := range peers {
-		s.peers.put(p)
+		s.peers.Put(p)
 	}
 	if err := s.readDigest(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: read digest: %w", err)

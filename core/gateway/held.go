@@ -20,7 +20,7 @@ func (g *Gateway) Release(ctx context.Context, id, by string) (*core.InboxMessag
 		return nil, err
 	}
 	defer unlock()
-	p := g.peers.get(m.Peer)
+	p := g.peers.Get(m.Peer)
 	if p == nil || p.Trust != core.Approved {
 		e := core.Refuse(core.NotApproved, "the sender is no longer an approved peer")
 		e.Hint = "\"ogp inbox deny " + id + "\" ends it"
@@ -56,7 +56,7 @@ func (g *Gateway) Deny(ctx context.Context, id, by, reason string) (Outgoing, er
 	defer unlock()
 	reason = clean(reason, 300)
 	change := &core.Change{Inbox: []*core.InboxMessage{m}}
-	p := g.peers.get(m.Peer)
+	p := g.peers.Get(m.Peer)
 	if p != nil && p.Trust == core.Approved {
 		text := reason
 		setDefault(&text, "The message was not let through.")

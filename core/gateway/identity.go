@@ -28,7 +28,7 @@ func (g *trust) receiveIdentity(ctx context.Context, body []byte) (core.Answer, 
 	if err != nil {
 		return none, err
 	}
-	if p := g.peers.get(opened.Key); p != nil && isApproved(p) && p.V2 && !opened.V2 {
+	if p := g.peers.Get(opened.Key); p != nil && isApproved(p) && p.V2 && !opened.V2 {
 		return none, g.oldForm(ctx, p)
 	}
 	answer := ok(struct {
@@ -74,7 +74,7 @@ func (g *trust) receiveIdentity(ctx context.Context, body []byte) (core.Answer, 
 	if err != nil {
 		return none, err
 	}
-	g.peers.contact(opened.Key, g.o.Now())
+	g.peers.Contact(opened.Key, g.o.Now())
 	switch {
 	case next.Claimed != "":
 		g.inBackground(func(ctx context.Context) {
@@ -131,7 +131,7 @@ func (g *trust) moved(ctx context.Context, was *core.Peer, url string, card core
 		}
 		next := p.Clone()
 		next.Claimed = ""
-		if g.peers.byURL(url, p.Key) != nil {
+		if g.peers.ByURL(url, p.Key) != nil {
 			next.Warning = "it claims the gateway URL of another peer"
 			return next, nil
 		}

@@ -76,7 +76,7 @@ func (g *trust) approve(p *core.Peer, grants []core.Grant, st *step) (*core.Peer
 	}
 	g.grant(next, grants)
 	next.Warning = ""
-	if next.OldForm { // our operator has seen the warning: letters to it are bilingual again
+	if next.OldForm { // our operator has seen the warning: what we send it are bilingual again
 		next.V2, next.OldForm = false, false
 	}
 	if was != peering.Approved {
@@ -185,7 +185,7 @@ func (g *trust) RejectPeer(ctx context.Context, k core.PublicKey) (Outgoing, err
 //
 // docs/protocol.md#removed
 func (g *trust) RemovePeer(ctx context.Context, k core.PublicKey) (removed *core.Peer, notified error, err error) {
-	known := g.peers.get(k)
+	known := g.peers.Get(k)
 	if known == nil {
 		return nil, nil, errNoSuchPeer
 	}
@@ -230,7 +230,7 @@ func (g *trust) notify(ctx context.Context, p *core.Peer, notice []byte) error {
 // that it has shown v2. One whose removal is in doubt is removed first, and told so:
 // notified says what came of that, as for RemovePeer.
 func (g *trust) ForgetPeer(ctx context.Context, k core.PublicKey) (notified error, err error) {
-	if p := g.peers.get(k); p != nil && isUnconfirmed(p) {
+	if p := g.peers.Get(k); p != nil && isUnconfirmed(p) {
 		if _, notified, err = g.RemovePeer(ctx, k); err != nil {
 			return notified, err
 		}
@@ -289,9 +289,7 @@ func (s *state) checkAlias(alias string, k core.PublicKey) error {
 		strings.HasPrefix(strings.ToLower(alias), core.SPKIPrefix[:16]) {
 		return core.Refusef(core.Malformed, "alias %q: want up to 64 characters without spaces", clean(alias, 64))
 	}
-	s.peers.mu.RLock()
-	defer s.peers.mu.RUnlock()
-	if e := s.peers.byAlias[alias]; e != nil && e.peer.Key != k {
+	if p := s.peers.ByAlias(alias); p != nil && p.Key != k {
 		return core.Refusef(core.Conflict, "alias %q is the name of another peer", alias)
 	}
 	return nil
@@ -305,7 +303,7 @@ func (g *trust) ImportPeers(ctx context.Context, peers []*core.Peer) (int, error
 	st := &step{now: g.o.Now().UTC(), digest: g.digest}
 	aliases := map[string]bool{}
 	for _, p := range peers {
-		if old := g.peers.get(p.Key); old != nil || p.Key == g.self {
+		if old := g.peers.Get(p.Key); old != nil || p.Key == g.self {
 			continue
 		}
 		p = p.Clone()

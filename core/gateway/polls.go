@@ -60,7 +60,7 @@ func (g *replies) pollForReply(ctx context.Context, id string) time.Duration {
 	}
 	age := g.o.Now().Sub(item.Created)
 	wait := min(max(age/2, pollEvery), pollMost)
-	p := g.peers.get(item.Peer)
+	p := g.peers.Get(item.Peer)
 	switch {
 	case age > g.settings.Load().ReplyLife, p == nil, p.Trust != core.Approved, !p.V2,
 		item.State != core.OutSent && item.State != core.OutWaiting:

@@ -11,6 +11,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // reach looks after peers: our card, theirs, and whether envelopes get through.
@@ -36,19 +37,19 @@ func (g *reach) Card(peerID, timestamp, signature string) core.Card {
 		Agents:    s.Personas,
 	}
 	opened, err := envelope.Open(g.opener(), envelope.CardRequest, envelope.CardRequestBody(peerID, timestamp, signature), func(label string) ([]core.PublicKey, error) {
-		return keysOf(g.peers.fits(label, isApproved)), nil
+		return peers.Keys(g.peers.Fits(label, isApproved)), nil
 	})
 	if err != nil {
 		return card
 	}
 	now := g.o.Now()
-	g.peers.contact(opened.Key, now)
+	g.peers.Contact(opened.Key, now)
 	card.PeerStatus = g.peerStatus(opened.Key, now)
 	return card
 }
 
 func (g *reach) peerStatus(k core.PublicKey, now time.Time) *core.PeerStatus {
-	h := g.peers.healthOf(k)
+	h := g.peers.Health(k)
 	status := &core.PeerStatus{PeerID: k.ID(), Healthy: h.Failures < g.settings.Load().CheckFailures, HealthCheckFailures: h.Failures}
 	if word := h.Word(now, 2*g.settings.Load().CheckInterval); word != "" {
 		status.HealthState = &word
@@ -96,7 +97,7 @@ func (g *reach) runChecks(ctx context.Context) {
 func (g *reach) CheckPeers(ctx context.Context) {
 	slots := make(chan struct{}, maxChecksAtOnce)
 	var wg sync.WaitGroup
-	for _, p := range g.peers.all() {
+	for _, p := range g.peers.All() {
 		if !isApproved(p) && !isUnconfirmed(p) {
 			continue
 		}
@@ -112,10 +113,10 @@ func (g *reach) CheckPeers(ctx context.Context) {
 // CheckPeer gets one peer's card, compares its key with the pinned one, and
 // notes how it went.
 func (g *reach) CheckPeer(ctx context.Context, p *core.Peer) (core.Card, error) {
-	failing := g.peers.healthOf(p.Key).Failures > 0
+	failing := g.peers.Health(p.Key).Failures > 0
 	card, err := g.cardOf(ctx, p, p.URL)
 	if ctx.Err() == nil || err == nil {
-		g.peers.checked(p.Key, err, g.o.Now(), g.settings.Load().CheckFailures)
+		g.peers.Checked(p.Key, err, g.o.Now(), g.settings.Load().CheckFailures)
 	}
 	if err == nil {
 		g.outbox.Alive(p.Key)
@@ -195,7 +196,7 @@ func (s *state) prunePending(ctx context.Context, before time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := &step{now: s.o.Now().UTC(), digest: s.digest}
-	for _, p := range s.peers.all() {
+	for _, p := range s.peers.All() {
 		if peering.StateOf(p).Waits() && p.RequestedAt.Before(before) && p.ApprovedAt.IsZero() {
 			st.Forget = append(st.Forget, p.Key)
 			st.Expect = append(st.Expect, core.Expect{Peer: p.Key, Revision: p.Revision})
@@ -218,20 +219,20 @@ func (g *reach) runDigest(ctx context.Context) {
 }
 
 // Peers returns all peers, the longest known first.
-func (s *state) Peers() []*core.Peer { return s.peers.all() }
+func (s *state) Peers() []*core.Peer { return s.peers.All() }
 
 // Peer returns a peer by key, or nil.
-func (s *state) Peer(k core.PublicKey) *core.Peer { return s.peers.get(k) }
+func (s *state) Peer(k core.PublicKey) *core.Peer { return s.peers.Get(k) }
 
 // Health says how a peer can be reached.
-func (s *state) Health(k core.PublicKey) peering.Health { return s.peers.healthOf(k) }
+func (s *state) Health(k core.PublicKey) peering.Health { return s.peers.Health(k) }
 
 // PingGateway asks a gateway whether it is there.
 func (g *reach) PingGateway(ctx context.Context, url string) (core.Pong, time.Duration, error) {
 	start := time.Now()
 	pong, err := g.o.Transport.Ping(ctx, url)
 	if err == nil {
-		for _, p := range g.peers.unsorted() {
+		for _, p := range g.peers.Unsorted() {
 			if p.URL == strings.TrimRight(url, "/") {
 				g.outbox.Alive(p.Key)
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
@@ -100,7 +101,7 @@ func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 		}
 		return core.Answer{}, err
 	}
-	if p := g.peers.get(opened.Key); p != nil && isUnconfirmed(p) { // restoring comes before answering
+	if p := g.peers.Get(opened.Key); p != nil && isUnconfirmed(p) { // restoring comes before answering
 		if err := g.trust.restore(ctx, p.Key, opened.V2, opened.SentAt, opened.Value.To); err != nil {
 			return core.Answer{}, err
 		}
@@ -137,7 +138,7 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 		return none, err
 	}
 	now := g.o.Now()
-	g.peers.contact(p.Key, now)
+	g.peers.Contact(p.Key, now)
 	if m.Intent == core.IntentStatus && opened.V2 {
 		return g.statusAnswer(p.Key, m.Nonce, true), nil
 	}
@@ -178,12 +179,12 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 // messageKeys finds the keys that a message's `from` may be.
 func (g *inbound) messageKeys(label string) ([]core.PublicKey, error) {
 	// Only those who may be let in are tried, so that strangers cannot use up the tries.
-	fits := g.peers.fits(label, isApproved)
-	fits = append(fits, g.peers.fits(label, isUnconfirmed)...)
+	fits := g.peers.Fits(label, isApproved)
+	fits = append(fits, g.peers.Fits(label, isUnconfirmed)...)
 	if len(fits) > 0 {
-		return keysOf(fits), nil
+		return peers.Keys(fits), nil
 	}
-	if len(g.peers.fits(label, nil)) > 0 {
+	if len(g.peers.Fits(label, nil)) > 0 {
 		return nil, errNotApproved
 	}
 	return nil, core.Refuse(core.UnknownPeer, "Unknown peer")

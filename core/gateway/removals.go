@@ -7,6 +7,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // ReceiveRemoval takes the body of POST /federation/removed.
@@ -43,7 +44,7 @@ func (g *trust) receiveRemoval(ctx context.Context, body []byte) (core.Answer, e
 	if a, err := g.answered(ctx, opened.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
 		return a, err
 	}
-	if p := g.peers.get(opened.Key); p != nil && p.V2 && !opened.V2 && removable(p) {
+	if p := g.peers.Get(opened.Key); p != nil && p.V2 && !opened.V2 && removable(p) {
 		err := g.oldForm(ctx, p)
 		var e *core.Error
 		if errors.As(err, &e) && e.Kind == core.BadSignature {
@@ -88,17 +89,17 @@ func (g *trust) receiveRemoval(ctx context.Context, body []byte) (core.Answer, e
 // removers finds the keys that a notice may be from. Those who have something to
 // remove come first, and strangers cannot use up the tries of approved peers.
 func (g *trust) removers(label string) ([]core.PublicKey, error) {
-	fits := g.peers.fits(label, isApproved)
+	fits := g.peers.Fits(label, isApproved)
 	for _, wanted := range []func(*core.Peer) bool{
 		func(p *core.Peer) bool { return removable(p) && !isApproved(p) },
 		func(p *core.Peer) bool { return !removable(p) },
 	} {
-		fits = append(fits, g.peers.fits(label, wanted)...)
+		fits = append(fits, g.peers.Fits(label, wanted)...)
 	}
 	if len(fits) == 0 {
 		return nil, errUnknownPeer
 	}
-	return keysOf(fits), nil
+	return peers.Keys(fits), nil
 }
 
 // doubt takes a notice in the old form, which names nobody and has the text of a

@@ -54,7 +54,7 @@ func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply) (p
 	if err != nil {
 		return nil, nil, err
 	}
-	p = g.peers.get(m.Peer)
+	p = g.peers.Get(m.Peer)
 	if p == nil || p.Trust != core.Approved {
 		return nil, nil, core.Refuse(core.NotApproved, "the sender is no longer an approved peer")
 	}
@@ -158,7 +158,7 @@ func (g *replies) receiveReply(ctx context.Context, nonce core.Nonce, body []byt
 // real answer; the same reply again changes nothing.
 func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.OutboxItem, r core.Reply) error {
 	now := g.o.Now().UTC()
-	g.peers.contact(p.Key, now)
+	g.peers.Contact(p.Key, now)
 	unlock, err := g.outbox.LockReply(ctx, p.Key, r.Nonce)
 	if err != nil {
 		return err
@@ -356,7 +356,7 @@ func (g *replies) awaitReply(ctx context.Context, item *core.OutboxItem) (*core.
 // pollPeer asks the peer for its reply. One without a signature of that peer is
 // not a reply.
 func (g *replies) pollPeer(ctx context.Context, item *core.OutboxItem) error {
-	p := g.peers.get(item.Peer)
+	p := g.peers.Get(item.Peer)
 	if p == nil || p.Trust != core.Approved {
 		return nil
 	}

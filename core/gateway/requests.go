@@ -14,6 +14,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // ReceiveRequest takes the body of POST /federation/request. from is the
@@ -60,7 +61,7 @@ func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr
 				return a, err
 			}
 		}
-		known := g.peers.get(opened.Key)
+		known := g.peers.Get(opened.Key)
 		r.peer = known
 		if known == nil {
 			r.peer = &core.Peer{Key: opened.Key}
@@ -89,7 +90,7 @@ func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr
 			return none, err
 		}
 		if !again {
-			g.peers.contact(opened.Key, g.o.Now())
+			g.peers.Contact(opened.Key, g.o.Now())
 			return answer, nil
 		}
 	}
@@ -231,14 +232,14 @@ func (g *trust) room(ctx context.Context, r *requester) error {
 }
 
 func (g *trust) roomInAll(r *requester) bool {
-	n, most := g.peers.waiting(), g.settings.Load().MaxPending
+	n, most := g.peers.Waiting(), g.settings.Load().MaxPending
 	if r.shown {
-		return n.shown < most
+		return n.Shown < most
 	}
 	g.mu.Lock()
 	withdrawn := len(g.digest.Withdrawn)
 	g.mu.Unlock()
-	return n.all-n.shown+withdrawn < most
+	return n.All-n.Shown+withdrawn < most
 }
 
 // moveEvery is how often a peer that waits may change what it says of itself.
@@ -361,7 +362,7 @@ func (g *trust) introduce(p *core.Peer, r *requester) {
 	if p.OurLabel = ""; p.Label != "" { // a gateway of 0.2.20, which knows us by what it was told to dial
 		p.OurLabel = dialled(g.settings.Load().URL)
 	}
-	switch other := g.peers.byURL(r.url, p.Key); {
+	switch other := g.peers.ByURL(r.url, p.Key); {
 	case other != nil:
 		p.Warning = "it claims the gateway URL of another peer, " + other.Name()
 	case p.OldForm:
@@ -378,7 +379,7 @@ func (g *trust) introduce(p *core.Peer, r *requester) {
 // addressed by it, and so get envelopes that fit another gateway, too.
 func hostLabel(id, gatewayURL string) string {
 	host, port, err := net.SplitHostPort(id)
-	if err != nil || !strings.EqualFold(host, hostName(gatewayURL)) {
+	if err != nil || !strings.EqualFold(host, peers.HostName(gatewayURL)) {
 		return ""
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || len(id) > 100 {

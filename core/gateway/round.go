@@ -29,7 +29,7 @@ type heard struct {
 // docs/protocol.md#confirmation
 func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
 	card, err := s.cardOf(ctx, p, url)
-	s.peers.checked(p.Key, err, s.o.Now(), s.settings.Load().CheckFailures)
+	s.peers.Checked(p.Key, err, s.o.Now(), s.settings.Load().CheckFailures)
 	if err != nil {
 		return heard{}
 	}
@@ -163,7 +163,7 @@ func (s *state) statusForOthers(body []byte) (a core.Answer, ok bool) {
 	if err != nil || opened.Value.Intent != core.IntentStatus || opened.Value.Nonce == "" {
 		return a, false
 	}
-	if p := s.peers.get(key); p != nil && isApproved(p) {
+	if p := s.peers.Get(key); p != nil && isApproved(p) {
 		return a, false // approved under another label
 	}
 	return s.statusAnswer(key, opened.Value.Nonce, false), true

@@ -33,7 +33,7 @@ type Sending struct {
 //
 // docs/protocol.md#messages
 func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoing, error) {
-	p := g.peers.get(k)
+	p := g.peers.Get(k)
 	if p == nil {
 		return Outgoing{}, core.Refuse(core.NotFound, "no such peer")
 	}
@@ -112,10 +112,10 @@ type outward struct {
 
 var _ outbox.Gateway = outward{}
 
-func (o outward) Peer(k core.PublicKey) *core.Peer { return o.peers.get(k) }
+func (o outward) Peer(k core.PublicKey) *core.Peer { return o.peers.Get(k) }
 
 func (o outward) Tried(k core.PublicKey, err error) {
-	o.peers.checked(k, err, o.o.Now().UTC(), o.settings.Load().CheckFailures)
+	o.peers.Checked(k, err, o.o.Now().UTC(), o.settings.Load().CheckFailures)
 }
 
 // Store also has it asked whether an approval has arrived.

@@ -19,6 +19,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/locks"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // state is what the parts of a gateway share. What is kept changes in two ways
@@ -30,7 +31,7 @@ type state struct {
 	sealer   envelope.Sealer
 	fresh    *freshness.Guard
 	settings atomic.Pointer[Settings]
-	peers    peerIndex
+	peers    peers.Index
 	watch    watchers
 	outbox   *outbox.Queue
 	locks    locks.Set[lockName] // over the envelopes that are under way
@@ -66,7 +67,7 @@ type step struct {
 func (s *state) transition(ctx context.Context, k core.PublicKey, decide func(p *core.Peer, st *step) (*core.Peer, error)) (*core.Peer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.peers.get(k)
+	p := s.peers.Get(k)
 	st := &step{now: s.o.Now().UTC(), digest: s.digest}
 	next, err := decide(p, st)
 	if err != nil {
@@ -82,7 +83,7 @@ func (s *state) transition(ctx context.Context, k core.PublicKey, decide func(p 
 	if err := s.commit(ctx, st); err != nil {
 		return p, err
 	}
-	return s.peers.get(k), nil
+	return s.peers.Get(k), nil
 }
 
 // commit keeps a step. Called with mu held.
@@ -106,7 +107,7 @@ func (s *state) commit(ctx context.Context, st *step) error {
 		s.fresh.Note(st.Receipt.Peer, st.Receipt.Nonce, st.Receipt.At)
 	}
 	for _, p := range st.Peers {
-		if asks(p) {
+		if peers.Asks(p) {
 			s.wake()
 			break
 		}
@@ -126,7 +127,7 @@ func (st *step) remember(k core.PublicKey, nonce core.Nonce, digest [32]byte, a 
 // number raises the revision of a record whose trust, URL or labels have changed,
 // and ties a new series of questions to it.
 func (s *state) number(old, next *core.Peer) {
-	if next.Alias != "" && keepsAlias(next) && (old == nil || !keepsAlias(old)) && s.checkAlias(next.Alias, next.Key) != nil {
+	if next.Alias != "" && peers.KeepsAlias(next) && (old == nil || !peers.KeepsAlias(old)) && s.checkAlias(next.Alias, next.Key) != nil {
 		next.Alias = "" // somebody else has it by now
 	}
 	switch {
@@ -193,14 +194,14 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 		return notStored(err)
 	}
 	for _, p := range c.Peers {
-		old := s.peers.get(p.Key)
-		s.peers.put(p)
+		old := s.peers.Get(p.Key)
+		s.peers.Put(p)
 		if old != nil && (old.URL != p.URL || old.Trust != p.Trust) {
 			s.outbox.Alive(p.Key)
 		}
 	}
 	for _, k := range c.Forget {
-		s.peers.forget(k)
+		s.peers.Forget(k)
 	}
 	for _, e := range events {
 		s.watch.tell(*e)
@@ -308,7 +309,7 @@ func (s *state) mostRequests() int {
 		}
 	}
 	largest(s.settings.Load().Grants)
-	for _, p := range s.peers.unsorted() {
+	for _, p := range s.peers.Unsorted() {
 		if p.Granted != nil {
 			largest(p.Granted.Scopes)
 		}
@@ -331,7 +332,7 @@ func (s *state) receiptSpan() time.Duration {
 		}
 	}
 	longest(s.settings.Load().Grants)
-	for _, p := range s.peers.unsorted() {
+	for _, p := range s.peers.Unsorted() {
 		if p.Granted != nil {
 			longest(p.Granted.Scopes)
 		}
@@ -377,3 +378,6 @@ func (c *Counters) Snapshot() map[[2]string]uint64 {
 	defer c.mu.Unlock()
 	return maps.Clone(c.verdict)
 }
+
+// Resolve finds the one peer that an operator means, as peers.Index does.
+func (s *state) Resolve(ref string) (*core.Peer, error) { return s.peers.Resolve(ref) }

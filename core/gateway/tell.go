@@ -37,7 +37,7 @@ func (g *trust) runTell(ctx context.Context) {
 // assumeTold takes it that peers of which nothing is on record know what we are now.
 func (g *trust) assumeTold(ctx context.Context) {
 	s := g.settings.Load()
-	for _, p := range g.peers.all() {
+	for _, p := range g.peers.All() {
 		if !isApproved(p) || p.Told.URL != "" {
 			continue
 		}
@@ -57,7 +57,7 @@ const tellFirst = 5 * time.Second
 func (g *trust) Untold() []*core.Peer {
 	s := g.settings.Load()
 	var out []*core.Peer
-	for _, p := range g.peers.all() {
+	for _, p := range g.peers.All() {
 		if isApproved(p) && (p.Told.URL != "" && p.Told.URL != s.URL || p.Told.Names != (core.Names{}) && p.Told.Names != s.Names && !p.Told.Deaf) {
 			out = append(out, p)
 		}
@@ -69,7 +69,7 @@ func (g *trust) Untold() []*core.Peer {
 func (g *trust) Moved() []*core.Peer {
 	s := g.settings.Load()
 	var out []*core.Peer
-	for _, p := range g.peers.all() {
+	for _, p := range g.peers.All() {
 		if isApproved(p) && p.Told.URL != "" && p.Told.URL != s.URL {
 			out = append(out, p)
 		}
@@ -83,7 +83,7 @@ func (g *trust) Moved() []*core.Peer {
 //
 // Errors are of kind NotApproved, or Unreachable and Refused as for Send.
 func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) error {
-	p := g.peers.get(k)
+	p := g.peers.Get(k)
 	if p == nil {
 		return errNoSuchPeer
 	}

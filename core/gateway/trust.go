@@ -60,7 +60,7 @@ func sameKey(text string, k core.PublicKey) bool { return strings.EqualFold(text
 // sender returns the approved peer that a verified envelope is from, and holds it to
 // the newest signature that it has shown. docs/threat-model.md#l7
 func (g *trust) sender(ctx context.Context, k core.PublicKey, v2 bool) (*core.Peer, error) {
-	p := g.peers.get(k)
+	p := g.peers.Get(k)
 	switch {
 	case p == nil || !isApproved(p):
 		return nil, errNotApproved

@@ -7,18 +7,13 @@ package outbox
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/oklog/ulid/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/locks"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
@@ -158,7 +153,7 @@ func (q *Queue) Alive(k core.PublicKey) {
 }
 
 // aliveEvery is how often signs of life lead to a try: a peer that writes to us and
-// cannot be reached itself would be tried for every letter of its.
+// cannot be reached itself would be tried for every envelope of its.
 const aliveEvery = 5 * time.Second
 
 // waits notes that something waits for a peer, or nothing.
@@ -394,191 +389,4 @@ func failureOf(item *core.OutboxItem) error {
 		return core.Refuse(core.Refused, item.Error)
 	}
 	return core.Refuse(core.Unreachable, item.Error)
-}
-
-// Attempt tries an envelope once and writes down what came of it. The error is why
-// it was not delivered. first says that somebody waits for the outcome, who need
-// not be told by an event.
-func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) (*core.OutboxItem, error) {
-	unlock, err := q.locks.Lock(ctx, lockName{"item", item.Peer, item.ID})
-	if err != nil {
-		return item, err
-	}
-	defer unlock()
-	fresh, err := q.o.Store.OutboxItem(ctx, item.ID)
-	if err != nil {
-		return item, err
-	}
-	if item = fresh; item.State != core.OutWaiting {
-		return item, failureOf(item)
-	}
-	p := q.o.Gateway.Peer(item.Peer)
-	next := *item
-	now := q.o.Now().UTC()
-	stop := func(why error, tell bool) (*core.OutboxItem, error) {
-		next.State, next.Error, next.Done = core.OutExpired, why.Error(), now
-		return &next, errors.Join(why, q.keepItem(ctx, &next, tell))
-	}
-	wanted := core.Approved
-	if item.Kind == core.OutReject {
-		wanted = core.Rejected // a peer that has come back since is not turned away
-	}
-	if p != nil && p.Doubt != nil && p.Doubt.Was == core.Approved && wanted == core.Approved && now.Sub(item.GiveUp) <= lateBy {
-		// It may not have removed us: what waits is whole until that is known.
-		next.Next, next.Error = now.Add(doubtWait), "the peer has perhaps removed us"
-		return &next, errors.Join(core.Refuse(core.Unavailable, next.Error), q.keepItem(ctx, &next, false))
-	}
-	if p == nil || p.Trust != wanted {
-		return stop(core.Refuse(core.NotApproved, "the peer is no longer "+string(wanted)), !first && (item.Kind == core.OutMessage || item.Kind == core.OutReply))
-	}
-	if now.Sub(item.GiveUp) > lateBy {
-		return stop(core.Refuse(core.Unreachable, "given up: "+item.Error), !first)
-	}
-	if item.Attempts > 0 && q.hasReplied(ctx, item) {
-		next.State, next.Done, next.Error = core.OutSent, now, ""
-		return &next, q.keepItem(ctx, &next, false)
-	}
-	next.Attempts++
-	got, err := q.deliver(ctx, p, &next)
-	result := q.settle(ctx, p, &next, got, err)
-	if err == nil || ctx.Err() == nil { // else we were cut short ourselves
-		q.o.Gateway.Tried(p.Key, Unheard(result))
-	}
-	if next.State == core.OutWaiting && result != nil && next.Answer == nil && item.Next.After(now) { // tried before its time, which stays
-		next.Attempts, next.Next = max(1, item.Attempts), item.Next
-	}
-	q.o.Logger.Info("envelope tried", "kind", next.Kind, "peer", p.Name(), "state", next.State, "attempt", next.Attempts, "err", next.Error)
-	// What the peer has taken is written down even when our caller has gone.
-	ctx = context.WithoutCancel(ctx)
-	if next.State != core.OutSent && next.Kind == core.OutMessage {
-		unlock, err := q.locks.Lock(ctx, lockName{"reply", p.Key, string(next.Nonce)})
-		if err != nil {
-			return &next, err
-		}
-		defer unlock()
-		if q.hasReplied(ctx, &next) {
-			next.State, next.Done, next.Error, result = core.OutSent, now, "", nil
-		}
-	}
-	return &next, errors.Join(result, q.keepItem(ctx, &next, !first || next.Attempts > 1))
-}
-
-// hasReplied reports whether a message of ours was answered: who replies has it,
-// whatever became of the answer to the envelope itself.
-func (q *Queue) hasReplied(ctx context.Context, item *core.OutboxItem) bool {
-	if item.Kind != core.OutMessage {
-		return false
-	}
-	_, err := q.o.Store.Reply(ctx, item.Peer, item.Nonce)
-	return err == nil
-}
-
-func (q *Queue) keepItem(ctx context.Context, item *core.OutboxItem, tell bool) error {
-	change := &core.Change{Outbox: []*core.OutboxItem{item}}
-	if tell && (item.State == core.OutRefused || item.State == core.OutExpired) {
-		change.Events = append(change.Events, q.failed(item))
-	}
-	return q.o.Gateway.Store(ctx, change)
-}
-
-// failed is the event of an envelope that was given up.
-func (q *Queue) failed(item *core.OutboxItem) *core.Event {
-	data, err := json.Marshal(map[string]any{"outboxId": item.ID, "kind": item.Kind, "error": item.Error}, json.Deterministic(true))
-	if err != nil {
-		panic(err) // three texts always encode
-	}
-	return &core.Event{ID: ulid.Make().String(), Type: core.EventDeliveryFailed, At: q.o.Now().UTC(), Peer: item.Peer, By: core.Us,
-		Text: "An envelope of ours could not be delivered.", Data: data}
-}
-
-// deliver signs and posts an envelope. The body of the last try is sent again while
-// its time is fresh, so that the peer knows it for the same.
-func (q *Queue) deliver(ctx context.Context, p *core.Peer, item *core.OutboxItem) (core.Answer, error) {
-	now := q.o.Now()
-	fresh := item.Body != nil && now.Sub(item.SignedAt).Abs() < q.o.Gateway.OutboxSettings().Window*3/4
-	if !fresh {
-		body, err := q.o.Gateway.Seal(p, item)
-		if err != nil {
-			return core.Answer{}, err
-		}
-		item.Body, item.SignedAt = body, now.UTC()
-	}
-	switch item.Kind {
-	case core.OutMessage:
-		return q.o.Transport.Post(ctx, p.URL, core.PathMessage, item.Body)
-	case core.OutReply:
-		return q.o.Transport.PostURL(ctx, item.URL, item.Body)
-	default:
-		return q.o.Transport.Post(ctx, p.URL, core.PathApprove, item.Body)
-	}
-}
-
-// endpoints are what the queue posts to.
-var endpoints = map[core.OutboxKind]answer.Endpoint{
-	core.OutMessage: answer.Message, core.OutReply: answer.Reply, core.OutApprove: answer.Approve, core.OutReject: answer.Approve,
-}
-
-// settle decides what a try means for the envelope, and returns why it was not
-// delivered.
-func (q *Queue) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem, got core.Answer, err error) error {
-	s := q.o.Gateway.OutboxSettings()
-	now := q.o.Now().UTC()
-	item.Error, item.Answer, item.Answered = "", nil, err == nil
-	retry := time.Duration(0)
-	if err == nil {
-		// A nonce is used once: one that was signed anew, or is tried after a restart, may
-		// have been there although we know of no try.
-		again := item.Attempts > 1 || item.SignedAt.After(item.Created.Add(time.Second))
-		j := q.Judge(ctx, p, endpoints[item.Kind], got, again)
-		if j.Said != "" || j.Verdict == answer.Yes {
-			item.Answer = jsonOrNil(got.Body)
-		}
-		switch {
-		case j.Verdict == answer.Yes:
-			item.State, item.Done = core.OutSent, now
-			return nil
-		case j.Stale && item.SignedAt.Before(now.Add(-time.Minute)):
-			item.Body = nil // the clocks differ a little: signed anew it may be taken
-		case j.Verdict != answer.Wait:
-			item.State, item.Done = core.OutRefused, now
-		}
-		retry, err = j.RetryAfter, j.Err()
-	}
-	item.Error = err.Error()
-	if item.State != core.OutWaiting {
-		return err
-	}
-	if item.Next = now.Add(s.Wait(item.Attempts, retry)); item.Next.After(item.GiveUp) {
-		item.State, item.Done = core.OutExpired, now
-	}
-	return err
-}
-
-func jsonOrNil(b []byte) core.Raw {
-	if len(b) == 0 || !jsontext.Value(b).IsValid() {
-		return nil
-	}
-	return b
-}
-
-// Unheard is err where it means that no gateway has spoken, else nil: one that says
-// no is there.
-func Unheard(err error) error {
-	if errors.Is(err, core.Refused) {
-		return nil
-	}
-	return err
-}
-
-// Judge says what a peer's answer to an envelope means. That an endpoint is missing
-// counts only where the peer's own card stands. again says that the envelope was
-// sent before.
-func (q *Queue) Judge(ctx context.Context, p *core.Peer, to answer.Endpoint, a core.Answer, again bool) answer.Judged {
-	j := answer.Judge(to, a, answer.Try{V2: p.V2, Again: again, Now: q.o.Now()})
-	if j.Verdict == answer.NoEndpoint {
-		if card, err := q.o.Transport.Card(ctx, p.URL, nil); err != nil || !strings.EqualFold(card.PublicKey, p.Key.String()) {
-			j.Verdict = answer.Wait
-		}
-	}
-	return j
 }

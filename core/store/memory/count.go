@@ -15,7 +15,7 @@ func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
 		return d, err
 	}
 	defer unlock()
-	d.Inbox, d.Receipts = len(s.inbox), len(s.letters)
+	d.Inbox, d.Receipts = len(s.inbox), len(s.receipts)
 	for _, m := range s.inbox {
 		if m.Status == core.InboxHeld {
 			d.InboxHeld++
@@ -60,7 +60,7 @@ func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
 			living[k.event] = true
 		}
 	}
-	maps.DeleteFunc(s.letters, func(_ letterKey, l *core.Receipt) bool { return l.At.Before(c.Receipts) })
+	maps.DeleteFunc(s.receipts, func(_ receiptKey, l *core.Receipt) bool { return l.At.Before(c.Receipts) })
 	maps.DeleteFunc(s.inbox, func(id string, m *core.InboxMessage) bool { return m.At.Before(c.Inbox) && !living[id] })
 	maps.DeleteFunc(s.events, func(id string, e *core.Event) bool { return e.At.Before(c.Events) && !living[id] })
 	maps.DeleteFunc(s.deliveries, func(k deliveryKey, _ *core.Delivery) bool { _, ok := s.event(k.event); return !ok })

@@ -49,7 +49,7 @@ func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Non
 		return nil, err
 	}
 	defer unlock()
-	l, ok := s.letters[letterKey{peer, nonce}]
+	l, ok := s.receipts[receiptKey{peer, nonce}]
 	if !ok {
 		return nil, notFound("envelope %q", nonce)
 	}
@@ -63,8 +63,8 @@ func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f fu
 	if err != nil {
 		return err
 	}
-	found := pick(s.letters, func(l *core.Receipt) bool { return !l.At.Before(since) },
-		func(a, b *core.Receipt) int { return b.At.Compare(a.At) }, len(s.letters)+1, cloneReceipt)
+	found := pick(s.receipts, func(l *core.Receipt) bool { return !l.At.Before(since) },
+		func(a, b *core.Receipt) int { return b.At.Compare(a.At) }, len(s.receipts)+1, cloneReceipt)
 	unlock()
 	given := map[string]int{}
 	found = slices.DeleteFunc(found, func(l *core.Receipt) bool {
@@ -86,7 +86,7 @@ func (s *Store) EachNonce(ctx context.Context, f func(hash uint64)) error {
 		return err
 	}
 	defer unlock()
-	for k := range s.letters {
+	for k := range s.receipts {
 		f(core.NonceHash(k.peer, k.nonce))
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 // defaultLimit is how many results a query has that names no limit.
 const defaultLimit = 100
 
-type letterKey struct {
+type receiptKey struct {
 	peer  core.PublicKey
 	nonce core.Nonce
 }
@@ -37,7 +37,7 @@ type Store struct {
 	mu         sync.Mutex // guards all below
 	closed     bool
 	peers      map[core.PublicKey]*core.Peer
-	letters    map[letterKey]*core.Receipt
+	receipts   map[receiptKey]*core.Receipt
 	inbox      map[string]*core.InboxMessage
 	events     map[string]*core.Event
 	deliveries map[deliveryKey]*core.Delivery
@@ -55,7 +55,7 @@ var _ core.Store = (*Store)(nil)
 func New() *Store {
 	return &Store{
 		peers:      map[core.PublicKey]*core.Peer{},
-		letters:    map[letterKey]*core.Receipt{},
+		receipts:   map[receiptKey]*core.Receipt{},
 		inbox:      map[string]*core.InboxMessage{},
 		events:     map[string]*core.Event{},
 		deliveries: map[deliveryKey]*core.Delivery{},
@@ -96,7 +96,7 @@ func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 		return err
 	}
 	if c.Receipt != nil {
-		s.letters[letterKey{c.Receipt.Peer, c.Receipt.Nonce}] = cloneReceipt(c.Receipt)
+		s.receipts[receiptKey{c.Receipt.Peer, c.Receipt.Nonce}] = cloneReceipt(c.Receipt)
 	}
 	for _, p := range c.Peers {
 		s.peers[p.Key] = p.Clone()
@@ -160,7 +160,7 @@ func (s *Store) refuse(c *core.Change) error {
 		}
 	}
 	if c.Receipt != nil {
-		if _, taken := s.letters[letterKey{c.Receipt.Peer, c.Receipt.Nonce}]; taken {
+		if _, taken := s.receipts[receiptKey{c.Receipt.Peer, c.Receipt.Nonce}]; taken {
 			return core.Refuse(core.Replayed, "store: this nonce of this peer is taken")
 		}
 	}

@@ -1,4 +1,7 @@
-package gateway
+// Package peers holds every peer in memory, by key and by label, so that the way of a
+// message reads no store. What an Index gives out is never changed: a transition
+// replaces it.
+package peers
 
 import (
 	"bytes"
@@ -16,10 +19,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
-// book holds every peer in memory, by key and by label. What it gives out is
-// never changed; a move replaces it. Its zero value is ready.
-type peerIndex struct {
-	alive func(core.PublicKey) // hears of every verified envelope of a peer; set once, before use
+// Index holds every peer in memory. Its zero value is ready. Safe for concurrent use.
+type Index struct {
+	Alive func(core.PublicKey) // hears of every verified envelope of a peer; set once, before use
 
 	mu      sync.RWMutex // guards all below
 	byKey   map[core.PublicKey]*entry
@@ -38,7 +40,8 @@ type entry struct {
 	health *peering.Health
 }
 
-func (b *peerIndex) put(p *core.Peer) {
+// Put puts a peer in, or in the place of its record before.
+func (b *Index) Put(p *core.Peer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.byKey == nil {
@@ -58,16 +61,16 @@ func (b *peerIndex) put(p *core.Peer) {
 	for _, label := range labels(p) {
 		b.byLabel[label] = append(b.byLabel[label], e)
 	}
-	if p.Alias != "" && keepsAlias(p) {
+	if p.Alias != "" && KeepsAlias(p) {
 		b.byAlias[p.Alias] = e
 	}
-	if host := hostName(p.URL); host != "" {
+	if host := HostName(p.URL); host != "" {
 		b.byHost[host] = append(b.byHost[host], e)
 	}
 	if !p.V2 {
 		b.legacy[p.Key] = e
 	}
-	if asks(p) {
+	if Asks(p) {
 		b.asking[p.Key] = e
 	}
 	if peering.StateOf(p).Waits() {
@@ -75,7 +78,8 @@ func (b *peerIndex) put(p *core.Peer) {
 	}
 }
 
-func (b *peerIndex) forget(k core.PublicKey) {
+// Forget takes a peer out.
+func (b *Index) Forget(k core.PublicKey) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if e := b.byKey[k]; e != nil {
@@ -84,11 +88,11 @@ func (b *peerIndex) forget(k core.PublicKey) {
 	}
 }
 
-func (b *peerIndex) unlink(e *entry) {
+func (b *Index) unlink(e *entry) {
 	for _, label := range labels(e.peer) {
 		without(b.byLabel, label, e)
 	}
-	without(b.byHost, hostName(e.peer.URL), e)
+	without(b.byHost, HostName(e.peer.URL), e)
 	if b.byAlias[e.peer.Alias] == e {
 		delete(b.byAlias, e.peer.Alias)
 	}
@@ -106,9 +110,9 @@ func without(m map[string][]*entry, name string, e *entry) {
 	}
 }
 
-// keepsAlias reports whether a peer's alias is taken: that of a peer that has gone
+// KeepsAlias reports whether a peer's alias is taken: that of a peer that has gone
 // is free again.
-func keepsAlias(p *core.Peer) bool {
+func KeepsAlias(p *core.Peer) bool {
 	switch peering.StateOf(p) {
 	case peering.Removed, peering.Rejected:
 		return false
@@ -116,13 +120,19 @@ func keepsAlias(p *core.Peer) bool {
 	return true
 }
 
-// hostName is the host of a URL, without its port.
-func hostName(gatewayURL string) string {
+// HostName is the host of a URL, without its port.
+func HostName(gatewayURL string) string {
 	u, err := url.Parse(gatewayURL)
 	if err != nil {
 		return ""
 	}
 	return strings.ToLower(u.Hostname())
+}
+
+// Asks reports whether there is something to ask a peer, now or later.
+// docs/threat-model.md#t10
+func Asks(p *core.Peer) bool {
+	return p.Asking.Series != nil || p.Asking.Owed != 0 || !p.Asking.Confirm.IsZero() || peering.StateOf(p) == peering.Unconfirmed
 }
 
 func labels(p *core.Peer) []string {
@@ -133,7 +143,8 @@ func labels(p *core.Peer) []string {
 	return out
 }
 
-func (b *peerIndex) get(k core.PublicKey) *core.Peer {
+// Get returns a peer by its key, or nil.
+func (b *Index) Get(k core.PublicKey) *core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if e := b.byKey[k]; e != nil {
@@ -142,15 +153,15 @@ func (b *peerIndex) get(k core.PublicKey) *core.Peer {
 	return nil
 }
 
-func (b *peerIndex) entry(k core.PublicKey) *entry {
+func (b *Index) entry(k core.PublicKey) *entry {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.byKey[k]
 }
 
-// all lists every peer, the longest known first.
-func (b *peerIndex) all() []*core.Peer {
-	out := b.unsorted()
+// All lists every peer, the longest known first.
+func (b *Index) All() []*core.Peer {
+	out := b.Unsorted()
 	slices.SortFunc(out, func(x, y *core.Peer) int {
 		if c := x.RequestedAt.Compare(y.RequestedAt); c != 0 {
 			return c
@@ -160,7 +171,8 @@ func (b *peerIndex) all() []*core.Peer {
 	return out
 }
 
-func (b *peerIndex) unsorted() []*core.Peer {
+// Unsorted lists every peer in any order.
+func (b *Index) Unsorted() []*core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	out := make([]*core.Peer, 0, len(b.byKey))
@@ -170,21 +182,25 @@ func (b *peerIndex) unsorted() []*core.Peer {
 	return out
 }
 
-// waiting counts the requests that wait.
-func (b *peerIndex) waiting() (n struct{ all, shown int }) {
+// Waiting counts requests that wait: all, and those whose claimed URL has shown the
+// asker's key.
+type Waiting struct{ All, Shown int }
+
+// Waiting counts the requests that wait.
+func (b *Index) Waiting() (n Waiting) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	n.all = len(b.waits)
+	n.All = len(b.waits)
 	for _, e := range b.waits {
 		if e.peer.Shown {
-			n.shown++
+			n.Shown++
 		}
 	}
 	return n
 }
 
-// toAsk lists the peers whom the confirmer has something to ask.
-func (b *peerIndex) toAsk() []*core.Peer {
+// ToAsk lists the peers whom the confirmer has something to ask.
+func (b *Index) ToAsk() []*core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	out := make([]*core.Peer, 0, len(b.asking))
@@ -194,11 +210,21 @@ func (b *peerIndex) toAsk() []*core.Peer {
 	return out
 }
 
-// byURL returns another peer than k whose pinned URL is the same.
-func (b *peerIndex) byURL(gatewayURL string, k core.PublicKey) *core.Peer {
+// ByAlias returns the peer that has an alias, or nil.
+func (b *Index) ByAlias(alias string) *core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	for _, e := range b.byHost[hostName(gatewayURL)] {
+	if e := b.byAlias[alias]; e != nil {
+		return e.peer
+	}
+	return nil
+}
+
+// ByURL returns another peer than k whose pinned URL is the same.
+func (b *Index) ByURL(gatewayURL string, k core.PublicKey) *core.Peer {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, e := range b.byHost[HostName(gatewayURL)] {
 		if e.peer.URL == gatewayURL && e.peer.Key != k {
 			return e.peer
 		}
@@ -206,11 +232,12 @@ func (b *peerIndex) byURL(gatewayURL string, k core.PublicKey) *core.Peer {
 	return nil
 }
 
-// fits returns the peers that an envelope's label may be and that wanted accepts:
-// those whose key it is, or whose id. The 16-character label is everybody's; it is tried with the peers that
-// have never shown v2; a host:port that nobody announced, with those at that host. Where more fit than may be tried, the last seen are
+// Fits returns the peers that an envelope's label may be and that wanted accepts:
+// those whose key it is, or whose id. The 16-character label is everybody's: it is
+// tried with the peers that have never shown v2. A host:port that nobody announced is
+// tried with those at that host. Where more fit than may be tried, the last seen are
 // returned. docs/threat-model.md#k3
-func (b *peerIndex) fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
+func (b *Index) Fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	var found []*entry
@@ -258,7 +285,8 @@ func lastSeen(list []*entry, e *entry) []*entry {
 	return slices.Insert(list, i, e)
 }
 
-func keysOf(peers []*core.Peer) []core.PublicKey {
+// Keys lists the keys of peers.
+func Keys(peers []*core.Peer) []core.PublicKey {
 	out := make([]core.PublicKey, len(peers))
 	for i, p := range peers {
 		out[i] = p.Key
@@ -266,17 +294,18 @@ func keysOf(peers []*core.Peer) []core.PublicKey {
 	return out
 }
 
-// contact notes that a verified envelope came.
-func (b *peerIndex) contact(k core.PublicKey, at time.Time) {
+// Contact notes that a verified envelope came.
+func (b *Index) Contact(k core.PublicKey, at time.Time) {
 	if e := b.entry(k); e != nil {
 		e.seen.Store(at.UnixNano())
-		if b.alive != nil {
-			b.alive(k)
+		if b.Alive != nil {
+			b.Alive(k)
 		}
 	}
 }
 
-func (b *peerIndex) healthOf(k core.PublicKey) peering.Health {
+// Health is what checks and contacts say of reaching a peer.
+func (b *Index) Health(k core.PublicKey) peering.Health {
 	e := b.entry(k)
 	if e == nil {
 		return peering.Health{Outbound: peering.Unknown}
@@ -290,7 +319,8 @@ func (b *peerIndex) healthOf(k core.PublicKey) peering.Health {
 	return h
 }
 
-func (b *peerIndex) checked(k core.PublicKey, err error, at time.Time, maxFailures int) {
+// Checked notes what came of reaching out to a peer: nil, or why nothing was heard.
+func (b *Index) Checked(k core.PublicKey, err error, at time.Time, maxFailures int) {
 	if e := b.entry(k); e != nil {
 		e.mu.Lock()
 		*e.health = e.health.Checked(err, at, maxFailures)
@@ -301,12 +331,11 @@ func (b *peerIndex) checked(k core.PublicKey, err error, at time.Time, maxFailur
 // Resolve finds the one peer that an operator means: by alias, full key, id,
 // fingerprint, or the beginning of one of them (with or without dashes). Errors
 // are of kind NotFound, or Ambiguous with the candidates.
-func (g *state) Resolve(ref string) (*core.Peer, error) {
+func (b *Index) Resolve(ref string) (*core.Peer, error) {
 	ref = strings.TrimSpace(ref)
 	if ref == "" {
 		return nil, core.Refuse(core.NotFound, "no peer named")
 	}
-	b := &g.peers
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if e := b.byAlias[ref]; e != nil {
@@ -322,7 +351,7 @@ func (g *state) Resolve(ref string) (*core.Peer, error) {
 		case key == lower || fingerprint == squeezed || e.peer.Alias == ref && ref != "" || // of one that has gone
 			k.ID() == lower || e.peer.Label == ref && e.peer.Trust != core.Pending:
 			exact = append(exact, e.peer)
-		case strings.HasPrefix(strings.ToLower(e.peer.Alias), lower) && e.peer.Alias != "" && keepsAlias(e.peer),
+		case strings.HasPrefix(strings.ToLower(e.peer.Alias), lower) && e.peer.Alias != "" && KeepsAlias(e.peer),
 			len(lower) > len(core.SPKIPrefix) && strings.HasPrefix(key, lower),
 			len(squeezed) >= 4 && strings.HasPrefix(fingerprint, squeezed),
 			strings.HasPrefix(key[len(core.SPKIPrefix):], lower) && len(lower) >= 4:
