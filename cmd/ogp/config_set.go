@@ -35,7 +35,7 @@ gateway reads the file again by itself.
 
 func configUnsetCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "unset <key>", Short: "Take a value out of the configuration file", Args: cobra.ExactArgs(1),
+		Use: "unset <key>", Short: "Remove a value from the configuration file", Args: cobra.ExactArgs(1),
 		Long: `Take a value out of the configuration file, so that the default counts. Its line
 becomes a comment; all else stays as it is.
 

@@ -56,7 +56,7 @@ func eventsCommand(a *cli.App) *cobra.Command {
 	var follow bool
 	var since string
 	cmd := &cobra.Command{
-		Use: "events", Short: "Show what has happened, and what happens", Args: cobra.NoArgs,
+		Use: "events", Short: "Show past events, and follow new ones", Args: cobra.NoArgs,
 		Long: `Show the events that are kept: messages, requests, approvals, removals, replies,
 warnings, and what a notifier could not be told. With --follow, show each as it
 happens; those before come as well if --since says from when on. With --json,

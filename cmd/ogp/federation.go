@@ -15,7 +15,7 @@ import (
 )
 
 func federationCommand(a *cli.App) *cobra.Command {
-	return cli.Group("federation", "Ask, approve, talk to and part from peers",
+	return cli.Group("federation", "Connect to peers, message them, disconnect",
 		listCommand(a), showCommand(a), requestCommand(a), approveCommand(a), rejectCommand(a), removeCommand(a), forgetCommand(a), updateIdentityCommand(a),
 		inviteCommand(a), acceptCommand(a), connectCommand(a), aliasCommand(a), scopesCommand(a), grantCommand(a), levelCommand(a), sendCommand(a), agentCommand(a), pingCommand(a))
 }
@@ -57,7 +57,7 @@ func listCommand(a *cli.App) *cobra.Command {
 
 func showCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "show <peer>", Short: "Show all about a peer", Args: cobra.ExactArgs(1),
+		Use: "show <peer>", Short: "Show everything about a peer", Args: cobra.ExactArgs(1),
 		Long: "Show all about a peer, named by alias, fingerprint, id, or the beginning of one.\n\n  ogp federation show ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
@@ -177,7 +177,7 @@ func requested(a *cli.App, r api.RequestResult) {
 
 func aliasCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "alias <peer> [name]", Short: "Give a peer a name of ours", Args: cobra.RangeArgs(1, 2),
+		Use: "alias <peer> [name]", Short: "Name a peer", Args: cobra.RangeArgs(1, 2),
 		Long: "Give a peer a name of ours; without a name, take it away.\n\n  ogp federation alias K7QF-3MZA ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p := api.AliasParams{Peer: args[0]}

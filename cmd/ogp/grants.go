@@ -144,7 +144,7 @@ func hint(a *cli.App, e *api.ErrorView) {
 
 func scopesCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "scopes <peer>", Short: "Show what a peer may do, and what we may do there", Args: cobra.ExactArgs(1),
+		Use: "scopes <peer>", Short: "Show the scopes granted in both directions", Args: cobra.ExactArgs(1),
 		Long: "Show the grants both ways, with how much of each rate is used.\n\n  ogp federation scopes ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
@@ -177,7 +177,7 @@ func scopesCommand(a *cli.App) *cobra.Command {
 func levelCommand(a *cli.App) *cobra.Command {
 	var topic string
 	cmd := &cobra.Command{
-		Use: "level <peer> <level>", Short: "Set how openly the agent answers a peer on a topic", Args: cobra.ExactArgs(2),
+		Use: "level <peer> <level>", Short: "Set how openly your agent answers a peer on a topic", Args: cobra.ExactArgs(2),
 		Long: "Set how openly the agent answers a peer's agent-comms messages: full, summary, escalate, deny, off, or \"default\" to take the setting away. Without --topic it is the level of all topics that have none of their own.\n\n  ogp federation level ben full --topic planning",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			level := args[1]

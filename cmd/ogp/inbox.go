@@ -174,7 +174,7 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 
 func inboxReleaseCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "release <id>", Short: "Let a held message through to the agent", Args: cobra.ExactArgs(1),
+		Use: "release <id>", Short: "Deliver a held message to the agent", Args: cobra.ExactArgs(1),
 		Long: "Let a message through that a policy held back, if the sender's grants still allow it. The agent is told of it once.\n\n  ogp inbox release last",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := api.InboxRelease.Call(cmd.Context(), a, api.IDParams{ID: args[0]})
@@ -193,7 +193,7 @@ func inboxReleaseCommand(a *cli.App) *cobra.Command {
 
 func inboxDenyCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "deny <id> [reason]", Short: "Turn a held message down", Args: cobra.RangeArgs(1, 2),
+		Use: "deny <id> [reason]", Short: "Reject a held message", Args: cobra.RangeArgs(1, 2),
 		Long: "Turn a message down that a policy held back. Its sender gets a signed reply that says so, with the reason, if it can take one.\n\n  ogp inbox deny last \"not in this quarter\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p := api.DenyParams{ID: args[0]}

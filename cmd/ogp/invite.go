@@ -102,7 +102,7 @@ func inviteListCommand(a *cli.App) *cobra.Command {
 
 func inviteRevokeCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke <code>", Short: "Take an invite back", Args: cobra.ExactArgs(1),
+		Use: "revoke <code>", Short: "Revoke an invite", Args: cobra.ExactArgs(1),
 		Long: "Take an invite back before it expires.\n\n  ogp federation invite revoke a3f7k2",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := api.RevokeInvite.Call(cmd.Context(), a, api.CodeParams{Code: args[0]}); err != nil {

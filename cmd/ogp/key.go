@@ -11,7 +11,7 @@ import (
 
 func keyCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "key", Short: "Seal our private key, or take the seal off", Args: cobra.NoArgs,
+		Use: "key", Short: "Seal or unseal our private key", Args: cobra.NoArgs,
 		Long: `Seal our private key under a passphrase, or take the seal off. A running gateway
 goes on: it has the key already. The next start needs the passphrase.
 
@@ -54,8 +54,8 @@ key.passphrase_file. With --new-passphrase-file a sealed key gets another one.
 
 func keyUnseal(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "unseal", Short: "Take the passphrase off our private key", Args: cobra.NoArgs,
-		Long: `Take the passphrase off our private key. It is then kept as it is, in a file that
+		Use: "unseal", Short: "Remove the passphrase from our private key", Args: cobra.NoArgs,
+		Long: `Remove the passphrase from our private key. It is then kept as it is, in a file that
 only its owner can read.
 
   ogp key unseal`,

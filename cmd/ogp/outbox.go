@@ -27,7 +27,7 @@ func outboxListCommand(a *cli.App) *cobra.Command {
 	var state string
 	var all bool
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the messages that wait to be sent", Args: cobra.NoArgs,
+		Use: "list", Short: "List outgoing messages", Args: cobra.NoArgs,
 		Long: "List the messages that wait to be sent; --all shows the sent and the failed ones, too.\n\n  ogp outbox list --all --peer ben",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.State = core.OutboxState(state)
@@ -72,7 +72,7 @@ func outboxListCommand(a *cli.App) *cobra.Command {
 
 func outboxShowCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "show <id>", Short: "Show a message of ours and its reply", Args: cobra.ExactArgs(1),
+		Use: "show <id>", Short: "Show an outgoing message and its reply", Args: cobra.ExactArgs(1),
 		Long: "Show a message of ours, what the peer answered, and its reply.\n\n  ogp outbox show last",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := api.OutboxItem.Call(cmd.Context(), a, api.IDParams{ID: args[0]})
@@ -105,7 +105,7 @@ func outboxRetryCommand(a *cli.App) *cobra.Command {
 
 func outboxCancelCommand(a *cli.App) *cobra.Command {
 	return outboxOperation(a, api.OutboxCancel, "Cancelled", &cobra.Command{
-		Use: "cancel [id]", Short: "Give up messages that wait", Args: cobra.MaximumNArgs(1),
+		Use: "cancel [id]", Short: "Cancel waiting messages", Args: cobra.MaximumNArgs(1),
 		Long: "Give up a message that waits; or all that wait, for a peer or for anybody. What has left already is not called back.\n\n  ogp outbox cancel --peer ben",
 	})
 }

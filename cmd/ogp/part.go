@@ -157,8 +157,8 @@ func forgetCommand(a *cli.App) *cobra.Command {
 func updateIdentityCommand(a *cli.App) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
-		Use: "update-identity [peer]", Short: "Tell peers our names and gateway URL",
-		Long: "Tell peers our names and gateway URL. The daemon does it by itself when they change.\n\n  ogp federation update-identity --all",
+		Use: "update-identity [peer]", Short: "Send our names and gateway URL to peers",
+		Long: "Send our names and gateway URL to peers. The daemon does it by itself when they change.\n\n  ogp federation update-identity --all",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 || all == (len(args) == 1) {
 				return cli.Usagef("name one peer, or give --all")

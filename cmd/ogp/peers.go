@@ -17,8 +17,8 @@ func peersCommand(a *cli.App) *cobra.Command {
 
 func peersExportCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "export", Short: "Print the peers as the TypeScript gateway's peers.json", Args: cobra.NoArgs,
-		Long: "Print the peers as the TypeScript gateway's peers.json. It is read from the running daemon or, if none runs, from the store.\n\n  ogp peers export > peers.json",
+		Use: "export", Short: "Print the peers in the TypeScript gateway's format", Args: cobra.NoArgs,
+		Long: "Print the peers in the TypeScript gateway's format. It is read from the running daemon or, if none runs, from the store.\n\n  ogp peers export > peers.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			text, _, err := cli.OnState(cmd.Context(), a, api.ExportPeers, api.None{}, false)
 			if err != nil {

@@ -18,14 +18,14 @@ import (
 )
 
 func pluginCommand(a *cli.App) *cobra.Command {
-	return cli.Group("plugin", "Write, try, install and watch plugins", pluginListCommand(a), pluginInspectCommand(a), trial.RunCommand(a),
+	return cli.Group("plugin", "Write, test, install and monitor plugins", pluginListCommand(a), pluginInspectCommand(a), trial.RunCommand(a),
 		trial.TestCommand(a), trial.BenchCommand(a), pluginInstallCommand(a), pluginRemoveCommand(a), pluginReloadCommand(a),
 		pluginKVCommand(a), pluginNewCommand(a))
 }
 
 func pluginListCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List the plugins in force, and how they do", Args: cobra.NoArgs,
+		Use: "list", Short: "List plugins and their state", Args: cobra.NoArgs,
 		Long: "List the plugins in force in the order in which policies are asked: their hooks, calls, refused messages and failures. Where no daemon runs, the plugins that the next start would load.\n\n  ogp plugin list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, running, err := cli.OnState(cmd.Context(), a, api.Plugins, api.None{}, false)
@@ -224,7 +224,7 @@ func showInspect(a *cli.App, v inspectView) {
 func pluginNewCommand(a *cli.App) *cobra.Command {
 	var lang, hook string
 	cmd := &cobra.Command{
-		Use: "new <name> [folder]", Short: "Begin a plugin", Args: cobra.RangeArgs(1, 2),
+		Use: "new <name> [folder]", Short: "Create a plugin project", Args: cobra.RangeArgs(1, 2),
 		Long: "Write the project of a new plugin, with a test case and a Makefile, into a new folder. It builds offline.\n\n  ogp plugin new small-only --lang go --hook message",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if lang != "" && !slices.Contains(scaffold.Langs, lang) {

@@ -32,7 +32,7 @@ func pluginInstallCommand(a *cli.App) *cobra.Command {
 	var p api.InstallParams
 	var how installHow
 	cmd := &cobra.Command{
-		Use: "install <file or folder>", Short: "Put a plugin in force, with what it asks for", Args: cobra.ExactArgs(1),
+		Use: "install <file or folder>", Short: "Install a plugin and grant what it asks for", Args: cobra.ExactArgs(1),
 		Long: "Copy a plugin into the state directory and grant it what it asks for, after showing it. Its self-tests and the cases that lie beside it are run first. A running gateway puts it in force at once; an installed one of the same name is replaced.\n\n  ogp plugin install ./small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			how.ordered = cmd.Flags().Changed("order")
@@ -201,7 +201,7 @@ func pluginRemoveCommand(a *cli.App) *cobra.Command {
 
 func pluginReloadCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "reload [name]", Short: "Load plugins anew from their files", Args: cobra.MaximumNArgs(1),
+		Use: "reload [name]", Short: "Reload plugins from their files", Args: cobra.MaximumNArgs(1),
 		Long: "Load a plugin of the running gateway anew from its file, or all of them. One that does not load or fails its self-tests changes nothing.\n\n  ogp plugin reload small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := api.PluginReload.Call(cmd.Context(), a, api.PluginRef{Name: append(args, "")[0]})

@@ -205,8 +205,8 @@ func agentCommand(a *cli.App) *cobra.Command {
 
 func pingCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "ping <peer or URL>", Short: "Ask a gateway whether it is there", Args: cobra.ExactArgs(1),
-		Long: "Ask a gateway whether it is there. Exit status 4 says that it is not.\n\n  ogp federation ping ben",
+		Use: "ping <peer or URL>", Short: "Check whether a gateway answers", Args: cobra.ExactArgs(1),
+		Long: "Check whether a gateway answers. Exit status 4 means that it does not.\n\n  ogp federation ping ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := api.Ping.Call(cmd.Context(), a, api.PingParams{Target: args[0]})
 			if err != nil {

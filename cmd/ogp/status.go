@@ -20,7 +20,7 @@ import (
 func statusCommand(a *cli.App) *cobra.Command {
 	var watch bool
 	cmd := &cobra.Command{
-		Use: "status", Short: "Show how the running gateway does", Args: cobra.NoArgs,
+		Use: "status", Short: "Show the gateway's status", Args: cobra.NoArgs,
 		Long: `Show who this gateway is, its peers by state and health, what waits, whether the
 agent hears of it, and what went wrong in the last day. Exit status 5 says that no
 daemon is running. With --watch it is drawn anew every two seconds.

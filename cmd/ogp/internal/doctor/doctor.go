@@ -36,7 +36,7 @@ func Command(a *cli.App) *cobra.Command {
 	var peer string
 	var noCall bool
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Find out what does not work, and how to fix it", Args: cobra.NoArgs,
+		Use: "doctor", Short: "Check the setup and suggest fixes", Args: cobra.NoArgs,
 		Long: `Look at everything that a working gateway needs: one line for each check, and
 below what is not well the command or the line of config.toml that fixes it. With a
 running daemon each notifier is called once with a test; --no-test-call leaves that

@@ -32,7 +32,7 @@ type Result struct {
 // Command is "ogp import".
 func Command(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "import <directory>", Short: "Take over identity and peers of a TypeScript gateway", Args: cobra.ExactArgs(1),
+		Use: "import <directory>", Short: "Import identity and peers from a TypeScript gateway", Args: cobra.ExactArgs(1),
 		Long: `Take over the key, the peers and the configuration of a TypeScript gateway's
 state directory, which is only read. The daemon must not be running. A sealed key
 needs OGP_KEYPAIR_SECRET, unless the directory's own configuration has the secret.

@@ -27,7 +27,7 @@ const logNotifier = "log"
 
 // Command is "ogp notify".
 func Command(a *cli.App) *cobra.Command {
-	return cli.Group("notify", "Choose who hears of events, and test it", useCommand(a), listCommand(a), testCommand(a), offCommand(a))
+	return cli.Group("notify", "Choose who is notified of events, and test it", useCommand(a), listCommand(a), testCommand(a), offCommand(a))
 }
 
 // state is what there is to notify with.
@@ -124,7 +124,7 @@ type listed struct {
 
 func listCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List who can hear of events, and who does", Args: cobra.NoArgs,
+		Use: "list", Short: "List notifiers and their state", Args: cobra.NoArgs,
 		Long: "List the notifiers that ship, those that are installed or configured, and which of them are in use.\n\n  ogp notify list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := look(cmd.Context(), a)
@@ -188,7 +188,7 @@ func (s *state) list(ctx context.Context) []listed {
 
 func offCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "off <name>", Short: "Stop telling a notifier of events", Args: cobra.ExactArgs(1),
+		Use: "off <name>", Short: "Stop notifying", Args: cobra.ExactArgs(1),
 		Long: "Take a notifier out of delivery.notifiers. Its settings stay, and what it has not heard of is in \"ogp inbox\".\n\n  ogp notify off webhook",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := look(cmd.Context(), a)

@@ -49,7 +49,7 @@ type used struct {
 func useCommand(a *cli.App) *cobra.Command {
 	var u using
 	cmd := &cobra.Command{
-		Use: "use <name>", Short: "Let a notifier hear of events, in place of those before", Args: cobra.ExactArgs(1),
+		Use: "use <name>", Short: "Switch to a notifier", Args: cobra.ExactArgs(1),
 		Long: `Let a notifier hear of events: one that ships (openclaw, webhook, ntfy), or one that is installed. Its settings, the URL that it may reach, for a server on your own network the leave to reach that, and delivery.notifiers are written into the configuration file, after a test call was taken.
 
   ogp notify use webhook --url https://hooks.example.org/ogp --secret-env OGP_WEBHOOK_SECRET`,
@@ -302,7 +302,7 @@ func notTaken(kind core.Kind, name, why, fix string) error {
 
 func testCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "test [name]", Short: "Tell the notifiers of a test", Args: cobra.MaximumNArgs(1),
+		Use: "test [name]", Short: "Send a test notice", Args: cobra.MaximumNArgs(1),
 		Long: "Make a test call to every notifier that is in use, or to one. It is made from here, with the settings in force.\n\n  ogp notify test",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()

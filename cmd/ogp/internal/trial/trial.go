@@ -137,7 +137,7 @@ func RunCommand(a *cli.App) *cobra.Command {
 	var file, hook, since string
 	var grant, replay bool
 	cmd := &cobra.Command{
-		Use: "run <file, folder or name>", Short: "Try a plugin on one case, or on what the inbox holds", Args: cobra.ExactArgs(1),
+		Use: "run <file, folder or name>", Short: "Run a plugin on one case, or on the inbox", Args: cobra.ExactArgs(1),
 		Long: `Give a plugin one case and print its answer, and what the call took. It runs beside the gateway, with a store of its own; requests go out only with --grant, or are answered by the case.
 
 With --replay a policy is asked about the messages of the inbox, and those are shown whose fate would be another one. Peers are as they are now; the time is when the message came.
