@@ -625,6 +625,7 @@ func TestGrantsUpdate(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %s", intent, out.Item, err, state)
 		}
 	}
+	coretest.Await(t, "the approval is told", func() bool { return len(a.Notifier.Told(core.EventApproved)) > 0 })
 	if n := len(a.Notifier.Told(core.EventApproved)); n != 1 {
 		t.Errorf("%d approvals were told, want the first alone", n)
 	}
