@@ -194,6 +194,7 @@ func FuzzOpenCardRequest(f *testing.F) {
 	id, at, signature := heartbeat(now)
 	f.Add(id, at, signature)
 	f.Add(`a"b\`, "\u2028", "00")
+	f.Add("0", "\xe2", "0###0")
 	f.Fuzz(func(t *testing.T, id, at, signature string) {
 		got, err := envelope.Open(anyTime(), envelope.CardRequest, envelope.CardRequestBody(id, at, signature), findAlice)
 		if err != nil {

@@ -3,6 +3,7 @@ package envelope
 import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"strings"
 )
 
 // Kind is a kind of envelope between gateways: a row of the table below, which
@@ -112,13 +113,15 @@ type StatusAnswer struct {
 }
 
 // CardRequestBody writes the values of the three X-OGP headers as CardRequest
-// reads them.
+// reads them. A header may hold any bytes: what is no UTF-8 becomes U+FFFD, which
+// names nobody and is no time.
 func CardRequestBody(peerID, timestamp, signature string) []byte {
+	valid := func(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 	return marshal(struct {
 		PeerID    string `json:"peerId"`
 		Timestamp string `json:"timestamp"`
 		Signature string `json:"signature"`
-	}{peerID, timestamp, signature})
+	}{valid(peerID), valid(timestamp), valid(signature)})
 }
 
 func peerKey(text string) (core.PublicKey, error) {
