@@ -21,9 +21,12 @@ func start[K comparable](e *Engine[K]) (stop func()) {
 // wait that its work asked for.
 func TestEngineLooksWhenDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var at []time.Duration
+		var mu sync.Mutex
+		var at []time.Duration // guarded by mu
 		began := time.Now()
 		e := New(1, func(context.Context, string) time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
 			at = append(at, time.Since(began))
 			if len(at) < 3 {
 				return time.Minute
@@ -38,6 +41,9 @@ func TestEngineLooksWhenDue(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		e.Wake("a") // sooner
 		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		want := []time.Duration{0, time.Minute, 2 * time.Minute, time.Hour + 30*time.Second}
 		if len(at) != len(want) {
 			t.Fatalf("looked at %v, want %v", at, want)
