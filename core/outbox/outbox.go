@@ -316,6 +316,10 @@ func (q *Queue) send(ctx context.Context, k core.PublicKey, x *pass) error {
 			}
 			if wait := q.pause(item, x); wait > 0 {
 				x.later(wait)
+				if mine { // the engine has tried it before we had the line
+					x.mine = item
+					return failureOf(item)
+				}
 				if !holdsUp(item) {
 					continue
 				}
@@ -382,10 +386,10 @@ func holdsUp(item *core.OutboxItem) bool {
 
 // failureOf is why an envelope that was tried before was not delivered, or nil.
 func failureOf(item *core.OutboxItem) error {
-	switch item.State {
-	case core.OutSent:
+	switch {
+	case item.State == core.OutSent:
 		return nil
-	case core.OutRefused:
+	case item.State == core.OutRefused || item.Answered:
 		return core.Refuse(core.Refused, item.Error)
 	}
 	return core.Refuse(core.Unreachable, item.Error)
