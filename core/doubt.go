@@ -5,11 +5,11 @@ import "time"
 // Doubt marks a record that is removed by a notice which does not name us, and so
 // may be somebody else's: it can be undone. docs/threat-model.md#t10
 type Doubt struct {
-	Was    Trust     `json:"was"`             // Approved, or Pending for a request that is perhaps withdrawn
-	Since  time.Time `json:"since"`           // when it began
-	Notice time.Time `json:"notice,omitzero"` // the newest notice's own time
-	Heard  string    `json:"heard,omitempty"` // the last that the peer said when asked: HeardNo, or nothing
-	Told   bool      `json:"told,omitempty"`  // the agent has heard of it, or need not
+	Was      Trust     `json:"was"`                // Approved, or Pending for a request that is perhaps withdrawn
+	Since    time.Time `json:"since"`              // when it began
+	Notice   time.Time `json:"notice,omitzero"`    // the newest notice's own time
+	Heard    string    `json:"heard,omitempty"`    // the last that the peer said when asked: HeardNo, or nothing
+	Notified bool      `json:"notified,omitempty"` // the agent has heard of it, or need not
 }
 
 // What a peer says when it is asked whether it has us approved.
@@ -32,8 +32,8 @@ const (
 // Asking is what we have asked a peer and are to ask it. It survives a restart with
 // the record.
 type Asking struct {
-	Series *Series `json:"series,omitempty"` // the one that is open
-	Owed   Hint    `json:"owed,omitzero"`    // hints that came while one was open, or too many
+	Series  *Series `json:"series,omitempty"` // the one that is open
+	Pending Hint    `json:"pending,omitzero"` // hints that came while one was open, or too many
 	// Started are the times of the series that hints began within a day.
 	Started []time.Time `json:"started,omitempty"`
 	Next    time.Time   `json:"next,omitzero"` // in doubt and without a series: when to ask again
@@ -41,7 +41,7 @@ type Asking struct {
 	// refuted; ImmuneDays is how long that was, as it doubles.
 	Immune     time.Time `json:"immune,omitzero"`
 	ImmuneDays int       `json:"immuneDays,omitzero"`
-	Told       time.Time `json:"told,omitzero"` // when the agent was last told of a removal in doubt
+	Notified   time.Time `json:"notified,omitzero"` // when the agent was last told of a removal in doubt
 	// Confirm is when to ask whether an approval of ours has arrived; zero: not.
 	Confirm time.Time `json:"confirm,omitzero"`
 	// Resent says that an approval is on its way that was sent once more.
@@ -59,8 +59,8 @@ type Series struct {
 	Request  *Request  `json:"request,omitempty"` // for HintRequest: what it asked
 }
 
-// Told is what a peer was last told of us. Empty: nothing that we remember.
-type Told struct {
+// Notified is what a peer was last notified of us. Empty: nothing that we remember.
+type Notified struct {
 	URL   string `json:"url,omitempty"`
 	Names Names  `json:"names,omitzero"`
 	// Deaf says that the peer has no way to hear of other names.

@@ -55,7 +55,7 @@ them. An intent that this gateway does not know is asked about.
 			if err != nil {
 				return err
 			}
-			if err := told(a, o, "Changed the grants of", "grants"); err != nil || a.JSON {
+			if err := notified(a, o, "Changed the grants of", "grants"); err != nil || a.JSON {
 				return err
 			}
 			for _, x := range grants {

@@ -105,7 +105,7 @@ func approveCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return told(a, o, "Approved", "approval")
+			return notified(a, o, "Approved", "approval")
 		},
 	}
 	g.register(cmd)
@@ -113,8 +113,8 @@ func approveCommand(a *cli.App) *cobra.Command {
 	return cmd
 }
 
-// told says what we did, and whether the peer knows.
-func told(a *cli.App, o api.OutgoingView, done, what string) error {
+// notified says what we did, and whether the peer knows.
+func notified(a *cli.App, o api.OutgoingView, done, what string) error {
 	if a.JSON {
 		a.WriteJSON(o)
 		return nil

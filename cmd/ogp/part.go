@@ -62,7 +62,7 @@ func rejectCommand(a *cli.App) *cobra.Command {
 				if err == nil {
 					var o api.OutgoingView
 					if o, err = api.Reject.Call(cmd.Context(), a, api.PeerRef{Peer: ref}); err == nil {
-						err = told(a, o, "Rejected", "rejection")
+						err = notified(a, o, "Rejected", "rejection")
 					}
 				}
 				failed = errors.Join(failed, err)
@@ -178,8 +178,8 @@ func updateIdentityCommand(a *cli.App) *cobra.Command {
 				a.WriteJSON(r)
 				return nil
 			}
-			for _, name := range r.Told {
-				fmt.Fprintf(a.Out, "✓ Told %s\n", name)
+			for _, name := range r.Notified {
+				fmt.Fprintf(a.Out, "✓ Notified %s\n", name)
 			}
 			for _, name := range slices.Sorted(maps.Keys(r.Failed)) {
 				fmt.Fprintf(a.Out, "⚠ Could not tell %s: %s\n", name, r.Failed[name].Message)

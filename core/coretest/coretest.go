@@ -178,7 +178,7 @@ func (g *Gateway) start() {
 	var err error
 	self, err = gateway.New(ctx, gateway.Options{
 		Key: g.Private, Store: g.Store, Transport: g.Transport, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
-		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Told: g.Dispatcher.Told, Redeem: g.invites,
+		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Queued: g.Dispatcher.Queued, Redeem: g.invites,
 	})
 	must(err)
 	g.Gateway = self

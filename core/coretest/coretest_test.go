@@ -99,7 +99,7 @@ func exchange(t *testing.T, g *coretest.Gateway, old *coretest.LegacyGateway) {
 	for _, m := range []struct{ intent, payload string }{
 		{core.IntentMessage, hello}, {core.IntentAgentComms, `{"topic":"general","message":"hello"}`},
 	} {
-		before := len(g.Notifier.Told(core.EventMessage))
+		before := len(g.Notifier.Notified(core.EventMessage))
 		if _, a := old.Send(g.Key(), m.intent, m.payload, false); a.Status != 200 {
 			t.Fatalf("%s from %s: %d %s", m.intent, old.Era, a.Status, a.Body)
 		}

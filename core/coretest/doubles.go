@@ -64,8 +64,8 @@ func (n *Notifier) Calls() [][]core.Notice {
 	return slices.Clone(n.calls)
 }
 
-// Told are the notices that were delivered, of the given types or of all.
-func (n *Notifier) Told(types ...core.EventType) []core.Notice {
+// Notified are the notices that were delivered, of the given types or of all.
+func (n *Notifier) Notified(types ...core.EventType) []core.Notice {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var out []core.Notice
@@ -81,8 +81,8 @@ func (n *Notifier) Told(types ...core.EventType) []core.Notice {
 // them.
 func (n *Notifier) Await(t testing.TB, count int, kind core.EventType) []core.Notice {
 	t.Helper()
-	Await(t, "a notice of type "+string(kind), func() bool { return len(n.Told(kind)) >= count })
-	return n.Told(kind)
+	Await(t, "a notice of type "+string(kind), func() bool { return len(n.Notified(kind)) >= count })
+	return n.Notified(kind)
 }
 
 // Policy is a core.Policy that says what its function says.

@@ -197,7 +197,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	}
 	d.gateway, err = gateway.New(ctx, gateway.Options{
 		Key: d.key, Store: d.store, Transport: d.tracing.outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
-		Logger: d.log, Notifiers: d.dispatcher.Names, Told: d.dispatcher.Told,
+		Logger: d.log, Notifiers: d.dispatcher.Names, Queued: d.dispatcher.Queued,
 		Plugins: func() (gateway.Plugins, error) { return d.extensions.Plugins() },
 		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
 			return d.approvals.Redeem(in, d.key.Public(), accepter, time.Now())

@@ -271,7 +271,7 @@ func (d *Daemon) updateIdentity(ctx context.Context, p api.PeerRef) (api.UpdateR
 		if err := d.gateway.TellPeer(ctx, peer.Key, true); err != nil {
 			return api.UpdateResult{}, err
 		}
-		return api.UpdateResult{Told: []string{peer.Name()}}, nil
+		return api.UpdateResult{Notified: []string{peer.Name()}}, nil
 	}
 	for _, peer := range d.gateway.Peers() {
 		if peer.Trust == core.Approved {
@@ -285,7 +285,7 @@ func (d *Daemon) updateIdentity(ctx context.Context, p api.PeerRef) (api.UpdateR
 			r.Failed[peer.Name()] = &view
 			continue
 		}
-		r.Told = append(r.Told, peer.Name())
+		r.Notified = append(r.Notified, peer.Name())
 	}
 	return r, ctx.Err()
 }

@@ -205,12 +205,12 @@ func (c *Dispatcher) Health() []Health {
 // maxFresh bounds what a line holds in memory. Past it, the store is read.
 const maxFresh = 1024
 
-// Told takes what has just been kept and is owed, each with its event, so that the
+// Queued takes what has just been stored and is pending, each with its event, so that the
 // store need not be read for it. Call it after the commit, never before.
-func (c *Dispatcher) Told(owed []*core.Delivery) {
+func (c *Dispatcher) Queued(pending []*core.Delivery) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, d := range owed {
+	for _, d := range pending {
 		l := c.lines[d.Notifier]
 		switch {
 		case l == nil, l.read[0][d.EventID], l.read[1][d.EventID]:

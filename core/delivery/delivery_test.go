@@ -88,15 +88,15 @@ func TestDeliversInOrderAndBatches(t *testing.T) {
 		d.owe("many", 7)
 		defer d.run()()
 		synctest.Wait()
-		if got := ids(one.Told()); got != "1 2 3 4" || len(one.Calls()) != 4 {
+		if got := ids(one.Notified()); got != "1 2 3 4" || len(one.Calls()) != 4 {
 			t.Errorf("one: %q in %d calls, want all in order, one each", got, len(one.Calls()))
 		}
-		if got := ids(many.Told()); got != "5 6 7 8 9 10 11" || len(many.Calls()) != 3 {
+		if got := ids(many.Notified()); got != "5 6 7 8 9 10 11" || len(many.Calls()) != 3 {
 			t.Errorf("many: %q in %d calls, want all in order in 3", got, len(many.Calls()))
 		}
 		d.owe("one", 1) // and what comes later, at once
 		synctest.Wait()
-		if got := len(one.Told()); got != 5 {
+		if got := len(one.Notified()); got != 5 {
 			t.Errorf("%d told, want 5", got)
 		}
 		if got := d.depths().Deliveries; got != 0 {
@@ -121,8 +121,8 @@ func TestBackoff(t *testing.T) {
 		defer d.run()()
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		if len(at) != 6 || len(n.Told()) != 1 {
-			t.Fatalf("%d calls and %d told, want 6 and 1", len(at), len(n.Told()))
+		if len(at) != 6 || len(n.Notified()) != 1 {
+			t.Fatalf("%d calls and %d told, want 6 and 1", len(at), len(n.Notified()))
 		}
 		for i := range 5 {
 			least := time.Second << i / 2
@@ -160,7 +160,7 @@ func TestDownIsLeftAlone(t *testing.T) {
 		n.Answer(nil)
 		time.Sleep(11 * time.Minute)
 		synctest.Wait()
-		if got := len(n.Told()); got != 300 {
+		if got := len(n.Notified()); got != 300 {
 			t.Errorf("%d told after it came back, want 300", got)
 		}
 		stop()
@@ -183,7 +183,7 @@ func TestPoison(t *testing.T) {
 			defer d.run()()
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
-			if got := len(n.Told()); got != 49 {
+			if got := len(n.Notified()); got != 49 {
 				t.Errorf("%d told, want the other 49", got)
 			}
 		})
@@ -228,7 +228,7 @@ func TestGivenUpDelivery(t *testing.T) {
 		defer d.run()()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if got := ids(n.Told()); got != "1 2 4 5" {
+		if got := ids(n.Notified()); got != "1 2 4 5" {
 			t.Errorf("told %q, want all but the third", got)
 		}
 		dead, err := d.store.DeadDeliveries(t.Context(), 0)
@@ -295,14 +295,14 @@ func TestRestartLosesNothing(t *testing.T) {
 		again.dispatcher.Set(n)
 		defer again.run()()
 		synctest.Wait()
-		if got := ids(n.Told()); got != "1 2 3" || n.Calls()[len(n.Calls())-1][0].Attempt != 1 {
+		if got := ids(n.Notified()); got != "1 2 3" || n.Calls()[len(n.Calls())-1][0].Attempt != 1 {
 			t.Errorf("told %q, want all, none of them as a retry", got)
 		}
 	})
 }
 
 // What was told is written down even when the dispatcher stops just then.
-func TestToldAtTheEnd(t *testing.T) {
+func TestNotifiedAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := coretest.NewNotifier("n", 1)
 		d := newDesk(t, n)
@@ -368,7 +368,7 @@ func TestSet(t *testing.T) {
 		if most != 1 {
 			t.Errorf("%d calls at the same time, want 1", most)
 		}
-		if got := len(n.Told()); got != 10 {
+		if got := len(n.Notified()); got != 10 {
 			t.Errorf("%d told, want 10: none twice", got)
 		}
 		d.dispatcher.Set() // after the end it starts nobody

@@ -30,7 +30,7 @@ func (d *desk) keep(notifier string, events int) {
 		if err := d.store.Commit(d.t.Context(), &core.Change{Events: []*core.Event{e}, Deliveries: []*core.Delivery{x}}); err != nil {
 			d.t.Fatal(err)
 		}
-		d.dispatcher.Told([]*core.Delivery{x})
+		d.dispatcher.Queued([]*core.Delivery{x})
 	}
 }
 
@@ -47,7 +47,7 @@ func TestFreshFromMemory(t *testing.T) {
 		reads = 0
 		d.keep("n", 500)
 		synctest.Wait()
-		if got := len(n.Told()); got != 500 || len(n.Calls()) != 500 {
+		if got := len(n.Notified()); got != 500 || len(n.Calls()) != 500 {
 			t.Errorf("%d told in %d calls, want 500, once each", got, len(n.Calls()))
 		}
 		if reads > 0 {
@@ -80,11 +80,11 @@ func TestOverflow(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		seen := map[string]int{}
-		for _, x := range n.Told() {
+		for _, x := range n.Notified() {
 			seen[x.Event.ID]++
 		}
-		if len(seen) != 6200 || len(n.Told()) != 6200 {
-			t.Errorf("%d events told %d times, want 6200 once each", len(seen), len(n.Told()))
+		if len(seen) != 6200 || len(n.Notified()) != 6200 {
+			t.Errorf("%d events told %d times, want 6200 once each", len(seen), len(n.Notified()))
 		}
 		if got := d.depths().Deliveries; got != 0 {
 			t.Errorf("%d are left, want 0", got)
@@ -140,7 +140,7 @@ func TestGroupsStay(t *testing.T) {
 		if with["1"] != "1 2 3" || len(calls) < 8 {
 			t.Errorf("calls %q, want the first three together, again and again", calls)
 		}
-		if got := len(n.Told()); got != 7 {
+		if got := len(n.Notified()); got != 7 {
 			t.Errorf("%d told, want 7", got)
 		}
 	})
@@ -178,7 +178,7 @@ func TestSetUpWaits(t *testing.T) {
 		n.Answer(nil)
 		d.dispatcher.Changed() // a token was changed
 		time.Sleep(time.Second)
-		if got := len(n.Told()); got != 20 {
+		if got := len(n.Notified()); got != 20 {
 			t.Errorf("%d told a second after the change, want 20", got)
 		}
 		stop()
@@ -198,11 +198,11 @@ func TestOutageEnds(t *testing.T) {
 		time.Sleep(12 * time.Hour)
 		n.Answer(nil)
 		began := time.Now()
-		for len(n.Told()) == 0 {
+		for len(n.Notified()) == 0 {
 			time.Sleep(time.Second)
 		}
 		time.Sleep(2 * time.Second)
-		if got := len(n.Told()); got != 50 {
+		if got := len(n.Notified()); got != 50 {
 			t.Errorf("%d told 2 s after the first success, %v after it came back, want 50", got, time.Since(began))
 		}
 	})
@@ -236,8 +236,8 @@ func TestSetKeepsWhatIsTheSame(t *testing.T) {
 		d.dispatcher.Set(other)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if cut != 1 || len(other.Told()) != 1 {
-			t.Errorf("%d calls cut and %d told by the successor, want 1 and 1", cut, len(other.Told()))
+		if cut != 1 || len(other.Notified()) != 1 {
+			t.Errorf("%d calls cut and %d told by the successor, want 1 and 1", cut, len(other.Notified()))
 		}
 	})
 }
@@ -259,7 +259,7 @@ func TestPeerAsItWas(t *testing.T) {
 		}
 		defer d.run()()
 		synctest.Wait()
-		told := n.Told()
+		told := n.Notified()
 		if len(told) != 2 || told[0].Peer.Alias != "old" || told[0].Peer.Trust != core.Approved || told[1].Peer.Alias != "older" || told[1].Peer.Trust != core.Approved {
 			t.Errorf("told %+v", told)
 		}
@@ -292,7 +292,7 @@ func TestSetAside(t *testing.T) {
 			t.Errorf("Drop = %d, %v, want 1", count, err)
 		}
 		time.Sleep(time.Second)
-		if got := ids(n.Told()); got != "2" {
+		if got := ids(n.Notified()); got != "2" {
 			t.Errorf("told %q, want the second", got)
 		}
 		if x := d.depths(); x.DeadDeliveries != 1 || x.Deliveries != 0 {

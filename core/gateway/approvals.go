@@ -104,7 +104,7 @@ func (g *trust) approval(p *core.Peer, a core.Approval, named, v2 bool, st *step
 		return nil, errNoPending
 	}
 	next.V2 = next.V2 || v2
-	next.Asking.Series, next.Asking.Owed = nil, 0
+	next.Asking.Series, next.Asking.Pending = nil, 0
 	if a.Rejects() {
 		st.Events = append(st.Events, g.event(core.EventRejected, next, core.Them, "The peer has rejected our federation request.", nil))
 		return next, nil
@@ -203,7 +203,7 @@ func (g *trust) unsigned(claim string) {
 	}
 	g.inBackground(func(ctx context.Context) {
 		_, err := g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
-			if p == nil || !takesUnsigned(p) || p.Asking.Owed&core.HintApproval != 0 {
+			if p == nil || !takesUnsigned(p) || p.Asking.Pending&core.HintApproval != 0 {
 				return nil, nil
 			}
 			next := p.Clone()

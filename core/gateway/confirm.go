@@ -59,9 +59,9 @@ func due(p *core.Peer, rounds []time.Duration) time.Time {
 	switch {
 	case a.Series != nil:
 		sooner(a.Series.From.Add(roundAt(a.Series, rounds)))
-	case a.Owed != 0 && len(a.Started) >= maxSeriesADay:
+	case a.Pending != 0 && len(a.Started) >= maxSeriesADay:
 		sooner(a.Started[len(a.Started)-maxSeriesADay].Add(24 * time.Hour))
-	case a.Owed != 0:
+	case a.Pending != 0:
 		return time.Unix(0, 0)
 	}
 	if a.Series == nil && isUnconfirmed(p) {
@@ -90,7 +90,7 @@ func hint(p *core.Peer, about core.Hint, now time.Time, request *core.Request, p
 	a := &p.Asking
 	a.Started = slices.DeleteFunc(slices.Clone(a.Started), func(t time.Time) bool { return now.Sub(t) >= 24*time.Hour })
 	if a.Series != nil || len(a.Started) >= maxSeriesADay {
-		a.Owed |= about
+		a.Pending |= about
 		return
 	}
 	a.Started = append(a.Started, now)
@@ -162,8 +162,8 @@ func (c *confirmer) askDue(ctx context.Context, k core.PublicKey) {
 	}
 	a := p.Asking
 	var h heard
-	owed := a.Series == nil && a.Owed != 0 && !isUnconfirmed(p)
-	if !owed {
+	pending := a.Series == nil && a.Pending != 0 && !isUnconfirmed(p)
+	if !pending {
 		h = c.round(ctx, p, p.URL)
 		if ctx.Err() != nil {
 			return
@@ -173,7 +173,7 @@ func (c *confirmer) askDue(ctx context.Context, k core.PublicKey) {
 		if now == nil {
 			return nil, nil
 		}
-		if now.Revision != p.Revision || owed || a.Series != nil && (now.Asking.Series == nil || !now.Asking.Series.From.Equal(a.Series.From)) {
+		if now.Revision != p.Revision || pending || a.Series != nil && (now.Asking.Series == nil || !now.Asking.Series.From.Equal(a.Series.From)) {
 			return c.restart(now, st), nil
 		}
 		return c.heard(now, h, st)
@@ -192,7 +192,7 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // restart drops a series that is about a record as it no longer is, and begins the
-// one that is owed, if there may be one.
+// one that is pending, if there may be one.
 func (c *confirmer) restart(p *core.Peer, st *step) *core.Peer {
 	next := p.Clone()
 	a := &next.Asking
@@ -202,9 +202,9 @@ func (c *confirmer) restart(p *core.Peer, st *step) *core.Peer {
 	if isUnconfirmed(next) && a.Series == nil && a.Next.Before(st.now) {
 		a.Next = st.now
 	}
-	if a.Series == nil && a.Owed != 0 {
-		about := a.Owed
-		a.Owed = 0
+	if a.Series == nil && a.Pending != 0 {
+		about := a.Pending
+		a.Pending = 0
 		hint(next, about, st.now, nil, false)
 	}
 	return next
@@ -305,9 +305,9 @@ func (c *confirmer) close(p *core.Peer, series *core.Series, h heard, st *step) 
 			p.Asking.Next = st.now.Add(c.times().No)
 		}
 	}
-	if owed := p.Asking.Owed; owed != 0 {
-		p.Asking.Owed = 0
-		hint(p, owed, st.now, nil, false)
+	if pending := p.Asking.Pending; pending != 0 {
+		p.Asking.Pending = 0
+		hint(p, pending, st.now, nil, false)
 	}
 	return p, nil
 }
@@ -332,7 +332,7 @@ func (c *confirmer) heardInDoubt(p *core.Peer, h heard, st *step) (*core.Peer, e
 	if st.now.Sub(p.Doubt.Since) >= doubtLife {
 		return c.trust.partedBy(st, p, peering.Expired)
 	}
-	if p.Asking.Owed != 0 {
+	if p.Asking.Pending != 0 {
 		return c.restart(p, st), nil
 	}
 	return p, nil

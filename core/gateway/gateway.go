@@ -47,12 +47,12 @@ type Options struct {
 	// once for each envelope. An error of kind Unavailable means that they are not
 	// ready. nil: none.
 	Plugins func() (Plugins, error)
-	// Notifiers gives the names of the notifiers that every event is owed to.
+	// Notifiers gives the names of the notifiers that are to be notified of every event.
 	// nil: none.
 	Notifiers func() []string
-	// Told is called after events were kept with what is owed to notifiers, each with
+	// Queued is called after events were stored with what is pending for notifiers, each with
 	// its event, so that delivery need not read the store. nil: nobody waits.
-	Told func(owed []*core.Delivery)
+	Queued func(pending []*core.Delivery)
 	// Redeem says whether a request follows an invite of ours that approves by
 	// itself, and with which grants (none: the defaults). It takes one use. nil:
 	// no invite does.

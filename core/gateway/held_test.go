@@ -14,10 +14,10 @@ import (
 // heldRig is a gateway that holds every message, and one held message of a peer.
 func heldRig(t *testing.T, f func(*core.Message)) (*rig, *peer, *core.InboxMessage, *[]*core.Delivery) {
 	t.Helper()
-	var owed []*core.Delivery
+	var pending []*core.Delivery
 	r := newRig(t, func(o *gateway.Options) {
 		o.Plugins = policies(says("hours", core.Verdict{Decision: core.Hold, Reason: "outside of hours"}))
-		o.Told = func(d []*core.Delivery) { owed = append(owed, d...) }
+		o.Queued = func(d []*core.Delivery) { pending = append(pending, d...) }
 	})
 	p := befriend(t, r.Gateway, func(p *core.Peer) { p.Alias = "ben" })
 	_, err := r.ReceiveMessage(t.Context(), p.message(t, r.Key(), func(m *core.Message) {
@@ -31,14 +31,14 @@ func heldRig(t *testing.T, f func(*core.Message)) (*rig, *peer, *core.InboxMessa
 	if len(list) != 1 || list[0].Status != core.InboxHeld {
 		t.Fatalf("kept %v, want one that is held", list)
 	}
-	return r, p, list[0], &owed
+	return r, p, list[0], &pending
 }
 
-func TestHeldIsToldWithoutItsWords(t *testing.T) {
-	r, _, m, owed := heldRig(t, nil)
+func TestHeldIsNotifiedWithoutItsWords(t *testing.T) {
+	r, _, m, pending := heldRig(t, nil)
 	held := events(t, r.store, core.EventHeld)
-	if len(held) != 1 || len(*owed) != 1 || (*owed)[0].EventID != held[0].ID {
-		t.Fatalf("events %v, owed %v, want that the notifiers are told that one is held", held, *owed)
+	if len(held) != 1 || len(*pending) != 1 || (*pending)[0].EventID != held[0].ID {
+		t.Fatalf("events %v, pending %v, want that the notifiers are told that one is held", held, *pending)
 	}
 	data := string(held[0].Data)
 	if strings.Contains(data+held[0].Text, "SECRET") || !strings.Contains(data, m.ID) || !strings.Contains(data, "outside of hours") || !strings.Contains(data, "hours") {
@@ -47,8 +47,8 @@ func TestHeldIsToldWithoutItsWords(t *testing.T) {
 }
 
 func TestRelease(t *testing.T) {
-	r, _, m, owed := heldRig(t, nil)
-	*owed = nil
+	r, _, m, pending := heldRig(t, nil)
+	*pending = nil
 	got, err := r.Release(t.Context(), m.ID, "operator")
 	if err != nil || got.Status != core.InboxNew {
 		t.Fatalf("Release = %+v, %v", got, err)
@@ -57,8 +57,8 @@ func TestRelease(t *testing.T) {
 	if kept.Status != core.InboxNew || kept.Decided == nil || kept.Decided.As != core.Released || kept.Decided.By != "operator" || kept.Decided.At.IsZero() {
 		t.Errorf("kept %+v %+v, want a record of who let it through", kept, kept.Decided)
 	}
-	if len(*owed) != 1 || (*owed)[0].EventID != m.ID || (*owed)[0].Event.Message.Alias != "ben" {
-		t.Errorf("owed %v, want the message once", *owed)
+	if len(*pending) != 1 || (*pending)[0].EventID != m.ID || (*pending)[0].Event.Message.Alias != "ben" {
+		t.Errorf("pending %v, want the message once", *pending)
 	}
 	if due, err := r.store.DueDeliveries(t.Context(), "n", time.Now(), 0); err != nil || len(due) != 2 {
 		t.Errorf("%d are due in the store, %v, want that it is held and the message", len(due), err)
@@ -71,8 +71,8 @@ func TestRelease(t *testing.T) {
 			t.Errorf("Deny after Release = %v, want Conflict", err)
 		}
 	}
-	if len(*owed) != 1 {
-		t.Errorf("owed %d, want 1", len(*owed))
+	if len(*pending) != 1 {
+		t.Errorf("pending %d, want 1", len(*pending))
 	}
 }
 
@@ -101,12 +101,12 @@ func TestReleaseIsChecked(t *testing.T) {
 
 func TestDeny(t *testing.T) {
 	var at string
-	r, _, m, owed := heldRig(t, nil)
+	r, _, m, pending := heldRig(t, nil)
 	r.wire.answer(func(_ context.Context, url, _ string, _ []byte) (core.Answer, error) {
 		at = url
 		return status(200), nil
 	})
-	*owed = nil
+	*pending = nil
 	out, err := r.Deny(t.Context(), m.ID, "operator", "not today")
 	if err != nil {
 		t.Fatal(err)
@@ -115,8 +115,8 @@ func TestDeny(t *testing.T) {
 	if kept.Status != core.InboxDenied || kept.Decided == nil || kept.Decided.As != core.Denied || kept.Decided.Reason != "not today" {
 		t.Errorf("kept %+v %+v", kept, kept.Decided)
 	}
-	if len(*owed) != 0 {
-		t.Errorf("the agent is told %v", *owed)
+	if len(*pending) != 0 {
+		t.Errorf("the agent is told %v", *pending)
 	}
 	reply, err := r.store.OurReply(t.Context(), m.Message.Nonce)
 	if err != nil || reply.Reply.Success || reply.Reply.Error != "not today" || !strings.Contains(string(reply.Reply.Data), `"status":"rejected"`) || reply.Sig == "" && reply.V2 == nil {

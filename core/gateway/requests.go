@@ -308,7 +308,7 @@ func (g *trust) askedStill(r requester, st *step) *core.Peer {
 			return nil
 		}
 	}
-	if next.Asking.Owed&core.HintRequest != 0 || next.Asking.Series != nil && next.Asking.Series.About == core.HintRequest && next.AskedBack == r.peer.AskedBack {
+	if next.Asking.Pending&core.HintRequest != 0 || next.Asking.Series != nil && next.Asking.Series.About == core.HintRequest && next.AskedBack == r.peer.AskedBack {
 		return nil // about to be asked
 	}
 	request := r.request

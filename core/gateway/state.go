@@ -142,7 +142,7 @@ func (s *state) number(old, next *core.Peer) {
 	}
 	if old != nil && next.Trust != old.Trust && (next.Trust == core.Requested || isApproved(next)) || old == nil && next.Trust == core.Requested { // the envelope that goes with it says so
 		set := s.settings.Load()
-		next.Told = core.Told{URL: set.URL, Names: set.Names}
+		next.Notified = core.Notified{URL: set.URL, Names: set.Names}
 	}
 }
 
@@ -177,7 +177,7 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 			events = append(events, messageEvent(m))
 		}
 	}
-	told := make([]*core.Delivery, 0, len(events)*len(names))
+	queued := make([]*core.Delivery, 0, len(events)*len(names))
 	for _, e := range events {
 		created := e.At
 		if e.Message != nil && e.Message.Decided != nil { // it is let through now
@@ -185,11 +185,11 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 		}
 		for _, name := range names {
 			if wanted(name) {
-				told = append(told, &core.Delivery{EventID: e.ID, Notifier: name, Created: created, Event: *e})
+				queued = append(queued, &core.Delivery{EventID: e.ID, Notifier: name, Created: created, Event: *e})
 			}
 		}
 	}
-	c.Deliveries = append(c.Deliveries, told...)
+	c.Deliveries = append(c.Deliveries, queued...)
 	if err := s.o.Store.Commit(ctx, c); err != nil {
 		return notStored(err)
 	}
@@ -206,8 +206,8 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 	for _, e := range events {
 		s.watch.tell(*e)
 	}
-	if len(told) > 0 && s.o.Told != nil {
-		s.o.Told(told)
+	if len(queued) > 0 && s.o.Queued != nil {
+		s.o.Queued(queued)
 	}
 	return nil
 }

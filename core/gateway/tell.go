@@ -13,7 +13,7 @@ import (
 //
 // docs/protocol.md#update-identity
 func (g *trust) runTell(ctx context.Context) {
-	g.assumeTold(ctx)
+	g.assumeNotified(ctx)
 	timer := time.NewTimer(min(tellFirst, g.times().Tell))
 	defer timer.Stop()
 	for {
@@ -34,14 +34,14 @@ func (g *trust) runTell(ctx context.Context) {
 	}
 }
 
-// assumeTold takes it that peers of which nothing is on record know what we are now.
-func (g *trust) assumeTold(ctx context.Context) {
+// assumeNotified takes it that peers of which nothing is on record know what we are now.
+func (g *trust) assumeNotified(ctx context.Context) {
 	s := g.settings.Load()
 	for _, p := range g.peers.All() {
-		if !isApproved(p) || p.Told.URL != "" {
+		if !isApproved(p) || p.Notified.URL != "" {
 			continue
 		}
-		if _, err := g.change(ctx, p.Key, func(p *core.Peer) error { p.Told = core.Told{URL: s.URL, Names: s.Names}; return nil }); err != nil {
+		if _, err := g.change(ctx, p.Key, func(p *core.Peer) error { p.Notified = core.Notified{URL: s.URL, Names: s.Names}; return nil }); err != nil {
 			g.log.Error("what a peer knows of us was not stored", "peer", p.Name(), "err", err)
 			return
 		}
@@ -58,7 +58,7 @@ func (g *trust) Untold() []*core.Peer {
 	s := g.settings.Load()
 	var out []*core.Peer
 	for _, p := range g.peers.All() {
-		if isApproved(p) && (p.Told.URL != "" && p.Told.URL != s.URL || p.Told.Names != (core.Names{}) && p.Told.Names != s.Names && !p.Told.Deaf) {
+		if isApproved(p) && (p.Notified.URL != "" && p.Notified.URL != s.URL || p.Notified.Names != (core.Names{}) && p.Notified.Names != s.Names && !p.Notified.Deaf) {
 			out = append(out, p)
 		}
 	}
@@ -70,7 +70,7 @@ func (g *trust) Moved() []*core.Peer {
 	s := g.settings.Load()
 	var out []*core.Peer
 	for _, p := range g.peers.All() {
-		if isApproved(p) && p.Told.URL != "" && p.Told.URL != s.URL {
+		if isApproved(p) && p.Notified.URL != "" && p.Notified.URL != s.URL {
 			out = append(out, p)
 		}
 	}
@@ -91,8 +91,8 @@ func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) erro
 		return core.Refusef(core.NotApproved, "%s is not approved", p.Name())
 	}
 	s := g.settings.Load()
-	told := core.Told{URL: s.URL, Names: s.Names}
-	if !p.V2 && p.Told.URL != s.URL {
+	notified := core.Notified{URL: s.URL, Names: s.Names}
+	if !p.V2 && p.Notified.URL != s.URL {
 		item := g.approvalItem(p, true)
 		if err := g.keep(ctx, &core.Change{Outbox: []*core.OutboxItem{item}}); err != nil {
 			return err
@@ -104,14 +104,14 @@ func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) erro
 	err := g.postIdentity(ctx, p, s)
 	switch {
 	case err == errNoIdentity:
-		told.Deaf = true
+		notified.Deaf = true
 		if !asked {
 			err = nil
 		}
 	case err != nil:
 		return err
 	}
-	_, stored := g.change(ctx, k, func(p *core.Peer) error { p.Told = told; return nil })
+	_, stored := g.change(ctx, k, func(p *core.Peer) error { p.Notified = notified; return nil })
 	if err == nil {
 		err = stored
 	}

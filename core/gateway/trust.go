@@ -118,7 +118,7 @@ func (g *trust) restore(ctx context.Context, k core.PublicKey, v2 bool, sentAt t
 			return nil, err
 		}
 		next.V2 = next.V2 || v2
-		next.Asking.Series, next.Asking.Owed = nil, 0
+		next.Asking.Series, next.Asking.Pending = nil, 0
 		refuted(next, st.now)
 		return next, nil
 	})
@@ -128,14 +128,14 @@ func (g *trust) restore(ctx context.Context, k core.PublicKey, v2 bool, sentAt t
 // tellOfDoubt tells the agent of a removal in doubt, once: what becomes of it later
 // goes into the digest, and that it becomes final is nothing new.
 func (g *trust) tellOfDoubt(p *core.Peer, st *step) {
-	if p.Doubt.Told {
+	if p.Doubt.Notified {
 		return
 	}
-	p.Doubt.Told = true
-	if st.now.Sub(p.Asking.Told) < 24*time.Hour {
+	p.Doubt.Notified = true
+	if st.now.Sub(p.Asking.Notified) < 24*time.Hour {
 		return
 	}
-	p.Asking.Told = st.now
+	p.Asking.Notified = st.now
 	st.Events = append(st.Events, g.removedEvent(p, core.Them))
 }
 
@@ -151,7 +151,7 @@ func (g *trust) partedBy(st *step, p *core.Peer, e peering.Event) (*core.Peer, e
 	if was.Waits() && p.ApprovedAt.IsZero() { // a stranger who withdraws is nobody's event
 		return next, nil
 	}
-	if was != peering.Unconfirmed || !p.Doubt.Told {
+	if was != peering.Unconfirmed || !p.Doubt.Notified {
 		st.Events = append(st.Events, g.removedEvent(next, core.Them))
 	}
 	return next, g.outbox.Cancel(context.Background(), p.Key, "the peer has removed us", &st.Change)
@@ -181,7 +181,7 @@ func (g *trust) heardYes(p *core.Peer, grants []core.Grant, st *step) (*core.Pee
 	if err != nil {
 		return nil, err
 	}
-	next.Asking.Series, next.Asking.Owed = nil, 0
+	next.Asking.Series, next.Asking.Pending = nil, 0
 	if was == peering.Approved || was == peering.Unconfirmed {
 		return next, nil
 	}

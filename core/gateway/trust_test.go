@@ -156,7 +156,7 @@ func TestT4Rejection(t *testing.T) {
 }
 
 // No old gateway ever takes a rejection of ours for an approval: it gets none.
-func TestT4OldGatewaysAreNotTold(t *testing.T) {
+func TestT4OldGatewaysAreNotNotified(t *testing.T) {
 	for _, era := range coretest.Eras {
 		g, old := coretest.New(t), coretest.Legacy(t, era)
 		if a := old.Request(g.URL); a.Status != 200 {
@@ -625,8 +625,8 @@ func TestGrantsUpdate(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %s", intent, out.Item, err, state)
 		}
 	}
-	coretest.Await(t, "the approval is told", func() bool { return len(a.Notifier.Told(core.EventApproved)) > 0 })
-	if n := len(a.Notifier.Told(core.EventApproved)); n != 1 {
+	coretest.Await(t, "the approval is told", func() bool { return len(a.Notifier.Notified(core.EventApproved)) > 0 })
+	if n := len(a.Notifier.Notified(core.EventApproved)); n != 1 {
 		t.Errorf("%d approvals were told, want the first alone", n)
 	}
 	if p, err := b.Resolve("alice"); err != nil || p.Key != a.Key() {

@@ -684,7 +684,7 @@ func TestNotifierNotLoadedAndIntents(t *testing.T) {
 
 // A URL counts for a policy only where the gateway has verified it, and what the
 // policy grants is what its configuration says.
-func TestRequestPolicyIsToldWhetherTheURLIsVerified(t *testing.T) {
+func TestRequestPolicyKnowsWhetherTheURLIsVerified(t *testing.T) {
 	m := newManager(t, hooks.Options{})
 	w := example("approve-by-domain")
 	w.Spec.Config = []byte(`{"domains":["example.org"],"intents":["message"],"rate":"10/3600"}`)

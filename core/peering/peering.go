@@ -225,7 +225,7 @@ func Apply(p *core.Peer, e Event, at time.Time) (*core.Peer, error) {
 		next.Doubt = nil
 	}
 	if ours(e) || from == Stranger {
-		next.Asking = core.Asking{Immune: next.Asking.Immune, ImmuneDays: next.Asking.ImmuneDays, Started: next.Asking.Started, Told: next.Asking.Told}
+		next.Asking = core.Asking{Immune: next.Asking.Immune, ImmuneDays: next.Asking.ImmuneDays, Started: next.Asking.Started, Notified: next.Asking.Notified}
 		next.AskedBack = false
 	}
 	return next, nil

@@ -43,8 +43,8 @@ type RemoveResult struct {
 
 // UpdateResult says what came of telling peers where we are and what we are called.
 type UpdateResult struct {
-	Told   []string              `json:"told,omitempty"`   // names of peers
-	Failed map[string]*ErrorView `json:"failed,omitempty"` // by name of peer
+	Notified []string              `json:"notified,omitempty"` // names of peers
+	Failed   map[string]*ErrorView `json:"failed,omitempty"`   // by name of peer
 }
 
 // AliasParams give a peer a name of ours; an empty alias takes it away.

@@ -10,17 +10,17 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// told is a delivery as it is read, with the place of its event.
-type told struct {
+// queued is a delivery as it is read, with the place of its event.
+type queued struct {
 	*core.Delivery
 	seq int64
 }
 
-func byEvent(a, b told) int {
+func byEvent(a, b queued) int {
 	return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.Notifier, b.Notifier))
 }
 
-func bare(all []told) []*core.Delivery {
+func bare(all []queued) []*core.Delivery {
 	out := make([]*core.Delivery, len(all))
 	for i, d := range all {
 		out[i] = d.Delivery
@@ -29,34 +29,34 @@ func bare(all []told) []*core.Delivery {
 }
 
 // scanDelivery reads deliveryColumns and logColumns.
-func scanDelivery(row scanner) (told, error) {
+func scanDelivery(row scanner) (queued, error) {
 	var d core.Delivery
 	var next, created int64
 	var r logScan
 	err := row.Scan(append([]any{&d.Notifier, &d.Attempts, &next, &d.Dead, &created, &d.Error, &d.Group}, r.into()...)...)
 	if err != nil {
-		return told{}, err
+		return queued{}, err
 	}
 	d.Next, d.Created = fromNanos(next), fromNanos(created)
 	return withEvent(&d, &r)
 }
 
 // scanPending reads logColumns of an event that a notifier is yet to be told.
-func scanPending(row scanner, notifier string) (told, error) {
+func scanPending(row scanner, notifier string) (queued, error) {
 	var r logScan
 	if err := row.Scan(r.into()...); err != nil {
-		return told{}, err
+		return queued{}, err
 	}
 	return withEvent(&core.Delivery{Notifier: notifier, Created: fromNanos(r.at)}, &r)
 }
 
-func withEvent(d *core.Delivery, r *logScan) (told, error) {
+func withEvent(d *core.Delivery, r *logScan) (queued, error) {
 	e, err := r.event()
 	if err != nil {
-		return told{}, err
+		return queued{}, err
 	}
 	d.EventID, d.Event = e.ID, *e
-	return told{d, r.seq}, nil
+	return queued{d, r.seq}, nil
 }
 
 // floor is from where to look for what a notifier is yet to be told: its cursor, or
@@ -85,7 +85,7 @@ func (s *Store) raiseFloor(ctx context.Context, tx *sql.Tx, notifier string) err
 }
 
 // pendingFor reads what a notifier is yet to be told by the rows of log.
-func (s *Store) pendingFor(ctx context.Context, tx *sql.Tx, notifier string, above int64, limit int) (all []told, err error) {
+func (s *Store) pendingFor(ctx context.Context, tx *sql.Tx, notifier string, above int64, limit int) (all []queued, err error) {
 	from, ok, err := s.floor(ctx, tx, notifier)
 	if err != nil || !ok {
 		return nil, err
@@ -105,7 +105,7 @@ func (s *Store) pendingFor(ctx context.Context, tx *sql.Tx, notifier string, abo
 // was kept.
 func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*core.Delivery, error) {
 	limit = limited(limit)
-	var all []told
+	var all []queued
 	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 		if all, err = s.dueRows(ctx, tx, notifier, now, limit); err != nil {
 			return err
@@ -122,7 +122,7 @@ func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Tim
 }
 
 // dueRows reads the rows of deliveries that are due.
-func (s *Store) dueRows(ctx context.Context, tx *sql.Tx, notifier string, now time.Time, limit int) (all []told, err error) {
+func (s *Store) dueRows(ctx context.Context, tx *sql.Tx, notifier string, now time.Time, limit int) (all []queued, err error) {
 	many, n := max(manyDue, 2*limit), 0
 	err = s.rows(ctx, tx, countDue, []any{notifier, nanos(now), many}, func(row scanner) error { return row.Scan(&n) })
 	if err != nil || n == 0 {
@@ -176,7 +176,7 @@ func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery
 // Deliveries returns deliveries by a filter, oldest event first.
 func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
 	f.Limit = limited(f.Limit)
-	var all []told
+	var all []queued
 	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		above, below := int64(noTime), int64(0)
 		if f.After != "" {
@@ -234,7 +234,7 @@ func deliveriesQuery(f core.DeliveryFilter, above, below int64) (string, []any) 
 }
 
 // allPending adds what notifiers are yet to be told by the rows of log.
-func (s *Store) allPending(ctx context.Context, tx *sql.Tx, f core.DeliveryFilter, above, below int64, all *[]told) error {
+func (s *Store) allPending(ctx context.Context, tx *sql.Tx, f core.DeliveryFilter, above, below int64, all *[]queued) error {
 	names := []string{f.Notifier}
 	if f.Notifier == "" {
 		names = nil

@@ -100,7 +100,7 @@ func (s *Store) settle(notifier string, all []settling) error {
 		if _, ok := seqs[x.event]; ok {
 			continue
 		}
-		// Told before, or far behind others that are yet to be told.
+		// Notified before, or far behind others that are yet to be told.
 		err := s.ask(seqByID, 2, func(row []driver.Value) error {
 			seq, _ := row[0].(int64)
 			seqs[x.event] = seq

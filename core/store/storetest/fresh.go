@@ -37,8 +37,8 @@ func fresh(t *testing.T, s core.Store) {
 	commit(t, s, &core.Change{Events: []*core.Event{event(4)}, Deliveries: []*core.Delivery{freshDelivery(4, "log"), freshDelivery(4, "phone")}},
 		&core.Change{Inbox: []*core.InboxMessage{message(5)}}) // nobody is told of it
 	due := must(s.DueDeliveries(ctx, "log", at(-1000), 0))(t)
-	equal(t, due, []*core.Delivery{told(freshDelivery(3, "log"), messageEvent(message(3))), told(freshDelivery(1, "log"), messageEvent(message(1))),
-		told(freshDelivery(2, "log"), messageEvent(message(2))), told(freshDelivery(4, "log"), event(4))})
+	equal(t, due, []*core.Delivery{withEvent(freshDelivery(3, "log"), messageEvent(message(3))), withEvent(freshDelivery(1, "log"), messageEvent(message(1))),
+		withEvent(freshDelivery(2, "log"), messageEvent(message(2))), withEvent(freshDelivery(4, "log"), event(4))})
 	equal(t, eventIDs(must(s.DueDeliveries(ctx, "phone", at(0), 0))(t)), idsOf(4))
 	equal(t, eventIDs(must(s.DueDeliveries(ctx, "nobody", at(0), 0))(t)), []string(nil))
 	equal(t, eventIDs(must(s.Deliveries(ctx, core.DeliveryFilter{}))(t)), idsOf(3, 1, 2, 4, 4))

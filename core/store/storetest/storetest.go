@@ -86,9 +86,9 @@ func whole(t *testing.T, s core.Store) {
 		Receipt: c.Receipt,
 		Inbox:   []*core.InboxMessage{c.Inbox[1], c.Inbox[0]},
 		Events:  []*core.Event{messageEvent(c.Inbox[0]), messageEvent(c.Inbox[1]), c.Events[0]},
-		Due:     []*core.Delivery{told(c.Deliveries[0], messageEvent(c.Inbox[0])), told(c.Deliveries[2], c.Events[0])},
-		Phone:   []*core.Delivery{told(c.Deliveries[1], messageEvent(c.Inbox[0]))},
-		Dead:    []*core.Delivery{told(c.Deliveries[3], c.Events[0])},
+		Due:     []*core.Delivery{withEvent(c.Deliveries[0], messageEvent(c.Inbox[0])), withEvent(c.Deliveries[2], c.Events[0])},
+		Phone:   []*core.Delivery{withEvent(c.Deliveries[1], messageEvent(c.Inbox[0]))},
+		Dead:    []*core.Delivery{withEvent(c.Deliveries[3], c.Events[0])},
 		Outbox:  c.Outbox,
 		Reply:   c.Replies[0],
 		Meta:    c.Meta,
@@ -176,7 +176,7 @@ func put(t *testing.T, s core.Store) {
 	ctx := t.Context()
 	v := snapshot(t, s)
 	equal(t, must(s.InboxMessage(ctx, id(1)))(t), m)
-	equal(t, v.Due, []*core.Delivery{told(d, messageEvent(m)), told(delivery(3, "log"), e)})
+	equal(t, v.Due, []*core.Delivery{withEvent(d, messageEvent(m)), withEvent(delivery(3, "log"), e)})
 	equal(t, v.Outbox, []*core.OutboxItem{o})
 	equal(t, v.Reply, r)
 	equal(t, v.Peers, sortedPeers([]*core.Peer{p, peer(2)}))

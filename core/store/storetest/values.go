@@ -175,7 +175,7 @@ func messageEvent(m *core.InboxMessage) *core.Event {
 	return &core.Event{ID: m.ID, Type: core.EventMessage, At: m.At, Peer: m.Peer, Message: m}
 }
 
-func told(d *core.Delivery, e *core.Event) *core.Delivery {
+func withEvent(d *core.Delivery, e *core.Event) *core.Delivery {
 	c := *d
 	c.Event = *e
 	return &c

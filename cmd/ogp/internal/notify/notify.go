@@ -226,5 +226,5 @@ func inWords(names []string) string {
 	if len(others) == 0 {
 		return "nobody does: messages wait in \"ogp inbox\""
 	}
-	return "told: " + strings.Join(others, ", ")
+	return "notified: " + strings.Join(others, ", ")
 }
