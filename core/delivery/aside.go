@@ -26,7 +26,7 @@ func (c *Dispatcher) Retry(ctx context.Context, f core.DeliveryFilter) (int, err
 		change.Deliveries = append(change.Deliveries, &next)
 		names[d.Notifier] = true
 	})
-	c.again(func(l *line) bool { return names[l.n.Name()] })
+	c.again(func(q *notifierQueue) bool { return names[q.n.Name()] })
 	return n, err
 }
 

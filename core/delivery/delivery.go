@@ -1,8 +1,8 @@
-// Package delivery is the durable queue between "kept" and "told". Every event
-// that the gateway keeps is owed to every notifier; a Dispatcher tells each one
-// until it says delivered, waits longer after each failure, and at last gives a
-// delivery up for the operator to see. What is owed is in the store, so that a
-// crash repeats a notice and loses none. A fresh event goes to its notifier from
+// Package delivery is the durable queue between the store and the notifiers. Every
+// event that the gateway stores is pending for every notifier; a Dispatcher notifies
+// each one until it says delivered, waits longer after each failure, and at last
+// gives a delivery up for the operator to see. What is pending is in the store, so
+// that a crash repeats a notice and loses none. A fresh event goes to its notifier from
 // memory; the store is read after a start, a failure or an overflow.
 //
 // docs/operating.md#notices
@@ -37,7 +37,7 @@ type Options struct {
 	Now   func() time.Time
 }
 
-// Settings are what the operator can change while notifiers are told. Zero fields
+// Settings are what the operator can change while it runs. Zero fields
 // mean the defaults.
 type Settings struct {
 	First  time.Duration // wait after the first failure; zero: core.DefaultDeliveryFirst
@@ -54,7 +54,7 @@ func (s *Settings) fill() {
 func (s *Settings) times() queue.Times { return queue.Times(*s) }
 
 // Keyed reports whether a notifier's repeats are known for what they are, by their
-// events' IDs: whoever is told knows a call that comes again. Such a notifier may be told
+// events' IDs: the backend knows a call that comes again. Such a notifier may be notified
 // something twice after a crash, and several events in one call keep together.
 func Keyed(n core.Notifier) bool {
 	k, ok := n.(interface{ Keyed() bool })
@@ -68,13 +68,13 @@ type Dispatcher struct {
 	engine   *queue.Engine[string]
 	noting   chan struct{} // holds a token when there is something to note
 
-	mu    sync.Mutex // guards the rest
-	lines map[string]*line
-	notes map[note]bool // what was told and is not written down yet
+	mu     sync.Mutex // guards the rest
+	queues map[string]*notifierQueue
+	notes  map[note]bool // what was delivered and is not written down yet
 }
 
-// line is one notifier and what is told to it.
-type line struct {
+// notifierQueue is one notifier and what it is to be notified of.
+type notifierQueue struct {
 	n     core.Notifier
 	state Health
 	cut   context.CancelFunc // ends the call under way; nil: there is none
@@ -82,7 +82,7 @@ type line struct {
 	fresh  []*core.Delivery // from memory, oldest first
 	behind bool             // the store holds what memory does not
 	sweep  bool             // what the store holds is due, whatever was written down
-	page   []*core.Delivery // read from the store, to be told before fresh
+	page   []*core.Delivery // read from the store, to be sent before fresh
 	read   [2]map[string]bool
 	next   time.Time // when something that failed is due, by the wall clock; zero: nothing
 
@@ -110,7 +110,7 @@ func New(o Options) *Dispatcher {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Dispatcher{o: o, lines: map[string]*line{}, notes: map[note]bool{}, noting: make(chan struct{}, 1)}
+	c := &Dispatcher{o: o, queues: map[string]*notifierQueue{}, notes: map[note]bool{}, noting: make(chan struct{}, 1)}
 	c.engine = queue.New(maxAtOnce, c.work)
 	c.SetSettings(o.Settings)
 	return c
@@ -129,52 +129,52 @@ func (c *Dispatcher) SetSettings(s Settings) {
 }
 
 // Set makes these the notifiers in force; one of the same name takes over what
-// its predecessor was owed, at once and whatever had failed before. One that has not
+// was pending for its predecessor, at once and whatever had failed before. One that has not
 // changed goes on as it is.
 func (c *Dispatcher) Set(notifiers ...core.Notifier) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old := c.lines
-	c.lines = map[string]*line{}
+	old := c.queues
+	c.queues = map[string]*notifierQueue{}
 	for _, n := range notifiers {
 		was := old[n.Name()]
 		if was != nil && was.n == n {
-			c.lines[n.Name()] = was
+			c.queues[n.Name()] = was
 			continue
 		}
-		l := &line{n: n, state: Health{Name: n.Name()}, behind: true, sweep: true}
+		q := &notifierQueue{n: n, state: Health{Name: n.Name()}, behind: true, sweep: true}
 		if was != nil {
-			l.state = was.state
+			q.state = was.state
 			was.end()
 		}
-		c.lines[n.Name()] = l
+		c.queues[n.Name()] = q
 		c.engine.Wake(n.Name())
 	}
-	for name, l := range old {
-		if c.lines[name] == nil {
-			l.end()
+	for name, q := range old {
+		if c.queues[name] == nil {
+			q.end()
 		}
 	}
 }
 
 // end cuts the call under way. Called with mu held.
-func (l *line) end() {
-	if l.cut != nil {
-		l.cut()
+func (q *notifierQueue) end() {
+	if q.cut != nil {
+		q.cut()
 	}
 }
 
 // Changed says that something outside has changed by which notifiers may work again: a
 // token, say. What waits for them is tried now.
-func (c *Dispatcher) Changed() { c.again(func(*line) bool { return true }) }
+func (c *Dispatcher) Changed() { c.again(func(*notifierQueue) bool { return true }) }
 
-// again makes lines try all that the store holds for them now.
-func (c *Dispatcher) again(which func(*line) bool) {
+// again makes queues try all that the store holds for them now.
+func (c *Dispatcher) again(which func(*notifierQueue) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name, l := range c.lines {
-		if which(l) {
-			l.behind, l.sweep, l.until, l.warned = true, true, time.Time{}, false
+	for name, q := range c.queues {
+		if which(q) {
+			q.behind, q.sweep, q.until, q.warned = true, true, time.Time{}, false
 			c.engine.Wake(name)
 		}
 	}
@@ -184,8 +184,8 @@ func (c *Dispatcher) again(which func(*line) bool) {
 func (c *Dispatcher) Names() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	names := make([]string, 0, len(c.lines))
-	for name := range c.lines {
+	names := make([]string, 0, len(c.queues))
+	for name := range c.queues {
 		names = append(names, name)
 	}
 	return names
@@ -195,14 +195,14 @@ func (c *Dispatcher) Names() []string {
 func (c *Dispatcher) Health() []Health {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := make([]Health, 0, len(c.lines))
-	for _, l := range c.lines {
-		out = append(out, l.state)
+	out := make([]Health, 0, len(c.queues))
+	for _, q := range c.queues {
+		out = append(out, q.state)
 	}
 	return out
 }
 
-// maxFresh bounds what a line holds in memory. Past it, the store is read.
+// maxFresh bounds what a queue holds in memory. Past it, the store is read.
 const maxFresh = 1024
 
 // Queued takes what has just been stored and is pending, each with its event, so that the
@@ -211,35 +211,35 @@ func (c *Dispatcher) Queued(pending []*core.Delivery) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, d := range pending {
-		l := c.lines[d.Notifier]
+		q := c.queues[d.Notifier]
 		switch {
-		case l == nil, l.read[0][d.EventID], l.read[1][d.EventID]:
+		case q == nil, q.read[0][d.EventID], q.read[1][d.EventID]:
 			continue
-		case l.behind: // it is read with the others
-		case len(l.fresh) >= maxFresh:
-			l.behind, l.fresh = true, nil
+		case q.behind: // it is read with the others
+		case len(q.fresh) >= maxFresh:
+			q.behind, q.fresh = true, nil
 		default:
-			l.fresh = append(l.fresh, d)
+			q.fresh = append(q.fresh, d)
 		}
 		c.engine.Wake(d.Notifier)
 	}
 }
 
-// Wake makes every line look into the store.
+// Wake makes every queue look into the store.
 func (c *Dispatcher) Wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name, l := range c.lines {
-		l.behind = true
+	for name, q := range c.queues {
+		q.behind = true
 		c.engine.Wake(name)
 	}
 }
 
-// Run tells notifiers until ctx is done, and then writes down what was told.
+// Run notifies until ctx is done, and then writes down what was delivered.
 func (c *Dispatcher) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	c.mu.Lock()
-	for name := range c.lines {
+	for name := range c.queues {
 		c.engine.Wake(name)
 	}
 	c.mu.Unlock()
@@ -258,7 +258,7 @@ func (c *Dispatcher) Run(ctx context.Context) error {
 
 const orphansEvery = time.Hour
 
-// giveUpOrphans gives up what is owed to notifiers that are not in force any more
+// giveUpOrphans gives up what is pending for notifiers that are not in force any more
 // and have not come back in time.
 func (c *Dispatcher) giveUpOrphans(ctx context.Context) error {
 	if err := c.flush(ctx); err != nil {

@@ -8,13 +8,13 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// note is a delivery that was told.
+// note is a delivery that was notified of.
 type note struct{ event, notifier string }
 
-// told notes what a notifier has been told. The note is written down with the next
+// noteNotified notes what a notifier has been notified of. The note is written down with the next
 // change of the store, or within core.LazyWait: after a kill at that very moment the
 // notifier hears it again, under the same key.
-func (c *Dispatcher) told(batch []*core.Delivery) {
+func (c *Dispatcher) noteNotified(batch []*core.Delivery) {
 	c.mu.Lock()
 	for _, d := range batch {
 		c.notes[note{d.EventID, d.Notifier}] = true
@@ -26,7 +26,7 @@ func (c *Dispatcher) told(batch []*core.Delivery) {
 	}
 }
 
-// writeNotes writes down what was told until ctx is done.
+// writeNotes writes down what was delivered until ctx is done.
 func (c *Dispatcher) writeNotes(ctx context.Context) {
 	for {
 		select {
@@ -35,13 +35,13 @@ func (c *Dispatcher) writeNotes(ctx context.Context) {
 		case <-c.noting:
 		}
 		if err := c.write(ctx, true); err != nil && ctx.Err() == nil {
-			c.o.Logger.Error("what was told is not written down", "err", err)
+			c.o.Logger.Error("deliveries not written down", "err", err)
 			select {
 			case <-ctx.Done():
 				return
 			case <-time.After(afterError):
 			}
-			c.told(nil) // once more
+			c.noteNotified(nil) // once more
 		}
 	}
 }
@@ -70,14 +70,14 @@ func (c *Dispatcher) write(ctx context.Context, lazy bool) error {
 	return nil
 }
 
-// noted reports whether a delivery was told and is only not written down yet.
+// noted reports whether a delivery was made and is only not written down yet.
 func (c *Dispatcher) noted(d *core.Delivery) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.notes[note{d.EventID, d.Notifier}]
 }
 
-// Depths are the lengths of the queues without what was told and is only not written
+// Depths are the lengths of the queues without what was delivered and is only not written
 // down yet.
 func (c *Dispatcher) Depths(ctx context.Context) (core.Depths, error) {
 	if err := c.flush(ctx); err != nil && ctx.Err() != nil {

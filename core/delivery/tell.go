@@ -20,34 +20,34 @@ const (
 	outage = 3
 )
 
-// work tells what a notifier is owed until something fails, and returns how long to
+// work sends what is pending for a notifier until something fails, and returns how long to
 // wait.
 func (c *Dispatcher) work(ctx context.Context, name string) time.Duration {
 	c.mu.Lock()
-	l := c.lines[name]
-	if l == nil {
+	q := c.queues[name]
+	if q == nil {
 		c.mu.Unlock()
 		return 0
 	}
 	ctx, cut := context.WithCancel(ctx)
 	defer cut()
-	l.cut = cut
+	q.cut = cut
 	c.mu.Unlock()
 	for ctx.Err() == nil {
-		if wait := c.paused(l); wait > 0 {
+		if wait := c.paused(q); wait > 0 {
 			return wait
 		}
-		batch, wait, err := c.batch(ctx, l)
+		batch, wait, err := c.batch(ctx, q)
 		if err == nil && len(batch) == 0 {
 			return wait
 		}
 		if err == nil {
-			err = c.tell(ctx, l, batch)
+			err = c.tell(ctx, q, batch)
 		}
 		if err != nil && ctx.Err() == nil {
-			c.o.Logger.Error("deliveries not kept", "notifier", name, "err", err)
+			c.o.Logger.Error("deliveries not stored", "notifier", name, "err", err)
 			c.mu.Lock()
-			l.behind, l.fresh, l.page = true, nil, nil
+			q.behind, q.fresh, q.page = true, nil, nil
 			c.mu.Unlock()
 			return afterError
 		}
@@ -56,32 +56,32 @@ func (c *Dispatcher) work(ctx context.Context, name string) time.Duration {
 }
 
 // paused is how long a notifier is left alone.
-func (c *Dispatcher) paused(l *line) time.Duration {
+func (c *Dispatcher) paused(q *notifierQueue) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Until(l.until)
+	return time.Until(q.until)
 }
 
-// batch is what is told next, or after how long there is something; zero: when it comes.
-func (c *Dispatcher) batch(ctx context.Context, l *line) ([]*core.Delivery, time.Duration, error) {
+// batch is what is sent next, or after how long there is something; zero: when it comes.
+func (c *Dispatcher) batch(ctx context.Context, q *notifierQueue) ([]*core.Delivery, time.Duration, error) {
 	for ctx.Err() == nil {
 		c.mu.Lock()
-		from := &l.page
-		if len(l.page) == 0 && !l.behind {
-			from = &l.fresh
+		from := &q.page
+		if len(q.page) == 0 && !q.behind {
+			from = &q.fresh
 		}
 		if len(*from) > 0 {
-			batch := together(*from, max(1, l.n.Batch()))
+			batch := together(*from, max(1, q.n.Batch()))
 			*from = slices.DeleteFunc(slices.Clone(*from), func(d *core.Delivery) bool { return slices.Contains(batch, d) })
 			c.mu.Unlock()
 			return batch, 0, nil
 		}
-		wait := queue.Until(l.next, c.o.Now(), time.Minute)
-		failed := !l.next.IsZero()
+		wait := queue.Until(q.next, c.o.Now(), time.Minute)
+		failed := !q.next.IsZero()
 		if failed && wait == 0 {
-			l.behind = true
+			q.behind = true
 		}
-		behind := l.behind
+		behind := q.behind
 		c.mu.Unlock()
 		if !behind {
 			if failed {
@@ -89,26 +89,26 @@ func (c *Dispatcher) batch(ctx context.Context, l *line) ([]*core.Delivery, time
 			}
 			return nil, 0, nil
 		}
-		if err := c.read(ctx, l); err != nil {
+		if err := c.read(ctx, q); err != nil {
 			return nil, 0, err
 		}
 	}
 	return nil, 0, ctx.Err()
 }
 
-// read takes a page from the store. What is told meanwhile is in memory or on the page.
-func (c *Dispatcher) read(ctx context.Context, l *line) error {
+// read takes a page from the store. What comes meanwhile is in memory or on the page.
+func (c *Dispatcher) read(ctx context.Context, q *notifierQueue) error {
 	c.mu.Lock()
-	l.behind, l.fresh = false, nil
+	q.behind, q.fresh = false, nil
 	now := c.o.Now()
-	if l.sweep {
+	if q.sweep {
 		now = now.Add(farFuture)
 	}
 	c.mu.Unlock()
 	if err := c.flush(ctx); err != nil {
 		return err
 	}
-	name := l.n.Name()
+	name := q.n.Name()
 	page, err := c.o.Store.DueDeliveries(ctx, name, now, readAtOnce)
 	if err != nil {
 		return err
@@ -132,18 +132,18 @@ func (c *Dispatcher) read(ctx context.Context, l *line) error {
 	for _, d := range page {
 		seen[d.EventID] = true
 	}
-	l.read = [2]map[string]bool{seen, l.read[0]}
-	l.fresh = slices.DeleteFunc(l.fresh, func(d *core.Delivery) bool { return seen[d.EventID] })
-	if l.page = page; full {
-		l.behind, l.fresh = true, nil
+	q.read = [2]map[string]bool{seen, q.read[0]}
+	q.fresh = slices.DeleteFunc(q.fresh, func(d *core.Delivery) bool { return seen[d.EventID] })
+	if q.page = page; full {
+		q.behind, q.fresh = true, nil
 		return nil
 	}
-	l.sweep = false
-	l.next = time.Time{}
+	q.sweep = false
+	q.next = time.Time{}
 	if len(page) == 0 && next.After(c.o.Now()) { // else it is on its way
-		l.next = next
+		q.next = next
 	} else if len(page) > 0 {
-		l.next = c.o.Now().Add(time.Second) // look for what else waits when these are told
+		q.next = c.o.Now().Add(time.Second) // look for what else waits when these are sent
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func (c *Dispatcher) read(ctx context.Context, l *line) error {
 // farFuture makes everything due.
 const farFuture = 100 * 365 * 24 * time.Hour
 
-// together are those of the first deliveries that go in one call: a group that was told
+// together are those of the first deliveries that go in one call: a group that was sent
 // together before, or those for the same agent that have failed as often.
 func together(due []*core.Delivery, most int) []*core.Delivery {
 	first := due[0]
@@ -178,7 +178,7 @@ func recipient(d *core.Delivery) string {
 	return ""
 }
 
-// notice is what a notifier is told of a delivery: of its peer as it was when it happened.
+// notice is what a notifier gets of a delivery: of its peer as it was when it happened.
 func (c *Dispatcher) notice(d *core.Delivery) core.Notice {
 	n := core.Notice{Event: d.Event, Attempt: d.Attempts + 1}
 	if n.Event.Message != nil { // the same from memory and from the store
@@ -207,10 +207,10 @@ func (c *Dispatcher) notice(d *core.Delivery) core.Notice {
 	return n
 }
 
-// keepTogether writes down that several are told in one call, before they are: whatever
-// becomes of us or of the answer, they are told again as the same call.
-func (c *Dispatcher) keepTogether(ctx context.Context, l *line, batch []*core.Delivery) ([]*core.Delivery, error) {
-	if len(batch) == 1 || batch[0].Group != "" || !Keyed(l.n) {
+// keepTogether writes down that several are sent in one call, before they are: whatever
+// becomes of us or of the answer, they are sent again as the same call.
+func (c *Dispatcher) keepTogether(ctx context.Context, q *notifierQueue, batch []*core.Delivery) ([]*core.Delivery, error) {
+	if len(batch) == 1 || batch[0].Group != "" || !Keyed(q.n) {
 		return batch, nil
 	}
 	return batch, c.regroup(ctx, batch, batch[0].EventID)
@@ -228,8 +228,8 @@ func (c *Dispatcher) regroup(ctx context.Context, batch []*core.Delivery, group 
 }
 
 // tell makes one call and writes down what came of it.
-func (c *Dispatcher) tell(ctx context.Context, l *line, batch []*core.Delivery) error {
-	batch, err := c.keepTogether(ctx, l, batch)
+func (c *Dispatcher) tell(ctx context.Context, q *notifierQueue, batch []*core.Delivery) error {
+	batch, err := c.keepTogether(ctx, q, batch)
 	if err != nil {
 		return err
 	}
@@ -238,40 +238,40 @@ func (c *Dispatcher) tell(ctx context.Context, l *line, batch []*core.Delivery) 
 		notices[i] = c.notice(d)
 	}
 	callCtx, cancel := context.WithTimeout(ctx, c.o.Limit)
-	outcome := l.n.Notify(callCtx, notices)
+	outcome := q.n.Notify(callCtx, notices)
 	cancel()
 	if ctx.Err() != nil && outcome.Status != core.OutcomeDelivered {
 		return ctx.Err() // cut short by ourselves: no failure of the notifier's
 	}
 	if outcome.Status == core.OutcomeDelivered {
-		c.works(l, len(batch))
-		c.told(batch)
-		if Keyed(l.n) {
+		c.works(q, len(batch))
+		c.noteNotified(batch)
+		if Keyed(q.n) {
 			return nil
 		}
 		return c.flush(context.WithoutCancel(ctx)) // even when we are about to stop
 	}
 	if outcome.Status == core.OutcomeFailed && len(batch) > 1 {
-		return c.tellApart(ctx, l, batch)
+		return c.tellApart(ctx, q, batch)
 	}
-	return c.failed(ctx, l, batch, outcome)
+	return c.failed(ctx, q, batch, outcome)
 }
 
 // tellApart tells several that were refused together one by one: one of them may be to
 // blame, and each alone then costs only itself.
-func (c *Dispatcher) tellApart(ctx context.Context, l *line, batch []*core.Delivery) error {
+func (c *Dispatcher) tellApart(ctx context.Context, q *notifierQueue, batch []*core.Delivery) error {
 	if batch[0].Group != "" {
 		if err := c.regroup(ctx, batch, ""); err != nil {
 			return err
 		}
 	}
 	for i := range batch {
-		if err := c.tell(ctx, l, batch[i:i+1]); err != nil {
+		if err := c.tell(ctx, q, batch[i:i+1]); err != nil {
 			return err
 		}
-		if c.paused(l) > 0 { // the others are due as they were
+		if c.paused(q) > 0 { // the others are due as they were
 			c.mu.Lock()
-			l.page = append(slices.Clone(batch[i+1:]), l.page...)
+			q.page = append(slices.Clone(batch[i+1:]), q.page...)
 			c.mu.Unlock()
 			return nil
 		}
@@ -280,28 +280,28 @@ func (c *Dispatcher) tellApart(ctx context.Context, l *line, batch []*core.Deliv
 }
 
 // works notes that a call went well.
-func (c *Dispatcher) works(l *line, n int) {
+func (c *Dispatcher) works(q *notifierQueue, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if l.state.Failures > 0 {
-		c.o.Logger.Info("notifier works again", "notifier", l.n.Name(), "failures", l.state.Failures)
+	if q.state.Failures > 0 {
+		c.o.Logger.Info("notifier works again", "notifier", q.n.Name(), "failures", q.state.Failures)
 	}
-	if l.state.Failures >= outage {
-		l.behind, l.sweep = true, true
+	if q.state.Failures >= outage {
+		q.behind, q.sweep = true, true
 	}
-	l.state.LastSuccess, l.state.Failures, l.state.LastError, l.state.SetUp = c.o.Now().UTC(), 0, "", false
-	l.state.Delivered += uint64(n)
-	l.until, l.warned = time.Time{}, false
+	q.state.LastSuccess, q.state.Failures, q.state.LastError, q.state.SetUp = c.o.Now().UTC(), 0, "", false
+	q.state.Delivered += uint64(n)
+	q.until, q.warned = time.Time{}, false
 }
 
 // failed writes down a call that did not go well, and leaves the notifier alone for a
 // while unless the notice itself is to blame.
-func (c *Dispatcher) failed(ctx context.Context, l *line, batch []*core.Delivery, outcome core.Outcome) error {
+func (c *Dispatcher) failed(ctx context.Context, q *notifierQueue, batch []*core.Delivery, outcome core.Outcome) error {
 	now := c.o.Now().UTC()
 	times := c.settings.Load().times()
 	change := &core.Change{}
 	var dead []*core.Delivery
-	// What was told together stays together: due at one time, and given up with the newest.
+	// What was sent together stays together: due at one time, and given up with the newest.
 	due := now.Add(max(times.Wait(batch[0].Attempts+1, 0), outcome.RetryAfter+times.First))
 	over := outcome.Status == core.OutcomeFailed || !slices.ContainsFunc(batch, func(d *core.Delivery) bool { return !times.Over(d.Created, now) })
 	for _, d := range batch {
@@ -313,16 +313,16 @@ func (c *Dispatcher) failed(ctx context.Context, l *line, batch []*core.Delivery
 		}
 		change.Deliveries = append(change.Deliveries, &next)
 	}
-	first := c.pause(l, outcome, times, change.Deliveries)
+	first := c.pause(q, outcome, times, change.Deliveries)
 	err := c.o.Store.Commit(context.WithoutCancel(ctx), change)
 	if err != nil && !errors.Is(err, core.NotFound) {
 		return err
 	}
 	if first && c.o.SetUp != nil && batch[0].Error != outcome.Detail { // else it was said before we were started
-		c.o.SetUp(ctx, l.n.Name(), outcome.Detail)
+		c.o.SetUp(ctx, q.n.Name(), outcome.Detail)
 	}
 	for _, d := range dead {
-		c.o.Logger.Error("delivery given up", "notifier", l.n.Name(), "event", d.EventID, "type", d.Event.Type, "attempts", d.Attempts, "err", d.Error)
+		c.o.Logger.Error("delivery given up", "notifier", q.n.Name(), "event", d.EventID, "type", d.Event.Type, "attempts", d.Attempts, "err", d.Error)
 		if c.o.Failed != nil && d.Event.Type != core.EventDeliveryFailed {
 			c.o.Failed(ctx, d, outcome.Detail)
 		}
@@ -333,26 +333,26 @@ func (c *Dispatcher) failed(ctx context.Context, l *line, batch []*core.Delivery
 // pause counts a failure and leaves the notifier alone for a while, but for less than
 // these notices wait, so that the next try is another one's: one bad notice holds up
 // nobody for long. It reports whether this is the first set-up error in a row.
-func (c *Dispatcher) pause(l *line, outcome core.Outcome, times queue.Times, tried []*core.Delivery) (firstSetUp bool) {
+func (c *Dispatcher) pause(q *notifierQueue, outcome core.Outcome, times queue.Times, tried []*core.Delivery) (firstSetUp bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if l.state.Failures == 0 {
-		c.o.Logger.Warn("notifier failed", "notifier", l.n.Name(), "err", outcome.Detail)
+	if q.state.Failures == 0 {
+		c.o.Logger.Warn("notifier failed", "notifier", q.n.Name(), "err", outcome.Detail)
 	}
-	l.state.LastFailure, l.state.LastError, l.state.SetUp = c.o.Now().UTC(), outcome.Detail, outcome.Status == core.OutcomeSetup
-	l.state.Failures++
+	q.state.LastFailure, q.state.LastError, q.state.SetUp = c.o.Now().UTC(), outcome.Detail, outcome.Status == core.OutcomeSetup
+	q.state.Failures++
 	for _, d := range tried {
-		if !d.Dead && (l.next.IsZero() || d.Next.Before(l.next)) {
-			l.next = d.Next
+		if !d.Dead && (q.next.IsZero() || d.Next.Before(q.next)) {
+			q.next = d.Next
 		}
 	}
 	if outcome.Status == core.OutcomeFailed {
 		return false
 	}
-	l.until = time.Now().Add(max(core.Backoff(l.state.Failures, times.First, times.Most)/2, outcome.RetryAfter))
-	if l.sweep = false; outcome.Status != core.OutcomeSetup || l.warned {
+	q.until = time.Now().Add(max(core.Backoff(q.state.Failures, times.First, times.Most)/2, outcome.RetryAfter))
+	if q.sweep = false; outcome.Status != core.OutcomeSetup || q.warned {
 		return false
 	}
-	l.warned = true
+	q.warned = true
 	return true
 }

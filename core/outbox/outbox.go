@@ -316,7 +316,7 @@ func (q *Queue) send(ctx context.Context, k core.PublicKey, x *pass) error {
 			}
 			if wait := q.pause(item, x); wait > 0 {
 				x.later(wait)
-				if mine { // the engine has tried it before we had the line
+				if mine { // the engine has tried it before we had the queue
 					x.mine = item
 					return failureOf(item)
 				}

@@ -1,7 +1,7 @@
 // Package queue is the engine under the two durable queues: to other gateways and to
-// the agent. What waits is in lines, one for each peer or notifier. An Engine looks at
-// a line when it is due or somebody wakes it, lets one worker at a time at it, and
-// keeps the lines apart, so that a slow one holds up nobody else.
+// the agent. What waits is in queues, one for each peer or notifier. An Engine looks at
+// a queue when it is due or somebody wakes it, lets one worker at a time at it, and
+// keeps the queues apart, so that a slow one holds up nobody else.
 //
 // Pauses are told by a monotonic clock; a clock that is set changes none of them.
 package queue
@@ -37,21 +37,21 @@ func Until(next, now time.Time, most time.Duration) time.Duration {
 	return min(max(next.Sub(now), 0), most)
 }
 
-// Engine works lines off, each named by a K. Make it with New.
+// Engine works queues off, each named by a K. Make it with New.
 // Safe for concurrent use.
 type Engine[K comparable] struct {
-	work  func(ctx context.Context, line K) time.Duration
+	work  func(ctx context.Context, queue K) time.Duration
 	slots chan struct{}
 
-	mu    sync.Mutex // guards the rest
-	lines map[K]*line
-	ctx   context.Context // while Run runs
-	wg    sync.WaitGroup
+	mu     sync.Mutex // guards the rest
+	queues map[K]*queue
+	ctx    context.Context // while Run runs
+	wg     sync.WaitGroup
 }
 
-// line is one line with work, or that somebody holds.
-type line struct {
-	lease   chan struct{} // holds a token while nobody works the line
+// queue is one queue with work, or that somebody holds.
+type queue struct {
+	lease   chan struct{} // holds a token while nobody works the queue
 	users   int           // that hold or want the lease
 	timer   *time.Timer   // nil: it is not due at any time
 	due     time.Time     // when the timer fires
@@ -59,134 +59,134 @@ type line struct {
 	again   bool          // woken while it ran
 }
 
-// New makes an engine. work does what is due in a line and returns after how long to
-// look again; zero or less: when it is woken. It is called for one line by one at a
-// time, and for up to atOnce lines at the same time.
-func New[K comparable](atOnce int, work func(ctx context.Context, line K) time.Duration) *Engine[K] {
-	return &Engine[K]{work: work, slots: make(chan struct{}, cmp.Or(max(atOnce, 0), 1)), lines: map[K]*line{}}
+// New makes an engine. work does what is due in a queue and returns after how long to
+// look again; zero or less: when it is woken. It is called for one queue by one at a
+// time, and for up to atOnce queues at the same time.
+func New[K comparable](atOnce int, work func(ctx context.Context, queue K) time.Duration) *Engine[K] {
+	return &Engine[K]{work: work, slots: make(chan struct{}, cmp.Or(max(atOnce, 0), 1)), queues: map[K]*queue{}}
 }
 
-// Run works until ctx is done, and then waits for what is under way. Lines that were
+// Run works until ctx is done, and then waits for what is under way. Queues that were
 // woken before are looked at now.
 func (e *Engine[K]) Run(ctx context.Context) {
 	e.mu.Lock()
 	e.ctx = ctx
-	for k, l := range e.lines {
-		if l.again {
-			l.again = false
-			e.schedule(k, l, 0)
+	for k, q := range e.queues {
+		if q.again {
+			q.again = false
+			e.schedule(k, q, 0)
 		}
 	}
 	e.mu.Unlock()
 	<-ctx.Done()
 	e.mu.Lock()
 	e.ctx = nil
-	for _, l := range e.lines {
-		if l.timer != nil {
-			l.timer.Stop()
+	for _, q := range e.queues {
+		if q.timer != nil {
+			q.timer.Stop()
 		}
 	}
 	e.mu.Unlock()
 	e.wg.Wait()
 }
 
-// Wake makes the engine look at a line now.
+// Wake makes the engine look at a queue now.
 func (e *Engine[K]) Wake(k K) { e.In(k, 0) }
 
-// In makes the engine look at a line after a time, or sooner if it was to be.
+// In makes the engine look at a queue after a time, or sooner if it was to be.
 func (e *Engine[K]) In(k K, after time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l := e.line(k)
+	q := e.queue(k)
 	switch {
-	case l.running || e.ctx == nil:
-		l.again = l.again || after <= 0 || e.ctx == nil
-		if due := time.Now().Add(after); l.running && (l.due.IsZero() || due.Before(l.due)) {
-			l.due = due // looked at when it has run
+	case q.running || e.ctx == nil:
+		q.again = q.again || after <= 0 || e.ctx == nil
+		if due := time.Now().Add(after); q.running && (q.due.IsZero() || due.Before(q.due)) {
+			q.due = due // looked at when it has run
 		}
 	default:
-		e.schedule(k, l, max(after, 0))
+		e.schedule(k, q, max(after, 0))
 	}
 }
 
-// Lease gives the line to the caller, who works it instead of the engine until it
+// Lease gives the queue to the caller, who works it instead of the engine until it
 // gives it back. The error is ctx's.
 func (e *Engine[K]) Lease(ctx context.Context, k K) (release func(), err error) {
 	e.mu.Lock()
-	l := e.line(k)
-	l.users++
+	q := e.queue(k)
+	q.users++
 	e.mu.Unlock()
 	select {
-	case <-l.lease:
+	case <-q.lease:
 		return func() {
-			l.lease <- struct{}{}
-			e.leave(k, l)
+			q.lease <- struct{}{}
+			e.leave(k, q)
 		}, nil
 	case <-ctx.Done():
-		e.leave(k, l)
+		e.leave(k, q)
 		return nil, ctx.Err()
 	}
 }
 
-func (e *Engine[K]) leave(k K, l *line) {
+func (e *Engine[K]) leave(k K, q *queue) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l.users--
-	e.tidy(k, l)
+	q.users--
+	e.tidy(k, q)
 }
 
-// line finds or makes a line. Called with mu held.
-func (e *Engine[K]) line(k K) *line {
-	l := e.lines[k]
-	if l == nil {
-		l = &line{lease: make(chan struct{}, 1)}
-		l.lease <- struct{}{}
-		e.lines[k] = l
+// queue finds or makes a queue. Called with mu held.
+func (e *Engine[K]) queue(k K) *queue {
+	q := e.queues[k]
+	if q == nil {
+		q = &queue{lease: make(chan struct{}, 1)}
+		q.lease <- struct{}{}
+		e.queues[k] = q
 	}
-	return l
+	return q
 }
 
-// tidy forgets a line with nothing to it. Called with mu held.
-func (e *Engine[K]) tidy(k K, l *line) {
-	if l.users == 0 && !l.running && !l.again && l.timer == nil && e.lines[k] == l {
-		delete(e.lines, k)
+// tidy forgets a queue with nothing to it. Called with mu held.
+func (e *Engine[K]) tidy(k K, q *queue) {
+	if q.users == 0 && !q.running && !q.again && q.timer == nil && e.queues[k] == q {
+		delete(e.queues, k)
 	}
 }
 
-// schedule makes a line due, unless it is sooner. Called with mu held, while Run runs.
-func (e *Engine[K]) schedule(k K, l *line, after time.Duration) {
+// schedule makes a queue due, unless it is sooner. Called with mu held, while Run runs.
+func (e *Engine[K]) schedule(k K, q *queue, after time.Duration) {
 	due := time.Now().Add(after)
-	if l.timer != nil {
-		if !due.Before(l.due) {
+	if q.timer != nil {
+		if !due.Before(q.due) {
 			return
 		}
-		l.timer.Stop()
+		q.timer.Stop()
 	}
-	l.due = due
-	l.timer = time.AfterFunc(after, func() { e.start(k, l) })
+	q.due = due
+	q.timer = time.AfterFunc(after, func() { e.start(k, q) })
 }
 
-// start works a line in a goroutine of its own.
-func (e *Engine[K]) start(k K, l *line) {
+// start works a queue in a goroutine of its own.
+func (e *Engine[K]) start(k K, q *queue) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l.timer = nil
+	q.timer = nil
 	ctx := e.ctx
-	if ctx == nil || ctx.Err() != nil || l.running {
-		l.again = l.again || l.running
+	if ctx == nil || ctx.Err() != nil || q.running {
+		q.again = q.again || q.running
 		return
 	}
-	l.running = true
-	e.wg.Go(func() { e.run(ctx, k, l) })
+	q.running = true
+	e.wg.Go(func() { e.run(ctx, k, q) })
 }
 
-func (e *Engine[K]) run(ctx context.Context, k K, l *line) {
+func (e *Engine[K]) run(ctx context.Context, k K, q *queue) {
 	wait := time.Duration(0)
 	if release, err := e.Lease(ctx, k); err == nil {
 		select {
 		case e.slots <- struct{}{}:
 			e.mu.Lock()
-			l.again, l.due = false, time.Time{}
+			q.again, q.due = false, time.Time{}
 			e.mu.Unlock()
 			wait = e.work(ctx, k)
 			<-e.slots
@@ -196,23 +196,23 @@ func (e *Engine[K]) run(ctx context.Context, k K, l *line) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l.running = false
+	q.running = false
 	if ctx.Err() != nil {
 		return
 	}
 	asked := time.Duration(0)
-	if !l.due.IsZero() {
-		asked = max(time.Until(l.due), time.Nanosecond)
+	if !q.due.IsZero() {
+		asked = max(time.Until(q.due), time.Nanosecond)
 	}
 	switch {
-	case l.again:
-		l.again = false
-		e.schedule(k, l, 0)
+	case q.again:
+		q.again = false
+		e.schedule(k, q, 0)
 	case wait > 0 && (asked == 0 || wait < asked):
-		e.schedule(k, l, wait)
+		e.schedule(k, q, wait)
 	case asked > 0:
-		e.schedule(k, l, asked)
+		e.schedule(k, q, asked)
 	default:
-		e.tidy(k, l)
+		e.tidy(k, q)
 	}
 }

@@ -17,7 +17,7 @@ func start[K comparable](e *Engine[K]) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// TestEngineLooksWhenDue: a line is looked at when it is woken, and again after the
+// TestEngineLooksWhenDue: a queue is looked at when it is woken, and again after the
 // wait that its work asked for.
 func TestEngineLooksWhenDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -53,13 +53,13 @@ func TestEngineLooksWhenDue(t *testing.T) {
 				t.Errorf("look %d after %v, want %v", i, at[i], want[i])
 			}
 		}
-		if len(e.lines) != 0 {
-			t.Errorf("%d lines are kept without work", len(e.lines))
+		if len(e.queues) != 0 {
+			t.Errorf("%d queues are kept without work", len(e.queues))
 		}
 	})
 }
 
-// TestEngineOneWorkerEach: a line has one worker at a time, whoever that is, and lines
+// TestEngineOneWorkerEach: a queue has one worker at a time, whoever that is, and queues
 // do not wait for one another beyond the number at once.
 func TestEngineOneWorkerEach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestEngineOneWorkerEach(t *testing.T) {
 			busy[k]++
 			runs++
 			if busy[k] > 1 {
-				t.Errorf("line %d has %d workers", k, busy[k])
+				t.Errorf("queue %d has %d workers", k, busy[k])
 			}
 			n := 0
 			for _, b := range busy {
@@ -104,12 +104,12 @@ func TestEngineOneWorkerEach(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if most != 4 || runs != 14 {
-			t.Errorf("%d at once in %d runs, want 4 in 14: each line, and those again that were woken while they ran", most, runs)
+			t.Errorf("%d at once in %d runs, want 4 in 14: each queue, and those again that were woken while they ran", most, runs)
 		}
 	})
 }
 
-// TestEngineWakeIsNotLost: what wakes a line while it is worked is seen after.
+// TestEngineWakeIsNotLost: what wakes a queue while it is worked is seen after.
 func TestEngineWakeIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var runs atomic.Int32
@@ -133,7 +133,7 @@ func TestEngineWakeIsNotLost(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := e.Lease(ctx, "a"); err == nil {
-			t.Error("a second lease of one line")
+			t.Error("a second lease of one queue")
 		}
 	})
 }
