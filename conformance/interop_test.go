@@ -43,7 +43,7 @@ func TestInteropToUs(t *testing.T) {
 	in := readInterop(t)
 	r := &recording{Version: "interop", Keys: in.Keys}
 	approved, requested, stranger := core.Approved, core.Requested, core.Stranger
-	letters := []struct {
+	envelopes := []struct {
 		name, path string
 		alice      core.Trust
 		always     bool
@@ -60,7 +60,7 @@ func TestInteropToUs(t *testing.T) {
 		t.Fatalf("%d versions, want 7", len(in.Results))
 	}
 	for version, results := range in.Results {
-		for _, l := range letters {
+		for _, l := range envelopes {
 			body := said(results[l.name])
 			if body == "" {
 				if l.always {

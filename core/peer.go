@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Trust is where a peer stands with us. It moves only by core/peering's table.
+// Trust is where a peer stands with us. It changes only by core/peering's table.
 // The empty Trust is a stranger's.
 type Trust string
 
@@ -19,7 +19,7 @@ const (
 	Removed   Trust = "removed"  // one side parted
 )
 
-// Us and Them say which side made a move.
+// Us and Them say which side made a transition.
 const (
 	Us   = "us"
 	Them = "them"
@@ -91,7 +91,7 @@ type Transition struct {
 	To    Trust     `json:"to"`
 }
 
-// maxHistory is how many moves a peer's record keeps.
+// maxHistory is how many transitions a peer's record keeps.
 const maxHistory = 32
 
 // Peer is what we know of another gateway. A Peer in the gateway's book is never
@@ -139,9 +139,9 @@ type Peer struct {
 	Doubt *Doubt `json:"doubt,omitempty"`
 	// Asking is what we ask the peer, to confirm what it seems to have said.
 	Asking Asking `json:"asking,omitzero"`
-	// AskedBack says that the peer has asked us, in a form that names nobody, while
+	// AskedToo says that the peer has asked us, in a form that names nobody, while
 	// our own request waits.
-	AskedBack bool `json:"askedBack,omitempty"`
+	AskedToo bool `json:"askedToo,omitempty"`
 	// OldForm says that a peer that has shown v2 waits with a request in an old
 	// form: our operator's approval clears V2. docs/threat-model.md#t12
 	OldForm bool `json:"oldForm,omitempty"`
@@ -191,7 +191,7 @@ func (b *Bundle) clone() *Bundle {
 	return &c
 }
 
-// Remember adds one move to the history and sets Trust and its times.
+// Remember adds one transition to the history and sets Trust and its times.
 func (p *Peer) Remember(m Transition) {
 	p.History = append(p.History, m)
 	if extra := len(p.History) - maxHistory; extra > 0 {

@@ -48,11 +48,11 @@ var attacks = []attack{
 	{"slow bodies", func(ctx context.Context, s *soak) {
 		s.hold(ctx, s.gateway.near, 900, "POST /federation/message HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 65536\r\n\r\n{")
 	}, false},
-	{"bad letters in a friend's name", func(ctx context.Context, s *soak) { s.letters(ctx, s.forged) }, true},
-	{"garbage", func(ctx context.Context, s *soak) { s.letters(ctx, s.garbage) }, false},
-	{"requests and removals", func(ctx context.Context, s *soak) { s.letters(ctx, s.requestAndRemoval) }, false},
-	{"a flood by an approved peer", func(ctx context.Context, s *soak) { s.letters(ctx, s.flood) }, false},
-	{"guessed polls and cards", func(ctx context.Context, s *soak) { s.letters(ctx, s.polls) }, false},
+	{"bad envelopes in a friend's name", func(ctx context.Context, s *soak) { s.flooded(ctx, s.forged) }, true},
+	{"garbage", func(ctx context.Context, s *soak) { s.flooded(ctx, s.garbage) }, false},
+	{"requests and removals", func(ctx context.Context, s *soak) { s.flooded(ctx, s.requestAndRemoval) }, false},
+	{"a flood by an approved peer", func(ctx context.Context, s *soak) { s.flooded(ctx, s.flood) }, false},
+	{"guessed polls and cards", func(ctx context.Context, s *soak) { s.flooded(ctx, s.polls) }, false},
 }
 
 // TestSoak is the soak.
@@ -387,8 +387,8 @@ func (s *soak) hold(ctx context.Context, address string, n int, begin string) {
 	}
 }
 
-// letters sends four at a time, about 400 a second. What is answered counts.
-func (s *soak) letters(ctx context.Context, send func(i int64) (status int)) {
+// flooded sends four at a time, about 400 a second. What is answered counts.
+func (s *soak) flooded(ctx context.Context, send func(i int64) (status int)) {
 	var i atomic.Int64
 	var wg sync.WaitGroup
 	for range 4 {

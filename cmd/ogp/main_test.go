@@ -60,7 +60,7 @@ func TestScripts(t *testing.T) {
 		"mode":     modeCmd,
 		"harmless": harmlessCmd,
 		"stranger": strangerCmd,
-		"message":  letterCmd,
+		"message":  envelopeCmd,
 	}
 	maps.Copy(commands, moreCommands)
 	testscript.Run(t, testscript.Params{

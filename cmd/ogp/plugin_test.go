@@ -36,7 +36,7 @@ func TestPluginScripts(t *testing.T) {
 	}
 	commands := map[string]func(*testscript.TestScript, bool, []string){
 		"exits": exitsCmd, "poll": pollCmd, "daemon": daemonCmd, "signal": signalCmd, "gone": goneCmd, "event": eventCmd,
-		"json": jsonCmd, "jsonset": jsonSetCmd, "mode": modeCmd, "stranger": strangerCmd, "message": letterCmd,
+		"json": jsonCmd, "jsonset": jsonSetCmd, "mode": modeCmd, "stranger": strangerCmd, "message": envelopeCmd,
 		"receiver": receiverCmd, "received": receivedCmd, "state": stateCmd, "edit": editCmd, "compile": compileCmd, "append": appendCmd, "saying": sayingCmd,
 	}
 	testscript.Run(t, testscript.Params{

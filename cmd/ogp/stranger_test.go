@@ -101,7 +101,7 @@ func (s *stranger) text(otherwise string) string {
 // message <stranger> request|approve|message|agent|removed <daemon>: sends a
 // message of a stranger to a daemon. The status and the body of the answer are the
 // output.
-func letterCmd(ts *testscript.TestScript, neg bool, args []string) {
+func envelopeCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: message stranger request|approve|message|agent|removed daemon")
 	}

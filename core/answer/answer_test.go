@@ -171,7 +171,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestJudgeStale: a letter that is refused as stale names the clocks' difference.
+// TestJudgeStale: an envelope that is refused as stale names the clocks' difference.
 func TestJudgeStale(t *testing.T) {
 	now := time.Date(2026, 11, 28, 3, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {

@@ -181,7 +181,7 @@ func (a answered) PollReply(ctx context.Context, nonce core.Nonce) (core.Answer,
 	return a.Gateway.PollReply(ctx, nonce)
 }
 
-// TestD7FriendsAtACrowdedAddress: letters of nobody from an address that is out of
+// TestD7FriendsAtACrowdedAddress: envelopes of nobody from an address that is out of
 // tries keep no known peer there from being heard, and its polls from being answered.
 func TestD7FriendsAtACrowdedAddress(t *testing.T) {
 	alice, bob := coretest.Pair(t)
@@ -203,11 +203,11 @@ func TestD7FriendsAtACrowdedAddress(t *testing.T) {
 			body = message(fmt.Sprint("forged-", i), stranger)
 		}
 		if status, _, answer := call(t, app, "POST", "/federation/message", body); status < 400 {
-			t.Fatalf("letter %d of nobody: %d %s", i, status, answer)
+			t.Fatalf("envelope %d of nobody: %d %s", i, status, answer)
 		}
 	}
 	if status, _, answer := call(t, app, "POST", "/federation/message", `{"message":1}`); status != 429 {
-		t.Errorf("a letter of nobody out of tries: %d %s, want 429", status, answer)
+		t.Errorf("an envelope of nobody out of tries: %d %s, want 429", status, answer)
 	}
 	if status, _, answer := call(t, app, "POST", "/federation/message", message("true-1", sealer)); status != 200 {
 		t.Errorf("alice at the same address: %d %s, want 200", status, answer)

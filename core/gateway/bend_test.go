@@ -12,7 +12,7 @@ import (
 
 // An envelope with one bent byte is refused and leaves nothing, or means exactly
 // what its sender has signed: a bent name of a member that may be left out, say.
-func TestL1BentLetters(t *testing.T) {
+func TestL1BentEnvelopes(t *testing.T) {
 	type outcome struct {
 		Trust   core.Trust
 		Message *core.Message

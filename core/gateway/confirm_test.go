@@ -423,7 +423,7 @@ func TestT10RequestedNote(t *testing.T) {
 	wantState(t, r, p, peering.Approved)
 }
 
-// A legacy request of an approved peer, whoever carries it, moves it only when the
+// A legacy request of an approved peer, whoever carries it, changes it only when the
 // peer itself has us no more.
 func TestT10Request(t *testing.T) {
 	for say, end := range map[string]peering.State{"yes": peering.Approved, "401": peering.Approved, "silent": peering.Approved, "no": peering.Pending, "unknown": peering.Pending} {
@@ -850,7 +850,7 @@ func TestT13Moved(t *testing.T) {
 		if got := r.Peer(p.key).URL; got != p.url {
 			t.Errorf("at %s, want %s", got, p.url)
 		}
-		// The old form never moves it.
+		// The old form never changes it.
 		_, err = r.ReceiveIdentity(t.Context(), without(t, newIdentity(befriend(t, r.Gateway, nil), "http://evil.example"), "v2"))
 		want(t, "an identity in the old form", err, "")
 		for _, q := range r.Peers() {

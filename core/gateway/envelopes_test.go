@@ -314,8 +314,8 @@ func TestRemovedWhileDeciding(t *testing.T) {
 	}
 }
 
-// A hand that waits for a lock gives up with its context.
-func TestLetterWaitsWithContext(t *testing.T) {
+// An envelope that waits for a lock gives up with its context.
+func TestEnvelopeWaitsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		block := make(chan struct{})
 		r := newRig(t, func(o *gateway.Options) {

@@ -60,7 +60,7 @@ func (g *trust) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval) (
 func (g *trust) approve(p *core.Peer, grants []core.Grant, st *step) (*core.Peer, *core.OutboxItem, error) {
 	was := peering.StateOf(p)
 	next, err := peering.Apply(p, peering.Approve, st.now)
-	if was == peering.Requested && !p.AskedBack {
+	if was == peering.Requested && !p.AskedToo {
 		err = core.Conflict
 	}
 	if err != nil {

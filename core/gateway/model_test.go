@@ -221,7 +221,7 @@ type step struct {
 func plan(rt *rapid.T) []step {
 	one := rapid.Custom(func(rt *rapid.T) step {
 		return step{rapid.Bool().Draw(rt, "b's"),
-			rapid.SampledFrom([]string{"request", "approve", "approve", "remove", "reject", "send", "send", "replay", "replay", "heartbeat", "claim", "break", "mend", "settle"}).Draw(rt, "what"),
+			rapid.SampledFrom([]string{"request", "approve", "approve", "remove", "reject", "send", "send", "replay", "replay", "heartbeat", "claim", "break", "repair", "settle"}).Draw(rt, "what"),
 			rapid.IntRange(0, 20).Draw(rt, "which"), rapid.SampledFrom([]string{"", "no", "yes"}).Draw(rt, "liar"),
 			rapid.SampledFrom([]int{0, 1, 4, 40, 200, 4000}).Draw(rt, "seconds")}
 	})
@@ -319,7 +319,7 @@ func live(w *world, steps []step) string {
 		switch x.What {
 		case "replay", "heartbeat", "claim":
 			w.mischief(s, x)
-		case "break", "mend":
+		case "break", "repair":
 			w.mu.Lock()
 			w.broken, w.liar = x.What == "break", x.Liar
 			w.mu.Unlock()
@@ -354,7 +354,7 @@ func live(w *world, steps []step) string {
 			}
 			s.operator("request")
 			w.quiet(time.Minute)
-			if p := s.other.Peer(s.Key()); s.other.standing().Waits() || p != nil && p.AskedBack {
+			if p := s.other.Peer(s.Key()); s.other.standing().Waits() || p != nil && p.AskedToo {
 				s.other.operator("approve")
 			}
 			w.quiet(5 * time.Minute)

@@ -112,7 +112,7 @@ func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 		return core.Answer{}, err
 	}
 	defer unlock()
-	for range maxMoves {
+	for range maxJudged {
 		a, err := g.take(ctx, opened)
 		if !errors.Is(err, core.Moved) {
 			return a, err
@@ -121,9 +121,9 @@ func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 	return core.Answer{}, &core.Error{Kind: core.Unavailable, Public: "Try again", RetryAfter: time.Second}
 }
 
-// maxMoves is how often a message is judged anew because its sender has changed
+// maxJudged is how often a message is judged anew because its sender has changed
 // meanwhile.
-const maxMoves = 5
+const maxJudged = 5
 
 // take lets one verified message in. It returns an error of kind Moved, and has done
 // nothing, when its sender's standing has changed while it was judged.

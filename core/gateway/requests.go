@@ -114,7 +114,7 @@ type requester struct {
 	grants  []core.Grant
 }
 
-// still reports whether the request moves nothing by itself: it waits already, or it
+// still reports whether the request changes nothing by itself: it waits already, or it
 // is of a peer that stands higher than one that asks. An envelope from before the
 // approval must not undo it, whoever sends it again.
 func (r *requester) still() bool {
@@ -146,7 +146,7 @@ func (r *requester) stranger() bool {
 func (g *trust) next(r *requester, now time.Time) (*core.Peer, error) {
 	event := peering.Asked
 	if r.peer.Trust == core.Requested {
-		event = peering.AskedBack
+		event = peering.AskedToo
 	}
 	next, err := peering.Apply(r.peer, event, now)
 	if err == nil {
@@ -155,7 +155,7 @@ func (g *trust) next(r *requester, now time.Time) (*core.Peer, error) {
 	return next, err
 }
 
-// judge asks the policies about a request, if it would move anything. No lock is
+// judge asks the policies about a request, if it would change anything. No lock is
 // held meanwhile, as a policy may take its time. An invite is looked at first, as
 // strangers must not lock out those whom we have invited.
 func (g *trust) judge(ctx context.Context, r *requester) (core.Verdict, error) {
@@ -288,7 +288,7 @@ func (g *trust) asked(r requester, verdict core.Verdict, st *step) (core.Answer,
 	return ok(answerPending), next, nil
 }
 
-// askedStill is what a request leaves that moves nothing by itself: something to
+// askedStill is what a request leaves that changes nothing by itself: something to
 // ask the peer about, or a new URL of one that waits.
 func (g *trust) askedStill(r requester, st *step) *core.Peer {
 	next := r.peer.Clone()
@@ -300,15 +300,15 @@ func (g *trust) askedStill(r requester, st *step) *core.Peer {
 		g.introduce(next, &r) // it has moved while it waits
 		return next
 	case peering.Requested:
-		next.AskedBack = true
-		g.warn(st, next, "asked back", 24*time.Hour, "%s, whom we have asked, has sent a request in a form that names nobody; it is asked whether it has approved us. "+
+		next.AskedToo = true
+		g.warn(st, next, "asked too", 24*time.Hour, "%s, whom we have asked, has sent a request in a form that names nobody; it is asked whether it has approved us. "+
 			"\"ogp federation approve %s\" says yes to it.", next.Name(), next.Name())
 	default:
 		if !r.plain && !r.sentAt.After(r.peer.Since) {
 			return nil
 		}
 	}
-	if next.Asking.Pending&core.HintRequest != 0 || next.Asking.Series != nil && next.Asking.Series.About == core.HintRequest && next.AskedBack == r.peer.AskedBack {
+	if next.Asking.Pending&core.HintRequest != 0 || next.Asking.Series != nil && next.Asking.Series.About == core.HintRequest && next.AskedToo == r.peer.AskedToo {
 		return nil // about to be asked
 	}
 	request := r.request
@@ -347,7 +347,7 @@ func (g *trust) turnedAway(p *core.Peer, v core.Verdict, st *step) (core.Answer,
 // introduce writes what a requester says of itself into its record.
 func (g *trust) introduce(p *core.Peer, r *requester) {
 	old := p.URL
-	known := p.Trust == core.Approved // asked back: its URL is the one that we have
+	known := p.Trust == core.Approved // asked too: its URL is the one that we have
 	p.Names = cleanNames(r.request.Peer.Names())
 	p.Offered = cleanIntents(r.request.OfferedIntents)
 	p.OldForm = p.V2 && !r.v2

@@ -15,7 +15,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
-// trust makes and ends federations: it moves peers by the table of core/peering, at
+// trust makes and ends federations: it changes peers by the table of core/peering, at
 // the word of the operator, of a policy, or of an envelope that is signed, timed and
 // for us. What is less is a hint, about which the confirmer asks.
 //

@@ -34,11 +34,11 @@ func TestT1Direction(t *testing.T) {
 	approve("an approval by one who asked", core.NotFound)
 	wantTrust(t, r.Gateway, p.key, core.Pending)
 
-	for _, move := range []func() error{
+	for _, transition := range []func() error{
 		func() error { _, err := r.RejectPeer(t.Context(), p.key); return err },
 		func() error { _, _, err := r.RemovePeer(t.Context(), p.key); return err },
 	} {
-		if err := move(); err != nil {
+		if err := transition(); err != nil {
 			t.Fatal(err)
 		}
 		trust := trustOf(r.Gateway, p.key)
@@ -53,7 +53,7 @@ func TestT1Direction(t *testing.T) {
 		want(t, "a request after "+string(trust), err, "")
 		wantTrust(t, r.Gateway, p.key, core.Pending)
 	}
-	// An approved peer may change what it grants; nothing else about it moves.
+	// An approved peer may change what it grants; nothing else about it changes.
 	q := befriend(t, r.Gateway, nil)
 	granted := r.Peer(q.key).Granted
 	bundle := &core.Bundle{Version: core.BundleVersion, Scopes: []core.Grant{{Intent: "x", Enabled: true}}}
@@ -212,7 +212,7 @@ func TestT5V2IsNotAsked(t *testing.T) {
 		p := newPeer(nil)
 		add(t, r.Gateway, p, trust, nil)
 		r.wire.card = func(context.Context, string, map[string]string) (core.Card, error) {
-			t.Error("a v2 notice was asked back about")
+			t.Error("a v2 notice was confirmed with the peer")
 			return core.Card{}, errSilent
 		}
 		_, err := r.ReceiveRemoval(t.Context(), p.SealRemoval(r.Key()))

@@ -1,6 +1,6 @@
-// Package peering holds the two tables that a peer's standing moves by: trust,
-// which a human, a policy or a verified envelope moves, and reach, which checks
-// move. Each is data: a state and an event give the next state, or no transition.
+// Package peering holds the two tables that a peer's standing changes by: trust,
+// which a human, a policy or a verified envelope changes, and reach, which checks
+// change. Each is data: a state and an event give the next state, or no transition.
 //
 // docs/protocol.md#trust
 package peering
@@ -72,13 +72,13 @@ func (s State) Waits() bool { return s == Pending || s == Withdrawn }
 type Event string
 
 // The events. Ours are the operator's or a policy's word. Theirs rest on an
-// envelope that is signed, timed and names us. What is less is a hint; it moves
+// envelope that is signed, timed and names us. What is less is a hint; it changes
 // nothing by itself, but for Doubted, and the peer is asked: Yes and No are what it
 // said then. docs/threat-model.md#t10
 const (
 	Ask        Event = "ask"         // we ask them
 	Asked      Event = "asked"       // they ask us
-	AskedBack  Event = "asked-back"  // they ask us by name while we ask them: both have consented
+	AskedToo   Event = "asked-too"   // they ask us by name while we ask them: both have consented
 	Approve    Event = "approve"     // we approve them, or change what we grant
 	ApprovedBy Event = "approved-by" // they approve us, or change what they grant
 	Reject     Event = "reject"      // we say no
@@ -96,7 +96,7 @@ const (
 // States and Events list all there are, for tests and documents.
 var (
 	States = []State{Stranger, Requested, Pending, Withdrawn, Approved, Unconfirmed, Rejected, Removed}
-	Events = []Event{Ask, Asked, AskedBack, Approve, ApprovedBy, Reject, RejectedBy, Remove, RemovedBy, Doubted, Yes, No, Restored, Lost, Expired}
+	Events = []Event{Ask, Asked, AskedToo, Approve, ApprovedBy, Reject, RejectedBy, Remove, RemovedBy, Doubted, Yes, No, Restored, Lost, Expired}
 )
 
 // trust is the table. What is not in it is no transition.
@@ -112,7 +112,7 @@ var trust = map[State]map[Event]State{
 	},
 	Requested: {
 		Ask:        Requested,
-		AskedBack:  Approved,
+		AskedToo:   Approved,
 		Approve:    Approved,
 		ApprovedBy: Approved,
 		RejectedBy: Rejected,
@@ -226,7 +226,7 @@ func Apply(p *core.Peer, e Event, at time.Time) (*core.Peer, error) {
 	}
 	if ours(e) || from == Stranger {
 		next.Asking = core.Asking{Immune: next.Asking.Immune, ImmuneDays: next.Asking.ImmuneDays, Started: next.Asking.Started, Notified: next.Asking.Notified}
-		next.AskedBack = false
+		next.AskedToo = false
 	}
 	return next, nil
 }

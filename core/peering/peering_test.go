@@ -18,7 +18,7 @@ const none = peering.State("no transition")
 // transitions is the whole table: every state, every event, in the order of
 // peering.Events.
 var transitions = map[peering.State][15]peering.State{
-	// ask, asked, asked-back, approve, approved-by, reject, rejected-by, remove, removed-by, doubted, yes, no, restored, lost, expired
+	// ask, asked, asked-too, approve, approved-by, reject, rejected-by, remove, removed-by, doubted, yes, no, restored, lost, expired
 	stranger:    {requested, pending, none, none, none, none, none, none, none, none, none, none, none, none, none},
 	requested:   {requested, none, approved, approved, approved, none, rejected, removed, removed, none, approved, none, none, none, none},
 	pending:     {approved, pending, none, approved, none, rejected, none, removed, removed, withdrawn, none, none, none, none, none},
@@ -34,7 +34,7 @@ const (
 	approved, unconfirmed, rejected, removed = peering.Approved, peering.Unconfirmed, peering.Rejected, peering.Removed
 )
 
-// full is a peer with something in every field that a move could touch.
+// full is a peer with something in every field that a transition could touch.
 func full(state peering.State) *core.Peer {
 	before := at.Add(-time.Hour)
 	p := &core.Peer{
@@ -71,10 +71,10 @@ func TestEveryTransition(t *testing.T) {
 		}
 	}
 	if _, ok := peering.Next("nonsense", peering.Ask); ok {
-		t.Error("a state that there is not has a move")
+		t.Error("an unknown state has a transition")
 	}
 	if _, ok := peering.Next(approved, "nonsense"); ok {
-		t.Error("an event that there is not is a move")
+		t.Error("an unknown event has a transition")
 	}
 }
 
@@ -110,7 +110,7 @@ func checkApply(t *testing.T, state peering.State, event peering.Event, want pee
 	if moved := want.Trust() != state.Trust(); moved != next.Since.Equal(at) {
 		t.Errorf("%s: since %v", name, next.Since)
 	}
-	// What never moves.
+	// What is never a transition.
 	if next.Key != p.Key || next.URL != p.URL || next.Alias != p.Alias || !next.V2 || next.Label != p.Label || !slices.Equal(next.SeenIDs, p.SeenIDs) {
 		t.Errorf("%s changed who the peer is: %+v", name, next)
 	}
@@ -186,8 +186,8 @@ func TestT1ComeBack(t *testing.T) {
 	}
 }
 
-// TestT4NoLetterApprovesOnRejection: a rejection never leads to approved.
-func TestT4NoLetterApprovesOnRejection(t *testing.T) {
+// TestT4NothingApprovesAfterRejection: a rejection never leads to approved.
+func TestT4NothingApprovesAfterRejection(t *testing.T) {
 	for _, state := range peering.States {
 		for _, e := range []peering.Event{peering.Reject, peering.RejectedBy, peering.Remove, peering.RemovedBy} {
 			if to, ok := peering.Next(state, e); ok && to != rejected && to != removed {

@@ -53,7 +53,7 @@ type Health struct {
 	TheirReportAt time.Time `json:"theirReportAt,omitzero"`
 }
 
-// Checked moves the health by one check of ours. maxFailures in a row make it
+// Checked changes the health by one check of ours. maxFailures in a row make it
 // down.
 func (h Health) Checked(err error, at time.Time, maxFailures int) Health {
 	h.LastCheck = at

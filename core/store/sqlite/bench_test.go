@@ -133,7 +133,7 @@ func BenchmarkEachReceipt(b *testing.B) {
 	}
 }
 
-func BenchmarkLetter(b *testing.B) {
+func BenchmarkReceipt(b *testing.B) {
 	s := filled(b, 10_000)
 	l := accept(77).Receipt
 	b.ReportAllocs()
