@@ -94,7 +94,7 @@ type Transition struct {
 // maxHistory is how many transitions a peer's record keeps.
 const maxHistory = 32
 
-// Peer is what we know of another gateway. A Peer in the gateway's book is never
+// Peer is what we know of another gateway. A Peer in the gateway's memory is never
 // changed in place: a change is a copy that replaces it.
 type Peer struct {
 	Key   PublicKey `json:"key"`

@@ -64,7 +64,7 @@ func TestDashboardQueries(t *testing.T) {
 		`sum(ogp_friends)`:                              "no metric ogp_friends",
 		`sum by (colour) (ogp_peers)`:                   "no label colour on ogp_peers",
 		`ogp_peers{mood="good"}`:                        "no label mood on ogp_peers",
-		`rate(ogp_envelopes_total[5m]) / ogp_letters`:   "no metric ogp_letters",
+		`rate(ogp_envelopes_total[5m]) / ogp_nothing`:   "no metric ogp_nothing",
 		`suum(ogp_peers)`:                               "no function suum",
 		`sum(up{job="ogp"} * 1e3)`:                      "no metric up",
 		`sum by (state) (rate(ogp_envelopes_total[5m])`: "no label state on ogp_envelopes_total",

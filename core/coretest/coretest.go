@@ -1,5 +1,5 @@
 // Package coretest runs whole gateways in one process for tests: real servers on
-// 127.0.0.1, real clients through the dial guard, a real store, couriers with
+// 127.0.0.1, real clients through the dial guard, a real store, dispatchers with
 // notifiers that record. Pair gives two of ours, Legacy one as they were before.
 //
 // Everything ends with the test that made it.

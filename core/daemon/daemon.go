@@ -88,7 +88,7 @@ type Daemon struct {
 	store      core.Store
 	gateway    *gateway.Gateway
 	dispatcher *delivery.Dispatcher
-	extensions *hooks.Manager
+	hooks      *hooks.Manager
 	rendezvous *rendezvous.Client
 	approvals  rendezvous.Approvals
 	public     net.Listener
@@ -198,7 +198,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	d.gateway, err = gateway.New(ctx, gateway.Options{
 		Key: d.key, Store: d.store, Transport: d.tracing.outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
 		Logger: d.log, Notifiers: d.dispatcher.Names, Queued: d.dispatcher.Queued,
-		Plugins: func() (gateway.Plugins, error) { return d.extensions.Plugins() },
+		Plugins: func() (gateway.Plugins, error) { return d.hooks.Plugins() },
 		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
 			return d.approvals.Redeem(in, d.key.Public(), accepter, time.Now())
 		},

@@ -251,11 +251,11 @@ func (d *Daemon) checkPlugins(ctx context.Context, r *api.Report) {
 		return
 	}
 	states := map[string]hooks.View{}
-	if d.extensions != nil {
+	if d.hooks != nil {
 		loading, cancel := context.WithTimeout(ctx, 30*time.Second)
-		_ = d.extensions.Ready(loading) // one that failed is shown below
+		_ = d.hooks.Ready(loading) // one that failed is shown below
 		cancel()
-		for _, v := range d.extensions.List() {
+		for _, v := range d.hooks.List() {
 			states[v.Name] = v
 		}
 	}
@@ -284,13 +284,13 @@ func (d *Daemon) checkPlugins(ctx context.Context, r *api.Report) {
 		}
 		try := manager.Try(ctx, w)
 		switch {
-		case try != nil && loaded && v.State == extensionReady:
+		case try != nil && loaded && v.State == pluginReady:
 			view := api.ErrorOf(startRefused(try))
 			r.Fail("plugins", view.Hint, "%s runs, and the next start would refuse it: %s", name, view.Message)
 		case try != nil:
 			view := api.ErrorOf(startRefused(try))
 			r.Fail("plugins", view.Hint, "%s: %s", name, view.Message)
-		case loaded && v.State != extensionReady:
+		case loaded && v.State != pluginReady:
 			r.Fail("plugins", "ogp plugin reload "+name, "%s is %s: %s", name, v.State, cmp.Or(v.Error, v.LastFailure))
 		case loaded && looks[name].SHA256 != "" && looks[name].SHA256 != v.SHA256:
 			r.Warn("plugins", "ogp plugin reload "+name, "%s has another file now than the one that is loaded", name)

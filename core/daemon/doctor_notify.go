@@ -27,7 +27,7 @@ func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, test bool) {
 		return // checkQueues tells
 	}
 	live := map[string]core.Notifier{}
-	for _, n := range d.extensions.Notifiers() {
+	for _, n := range d.hooks.Notifiers() {
 		live[n.Name()] = n
 	}
 	telling := 0

@@ -19,8 +19,8 @@ func (d *Daemon) installedPlugins(ctx context.Context, _ api.None) ([]hooks.Inst
 
 // manager is the running one, or one that only tries plugins.
 func (d *Daemon) manager() (m *hooks.Manager, done func(), err error) {
-	if d.extensions != nil {
-		return d.extensions, func() {}, nil
+	if d.hooks != nil {
+		return d.hooks, func() {}, nil
 	}
 	m, err = hooks.New(hooks.Options{Store: d.store, CacheDir: filepath.Join(d.dir, CompileCache), Logger: d.log})
 	if err != nil {
@@ -134,23 +134,23 @@ func (d *Daemon) mayInstall(name string) error {
 // applyInstalled puts the plugins in force, if a gateway runs here, and waits until
 // they are ready.
 func (d *Daemon) applyInstalled(ctx context.Context, installed []hooks.Installed) error {
-	if d.extensions == nil {
+	if d.hooks == nil {
 		return nil
 	}
 	wanted, err := d.wantedWith(installed)
 	if err != nil {
 		return err
 	}
-	if err := d.extensions.Apply(wanted); err != nil {
+	if err := d.hooks.Apply(wanted); err != nil {
 		return err
 	}
-	return d.extensions.Ready(ctx)
+	return d.hooks.Ready(ctx)
 }
 
 func (d *Daemon) viewPlugin(ctx context.Context, name string, w hooks.Wanted) (hooks.View, error) {
 	list := hooks.Look(ctx, d.store, []hooks.Wanted{w})
-	if d.extensions != nil {
-		list = d.extensions.List()
+	if d.hooks != nil {
+		list = d.hooks.List()
 	}
 	for _, v := range list {
 		if v.Name == name {
@@ -190,22 +190,22 @@ func (d *Daemon) removeNow(ctx context.Context, name string) error {
 // reloadPlugin is the method "plugin.reload". An empty name means all.
 func (d *Daemon) reloadPlugin(ctx context.Context, p api.PluginRef) ([]hooks.View, error) {
 	var failed error
-	for _, v := range d.extensions.List() {
+	for _, v := range d.hooks.List() {
 		if p.Name == "" && v.Source != hooks.FromBinary || p.Name == v.Name {
-			failed = errors.Join(failed, d.extensions.Reload(ctx, v.Name))
+			failed = errors.Join(failed, d.hooks.Reload(ctx, v.Name))
 		}
 	}
 	if failed != nil {
 		return nil, &core.Error{Kind: core.Malformed, Public: failed.Error(), Hint: "what was in force before stays in force"}
 	}
 	out := []hooks.View{}
-	for _, v := range d.extensions.List() {
+	for _, v := range d.hooks.List() {
 		if p.Name == "" || p.Name == v.Name {
 			out = append(out, v)
 		}
 	}
 	if p.Name != "" && len(out) == 0 {
-		return nil, d.extensions.Reload(ctx, p.Name) // says that there is none
+		return nil, d.hooks.Reload(ctx, p.Name) // says that there is none
 	}
 	return out, nil
 }
@@ -240,8 +240,8 @@ func (d *Daemon) pluginKV(ctx context.Context, p api.KVParams) (map[string]any, 
 
 // listPlugins is the method "plugins".
 func (d *Daemon) listPlugins(ctx context.Context, _ api.None) ([]hooks.View, error) {
-	if d.extensions != nil {
-		return d.extensions.List(), nil
+	if d.hooks != nil {
+		return d.hooks.List(), nil
 	}
 	wanted, err := d.wantedPlugins(ctx)
 	if err != nil {

@@ -88,7 +88,7 @@ func (d *Daemon) notReady() []string {
 	if d.store.Health() != nil {
 		failing = append(failing, "store")
 	}
-	if _, err := d.extensions.Plugins(); err != nil {
+	if _, err := d.hooks.Plugins(); err != nil {
 		failing = append(failing, "policies")
 	}
 	return failing
@@ -208,11 +208,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			gauge(metricStoreSize, float64(size))
 		}
 	}
-	for _, p := range d.extensions.List() {
+	for _, p := range d.hooks.List() {
 		count(metricPlugin, float64(p.Calls), p.Name)
 		count(metricPluginBad, float64(p.Failures), p.Name)
 		count(metricPluginNo, float64(p.Refusals), p.Name)
-		gauge(metricPluginUp, boolean(p.State == extensionReady), p.Name)
+		gauge(metricPluginUp, boolean(p.State == pluginReady), p.Name)
 	}
 	for _, s := range d.rendezvous.Status() {
 		gauge(metricRegistered, boolean(s.Registered), s.URL)
@@ -220,8 +220,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// extensionReady is the state of a plugin that answers.
-const extensionReady = "ready"
+// pluginReady is the state of a plugin that answers.
+const pluginReady = "ready"
 
 func boolean(b bool) float64 {
 	if b {

@@ -28,10 +28,10 @@ const openclawPlugin = "openclaw"
 // CompileCache is where compiled plugins are kept, in the state directory.
 const CompileCache = "cache"
 
-// openExtensions reads the plugins that are wanted and starts loading them.
-func (d *Daemon) openExtensions(ctx context.Context) error {
+// openHooks reads the plugins that are wanted and starts loading them.
+func (d *Daemon) openHooks(ctx context.Context) error {
 	var err error
-	d.extensions, err = hooks.New(hooks.Options{
+	d.hooks, err = hooks.New(hooks.Options{
 		Store: d.store, CacheDir: filepath.Join(d.dir, CompileCache), Logger: d.log,
 		HookAgent: func(toAgent string) string {
 			if p, ok := d.gateway.PersonaOf(toAgent); ok {
@@ -49,7 +49,7 @@ func (d *Daemon) openExtensions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.extensions.Apply(wanted); err != nil {
+	if err := d.hooks.Apply(wanted); err != nil {
 		return startRefused(err)
 	}
 	d.setNotifiers()
@@ -384,7 +384,7 @@ func (d *Daemon) setNotifiers() {
 	if wanted("log") {
 		list = append(list, d.tracing.notifier(delivery.LogNotifier{Logger: d.log}))
 	}
-	for _, n := range d.extensions.Notifiers() {
+	for _, n := range d.hooks.Notifiers() {
 		if wanted(n.Name()) {
 			list = append(list, d.tracing.notifier(n))
 		}

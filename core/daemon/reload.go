@@ -92,7 +92,7 @@ func (d *Daemon) reload(ctx context.Context) ([]changeView, error) {
 	if !reflect.DeepEqual(was.plugins, now.plugins) || chosen != d.notifiersChosen() {
 		wanted, err := d.wantedPlugins(ctx)
 		if err == nil {
-			err = d.extensions.Apply(wanted)
+			err = d.hooks.Apply(wanted)
 		}
 		if err != nil {
 			d.current.Store(previous)
@@ -163,7 +163,7 @@ func (d *Daemon) outsideChanged(ctx context.Context) {
 	defer d.reloading.Unlock()
 	wanted, err := d.wantedPlugins(ctx)
 	if err == nil {
-		err = d.extensions.Apply(wanted)
+		err = d.hooks.Apply(wanted)
 	}
 	if err != nil {
 		d.log.Error("a change outside of our configuration is not taken up", "err", err)

@@ -21,7 +21,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	for _, note := range d.notes {
 		d.log.Warn(note)
 	}
-	if err := d.openExtensions(ctx); err != nil {
+	if err := d.openHooks(ctx); err != nil {
 		return err
 	}
 	if err := d.listen(); err != nil {
@@ -59,7 +59,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		func(ctx context.Context) error { return local.Serve(ctx, d.control) },
 		d.gateway.Run,
 		d.dispatcher.Run,
-		d.extensions.Run,
+		d.hooks.Run,
 		d.rendezvous.Run,
 		d.observe,
 		d.watchConfig,
@@ -85,7 +85,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 
 // giveBack returns to the system what compiling plugins took for a moment.
 func (d *Daemon) giveBack(ctx context.Context) error {
-	if d.extensions.Ready(ctx) == nil {
+	if d.hooks.Ready(ctx) == nil {
 		debug.FreeOSMemory()
 	}
 	return nil
@@ -117,8 +117,8 @@ func (d *Daemon) tellSystemd(ctx context.Context) error {
 // Close closes what Open has opened.
 func (d *Daemon) Close() {
 	d.gateway.Close()
-	if d.extensions != nil {
-		d.extensions.Close()
+	if d.hooks != nil {
+		d.hooks.Close()
 	}
 	for _, ln := range []net.Listener{d.public, d.control, d.observed} {
 		if ln != nil {

@@ -33,7 +33,7 @@ var probes = map[string]func(t *testing.T, d *Daemon) any{
 	"agent_id":             openClawSpec,
 	"openclaw_token":       openClawSpec,
 	"openclaw_hooks_token": openClawSpec,
-	"plugins":              func(_ *testing.T, d *Daemon) any { return d.extensions.List()[0].Order },
+	"plugins":              func(_ *testing.T, d *Daemon) any { return d.hooks.List()[0].Order },
 	"delivery.notifiers":   func(_ *testing.T, d *Daemon) any { return len(d.dispatcher.Names()) },
 
 	"rendezvous.public_url": func(_ *testing.T, d *Daemon) any { return d.publicURL() },
@@ -147,7 +147,7 @@ func TestEverySettingIsInForceOrWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if err := d.openExtensions(t.Context()); err != nil {
+	if err := d.openHooks(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if d.public, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {

@@ -84,7 +84,7 @@ func (d *Daemon) warningsNow() []string {
 // delivery.notifiers.
 func (d *Daemon) idleNotifiers() (out []string) {
 	named := d.dispatcher.Names()
-	for _, n := range d.extensions.Notifiers() {
+	for _, n := range d.hooks.Notifiers() {
 		if !slices.Contains(named, n.Name()) {
 			out = append(out, n.Name())
 		}
@@ -160,8 +160,8 @@ func (d *Daemon) statusOfParts(v *api.StatusView) {
 	if d.rendezvous != nil { // before we run, there is none
 		v.Rendezvous = d.rendezvous.Status()
 	}
-	for _, p := range d.extensions.List() {
-		if p.State != extensionReady {
+	for _, p := range d.hooks.List() {
+		if p.State != pluginReady {
 			v.NotReady = append(v.NotReady, api.NotReadyView{Name: p.Name, State: p.State, Error: p.Error})
 		}
 	}

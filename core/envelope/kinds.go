@@ -101,7 +101,7 @@ var (
 
 	// Status is what the answer to a message of the intent federation.status says of
 	// the asker. Only the v2 form of it is signed. Find gives the key of the peer
-	// that was asked; Opened.Nonce is the question's.
+	// that was asked; Opened.Nonce is the confirmation's.
 	Status = Kind[StatusAnswer]{ShapeStatus, block{}}
 )
 

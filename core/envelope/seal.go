@@ -159,6 +159,6 @@ func (s *Sealer) SealIdentity(aud core.PublicKey, id core.Identity) []byte {
 
 // SealStatus writes the `v2` member of the answer to a message of the intent
 // federation.status with that nonce, by which the asker opens it as a Status.
-func (s *Sealer) SealStatus(aud core.PublicKey, question core.Nonce, approved bool) jsontext.Value {
-	return sealBlock(s.Key, aud, ShapeStatus, proof{Nonce: question, Timestamp: core.FormatTime(s.now()), Approved: &approved})
+func (s *Sealer) SealStatus(aud core.PublicKey, asked core.Nonce, approved bool) jsontext.Value {
+	return sealBlock(s.Key, aud, ShapeStatus, proof{Nonce: asked, Timestamp: core.FormatTime(s.now()), Approved: &approved})
 }

@@ -216,7 +216,7 @@ func (g *trust) unsigned(claim string) {
 	})
 }
 
-// takesUnsigned reports whether an unsigned approval of a peer is worth a question:
+// takesUnsigned reports whether an unsigned approval of a peer is worth a confirmation:
 // we have asked it, it runs a version that signs none, and has never shown v2.
 func takesUnsigned(p *core.Peer) bool {
 	return (p.Trust == core.Requested || isUnconfirmed(p)) && !p.V2 && (before(p, 0, 7) || p.Version == "")

@@ -28,7 +28,7 @@ type oracle struct {
 	signs  bool
 	p      *peer
 	r      *rig
-	rounds []time.Time // of the questions that came
+	rounds []time.Time // of the confirmations that came
 	card   core.Card
 }
 
@@ -269,7 +269,7 @@ func TestT10RestoredByMessage(t *testing.T) {
 	})
 }
 
-// Two of ours that doubt each other both come back: the question itself restores.
+// Two of ours that doubt each other both come back: the confirmation itself restores.
 func TestT10BothDoubt(t *testing.T) {
 	a, b := coretest.Pair(t)
 	legacy := func(x, y *coretest.Gateway) {
@@ -339,7 +339,7 @@ func TestT10Restart(t *testing.T) {
 	})
 }
 
-// What counts is the record that the question was about: whoever removes meanwhile
+// What counts is the record that the confirmation was about: whoever removes meanwhile
 // has removed.
 func TestT10Revision(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig, p *peer) {
@@ -695,7 +695,7 @@ func TestApprovalTimes(t *testing.T) {
 	})
 }
 
-// A signed question is answered, signed, for whoever asks; the intent cannot be used
+// A signed confirmation is answered, signed, for whoever asks; the intent cannot be used
 // otherwise.
 func TestT10OurAnswers(t *testing.T) {
 	r := newRig(t, nil)
@@ -716,10 +716,10 @@ func TestT10OurAnswers(t *testing.T) {
 		}
 	}
 	if len(inbox(t, r.store)) != 0 || r.Peer(stranger.key) != nil {
-		t.Error("a question was stored")
+		t.Error("a confirmation was stored")
 	}
 	_, err := r.ReceiveMessage(t.Context(), without(t, befriend(t, r.Gateway, nil).message(t, r.Key(), func(m *core.Message) { m.Intent = core.IntentStatus }), "v2"))
-	want(t, "a question without v2", err, core.Forbidden)
+	want(t, "a confirmation without v2", err, core.Forbidden)
 	_, err = r.ReceiveMessage(t.Context(), stranger.message(t, r.Key(), nil))
 	want(t, "a stranger's other message", err, core.UnknownPeer)
 	if slices.Contains(r.Card("", "", "").Capabilities.Intents, core.IntentStatus) {

@@ -297,7 +297,7 @@ func state(t testing.TB, r *rig) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(map[string]any{"depths": depths, "outbox": out, "peers": peers, "book": r.Peers(), "inbox": inbox(t, r.store),
+	text, err := json.Marshal(map[string]any{"depths": depths, "outbox": out, "peers": peers, "memory": r.Peers(), "inbox": inbox(t, r.store),
 		"events": events(t, r.store, core.EventRequest, core.EventApproved, core.EventRejected, core.EventRemoved, core.EventReply, core.EventWarning)},
 		json.Deterministic(true))
 	if err != nil {

@@ -52,7 +52,7 @@ func (g *replies) findPolls(ctx context.Context) error {
 }
 
 // pollForReply asks a peer once for its answer to a message of ours, and returns when to
-// ask again: the older the question, the later. Gateways before v2 keep no answers.
+// ask again: the older the message, the later. Gateways before v2 keep no answers.
 func (g *replies) pollForReply(ctx context.Context, id string) time.Duration {
 	item, err := g.o.Store.OutboxItem(ctx, id)
 	if err != nil {

@@ -102,7 +102,7 @@ func before(p *core.Peer, major, minor int) bool {
 	return ok && !p.HasFeature(core.FeatureV2) && (a < major || a == major && b < minor)
 }
 
-// readStatus reads the answer to a question. Our own kind signs it, and from a peer
+// readStatus reads the answer to a confirmation. Our own kind signs it, and from a peer
 // that has shown v2 only that counts.
 func (s *state) readStatus(p *core.Peer, nonce core.Nonce, a core.Answer) (word string, signed, unknown bool) {
 	opened, err := envelope.Open(s.opener(), envelope.Status, a.Body, envelope.From(p.Key))
@@ -136,7 +136,7 @@ func (s *state) readStatus(p *core.Peer, nonce core.Nonce, a core.Answer) (word 
 	return core.HeardNil, false, false
 }
 
-// statusAnswer is the body of our answer to a question, signed for whoever asks.
+// statusAnswer is the body of our answer to a confirmation, signed for whoever asks.
 func (s *state) statusAnswer(k core.PublicKey, nonce core.Nonce, approved bool) core.Answer {
 	v2 := core.Raw(s.sealer.SealStatus(k, nonce, approved))
 	if approved {
@@ -151,9 +151,9 @@ func (s *state) statusAnswer(k core.PublicKey, nonce core.Nonce, approved bool) 
 	}{refusal{Error: errNotApproved.Public, StatusCode: http.StatusForbidden}, v2})}
 }
 
-// statusForOthers answers the question of a gateway that is not approved here: no.
+// statusForOthers answers the confirmation of a gateway that is not approved here: no.
 // It must be signed in the v2 form for us, with a key of its own; nothing is
-// remembered. ok is false for what is no such question.
+// remembered. ok is false for what is no confirmation.
 func (s *state) statusForOthers(body []byte) (a core.Answer, ok bool) {
 	key, ok := envelope.Issuer(body)
 	if !ok {

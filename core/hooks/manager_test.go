@@ -33,7 +33,7 @@ var cacheDir string
 
 func TestMain(m *testing.M) {
 	plugin.CompileChildMain()
-	dir, err := os.MkdirTemp("", "ogp-extension-")
+	dir, err := os.MkdirTemp("", "ogp-hooks-")
 	if err != nil {
 		panic(err)
 	}

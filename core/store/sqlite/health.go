@@ -48,7 +48,7 @@ func (s *Store) heal() {
 	}
 	r := &request{answer: make(chan struct{}), probe: true}
 	r.then = func() error {
-		_, err := s.exec(putTally, int64(s.book.tally.n), int64(s.book.tally.hash))
+		_, err := s.exec(putTally, int64(s.index.tally.n), int64(s.index.tally.hash))
 		return err
 	}
 	s.feel(s.transact([]*request{r}))
@@ -72,7 +72,7 @@ func (s *Store) reopen() error {
 }
 
 // openWriter opens the writer's connection, prepares its statements, and reads the
-// book.
+// index.
 func (s *Store) openWriter(ctx context.Context) (err error) {
 	if s.write, err = open(s.path(), "rwc",
 		"journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)",
@@ -86,7 +86,7 @@ func (s *Store) openWriter(ctx context.Context) (err error) {
 	if err := s.prepareWriter(ctx); err != nil {
 		return err
 	}
-	return s.readBook(ctx)
+	return s.readIndex(ctx)
 }
 
 func (s *Store) closeWriter() error {

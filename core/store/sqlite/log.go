@@ -94,8 +94,8 @@ func (s *Store) putReceipt(r *receipt) error {
 		return err
 	}
 	return s.place(r, func(hash int64) (int64, error) {
-		s.book.seq++
-		return s.exec(putLog, s.book.seq, nil, r.at, c.id, hash, nil, r.nonce, r.status, r.digest, r.answer,
+		s.index.seq++
+		return s.exec(putLog, s.index.seq, nil, r.at, c.id, hash, nil, r.nonce, r.status, r.digest, r.answer,
 			nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil)
 	}, c)
 }
@@ -138,8 +138,8 @@ func (s *Store) putRow(l *logRow, r *receipt) (was bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.book.seq++
-	seq := s.book.seq
+	s.index.seq++
+	seq := s.index.seq
 	tell, err := s.tell(l.tell, seq)
 	if err != nil {
 		return false, err
@@ -209,12 +209,12 @@ func (s *Store) replaceRow(l *logRow, c *class) error {
 // keepCreated gives rows of their own to deliveries of an event that gets another
 // time, as theirs stays.
 func (s *Store) keepCreated(id string, seq, at int64, tell driver.Value) error {
-	for set, n := range s.book.tells {
+	for set, n := range s.index.tells {
 		if driver.Value(n) != tell {
 			continue
 		}
 		for name := range strings.SplitSeq(set, "\x00") {
-			if s.book.cursors[name] >= seq {
+			if s.index.cursors[name] >= seq {
 				continue
 			}
 			if err := s.settle(name, []settling{{name, id, &delivery{created: at}}}); err != nil {
@@ -231,14 +231,14 @@ func (s *Store) splitReceipt(seq, at int64, hash driver.Value, of classKey) erro
 	if err != nil {
 		return err
 	}
-	s.book.seq++
-	if _, err := s.exec(copyReceipt, s.book.seq, c.id, seq); err != nil {
+	s.index.seq++
+	if _, err := s.exec(copyReceipt, s.index.seq, c.id, seq); err != nil {
 		return err
 	}
 	if _, err := s.exec(clearReceipt, seq); err != nil {
 		return err
 	}
-	if _, err := s.exec(setHash, hash, s.book.seq); err != nil {
+	if _, err := s.exec(setHash, hash, s.index.seq); err != nil {
 		return err
 	}
 	return s.unclear(c, at)

@@ -106,7 +106,7 @@ func (s *Store) pruneReceipts(ctx context.Context, k classRow, cutoff time.Time)
 	// A change that came between may have brought one from before the cutoff.
 	r := &request{answer: make(chan struct{})}
 	r.then = func() error {
-		c := s.book.classes[k.classKey]
+		c := s.index.classes[k.classKey]
 		if c == nil || c.id != k.id || c.cleared < k.cleared {
 			return nil
 		}
@@ -175,7 +175,7 @@ func (s *Store) pruneClasses(ctx context.Context, n int) error {
 		if n, err := s.exec(pruneClasses); err != nil || n == 0 {
 			return err
 		}
-		return s.readBook(context.Background())
+		return s.readIndex(context.Background())
 	}
 	return s.submit(ctx, r)
 }

@@ -90,7 +90,7 @@ func (s *Store) settleAll(all []settling) error {
 // the last of them; those in between that are yet to be told get rows in
 // deliveries, so that none is above the cursor that has one there as well.
 func (s *Store) settle(notifier string, all []settling) error {
-	cursor := s.book.cursors[notifier] // 0: it has none, and no event has it in its set
+	cursor := s.index.cursors[notifier] // 0: it has none, and no event has it in its set
 	seqs, last, skipped, err := s.pending(notifier, cursor, all)
 	if err != nil {
 		return err
@@ -148,7 +148,7 @@ func (s *Store) pending(notifier string, cursor int64, all []settling) (seqs map
 	for _, x := range all {
 		wanted[x.event] = true
 	}
-	if _, known := s.book.cursors[notifier]; !known {
+	if _, known := s.index.cursors[notifier]; !known {
 		return seqs, cursor, false, nil
 	}
 	others := 0
@@ -165,9 +165,9 @@ func (s *Store) pending(notifier string, cursor int64, all []settling) (seqs map
 			return errEnough
 		}
 		return nil
-	}, notifier, max(cursor, s.book.floors[notifier]), int64(len(all)+64))
+	}, notifier, max(cursor, s.index.floors[notifier]), int64(len(all)+64))
 	if err == nil && len(seqs)+others == 0 {
-		s.book.floors[notifier] = s.book.seq // what comes later is above
+		s.index.floors[notifier] = s.index.seq // what comes later is above
 	}
 	return seqs, max(last, cursor), skipped, err
 }

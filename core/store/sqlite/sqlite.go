@@ -49,8 +49,8 @@ type Store struct {
 	commit,
 	rollback func() error // of a transaction on conn
 
-	book   book  // the writer's own, and so are the next three
-	unread error // the book is to be read again
+	index  index // the writer's own, and so are the next three
+	unread error // the index is to be read again
 	args   []driver.NamedValue
 	values []driver.Value
 

@@ -196,7 +196,7 @@ func (s *Store) transact(batch []*request) error {
 		return s.broken
 	}
 	if s.unread != nil {
-		if s.unread = s.readBook(context.Background()); s.unread != nil {
+		if s.unread = s.readIndex(context.Background()); s.unread != nil {
 			return s.wrap("read", s.unread)
 		}
 	}
@@ -218,7 +218,7 @@ func (s *Store) transact(batch []*request) error {
 			kept++
 		}
 	}
-	next := s.book.tally.next(kept, time.Now())
+	next := s.index.tally.next(kept, time.Now())
 	if kept > 0 {
 		if _, err := s.exec(putTally, int64(next.n), int64(next.hash)); err != nil {
 			s.abort()
@@ -235,7 +235,7 @@ func (s *Store) transact(batch []*request) error {
 		return s.wrap("commit", err)
 	}
 	if kept > 0 {
-		s.book.tally = next
+		s.index.tally = next
 		if err := s.record.write(next); err != nil { // the changes themselves are on disk
 			s.stats.recordFailed(err)
 		}
@@ -248,7 +248,7 @@ func (s *Store) transact(batch []*request) error {
 // begin fails.
 func (s *Store) abort() {
 	_ = s.rollback()
-	if err := s.readBook(context.Background()); err != nil {
+	if err := s.readIndex(context.Background()); err != nil {
 		s.unread = err
 	}
 }

@@ -32,9 +32,9 @@ type class struct {
 	cleared int64 // as the column
 }
 
-// book is what the writer knows of the small tables. It is the writer's own, and
+// index is what the writer knows of the small tables. It is the writer's own, and
 // read again after a transaction that failed.
-type book struct {
+type index struct {
 	classes map[classKey]*class
 	tells   map[string]int64 // by the names of the set, joined
 	cursors map[string]int64 // by notifier
@@ -43,9 +43,9 @@ type book struct {
 	seq     int64            // the last that was given to a row of log
 }
 
-// readBook fills the book from the file.
-func (s *Store) readBook(ctx context.Context) error {
-	b := book{classes: map[classKey]*class{}, tells: map[string]int64{}, cursors: map[string]int64{}, floors: map[string]int64{}}
+// readIndex fills the index from the file.
+func (s *Store) readIndex(ctx context.Context) error {
+	b := index{classes: map[classKey]*class{}, tells: map[string]int64{}, cursors: map[string]int64{}, floors: map[string]int64{}}
 	all := func(q string, f func(row scanner) error) error {
 		rows, err := s.conn.QueryContext(ctx, q)
 		if err != nil {
@@ -90,8 +90,8 @@ func (s *Store) readBook(ctx context.Context) error {
 	for id, names := range sets {
 		b.tells[setName(names)] = id
 	}
-	b.tally.n = max(b.tally.n, s.book.tally.n) // which may be above: see checkRecord
-	s.book = b
+	b.tally.n = max(b.tally.n, s.index.tally.n) // which may be above: see checkRecord
+	s.index = b
 	return err
 }
 
@@ -99,7 +99,7 @@ func setName(sorted []string) string { return strings.Join(sorted, "\x00") }
 
 // class returns the class of a key, and makes it where there is none.
 func (s *Store) class(k classKey) (*class, error) {
-	if c := s.book.classes[k]; c != nil {
+	if c := s.index.classes[k]; c != nil {
 		return c, nil
 	}
 	c := &class{cleared: noTime}
@@ -107,7 +107,7 @@ func (s *Store) class(k classKey) (*class, error) {
 	if c.id, err = s.insert(putClass, k.peer[:], k.label, k.status); err != nil {
 		return nil, err
 	}
-	s.book.classes[k] = c
+	s.index.classes[k] = c
 	return c, nil
 }
 
@@ -118,7 +118,7 @@ func (s *Store) tell(names []string, seq int64) (driver.Value, error) {
 		return nil, nil
 	}
 	for _, name := range names {
-		if _, ok := s.book.cursors[name]; !ok {
+		if _, ok := s.index.cursors[name]; !ok {
 			if err := s.moveCursor(name, seq-1); err != nil {
 				return nil, err
 			}
@@ -128,11 +128,11 @@ func (s *Store) tell(names []string, seq int64) (driver.Value, error) {
 		names = slices.Sorted(slices.Values(names))
 	}
 	set := setName(names)
-	if id, ok := s.book.tells[set]; ok {
+	if id, ok := s.index.tells[set]; ok {
 		return id, nil
 	}
 	id := int64(1)
-	for _, other := range s.book.tells {
+	for _, other := range s.index.tells {
 		id = max(id, other+1)
 	}
 	for _, name := range names {
@@ -140,13 +140,13 @@ func (s *Store) tell(names []string, seq int64) (driver.Value, error) {
 			return nil, err
 		}
 	}
-	s.book.tells[set] = id
+	s.index.tells[set] = id
 	return id, nil
 }
 
 func (s *Store) moveCursor(notifier string, seq int64) error {
 	_, err := s.exec(putCursor, notifier, seq)
-	s.book.cursors[notifier] = seq
+	s.index.cursors[notifier] = seq
 	return err
 }
 
