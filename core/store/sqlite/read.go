@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -147,27 +146,23 @@ var queries = [numQueries]string{
 	allCursors:      `SELECT notifier, seq FROM cursors`,
 }
 
-// lazyStmt is prepared when it is first needed, so that Open need not.
-type lazyStmt struct {
-	mu sync.Mutex
-	st *sql.Stmt
+// prepare prepares all queries. One that were prepared when it is first needed would
+// want a connection while its caller holds one, and so could wait for ever.
+func (s *Store) prepare(ctx context.Context) error {
+	for id, text := range queries {
+		var err error
+		if s.queries[id], err = s.read.PrepareContext(ctx, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Store) query(id queryID) (*sql.Stmt, error) {
 	if s.isClosed() {
 		return nil, errClosed
 	}
-	q := &s.queries[id]
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.st == nil {
-		st, err := s.read.Prepare(queries[id])
-		if err != nil {
-			return nil, err
-		}
-		q.st = st
-	}
-	return q.st, nil
+	return s.queries[id], nil
 }
 
 // short is a context for a query that ends soon by itself: watching for the end

@@ -58,7 +58,7 @@ type Store struct {
 	lost   *core.Error // what Open has found missing
 
 	read    *sql.DB
-	queries [numQueries]lazyStmt
+	queries [numQueries]*sql.Stmt
 	floors  sync.Map // by notifier: see floor
 
 	mu      sync.Mutex // guards waiting, eager, closed
@@ -116,6 +116,9 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	}
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
+	if err := s.prepare(ctx); err != nil {
+		return nil, s.wrap("open "+path, err)
+	}
 	go s.run()
 	return s, nil
 }

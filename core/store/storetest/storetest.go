@@ -62,6 +62,13 @@ func Run(t *testing.T, open func(t *testing.T) core.Store, reopen func(t *testin
 			test.run(t, s)
 		})
 	}
+	t.Run("the first reads of a store do not wait for each other", func(t *testing.T) {
+		for range 20 {
+			s := open(t)
+			firstReads(t, s)
+			s.Close()
+		}
+	})
 	if reopen != nil {
 		t.Run("S1 everything is there after opening again", func(t *testing.T) {
 			s := open(t)
