@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -202,13 +203,15 @@ func daemonCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// awaitStatus waits until a daemon answers and its plugins are loaded, or could not be.
 func awaitStatus(ts *testscript.TestScript, home string, p *process, name string) api.StatusView {
 	client := control.Dial(control.Path(home))
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
 		var v api.StatusView
-		if client.Call(ctx, "status", nil, &v) == nil && v.PID == p.cmd.Process.Pid {
+		if client.Call(ctx, "status", nil, &v) == nil && v.PID == p.cmd.Process.Pid &&
+			!slices.ContainsFunc(v.NotReady, func(n api.NotReadyView) bool { return n.State == "loading" }) {
 			return v
 		}
 		select {
