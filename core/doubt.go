@@ -44,8 +44,13 @@ type Asking struct {
 	Notified   time.Time `json:"notified,omitzero"` // when the agent was last told of a removal in doubt
 	// Confirm is when to ask whether an approval of ours has arrived; zero: not.
 	Confirm time.Time `json:"confirm,omitzero"`
+	// Ordered is when that approval was asked for: it is sent once more for a while only.
+	Ordered time.Time `json:"ordered,omitzero"`
 	// Resent says that an approval is on its way that was sent once more.
 	Resent bool `json:"resent,omitempty"`
+	// Removal is when the last removal notice came that proves nothing by itself, also
+	// while we are immune: no approval from before it goes out.
+	Removal time.Time `json:"removal,omitzero"`
 }
 
 // Series is a few rounds of asking about one or more hints.

@@ -121,6 +121,11 @@ type OutboxItem struct {
 	Answer   Raw         `json:"answer,omitempty"`   // what the peer's gateway answered
 	Answered bool        `json:"answered,omitempty"` // something answered, if not the peer's gateway
 	Done     time.Time   `json:"done,omitzero"`
+
+	// For OutApprove.
+	Ordered    time.Time `json:"ordered,omitzero"`    // when an operator last had it tried again
+	Spoke      bool      `json:"spoke,omitempty"`     // the peer's gateway has answered it
+	NotPending int       `json:"notPending,omitzero"` // how often it said that it knows no request of ours
 }
 
 // StoredReply is a reply that came for a message of ours, or one of ours that

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 )
@@ -216,9 +217,11 @@ func (c *confirmer) heard(p *core.Peer, h heard, st *step) (*core.Peer, error) {
 	confirm := !p.Asking.Confirm.IsZero() && !p.Asking.Confirm.After(st.now)
 	if confirm {
 		next.Asking.Confirm = time.Time{}
-		if h.word == core.HeardNo && !h.unknown && peering.StateOf(p) == peering.Approved && p.Asking.Series == nil {
+		if h.word == core.HeardNo && !h.unknown && peering.StateOf(p) == peering.Approved && p.Asking.Series == nil && mayResend(p, st.now) {
 			next.Asking.Resent = true // it had not written our approval down, or over it
-			st.Outbox = append(st.Outbox, c.trust.approvalItem(next, true))
+			item := c.trust.approvalItem(next, true)
+			item.GiveUp = p.Asking.Ordered.Add(outbox.ApproveWithin)
+			st.Outbox = append(st.Outbox, item)
 		}
 	}
 	if h.card.Version != "" {

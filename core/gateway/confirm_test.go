@@ -695,6 +695,199 @@ func TestApprovalTimes(t *testing.T) {
 	})
 }
 
+// notPending answers approvals as a gateway that knows no request of ours.
+func notPending(r *rig, at func(path string) bool) {
+	r.wire.mu.Lock()
+	defer r.wire.mu.Unlock()
+	before := r.wire.post
+	r.wire.post = func(ctx context.Context, url, path string, body []byte) (core.Answer, error) {
+		if path == core.PathApprove && at(path) {
+			return core.Answer{Status: 404, Body: []byte(`{"error":"No pending peer found"}`)}, nil
+		}
+		return before(ctx, url, path, body)
+	}
+}
+
+// An approval whose peer knows no request is tried again at 6, 15, 60 and 300 s and ends
+// with a command; once the peer has spoken, never later than 10 minutes after the request
+// or the operator's command.
+//
+// docs/protocol.md#approve
+func TestApprovalNotPending(t *testing.T) {
+	asks := func(t *testing.T, r *rig, v2 bool) *peer {
+		p := newPeer(nil)
+		answersFor(r, p, "no", "0.7.2")
+		body := p.request(r.Key(), nil)
+		if !v2 {
+			body = without(t, body, "v2")
+		}
+		_, err := r.ReceiveRequest(t.Context(), body, nowhere)
+		want(t, "the request", err, "")
+		return p
+	}
+	wantTries := func(t *testing.T, r *rig, from time.Time, secs ...int) {
+		t.Helper()
+		sent := r.wire.sent(core.PathApprove)
+		if len(sent) != len(secs) {
+			t.Fatalf("%d tries, want %d", len(sent), len(secs))
+		}
+		for i, s := range sent {
+			if d := s.At.Sub(from) - time.Duration(secs[i])*time.Second; d < 0 || d > time.Second {
+				t.Errorf("try %d at %v, want %d s", i, s.At.Sub(from), secs[i])
+			}
+		}
+	}
+	wantEnd := func(t *testing.T, r *rig, p *peer, command string) {
+		t.Helper()
+		items, err := r.store.Outbox(t.Context(), core.OutboxFilter{Peer: p.key})
+		if err != nil || len(items) != 1 || items[0].State == core.OutWaiting || !strings.Contains(items[0].Error, command) {
+			t.Fatalf("the approval is %+v, %v, want one that ended with %q", items[0], err, command)
+		}
+		if n := len(events(t, r.store, core.EventDeliveryFailed)); n != 1 {
+			t.Errorf("%d events of it, want 1", n)
+		}
+	}
+	for _, v2 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("v2 %v", v2), func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig, _ *peer) {
+				p := asks(t, r, v2)
+				notPending(r, func(string) bool { return true })
+				time.Sleep(10 * time.Second)
+				start := time.Now()
+				_, _ = r.ApprovePeer(t.Context(), p.key, gateway.Approval{})
+				time.Sleep(25 * time.Hour)
+				wantTries(t, r, start, 0, 6, 15, 60, 300)
+				wantEnd(t, r, p, `"ogp federation request `+p.url+` --again"`)
+			})
+		})
+	}
+	t.Run("written down meanwhile", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig, _ *peer) {
+			p := asks(t, r, false)
+			start := time.Now()
+			notPending(r, func(string) bool { return time.Since(start) < 20*time.Second })
+			_, _ = r.ApprovePeer(t.Context(), p.key, gateway.Approval{})
+			time.Sleep(time.Hour)
+			sent := r.wire.sent(core.PathApprove)
+			if len(sent) != 4 { // two that were too early, one that was taken, and one as the peer says no
+				t.Errorf("%d tries, want 4", len(sent))
+			}
+		})
+	})
+	t.Run("not now, for long", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig, _ *peer) {
+			p := asks(t, r, false)
+			r.wire.answer(answers(core.Answer{Status: 503, Body: []byte(`{"error":"Internal server error"}`)}))
+			start := time.Now()
+			_, _ = r.ApprovePeer(t.Context(), p.key, gateway.Approval{})
+			time.Sleep(25 * time.Hour)
+			sent := r.wire.sent(core.PathApprove)
+			if d := sent[len(sent)-1].At.Sub(start); len(sent) < 3 || d > 10*time.Minute {
+				t.Errorf("%d tries, the last after %v, want some within 10 minutes", len(sent), d)
+			}
+			wantEnd(t, r, p, `"ogp federation approve `)
+			// The operator's command begins anew.
+			items, _ := r.store.Outbox(t.Context(), core.OutboxFilter{Peer: p.key})
+			if _, err := r.RetryOutbox(t.Context(), items[0].ID, core.PublicKey{}); err != nil {
+				t.Fatal(err)
+			}
+			start = time.Now()
+			time.Sleep(time.Hour)
+			more := r.wire.sent(core.PathApprove)[len(sent):]
+			if len(more) < 2 || more[len(more)-1].At.Sub(start) > 10*time.Minute {
+				t.Errorf("%d tries after the operator's command, want some within 10 minutes", len(more))
+			}
+		})
+	})
+	t.Run("silent for long", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig, _ *peer) {
+			p := asks(t, r, false)
+			r.wire.answer(answers(core.Answer{}, core.Answer{}))
+			_, _ = r.ApprovePeer(t.Context(), p.key, gateway.Approval{})
+			time.Sleep(2 * time.Hour) // nobody has answered, so that nobody has removed us
+			n := len(r.wire.sent(core.PathApprove))
+			r.wire.answer(nil)
+			time.Sleep(time.Hour)
+			if got := len(r.wire.sent(core.PathApprove)); got != n+1 {
+				t.Errorf("%d tries after the silence, want 1", got-n)
+			}
+		})
+	})
+}
+
+// No approval goes out past a removal notice that came later than the request, also
+// where the notice changed nothing as an earlier one was refuted. The operator's
+// command, which comes later still, does.
+//
+// docs/threat-model.md#t12
+func TestT12ApprovalOutrun(t *testing.T) {
+	for _, immune := range []bool{false, true} {
+		t.Run(fmt.Sprintf("immune %v", immune), func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig, p *peer) {
+				o := answersFor(r, p, "yes", "0.7.2")
+				if immune {
+					if _, err := r.ReceiveRemoval(t.Context(), p.notice(t, r.Key())); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(5 * time.Minute)
+				}
+				if _, _, err := r.RemovePeer(t.Context(), p.key); err != nil {
+					t.Fatal(err)
+				}
+				_, err := r.ReceiveRequest(t.Context(), without(t, p.request(r.Key(), nil), "v2"), nowhere)
+				want(t, "the request", err, "")
+				if _, err := r.ApprovePeer(t.Context(), p.key, gateway.Approval{}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(7 * time.Second) // taken
+				if n := len(r.wire.sent(core.PathApprove)); n != 1 {
+					t.Fatalf("%d approvals, want 1", n)
+				}
+				if got := r.Peer(p.key).Asking.Immune.After(time.Now()); got != immune {
+					t.Fatalf("immune %v, want %v", got, immune)
+				}
+				o.set("no")
+				if _, err := r.ReceiveRemoval(t.Context(), p.notice(t, r.Key())); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				if n := len(r.wire.sent(core.PathApprove)); n != 1 {
+					t.Errorf("%d approvals, want none after the removal notice", n-1)
+				}
+				if _, err := r.ApprovePeer(t.Context(), p.key, gateway.Approval{}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				if n := len(r.wire.sent(core.PathApprove)); n != 2 {
+					t.Errorf("%d approvals after the operator's command, want 2 in all", n)
+				}
+			})
+		})
+	}
+	t.Run("one that waits", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig, _ *peer) {
+			p := newPeer(nil)
+			answersFor(r, p, "no", "0.7.2")
+			notPending(r, func(string) bool { return true })
+			_, err := r.ReceiveRequest(t.Context(), without(t, p.request(r.Key(), nil), "v2"), nowhere)
+			want(t, "the request", err, "")
+			_, _ = r.ApprovePeer(t.Context(), p.key, gateway.Approval{})
+			time.Sleep(7 * time.Second)
+			if _, err := r.ReceiveRemoval(t.Context(), p.notice(t, r.Key())); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+			if n := len(r.wire.sent(core.PathApprove)); n != 1 {
+				t.Errorf("%d approvals, want none after the removal notice", n-1)
+			}
+			items, _ := r.store.Outbox(t.Context(), core.OutboxFilter{Peer: p.key})
+			if len(items) != 1 || items[0].State == core.OutWaiting || !strings.Contains(items[0].Error, `"ogp federation approve `) {
+				t.Errorf("the approval is %+v, want one that ended with the command", items[0])
+			}
+		})
+	})
+}
+
 // A signed confirmation is answered, signed, for whoever asks; the intent cannot be used
 // otherwise.
 func TestT10OurAnswers(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
@@ -129,12 +130,13 @@ func (s *state) approvalFor(p *core.Peer, item *core.OutboxItem) core.Approval {
 func (g *trust) approvalSent(k core.PublicKey, item *core.OutboxItem) {
 	g.inBackground(func(ctx context.Context) {
 		_, err := g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
-			if p == nil || !isApproved(p) || p.V2 || !p.Asking.Confirm.IsZero() || st.now.Sub(p.RequestedAt) > approveWithin && st.now.Sub(item.Created) > approveWithin {
+			if p == nil || !isApproved(p) || p.V2 || !p.Asking.Confirm.IsZero() {
 				return nil, nil
 			}
 			next := p.Clone()
-			if !p.Asking.Resent {
-				next.Asking.Confirm = st.now.Add(g.times().Confirm)
+			next.Asking.Ordered = outbox.Ordered(p, item)
+			if at := st.now.Add(g.times().Confirm); !p.Asking.Resent && mayResend(next, at) {
+				next.Asking.Confirm = at
 			}
 			next.Asking.Resent = false
 			return next, nil
@@ -145,9 +147,11 @@ func (g *trust) approvalSent(k core.PublicKey, item *core.OutboxItem) {
 	})
 }
 
-// approveWithin is how long after the request or the operator's command an approval
-// is sent again.
-const approveWithin = 10 * time.Minute
+// mayResend reports whether an approval that was sent may be sent once more: not for
+// long, and not past a removal notice.
+func mayResend(p *core.Peer, at time.Time) bool {
+	return !at.After(p.Asking.Ordered.Add(outbox.ApproveWithin)) && !outbox.Outrun(p, p.Asking.Ordered)
+}
 
 // RejectPeer says no to a peer that has asked. Only a peer that reads v2 is told:
 // to every older gateway an envelope on that endpoint is an approval.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
@@ -108,6 +109,7 @@ func (g *trust) removers(label string) ([]core.PublicKey, error) {
 // docs/threat-model.md#t5
 func (g *trust) doubt(p *core.Peer, notice envelope.Opened[core.Removal], st *step) (*core.Peer, error) {
 	next := p.Clone()
+	next.Asking.Removal, next.Asking.Confirm = st.now, time.Time{}
 	switch peering.StateOf(p) {
 	case peering.Requested: // an approval still counts
 		next.Warning = "a removal notice came that may be its own"
@@ -118,7 +120,7 @@ func (g *trust) doubt(p *core.Peer, notice envelope.Opened[core.Removal], st *st
 			return next, nil
 		}
 	}
-	next, err := peering.Apply(p, peering.Doubted, st.now)
+	next, err := peering.Apply(next, peering.Doubted, st.now)
 	if err != nil {
 		return nil, errUnknownPeer
 	}

@@ -41,6 +41,10 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 	if item.Kind == core.OutReject {
 		wanted = core.Rejected // a peer that has come back since is not turned away
 	}
+	if p != nil && item.Kind == core.OutApprove && Outrun(p, Ordered(p, item)) {
+		why := core.Refusef(core.Refused, `a removal notice of the peer came later than its request, and may be its own. "ogp federation approve %s" approves it all the same`, p.Name())
+		return stop(why, true)
+	}
 	if p != nil && p.Doubt != nil && p.Doubt.Was == core.Approved && wanted == core.Approved && now.Sub(item.GiveUp) <= lateBy {
 		// It may not have removed us: what waits is whole until that is known.
 		next.Next, next.Error = now.Add(doubtWait), "the peer has perhaps removed us"
@@ -143,11 +147,12 @@ func (q *Queue) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem,
 	now := q.o.Now().UTC()
 	item.Error, item.Answer, item.Answered = "", nil, err == nil
 	retry := time.Duration(0)
+	var j answer.Judged
 	if err == nil {
 		// A nonce is used once: one that was signed anew, or is tried after a restart, may
 		// have been there although we know of no try.
 		again := item.Attempts > 1 || item.SignedAt.After(item.Created.Add(time.Second))
-		j := q.Judge(ctx, p, endpoints[item.Kind], got, again)
+		j = q.Judge(ctx, p, endpoints[item.Kind], got, again)
 		if j.Said != "" || j.Verdict == answer.Yes {
 			item.Answer = jsonOrNil(got.Body)
 		}
@@ -166,7 +171,16 @@ func (q *Queue) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem,
 	if item.State != core.OutWaiting {
 		return err
 	}
-	if item.Next = now.Add(s.Wait(item.Attempts, retry)); item.Next.After(item.GiveUp) {
+	pause := s.Wait(item.Attempts, retry)
+	if item.Kind == core.OutApprove {
+		var over bool
+		if pause, over = approvalWait(p, item, j, pause, now); over {
+			err = approvalOver(p, j, err)
+			item.State, item.Done, item.Error = core.OutRefused, now, err.Error()
+			return err
+		}
+	}
+	if item.Next = now.Add(pause); item.Next.After(item.GiveUp) {
 		item.State, item.Done = core.OutExpired, now
 	}
 	return err

@@ -26,6 +26,7 @@ func (q *Queue) Retry(ctx context.Context, w Which) (int, error) {
 			item.State, item.GiveUp, item.Done = core.OutWaiting, now.Add(q.o.Gateway.OutboxSettings().GiveUp), time.Time{}
 		}
 		item.Next, item.Answer = now, nil
+		item.Ordered, item.NotPending = now, 0
 		return nil
 	}, func(k core.PublicKey) {
 		q.waits(k, true)
