@@ -46,6 +46,7 @@ var rooms = []arrows{
 	{"core/peering", []string{"core"}},
 	{"core/peers", []string{"core", "core/envelope", "core/peering"}},
 	{"core/scope", []string{"core"}},
+	{"core/brake", nil},
 	{"core/locks", []string{"core"}},
 	{"core/outbox", []string{"core", "core/answer", "core/locks", "core/queue"}},
 	{"core/queue", []string{"core"}},
@@ -73,6 +74,9 @@ var rooms = []arrows{
 	// The table of methods: typed by what the daemon's parts show of themselves.
 	{"core/control/api", []string{"core", "core/control", "core/delivery", "core/hooks", "core/peering", "core/plugin", "core/rendezvous"}},
 
+	// The agent's role: what its own socket answers, in the words of notices.
+	{"core/agent", []string{"core", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/peering", "sdk", "sdk/wording"}},
+
 	// For tests alone: anything of core.
 	{"core/coretest", []string{"core", "core/..."}},
 
@@ -88,7 +92,7 @@ var rooms = []arrows{
 	{"conformance", nil},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/atomicfile", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
+	{"core/daemon", []string{"core", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
 	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/nesting"}},
 	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/logpipe", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "plugins"}},

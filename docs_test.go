@@ -373,7 +373,8 @@ var (
 )
 
 // alike are names that look like settings: files, and a type of event.
-var alike = map[string]bool{"key.json": true, "rendezvous.snapshot": true, "delivery.failed": true}
+var alike = map[string]bool{"key.json": true, "rendezvous.snapshot": true, "delivery.failed": true,
+	"agent.sock": true, "agent.sent": true, "agent.replied": true, "agent.proposed": true}
 
 // settings are the keys of config.example.toml.
 func settings(t *testing.T) map[string]bool {

@@ -36,6 +36,9 @@ const (
 	DefaultDeliveryFirst  = time.Second
 	DefaultDeliveryMost   = 10 * time.Minute
 
+	DefaultAgentMessages = 200 // that the agent may send to one peer in 24 hours
+	DefaultAgentBytes    = 4 << 20
+
 	DefaultHealthInterval = 5 * time.Minute
 	DefaultHealthTimeout  = 10 * time.Second
 	DefaultHealthFailures = 3

@@ -20,6 +20,12 @@ const (
 	EventHeld           EventType = "message.held" // a policy left a message to the human; no word of it goes along
 	EventDeliveryFailed EventType = "delivery.failed"
 	EventWarning        EventType = "warning" // something that the operator should look at
+
+	// What the agent did through its own socket. Notifiers hear of proposals alone: the
+	// agent is not told what it did itself.
+	EventAgentSent     EventType = "agent.sent"
+	EventAgentReplied  EventType = "agent.replied"
+	EventAgentProposed EventType = "agent.proposed" // it proposes to approve somebody; only the human can
 )
 
 // Event is one thing that happened, kept until every notifier has been told.

@@ -57,6 +57,7 @@ type Config struct {
 	TLS        TLS        `koanf:"tls" doc:"HTTPS of our own. Without it, a proxy or tunnel in front does that."`
 	Key        Key        `koanf:"key" doc:"Our private key. Its passphrase may also come from OGP_KEY_PASSPHRASE."`
 
+	Agent AgentRole `koanf:"agent" doc:"What the agent may do by itself, through its own socket and the tools of \"ogp mcp\"."`
 	// Agents are the personas behind this gateway. Empty: one, made of AgentName.
 	Agents []Agent `koanf:"agents" doc:"The agents (personas) behind this gateway, one table each. None: one primary agent, named by agent_name."`
 	// Plugins are the operator's words for each plugin, by its name.
@@ -174,6 +175,15 @@ type Key struct {
 	PassphraseFile string `koanf:"passphrase_file" unit:"path" doc:"A file with the passphrase that seals our key. Empty: OGP_KEY_PASSPHRASE, or no passphrase."`
 }
 
+// AgentRole is the [agent] table: the agent's own socket and its limits.
+type AgentRole struct {
+	Enabled        bool   `koanf:"enabled" doc:"Open the agent's socket. Without it \"ogp mcp\" has nobody to speak to."`
+	Socket         string `koanf:"socket" unit:"path" doc:"The agent's socket. Empty: agent.sock in the state directory."`
+	SocketGroup    string `koanf:"socket_group" unit:"group" check:"name" doc:"A group whose members may use the agent's socket too, for an agent under another account. Empty: only the gateway's own account."`
+	MessagesPerDay int    `koanf:"messages_per_day" unit:"messages" check:"0.." doc:"Messages and answers that the agent may send to one peer within 24 hours. 0: no bound."`
+	BytesPerDay    int    `koanf:"bytes_per_day" unit:"bytes" check:"0.." doc:"How much that may be in all. 0: no bound."`
+}
+
 // Agent is one [[agents]] table: a persona behind this gateway.
 // docs/protocol.md#personas
 type Agent struct {
@@ -274,6 +284,7 @@ func Default() Config {
 		Delivery: Delivery{Notifiers: []string{"log"}, GiveUp: core.DefaultDeliveryGiveUp, FirstRetry: core.DefaultDeliveryFirst, MaxRetry: core.DefaultDeliveryMost},
 		Health:   Health{Interval: core.DefaultHealthInterval, Timeout: core.DefaultHealthTimeout, Failures: core.DefaultHealthFailures},
 		Log:      Log{Level: "info", Format: "text"},
+		Agent:    AgentRole{Enabled: true, MessagesPerDay: core.DefaultAgentMessages, BytesPerDay: core.DefaultAgentBytes},
 		Agents:   []Agent{},
 		Plugins:  map[string]PluginConfig{},
 	}

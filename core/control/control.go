@@ -33,8 +33,11 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
 
-// SocketName is the socket's file in the state directory.
-const SocketName = "ogp.sock"
+// The sockets' files in the state directory: the operator's, and the agent's.
+const (
+	SocketName      = "ogp.sock"
+	AgentSocketName = "agent.sock"
+)
 
 // maxSocketPath is what a Unix socket's address holds on every system that we
 // run on.
@@ -43,12 +46,17 @@ const maxSocketPath = 100
 // Path is where the socket of a state directory is: in it, or, where that path is
 // too long for a socket, in the system's directory for temporary files under a
 // name made from it.
-func Path(stateDir string) string {
-	path := filepath.Join(stateDir, SocketName)
+func Path(stateDir string) string { return pathOf(stateDir, SocketName, "") }
+
+// AgentPath is where the agent's socket of a state directory is, in the same way.
+func AgentPath(stateDir string) string { return pathOf(stateDir, AgentSocketName, "-agent") }
+
+func pathOf(stateDir, name, mark string) string {
+	path := filepath.Join(stateDir, name)
 	if len(path) <= maxSocketPath {
 		return path
 	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("ogp-%d-%s.sock", os.Getuid(), short(stateDir)))
+	return filepath.Join(os.TempDir(), fmt.Sprintf("ogp-%d-%s%s.sock", os.Getuid(), short(stateDir), mark))
 }
 
 func short(s string) string {
@@ -243,11 +251,18 @@ type Client struct {
 	http *http.Client
 }
 
-// Dial returns a client for a socket. Nothing is opened before the first call.
-func Dial(path string) *Client {
+// Dial returns a client for a socket, which must be this user's. Nothing is opened before
+// the first call.
+func Dial(path string) *Client { return dial(path, false) }
+
+// DialShared returns a client for a socket that another account serves, at a path that
+// this user has chosen.
+func DialShared(path string) *Client { return dial(path, true) }
+
+func dial(path string, shared bool) *Client {
 	return &Client{path, &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			if info, err := os.Lstat(path); err == nil && !ours(info) {
+			if info, err := os.Lstat(path); err == nil && !shared && !ours(info) {
 				return nil, fmt.Errorf("the socket %s belongs to another user", path)
 			}
 			var d net.Dialer

@@ -119,7 +119,7 @@ func exchange(t *testing.T, g *coretest.Gateway, old *coretest.LegacyGateway) {
 	if err != nil || len(list) != 1 || list[0].Message.Nonce != nonce {
 		t.Fatalf("inbox: %v, %v", list, err)
 	}
-	out, err := g.InboxReply(t.Context(), list[0].ID, core.Reply{Success: true, Data: core.Raw(`{"answer":42}`)})
+	out, err := g.InboxReply(t.Context(), list[0].ID, core.Reply{Success: true, Data: core.Raw(`{"answer":42}`)}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

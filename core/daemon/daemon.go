@@ -93,6 +93,7 @@ type Daemon struct {
 	approvals  rendezvous.Approvals
 	public     net.Listener
 	control    net.Listener
+	agentSock  net.Listener // the agent's; nil: it is switched off
 	observed   net.Listener // for monitoring; nil: none
 	failures   failures
 	first      bool     // nothing was here before
@@ -294,8 +295,15 @@ func (d *Daemon) listen() error {
 	if d.control, err = control.Listen(control.Path(d.dir)); err != nil {
 		return err
 	}
+	if d.agentSock, err = d.listenAgent(); err != nil {
+		d.control.Close()
+		return err
+	}
 	if d.public, err = net.Listen("tcp", d.config().ListenAddress()); err != nil {
 		d.control.Close()
+		if d.agentSock != nil {
+			d.agentSock.Close()
+		}
 		e := &core.Error{Kind: core.Unavailable, Public: fmt.Sprintf("cannot listen on %s", d.config().ListenAddress()), Err: err}
 		e.Hint = "is another gateway running there? --daemon-port picks another port"
 		return e

@@ -131,7 +131,7 @@ func (d *Daemon) inboxReply(ctx context.Context, p api.ReplyParams) (api.Outgoin
 	if err != nil {
 		return api.OutgoingView{}, err
 	}
-	return d.outgoing(d.gateway.InboxReply(ctx, m.ID, core.Reply{Success: p.Error == "", Data: p.Data, Error: p.Error}))
+	return d.outgoing(d.gateway.InboxReply(ctx, m.ID, core.Reply{Success: p.Error == "", Data: p.Data, Error: p.Error}, false))
 }
 
 func (d *Daemon) outbox(ctx context.Context, p api.OutboxParams) ([]api.OutboxView, error) {

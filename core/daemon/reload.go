@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
@@ -39,7 +40,8 @@ type forces struct {
 	logLevel  slog.Level
 	notifiers []string
 	plugins   pluginForces
-	publicURL string // that the rendezvous is told; read at each registration
+	agent     brake.Use // what the agent may send; read at each act
+	publicURL string    // that the rendezvous is told; read at each registration
 }
 
 // pluginForces is what plugins are made of.
@@ -62,6 +64,7 @@ func (d *Daemon) inForce(c *config.Config, port int) forces {
 		notifiers: c.Delivery.Notifiers,
 		plugins: pluginForces{tables: c.Plugins, agents: c.Agents, names: c.Names(), agentID: c.AgentID, openClawURL: c.OpenClawURL,
 			notifiers: c.Delivery.Notifiers, openClawToken: c.OpenClawToken, openClawHook: c.OpenClawHooksToken},
+		agent:     perDay(c),
 		publicURL: c.Rendezvous.PublicURL,
 	}
 }

@@ -57,6 +57,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
 		func(ctx context.Context) error { return server.Serve(ctx, public) },
 		func(ctx context.Context) error { return local.Serve(ctx, d.control) },
+		d.serveAgent,
 		d.gateway.Run,
 		d.dispatcher.Run,
 		d.hooks.Run,
@@ -120,7 +121,7 @@ func (d *Daemon) Close() {
 	if d.hooks != nil {
 		d.hooks.Close()
 	}
-	for _, ln := range []net.Listener{d.public, d.control, d.observed} {
+	for _, ln := range []net.Listener{d.public, d.control, d.agentSock, d.observed} {
 		if ln != nil {
 			ln.Close()
 		}

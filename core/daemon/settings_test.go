@@ -64,6 +64,8 @@ var probes = map[string]func(t *testing.T, d *Daemon) any{
 	"outbox.give_up":                      ofGateway(func(s gateway.Settings) any { return s.OutboxGiveUp }),
 	"outbox.first_retry":                  ofGateway(func(s gateway.Settings) any { return s.OutboxFirst }),
 	"outbox.max_retry":                    ofGateway(func(s gateway.Settings) any { return s.OutboxMax }),
+	"agent.messages_per_day":              func(_ *testing.T, d *Daemon) any { return perDay(d.config()) },
+	"agent.bytes_per_day":                 func(_ *testing.T, d *Daemon) any { return perDay(d.config()) },
 	"inbox.keep":                          ofGateway(func(s gateway.Settings) any { return s.InboxKeep }),
 	"replies.life":                        ofGateway(func(s gateway.Settings) any { return s.ReplyLife }),
 	"health.interval":                     ofGateway(func(s gateway.Settings) any { return s.CheckInterval }),

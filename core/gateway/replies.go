@@ -27,14 +27,15 @@ type replies struct {
 
 // InboxReply answers a kept message. It is sent to the sender's replyTo, if the
 // message named one, and can be polled at our gateway either way. Outgoing.Item
-// is nil when there is nowhere to send it.
+// is nil when there is nowhere to send it. byAgent says that the agent answers, and not
+// its human.
 //
 // Errors are of kind NotFound, NotApproved, Conflict (it has been answered) or
 // Malformed.
 //
 // docs/protocol.md#replies
-func (g *replies) InboxReply(ctx context.Context, id string, reply core.Reply) (Outgoing, error) {
-	p, item, err := g.keepReply(ctx, id, reply)
+func (g *replies) InboxReply(ctx context.Context, id string, reply core.Reply, byAgent bool) (Outgoing, error) {
+	p, item, err := g.keepReply(ctx, id, reply, byAgent)
 	if err != nil || item == nil {
 		return Outgoing{Peer: p}, err
 	}
@@ -44,7 +45,7 @@ func (g *replies) InboxReply(ctx context.Context, id string, reply core.Reply) (
 
 // keepReply writes our answer to a kept message down. item is nil when there is
 // nowhere to send it.
-func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply) (p *core.Peer, item *core.OutboxItem, err error) {
+func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply, byAgent bool) (p *core.Peer, item *core.OutboxItem, err error) {
 	unlock, err := g.locks.Lock(ctx, lockName{"inbox", core.PublicKey{}, id})
 	if err != nil {
 		return nil, nil, err
@@ -65,7 +66,10 @@ func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply) (p
 	if err := g.replyTo(p, m, reply, change); err != nil {
 		return nil, nil, err
 	}
-	if err := g.keep(ctx, change); err != nil {
+	if byAgent {
+		g.agentActs(change, core.EventAgentReplied, p, Act{InboxID: id, Intent: m.Message.Intent, Bytes: len(reply.Data) + len(reply.Error)})
+	}
+	if err := g.keepFor(ctx, change, nobody); err != nil {
 		return nil, nil, err
 	}
 	if len(change.Outbox) > 0 {

@@ -102,11 +102,11 @@ func TestR1Poll(t *testing.T) {
 		t.Fatalf("message: %d %s", a.Status, a.Body)
 	}
 	id := inbox(t, g.Store)[0].ID
-	out, err := g.InboxReply(t.Context(), id, core.Reply{Success: true, Data: core.Raw(`{"x":1}`)})
+	out, err := g.InboxReply(t.Context(), id, core.Reply{Success: true, Data: core.Raw(`{"x":1}`)}, false)
 	if err != nil || out.Item != nil {
 		t.Fatalf("InboxReply = %v, %v, want nothing to send", out.Item, err)
 	}
-	if _, err := g.InboxReply(t.Context(), id, core.Reply{Success: true}); err == nil {
+	if _, err := g.InboxReply(t.Context(), id, core.Reply{Success: true}, false); err == nil {
 		t.Error("a second reply = nil, want Conflict")
 	}
 	for range 2 {

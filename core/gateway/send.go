@@ -23,6 +23,7 @@ type Sending struct {
 	ConversationID string
 	WantReply      bool // ask for the reply at our own gateway URL even where that cannot be reached from elsewhere
 	Now            bool // try once, and give up if that fails
+	ByAgent        bool // the agent sends it, and not its human
 }
 
 // Send signs a message and sends it. It is kept in the outbox first, so that it
@@ -76,7 +77,11 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	if m.Now {
 		item.GiveUp = item.Created
 	}
-	if err := g.keep(ctx, &core.Change{Outbox: []*core.OutboxItem{item}, Expect: []core.Expect{{Peer: k, Revision: p.Revision}}}); err != nil {
+	change := &core.Change{Outbox: []*core.OutboxItem{item}, Expect: []core.Expect{{Peer: k, Revision: p.Revision}}}
+	if m.ByAgent {
+		g.agentActs(change, core.EventAgentSent, p, Act{OutboxID: item.ID, Intent: m.Intent, Bytes: len(m.Payload)})
+	}
+	if err := g.keepFor(ctx, change, nobody); err != nil {
 		return Outgoing{}, err
 	}
 	if item.Message.ReplyTo == "" {

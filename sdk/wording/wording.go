@@ -89,6 +89,8 @@ func (s says) event(e *sdk.Event) string {
 		return s.removed(e, who)
 	case sdk.EventFailed:
 		return s.failed(e, who)
+	case sdk.EventProposed:
+		return s.proposed(e)
 	}
 	// Of a type that is newer than this plugin we have the line that our gateway wrote.
 	return "[OGP] " + typeName(e.Type) + "." + ours(e)
@@ -116,6 +118,16 @@ func (s says) request(e *sdk.Event, who string) string {
 		s.once.stranger = true
 	}
 	return head + s.fence(e, "UNVERIFIED STRANGER", stranger(e)) + "\n" + whoWaits
+}
+
+// proposed is what the agent asks of its human. The note is the agent's, who may have been
+// talked into it.
+func (s says) proposed(e *sdk.Event) string {
+	text := "[OGP Proposal] Your agent proposes to approve the gateway " + Word(e.Peer.Fingerprint) + ". Only you can: compare the fingerprint with its owner first."
+	if note := sdk.Line(e.Data.Get("note").Text(), 500); note != "" {
+		text += s.fence(e, "NOTE OF THE AGENT", note)
+	}
+	return text + "\nWho is waiting: ogp federation list --status pending"
 }
 
 // again is a peer that we had before.

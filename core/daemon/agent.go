@@ -1,0 +1,57 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"net"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/agent"
+	"github.com/opengatewayprotocol/ogp/core/brake"
+	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control"
+)
+
+// AgentSocket is where the agent's socket of a state directory is.
+func AgentSocket(c *config.Config, dir string) string {
+	return cmp.Or(c.Agent.Socket, control.AgentPath(dir))
+}
+
+// perDay is what the agent may send to one peer within 24 hours.
+func perDay(c *config.Config) brake.Use {
+	return brake.Use{Messages: c.Agent.MessagesPerDay, Bytes: int64(c.Agent.BytesPerDay)}
+}
+
+// listenAgent opens the agent's socket, mode 0600 or, for a group, 0660; nil where it is
+// switched off.
+func (d *Daemon) listenAgent() (net.Listener, error) {
+	c := d.config()
+	if !c.Agent.Enabled {
+		return nil, nil
+	}
+	path := AgentSocket(c, d.dir)
+	ln, err := control.Listen(path)
+	if err == nil && c.Agent.SocketGroup != "" {
+		if err = control.Share(path, c.Agent.SocketGroup); err != nil {
+			ln.Close()
+		}
+	}
+	if err != nil {
+		return nil, &core.Error{Kind: core.Unavailable, Public: "cannot open the agent's socket", Err: err,
+			Hint: "set agent.socket and agent.socket_group right, or agent.enabled = false"}
+	}
+	return ln, nil
+}
+
+// serveAgent answers the agent, and nothing but its own methods.
+func (d *Daemon) serveAgent(ctx context.Context) error {
+	if d.agentSock == nil {
+		return nil
+	}
+	role, err := agent.New(ctx, agent.Options{Gateway: d.gateway, Store: d.store, PerDay: func() brake.Use { return perDay(d.config()) }})
+	if err != nil {
+		return err
+	}
+	server := &control.Server{Handlers: role.Handlers(), Logger: d.log}
+	return server.Serve(ctx, d.agentSock)
+}

@@ -1,0 +1,33 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// Act is the data of an event about what the agent did.
+type Act struct {
+	Intent   string `json:"intent,omitempty"`
+	OutboxID string `json:"outboxId,omitempty"`
+	InboxID  string `json:"inboxId,omitempty"` // of the message that it answered
+	Bytes    int    `json:"bytes,omitzero"`
+	Note     string `json:"note,omitempty"` // the agent's own words
+}
+
+// nobody is told of an event: it is kept, and watchers see it.
+func nobody(string) bool { return false }
+
+// agentActs lets a change keep what the agent did, in one step with it.
+func (g *state) agentActs(change *core.Change, t core.EventType, p *core.Peer, a Act) {
+	text := map[core.EventType]string{core.EventAgentSent: "The agent sent a message.", core.EventAgentReplied: "The agent answered a message.",
+		core.EventAgentProposed: "The agent proposes to approve this gateway. Its human decides."}[t]
+	change.Events = append(change.Events, g.event(t, p, core.Us, text, a))
+}
+
+// Propose tells the human that the agent would approve a peer, and changes nothing else.
+func (g *state) Propose(ctx context.Context, p *core.Peer, note string) error {
+	change := &core.Change{}
+	g.agentActs(change, core.EventAgentProposed, p, Act{Note: clean(note, 500)})
+	return g.keep(ctx, change)
+}
