@@ -360,9 +360,9 @@ func TestRoomsAreThere(t *testing.T) {
 	}
 }
 
-// TestNoInflatedBodies: fiber's Ctx.Body inflates a compressed body past the
+// TestN2NoInflatedBodies: fiber's Ctx.Body inflates a compressed body past the
 // limit. Bodies are read with web.Body. docs/threat-model.md#n2
-func TestNoInflatedBodies(t *testing.T) {
+func TestN2NoInflatedBodies(t *testing.T) {
 	for _, s := range sources(t, parser.SkipObjectResolution) {
 		if !slices.ContainsFunc(s.imports(), func(name string) bool { return strings.HasPrefix(name, "github.com/gofiber/fiber") }) {
 			continue
@@ -392,7 +392,7 @@ func bodyCalls(s source) []token.Position {
 	return found
 }
 
-func TestNoInflatedBodiesRefuses(t *testing.T) {
+func TestN2NoInflatedBodiesRefuses(t *testing.T) {
 	const text = "package x\nfunc f(c *fiber.Ctx) { g(c.Body()); g(c.BodyRaw()); g(web.Body(c)) }\n"
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, "x.go", text, 0)

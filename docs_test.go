@@ -259,7 +259,7 @@ func TestPromises(t *testing.T) {
 // one there is.
 func TestPromisesOfTests(t *testing.T) {
 	names := promises(t)
-	named := regexp.MustCompile(`^[KLTRNVPS]\d+`)
+	named := regexp.MustCompile(`^[KLTRNVPSD]\d+`)
 	functions, _ := tests(t)
 	for _, f := range functions {
 		if m := named.FindString(f); m != "" && !slices.Contains(names, m) {

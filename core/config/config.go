@@ -137,7 +137,7 @@ type Replies struct {
 
 // Delivery is the [delivery] table.
 type Delivery struct {
-	Notifiers  []string      `koanf:"notifiers" unit:"list of notifiers" check:"id" doc:"Who hears of events: \"log\", or plugins by name."`
+	Notifiers  []string      `koanf:"notifiers" unit:"list of notifiers" check:"id" doc:"Who hears of events: \"log\", and plugins by name. Once this is set, these alone; until then the log, every plugin that notifies, and OpenClaw if its token is found."`
 	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long an event is tried before it is set aside."`
 	FirstRetry time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." doc:"The wait after the first failure; it doubles with each."`
 	MaxRetry   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." doc:"The longest wait between two tries."`

@@ -6,7 +6,7 @@ import (
 )
 
 // A file is bounded; whatever its depth, Load answers.
-func TestDeepFilesAreRefused(t *testing.T) {
+func TestD4DeepFilesAreRefused(t *testing.T) {
 	n := maxFileBytes/2 - 64
 	for name, text := range map[string]string{
 		"arrays":      "a = " + strings.Repeat("[", n) + strings.Repeat("]", n),

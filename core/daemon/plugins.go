@@ -124,7 +124,7 @@ func (d *Daemon) wantedWith(installed []hooks.Installed) ([]hooks.Wanted, error)
 		}
 		if _, _, ok := d.o.Shipped(name); !ok {
 			e := core.Refusef(core.Malformed, "delivery.notifiers: no notifier is named %q", name)
-			e.Hint = `"log" and "openclaw" are always there; others need a [plugins.` + name + `] table or "ogp plugin install"`
+			e.Hint = `"log" and what "ogp notify list" shows as shipped are always there; another needs "ogp plugin install", or a [plugins.` + name + `] table`
 			return nil, e
 		}
 		names[name] = true
@@ -152,7 +152,7 @@ func (d *Daemon) wantedWith(installed []hooks.Installed) ([]hooks.Wanted, error)
 }
 
 // notifiersChosen says whether the operator has named the notifiers. If not, they
-// are the log and every plugin that notifies.
+// are the log, every plugin that notifies, and OpenClaw where its token is found.
 func (d *Daemon) notifiersChosen() bool {
 	return d.origins().Of("delivery.notifiers").Layer != config.LayerDefault
 }
@@ -376,7 +376,7 @@ func (d *Daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
 }
 
 // setNotifiers puts the notifiers in force: those that the operator has named, or
-// the log and every plugin that notifies.
+// the log and every plugin that is loaded and notifies (wantedPlugins adds OpenClaw).
 func (d *Daemon) setNotifiers() {
 	list := []core.Notifier{}
 	chosen := d.notifiersChosen()

@@ -924,7 +924,7 @@ func TestT10OurAnswers(t *testing.T) {
 
 // A removal that has returned lets no later message in, even one that was being
 // judged.
-func TestRemovalWins(t *testing.T) {
+func TestT5RemovalWins(t *testing.T) {
 	for _, kind := range []string{"memory", "sqlite"} {
 		in, out := make(chan struct{}), make(chan struct{})
 		g := coretest.New(t, coretest.WithStore(kind), coretest.WithPlugins(policies(coretest.Policy{ID: "slow", Say: func(context.Context, core.Question) (core.Verdict, error) {
@@ -1006,7 +1006,7 @@ func TestT6Places(t *testing.T) {
 }
 
 // Changes that an approved peer may make without end have a rate.
-func TestRateOfChanges(t *testing.T) {
+func TestT6RateOfChanges(t *testing.T) {
 	r := newRig(t, nil)
 	p := befriend(t, r.Gateway, nil)
 	refused := 0

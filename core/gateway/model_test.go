@@ -255,13 +255,13 @@ func (w *world) mischief(s *side, x step) {
 	}
 }
 
-// TestInvariant: a record never loses its grants for good unless one of the two
+// TestT12Invariant: a record never loses its grants for good unless one of the two
 // operators ended the federation, and never gains trust without its own operator;
 // and from every state the operators' commands lead back to approved. mallory may
 // replay, reorder, withhold and lie.
 //
 // docs/threat-model.md#t12
-func TestInvariant(t *testing.T) {
+func TestT12Invariant(t *testing.T) {
 	for _, old := range []bool{false, true} {
 		t.Run(fmt.Sprintf("b before v2 %v", old), func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {

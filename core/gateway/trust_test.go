@@ -547,7 +547,7 @@ func TestS1FailedCommitOfOurs(t *testing.T) {
 
 // The side that was left still has us approved; when we ask again it sees a
 // fresh request, and both find together.
-func TestOneSidedRemoval(t *testing.T) {
+func TestT12OneSidedRemoval(t *testing.T) {
 	a, b := coretest.Pair(t)
 	coretest.Federate(t, a, b)
 	b.Offline()

@@ -220,9 +220,9 @@ func TestT12NoDeadEnd(t *testing.T) {
 	}
 }
 
-// TestLost: a peer that has us no more and asks again is a fresh request, without its
+// TestT12Lost: a peer that has us no more and asks again is a fresh request, without its
 // old power.
-func TestLost(t *testing.T) {
+func TestT12Lost(t *testing.T) {
 	next, err := peering.Apply(full(approved), peering.Lost, at)
 	if err != nil || next.Trust != core.Pending || next.Granted != nil {
 		t.Errorf("lost in approved = %+v, %v; want pending without grants", next, err)

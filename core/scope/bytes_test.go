@@ -67,7 +67,7 @@ func TestN5Bytes(t *testing.T) {
 }
 
 // A grant that names no size has the default one; where two agree, the smaller counts.
-func TestDefaultBytes(t *testing.T) {
+func TestN5DefaultBytes(t *testing.T) {
 	peer := &core.Peer{Key: core.PublicKey{1}, Granted: &core.Bundle{Scopes: []core.Grant{{Intent: "message", Enabled: true}}}}
 	scopes, passed := new(scope.Checker), 0
 	for range 200 {
