@@ -2,7 +2,9 @@ package core
 
 import (
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // Trust is where a peer stands with us. It changes only by core/peering's table.
@@ -100,6 +102,7 @@ type Peer struct {
 	Key   PublicKey `json:"key"`
 	Alias string    `json:"alias,omitempty"` // our name for it, unique
 	Label string    `json:"label,omitempty"` // the id it announced itself, if neither of the key's labels
+	Tags  []string  `json:"tags,omitempty"`  // our operator's words for it, sorted
 	Names Names     `json:"names"`           // unverified
 	URL   string    `json:"url"`             // pinned gateway URL: routing, never identity
 
@@ -159,6 +162,7 @@ type Peer struct {
 func (p Peer) Clone() *Peer {
 	p.Granted = p.Granted.clone()
 	p.Received = p.Received.clone()
+	p.Tags = slices.Clone(p.Tags)
 	p.Offered = slices.Clone(p.Offered)
 	p.Features = slices.Clone(p.Features)
 	p.History = slices.Clone(p.History)
@@ -189,6 +193,32 @@ func (b *Bundle) clone() *Bundle {
 	c := *b
 	c.Scopes = slices.Clone(b.Scopes)
 	return &c
+}
+
+// The bounds of a peer's tags.
+const (
+	maxTags     = 32
+	maxTagBytes = 64
+)
+
+// Tags are a peer's tags with some added and others taken away, sorted. Errors are of
+// kind Malformed: a tag is a word of letters, digits and ._:/- without spaces.
+func Tags(tags, add, drop []string) ([]string, error) {
+	out := slices.Clone(tags)
+	for _, t := range add {
+		if t == "" || len(t) > maxTagBytes || strings.ContainsFunc(t, func(r rune) bool {
+			return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._:/-", r)
+		}) || t[0] == '-' {
+			return nil, Refusef(Malformed, "tag %q: want a word of letters, digits and ._:/- up to %d bytes", t, maxTagBytes)
+		}
+		out = append(out, t)
+	}
+	out = slices.DeleteFunc(out, func(t string) bool { return slices.Contains(drop, t) })
+	slices.Sort(out)
+	if out = slices.Compact(out); len(out) > maxTags {
+		return nil, Refusef(Malformed, "too many tags: a peer has up to %d", maxTags)
+	}
+	return out, nil
 }
 
 // Remember adds one transition to the history and sets Trust and its times.

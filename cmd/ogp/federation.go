@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -17,11 +18,11 @@ import (
 func federationCommand(a *cli.App) *cobra.Command {
 	return cli.Group("federation", "Connect to peers, message them, disconnect",
 		listCommand(a), showCommand(a), requestCommand(a), approveCommand(a), rejectCommand(a), removeCommand(a), forgetCommand(a), updateIdentityCommand(a),
-		inviteCommand(a), acceptCommand(a), connectCommand(a), aliasCommand(a), scopesCommand(a), grantCommand(a), levelCommand(a), sendCommand(a), agentCommand(a), pingCommand(a))
+		inviteCommand(a), acceptCommand(a), connectCommand(a), aliasCommand(a), tagCommand(a), untagCommand(a), scopesCommand(a), grantCommand(a), levelCommand(a), sendCommand(a), agentCommand(a), pingCommand(a))
 }
 
 func listCommand(a *cli.App) *cobra.Command {
-	var status string
+	var status, tag string
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"status"}, Short: "List the peers", Args: cobra.NoArgs,
 		Long: "List the peers. What stands in quotes is what a peer calls itself, which nobody has verified.\n\n  ogp federation list --status pending",
@@ -31,12 +32,16 @@ func listCommand(a *cli.App) *cobra.Command {
 			default:
 				return cli.Usagef("--status %q: want requested, pending, approved, rejected or removed", status)
 			}
-			peers, err := api.Peers.Call(cmd.Context(), a, api.PeersParams{Status: core.Trust(status)})
+			peers, err := api.Peers.Call(cmd.Context(), a, api.PeersParams{Status: core.Trust(status), Tag: tag})
 			if err != nil {
 				return err
 			}
 			if a.JSON {
 				a.WriteJSON(peers)
+				return nil
+			}
+			if len(peers) == 0 && status+tag != "" {
+				fmt.Fprintln(a.Err, "No such peers.")
 				return nil
 			}
 			if len(peers) == 0 {
@@ -52,6 +57,7 @@ func listCommand(a *cli.App) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&status, "status", "s", "", "only peers in this state: requested, pending, approved, rejected, removed")
+	cmd.Flags().StringVarP(&tag, "tag", "t", "", "only peers with this tag")
 	return cmd
 }
 
@@ -78,6 +84,9 @@ func showPeer(a *cli.App, p api.PeerView) {
 	line := func(k, format string, args ...any) { fmt.Fprintf(a.Out, "%-13s %s\n", k, fmt.Sprintf(format, args...)) }
 	line("Peer", "%s", term.Dash(p.Alias))
 	line("Fingerprint", "%s", p.Fingerprint)
+	if len(p.Tags) > 0 {
+		line("Tags", "%s", strings.Join(p.Tags, ", "))
+	}
 	line("State", "%s since %s%s", p.Standing, p.Since.Local().Format(time.DateTime), map[string]string{core.Us: ", by us", core.Them: ", by them"}[p.By])
 	line("URL", "%s", p.URL)
 	line("Says it is", "%s%s%s", term.Dash(p.Said()), term.Optional(", ", p.Unverified.Organization), term.Optional(", ", p.Unverified.Email))
@@ -196,4 +205,36 @@ func aliasCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+func tagCommand(a *cli.App) *cobra.Command {
+	return tagging(a, &cobra.Command{
+		Use: "tag <peer> <tag>...", Short: "Add tags to a peer", Args: cobra.MinimumNArgs(2),
+		Long: "Add tags to a peer, by which \"list --tag\" chooses.\n\n  ogp federation tag ben work",
+	}, func(p *api.TagParams, tags []string) { p.Add = tags })
+}
+
+func untagCommand(a *cli.App) *cobra.Command {
+	return tagging(a, &cobra.Command{
+		Use: "untag <peer> <tag>...", Short: "Remove tags from a peer", Args: cobra.MinimumNArgs(2),
+		Long: "Remove tags from a peer.\n\n  ogp federation untag ben work",
+	}, func(p *api.TagParams, tags []string) { p.Drop = tags })
+}
+
+func tagging(a *cli.App, cmd *cobra.Command, f func(p *api.TagParams, tags []string)) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p := api.TagParams{Peer: args[0]}
+		f(&p, args[1:])
+		v, err := api.Tag.Call(cmd.Context(), a, p)
+		if err != nil {
+			return err
+		}
+		if a.JSON {
+			a.WriteJSON(v)
+			return nil
+		}
+		fmt.Fprintf(a.Out, "%s has %s\n", v.Handle(), cmp.Or(strings.Join(v.Tags, ", "), "no tags"))
+		return nil
+	}
+	return cmd
 }

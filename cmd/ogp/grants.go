@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -176,10 +179,20 @@ func scopesCommand(a *cli.App) *cobra.Command {
 
 func levelCommand(a *cli.App) *cobra.Command {
 	var topic string
+	var reset bool
 	cmd := &cobra.Command{
-		Use: "level <peer> <level>", Short: "Set how openly your agent answers a peer on a topic", Args: cobra.ExactArgs(2),
-		Long: "Set how openly the agent answers a peer's agent-comms messages: full, summary, escalate, deny, off, or \"default\" to take the setting away. Without --topic it is the level of all topics that have none of their own.\n\n  ogp federation level ben full --topic planning",
+		Use: "level [peer] [level]", Short: "Show or set how openly your agent answers a peer on a topic", Args: cobra.MaximumNArgs(2),
+		Long: "Set how openly the agent answers a peer's agent-comms messages: full, summary, escalate, deny, off, or \"default\" to take the setting away. Without --topic it is the level of all topics that have none of their own. Without a level, show what is set.\n\n  ogp federation level ben full --topic planning",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if reset {
+				if len(args) != 1 || topic != "" {
+					return cli.Usagef("--reset takes a peer and nothing else")
+				}
+				return resetLevels(cmd.Context(), a, args[0])
+			}
+			if len(args) < 2 {
+				return showLevels(cmd.Context(), a, args, topic)
+			}
 			level := args[1]
 			if level == "default" {
 				level = ""
@@ -197,5 +210,67 @@ func levelCommand(a *cli.App) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&topic, "topic", "", "the topic")
+	cmd.Flags().BoolVar(&reset, "reset", false, "take all settings of the peer away")
 	return cmd
+}
+
+// resetLevels takes all levels of a peer away.
+func resetLevels(ctx context.Context, a *cli.App, ref string) error {
+	p, err := api.Peer.Call(ctx, a, api.PeerRef{Peer: ref})
+	if err != nil {
+		return err
+	}
+	for _, topic := range append(slices.Collect(maps.Keys(p.Levels)), "") {
+		if p, err = api.Level.Call(ctx, a, api.LevelParams{Peer: p.PublicKey.String(), Topic: topic}); err != nil {
+			return err
+		}
+	}
+	if a.JSON {
+		a.WriteJSON(p)
+	}
+	return nil
+}
+
+// showLevels shows the levels that are set for peers, and what counts for the others.
+func showLevels(ctx context.Context, a *cli.App, refs []string, topic string) error {
+	cfg, _, _, err := a.Load(nil)
+	if err != nil {
+		return err
+	}
+	var peers []api.PeerView
+	if len(refs) == 0 {
+		peers, err = api.Peers.Call(ctx, a, api.PeersParams{Status: core.Approved})
+	} else {
+		peers = make([]api.PeerView, 1)
+		peers[0], err = api.Peer.Call(ctx, a, api.PeerRef{Peer: refs[0]})
+	}
+	if err != nil {
+		return err
+	}
+	type levels struct {
+		Peer    string            `json:"peer,omitempty"` // empty: of those without their own
+		Topics  map[string]string `json:"topics,omitempty"`
+		Default string            `json:"default,omitempty"`
+	}
+	list := []levels{{"", cfg.AgentComms.Topics, cfg.AgentComms.DefaultLevel}}
+	for _, p := range peers {
+		list = append(list, levels{p.Handle(), p.Levels, p.DefaultLevel})
+	}
+	if a.JSON {
+		a.WriteJSON(list)
+		return nil
+	}
+	var rows [][]string
+	for _, l := range list {
+		for _, t := range slices.Sorted(maps.Keys(l.Topics)) {
+			if topic == "" || t == topic {
+				rows = append(rows, []string{cmp.Or(l.Peer, "(all)"), t, l.Topics[t]})
+			}
+		}
+		if l.Default != "" {
+			rows = append(rows, []string{cmp.Or(l.Peer, "(all)"), "(others)", l.Default})
+		}
+	}
+	term.Table(a.Out, []string{"PEER", "TOPIC", "LEVEL"}, rows)
+	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/complete"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/demo"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/doctor"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/former"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/logs"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/manual"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/migrate"
@@ -89,6 +90,15 @@ func run(ctx context.Context, a *cli.App, args []string) int {
 	return a.Fail(cmd, err)
 }
 
+// again runs one more command line, within another.
+func again(a *cli.App) former.Run {
+	return func(ctx context.Context, args ...string) error {
+		cmd := root(a)
+		cmd.SetArgs(args)
+		return cmd.ExecuteContext(ctx)
+	}
+}
+
 // freeText are usage lines with an argument that may begin with a dash.
 var freeText = regexp.MustCompile(`[<[](payload|message|text or JSON)[]>]`)
 
@@ -129,7 +139,8 @@ Start the gateway, and ask another one:
 	for _, make := range commands {
 		root.AddCommand(make(a))
 	}
-	complete.AddDefaults(root)
+	root.AddCommand(former.Commands(a, again(a))...)
+	complete.AddDefaults(a, root)
 	wrapArgs(root)
 	complete.Register(a, root)
 	return root

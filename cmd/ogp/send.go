@@ -57,7 +57,7 @@ func sendFlags(cmd *cobra.Command, p *api.SendParams, wait *bool, timeout *time.
 	cmd.Flags().BoolVar(&p.Now, "now", false, "try once and give up if that fails")
 	cmd.Flags().BoolVarP(wait, "wait", "w", false, "wait for the reply and print it")
 	*timeout = 30 * time.Second
-	cli.DurationVar(cmd.Flags(), timeout, "timeout", "how long to wait for the reply")
+	cli.DurationVarP(cmd.Flags(), timeout, "timeout", "t", "how long to wait for the reply; a bare number is milliseconds")
 }
 
 // payloadOf reads a payload from the command line.

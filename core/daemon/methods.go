@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,7 @@ func (d *Daemon) handlers() []control.Handler {
 		api.Forget.Handle(d.forget),
 		api.UpdateIdentity.Handle(d.updateIdentity),
 		api.Alias.Handle(d.alias),
+		api.Tag.Handle(d.tag),
 		api.Level.Handle(d.level),
 		api.Send.Handle(d.send),
 		api.Ping.Handle(d.ping),
@@ -73,7 +75,7 @@ func (d *Daemon) stopMethod(context.Context, api.None) (api.None, error) {
 func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 	h := d.gateway.Health(p.Key)
 	v := api.PeerView{
-		Name: p.Name(), Alias: p.Alias, Fingerprint: p.Key.Fingerprint(), ID: p.Key.ID(), PublicKey: p.Key,
+		Name: p.Name(), Alias: p.Alias, Tags: p.Tags, Fingerprint: p.Key.Fingerprint(), ID: p.Key.ID(), PublicKey: p.Key,
 		State: p.Trust, Standing: peering.StateOf(p).Word(), By: p.By, Since: p.Since, URL: p.URL, Unverified: p.Names, Warning: p.Warning,
 		RequestedAt: p.RequestedAt, ApprovedAt: p.ApprovedAt, RejectedAt: p.RejectedAt, RemovedAt: p.RemovedAt,
 		Offered: p.Offered, Levels: p.Levels, DefaultLevel: p.DefaultLevel, Version: p.Version, Features: p.Features,
@@ -113,6 +115,9 @@ func (d *Daemon) peers(_ context.Context, p api.PeersParams) ([]api.PeerView, er
 	out := []api.PeerView{}
 	for _, peer := range d.gateway.Peers() {
 		state := peering.StateOf(peer)
+		if p.Tag != "" && !slices.Contains(peer.Tags, p.Tag) {
+			continue
+		}
 		if p.Status == "" || peer.Trust == p.Status && !state.Waits() || p.Status == core.Pending && state.Waits() {
 			out = append(out, d.view(peer, false))
 		}
@@ -296,6 +301,17 @@ func (d *Daemon) alias(ctx context.Context, p api.AliasParams) (api.PeerView, er
 		return api.PeerView{}, err
 	}
 	if peer, err = d.gateway.SetAlias(ctx, peer.Key, p.Alias); err != nil {
+		return api.PeerView{}, err
+	}
+	return d.view(peer, true), nil
+}
+
+func (d *Daemon) tag(ctx context.Context, p api.TagParams) (api.PeerView, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return api.PeerView{}, err
+	}
+	if peer, err = d.gateway.Tag(ctx, peer.Key, p.Add, p.Drop); err != nil {
 		return api.PeerView{}, err
 	}
 	return d.view(peer, true), nil

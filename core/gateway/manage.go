@@ -265,6 +265,15 @@ func (g *trust) SetAlias(ctx context.Context, k core.PublicKey, alias string) (*
 	})
 }
 
+// Tag adds words to those of a peer, by which lists choose, and takes others away.
+// Errors are of kind Malformed.
+func (g *trust) Tag(ctx context.Context, k core.PublicKey, add, drop []string) (*core.Peer, error) {
+	return g.change(ctx, k, func(p *core.Peer) (err error) {
+		p.Tags, err = core.Tags(p.Tags, add, drop)
+		return err
+	})
+}
+
 // SetLevel sets how much a peer's agent may ask on a topic; an empty topic sets
 // the peer's default, an empty level takes the setting away.
 func (g *trust) SetLevel(ctx context.Context, k core.PublicKey, topic, level string) (*core.Peer, error) {

@@ -33,6 +33,7 @@ type exported struct {
 	OfferedIntents  []string           `json:"offeredIntents,omitempty"`
 	ResponsePolicy  map[string]onTopic `json:"responsePolicy,omitempty"`
 	DefaultLevel    string             `json:"defaultLevel,omitempty"`
+	Tags            []string           `json:"tags,omitempty"`
 	OGP             *extra             `json:"ogp,omitempty"`
 }
 
@@ -72,7 +73,7 @@ func export(p *core.Peer) (exported, error) {
 		RequestedAt: stamp(p.RequestedAt), ApprovedAt: stamp(p.ApprovedAt),
 		RejectedAt: stamp(p.RejectedAt), RemovedAt: stamp(p.RemovedAt),
 		GrantedScopes: p.Granted, ReceivedScopes: p.Received, OfferedIntents: p.Offered,
-		DefaultLevel: p.DefaultLevel,
+		DefaultLevel: p.DefaultLevel, Tags: p.Tags,
 	}
 	if e.ID == "" {
 		e.ID = p.Key.ID()

@@ -132,7 +132,7 @@ func eras(t testing.TB) map[string][]*core.Peer {
 				Trust: core.Pending, Since: at("2026-05-03T10:00:00Z"), RequestedAt: at("2026-05-03T10:00:00Z"), Warning: unsure},
 		},
 		"e-0.7.2": {
-			{Key: key(t, bob), Alias: "bob", Names: core.Names{DisplayName: "Bob", Email: "bob@example.com", HumanName: "Bob B.", AgentName: "Bobot", Organization: "Bobs"}, URL: "https://bob.example",
+			{Key: key(t, bob), Alias: "bob", Names: core.Names{DisplayName: "Bob", Email: "bob@example.com", HumanName: "Bob B.", AgentName: "Bobot", Organization: "Bobs"}, URL: "https://bob.example", Tags: []string{"friend"},
 				Trust: core.Approved, Since: at("2026-10-01T10:05:00Z"), RequestedAt: at("2026-10-01T10:00:00Z"), ApprovedAt: at("2026-10-01T10:05:00Z"),
 				Granted:  bundle("2026-10-01T10:05:00.000Z", message, core.Grant{Intent: "agent-comms", Enabled: true, RateLimit: hourly, Topics: []string{"work"}, Personas: []string{"main"}}),
 				Received: bundle("2026-10-01T10:06:00.000Z", message)},
@@ -234,7 +234,6 @@ func TestReadWarnsOfWhatItLeavesOut(t *testing.T) {
 			`peers.json[12]: not a peer, left out`,
 			`peers.json[13]: not a peer, left out`,
 			`peers.json: alias "bob" stands for several peers`,
-			`peers.json: member "tags" of 1 records is not used`,
 		},
 	} {
 		imp, _ := legacy.Read(filepath.Join("testdata", era), nil)

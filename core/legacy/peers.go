@@ -193,10 +193,24 @@ func (r *record) peer() *core.Peer {
 		return nil
 	}
 	r.power(p)
+	r.tags(p)
 	for _, name := range passing {
 		delete(r.members, name)
 	}
 	return p
+}
+
+// tags takes the words over by which the operator sorts peers.
+func (r *record) tags(p *core.Peer) {
+	list, _ := take[[]string](r, "tags")
+	for _, t := range list {
+		more, err := core.Tags(p.Tags, []string{t}, nil)
+		if err != nil {
+			r.warnf("a tag left out: %v", err)
+			continue
+		}
+		p.Tags = more
+	}
 }
 
 // label keeps an id that is none of the key's own: host:port of 0.2.20 and

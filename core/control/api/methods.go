@@ -32,6 +32,7 @@ const (
 	Forget          control.Method[PeerRef, RemoveResult]          = "forget"
 	UpdateIdentity  control.Method[PeerRef, UpdateResult]          = "update-identity"
 	Alias           control.Method[AliasParams, PeerView]          = "alias"
+	Tag             control.Method[TagParams, PeerView]            = "tag"
 	Level           control.Method[LevelParams, PeerView]          = "level"
 	Send            control.Method[SendParams, OutgoingView]       = "send"
 	Ping            control.Method[PingParams, PingResult]         = "ping"

@@ -53,6 +53,13 @@ type AliasParams struct {
 	Alias string `json:"alias"`
 }
 
+// TagParams add tags to a peer, and take others away.
+type TagParams struct {
+	Peer string   `json:"peer"`
+	Add  []string `json:"add,omitempty"`
+	Drop []string `json:"drop,omitempty"`
+}
+
 // LevelParams set how openly the agent answers; an empty level takes it away, and no topic means all without their own.
 type LevelParams struct {
 	Peer  string `json:"peer"`
@@ -146,9 +153,10 @@ type CountResult struct {
 	Count int `json:"count"`
 }
 
-// PeersParams choose peers by their state; empty chooses all.
+// PeersParams choose peers by their state and by a tag; empty chooses all.
 type PeersParams struct {
 	Status core.Trust `json:"status,omitempty"`
+	Tag    string     `json:"tag,omitempty"`
 }
 
 // EventParams choose events.

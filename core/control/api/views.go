@@ -13,6 +13,7 @@ import (
 type PeerView struct {
 	Name         string            `json:"name"` // how we call it: alias, else fingerprint
 	Alias        string            `json:"alias,omitempty"`
+	Tags         []string          `json:"tags,omitempty"`
 	Fingerprint  string            `json:"fingerprint"`
 	ID           string            `json:"id"`
 	PublicKey    core.PublicKey    `json:"publicKey"`

@@ -64,6 +64,7 @@ func peer(n int) *core.Peer {
 		Revision: uint64(n) + 1, Trust: core.Approved, Since: at(n), ApprovedAt: at(n), V2: true, Features: []string{"signature-v2"},
 		Granted: &core.Bundle{Version: core.BundleVersion, GrantedAt: core.FormatTime(at(n)),
 			Scopes: []core.Grant{{Intent: "message", Enabled: true, RateLimit: &core.RateLimit{Requests: 1, WindowSeconds: 2}, Topics: []string{"a"}}}},
+		Tags:    []string{"family", "work"},
 		Levels:  map[string]string{"topic": "full"},
 		History: []core.Transition{{At: at(n), Event: "approve", From: core.Pending, To: core.Approved}}}
 }

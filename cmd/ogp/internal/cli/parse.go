@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +39,26 @@ type durationFlag time.Duration
 func DurationVar(set *pflag.FlagSet, d *time.Duration, name, usage string) {
 	set.Var((*durationFlag)(d), name, usage)
 }
+
+// DurationVarP is DurationVar with a letter, for a flag of which a bare number is
+// milliseconds, as the TypeScript gateway's command line has it.
+func DurationVarP(set *pflag.FlagSet, d *time.Duration, name, letter, usage string) {
+	set.VarP((*millisFlag)(d), name, letter, usage)
+}
+
+type millisFlag time.Duration
+
+func (m *millisFlag) String() string { return (*durationFlag)(m).String() }
+
+func (m *millisFlag) Set(s string) error {
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		*m = millisFlag(time.Duration(n) * time.Millisecond)
+		return nil
+	}
+	return (*durationFlag)(m).Set(s)
+}
+
+func (m *millisFlag) Type() string { return "duration" }
 
 func (d *durationFlag) String() string {
 	if *d == 0 {

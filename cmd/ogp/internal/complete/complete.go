@@ -51,10 +51,11 @@ func takesFile(f *pflag.Flag) bool {
 
 // AddDefaults adds the commands "help" and "completion" of cobra, which here say
 // what was meant by a word that they do not know.
-func AddDefaults(root *cobra.Command) {
+func AddDefaults(a *cli.App, root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == "completion" {
+			cmd.AddCommand(installCommand(a, root))
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		}
 	}

@@ -1,0 +1,231 @@
+// Package former takes the words of the TypeScript gateway's command line, which people
+// and their agents' skill files go on typing: each is a name for commands of ours,
+// which it runs.
+//
+// docs/migrating.md#what-you-typed-before
+package former
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// Run runs one command line of ours.
+type Run func(ctx context.Context, args ...string) error
+
+// words makes commands whose names are those of before.
+type words struct {
+	a   *cli.App
+	run Run
+}
+
+// Commands are the words of before that are no command of ours by another name. They
+// are not in the help.
+func Commands(a *cli.App, run Run) []*cobra.Command {
+	w := words{a, run}
+	list := []*cobra.Command{
+		w.as("install", cobra.NoArgs, func([]string) []line { return one("service", "install") }),
+		w.as("uninstall", cobra.NoArgs, func([]string) []line { return one("service", "uninstall") }),
+		w.agentComms(),
+		w.intents(),
+	}
+	for _, cmd := range list {
+		cmd.Hidden = true
+	}
+	return list
+}
+
+// line is one command line of ours.
+type line []string
+
+func one(words ...string) []line { return []line{words} }
+
+// as is a command that runs lines of ours.
+func (w words) as(use string, args cobra.PositionalArgs, to func(args []string) []line) *cobra.Command {
+	return &cobra.Command{Use: use, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
+		return w.do(cmd, to(args)...)
+	}}
+}
+
+// do runs lines of ours, and says which, as that is what to type from now on.
+func (w words) do(cmd *cobra.Command, lines ...line) error {
+	for _, l := range lines {
+		if !w.a.JSON {
+			fmt.Fprintf(w.a.Err, "note: this is \"ogp %s\"\n", cli.Quoted(l...))
+		}
+		args := slices.Clone(l)
+		for _, flag := range []struct{ name, value string }{{"--home", w.a.Home}, {"--config", w.a.File}} {
+			if flag.value != "" {
+				args = slices.Insert(args, 0, flag.name, flag.value)
+			}
+		}
+		if w.a.JSON {
+			args = slices.Insert(args, 0, "--json")
+		}
+		if err := w.run(cmd.Context(), args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// level is the line that sets the level of a topic, or of all that have none of their own.
+func level(peer, level, topic string) line {
+	l := line{"federation", "level", peer, level}
+	if topic != "" {
+		l = append(l, "--topic", topic)
+	}
+	return l
+}
+
+func (w words) agentComms() *cobra.Command {
+	cmd := &cobra.Command{Use: "agent-comms", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	var topicLevel, last string
+	var clearAll bool
+	add := w.as("add-topic <peer> <topic>", cobra.ExactArgs(2), func(a []string) []line { return []line{level(a[0], topicLevel, a[1])} })
+	add.Flags().StringVar(&topicLevel, "level", "summary", "full, summary, escalate, deny or off")
+	set := w.as("set-topic <peer> <topic> <level>", cobra.ExactArgs(3), func(a []string) []line { return []line{level(a[0], a[2], a[1])} })
+	activity := &cobra.Command{Use: "activity [peer]", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		if clearAll {
+			return cli.Usagef(`there is no activity log to clear: messages are kept for "inbox.keep"`)
+		}
+		l := line{"inbox", "list", "--intent", core.IntentAgentComms, "--limit", last}
+		if len(args) == 1 {
+			l = append(l, "--peer", args[0])
+		}
+		return w.do(cmd, l)
+	}}
+	activity.Flags().StringVar(&last, "last", "50", "how many")
+	activity.Flags().BoolVar(&clearAll, "clear", false, "")
+	cmd.AddCommand(add, set, activity, w.configure(),
+		w.as("policies [peer]", cobra.MaximumNArgs(1), func(a []string) []line { return []line{append(line{"federation", "level"}, a...)} }),
+		w.as("remove-topic <peer> <topic>", cobra.ExactArgs(2), func(a []string) []line { return []line{level(a[0], "default", a[1])} }),
+		w.as("set-default <peer> <level>", cobra.ExactArgs(2), func(a []string) []line { return []line{level(a[0], a[1], "")} }),
+		w.as("reset <peer>", cobra.ExactArgs(1), func(a []string) []line { return one("federation", "level", a[0], "--reset") }),
+		w.as("default <level>", cobra.ExactArgs(1), func(a []string) []line { return one("config", "set", "agent_comms.default_level", a[0]) }))
+	for _, sub := range []*cobra.Command{add, set} {
+		w.notes(sub)
+	}
+	return cmd
+}
+
+// notes takes the flag --notes, of which nothing is kept.
+func (w words) notes(cmd *cobra.Command) {
+	notes := cmd.Flags().String("notes", "", "")
+	cmd.PreRun = func(*cobra.Command, []string) {
+		if *notes != "" {
+			fmt.Fprintln(w.a.Err, "note: --notes is not kept")
+		}
+	}
+}
+
+// configure sets the level of several topics, of peers or of all.
+func (w words) configure() *cobra.Command {
+	var everywhere bool
+	var topics []string
+	var how string
+	cmd := &cobra.Command{Use: "configure [peers]", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		var lines []line
+		switch {
+		case len(topics) == 0:
+			return cli.Usagef("--topics is required")
+		case everywhere == (len(args) == 1):
+			return cli.Usagef("name peers, with commas between them, or --global")
+		case everywhere:
+			cfg, _, _, err := w.a.Load(nil)
+			if err != nil {
+				return err
+			}
+			all := maps.Clone(cfg.AgentComms.Topics)
+			if all == nil {
+				all = map[string]string{}
+			}
+			for _, t := range topics {
+				all[t] = how
+			}
+			var pairs []string
+			for _, t := range slices.Sorted(maps.Keys(all)) {
+				pairs = append(pairs, t+"="+all[t])
+			}
+			lines = append(lines, line{"config", "set", "agent_comms.topics", strings.Join(pairs, ",")})
+		default:
+			for _, p := range strings.Split(args[0], ",") {
+				for _, t := range topics {
+					lines = append(lines, level(strings.TrimSpace(p), how, t))
+				}
+			}
+		}
+		return w.do(cmd, lines...)
+	}}
+	cmd.Flags().BoolVar(&everywhere, "global", false, "for all peers")
+	cmd.Flags().StringSliceVar(&topics, "topics", nil, "topics, with commas between them")
+	cmd.Flags().StringVar(&how, "level", "summary", "full, summary, escalate, deny or off")
+	w.notes(cmd)
+	return cmd
+}
+
+func (w words) intents() *cobra.Command {
+	cmd := &cobra.Command{Use: "intent", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	var script, description string
+	// change sets the intents of the configuration.
+	change := func(cmd *cobra.Command, f func(intents []string) []string) error {
+		cfg, _, _, err := w.a.Load(nil)
+		if err != nil {
+			return err
+		}
+		intents := f(slices.Clone(cfg.Intents))
+		if len(intents) == 0 {
+			return w.do(cmd, line{"config", "unset", "intents"})
+		}
+		return w.do(cmd, line{"config", "set", "intents", strings.Join(intents, ",")})
+	}
+	register := &cobra.Command{Use: "register <name>", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		if script != "" {
+			return cli.Usagef("scripts are not run: a handler plugin answers an intent. \"ogp plugin new %s\" begins one", args[0])
+		}
+		return change(cmd, func(intents []string) []string {
+			if slices.Contains(intents, args[0]) {
+				return intents
+			}
+			return append(intents, args[0])
+		})
+	}}
+	register.Flags().StringVar(&script, "script", "", "")
+	register.Flags().StringVar(&description, "description", "", "")
+	remove := &cobra.Command{Use: "remove <name>", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		found := false
+		err := change(cmd, func(intents []string) []string {
+			found = slices.Contains(intents, args[0])
+			return slices.DeleteFunc(intents, func(i string) bool { return i == args[0] })
+		})
+		if err == nil && !found {
+			err = core.Refusef(core.NotFound, "no intent %q is in the configuration", args[0])
+		}
+		return err
+	}}
+	list := &cobra.Command{Use: "list", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		cfg, _, _, err := w.a.Load(nil)
+		if err != nil {
+			return err
+		}
+		if w.a.JSON {
+			w.a.WriteJSON(map[string][]string{"builtIn": core.BuiltinIntents, "configured": cfg.Intents})
+			return nil
+		}
+		fmt.Fprintln(w.a.Err, "note: these are the built-in intents and the setting \"intents\"; \"ogp plugin list\" shows the plugins that answer some")
+		for _, i := range slices.Concat(core.BuiltinIntents, cfg.Intents) {
+			fmt.Fprintln(w.a.Out, i)
+		}
+		return nil
+	}}
+	cmd.AddCommand(list, register, remove)
+	return cmd
+}
