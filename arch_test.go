@@ -77,6 +77,9 @@ var rooms = []arrows{
 	// The agent's role: what its own socket answers, in the words of notices.
 	{"core/agent", []string{"core", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/peering", "sdk", "sdk/wording"}},
 
+	// The agent's door: tools over the agent's socket, never the store or the gateway.
+	{"core/mcp", []string{"core", "core/control", "core/control/api", "sdk", "sdk/wording"}},
+
 	// For tests alone: anything of core.
 	{"core/coretest", []string{"core", "core/..."}},
 
@@ -91,11 +94,15 @@ var rooms = []arrows{
 	// What drives any gateway from outside.
 	{"conformance", nil},
 
+	// Serves the tools where a conformance suite can reach them.
+	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
+
 	// The composition root, and the command line around it.
 	{"core/daemon", []string{"core", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
 	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/nesting"}},
 	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/logpipe", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "plugins"}},
+	{"cmd/ogp/internal/agents", []string{"cmd/ogp/internal/cli", "core/control", "core/daemon", "core/mcp"}},
 	{"cmd/ogp/internal/term", []string{"core/text"}},
 	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control/api", "core/daemon", "core/text"}},
 	{"cmd/ogp/internal/former", []string{"cmd/ogp/internal/cli", "core"}},
@@ -131,6 +138,7 @@ var doors = []struct {
 	{"github.com/prometheus/client_golang", []string{"core/rendezvous", "core/daemon"}},
 	{"github.com/caddyserver/certmagic", []string{"core/daemon"}},
 	{"go.opentelemetry.io", []string{"core/daemon"}},
+	{"github.com/modelcontextprotocol/go-sdk", []string{"core/mcp", "cmd/ogp/internal/agents", ".ci/mcpserver"}},
 	{"charm.land", []string{"cmd/ogp/internal/setup"}},
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/agents"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/backup"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/complete"
@@ -53,6 +54,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	rendezvousCommand,
 	pluginCommand,
 	notify.Command,
+	agents.MCPCommand,
 	peersCommand,
 	migrate.Command,
 	backup.Command,

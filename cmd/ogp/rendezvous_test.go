@@ -26,19 +26,21 @@ import (
 // moreCommands are the scripts' commands around rendezvous, monitoring and other
 // processes than daemons.
 var moreCommands = map[string]func(*testscript.TestScript, bool, []string){
-	"spawn":    spawnCmd,
-	"await":    awaitCmd,
-	"hangup":   hangupCmd,
-	"fetch":    fetchCmd,
-	"capture":  captureCmd,
-	"bend":     bendCmd,
-	"serve":    serveCmd,
-	"legacy":   legacyCmd,
-	"brief":    briefCmd,
-	"keypair":  keyPairCmd,
-	"age":      ageCmd,
-	"observed": observedCmd,
-	"leftover": leftoverCmd,
+	"agentcall": agentCallCmd,
+	"mcp":       mcpCmd,
+	"spawn":     spawnCmd,
+	"await":     awaitCmd,
+	"hangup":    hangupCmd,
+	"fetch":     fetchCmd,
+	"capture":   captureCmd,
+	"bend":      bendCmd,
+	"serve":     serveCmd,
+	"legacy":    legacyCmd,
+	"brief":     briefCmd,
+	"keypair":   keyPairCmd,
+	"age":       ageCmd,
+	"observed":  observedCmd,
+	"leftover":  leftoverCmd,
 }
 
 // spawn <name> [NAME=value...] args...: runs ogp in the background. Its output is

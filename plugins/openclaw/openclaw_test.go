@@ -182,7 +182,7 @@ func TestMessageBecomesOneRun(t *testing.T) {
 		t.Errorf("body = %s", body.JSON())
 	}
 	want := "[OGP] Message from bob (approved peer, fingerprint K5QX-3ZVA). Received 2026-11-21T20:47:35.000Z.\n" + wording.Notice +
-		"\n<<<PEER MESSAGE 01JEVENT>>>\nhello there\n<<<END PEER MESSAGE 01JEVENT>>>\nTo answer: ogp inbox reply 01JEVENT"
+		"\n<<<PEER MESSAGE 01JEVENT>>>\nhello there\n<<<END PEER MESSAGE 01JEVENT>>>\nTo answer: the tool reply with the id 01JEVENT. Or the command: ogp inbox reply 01JEVENT \"your answer\""
 	if got := body.Get("message").Text(); got != want {
 		t.Errorf("message = %s\nwant %s", got, want)
 	}
@@ -498,7 +498,7 @@ func TestWordingOfEveryType(t *testing.T) {
 		{"reply error", `{"event":{"id":"01J","type":"reply","data":{"success":false,"data":null,"error":"no"}},` + bob + `}`, []string{"could not do what a message of ours asked", "<<<PEER REPLY 01J>>>\nno\n<<<END"}},
 		{"reply in words", `{"event":{"id":"01J","type":"reply","data":{"success":true,"data":{"text":"yes, at 3"},"error":""}},` + bob + `}`, []string{"<<<PEER REPLY 01J>>>\nyes, at 3\n<<<END"}},
 		{"receipt", `{"event":{"id":"01J","type":"reply","data":{"success":true,"data":{"received":true},"receipt":true}},` + bob + `}`, []string{"confirms that it has a message of ours."}},
-		{"inbox id", `{"event":{"id":"01J","type":"message"},` + bob + `,"message":{"intent":"message","inboxId":"01INBOX","payload":{"text":"x"}}}`, []string{"To answer: ogp inbox reply 01INBOX"}},
+		{"inbox id", `{"event":{"id":"01J","type":"message"},` + bob + `,"message":{"intent":"message","inboxId":"01INBOX","payload":{"text":"x"}}}`, []string{"To answer: the tool reply with the id 01INBOX. Or the command: ogp inbox reply 01INBOX \"your answer\""}},
 		{"approved by them", `{"event":{"id":"01J","type":"federation.approved","by":"them"},` + bob + `}`, []string{"[OGP Federation Approved] bob (approved peer, fingerprint K5QX-3ZVA) approved our request", "display name (unverified): Bobby"}},
 		{"approved by us", `{"event":{"id":"01J","type":"federation.approved","by":"us"},` + bob + `}`, []string{"We approved bob"}},
 		{"rejected by them", `{"event":{"id":"01J","type":"federation.rejected","by":"them"},` + bob + `}`, []string{"rejected our request to federate"}},

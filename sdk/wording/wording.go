@@ -260,9 +260,9 @@ func (s says) message(e *sdk.Event, who string) string {
 	}
 	if id = Word(id); id != "" {
 		if _, cut := sdk.Clean(text, s.maxBytes); cut > 0 {
-			b.WriteString("\nAll of it: ogp inbox show " + id)
+			b.WriteString("\nAll of it: the tool read with the id " + id + ". Or the command: ogp inbox show " + id)
 		}
-		b.WriteString("\nTo answer: ogp inbox reply " + id)
+		b.WriteString("\nTo answer: the tool reply with the id " + id + ". Or the command: ogp inbox reply " + id + " \"your answer\"")
 	}
 	return b.String()
 }
@@ -370,7 +370,7 @@ func (s says) reply(e *sdk.Event, who string) string {
 	text += s.fence(e, "PEER REPLY", answer)
 	if id := Word(e.Data.Get("outboxId").Text()); id != "" {
 		if _, cut := sdk.Clean(answer, s.maxBytes); cut > 0 {
-			text += "\nAll of it: ogp outbox show " + id
+			text += "\nAll of it: the tool result with the id " + id + ". Or the command: ogp outbox show " + id
 		}
 	}
 	return text

@@ -33,10 +33,10 @@ type AgentPeer struct {
 
 // AgentInboxParams choose messages. Zero fields choose all.
 type AgentInboxParams struct {
-	Peer       string    `json:"peer,omitempty" jsonschema:"only from this peer: its name or fingerprint"`
-	Unanswered bool      `json:"unanswered,omitempty" jsonschema:"only those that we have not answered"`
-	Since      time.Time `json:"since,omitzero" jsonschema:"only from then on, as 2027-01-31T12:00:00Z"`
-	Limit      int       `json:"limit,omitempty" jsonschema:"how many at the most, newest first; 20 if left out, at most 100"`
+	Peer       string    `json:"peer,omitempty"`
+	Unanswered bool      `json:"unanswered,omitempty"`
+	Since      time.Time `json:"since,omitzero"`
+	Limit      int       `json:"limit,omitempty"`
 }
 
 // AgentMessage is a message that a peer sent us.
@@ -56,9 +56,9 @@ type AgentMessage struct {
 
 // AgentConversationParams name a conversation with a peer.
 type AgentConversationParams struct {
-	Peer         string `json:"peer" jsonschema:"the peer's name or fingerprint"`
-	Conversation string `json:"conversation,omitempty" jsonschema:"the conversation; if left out, all that passed between us and the peer"`
-	Limit        int    `json:"limit,omitempty" jsonschema:"how many entries at the most, the newest; 20 if left out, at most 100"`
+	Peer         string `json:"peer"`
+	Conversation string `json:"conversation,omitempty"`
+	Limit        int    `json:"limit,omitempty"`
 }
 
 // AgentEntry is one thing that was said in a conversation: theirs or ours.
@@ -70,36 +70,36 @@ type AgentEntry struct {
 
 // AgentSendParams are a message to a peer.
 type AgentSendParams struct {
-	Peer         string   `json:"peer" jsonschema:"the peer's name or fingerprint"`
-	Text         string   `json:"text,omitempty" jsonschema:"what to say"`
-	Intent       string   `json:"intent,omitempty" jsonschema:"agent-comms if left out; peers shows which the peer lets us use"`
-	Topic        string   `json:"topic,omitempty" jsonschema:"for agent-comms; general if left out"`
-	Data         core.Raw `json:"data,omitzero" jsonschema:"a JSON object as the payload, instead of text"`
-	Conversation string   `json:"conversation,omitempty" jsonschema:"the conversation that it belongs to"`
-	ToAgent      string   `json:"toAgent,omitempty" jsonschema:"which of the peer's agents it is for"`
-	WantReply    bool     `json:"wantReply,omitempty" jsonschema:"-"`
-	WaitMillis   int64    `json:"waitMillis,omitempty" jsonschema:"-"` // for the answer
+	Peer         string   `json:"peer"`
+	Text         string   `json:"text,omitempty"`
+	Intent       string   `json:"intent,omitempty"`
+	Topic        string   `json:"topic,omitempty"`
+	Data         core.Raw `json:"data,omitzero"`
+	Conversation string   `json:"conversation,omitempty"`
+	ToAgent      string   `json:"toAgent,omitempty"`
+	WantReply    bool     `json:"wantReply,omitempty"`
+	WaitMillis   int64    `json:"waitMillis,omitempty"` // for the answer
 }
 
 // AgentResultParams name a message of ours.
 type AgentResultParams struct {
-	ID         string `json:"id" jsonschema:"the id that send or ask gave"`
-	WaitMillis int64  `json:"waitMillis,omitempty" jsonschema:"-"`
+	ID         string `json:"id"`
+	WaitMillis int64  `json:"waitMillis,omitempty"`
 }
 
 // AgentReplyParams answer a message.
 type AgentReplyParams struct {
-	ID    string   `json:"id" jsonschema:"the message's id, from inbox or from the notice"`
-	Text  string   `json:"text,omitempty" jsonschema:"the answer in words"`
-	Data  core.Raw `json:"data,omitzero" jsonschema:"the answer as JSON, instead of text"`
-	Error string   `json:"error,omitempty" jsonschema:"why it cannot be answered, instead of an answer"`
+	ID    string   `json:"id"`
+	Text  string   `json:"text,omitempty"`
+	Data  core.Raw `json:"data,omitzero"`
+	Error string   `json:"error,omitempty"`
 }
 
 // AgentOutboxParams choose what we sent. Zero fields choose all.
 type AgentOutboxParams struct {
-	Peer    string `json:"peer,omitempty" jsonschema:"only to this peer: its name or fingerprint"`
-	Waiting bool   `json:"waiting,omitempty" jsonschema:"only what the peer does not have yet"`
-	Limit   int    `json:"limit,omitempty" jsonschema:"how many at the most, newest first; 20 if left out, at most 100"`
+	Peer    string `json:"peer,omitempty"`
+	Waiting bool   `json:"waiting,omitempty"`
+	Limit   int    `json:"limit,omitempty"`
 }
 
 // AgentSent is a message or an answer of ours, and what became of it.
@@ -120,8 +120,8 @@ type AgentSent struct {
 
 // AgentProposeParams name a gateway that asks to federate.
 type AgentProposeParams struct {
-	Fingerprint string `json:"fingerprint" jsonschema:"of the gateway that asks, as the notice gave it"`
-	Note        string `json:"note,omitempty" jsonschema:"why, for your human; one line"`
+	Fingerprint string `json:"fingerprint"`
+	Note        string `json:"note,omitempty"`
 }
 
 // AgentProposed says what came of a proposal.
