@@ -189,6 +189,9 @@ func (g Grant) object() *Object {
 	if g.Requests > 0 && g.WindowSeconds > 0 {
 		o.Object("rateLimit", new(Object).Int("requests", g.Requests).Int("windowSeconds", g.WindowSeconds))
 	}
+	if g.Bytes > 0 && g.BytesSeconds > 0 {
+		o.Object("byteLimit", new(Object).Int("bytes", g.Bytes).Int("windowSeconds", g.BytesSeconds))
+	}
 	return o
 }
 

@@ -57,8 +57,8 @@ func TestDecisionsAsJSON(t *testing.T) {
 	}
 	for want, a := range map[string]sdk.Approval{
 		`{"decision":"abstain"}`: sdk.NoOpinion(),
-		`{"decision":"allow","grants":[{"intent":"message","enabled":true,"rateLimit":{"requests":10,"windowSeconds":60}},{"intent":"agent-comms","enabled":true,"topics":["a"]}]}`: sdk.Approve(
-			sdk.Grant{Intent: "message", Requests: 10, WindowSeconds: 60}, sdk.Grant{Intent: "agent-comms", Topics: []string{"a"}}),
+		`{"decision":"allow","grants":[{"intent":"message","enabled":true,"rateLimit":{"requests":10,"windowSeconds":60}},{"intent":"agent-comms","enabled":true,"topics":["a"],"byteLimit":{"bytes":1024,"windowSeconds":3600}}]}`: sdk.Approve(
+			sdk.Grant{Intent: "message", Requests: 10, WindowSeconds: 60}, sdk.Grant{Intent: "agent-comms", Topics: []string{"a"}, Bytes: 1024, BytesSeconds: 3600}),
 		`{"decision":"deny","reason":"r","code":"c"}`: sdk.Reject("c", "r"),
 		`{"decision":"hold","reason":"r","code":"c"}`: sdk.Wait("c", "r"),
 	} {

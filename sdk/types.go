@@ -172,6 +172,8 @@ type Grant struct {
 	Topics []string
 	// Requests in WindowSeconds is the rate. Zero means the configured default.
 	Requests, WindowSeconds int64
+	// Bytes of payload in BytesSeconds is the size. Zero means the configured default.
+	Bytes, BytesSeconds int64
 }
 
 // The types of events. New ones may come; a notifier treats an unknown type by its text.

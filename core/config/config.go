@@ -93,6 +93,7 @@ type Grants struct {
 type DefaultGrant struct {
 	Intents []string       `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents that the peer may use."`
 	Rate    core.RateLimit `koanf:"rate" unit:"requests/seconds" doc:"Requests for each intent within any so many seconds."`
+	Bytes   core.ByteLimit `koanf:"bytes" unit:"size/time" doc:"How much payload for each intent within any so many seconds, as KiB or MiB."`
 	Topics  []string       `koanf:"topics" unit:"list of topic prefixes" check:"topics" doc:"Topics of agent-comms. Empty: all."`
 }
 
@@ -228,17 +229,22 @@ type PluginGrants struct {
 type AtMost struct {
 	Intents []string `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents that it may grant. Empty: those of grants.default, and nothing else here counts."`
 	Rate    string   `koanf:"rate" unit:"requests/seconds" check:"rate" doc:"Requests for each intent, at most. Empty: 100/1h."`
+	Bytes   string   `koanf:"bytes" unit:"size/time" check:"bytes" doc:"Payload for each intent, at most. Empty: 256KiB/1h."`
 	Topics  []string `koanf:"topics" unit:"list of topic prefixes" check:"topics" doc:"Topics of agent-comms, at most. Empty: all."`
 }
 
 // Grants is the bound as grants; none is no bound of its own.
 func (a AtMost) Grants() []core.Grant {
 	rate, err := core.ParseRate(a.Rate) // checked when it was read; empty: the default
+	size, sizeErr := core.ParseByteLimit(a.Bytes)
 	out := make([]core.Grant, len(a.Intents))
 	for i, intent := range a.Intents {
 		out[i] = core.Grant{Intent: intent, Enabled: true}
 		if err == nil {
 			out[i].RateLimit = &rate
+		}
+		if sizeErr == nil {
+			out[i].ByteLimit = &size
 		}
 		if intent == core.IntentAgentComms {
 			out[i].Topics = a.Topics
@@ -263,6 +269,7 @@ func Default() Config {
 		Grants: Grants{Default: DefaultGrant{
 			Intents: append([]string(nil), core.BuiltinIntents...),
 			Rate:    core.DefaultRate,
+			Bytes:   core.DefaultBytes,
 			Topics:  []string{},
 		}},
 		AgentComms: AgentComms{
@@ -367,8 +374,11 @@ func (c *Config) Personas() []core.Persona {
 func (g DefaultGrant) Scopes() []core.Grant {
 	grants := make([]core.Grant, 0, len(g.Intents))
 	for _, intent := range g.Intents {
-		rate := g.Rate
+		rate, size := g.Rate, g.Bytes
 		grant := core.Grant{Intent: intent, Enabled: true, RateLimit: &rate}
+		if size != core.DefaultBytes && size.Bytes > 0 {
+			grant.ByteLimit = &size
+		}
 		if intent == core.IntentAgentComms && len(g.Topics) > 0 {
 			grant.Topics = append([]string(nil), g.Topics...)
 		}

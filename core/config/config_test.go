@@ -708,6 +708,13 @@ func TestHelpers(t *testing.T) {
 	if len(scopes) != 2 || len(scopes[0].Topics) != 0 || !slices.Equal(scopes[1].Topics, []string{"t"}) || scopes[0].RateLimit.Requests != 1 || !scopes[0].Enabled {
 		t.Errorf("Scopes = %+v", scopes)
 	}
+	g.Bytes = core.ByteLimit{Bytes: 1 << 20, WindowSeconds: 60}
+	if got := g.Scopes()[0].ByteLimit; got == nil || *got != g.Bytes {
+		t.Errorf("the size of the default grants is %v, want %v", got, g.Bytes)
+	}
+	if got := (AtMost{Intents: []string{"message"}, Bytes: "64KiB/1h"}).Grants()[0].ByteLimit; got == nil || *got != (core.ByteLimit{Bytes: 64 << 10, WindowSeconds: 3600}) {
+		t.Errorf("the size of at_most is %v, want 64KiB/1h", got)
+	}
 	if c.DisplayName = "Ada"; c.Names().DisplayName != "Ada" {
 		t.Error("Names misses the display name")
 	}

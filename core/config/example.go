@@ -36,7 +36,7 @@ var (
 		Path:    "office-hours.wasm",
 		Order:   10,
 		Hooks:   []string{"message"},
-		Grants:  PluginGrants{HTTP: []string{}, KV: []string{}, AtMost: AtMost{Intents: []string{}, Rate: "100/1h", Topics: []string{}}},
+		Grants:  PluginGrants{HTTP: []string{}, KV: []string{}, AtMost: AtMost{Intents: []string{}, Rate: "100/1h", Bytes: "256KiB/1h", Topics: []string{}}},
 		Config:  map[string]any{"from": int64(9), "until": int64(17)},
 		Secrets: map[string]Secret{"token": NewSecret("${PLUGIN_TOKEN}")},
 	}

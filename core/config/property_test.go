@@ -46,6 +46,9 @@ func draw(t *rapid.T, s Setting, v reflect.Value) {
 	case core.RateLimit:
 		v.Set(reflect.ValueOf(core.RateLimit{Requests: rapid.IntRange(1, 1e6).Draw(t, s.Key), WindowSeconds: rapid.IntRange(1, int(core.MaxRateWindow/time.Second)).Draw(t, "seconds")}))
 		return
+	case core.ByteLimit:
+		v.Set(reflect.ValueOf(core.ByteLimit{Bytes: int64(rapid.IntRange(1, 1<<30).Draw(t, s.Key)), WindowSeconds: rapid.IntRange(1, int(core.MaxRateWindow/time.Second)).Draw(t, "seconds")}))
+		return
 	case []netip.Prefix:
 		v.Set(reflect.ValueOf(rapid.SliceOfN(rapid.Custom(func(t *rapid.T) netip.Prefix {
 			if rapid.Bool().Draw(t, "v4") {

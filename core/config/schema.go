@@ -79,6 +79,7 @@ var (
 	durationType = reflect.TypeFor[time.Duration]()
 	prefixType   = reflect.TypeFor[netip.Prefix]()
 	rateType     = reflect.TypeFor[core.RateLimit]()
+	bytesType    = reflect.TypeFor[core.ByteLimit]()
 	secretType   = reflect.TypeFor[Secret]()
 	anyType      = reflect.TypeFor[any]()
 	agentsType   = reflect.TypeFor[[]Agent]()
@@ -87,7 +88,7 @@ var (
 
 // isTable reports whether a type is a table of settings rather than a value.
 func isTable(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && t != prefixType && t != rateType && t != secretType
+	return t.Kind() == reflect.Struct && t != prefixType && t != rateType && t != bytesType && t != secretType
 }
 
 // isPlain reports whether a setting can be written as one line of text, in the

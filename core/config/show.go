@@ -111,7 +111,7 @@ func (c *Config) JSON(origins Origins, withOrigin bool) ([]byte, error) {
 // their written form, secrets redacted.
 func jsonOf(v reflect.Value) any {
 	switch v.Type() {
-	case durationType, prefixType, rateType, secretType:
+	case durationType, prefixType, rateType, bytesType, secretType:
 		return textOf(v)
 	}
 	switch v.Kind() {

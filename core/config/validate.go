@@ -76,6 +76,10 @@ var checks = map[string]func(v reflect.Value) string{
 		_, err := core.ParseRate(v.String())
 		return unless(v.String() == "" || err == nil, `a rate such as "10/1h"`)
 	},
+	"bytes": func(v reflect.Value) string {
+		_, err := core.ParseByteLimit(v.String())
+		return unless(v.String() == "" || err == nil, `a size in a time such as "64KiB/1h"`)
+	},
 	"prefixurl": func(v reflect.Value) string { return unless(isURL(v.String()), urlWanted) },
 }
 

@@ -32,7 +32,7 @@ func assign(v reflect.Value, raw any, isText bool) error {
 		}
 	}
 	switch v.Type() {
-	case durationType, prefixType, rateType, secretType:
+	case durationType, prefixType, rateType, bytesType, secretType:
 		s, ok := raw.(string)
 		if !ok {
 			return want(wantOf(v.Type()))
@@ -110,6 +110,7 @@ var parsers = map[reflect.Type]func(string) (any, error){
 	durationType: func(s string) (any, error) { return core.ParseDuration(s) },
 	prefixType:   func(s string) (any, error) { return parsePrefix(s) },
 	rateType:     func(s string) (any, error) { return core.ParseRate(s) },
+	bytesType:    func(s string) (any, error) { return core.ParseByteLimit(s) },
 	secretType:   func(s string) (any, error) { return parseSecret(s) },
 }
 
@@ -237,6 +238,8 @@ func wantOf(t reflect.Type) string {
 		return `a range such as "10.0.0.0/8" or "fd00::/8"`
 	case rateType:
 		return `a rate such as "100/3600" (requests/seconds)`
+	case bytesType:
+		return `a size in a time such as "64KiB/1h"`
 	case secretType:
 		return `a secret, "${VARIABLE}" or "file:/path"`
 	}
@@ -292,6 +295,8 @@ func textOf(v reflect.Value) string {
 		return core.FormatDuration(x)
 	case core.RateLimit:
 		return x.String()
+	case core.ByteLimit:
+		return x.String()
 	case Secret:
 		return x.String()
 	case encoding.TextMarshaler:
@@ -321,7 +326,7 @@ func tomlValue(v reflect.Value) string {
 		v = v.Elem()
 	}
 	switch v.Interface().(type) {
-	case time.Duration, core.RateLimit, Secret, netip.Prefix:
+	case time.Duration, core.RateLimit, core.ByteLimit, Secret, netip.Prefix:
 		return tomlString(textOf(v))
 	}
 	switch v.Kind() {

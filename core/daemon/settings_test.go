@@ -53,6 +53,7 @@ var probes = map[string]func(t *testing.T, d *Daemon) any{
 	"freshness.remember":                  ofGateway(func(s gateway.Settings) any { return s.Remember }),
 	"grants.default.intents":              ofGateway(func(s gateway.Settings) any { return s.Grants }),
 	"grants.default.rate":                 ofGateway(func(s gateway.Settings) any { return *s.Grants[0].RateLimit }),
+	"grants.default.bytes":                ofGateway(func(s gateway.Settings) any { return s.Grants[0].ByteLimit }),
 	"grants.default.topics":               ofGateway(func(s gateway.Settings) any { return s.Grants }),
 	"agent_comms.default_level":           ofGateway(func(s gateway.Settings) any { return s.Levels }),
 	"agent_comms.topics":                  ofGateway(func(s gateway.Settings) any { return s.Levels }),
@@ -97,7 +98,7 @@ func openClawSpec(t *testing.T, d *Daemon) any {
 func other(s config.Setting) string {
 	special := map[string]string{
 		"daemon_port": "1", "listen": `"127.0.0.2"`, "freshness.window": `"4m"`, "freshness.remember": `"48h"`,
-		"network.allow_private": `["127.0.0.0/8"]`, "network.trusted_proxies": `["10.0.0.0/8"]`, "grants.default.rate": `"7/60"`,
+		"network.allow_private": `["127.0.0.0/8"]`, "network.trusted_proxies": `["10.0.0.0/8"]`, "grants.default.rate": `"7/60"`, "grants.default.bytes": `"64KiB/1h"`,
 		"grants.default.intents": `["message", "agent-comms"]`, "compat.host_port_ids": `["a.example:1"]`, "agent_comms.topics": `{ general = "off" }`,
 		"delivery.notifiers": `["log"]`, "metrics.listen": `"127.0.0.1:9999"`, "tls.cert": `"x.pem"`, "tls.key": `"x.pem"`, "tls.domain": `"a.example"`,
 		"key.passphrase_file": `"/nowhere"`, "log.level": `"debug"`, "log.format": `"json"`, "agent_comms.default_level": `"off"`,

@@ -27,6 +27,7 @@ type grantView struct {
 	Intent    string          `json:"intent"`
 	Enabled   *bool           `json:"enabled"`
 	RateLimit *core.RateLimit `json:"rateLimit"`
+	ByteLimit *core.ByteLimit `json:"byteLimit"`
 	Topics    []string        `json:"topics"`
 	Personas  []string        `json:"personas"`
 	ExpiresAt string          `json:"expiresAt"`
@@ -89,8 +90,11 @@ func readApproval(output []byte) (core.Verdict, error) {
 		if g.Intent == "" {
 			return core.Verdict{}, fmt.Errorf("grant %d names no intent", i+1)
 		}
+		if l := g.ByteLimit; l != nil && (l.Bytes <= 0 || l.WindowSeconds <= 0 || l.Window() > core.MaxRateWindow) {
+			return core.Verdict{}, fmt.Errorf("grant %d: byteLimit: want bytes above 0, over 1 second to %d days", i+1, core.MaxRateWindow/(24*time.Hour))
+		}
 		if g.Enabled == nil || *g.Enabled {
-			out.Grants = append(out.Grants, core.Grant{Intent: g.Intent, Enabled: true, RateLimit: g.RateLimit,
+			out.Grants = append(out.Grants, core.Grant{Intent: g.Intent, Enabled: true, RateLimit: g.RateLimit, ByteLimit: g.ByteLimit,
 				Topics: g.Topics, Personas: g.Personas, ExpiresAt: g.ExpiresAt})
 		}
 	}

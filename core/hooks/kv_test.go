@@ -82,6 +82,15 @@ func TestAnswers(t *testing.T) {
 	if err != nil || len(v.Grants) != 1 || !v.Grants[0].Enabled || v.Grants[0].RateLimit.Requests != 1 {
 		t.Errorf("readApproval = %+v, %v; want one grant", v, err)
 	}
+	v, err = readApproval([]byte(`{"decision":"allow","grants":[{"intent":"message","byteLimit":{"bytes":1024,"windowSeconds":60}}]}`))
+	if err != nil || len(v.Grants) != 1 || v.Grants[0].ByteLimit == nil || *v.Grants[0].ByteLimit != (core.ByteLimit{Bytes: 1024, WindowSeconds: 60}) {
+		t.Errorf("readApproval = %+v, %v; want a grant with a size", v, err)
+	}
+	for _, bad := range []string{`{"bytes":0,"windowSeconds":60}`, `{"bytes":-1,"windowSeconds":60}`, `{"bytes":1,"windowSeconds":0}`, `{"bytes":1,"windowSeconds":99999999}`} {
+		if v, err := readApproval([]byte(`{"decision":"allow","grants":[{"intent":"message","byteLimit":` + bad + `}]}`)); err == nil {
+			t.Errorf("a size of %s is taken: %+v", bad, v)
+		}
+	}
 }
 
 // Without the power to approve strangers an approval says nothing; with it, it grants
@@ -94,6 +103,10 @@ func TestP3ApprovalsAreBounded(t *testing.T) {
 	wide := core.Verdict{Decision: core.Allow, Grants: []core.Grant{grant("message", 100), grant("task-request", 100)}}
 	if v := bounded(wide, false, most); v.Decision != core.Abstain || v.Grants != nil {
 		t.Errorf("without the power: %+v, want abstain", v)
+	}
+	large := core.Verdict{Decision: core.Allow, Grants: []core.Grant{{Intent: "message", Enabled: true, ByteLimit: &core.ByteLimit{Bytes: 64 << 20, WindowSeconds: 3600}}}}
+	if v := bounded(large, true, most); len(v.Grants) != 1 || v.Grants[0].ByteLimit == nil || *v.Grants[0].ByteLimit != core.DefaultBytes {
+		t.Errorf("a size over the bound: %+v, want the default size", v)
 	}
 	if v := bounded(wide, true, most); v.Decision != core.Allow || len(v.Grants) != 1 || v.Grants[0].RateLimit.Requests != 10 {
 		t.Errorf("within a bound: %+v, want message at 10", v)

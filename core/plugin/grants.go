@@ -103,6 +103,9 @@ func GrantWords(grants []core.Grant) string {
 		if g.RateLimit != nil {
 			out[i] += fmt.Sprintf(" (%d in %s)", g.RateLimit.Requests, g.RateLimit.Window())
 		}
+		if g.ByteLimit != nil && *g.ByteLimit != core.DefaultBytes {
+			out[i] += fmt.Sprintf(" (%s in %s)", core.FormatBytes(g.ByteLimit.Bytes), g.ByteLimit.Window())
+		}
 	}
 	return strings.Join(out, "; ")
 }

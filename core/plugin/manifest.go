@@ -129,6 +129,7 @@ type AtMost struct {
 	Intents []string `toml:"intents"`
 	Topics  []string `toml:"topics"` // of agent-comms; none: all
 	Rate    string   `toml:"rate"`   // such as "10/1h"; empty: the default rate
+	Bytes   string   `toml:"bytes"`  // such as "64KiB/1h"; empty: the default size
 }
 
 // grants gives the bound as grants.
@@ -143,9 +144,17 @@ func (a *AtMost) grants() ([]core.Grant, error) {
 			return nil, err
 		}
 	}
+	var size *core.ByteLimit
+	if a.Bytes != "" {
+		b, err := core.ParseByteLimit(a.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		size = &b
+	}
 	out := make([]core.Grant, len(a.Intents))
 	for i, intent := range a.Intents {
-		out[i] = core.Grant{Intent: intent, Enabled: true, RateLimit: &rate}
+		out[i] = core.Grant{Intent: intent, Enabled: true, RateLimit: &rate, ByteLimit: size}
 		if intent == core.IntentAgentComms {
 			out[i].Topics = a.Topics
 		}

@@ -149,11 +149,21 @@ impl Approval {
     /// needs `approves = true` in plugin.toml and the operator's grant; without them it says
     /// nothing, and the grants are cut to what the operator allows.
     pub fn approve(intents: &[&str], requests: i64, window_seconds: i64) -> Approval {
+        Approval::approve_sized(intents, requests, window_seconds, 0, 0)
+    }
+    /// Is `approve` with so many bytes of payload in `size_seconds` for each intent; 0 means
+    /// the default.
+    pub fn approve_sized(intents: &[&str], requests: i64, window_seconds: i64, bytes: i64, size_seconds: i64) -> Approval {
         let mut list = String::from("[");
         for intent in intents {
             let (mut grant, mut rate) = (Object::new(), Object::new());
             rate.int("requests", requests).int("windowSeconds", window_seconds);
             grant.text("intent", intent).raw("enabled", "true").raw("rateLimit", &rate.json());
+            if bytes > 0 && size_seconds > 0 {
+                let mut size = Object::new();
+                size.int("bytes", bytes).int("windowSeconds", size_seconds);
+                grant.raw("byteLimit", &size.json());
+            }
             if list.len() > 1 {
                 list.push(',');
             }
