@@ -35,6 +35,7 @@ var rooms = []arrows{
 
 	// Mechanisms: each does one thing with the words of core.
 	{"core/answer", []string{"core"}},
+	{"core/budget", []string{"core"}},
 	{"core/atomicfile", nil},
 	{"core/text", nil},
 	{"core/logpipe", nil},
@@ -62,12 +63,12 @@ var rooms = []arrows{
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/answer", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
+	{"core/gateway", []string{"core", "core/answer", "core/budget", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
 	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin", "core/scope"}},
 
 	// Wires: both ends of a protocol, the gateway seen as an interface of their own.
-	{"core/federation", []string{"core", "core/dial", "core/web"}},
+	{"core/federation", []string{"core", "core/answer", "core/dial", "core/web"}},
 	{"core/rendezvous", []string{"core", "core/atomicfile", "core/dial", "core/envelope", "core/keys", "core/web", "core/text"}},
 	{"core/rendezvous/rendezvoustest", nil},
 	{"core/control", []string{"core", "core/web"}},

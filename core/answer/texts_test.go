@@ -20,7 +20,7 @@ var notAnswered = regexp.MustCompile(`^([a-z%].* .*|publicUrl .*|Missing X-OGP.*
 // that peers of our kind do not try again for a day.
 func TestOurTexts(t *testing.T) {
 	seen := 0
-	for _, room := range []string{"gateway", "envelope", "freshness", "scope"} {
+	for _, room := range []string{"answer", "gateway", "envelope", "freshness", "scope"} {
 		files, err := filepath.Glob("../" + room + "/*.go")
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no files in %s: %v", room, err)

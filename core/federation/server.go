@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
 
@@ -239,12 +240,6 @@ func (s *server) failMessage(c *fiber.Ctx, err error) error {
 	if e.Kind == core.Malformed && strings.HasPrefix(e.Public, "Missing message") {
 		return web.Fail(c, e)
 	}
-	type body struct {
-		Success    bool     `json:"success"`
-		Error      string   `json:"error"`
-		StatusCode int      `json:"statusCode"`
-		RetryAfter int      `json:"retryAfter,omitzero"`
-		Response   core.Raw `json:"response,omitempty"`
-	}
-	return web.JSON(c, code, body{false, e.Public, code, int((e.RetryAfter + time.Second - 1) / time.Second), e.Detail})
+	web.Raw(c, code, answer.Refusal(code, e).Body)
+	return nil
 }

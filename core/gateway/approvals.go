@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
@@ -27,7 +28,7 @@ func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, 
 	none := core.Answer{}
 	if claim, unsigned := unsignedApproval(body); unsigned {
 		g.unsigned(claim)
-		return ok(answerReceived), nil
+		return answer.Received(), nil
 	}
 	opened, err := envelope.Open(g.opener(), envelope.Approval, body, g.approvers)
 	if err != nil {
@@ -48,7 +49,7 @@ func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, 
 	}
 	named := opened.V2 || a.PeerID != "" && a.PeerID != g.self.ShortID()
 
-	answer := ok(answerReceived)
+	taken := answer.Received()
 	nonce := bookkeepingOf(envelope.ShapeApproval, opened.Digest)
 	if a, err := g.answered(ctx, opened.Key, nonce, opened.Digest); !errors.Is(err, core.NotFound) {
 		return a, err
@@ -64,14 +65,14 @@ func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, 
 		if err != nil || next == nil {
 			return nil, err
 		}
-		st.remember(p.Key, nonce, opened.Digest, answer)
+		st.remember(p.Key, nonce, opened.Digest, taken)
 		return next, nil
 	})
 	if err != nil {
 		return none, err
 	}
 	g.peers.Contact(opened.Key, g.o.Now())
-	return answer, nil
+	return taken, nil
 }
 
 // approvers finds the keys that an approval may be from. Direction counts: only a
@@ -95,7 +96,7 @@ func (g *trust) approval(p *core.Peer, a core.Approval, named, v2 bool, st *step
 		event = peering.RejectedBy
 	}
 	if isApproved(p) {
-		if err := g.changes.take(p.Key, st.now, "changes of grants"); err != nil {
+		if err := g.changes.Take(p.Key, st.now, "changes of grants"); err != nil {
 			return nil, err
 		}
 	}
@@ -159,7 +160,7 @@ func (g *trust) approvalOfNobody(p *core.Peer, a core.Approval, st *step) (*core
 		if a.ScopeGrants == nil {
 			return nil, nil
 		}
-		if err := g.changes.take(p.Key, st.now, "changes of grants"); err != nil {
+		if err := g.changes.Take(p.Key, st.now, "changes of grants"); err != nil {
 			return nil, err
 		}
 		next.Received = cleanBundle(a.ScopeGrants)
@@ -198,7 +199,7 @@ func (g *trust) unsigned(claim string) {
 		return
 	}
 	k := fits[0].Key
-	if !g.warned.due(lockName{"unsigned", k, ""}, g.o.Now(), time.Second) {
+	if !g.warned.Due(lockName{"unsigned", k, ""}, g.o.Now(), time.Second) {
 		return
 	}
 	g.inBackground(func(ctx context.Context) {

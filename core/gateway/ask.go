@@ -5,8 +5,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/go-json-experiment/json"
-
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/keys"
@@ -67,11 +65,7 @@ func (g *trust) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 	if err != nil {
 		return Asked{}, errors.Join(err, g.unask(context.WithoutCancel(ctx), old, next, err))
 	}
-	var said received
-	if json.Unmarshal(got.Body, &said) != nil || said.Status == "" {
-		said.Status = "pending"
-	}
-	return Asked{Peer: next, Status: clean(said.Status, 40)}, nil
+	return Asked{Peer: next, Status: clean(answer.RequestStatus(got.Body), 40)}, nil
 }
 
 // find gets the card at the URL that was asked for, or at one of its fallbacks, and

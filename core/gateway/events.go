@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -165,34 +164,6 @@ func counted(n int, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
-}
-
-// warnings bounds how often the operator is warned of the same thing, as anyone
-// can bring it about again. The zero value is ready.
-type warnings struct {
-	mu   sync.Mutex // guards last
-	last map[lockName]time.Time
-}
-
-// due reports whether a while has gone by since it last was due.
-func (w *warnings) due(n lockName, now time.Time, interval time.Duration) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if at, ok := w.last[n]; ok && now.Sub(at) < interval {
-		return false
-	}
-	if w.last == nil {
-		w.last = map[lockName]time.Time{}
-	}
-	const most = 4096
-	if len(w.last) >= most {
-		maps.DeleteFunc(w.last, func(_ lockName, at time.Time) bool { return now.Sub(at) >= interval })
-	}
-	if len(w.last) >= most {
-		return false
-	}
-	w.last[n] = now
-	return true
 }
 
 // NotifierSetUp keeps an event for a notifier that can tell nothing until the operator

@@ -33,10 +33,27 @@ type Transport interface {
 	PollReply(ctx context.Context, gatewayURL string, nonce core.Nonce) (core.Answer, error)
 }
 
+// Store is what the gateway needs of a core.Store: it changes what is kept by Commit
+// and Prune alone, and finds single things by name.
+type Store interface {
+	outbox.Store
+	Commit(ctx context.Context, c *core.Change) error
+	Prune(ctx context.Context, c core.Cutoffs) error
+
+	Peers(ctx context.Context) ([]*core.Peer, error)
+	Receipt(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Receipt, error)
+	EachReceipt(ctx context.Context, since time.Time, most int, f func(core.Receipt)) error
+	EachNonce(ctx context.Context, f func(hash uint64)) error
+	InboxMessage(ctx context.Context, id string) (*core.InboxMessage, error)
+	OutboxByNonce(ctx context.Context, nonce core.Nonce) (*core.OutboxItem, error)
+	OurReply(ctx context.Context, nonce core.Nonce) (*core.StoredReply, error)
+	Meta(ctx context.Context, key string) (string, error)
+}
+
 // Options are what a gateway is made of.
 type Options struct {
 	Key       keys.Private
-	Store     core.Store
+	Store     Store
 	Transport Transport
 	Settings  Settings
 	Version   string       // of this program, for the card

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 )
 
@@ -31,10 +32,7 @@ func (g *trust) receiveIdentity(ctx context.Context, body []byte) (core.Answer, 
 	if p := g.peers.Get(opened.Key); p != nil && isApproved(p) && p.V2 && !opened.V2 {
 		return none, g.oldForm(ctx, p)
 	}
-	answer := ok(struct {
-		Updated bool   `json:"updated"`
-		Message string `json:"message"`
-	}{true, "Identity updated successfully"})
+	taken := answer.IdentityTaken()
 	next, err := g.transition(ctx, opened.Key, func(p *core.Peer, st *step) (*core.Peer, error) {
 		switch {
 		case p == nil:
@@ -53,7 +51,7 @@ func (g *trust) receiveIdentity(ctx context.Context, body []byte) (core.Answer, 
 				return nil, err
 			}
 			next.V2 = true
-			st.remember(p.Key, nonce, opened.Digest, answer)
+			st.remember(p.Key, nonce, opened.Digest, taken)
 		} else {
 			// The old form has no time, so its very bytes count once for good.
 			digest := hex.EncodeToString(opened.Digest[:16])
@@ -65,7 +63,7 @@ func (g *trust) receiveIdentity(ctx context.Context, body []byte) (core.Answer, 
 			}
 			next.SeenIDs = append(next.SeenIDs, digest)
 		}
-		if err := g.changes.take(p.Key, st.now, "changes of identity"); err != nil {
+		if err := g.changes.Take(p.Key, st.now, "changes of identity"); err != nil {
 			return nil, err
 		}
 		g.identify(next, opened.Value, opened.V2)
@@ -85,7 +83,7 @@ func (g *trust) receiveIdentity(ctx context.Context, body []byte) (core.Answer, 
 	case !opened.V2:
 		g.inBackground(func(ctx context.Context) { g.readNames(ctx, next) })
 	}
-	return answer, nil
+	return taken, nil
 }
 
 // identify writes what a peer says of itself into its record. The old form names

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/peering"
@@ -157,7 +158,7 @@ func (s *side) receive(ctx context.Context, path string, body []byte) core.Answe
 	}
 	status := map[core.Kind]int{core.Malformed: 400, core.Stale: 400, core.BadSignature: 401, core.UnknownPeer: 403, core.NotApproved: 403,
 		core.Forbidden: 403, core.NotFound: 404, core.Conflict: 409, core.RateLimited: 429, core.Unavailable: 503}[e.Kind]
-	return core.Answer{Status: status, RetryAfter: e.RetryAfter, Body: gateway.RefusalBody(status, e)}
+	return core.Answer{Status: status, RetryAfter: e.RetryAfter, Body: answer.Refusal(status, e).Body}
 }
 
 func newWorld(t *testing.T, old bool) *world {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -13,45 +14,11 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
-
-// messageAnswer is the body of a 200 to a message.
-type messageAnswer struct {
-	Success  bool            `json:"success"`
-	Nonce    core.Nonce      `json:"nonce"`
-	Response messageResponse `json:"response"`
-}
-
-type messageResponse struct {
-	Received      bool     `json:"received"`
-	Topic         string   `json:"topic,omitempty"`
-	Timestamp     string   `json:"timestamp"`
-	ReplyEndpoint string   `json:"replyEndpoint,omitempty"`
-	Status        string   `json:"status,omitempty"` // of a handler: ok or error
-	Data          core.Raw `json:"data,omitempty"`
-	Error         string   `json:"error,omitempty"`
-}
-
-// refusal is the body of a refused message.
-type refusal struct {
-	Success    bool     `json:"success"`
-	Error      string   `json:"error"`
-	StatusCode int      `json:"statusCode"`
-	RetryAfter int      `json:"retryAfter,omitzero"` // seconds
-	Response   core.Raw `json:"response,omitempty"`
-}
-
-// RefusalBody is the body of a message that is answered with an error.
-func RefusalBody(status int, e *core.Error) []byte {
-	text := e.Public
-	if text == "" {
-		text = "Internal server error"
-	}
-	return encode(refusal{Error: text, StatusCode: status, RetryAfter: int(core.RoundUp(e.RetryAfter) / time.Second), Response: e.Detail})
-}
 
 // inbound is the way of a message that comes in.
 type inbound struct {
@@ -154,13 +121,13 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 	}
 	in := incoming{s: s, p: p, m: m, topic: topic, bytes: len(opened.Text), now: now, hasPersona: hasPersona}
 	change := &core.Change{Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}}}
-	answer, err := g.decide(ctx, in, change)
+	said, err := g.decide(ctx, in, change)
 	if err != nil { // cannot say: nothing is recorded, and the sender may try again
 		token.Return()
 		return none, err
 	}
 	change.Receipt = &core.Receipt{Peer: p.Key, Nonce: m.Nonce, Digest: opened.Digest, At: now, Intent: m.Intent,
-		Bytes: len(m.Payload), Status: answer.Status, Answer: answer.Body}
+		Bytes: len(m.Payload), Status: said.Status, Answer: said.Body}
 	if err := g.keep(ctx, change); err != nil {
 		token.Return()
 		if errors.Is(err, core.Replayed) { // stored by another gateway on the same store, of which there is none
@@ -173,7 +140,7 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 	if len(change.Outbox) > 0 {
 		g.outbox.Wake(p.Key)
 	}
-	return answer, nil
+	return said, nil
 }
 
 // messageKeys finds the keys that a message's `from` may be.
@@ -243,6 +210,8 @@ type incoming struct {
 	hasPersona bool
 }
 
+const topicOff = "This topic is not open to you here."
+
 // decide asks what the grants cannot say and fills the change with what is to be
 // kept. Refusals are answers, too: they are recorded, so that the same bytes get
 // them again. An error means that nobody could say.
@@ -253,16 +222,16 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 		return core.Answer{}, err
 	}
 	if !s.known[m.Intent] && handler == nil {
-		return refuse(http.StatusBadRequest, "Unknown intent: "+clean(m.Intent, 64)), nil
+		return answer.Refusal(http.StatusBadRequest, core.Refuse(core.Forbidden, "Unknown intent: "+clean(m.Intent, 64))), nil
 	}
 	if !in.hasPersona {
-		return refuse(http.StatusNotFound, "Unknown agent: '"+clean(m.ToAgent, 64)+"' is not a configured persona on this gateway"), nil
+		return answer.Refusal(http.StatusNotFound, core.Refuse(core.Forbidden, "Unknown agent: '"+clean(m.ToAgent, 64)+"' is not a configured persona on this gateway")), nil
 	}
 	kept := &core.InboxMessage{ID: newID(), Peer: p.Key, At: in.now.UTC(), Status: core.InboxNew, Alias: p.Alias, Message: *m}
 	if m.Intent == core.IntentAgentComms {
 		kept.Level = scope.Level(p, in.topic, s.Levels)
 		if kept.Level == scope.LevelOff {
-			return topicOff(), nil
+			return answer.Rejected(topicOff, "topic-not-permitted", topicOff), nil
 		}
 	}
 	verdict, err := g.ask(ctx, core.Question{Kind: core.HookMessage, Now: in.now, Peer: p, Message: m, Topic: in.topic, Bytes: in.bytes})
@@ -271,13 +240,13 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 	}
 	switch verdict.Decision {
 	case core.Deny:
-		return denied(verdict), nil
+		return answer.Rejected("Message refused by policy", cmp.Or(clean(verdict.Code, 64), "policy"), clean(verdict.Reason, 200)), nil
 	case core.Hold:
 		kept.Status, kept.Reason = core.InboxHeld, clean(verdict.Reason, 200)
 		change.Events = append(change.Events, g.heldEvent(p, kept, verdict))
 	}
 	kept.Level = stricter(kept.Level, verdict.Level)
-	response := messageResponse{Received: true, Timestamp: core.FormatTime(in.now)}
+	response := answer.Response{Received: true, Timestamp: core.FormatTime(in.now)}
 	if m.Intent == core.IntentAgentComms {
 		response.Topic = in.topic
 	}
@@ -290,39 +259,7 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 		}
 	}
 	change.Inbox = append(change.Inbox, kept)
-	return core.Answer{Status: http.StatusOK, Body: encode(messageAnswer{true, m.Nonce, response})}, nil
-}
-
-func refuse(status int, text string) core.Answer {
-	return core.Answer{Status: status, Body: RefusalBody(status, core.Refuse(core.Forbidden, text))}
-}
-
-// topicOff is the refusal of a topic that the operator has switched off. The field
-// signs it, no version looks at the signature, and a text that we sign on demand
-// would pass elsewhere for a message. docs/threat-model.md#t11
-func topicOff() core.Answer {
-	const text = "This topic is not open to you here."
-	e := core.Refuse(core.Forbidden, text)
-	e.Detail = encode(struct {
-		Status  string `json:"status"`
-		Reason  string `json:"reason"`
-		Message string `json:"message"`
-	}{"rejected", "topic-not-permitted", text})
-	return core.Answer{Status: http.StatusForbidden, Body: RefusalBody(http.StatusForbidden, e)}
-}
-
-func denied(v core.Verdict) core.Answer {
-	code := clean(v.Code, 64)
-	if code == "" {
-		code = "policy"
-	}
-	e := core.Refuse(core.Forbidden, "Message refused by policy")
-	e.Detail = encode(struct {
-		Status  string `json:"status"`
-		Reason  string `json:"reason"`
-		Message string `json:"message,omitempty"`
-	}{"rejected", code, clean(v.Reason, 200)})
-	return core.Answer{Status: http.StatusForbidden, Body: RefusalBody(http.StatusForbidden, e)}
+	return answer.MessageTaken(m.Nonce, response), nil
 }
 
 // ask puts a question to every policy in order. The first refusal is final; a
@@ -389,19 +326,19 @@ func (g *inbound) handler(intent string) (core.Handler, error) {
 
 // handle lets a handler answer: its answer is the message's response and, as for
 // a human's answer, the reply.
-func (g *inbound) handle(ctx context.Context, h core.Handler, in incoming, kept *core.InboxMessage, response *messageResponse, change *core.Change) error {
-	answer, err := h.Handle(ctx, in.p, in.m)
+func (g *inbound) handle(ctx context.Context, h core.Handler, in incoming, kept *core.InboxMessage, response *answer.Response, change *core.Change) error {
+	said, err := h.Handle(ctx, in.p, in.m)
 	if err != nil {
 		g.log.Error("handler failed", "handler", h.Name(), "intent", in.m.Intent, "peer", in.p.Name(), "err", err)
 		e := core.Refuse(core.Unavailable, "Handler unavailable")
 		e.RetryAfter, e.Err = 30*time.Second, err
 		return e
 	}
-	response.Status, response.Data, response.Error = "ok", answer.Data, answer.Error
-	if !answer.OK {
+	response.Status, response.Data, response.Error = "ok", said.Data, said.Error
+	if !said.OK {
 		response.Status = "error"
 	}
-	reply := core.Reply{Success: answer.OK, Data: answer.Data, Error: answer.Error}
+	reply := core.Reply{Success: said.OK, Data: said.Data, Error: said.Error}
 	return g.replies.replyTo(in.p, kept, reply, change)
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
@@ -29,12 +30,6 @@ func removable(p *core.Peer) bool {
 	return true
 }
 
-type removedAnswer struct {
-	Success bool   `json:"success"`
-	PeerID  string `json:"peerId"`
-	Status  string `json:"status"`
-}
-
 func (g *trust) receiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
 	none := core.Answer{}
 	opened, err := envelope.Open(g.opener(), envelope.Removal, body, g.removers)
@@ -53,13 +48,13 @@ func (g *trust) receiveRemoval(ctx context.Context, body []byte) (core.Answer, e
 		}
 		return none, err
 	}
-	answer := core.Answer{}
+	taken := core.Answer{}
 	_, err = g.transition(ctx, opened.Key, func(p *core.Peer, st *step) (*core.Peer, error) {
 		if p == nil || !removable(p) {
 			return nil, errUnknownPeer
 		}
-		answer = ok(removedAnswer{true, p.Key.ID(), string(core.Removed)})
-		st.remember(p.Key, nonce, opened.Digest, answer)
+		taken = answer.RemovalTaken(p.Key.ID())
+		st.remember(p.Key, nonce, opened.Digest, taken)
 		switch {
 		case !opened.V2:
 			return g.doubt(p, opened, st)
@@ -84,7 +79,7 @@ func (g *trust) receiveRemoval(ctx context.Context, body []byte) (core.Answer, e
 	case err != nil:
 		return none, err
 	}
-	return answer, nil
+	return taken, nil
 }
 
 // removers finds the keys that a notice may be from. Those who have something to

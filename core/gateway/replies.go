@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
@@ -155,7 +156,7 @@ func (g *replies) receiveReply(ctx context.Context, nonce core.Nonce, body []byt
 	if err := g.takeReply(ctx, p, item, opened.Value); err != nil {
 		return none, err
 	}
-	return ok(answerReceived), nil
+	return answer.Received(), nil
 }
 
 // takeReply keeps a verified reply to a message of ours. A receipt gives way to a
@@ -261,23 +262,6 @@ func (a *awaitedReplies) has(k awaitedReply) bool {
 	return a.n[k] > 0
 }
 
-type polled struct {
-	Nonce     core.Nonce   `json:"nonce"`
-	Status    string       `json:"status"`
-	Message   string       `json:"message,omitempty"`
-	Reply     *polledReply `json:"reply,omitempty"`
-	ReplyStr  string       `json:"replyStr,omitempty"`
-	Signature string       `json:"signature,omitempty"`
-	V2        core.Raw     `json:"v2,omitempty"`
-}
-
-type polledReply struct {
-	Success   bool     `json:"success"`
-	Data      core.Raw `json:"data,omitempty"`
-	Error     string   `json:"error,omitempty"`
-	Timestamp string   `json:"timestamp"`
-}
-
 // PollReply answers GET /federation/reply/:nonce. Who knows the nonce may read,
 // as often as wanted until the reply's life ends. One of ours comes with its
 // signature.
@@ -289,11 +273,9 @@ func (g *replies) PollReply(ctx context.Context, nonce core.Nonce) (core.Answer,
 		return core.Answer{}, err
 	}
 	if err != nil || !g.o.Now().Before(r.Expires) {
-		return core.Answer{Status: http.StatusNotFound, Body: encode(polled{Nonce: nonce, Status: "pending", Message: "Reply not yet available"})}, nil
+		return answer.NoReplyYet(nonce), nil
 	}
-	return ok(polled{Nonce: nonce, Status: "complete",
-		Reply:    &polledReply{r.Reply.Success, r.Reply.Data, r.Reply.Error, r.Reply.Timestamp},
-		ReplyStr: r.Text, Signature: r.Sig, V2: r.V2}), nil
+	return answer.Polled(nonce, r), nil
 }
 
 // pollEvery is how often AwaitReply asks the peer.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
+	"github.com/opengatewayprotocol/ogp/core/budget"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
@@ -73,16 +75,16 @@ func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr
 		if err != nil {
 			return none, err
 		}
-		answer, again := none, false
+		said, again := none, false
 		_, err = g.transition(ctx, opened.Key, func(p *core.Peer, st *step) (next *core.Peer, err error) {
 			if again = p != known; again { // it has changed while the policies were asked
 				return nil, nil
 			}
-			if answer, next, err = g.asked(r, verdict, st); err != nil {
+			if said, next, err = g.asked(r, verdict, st); err != nil {
 				return nil, err
 			}
 			if !plain && (next != nil || len(st.Events) > 0) {
-				st.remember(opened.Key, nonce, opened.Digest, answer)
+				st.remember(opened.Key, nonce, opened.Digest, said)
 			}
 			return next, nil
 		})
@@ -91,7 +93,7 @@ func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr
 		}
 		if !again {
 			g.peers.Contact(opened.Key, g.o.Now())
-			return answer, nil
+			return said, nil
 		}
 	}
 	return none, &core.Error{Kind: core.Unavailable, Err: ctx.Err()}
@@ -215,8 +217,8 @@ const lookFor = 3 * time.Second
 //
 // docs/threat-model.md#t6
 func (g *trust) room(ctx context.Context, r *requester) error {
-	if block := network(r.from); block.IsValid() && !r.counted {
-		if err := g.asks.take(block, g.settings.Load().MaxPerNetwork, g.o.Now()); err != nil {
+	if block := budget.Network(r.from); block.IsValid() && !r.counted {
+		if err := g.asks.Take(block, g.settings.Load().MaxPerNetwork, g.o.Now()); err != nil {
 			return err
 		}
 		r.counted = true
@@ -228,7 +230,7 @@ func (g *trust) room(ctx context.Context, r *requester) error {
 	if r.shown && g.roomInAll(r) {
 		return nil
 	}
-	return tooMany("Too many federation requests are waiting", time.Hour)
+	return budget.TooMany("Too many federation requests are waiting", time.Hour)
 }
 
 func (g *trust) roomInAll(r *requester) bool {
@@ -248,7 +250,7 @@ const moveEvery = time.Minute
 // asked decides what a request brings: the record after it, nil for no change, and
 // the answer. It is called within a transition.
 func (g *trust) asked(r requester, verdict core.Verdict, st *step) (core.Answer, *core.Peer, error) {
-	waits := ok(received{Received: true, Status: "already-pending-or-approved", PeerID: r.peer.Key.ID()})
+	waits := answer.AlreadyKnown(r.peer.Key.ID())
 	if r.still() {
 		return waits, g.askedStill(r, st), nil
 	}
@@ -285,7 +287,7 @@ func (g *trust) asked(r requester, verdict core.Verdict, st *step) (core.Answer,
 	case state != peering.Pending:
 		g.tellOfRequest(r.peer.Trust, next, st)
 	}
-	return ok(answerPending), next, nil
+	return answer.Pending(), next, nil
 }
 
 // askedStill is what a request leaves that changes nothing by itself: something to
@@ -294,7 +296,7 @@ func (g *trust) askedStill(r requester, st *step) *core.Peer {
 	next := r.peer.Clone()
 	switch peering.StateOf(r.peer) {
 	case peering.Pending:
-		if r.url == r.peer.URL || r.plain || !g.warned.due(lockName{"moved", r.peer.Key, ""}, st.now, moveEvery) {
+		if r.url == r.peer.URL || r.plain || !g.warned.Due(lockName{"moved", r.peer.Key, ""}, st.now, moveEvery) {
 			return nil
 		}
 		g.introduce(next, &r) // it has moved while it waits
@@ -341,7 +343,7 @@ func (g *trust) turnedAway(p *core.Peer, v core.Verdict, st *step) (core.Answer,
 	}
 	st.Events = append(st.Events, g.event(core.EventRejected, next, core.Us, "A policy refused a peer's request.",
 		map[string]any{"policy": v.Policy, "reason": clean(v.Reason, 200)}))
-	return core.Answer{Status: http.StatusForbidden, Body: encode(map[string]string{"error": e.Public})}, next, nil
+	return answer.Plain(http.StatusForbidden, e.Public), next, nil
 }
 
 // introduce writes what a requester says of itself into its record.

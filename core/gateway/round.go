@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 )
 
@@ -138,17 +139,7 @@ func (s *state) readStatus(p *core.Peer, nonce core.Nonce, a core.Answer) (word 
 
 // statusAnswer is the body of our answer to a confirmation, signed for whoever asks.
 func (s *state) statusAnswer(k core.PublicKey, nonce core.Nonce, approved bool) core.Answer {
-	v2 := core.Raw(s.sealer.SealStatus(k, nonce, approved))
-	if approved {
-		return ok(struct {
-			messageAnswer `json:",inline"`
-			V2            core.Raw `json:"v2"`
-		}{messageAnswer{true, nonce, messageResponse{Received: true, Timestamp: core.FormatTime(s.o.Now()), Status: string(core.Approved)}}, v2})
-	}
-	return core.Answer{Status: http.StatusForbidden, Body: encode(struct {
-		refusal `json:",inline"`
-		V2      core.Raw `json:"v2"`
-	}{refusal{Error: errNotApproved.Public, StatusCode: http.StatusForbidden}, v2})}
+	return answer.Status(nonce, approved, s.o.Now(), core.Raw(s.sealer.SealStatus(k, nonce, approved)))
 }
 
 // statusForOthers answers the confirmation of a gateway that is not approved here: no.

@@ -14,6 +14,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/budget"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
 	"github.com/opengatewayprotocol/ogp/core/locks"
@@ -35,7 +36,7 @@ type state struct {
 	watch    watchers
 	outbox   *outbox.Queue
 	locks    locks.Set[lockName] // over the envelopes that are under way
-	warned   warnings
+	warned   budget.Warnings[lockName]
 	counters Counters
 	started  time.Time
 	wake     func() // of the confirmer: there may be something to ask
@@ -283,7 +284,7 @@ func (s *state) event(t core.EventType, p *core.Peer, by, text string, data any)
 
 // warn lets a step tell the operator something about a peer, once in a while.
 func (s *state) warn(st *step, p *core.Peer, what string, every time.Duration, format string, args ...any) {
-	if s.warned.due(lockName{what, p.Key, ""}, st.now, every) {
+	if s.warned.Due(lockName{what, p.Key, ""}, st.now, every) {
 		st.Events = append(st.Events, s.event(core.EventWarning, p, core.Them, fmt.Sprintf(format, args...), nil))
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/budget"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
@@ -24,8 +24,8 @@ type trust struct {
 	*state
 	confirm *confirmer
 
-	asks    requestLimits
-	changes limiter // of what approved peers may send without end
+	asks    budget.ByNetwork
+	changes budget.ByKey // of what approved peers may send without end
 	fetches chan struct{}
 
 	background sync.WaitGroup
@@ -34,8 +34,7 @@ type trust struct {
 }
 
 func newTrust(s *state, c *confirmer) *trust {
-	t := &trust{state: s, confirm: c, fetches: make(chan struct{}, maxFetches)}
-	t.changes = limiter{most: maxChanges, window: time.Hour}
+	t := &trust{state: s, confirm: c, fetches: make(chan struct{}, maxFetches), changes: budget.ByKey{Most: maxChanges, Window: time.Hour}}
 	t.stop, t.cancel = context.WithCancel(context.Background())
 	return t
 }
@@ -223,81 +222,6 @@ const (
 	maxChanges = 30 // grants and identities that an approved peer may change in an hour
 	maxScopes  = 64 // of a peer's bundle
 )
-
-// limiter counts by key within a sliding window. Its numbers are set before use.
-type limiter struct {
-	most   int
-	window time.Duration
-
-	mu   sync.Mutex // guards seen
-	seen map[core.PublicKey][]time.Time
-}
-
-// take counts one, or says when there is room for it.
-func (l *limiter) take(k core.PublicKey, now time.Time, what string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.seen == nil {
-		l.seen = map[core.PublicKey][]time.Time{}
-	}
-	times := slices.DeleteFunc(l.seen[k], func(t time.Time) bool { return now.Sub(t) >= l.window })
-	if len(times) >= l.most {
-		l.seen[k] = times
-		return tooMany("Too many "+what, l.window-now.Sub(times[0]))
-	}
-	l.seen[k] = append(times, now)
-	return nil
-}
-
-// tooMany is the refusal of what is over a limit.
-func tooMany(text string, again time.Duration) error {
-	e := core.Refuse(core.RateLimited, text)
-	e.RetryAfter = core.RoundUp(again)
-	return e
-}
-
-// requestLimits counts strangers' requests by network, for an hour. The networks are
-// forgotten in two generations, so that many of them cost no more than few.
-type requestLimits struct {
-	mu         sync.Mutex // guards all below
-	young, old map[netip.Prefix][]time.Time
-	turned     time.Time
-}
-
-// take counts a request, or says when there is room for it.
-func (l *requestLimits) take(block netip.Prefix, most int, now time.Time) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.young == nil || now.Sub(l.turned) >= time.Hour {
-		l.old, l.young, l.turned = l.young, map[netip.Prefix][]time.Time{}, now
-	}
-	gone := func(t time.Time) bool { return now.Sub(t) >= time.Hour }
-	times := l.young[block]
-	if times == nil {
-		times = slices.Clone(l.old[block])
-	}
-	if times = slices.DeleteFunc(times, gone); len(times) >= most {
-		l.young[block] = times
-		return tooMany("Too many federation requests from your network", time.Hour-now.Sub(times[0]))
-	}
-	l.young[block] = append(times, now)
-	return nil
-}
-
-// network is the block that requests from strangers are counted by: /24 for
-// IPv4, /48 for IPv6; the zero prefix for addresses that say nothing.
-func network(a netip.Addr) netip.Prefix {
-	a = a.Unmap()
-	if !a.IsValid() || a.IsLoopback() {
-		return netip.Prefix{}
-	}
-	bits := 48
-	if a.Is4() {
-		bits = 24
-	}
-	p, _ := a.Prefix(bits)
-	return p
-}
 
 // bookkeepingOf is bookkeeping for an envelope by its digest.
 func bookkeepingOf(shape envelope.Shape, digest [32]byte) core.Nonce {
