@@ -103,7 +103,7 @@ var rooms = []arrows{
 	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/nesting"}},
 	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/logpipe", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "plugins"}},
-	{"cmd/ogp/internal/agents", []string{"cmd/ogp/internal/cli", "core/control", "core/daemon", "core/mcp"}},
+	{"cmd/ogp/internal/agents", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "core", "core/atomicfile", "core/control", "core/daemon", "core/daemon/openclaw", "core/mcp"}},
 	{"cmd/ogp/internal/term", []string{"core/text"}},
 	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control/api", "core/daemon", "core/text"}},
 	{"cmd/ogp/internal/former", []string{"cmd/ogp/internal/cli", "core"}},

@@ -55,6 +55,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	pluginCommand,
 	notify.Command,
 	agents.MCPCommand,
+	agents.Command,
 	peersCommand,
 	migrate.Command,
 	backup.Command,

@@ -28,10 +28,12 @@ func JSON(text []byte, s Setting) ([]byte, error) {
 	if !ok || s.Value == nil {
 		return nil, fmt.Errorf("config.json is of a TypeScript gateway, and %s is not edited there", s.Key)
 	}
-	return placeJSON(text, strings.Split(name, "."), s.Value)
+	return PlaceJSON(text, strings.Split(name, "."), s.Value)
 }
 
-func placeJSON(text []byte, path []string, value any) ([]byte, error) {
+// PlaceJSON sets a member of a JSON text, with the objects around it, and leaves every
+// other byte as it is.
+func PlaceJSON(text []byte, path []string, value any) ([]byte, error) {
 	literal, err := json.Marshal(value)
 	if err != nil {
 		return nil, err
@@ -78,4 +80,44 @@ func placeJSON(text []byte, path []string, value any) ([]byte, error) {
 	}
 	end := int(d.InputOffset())
 	return splice(text, span{end - len(old), end}, string(literal)), nil
+}
+
+// RemoveJSON takes a member out of a JSON text, if it is there, and leaves every other
+// byte as it is but the comma and the line that were the member's.
+func RemoveJSON(text []byte, path []string) ([]byte, error) {
+	d := jsontext.NewDecoder(bytes.NewReader(text))
+	for i, name := range path {
+		if token, err := d.ReadToken(); err != nil {
+			return nil, err
+		} else if token.Kind() != '{' {
+			return text, nil
+		}
+		from, first := int(d.InputOffset()), true
+		for {
+			if d.PeekKind() != '"' {
+				return text, nil
+			}
+			key, err := d.ReadToken()
+			if err != nil {
+				return nil, err
+			}
+			if is := key.String() == name; is && i < len(path)-1 {
+				break
+			} else if err := d.SkipValue(); err != nil {
+				return nil, err
+			} else if is {
+				return cutMember(text, from, int(d.InputOffset()), first), nil
+			}
+			from, first = int(d.InputOffset()), false
+		}
+	}
+	return text, nil
+}
+
+// cutMember cuts a member that reaches from the end of what is before it to its own end.
+func cutMember(text []byte, from, to int, first bool) []byte {
+	if rest := bytes.TrimLeft(text[to:], " \t\r\n"); first && len(rest) > 0 && rest[0] == ',' {
+		to = len(text) - len(rest) + 1
+	}
+	return splice(text, span{from, to}, "")
 }

@@ -184,6 +184,9 @@ func (i *initializer) next() {
 	default:
 		i.view.Next = []string{"ogp federation list --status pending" + home}
 	}
+	if i.openclaw.Err == nil { // OpenClaw is here: its agent can have the tools
+		i.view.Next = append(i.view.Next, "ogp agent install openclaw"+home)
+	}
 }
 
 func (i *initializer) show() {
