@@ -26,7 +26,7 @@ var (
 // TestDocsTellTheDefaults: where a page gives a number beside a setting, it is the
 // setting's default.
 func TestDocsTellTheDefaults(t *testing.T) {
-	pages, err := filepath.Glob("../../docs/*.md")
+	names, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestDocsTellTheDefaults(t *testing.T) {
 			t.Errorf("%s: %q, and %s is %s by default", filepath.Base(page), text, key, s.Default)
 		}
 	}
-	for _, page := range append(pages, "../../README.md") {
+	for _, page := range append(names, "../../README.md") {
 		b, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
@@ -96,4 +96,41 @@ func amount(text string) (int64, bool) {
 	}
 	d, err := core.ParseDuration(text)
 	return int64(d / time.Nanosecond), err == nil
+}
+
+var variable = regexp.MustCompile(`\bOGP_[A-Z][A-Z0-9_]*\b`)
+
+// pages are the documents and the files beside them that set a gateway up.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/deploying/*.md", "compose.yaml", "Dockerfile"} {
+		names, err := filepath.Glob(filepath.Join("../..", pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, names, err)
+		}
+		for _, name := range names {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[strings.TrimPrefix(filepath.ToSlash(name), "../../")] = string(b)
+		}
+	}
+	return out
+}
+
+// TestDocsVariables: a variable of the environment that a page names is one that
+// somebody reads.
+func TestDocsVariables(t *testing.T) {
+	others := map[string]bool{"OGP_HOME": true, "OGP_KEY_PASSPHRASE": true, "OGP_PUBLIC_URL": true, "OGP_BACKUP_PASSPHRASE": true,
+		"OGP_PORT": true, "OGP_SERVICE_HOST": true, // Kubernetes sets these
+		"OGP_WEBHOOK_SECRET": true, "OGP_CORPORA": true, "OGP_KEYPAIR_SECRET": true}
+	for page, text := range pages(t) {
+		for _, name := range variable.FindAllString(text, -1) {
+			if _, ok := schema().byEnv[name]; !ok && !others[name] {
+				t.Errorf("%s names %s, which is no setting", page, name)
+			}
+		}
+	}
 }

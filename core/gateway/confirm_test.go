@@ -1067,6 +1067,24 @@ func TestT13WeMove(t *testing.T) {
 	coretest.Await(t, "a knows that b knows", func() bool { return len(a.Moved()) == 0 })
 }
 
+// A URL that is set while we run is said at once, not at the next round.
+func TestT13WeMoveWhileRunning(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig, p *peer) {
+		answersFor(r, p, "yes", "0.7.2")
+		s := r.Settings()
+		s.URL = "http://elsewhere.example"
+		time.Sleep(time.Minute) // the round after the start is over
+		r.SetSettings(s)
+		if n := len(r.Moved()); n != 1 {
+			t.Fatalf("%d peers do not know the new URL, want 1", n)
+		}
+		time.Sleep(10 * time.Second)
+		if n := len(r.Moved()); n != 0 {
+			t.Errorf("%d peers do not know the new URL after 10 seconds, want none", n)
+		}
+	})
+}
+
 // Replies are found by peer and nonce, and what we have received is never served.
 func TestR1NotServed(t *testing.T) {
 	r := newRig(t, nil)

@@ -104,7 +104,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &state{o: o, log: o.Logger, self: o.Key.Public(), sealer: envelope.Sealer{Key: o.Key, Now: o.Now}, started: o.Now()}
+	s := &state{o: o, log: o.Logger, self: o.Key.Public(), sealer: envelope.Sealer{Key: o.Key, Now: o.Now}, started: o.Now(), changed: make(chan struct{}, 1)}
 	s.SetSettings(o.Settings)
 	s.fresh = &freshness.Guard{Window: s.settings.Load().Window, Remember: s.settings.Load().Remember, Now: o.Now}
 
@@ -144,7 +144,12 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 // SetSettings puts other settings in force, for envelopes from now on.
 func (s *state) SetSettings(to Settings) {
 	to.fill(s.self)
-	s.settings.Store(&to)
+	if was := s.settings.Swap(&to); was != nil && (was.URL != to.URL || was.Names != to.Names) {
+		select {
+		case s.changed <- struct{}{}:
+		default:
+		}
+	}
 	if s.fresh != nil {
 		s.fresh.SetTimes(to.Window, to.Remember)
 	}

@@ -39,7 +39,8 @@ type state struct {
 	warned   budget.Warnings[lockName]
 	counters Counters
 	started  time.Time
-	wake     func() // of the confirmer: there may be something to ask
+	wake     func()        // of the confirmer: there may be something to ask
+	changed  chan struct{} // holds one when our URL or names have changed
 
 	mu     sync.Mutex // held over every transition, from read to commit
 	digest digest     // guarded by mu

@@ -20,6 +20,9 @@ func (g *trust) runTell(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-g.changed:
+			timer.Reset(min(tellFirst, g.times().Tell))
+			continue
 		case <-timer.C:
 		}
 		for _, p := range g.Untold() {
@@ -48,7 +51,7 @@ func (g *trust) assumeNotified(ctx context.Context) {
 	}
 }
 
-// tellFirst is how long after the start peers are told.
+// tellFirst is how long after the start, or a change, peers are notified.
 const tellFirst = 5 * time.Second
 
 // Untold lists the approved peers that do not know our gateway URL or our names as
