@@ -174,8 +174,8 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 
 func inboxReleaseCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "release <id>", Short: "Deliver a held message to the agent", Args: cobra.ExactArgs(1),
-		Long: "Let a message through that a policy held back, if the sender's grants still allow it. The agent is told of it once.\n\n  ogp inbox release last",
+		Use: "release <id>", Short: "Let a held message through", Args: cobra.ExactArgs(1),
+		Long: "Let a message through that a policy held back, if the sender's grants still allow it. The agent is told of it once, or the plugin that handles such messages answers it.\n\n  ogp inbox release last",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := api.InboxRelease.Call(cmd.Context(), a, api.IDParams{ID: args[0]})
 			if err != nil {
@@ -183,6 +183,10 @@ func inboxReleaseCommand(a *cli.App) *cobra.Command {
 			}
 			if a.JSON {
 				a.WriteJSON(m)
+				return nil
+			}
+			if m.Reply != nil {
+				fmt.Fprintf(a.Out, "Released %s from %s; a plugin has answered it\n", m.ID, m.From)
 				return nil
 			}
 			fmt.Fprintf(a.Out, "Released %s from %s\n", m.ID, m.From)

@@ -2,16 +2,19 @@ package gateway
 
 import (
 	"context"
+	"errors"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // Release lets a held message through after all: grants and trust are checked again, and
-// the agent is told of it once. by is who decided so, for the record.
+// the handler of its intent answers it, if there is one, or the agent is told of it, once.
+// The rates of the grants are not: they counted it when it came. by is who decided so, for
+// the record.
 //
-// Errors are of kind NotFound, Conflict (it is not held), NotApproved or Forbidden (the
-// grants do not allow it any more).
+// Errors are of kind NotFound, Conflict (it is not held), NotApproved, Forbidden (the
+// grants do not allow it any more) or Unavailable (the handler cannot say: it stays held).
 //
 // docs/operating.md#held-messages
 func (g *Gateway) Release(ctx context.Context, id, by string) (*core.InboxMessage, error) {
@@ -20,27 +23,70 @@ func (g *Gateway) Release(ctx context.Context, id, by string) (*core.InboxMessag
 		return nil, err
 	}
 	defer unlock()
+	var said *core.HandlerAnswer // a handler is asked once, however often its sender's record changes meanwhile
+	for range maxJudged {
+		kept := *m
+		if err = g.release(ctx, &kept, by, &said); !errors.Is(err, core.Moved) {
+			return &kept, err
+		}
+	}
+	return nil, err
+}
+
+func (g *Gateway) release(ctx context.Context, m *core.InboxMessage, by string, said **core.HandlerAnswer) error {
+	s, now := g.settings.Load(), g.o.Now().UTC()
 	p := g.peers.Get(m.Peer)
 	if p == nil || p.Trust != core.Approved {
 		e := core.Refuse(core.NotApproved, "the sender is no longer an approved peer")
-		e.Hint = "\"ogp inbox deny " + id + "\" ends it"
-		return nil, e
+		e.Hint = "\"ogp inbox deny " + m.ID + "\" ends it"
+		return e
 	}
 	topic, hasTopic := topicOf(&m.Message)
-	persona, known := g.settings.Load().persona(m.Message.ToAgent)
+	persona, known := s.persona(m.Message.ToAgent)
 	if !known {
-		return nil, core.Refusef(core.Forbidden, "there is no agent %q here any more", clean(m.Message.ToAgent, 64))
+		return core.Refusef(core.Forbidden, "there is no agent %q here any more", clean(m.Message.ToAgent, 64))
 	}
-	token, err := g.scopes.Allow(p, scope.Access{Intent: m.Message.Intent, Topic: topic, HasTopic: hasTopic, Persona: persona.ID}, g.o.Now())
+	access := scope.Access{Intent: m.Message.Intent, Topic: topic, HasTopic: hasTopic, Persona: persona.ID, Bytes: len(m.Message.Payload)}
+	if _, err := scope.Permit(p, access, now); err != nil {
+		return err
+	}
+	if m.Message.Intent == core.IntentAgentComms {
+		level := scope.Level(p, topic, s.Levels)
+		if level == scope.LevelOff {
+			return core.Refusef(core.Forbidden, "the topic %q is off for this peer", clean(topic, 64))
+		}
+		m.Level = stricter(m.Level, level)
+	}
+	handler, err := g.handler(m.Message.Intent)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	token.Return() // it was counted when it came
+	if !s.known[m.Message.Intent] && handler == nil {
+		return core.Refusef(core.Forbidden, "nobody here takes the intent %q any more", clean(m.Message.Intent, 64))
+	}
 	m.Status = core.InboxNew
-	m.Decided = &core.Decided{As: core.Released, By: clean(by, 64), At: g.o.Now().UTC()}
-	return m, g.keep(ctx, &core.Change{
-		Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}},
-		Inbox:  []*core.InboxMessage{m}})
+	m.Decided = &core.Decided{As: core.Released, By: clean(by, 64), At: now}
+	change := &core.Change{Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}}, Inbox: []*core.InboxMessage{m}}
+	if handler != nil {
+		if *said == nil {
+			answer, err := g.askHandler(ctx, handler, p, &m.Message)
+			if err != nil {
+				return err
+			}
+			*said = &answer
+		}
+		reply := core.Reply{Success: (*said).OK, Data: (*said).Data, Error: (*said).Error}
+		if err := g.replyTo(p, m, reply, change); err != nil {
+			return err
+		}
+	}
+	if err := g.keep(ctx, change); err != nil {
+		return err
+	}
+	if len(change.Outbox) > 0 {
+		g.outbox.Wake(p.Key)
+	}
+	return nil
 }
 
 // Deny turns a held message down. Its sender gets a signed reply that says so, if it is

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 )
 
@@ -96,6 +97,84 @@ func TestReleaseIsChecked(t *testing.T) {
 	}
 	if out, err := r.Deny(t.Context(), m.ID, "operator", ""); err != nil || out.Item != nil {
 		t.Errorf("Deny after the removal = %+v, %v, want it ended without a word", out, err)
+	}
+}
+
+// A message for a handler plugin is answered by the handler when it is let through: once,
+// also when the sender's record changes meanwhile, and not by the agent. A handler that
+// fails leaves it held.
+func TestReleaseToHandler(t *testing.T) {
+	var (
+		calls   int
+		fails   = true
+		during  func()
+		pending []*core.Delivery
+	)
+	handler := coretest.Handler{Intent: "custom", Do: func(context.Context, *core.Peer, *core.Message) (core.HandlerAnswer, error) {
+		calls++
+		if during != nil {
+			during()
+		}
+		if fails {
+			return core.HandlerAnswer{}, errors.New("trap")
+		}
+		return core.HandlerAnswer{OK: true, Data: core.Raw(`{"sum":3}`)}, nil
+	}}
+	held := policies(says("hours", core.Verdict{Decision: core.Hold}))
+	r := newRig(t, func(o *gateway.Options) {
+		o.Plugins = func() (gateway.Plugins, error) {
+			p, err := held()
+			p.Handlers = []core.Handler{handler}
+			return p, err
+		}
+		o.Queued = func(d []*core.Delivery) { pending = append(pending, d...) }
+	})
+	p := befriend(t, r.Gateway, nil)
+	_, err := r.ReceiveMessage(t.Context(), p.message(t, r.Key(), func(m *core.Message) { m.Intent = "custom" }))
+	want(t, "message", err, "")
+	m := inbox(t, r.store)[0]
+	if m.Status != core.InboxHeld || calls != 0 {
+		t.Fatalf("%s after %d calls, want it held and the handler not asked", m.Status, calls)
+	}
+	if _, err := r.Release(t.Context(), m.ID, "operator"); !errors.Is(err, core.Unavailable) || inbox(t, r.store)[0].Status != core.InboxHeld {
+		t.Fatalf("Release with a handler that fails = %v and %s, want Unavailable and held", err, inbox(t, r.store)[0].Status)
+	}
+	fails, calls, pending = false, 0, nil
+	during = func() { // the sender's record changes while the handler works
+		if _, err := r.SetAlias(t.Context(), p.key, "renamed"); err != nil {
+			t.Error(err)
+		}
+	}
+	got, err := r.Release(t.Context(), m.ID, "operator")
+	if err != nil || got.Status != core.InboxReplied || calls != 1 {
+		t.Fatalf("Release = %+v, %v after %d calls, want one answer of the handler's", got, err, calls)
+	}
+	kept := inbox(t, r.store)[0]
+	if kept.Status != core.InboxReplied || kept.Reply == nil || string(kept.Reply.Data) != `{"sum":3}` || kept.Decided == nil || kept.Decided.As != core.Released {
+		t.Errorf("kept %+v, want the answer and who let it through", kept)
+	}
+	if reply, err := r.store.OurReply(t.Context(), m.Message.Nonce); err != nil || !reply.Reply.Success || reply.Sig == "" && reply.V2 == nil {
+		t.Errorf("the reply to poll is %+v, %v, want the handler's, signed", reply, err)
+	}
+	if len(pending) != 0 {
+		t.Errorf("the agent is told %v of what the handler has answered", pending)
+	}
+	if _, err := r.Release(t.Context(), m.ID, "operator"); !errors.Is(err, core.Conflict) || calls != 1 {
+		t.Errorf("Release again = %v after %d calls, want Conflict and 1", err, calls)
+	}
+}
+
+// What was held was counted when it came: a rate that is used up does not keep it.
+func TestReleaseTakesNoToken(t *testing.T) {
+	r, p, m, _ := heldRig(t, nil)
+	one := core.Grant{Intent: "message", Enabled: true, RateLimit: &core.RateLimit{Requests: 1, WindowSeconds: 3600}}
+	if _, err := r.ApprovePeer(t.Context(), p.key, gateway.Approval{Grants: []core.Grant{one}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.ReceiveMessage(t.Context(), p.message(t, r.Key(), nil))
+	want(t, "the next message", err, core.RateLimited)
+	if _, err := r.Release(t.Context(), m.ID, "operator"); err != nil {
+		t.Errorf("Release with the rate used up = %v, want it let through", err)
 	}
 }
 

@@ -327,19 +327,28 @@ func (g *inbound) handler(intent string) (core.Handler, error) {
 // handle lets a handler answer: its answer is the message's response and, as for
 // a human's answer, the reply.
 func (g *inbound) handle(ctx context.Context, h core.Handler, in incoming, kept *core.InboxMessage, response *answer.Response, change *core.Change) error {
-	said, err := h.Handle(ctx, in.p, in.m)
+	said, err := g.askHandler(ctx, h, in.p, in.m)
 	if err != nil {
-		g.log.Error("handler failed", "handler", h.Name(), "intent", in.m.Intent, "peer", in.p.Name(), "err", err)
-		e := core.Refuse(core.Unavailable, "Handler unavailable")
-		e.RetryAfter, e.Err = 30*time.Second, err
-		return e
+		return err
 	}
 	response.Status, response.Data, response.Error = "ok", said.Data, said.Error
 	if !said.OK {
 		response.Status = "error"
 	}
-	reply := core.Reply{Success: said.OK, Data: said.Data, Error: said.Error}
-	return g.replies.replyTo(in.p, kept, reply, change)
+	return g.replies.replyTo(in.p, kept, core.Reply{Success: said.OK, Data: said.Data, Error: said.Error}, change)
+}
+
+// askHandler calls a handler. When it fails, nobody can say: an error of kind
+// Unavailable.
+func (g *inbound) askHandler(ctx context.Context, h core.Handler, p *core.Peer, m *core.Message) (core.HandlerAnswer, error) {
+	said, err := h.Handle(ctx, p, m)
+	if err != nil {
+		g.log.Error("handler failed", "handler", h.Name(), "intent", m.Intent, "peer", p.Name(), "err", err)
+		e := core.Refuse(core.Unavailable, "Handler unavailable")
+		e.RetryAfter, e.Err = 30*time.Second, err
+		return core.HandlerAnswer{}, e
+	}
+	return said, nil
 }
 
 // Used says how much of a grant's rate a peer has used up.

@@ -35,33 +35,39 @@ type Access struct {
 	Bytes    int    // of its payload
 }
 
-// Allow says whether the peer's grants let this message in, and takes one token
-// of the grant's rate. Errors are of kind Forbidden, or RateLimited with
-// RetryAfter. A refused message takes no token.
-//
-// docs/protocol.md#scopes
-func (d *Checker) Allow(p *core.Peer, a Access, now time.Time) (Token, error) {
+// Permit says which grant of the peer's lets this message in, whatever was let in before
+// it. Errors are of kind Forbidden, or TooLarge.
+func Permit(p *core.Peer, a Access, now time.Time) (core.Grant, error) {
 	scopes := FallbackGrants
 	if p.Granted != nil {
 		scopes = p.Granted.Scopes
 	}
 	i := slices.IndexFunc(scopes, func(g core.Grant) bool { return g.Intent == a.Intent && g.Enabled })
 	if i < 0 {
-		return Token{}, core.Refusef(core.Forbidden, "Intent '%s' not in granted scope", shown(a.Intent))
+		return core.Grant{}, core.Refusef(core.Forbidden, "Intent '%s' not in granted scope", shown(a.Intent))
 	}
-	grant := scopes[i]
-	if err := within(grant, a, now); err != nil {
+	if err := within(scopes[i], a, now); err != nil {
+		return core.Grant{}, err
+	}
+	if size := sizeOf(scopes[i]); int64(a.Bytes) > size.Bytes {
+		return core.Grant{}, core.Refusef(core.TooLarge, "Message too large for intent '%s': at most %s", shown(a.Intent), core.FormatBytes(size.Bytes))
+	}
+	return scopes[i], nil
+}
+
+// Allow says whether the peer's grants let this message in, and takes one token
+// of the grant's rate. Errors are those of Permit, or of kind RateLimited with
+// RetryAfter. A refused message takes no token.
+//
+// docs/protocol.md#scopes
+func (d *Checker) Allow(p *core.Peer, a Access, now time.Time) (Token, error) {
+	grant, err := Permit(p, a, now)
+	if err != nil {
 		return Token{}, err
 	}
-	rate, size := core.DefaultRate, core.DefaultBytes
+	rate, size := core.DefaultRate, sizeOf(grant)
 	if grant.RateLimit != nil {
 		rate = *grant.RateLimit
-	}
-	if grant.ByteLimit != nil {
-		size = *grant.ByteLimit
-	}
-	if int64(a.Bytes) > size.Bytes {
-		return Token{}, core.Refusef(core.TooLarge, "Message too large for intent '%s': at most %s", shown(a.Intent), core.FormatBytes(size.Bytes))
 	}
 	key, one := windowKey{p.Key, a.Intent}, use{now, a.Bytes}
 	if ok, wait, large := d.windows.take(key, rate, size, one); !ok {
@@ -73,6 +79,14 @@ func (d *Checker) Allow(p *core.Peer, a Access, now time.Time) (Token, error) {
 		return Token{}, e
 	}
 	return Token{&d.windows, key, one}, nil
+}
+
+// sizeOf is the size in force of a grant.
+func sizeOf(g core.Grant) core.ByteLimit {
+	if g.ByteLimit != nil {
+		return *g.ByteLimit
+	}
+	return core.DefaultBytes
 }
 
 // within checks a grant's own bounds.
