@@ -98,6 +98,13 @@ type Verdict struct {
 	Grants   []Grant // for HookRequest with Allow; empty: the configured defaults
 	Level    string  // advice for the agent: full, summary, escalate, deny
 	Policy   string  // who said it
+	Rule     string  // the rule of the configuration that said it, if one did
+
+	// Counts are the counts that rules have used, by window and intent, so that a replay
+	// finds the same.
+	Counts map[string]int
+	// Failed says that a rule could not be evaluated, which is why it holds.
+	Failed bool
 }
 
 // Policy decides over requests and messages. An error means that it could not
