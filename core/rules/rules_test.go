@@ -210,7 +210,7 @@ func tenRules() []rules.Rule {
 		{Name: "long", When: `message.intent == "agent-comms" && size(message.text) > 4000`, Then: rules.Hold},
 		{Name: "night", When: `!hours("Mon-Sun 06:00-23:00", "Europe/Paris")`, Then: rules.Hold},
 		{Name: "many", When: `recent("1h") > 50`, Then: rules.Deny},
-		{Name: "keys", When: `message.text.matches("(?i)api[_-]?key|BEGIN [A-Z ]*PRIVATE")`, Then: rules.Deny},
+		{Name: "keys", When: `message.text.contains("PRIVATE KEY")`, Then: rules.Deny},
 		{Name: "topic", When: `message.topic in ["hiring", "legal"]`, Then: rules.Hold},
 	}
 	for i := range 5 {
@@ -226,6 +226,17 @@ func BenchmarkTenRules(b *testing.B) {
 	for b.Loop() {
 		if v, err := s.Decide(context.Background(), in); err != nil || v.Decision != core.Abstain {
 			b.Fatal(v, err)
+		}
+	}
+}
+
+// A regular expression over half a kilobyte costs more than all of those.
+func BenchmarkRegexp(b *testing.B) {
+	s := compile(b, rules.Options{Zone: time.UTC}, rules.Rule{Name: "keys", When: `message.text.matches("(?i)api[_-]?key|BEGIN [A-Z ]*PRIVATE")`, Then: rules.Deny})
+	in := said(strings.Repeat("a fair word ", 40))
+	for b.Loop() {
+		if _, err := s.Decide(context.Background(), in); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
