@@ -52,7 +52,8 @@ var rooms = []arrows{
 	{"core/outbox", []string{"core", "core/answer", "core/locks", "core/queue"}},
 	{"core/queue", []string{"core"}},
 	{"core/delivery", []string{"core", "core/queue"}},
-	{"core/config", []string{"core", "core/nesting", "core/text"}},
+	{"core/rules", []string{"core", "core/text"}},
+	{"core/config", []string{"core", "core/rules", "core/nesting", "core/text"}},
 	{"core/dial", []string{"core"}},
 	{"core/web", []string{"core"}},
 	{"core/legacy", []string{"core", "core/keys", "core/text"}},
@@ -65,7 +66,7 @@ var rooms = []arrows{
 	// The gateway composes them; plugins and store reach it as interfaces of core.
 	{"core/gateway", []string{"core", "core/answer", "core/budget", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
-	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin", "core/scope"}},
+	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin", "core/rules", "core/scope"}},
 
 	// Wires: both ends of a protocol, the gateway seen as an interface of their own.
 	{"core/federation", []string{"core", "core/answer", "core/dial", "core/web"}},
@@ -129,6 +130,7 @@ var doors = []struct {
 	{"github.com/gofiber/fiber", []string{"core/web", "core/federation", "core/rendezvous"}},
 	{"github.com/valyala/fasthttp", []string{"core/web"}},
 	{"github.com/tetratelabs/wazero", []string{"core/plugin"}},
+	{"cel.dev/cel-go", []string{"core/rules"}},
 	{"github.com/knadh/koanf", []string{"core/config"}},
 	{"github.com/spf13/cobra", []string{"cmd/ogp", "cmd/ogp/internal/..."}},
 	{"github.com/spf13/pflag", []string{"cmd/ogp/internal/...", "core/config"}},

@@ -85,6 +85,11 @@ type Question struct {
 	Topic   string   // agent-comms topic, for HookMessage
 	Bytes   int      // size of the signed text, for HookMessage
 	Request *Request // for HookRequest
+	// For a replay of what was recorded: the counts as they were then, and whether the
+	// payload is not known, with the size of the text it had.
+	Counts    map[string]int
+	Withheld  bool
+	TextBytes int
 	// URLVerified, for HookRequest, says that the asker's key answers at the
 	// gateway URL that it claims.
 	URLVerified bool

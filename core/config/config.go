@@ -55,11 +55,14 @@ type Config struct {
 	Log        Log        `koanf:"log" doc:"The daemon's log, on standard error."`
 	Metrics    Metrics    `koanf:"metrics" doc:"What a monitoring system reads. Not for the public internet."`
 	TLS        TLS        `koanf:"tls" doc:"HTTPS of our own. Without it, a proxy or tunnel in front does that."`
+	Policy     Policy     `koanf:"policy" doc:"Deciding about messages and requests: the rules below, and what is recorded."`
 	Key        Key        `koanf:"key" doc:"Our private key. Its passphrase may also come from OGP_KEY_PASSPHRASE."`
 
 	Agent AgentRole `koanf:"agent" doc:"What the agent may do by itself, through its own socket and the tools of \"ogp mcp\"."`
 	// Agents are the personas behind this gateway. Empty: one, made of AgentName.
 	Agents []Agent `koanf:"agents" doc:"The agents (personas) behind this gateway, one table each. None: one primary agent, named by agent_name."`
+	// Rules are a policy without a plugin, in the order in which they are asked.
+	Rules []Rule `koanf:"rules" doc:"Rules about messages and requests, one table each: the first whose expression holds decides. docs/rules.md"`
 	// Plugins are the operator's words for each plugin, by its name.
 	Plugins map[string]PluginConfig `koanf:"plugins" doc:"Plugins, one table each, by name."`
 }
@@ -197,6 +200,30 @@ type Agent struct {
 	HookAgentID string   `koanf:"hook_agent_id" check:"id?" doc:"Its id in OpenClaw. Empty: main for the primary agent, else id."`
 }
 
+// Policy is the [policy] table.
+type Policy struct {
+	TimeZone string      `koanf:"time_zone" unit:"time zone" check:"zone" doc:"Where the hours of rules are at home, such as \"Europe/Paris\". Empty: this machine's."`
+	Rules    PolicyRules `koanf:"rules" doc:"All rules together, as a policy among the plugins."`
+}
+
+// PolicyRules is the [policy.rules] table.
+type PolicyRules struct {
+	Order    int    `koanf:"order" doc:"The place of the rules among the policies, lowest first."`
+	Approves bool   `koanf:"approves" doc:"Whether a rule may approve strangers."`
+	AtMost   AtMost `koanf:"at_most" doc:"The most that rules grant to those they approve. Without it: grants.default."`
+}
+
+// Expression is a text that may have several lines.
+type Expression string
+
+// Rule is one [[rules]] table. docs/rules.md
+type Rule struct {
+	Name   string     `koanf:"name" check:"name" doc:"What it is called, here and where it has decided."`
+	When   Expression `koanf:"when" unit:"expression" doc:"When it holds."`
+	Then   string     `koanf:"then" oneof:"allow|deny|hold|approve" doc:"What it decides."`
+	Reason string     `koanf:"reason" check:"name" doc:"Why, for people; the peer is told with a denial. Empty: its name."`
+}
+
 // PluginConfig is one [plugins.<name>] table: what the operator grants a plugin.
 // docs/plugins.md
 type PluginConfig struct {
@@ -292,7 +319,9 @@ func Default() Config {
 		Health:   Health{Interval: core.DefaultHealthInterval, Timeout: core.DefaultHealthTimeout, Failures: core.DefaultHealthFailures},
 		Log:      Log{Level: "info", Format: "text"},
 		Agent:    AgentRole{Enabled: true, MessagesPerDay: core.DefaultAgentMessages, BytesPerDay: core.DefaultAgentBytes},
+		Policy:   Policy{Rules: PolicyRules{AtMost: AtMost{Intents: []string{}, Topics: []string{}}}},
 		Agents:   []Agent{},
+		Rules:    []Rule{},
 		Plugins:  map[string]PluginConfig{},
 	}
 }

@@ -24,7 +24,7 @@ func Difference(a, b *Config, inForce func(*Config) any) []Change {
 		one := *a
 		reflect.ValueOf(&one).Elem().FieldByIndex(s.index).Set(w)
 		c := Change{Key: s.Key, Restart: reflect.DeepEqual(inForce(&one), before)}
-		if s.Key != "agents" && s.Key != "plugins" {
+		if s.Key != "agents" && s.Key != "rules" && s.Key != "plugins" {
 			c.From, c.To = tomlValue(v), tomlValue(w)
 		}
 		out = append(out, c)

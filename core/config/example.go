@@ -18,19 +18,21 @@ func Example() string {
 
 const exampleHead = `# Settings of ogp. Copy this file to ~/.ogp/config.toml (or $OGP_HOME/config.toml)
 # and take away the "#" before what you change, and before the [name] of its table.
-# The values are the defaults; those of [[agents]] and [plugins.example] are examples.
+# The values are the defaults; those of [[agents]], [[rules]] and [plugins.example] are examples.
 #
 # The environment overrides this file, and flags override both:
 #   [network] allow_private = ["127.0.0.0/8"]
 #   OGP_NETWORK_ALLOW_PRIVATE="127.0.0.0/8"
 #   ogp start --network-allow-private 127.0.0.0/8
-# Secrets, agents and plugins have no flags; agents and plugins no variables.
+# Secrets, agents, rules and plugins have no flags; agents, rules and plugins no variables.
 #
 # "ogp config check" finds mistakes, "ogp config show --origin" says what holds and why.
 `
 
 var (
 	exampleAgent = Agent{ID: "main", DisplayName: "Ada", Role: "primary", Skills: []string{"calendar"}}
+
+	exampleRule = Rule{Name: "long questions wait", When: `message.intent == "agent-comms" && size(message.text) > 4000`, Then: "hold", Reason: "long question"}
 
 	examplePlugin = PluginConfig{
 		Path:    "office-hours.wasm",
@@ -71,6 +73,9 @@ func (w exampleWriter) table(v reflect.Value, prefix string) {
 		case f.Type == agentsType:
 			fmt.Fprintf(w.b, "\n\n# %s\n#[[%s]]\n", f.Tag.Get("doc"), name)
 			w.table(reflect.ValueOf(exampleAgent), name+".")
+		case f.Type == rulesType:
+			fmt.Fprintf(w.b, "\n\n# %s\n#[[%s]]\n", f.Tag.Get("doc"), name)
+			w.table(reflect.ValueOf(exampleRule), name+".")
 		case f.Type == pluginsType:
 			fmt.Fprintf(w.b, "\n\n# %s\n#[%s.example]\n", f.Tag.Get("doc"), name)
 			w.table(reflect.ValueOf(examplePlugin), name+".example.")

@@ -58,7 +58,7 @@ func TestExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	for _, typ := range []struct {
 		prefix string
 		reflect.Type
-	}{{"agents[0].", reflect.TypeFor[Agent]()}, {"plugins.example.", reflect.TypeFor[PluginConfig]()}, {"plugins.example.grants.", reflect.TypeFor[PluginGrants]()}} {
+	}{{"agents[0].", reflect.TypeFor[Agent]()}, {"rules[0].", reflect.TypeFor[Rule]()}, {"plugins.example.", reflect.TypeFor[PluginConfig]()}, {"plugins.example.grants.", reflect.TypeFor[PluginGrants]()}} {
 		for name, i := range fieldsOf(typ.Type) {
 			if _, ok := origins[typ.prefix+name]; !ok && !isTable(typ.Field(i).Type) {
 				t.Errorf("%s%s is missing", typ.prefix, name)
@@ -67,7 +67,7 @@ func TestExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	}
 	want := Default()
 	want.DisplayName = c.DisplayName
-	want.Agents, want.Plugins = c.Agents, c.Plugins
+	want.Agents, want.Rules, want.Plugins = c.Agents, c.Rules, c.Plugins
 	if !reflect.DeepEqual(*c, want) {
 		t.Errorf("its values are %+v\nwant the defaults %+v", *c, want)
 	}

@@ -240,6 +240,11 @@ func (l *loader) table(v reflect.Value, raw map[string]any, prefix string, from 
 				continue
 			}
 			wanted = "tables [[agents]]"
+		case f.Type == rulesType:
+			if l.rules(raw[name], key, from) {
+				continue
+			}
+			wanted = "tables [[rules]]; their settings are in [policy.rules]"
 		case f.Type == pluginsType:
 			if isMap {
 				l.plugins(sub, key, from)
@@ -259,22 +264,44 @@ func (l *loader) table(v reflect.Value, raw map[string]any, prefix string, from 
 
 // agents sets the list of agents and reports whether it had the form of one.
 func (l *loader) agents(raw any, key string, from layer) bool {
+	list, ok := tablesOf[Agent](l, raw, key, from)
+	if ok {
+		l.cfg.Agents = list
+	}
+	return ok
+}
+
+// rules sets the list of rules and reports whether it had the form of one.
+func (l *loader) rules(raw any, key string, from layer) bool {
+	list, ok := tablesOf[Rule](l, raw, key, from)
+	if ok {
+		l.cfg.Rules = list
+	}
+	return ok
+}
+
+// tablesOf reads a list of tables.
+func tablesOf[T any](l *loader, raw any, key string, from layer) ([]T, bool) {
 	list, ok := raw.([]any)
 	if !ok {
-		return false
+		return nil, false
 	}
-	agents := make([]Agent, len(list))
+	out := make([]T, len(list))
 	for i, one := range list {
 		table, ok := one.(map[string]any)
 		if !ok {
-			return false
+			return nil, false
 		}
-		agents[i].Skills = []string{}
-		l.table(reflect.ValueOf(&agents[i]).Elem(), table, fmt.Sprintf("%s[%d].", key, i), from)
+		v := reflect.ValueOf(&out[i]).Elem()
+		for f, field := range v.Fields() {
+			if f.Type.Kind() == reflect.Slice {
+				field.Set(reflect.MakeSlice(f.Type, 0, 0))
+			}
+		}
+		l.table(v, table, fmt.Sprintf("%s[%d].", key, i), from)
 	}
-	l.cfg.Agents = agents
 	l.origins[key] = Origin{Layer: from.name, Where: from.where(key)}
-	return true
+	return out, true
 }
 
 func (l *loader) plugins(raw map[string]any, key string, from layer) {

@@ -29,6 +29,12 @@ func draw(t *rapid.T, s Setting, v reflect.Value) {
 			return rapid.SampledFrom([]string{"a.example:80", "[::1]:18790", "127.0.0.1:1"}).Draw(t, s.Key)
 		case "id", "intents":
 			return rapid.StringMatching(`[a-z0-9][a-z0-9._-]{0,10}`).Draw(t, s.Key)
+		case "zone":
+			return rapid.SampledFrom([]string{"", "UTC", "Europe/Paris"}).Draw(t, s.Key)
+		case "rate":
+			return rapid.SampledFrom([]string{"", "10/1h", "5/60"}).Draw(t, s.Key)
+		case "bytes":
+			return rapid.SampledFrom([]string{"", "64KiB/1h"}).Draw(t, s.Key)
 		case "topics":
 			return rapid.StringMatching(`[a-z0-9./#"\\é🦞-]{1,10}`).Draw(t, s.Key)
 		}
@@ -227,6 +233,7 @@ func TestShowReadsBack(t *testing.T) {
 			}
 		}
 		want.OpenClawToken = NewSecret("${TOKEN}") // a reference shows
+		want.Rules = []Rule{{Name: "a \"b\"", When: "size(message.text) > 40 && peer.alias == 'x'", Then: "hold"}}
 		want.Agents = []Agent{{ID: "a", Role: "primary", Skills: []string{"x, y", `"`}}}
 		off := false
 		want.Plugins = map[string]PluginConfig{"p-1": {

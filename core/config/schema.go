@@ -76,14 +76,16 @@ func (s *schemaData) collect(t reflect.Type, prefix string, index []int, default
 func envOf(key string) string { return "OGP_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_")) }
 
 var (
-	durationType = reflect.TypeFor[time.Duration]()
-	prefixType   = reflect.TypeFor[netip.Prefix]()
-	rateType     = reflect.TypeFor[core.RateLimit]()
-	bytesType    = reflect.TypeFor[core.ByteLimit]()
-	secretType   = reflect.TypeFor[Secret]()
-	anyType      = reflect.TypeFor[any]()
-	agentsType   = reflect.TypeFor[[]Agent]()
-	pluginsType  = reflect.TypeFor[map[string]PluginConfig]()
+	durationType   = reflect.TypeFor[time.Duration]()
+	prefixType     = reflect.TypeFor[netip.Prefix]()
+	rateType       = reflect.TypeFor[core.RateLimit]()
+	bytesType      = reflect.TypeFor[core.ByteLimit]()
+	secretType     = reflect.TypeFor[Secret]()
+	anyType        = reflect.TypeFor[any]()
+	agentsType     = reflect.TypeFor[[]Agent]()
+	expressionType = reflect.TypeFor[Expression]()
+	rulesType      = reflect.TypeFor[[]Rule]()
+	pluginsType    = reflect.TypeFor[map[string]PluginConfig]()
 )
 
 // isTable reports whether a type is a table of settings rather than a value.

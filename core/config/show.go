@@ -23,6 +23,10 @@ func (c *Config) Show(origins Origins, withOrigin bool) string {
 		b.WriteString("\n[[agents]]\n")
 		w.table(reflect.ValueOf(a), fmt.Sprintf("agents[%d].", i), "")
 	}
+	for i, r := range c.Rules {
+		b.WriteString("\n[[rules]]\n")
+		w.table(reflect.ValueOf(r), fmt.Sprintf("rules[%d].", i), "")
+	}
 	for _, name := range sortedKeys(c.Plugins) {
 		written := "plugins." + tomlKey(name)
 		fmt.Fprintf(&b, "\n[%s]\n", written)
@@ -66,7 +70,7 @@ func (w *tomlWriter) table(v reflect.Value, prefix, written string) {
 // isWritten leaves out what is written as tables of its own, and what is unset.
 func isWritten(v reflect.Value) bool {
 	switch v.Interface().(type) {
-	case []Agent, map[string]PluginConfig:
+	case []Agent, []Rule, map[string]PluginConfig:
 		return false
 	}
 	switch v.Kind() {

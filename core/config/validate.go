@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/rules"
 )
 
 const (
@@ -80,6 +81,10 @@ var checks = map[string]func(v reflect.Value) string{
 		_, err := core.ParseByteLimit(v.String())
 		return unless(v.String() == "" || err == nil, `a size in a time such as "64KiB/1h"`)
 	},
+	"zone": func(v reflect.Value) string {
+		_, err := rules.Zone(v.String())
+		return unless(err == nil, `a time zone such as "Europe/Paris" or "UTC"`)
+	},
 	"prefixurl": func(v reflect.Value) string { return unless(isURL(v.String()), urlWanted) },
 }
 
@@ -111,9 +116,10 @@ func (l *loader) validate() {
 	l.require((c.TLS.Cert == "") == (c.TLS.Key == ""), "tls.cert", "tls.key with it, and the other way round", "tls.key")
 	l.require(c.TLS.Cert == "" || c.TLS.Domain == "", "tls.domain", "nothing beside tls.cert: a certificate is fetched or read, not both", "tls.cert")
 	l.validateAgents()
+	l.validateRules()
 	for _, name := range sortedKeys(c.Plugins) {
 		key := "plugins." + name
-		l.require(core.IsPluginName(name) && name != "log", key, "a name of "+core.PluginNameForm+", other than log")
+		l.require(core.IsPluginName(name) && name != "log" && name != rules.Name, key, "a name of "+core.PluginNameForm+", other than log and rules")
 		l.validateTable(reflect.ValueOf(c.Plugins[name]), key+".")
 	}
 }
@@ -134,6 +140,47 @@ func (l *loader) validateAgents() {
 		}
 	}
 	l.require(primaries == 1, "agents", fmt.Sprintf("exactly one with role = \"primary\", found %d", primaries))
+}
+
+// validateRules compiles the rules, so that a mistake in one is named with its
+// column, and keeps what has come of it.
+func (l *loader) validateRules() {
+	names := map[string]bool{}
+	bad := len(l.problems)
+	for i, r := range l.cfg.Rules {
+		prefix := fmt.Sprintf("rules[%d].", i)
+		l.validateTable(reflect.ValueOf(r), prefix)
+		l.require(r.Name != "" && !names[r.Name], prefix+"name", "a name of its own")
+		names[r.Name] = true
+	}
+	if len(l.cfg.Rules) == 0 || len(l.problems) > bad {
+		return
+	}
+	_, problems := l.cfg.RuleSet()
+	for _, p := range problems {
+		key := fmt.Sprintf("rules[%d].%s", p.Rule, p.Member)
+		what := fmt.Sprintf("rule %q: %s: ", l.cfg.Rules[min(p.Rule, len(l.cfg.Rules)-1)].Name, p.Member)
+		if p.Line > 1 {
+			what += fmt.Sprintf("line %d, ", p.Line)
+		}
+		if p.Line > 0 {
+			what += fmt.Sprintf("column %d: ", p.Column)
+		}
+		l.problem(key, l.origins.Of(key).Where, what+p.What, p.Hint)
+	}
+}
+
+// RuleSet compiles the rules. Those that Load returned have no problems.
+func (c *Config) RuleSet() (*rules.Set, []rules.Problem) {
+	list := make([]rules.Rule, len(c.Rules))
+	for i, r := range c.Rules {
+		list[i] = rules.Rule{Name: r.Name, When: string(r.When), Then: r.Then, Reason: r.Reason}
+	}
+	zone, err := rules.Zone(c.Policy.TimeZone)
+	if err != nil { // a problem of its own
+		zone = time.UTC
+	}
+	return rules.Compile(list, rules.Options{Zone: zone, Approves: c.Policy.Rules.Approves})
 }
 
 // require adds a problem unless ok. It stands where the key was set, or else where

@@ -125,7 +125,11 @@ func assignText(v reflect.Value, s string) error {
 	}
 	switch v.Kind() {
 	case reflect.String:
-		if !isClean(s) {
+		checked := s
+		if v.Type() == expressionType {
+			checked = strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(s)
+		}
+		if !isClean(checked) {
 			return want("text without control characters")
 		}
 		v.SetString(s)

@@ -266,7 +266,7 @@ func (d *Daemon) checkPlugins(ctx context.Context, r *api.Report) {
 	}
 	defer manager.Close()
 	looks := map[string]hooks.View{}
-	for _, v := range hooks.Look(ctx, d.store, wanted) {
+	for _, v := range hooks.Look(ctx, d.store, wanted, d.rules()) {
 		looks[v.Name] = v
 	}
 	for _, w := range wanted {

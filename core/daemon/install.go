@@ -148,7 +148,7 @@ func (d *Daemon) applyInstalled(ctx context.Context, installed []hooks.Installed
 }
 
 func (d *Daemon) viewPlugin(ctx context.Context, name string, w hooks.Wanted) (hooks.View, error) {
-	list := hooks.Look(ctx, d.store, []hooks.Wanted{w})
+	list := hooks.Look(ctx, d.store, []hooks.Wanted{w}, hooks.Rules{})
 	if d.hooks != nil {
 		list = d.hooks.List()
 	}
@@ -247,7 +247,7 @@ func (d *Daemon) listPlugins(ctx context.Context, _ api.None) ([]hooks.View, err
 	if err != nil {
 		return nil, err
 	}
-	return hooks.Look(ctx, d.store, wanted), nil
+	return hooks.Look(ctx, d.store, wanted, d.rules()), nil
 }
 
 // replayAtOnce is how many messages, of 64 KiB at the most, go in one page.

@@ -49,11 +49,22 @@ func (d *Daemon) openHooks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.hooks.SetRules(ctx, d.rules())
 	if err := d.hooks.Apply(wanted); err != nil {
 		return startRefused(err)
 	}
 	d.setNotifiers()
 	return nil
+}
+
+// rules are those of the configuration, as a policy.
+func (d *Daemon) rules() hooks.Rules {
+	c := d.config()
+	if len(c.Rules) == 0 {
+		return hooks.Rules{}
+	}
+	set, _ := c.RuleSet() // config has checked them
+	return hooks.Rules{Set: set, Order: c.Policy.Rules.Order, Approves: c.Policy.Rules.Approves, AtMost: c.Policy.Rules.AtMost.Grants()}
 }
 
 // startRefused says what to do about a plugin that keeps the gateway from starting.

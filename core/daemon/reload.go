@@ -41,7 +41,15 @@ type forces struct {
 	notifiers []string
 	plugins   pluginForces
 	agent     brake.Use // what the agent may send; read at each act
+	rules     ruleForces
 	publicURL string    // that the rendezvous is told; read at each registration
+}
+
+// ruleForces is what the rules are made of.
+type ruleForces struct {
+	list   []config.Rule
+	zone   string
+	policy config.PolicyRules
 }
 
 // pluginForces is what plugins are made of.
@@ -65,6 +73,7 @@ func (d *Daemon) inForce(c *config.Config, port int) forces {
 		plugins: pluginForces{tables: c.Plugins, agents: c.Agents, names: c.Names(), agentID: c.AgentID, openClawURL: c.OpenClawURL,
 			notifiers: c.Delivery.Notifiers, openClawToken: c.OpenClawToken, openClawHook: c.OpenClawHooksToken},
 		agent:     perDay(c),
+		rules:     ruleForces{c.Rules, c.Policy.TimeZone, c.Policy.Rules},
 		publicURL: c.Rendezvous.PublicURL,
 	}
 }
@@ -102,6 +111,9 @@ func (d *Daemon) reload(ctx context.Context) ([]changeView, error) {
 			d.gateway.SetSettings(was.gateway)
 			return nil, err
 		}
+	}
+	if !reflect.DeepEqual(was.rules, now.rules) {
+		d.hooks.SetRules(ctx, d.rules())
 	}
 	for _, w := range warnings {
 		d.log.Warn(fmt.Sprint(w))

@@ -78,6 +78,9 @@ type Manager struct {
 	mu     sync.Mutex // guards all below
 	slots  []*slot    // in order
 	closed bool
+
+	rules     *rulesOf // nil: none
+	rulesDone *done    // what they have done, over reloads
 }
 
 // inForce is what Plugins answers with.
@@ -227,6 +230,7 @@ func (m *Manager) publish() {
 			f.plugins.Handlers = append(f.plugins.Handlers, handlerOf{name, s.loaded, &m.texts})
 		}
 	}
+	m.place(f.plugins.Policies)
 	if f.err != nil {
 		f.plugins = gateway.Plugins{}
 	}
@@ -295,6 +299,7 @@ func (m *Manager) recordAll(ctx context.Context) {
 	for _, s := range slots {
 		m.record(ctx, s)
 	}
+	m.recordRules(ctx)
 }
 
 // Close ends every plugin, waits for what is being loaded, and writes the records

@@ -517,7 +517,7 @@ func TestRecordsAndKVSurviveRestarts(t *testing.T) {
 		}
 		m.Close()
 	}
-	list := hooks.Look(t.Context(), store, []hooks.Wanted{w})
+	list := hooks.Look(t.Context(), store, []hooks.Wanted{w}, hooks.Rules{})
 	if len(list) != 1 || list[0].State != "off" || list[0].Calls != 6 || list[0].Refusals != 3 {
 		t.Errorf("Look = %+v, want 6 calls and 3 refusals", list)
 	}

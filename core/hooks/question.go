@@ -58,13 +58,8 @@ type messageView struct {
 func viewMessage(m *core.Message) *messageView {
 	v := &messageView{ID: m.Nonce, Intent: m.Intent, ConversationID: m.ConversationID, ToAgent: m.ToAgent,
 		Timestamp: m.Timestamp, ReplyWanted: m.ReplyTo != "", Payload: m.Payload}
-	var p payloadView
-	if json.Unmarshal(m.Payload, &p) != nil { // it is no object
-		var text words
-		_ = json.Unmarshal(m.Payload, &text)
-		p = payloadView{Text: text}
-	}
-	v.TextBytes = len(cmp.Or(p.Text, p.Message, p.Description, p.Summary, p.Status, words(m.Payload)))
+	p := textOf(m)
+	v.TextBytes = len(p.say(m))
 	if m.Intent == core.IntentAgentComms {
 		v.Topic, v.Priority = cmp.Or(string(p.Topic), "general"), string(p.Priority)
 	}
@@ -81,6 +76,21 @@ type payloadView struct {
 	Description words `json:"description"`
 	Summary     words `json:"summary"`
 	Status      words `json:"status"`
+}
+
+// textOf reads a message's payload.
+func textOf(m *core.Message) (p payloadView) {
+	if json.Unmarshal(m.Payload, &p) != nil { // it is no object
+		var text words
+		_ = json.Unmarshal(m.Payload, &text)
+		p = payloadView{Text: text}
+	}
+	return p
+}
+
+// say is what the message says to a reader.
+func (p payloadView) say(m *core.Message) string {
+	return string(cmp.Or(p.Text, p.Message, p.Description, p.Summary, p.Status, words(m.Payload)))
 }
 
 // words are a string; what is anything else reads as none.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/rules"
 )
 
 // storeKV is a plugin's key-value store in the gateway's own.
@@ -170,6 +171,9 @@ type Installed struct {
 
 // CheckName returns an error of kind Malformed for a name that no plugin can have.
 func CheckName(name string) error {
+	if name == rules.Name {
+		return core.Refusef(core.Malformed, "plugin name %q: the rules of the configuration have it", name)
+	}
 	if !core.IsPluginName(name) {
 		return core.Refusef(core.Malformed, "plugin name %q: want %s", name, core.PluginNameForm)
 	}

@@ -20,7 +20,8 @@ type View struct {
 	Hooks       []plugin.Hook `json:"hooks"`
 	Intents     []string      `json:"intents,omitempty"`
 	Order       int           `json:"order"`
-	Path        string        `json:"path,omitempty"` // empty: shipped
+	Rules       int           `json:"rules,omitempty"` // how many, of the rules in the configuration
+	Path        string        `json:"path,omitempty"`  // empty: shipped
 	SHA256      string        `json:"sha256"`
 	Pinned      bool          `json:"pinned"`
 	Size        int           `json:"size"`              // bytes
@@ -59,7 +60,15 @@ func (m *Manager) List() []View {
 		}
 		out = append(out, v)
 	}
+	if m.rules != nil {
+		out = append(out, m.rules.view("ready"))
+		sortViews(out)
+	}
 	return out
+}
+
+func sortViews(list []View) {
+	slices.SortStableFunc(list, func(a, b View) int { return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Name, b.Name)) })
 }
 
 // view is what is known of a slot without its plugin. Called with mu held.
@@ -74,7 +83,7 @@ func (s *slot) view() View {
 
 // Look shows what would be in force, without loading any of it. A plugin that
 // cannot be read is shown as failed.
-func Look(ctx context.Context, store core.Store, wanted []Wanted) []View {
+func Look(ctx context.Context, store core.Store, wanted []Wanted, r Rules) []View {
 	m := &Manager{o: Options{Store: store}}
 	out := make([]View, 0, len(wanted))
 	for _, w := range wanted {
@@ -88,6 +97,9 @@ func Look(ctx context.Context, store core.Store, wanted []Wanted) []View {
 		v.State = "off"
 		out = append(out, v)
 	}
-	slices.SortStableFunc(out, func(a, b View) int { return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Name, b.Name)) })
+	if v, ok := LookRules(r); ok {
+		out = append(out, v)
+	}
+	sortViews(out)
 	return out
 }

@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -312,7 +311,7 @@ func (sizes) EstimateSize(n checker.AstNode) *checker.SizeEstimate {
 	case strings.HasPrefix(path, "request.offeredIntents"):
 		return &checker.SizeEstimate{Min: 0, Max: maxShort}
 	}
-	if x, ok := byName[path]; ok && x.of == cel.StringType {
+	if i, ok := byName[path]; ok && names[i].of == cel.StringType {
 		return &checker.SizeEstimate{Min: 0, Max: maxShort}
 	}
 	return nil
@@ -328,14 +327,10 @@ const (
 	maxOffered = 1000
 )
 
-// CheckZone returns an error for a name that is no time zone.
-func CheckZone(name string) (*time.Location, error) {
-	if name == "" || name == "Local" {
+// Zone finds a time zone by its name; empty is the machine's own.
+func Zone(name string) (*time.Location, error) {
+	if name == "" {
 		return time.Local, nil
 	}
-	z, err := time.LoadLocation(name)
-	if err != nil {
-		return nil, errors.New(`a time zone such as "Europe/Paris" or "UTC"; empty is this machine's`)
-	}
-	return z, nil
+	return time.LoadLocation(name)
 }

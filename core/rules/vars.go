@@ -37,6 +37,7 @@ var names = []name{
 	{"now", cel.TimestampType, func(v *vars) any { return v.in.Now }, "when it came"},
 
 	{"peer.alias", cel.StringType, peer(func(p *core.Peer) any { return p.Alias }), "our own name for the peer; a stranger has none"},
+	{"peer.tags", cel.ListType(cel.StringType), peer(func(p *core.Peer) any { return p.Tags }), "our own words for it"},
 	{"peer.fingerprint", cel.StringType, peer(func(p *core.Peer) any { return p.Key.Fingerprint() }), "of its key"},
 	{"peer.id", cel.StringType, peer(func(p *core.Peer) any { return p.Key.ID() }), "a short label, which can collide"},
 	{"peer.state", cel.StringType, peer(func(p *core.Peer) any { return string(p.Trust) }), "approved, pending, removed, ..."},
@@ -76,13 +77,19 @@ var names = []name{
 	{"request.domain", cel.StringType, peer(func(p *core.Peer) any { return Domain(p.URL) }), "the host of peer.gatewayUrl: a claim unless request.urlVerified"},
 }
 
-var byName = func() map[string]*name {
-	out := map[string]*name{}
+// byName finds the place of a name.
+var byName = func() map[string]int {
+	if len(names) > maxNames {
+		panic("rules: maxNames")
+	}
+	out := map[string]int{}
 	for i := range names {
-		out[names[i].name] = &names[i]
+		out[names[i].name] = i
 	}
 	return out
 }()
+
+const maxNames = 40
 
 // Names lists the names with what they mean, for documents.
 func Names() [][2]string {
@@ -110,7 +117,8 @@ type vars struct {
 	text, priority string
 	payload        any
 	counts         map[string]int
-	withheld       bool // the payload was wanted and is not known
+	values         [maxNames]ref.Val // those that were read
+	withheld       bool              // the payload was wanted and is not known
 }
 
 // ResolveName gives a name's value.
@@ -118,11 +126,14 @@ func (v *vars) ResolveName(n string) (any, bool) {
 	if n == self {
 		return v, true
 	}
-	x, ok := byName[n]
+	i, ok := byName[n]
 	if !ok {
 		return nil, false
 	}
-	return x.read(v), true
+	if v.values[i] == nil {
+		v.values[i] = types.DefaultTypeAdapter.NativeToValue(names[i].read(v))
+	}
+	return v.values[i], true
 }
 
 // Parent is nil: there are no other names.
