@@ -42,7 +42,7 @@ type forces struct {
 	plugins   pluginForces
 	agent     brake.Use // what the agent may send; read at each act
 	rules     ruleForces
-	publicURL string    // that the rendezvous is told; read at each registration
+	publicURL string // that the rendezvous is told; read at each registration
 }
 
 // ruleForces is what the rules are made of.
