@@ -149,6 +149,10 @@ func levelOf(word string) slog.Level {
 // watchConfigEvery is how often the configuration file is looked at.
 const watchConfigEvery = 2 * time.Second
 
+// triesAfterChange are when what waits for notifiers is tried once more after a change
+// outside: who reads the same file as we, as OpenClaw does, may take it up after us.
+var triesAfterChange = []time.Duration{5 * time.Second, 15 * time.Second, time.Minute}
+
 // outside is what notifiers need that stands in files of others: OpenClaw's own
 // configuration, and secrets.
 type outside struct {
@@ -196,6 +200,8 @@ func (d *Daemon) watchConfig(ctx context.Context) error {
 	ticker := time.NewTicker(watchConfigEvery)
 	defer ticker.Stop()
 	seen, outside := d.read, d.outside()
+	var changed time.Time     // when something outside did last
+	var tries []time.Duration // after it, that are to come
 	for {
 		why := "signal"
 		select {
@@ -207,6 +213,10 @@ func (d *Daemon) watchConfig(ctx context.Context) error {
 			if now := d.outside(); now != outside {
 				outside = now
 				d.outsideChanged(ctx)
+				changed, tries = time.Now(), triesAfterChange
+			} else if len(tries) > 0 && time.Since(changed) > tries[0] {
+				tries = tries[1:]
+				d.dispatcher.Changed()
 			}
 			now := d.configFiles()
 			if now == seen {
