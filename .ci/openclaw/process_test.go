@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -82,8 +83,10 @@ func (p *process) tail() string {
 const (
 	// startLimit is how long OpenClaw may take to be ready: up to 56 s were seen on a busy
 	// machine.
-	startLimit = 150 * time.Second
-	hooksToken = "e2e-hooks-token-fedcba9876543210"
+	startLimit   = 150 * time.Second
+	hooksToken   = "e2e-hooks-token-fedcba9876543210"
+	gatewayToken = "e2e-gateway-token-0123456789abcdef"
+	mainSession  = "agent:main:main" // the agent's own conversation
 )
 
 // openclaw is a real OpenClaw gateway with a home of its own.
@@ -109,8 +112,8 @@ func newOpenClaw(t *testing.T, dir, modelURL string) *openclaw {
 	}
 	conf := map[string]any{
 		"gateway": map[string]any{"mode": "local", "port": c.port, "bind": "loopback",
-			"auth": map[string]any{"mode": "token", "token": "e2e-gateway-token-0123456789abcdef"}},
-		"hooks": map[string]any{"enabled": true, "token": hooksToken, "path": "/hooks"},
+			"auth": map[string]any{"mode": "token", "token": gatewayToken}},
+		"hooks": map[string]any{"enabled": false, "token": hooksToken, "path": "/hooks"},
 		"models": map[string]any{"mode": "replace", "catalogRefresh": map[string]any{"enabled": false},
 			"providers": map[string]any{"lab": map[string]any{"api": "openai-completions", "baseUrl": modelURL + "/v1", "apiKey": "none",
 				"models": []any{map[string]any{"id": "echo", "name": "Echo", "reasoning": false, "input": []string{"text"},
@@ -121,14 +124,91 @@ func newOpenClaw(t *testing.T, dir, modelURL string) *openclaw {
 		"discovery": map[string]any{"mdns": map[string]any{"mode": "off"}},
 		"logging":   map[string]any{"file": filepath.Join(c.dir, "gateway.jsonl")},
 	}
+	c.write(t, conf)
+	return c
+}
+
+func (c *openclaw) write(t *testing.T, conf map[string]any) {
+	t.Helper()
 	text, err := json.MarshalIndent(conf, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(c.config(), text, 0o600); err != nil {
+	if err := os.WriteFile(c.config()+".new", text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	if err := os.Rename(c.config()+".new", c.config()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hooks changes its webhooks' settings, as a human does while it runs.
+func (c *openclaw) hooks(t *testing.T, hooks map[string]any) {
+	t.Helper()
+	text, err := os.ReadFile(c.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conf map[string]any
+	if err := json.Unmarshal(text, &conf); err != nil {
+		t.Fatalf("%v:\n%s", err, text)
+	}
+	conf["hooks"] = hooks
+	c.write(t, conf)
+}
+
+// asks is the status that its webhooks give to a token, for a call that starts nothing.
+func (c *openclaw) asks(ctx context.Context, t *testing.T, token string) int {
+	t.Helper()
+	status, _ := c.post(ctx, t, "/hooks/agent", token, "{}")
+	return status
+}
+
+// count is how often the messages of a session contain a text.
+func (c *openclaw) count(ctx context.Context, t *testing.T, session, what string) int {
+	t.Helper()
+	status, text := c.post(ctx, t, "/tools/invoke", gatewayToken, fmt.Sprintf(`{"tool":"sessions_history","args":{"sessionKey":%q}}`, session))
+	if status != http.StatusOK {
+		t.Fatalf("the history of %s: %d %s", session, status, text)
+	}
+	// A tool's result is given as text and once more as details.
+	var said struct {
+		Result struct {
+			Details struct {
+				Messages []json.RawMessage `json:"messages"`
+			} `json:"details"`
+		} `json:"result"`
+	}
+	if err := json.Unmarshal([]byte(text), &said); err != nil {
+		t.Fatalf("the history of %s: %v: %s", session, err, text)
+	}
+	n := 0
+	for _, m := range said.Result.Details.Messages {
+		if bytes.Contains(m, []byte(what)) {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *openclaw) post(ctx context.Context, t *testing.T, path, token, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, "POST", c.url()+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(text)
 }
 
 func (c *openclaw) config() string { return filepath.Join(c.dir, "openclaw.json") }
@@ -228,6 +308,15 @@ func (g *gateway) run(ctx context.Context, t *testing.T, args ...string) string 
 	}
 	t.Logf("%s$ ogp %s\n%s", g.name, strings.Join(args, " "), strings.TrimSpace(out.String()+said.String()))
 	return strings.TrimSpace(out.String())
+}
+
+// output is what a command prints, on whichever stream.
+func (g *gateway) output(ctx context.Context, t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, os.Getenv("OGP_E2E_BINARY"), args...)
+	cmd.Env = g.env
+	out, _ := cmd.CombinedOutput() // a gateway with something wrong has an exit status
+	return string(out)
 }
 
 // waiting is how many notices have not been delivered.

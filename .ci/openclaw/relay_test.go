@@ -19,9 +19,11 @@ type relay struct {
 	server *httptest.Server
 	to     string // OpenClaw
 
-	mu   sync.Mutex // guards hold, seen
-	hold chan post  // gets the next answer, which then never reaches ogp
-	seen []post
+	mu     sync.Mutex // guards the rest
+	hold   chan post  // gets the next answer, which then never reaches ogp
+	lost   chan post  // gets the next answers, as many as losing says, of which ogp sees none
+	losing int
+	seen   []post
 }
 
 // post is one request that OpenClaw answered.
@@ -77,7 +79,16 @@ func (r *relay) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	r.seen = append(r.seen, p)
 	hold := r.hold
 	r.hold = nil
+	var lost chan post
+	if r.losing > 0 {
+		r.losing--
+		lost = r.lost
+	}
 	r.mu.Unlock()
+	if lost != nil {
+		lost <- p
+		panic(http.ErrAbortHandler)
+	}
 	if hold != nil {
 		hold <- p
 		<-in.Context().Done() // until the sender has gone
@@ -97,6 +108,14 @@ func (r *relay) swallow() <-chan post {
 	defer r.mu.Unlock()
 	r.hold = make(chan post, 1)
 	return r.hold
+}
+
+// lose loses the next n answers. The channel gets what they were.
+func (r *relay) lose(n int) <-chan post {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost, r.losing = make(chan post, n), n
+	return r.lost
 }
 
 // posts are those with a key, of which OpenClaw took them.
