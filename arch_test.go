@@ -34,7 +34,7 @@ var rooms = []arrows{
 	{"core", nil},
 
 	// Mechanisms: each does one thing with the words of core.
-	{"core/answer", []string{"core"}},
+	{"core/answer", []string{"core", "core/text"}},
 	{"core/budget", []string{"core"}},
 	{"core/atomicfile", nil},
 	{"core/text", nil},

@@ -15,12 +15,12 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // Endpoint is what an envelope was posted to.
@@ -246,13 +246,13 @@ func what(a core.Answer, s said) string {
 	if looksHTML(body) {
 		return ", a web page"
 	}
-	if text := line(string(body[:min(len(body), 300)]), 80); text != "" {
-		return ", " + quoted(text)
+	if words := line(string(body[:min(len(body), 300)]), 80); words != "" {
+		return ", " + quoted(words)
 	}
 	return ", with something that is not text"
 }
 
-func quoted(text string) string { return `"` + line(text, 80) + `"` }
+func quoted(words string) string { return `"` + line(words, 80) + `"` }
 
 func nobodyHint(a core.Answer) string {
 	switch {
@@ -282,34 +282,24 @@ func looksHTML(body []byte) bool {
 }
 
 // shown is a gateway's error with the reason that its response may hold.
-func shown(text string, response jsontext.Value) string {
-	text = line(text, 200)
+func shown(words string, response jsontext.Value) string {
+	words = line(words, 200)
 	var r struct {
 		Reason  string `json:"reason"`
 		Message string `json:"message"`
 	}
 	if json.Unmarshal(response, &r) == nil {
-		if why := line(cmp.Or(r.Message, r.Reason), 200); why != "" && why != text {
-			text += " (" + why + ")"
+		if why := line(cmp.Or(r.Message, r.Reason), 200); why != "" && why != words {
+			words += " (" + why + ")"
 		}
 	}
-	return text
+	return words
 }
 
-// line makes text from outside one printable, bounded line that does not end in a colon.
-func line(text string, maxRunes int) string {
-	var b strings.Builder
-	n := 0
-	for _, r := range strings.Join(strings.Fields(text), " ") {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			continue
-		}
-		if n == maxRunes {
-			b.WriteString("...")
-			break
-		}
-		b.WriteRune(r)
-		n++
-	}
-	return strings.TrimRight(b.String(), ": ")
+// line makes words from outside one bounded line that is safe to show and does not end in
+// a colon.
+func line(words string, maxRunes int) string {
+	words = strings.ReplaceAll(strings.ToValidUTF8(words, ""), "\uFFFD", "") // of what is no text, nothing is left
+	words = strings.Join(strings.Fields(text.Line(words, 0)), " ")
+	return strings.TrimRight(text.Line(words, maxRunes), ": ")
 }
