@@ -137,7 +137,7 @@ type Peer struct {
 	Warning  string   `json:"warning,omitempty"`  // what the operator should know before approving
 	SeenIDs  []string `json:"seenIds,omitempty"`  // digests of update-identity texts that carry no time
 
-	// Doubt, beside Trust removed, says that the peer may not have meant it. The
+	// Doubt, beside Trust removed or pending, says that the peer may not have meant it. The
 	// grants and all else are whole then. docs/threat-model.md#t10
 	Doubt *Doubt `json:"doubt,omitempty"`
 	// Asking is what we ask the peer, to confirm what it seems to have said.

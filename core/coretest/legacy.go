@@ -63,7 +63,7 @@ type LegacyGateway struct {
 	Typed string
 
 	t      testing.TB
-	server *httptest.Server
+	server *httptest.Server // nil: served by who made it
 	asleep atomic.Bool
 	client *http.Client
 
@@ -97,6 +97,25 @@ func Legacy(t testing.TB, era Era) *LegacyGateway {
 	l.URL = l.server.URL
 	t.Cleanup(l.Close)
 	return l
+}
+
+// LegacyOn makes an old gateway without a server of its own: whoever makes it passes
+// requests to its ServeHTTP, and its own go through carrier. What it cannot send is no
+// failure of the test.
+func LegacyOn(t testing.TB, era Era, gatewayURL string, carrier http.RoundTripper) *LegacyGateway {
+	return &LegacyGateway{Era: era, Key: keys.Generate(), URL: gatewayURL, t: t, replies: map[core.Nonce]core.Reply{}, rates: map[string]int{},
+		client: &http.Client{Transport: carrier}}
+}
+
+// ServeHTTP answers as the gateway's daemon does.
+func (l *LegacyGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.serve(w, r) }
+
+// failed says what could not be sent, where that is a failure.
+func (l *LegacyGateway) failed(path string, err error) {
+	l.t.Helper()
+	if l.server != nil {
+		l.t.Errorf("coretest: %s %s: %v", l.Era, path, err)
+	}
 }
 
 // Sleep lets nobody hear of the gateway until Wake.

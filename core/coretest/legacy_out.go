@@ -25,7 +25,7 @@ func (l *LegacyGateway) send(gatewayURL, path, body string) core.Answer {
 	l.t.Helper()
 	a, err := l.trySend(gatewayURL, path, body)
 	if err != nil {
-		l.t.Errorf("coretest: %s %s: %v", l.Era, path, err)
+		l.failed(path, err)
 	}
 	return a
 }
@@ -90,7 +90,9 @@ func (l *LegacyGateway) Request(gatewayURL string) core.Answer {
 	var card core.Card
 	target := typed
 	if l.Era.since(M) {
-		card = l.card(typed, nil)
+		if card = l.card(typed, nil); card.PublicKey == "" {
+			return core.Answer{}
+		}
 		target = card.GatewayURL
 	}
 	answer := l.send(target, "/federation/request", l.RequestBody())
@@ -102,7 +104,9 @@ func (l *LegacyGateway) Request(gatewayURL string) core.Answer {
 	if l.Era.since(M) {
 		p.ID = l.idOf(card.PublicKey, "")
 	} else {
-		card = l.card(typed, nil)
+		if card = l.card(typed, nil); card.PublicKey == "" {
+			return answer
+		}
 		p.ID = hostPort(typed)
 	}
 	p.PublicKey, p.Name = card.PublicKey, card.DisplayName
@@ -125,12 +129,12 @@ func (l *LegacyGateway) card(gatewayURL string, headers map[string]string) core.
 	}
 	resp, err := l.client.Do(req)
 	if err != nil {
-		l.t.Error(err)
+		l.failed("card", err)
 		return card
 	}
 	defer resp.Body.Close()
 	if err := json.UnmarshalRead(resp.Body, &card); err != nil {
-		l.t.Error(err)
+		l.failed("card", err)
 	}
 	return card
 }

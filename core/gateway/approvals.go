@@ -79,7 +79,7 @@ func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, 
 // key that we asked can approve, only one that is approved can change what it
 // grants. docs/threat-model.md#t1
 func (g *trust) approvers(claim string) ([]core.PublicKey, error) {
-	fits := g.peers.Fits(claim, func(p *core.Peer) bool { return p.Trust == core.Requested || isApproved(p) || isUnconfirmed(p) })
+	fits := g.peers.Fits(claim, func(p *core.Peer) bool { return p.Trust == core.Requested || isApproved(p) || inDoubt(p) })
 	if len(fits) != 1 || len(claim) != len(core.SPKIPrefix)+64 {
 		return nil, errNoPending
 	}
@@ -110,12 +110,12 @@ func (g *trust) approval(p *core.Peer, a core.Approval, named, v2 bool, st *step
 		st.Events = append(st.Events, g.event(core.EventRejected, next, core.Them, "The peer has rejected our federation request.", nil))
 		return next, nil
 	}
-	if isUnconfirmed(p) {
+	if inDoubt(p) {
 		st.digest.Restored++
 		refuted(next, st.now)
 	}
 	g.introduceApprover(next, a)
-	if isApproved(p) || isUnconfirmed(p) {
+	if isApproved(p) || inDoubt(p) {
 		return next, nil
 	}
 	if next.Granted == nil {
@@ -164,7 +164,7 @@ func (g *trust) approvalOfNobody(p *core.Peer, a core.Approval, st *step) (*core
 			return nil, err
 		}
 		next.Received = cleanBundle(a.ScopeGrants)
-	case p.Trust == core.Requested, isUnconfirmed(p):
+	case p.Trust == core.Requested, inDoubt(p):
 		hint(next, core.HintApproval, st.now, nil, false)
 	default:
 		return nil, errNoPending
@@ -220,7 +220,7 @@ func (g *trust) unsigned(claim string) {
 // takesUnsigned reports whether an unsigned approval of a peer is worth a confirmation:
 // we have asked it, it runs a version that signs none, and has never shown v2.
 func takesUnsigned(p *core.Peer) bool {
-	return (p.Trust == core.Requested || isUnconfirmed(p)) && !p.V2 && (before(p, 0, 7) || p.Version == "")
+	return (p.Trust == core.Requested || inDoubt(p)) && !p.V2 && (before(p, 0, 7) || p.Version == "")
 }
 
 // cleanBundle bounds what a peer says that it grants us, which is for people to

@@ -125,7 +125,7 @@ func (g *trust) askFirst(ctx context.Context, p *core.Peer, target string, card 
 			if err != nil {
 				return nil, err
 			}
-			if isUnconfirmed(now) {
+			if inDoubt(now) {
 				st.digest.Restored++
 			}
 			next.V2 = next.V2 || h.signed

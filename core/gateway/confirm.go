@@ -46,7 +46,7 @@ func (c *confirmer) look() {
 	}
 }
 
-func isUnconfirmed(p *core.Peer) bool { return peering.StateOf(p) == peering.Unconfirmed }
+func inDoubt(p *core.Peer) bool { return peering.StateOf(p).InDoubt() }
 
 // due is when a peer is to be asked next.
 func due(p *core.Peer, rounds []time.Duration) time.Time {
@@ -65,7 +65,7 @@ func due(p *core.Peer, rounds []time.Duration) time.Time {
 	case a.Pending != 0:
 		return time.Unix(0, 0)
 	}
-	if a.Series == nil && isUnconfirmed(p) {
+	if a.Series == nil && inDoubt(p) {
 		sooner(a.Next)
 	}
 	if !a.Confirm.IsZero() {
@@ -163,7 +163,7 @@ func (c *confirmer) askDue(ctx context.Context, k core.PublicKey) {
 	}
 	a := p.Asking
 	var h heard
-	pending := a.Series == nil && a.Pending != 0 && !isUnconfirmed(p)
+	pending := a.Series == nil && a.Pending != 0 && !inDoubt(p)
 	if !pending {
 		h = c.round(ctx, p, p.URL)
 		if ctx.Err() != nil {
@@ -200,7 +200,7 @@ func (c *confirmer) restart(p *core.Peer, st *step) *core.Peer {
 	if a.Series != nil && a.Series.Revision != p.Revision {
 		a.Series = nil
 	}
-	if isUnconfirmed(next) && a.Series == nil && a.Next.Before(st.now) {
+	if inDoubt(next) && a.Series == nil && a.Next.Before(st.now) {
 		a.Next = st.now
 	}
 	if a.Series == nil && a.Pending != 0 {
@@ -233,7 +233,7 @@ func (c *confirmer) heard(p *core.Peer, h heard, st *step) (*core.Peer, error) {
 	c.rename(next, h)
 	series := next.Asking.Series
 	if series == nil {
-		if !isUnconfirmed(p) {
+		if !inDoubt(p) {
 			return next, nil
 		}
 		return c.heardInDoubt(next, h, st)
@@ -252,7 +252,7 @@ func (c *confirmer) heard(p *core.Peer, h heard, st *step) (*core.Peer, error) {
 			return nil, err
 		}
 	}
-	if isUnconfirmed(next) {
+	if inDoubt(next) {
 		c.trust.tellOfDoubt(next, st)
 	}
 	return next, nil
@@ -262,13 +262,15 @@ func (c *confirmer) heard(p *core.Peer, h heard, st *step) (*core.Peer, error) {
 func (c *confirmer) act(p *core.Peer, series *core.Series, h heard, st *step) (*core.Peer, error) {
 	state, removal := peering.StateOf(p), series.About&core.HintRemoval != 0
 	switch {
-	case h.word == core.HeardYes && state == peering.Unconfirmed:
+	case h.word == core.HeardYes && state.InDoubt():
 		return c.again(c.trust.restored(p, peering.Yes, st))
 	case h.word == core.HeardYes && state == peering.Requested && series.About&(core.HintApproval|core.HintRequest) != 0:
 		return c.trust.heardYes(p, nil, st)
+	case h.word == core.HeardNo && h.signed && (state == peering.Lapsed || state == peering.Unconfirmed && series.About&core.HintRequest != 0):
+		return c.trust.lost(p, peering.Lost, series.Request, st)
 	case h.word == core.HeardNo && state == peering.Unconfirmed && h.signed:
 		return c.trust.partedBy(st, p, peering.RemovedBy)
-	case h.word == core.HeardNo && state == peering.Unconfirmed:
+	case h.word == core.HeardNo && state.InDoubt():
 		p.Doubt.Heard = core.HeardNo
 	case h.word == core.HeardNo && state == peering.Approved && removal:
 		p.Asking.Immune = time.Time{}
@@ -278,7 +280,7 @@ func (c *confirmer) act(p *core.Peer, series *core.Series, h heard, st *step) (*
 		}
 		return c.again(next, err)
 	case h.word == core.HeardNo && state == peering.Approved && h.signed && series.About&core.HintRequest != 0:
-		return c.trust.lost(p, series.Request, st)
+		return c.trust.lost(p, peering.Lost, series.Request, st)
 	}
 	return p, nil
 }
@@ -300,9 +302,14 @@ func (c *confirmer) close(p *core.Peer, series *core.Series, h heard, st *step) 
 		refuted(p, st.now)
 	}
 	if said == core.HeardNo && (state == peering.Approved || state == peering.Unconfirmed) && about&core.HintRequest != 0 {
-		return c.trust.lost(p, series.Request, st)
+		next, err := c.trust.lost(p, peering.Lapse, series.Request, st)
+		if err != nil {
+			return nil, err
+		}
+		p = next
+		p.Doubt.Heard = core.HeardNo
 	}
-	if isUnconfirmed(p) {
+	if inDoubt(p) {
 		p.Asking.Next = st.now.Add(c.times().Silent)
 		if said == core.HeardNo {
 			p.Asking.Next = st.now.Add(c.times().No)
@@ -326,6 +333,8 @@ func (c *confirmer) heardInDoubt(p *core.Peer, h heard, st *step) (*core.Peer, e
 			refuted(next, st.now)
 		}
 		return next, err
+	case h.word == core.HeardNo && h.signed && peering.StateOf(p) == peering.Lapsed:
+		return c.trust.lost(p, peering.Lost, nil, st)
 	case h.word == core.HeardNo && h.signed:
 		return c.trust.partedBy(st, p, peering.RemovedBy)
 	case h.word == core.HeardNo:
@@ -333,6 +342,9 @@ func (c *confirmer) heardInDoubt(p *core.Peer, h heard, st *step) (*core.Peer, e
 		p.Asking.Next = st.now.Add(c.times().No)
 	}
 	if st.now.Sub(p.Doubt.Since) >= doubtLife {
+		if peering.StateOf(p) == peering.Lapsed {
+			return peering.Apply(p, peering.Expired, st.now)
+		}
 		return c.trust.partedBy(st, p, peering.Expired)
 	}
 	if p.Asking.Pending != 0 {

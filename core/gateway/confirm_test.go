@@ -424,13 +424,14 @@ func TestT10RequestedNote(t *testing.T) {
 }
 
 // A legacy request of an approved peer, whoever carries it, changes it only when the
-// peer itself has us no more.
+// peer itself has us no more; where nobody has signed that, it waits with all that it
+// had, and a later yes makes it approved again.
 func TestT10Request(t *testing.T) {
-	for say, end := range map[string]peering.State{"yes": peering.Approved, "401": peering.Approved, "silent": peering.Approved, "no": peering.Pending, "unknown": peering.Pending} {
+	for say, end := range map[string]peering.State{"yes": peering.Approved, "401": peering.Approved, "silent": peering.Approved, "no": peering.Lapsed, "unknown": peering.Lapsed} {
 		for _, form := range []string{"envelope", "plain", "v2"} {
 			t.Run(form+" "+say, func(t *testing.T) {
 				bubble(t, func(t *testing.T, r *rig, p *peer) {
-					answersFor(r, p, say, "0.7.2")
+					o := answersFor(r, p, say, "0.7.2")
 					body := p.request(r.Key(), func(x *core.Request) { x.Peer.GatewayURL = "http://squatter.example" })
 					switch form {
 					case "envelope":
@@ -444,8 +445,21 @@ func TestT10Request(t *testing.T) {
 					time.Sleep(3 * time.Minute)
 					synctest.Wait()
 					wantState(t, r, p, end)
-					if got := r.Peer(p.key); got.URL != p.url || (end == peering.Approved) != (got.Granted != nil) {
-						t.Errorf("in the end at %s with %v, want its own URL", got.URL, got.Granted)
+					if got := r.Peer(p.key); got.URL != p.url || got.Granted == nil {
+						t.Errorf("in the end at %s with %v, want its own URL and grants", got.URL, got.Granted)
+					}
+					if end == peering.Approved {
+						return
+					}
+					if n := len(events(t, r.store, core.EventRequest)); n != 1 {
+						t.Errorf("%d events of the request, want 1", n)
+					}
+					o.set("yes")
+					time.Sleep(25 * time.Hour)
+					synctest.Wait()
+					wantState(t, r, p, peering.Approved)
+					if got := r.Peer(p.key); got.DefaultLevel != "full" {
+						t.Errorf("restored at level %q, want as it was", got.DefaultLevel)
 					}
 				})
 			})

@@ -72,7 +72,7 @@ func (g *trust) approve(p *core.Peer, grants []core.Grant, st *step) (*core.Peer
 		}
 		return nil, nil, e
 	}
-	if len(grants) == 0 && (was == peering.Approved || was == peering.Unconfirmed) && p.Granted != nil {
+	if len(grants) == 0 && (was == peering.Approved || was.InDoubt()) && p.Granted != nil {
 		grants = p.Granted.Scopes
 	}
 	g.grant(next, grants)
@@ -164,7 +164,7 @@ func (g *trust) RejectPeer(ctx context.Context, k core.PublicKey) (Outgoing, err
 		next, err := peering.Apply(p, peering.Reject, st.now)
 		if err != nil {
 			e := core.Refusef(core.Conflict, "%s is %s; there is no request to reject", p.Name(), peering.StateOf(p).Word())
-			if isApproved(p) || isUnconfirmed(p) {
+			if isApproved(p) || inDoubt(p) {
 				e.Hint = `"ogp federation remove" ends a federation`
 			}
 			return nil, e
@@ -234,7 +234,7 @@ func (g *trust) notify(ctx context.Context, p *core.Peer, notice []byte) error {
 // that it has shown v2. One whose removal is in doubt is removed first, and told so:
 // notified says what came of that, as for RemovePeer.
 func (g *trust) ForgetPeer(ctx context.Context, k core.PublicKey) (notified error, err error) {
-	if p := g.peers.Get(k); p != nil && isUnconfirmed(p) {
+	if p := g.peers.Get(k); p != nil && inDoubt(p) {
 		if _, notified, err = g.RemovePeer(ctx, k); err != nil {
 			return notified, err
 		}

@@ -98,7 +98,7 @@ func (g *reach) CheckPeers(ctx context.Context) {
 	slots := make(chan struct{}, maxChecksAtOnce)
 	var wg sync.WaitGroup
 	for _, p := range g.peers.All() {
-		if !isApproved(p) && !isUnconfirmed(p) {
+		if !isApproved(p) && !inDoubt(p) {
 			continue
 		}
 		slots <- struct{}{}
@@ -131,7 +131,7 @@ func (g *reach) CheckPeer(ctx context.Context, p *core.Peer) (core.Card, error) 
 		return card, err
 	}
 	features, version := cleanIntents(card.Capabilities.Features), clean(card.Version, 32)
-	askNow := failing && isUnconfirmed(p) && p.Doubt.Heard == core.HeardNil && p.Asking.Series == nil
+	askNow := failing && inDoubt(p) && p.Doubt.Heard == core.HeardNil && p.Asking.Series == nil
 	if version == p.Version && slices.Equal(features, p.Features) && !askNow {
 		return card, nil
 	}

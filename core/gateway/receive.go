@@ -68,7 +68,7 @@ func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 		}
 		return core.Answer{}, err
 	}
-	if p := g.peers.Get(opened.Key); p != nil && isUnconfirmed(p) { // restoring comes before answering
+	if p := g.peers.Get(opened.Key); p != nil && inDoubt(p) { // restoring comes before answering
 		if err := g.trust.restore(ctx, p.Key, opened.V2, opened.SentAt, opened.Value.To); err != nil {
 			return core.Answer{}, err
 		}
@@ -147,7 +147,7 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 func (g *inbound) messageKeys(label string) ([]core.PublicKey, error) {
 	// Only those who may be let in are tried, so that strangers cannot use up the tries.
 	fits := g.peers.Fits(label, isApproved)
-	fits = append(fits, g.peers.Fits(label, isUnconfirmed)...)
+	fits = append(fits, g.peers.Fits(label, inDoubt)...)
 	if len(fits) > 0 {
 		return peers.Keys(fits), nil
 	}

@@ -123,7 +123,7 @@ func (r *requester) still() bool {
 	switch peering.StateOf(r.peer) {
 	case peering.Pending:
 		return !r.follows() && !(r.v2 && r.peer.OldForm)
-	case peering.Approved, peering.Unconfirmed:
+	case peering.Approved, peering.Unconfirmed, peering.Lapsed:
 		return true
 	case peering.Requested:
 		return !r.v2 // it names nobody, so that it may be meant for somebody else

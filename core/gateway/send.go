@@ -41,7 +41,7 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	if p.Trust != core.Approved {
 		e := core.Refusef(core.NotApproved, "%s is not approved, but %s", p.Name(), peering.StateOf(p).Word())
 		e.Hint = `"ogp federation list" shows where each peer stands`
-		if isUnconfirmed(p) {
+		if inDoubt(p) {
 			e.Hint = `"ogp federation request ` + p.URL + `" asks it, and federates again if it says yes`
 		}
 		return Outgoing{}, e

@@ -109,7 +109,7 @@ func (g *trust) restored(p *core.Peer, e peering.Event, st *step) (*core.Peer, e
 // dated after the notice, that names us. docs/threat-model.md#t10
 func (g *trust) restore(ctx context.Context, k core.PublicKey, v2 bool, sentAt time.Time, to string) error {
 	_, err := g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
-		if p == nil || !isUnconfirmed(p) || p.V2 && !v2 || !sentAt.After(p.Doubt.Notice) || !g.settings.Load().names(to) {
+		if p == nil || !inDoubt(p) || p.V2 && !v2 || !sentAt.After(p.Doubt.Notice) || !g.settings.Load().names(to) {
 			return nil, nil
 		}
 		next, err := g.restored(p, peering.Restored, st)
@@ -150,25 +150,34 @@ func (g *trust) partedBy(st *step, p *core.Peer, e peering.Event) (*core.Peer, e
 	if was.Waits() && p.ApprovedAt.IsZero() { // a stranger who withdraws is nobody's event
 		return next, nil
 	}
-	if was != peering.Unconfirmed || !p.Doubt.Notified {
+	if !was.InDoubt() || !p.Doubt.Notified || was == peering.Lapsed {
 		st.Events = append(st.Events, g.removedEvent(next, core.Them))
 	}
 	return next, g.outbox.Cancel(context.Background(), p.Key, "the peer has removed us", &st.Change)
 }
 
 // lost takes an approved peer's request up that says, when asked, that it has us no
-// more: a human says yes again.
-func (g *trust) lost(p *core.Peer, request *core.Request, st *step) (*core.Peer, error) {
-	next, err := peering.Apply(p, peering.Lost, st.now)
+// more: a human says yes again. e is peering.Lost where that is proven, else
+// peering.Lapse, by which nothing is lost for good.
+func (g *trust) lost(p *core.Peer, e peering.Event, request *core.Request, st *step) (*core.Peer, error) {
+	was := peering.StateOf(p)
+	next, err := peering.Apply(p, e, st.now)
 	if err != nil {
 		return nil, err
 	}
 	next.Asking.Series = nil
+	if was == peering.Lapsed { // it was told of then
+		return next, g.outbox.Cancel(context.Background(), p.Key, "the peer has removed us and asks again", &st.Change)
+	}
 	next.Warning = "it was approved, and has lost or removed us"
 	if request != nil {
 		next.Names, next.Offered = cleanNames(request.Peer.Names()), cleanIntents(request.OfferedIntents)
 	}
 	g.tellOfRequest(p.Trust, next, st)
+	if e == peering.Lapse {
+		next.Doubt.Notified, next.Doubt.Notice = true, st.now
+		return next, nil
+	}
 	return next, g.outbox.Cancel(context.Background(), p.Key, "the peer has removed us and asks again", &st.Change)
 }
 
@@ -181,7 +190,7 @@ func (g *trust) heardYes(p *core.Peer, grants []core.Grant, st *step) (*core.Pee
 		return nil, err
 	}
 	next.Asking.Series, next.Asking.Pending = nil, 0
-	if was == peering.Approved || was == peering.Unconfirmed {
+	if was == peering.Approved || was.InDoubt() {
 		return next, nil
 	}
 	if next.Granted == nil || len(grants) > 0 {
@@ -199,7 +208,7 @@ func (g *trust) removedEvent(p *core.Peer, by string) *core.Event {
 	data := map[string]any{"type": "federation_removed", "peerId": p.Key.ID(), "unverified": p.Names}
 	if by == core.Them {
 		text = "The peer has removed us: the federation is terminated."
-		if isUnconfirmed(p) {
+		if inDoubt(p) {
 			text = "The peer seems to have removed us. Nothing is sent to it or taken from it, and it is asked."
 			data["unconfirmed"] = true
 		}

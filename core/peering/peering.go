@@ -12,9 +12,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// State is where a peer stands: its Trust, and beside that the two states of doubt,
-// which are stored as removed plus a mark, so that every reader of the record who
-// knows no doubt treats the peer as removed.
+// State is where a peer stands: its Trust, and beside that the states of doubt, which
+// are stored as removed or pending plus a mark, so that every reader of the record who
+// knows no doubt treats the peer as removed, or as one that asks.
 type State string
 
 // The states.
@@ -23,6 +23,7 @@ const (
 	Requested   State = "requested"   // we asked, they have not answered
 	Pending     State = "pending"     // they asked, we have not answered
 	Withdrawn   State = "withdrawn"   // they asked, and perhaps no longer do
+	Lapsed      State = "lapsed"      // they ask though approved, and say, unproven, that they have us no more
 	Approved    State = "approved"    //
 	Unconfirmed State = "unconfirmed" // removed by a notice that we have not been able to confirm
 	Rejected    State = "rejected"    // one side said no
@@ -34,7 +35,11 @@ func StateOf(p *core.Peer) State {
 	if p == nil {
 		return Stranger
 	}
-	if p.Trust == core.Removed && p.Doubt != nil {
+	switch {
+	case p.Doubt == nil:
+	case p.Trust == core.Pending:
+		return Lapsed
+	case p.Trust == core.Removed:
 		if p.Doubt.Was == core.Pending {
 			return Withdrawn
 		}
@@ -48,6 +53,8 @@ func (s State) Trust() core.Trust {
 	switch s {
 	case Withdrawn, Unconfirmed:
 		return core.Removed
+	case Lapsed:
+		return core.Pending
 	}
 	return core.Trust(s)
 }
@@ -59,6 +66,8 @@ func (s State) Word() string {
 		return "unknown"
 	case Withdrawn:
 		return "pending (perhaps withdrawn)"
+	case Lapsed:
+		return "pending (was approved)"
 	case Unconfirmed:
 		return "removed (unconfirmed)"
 	}
@@ -66,7 +75,11 @@ func (s State) Word() string {
 }
 
 // Waits reports whether the peer's request waits for our operator.
-func (s State) Waits() bool { return s == Pending || s == Withdrawn }
+func (s State) Waits() bool { return s == Pending || s == Withdrawn || s == Lapsed }
+
+// InDoubt reports whether a federation seems to have ended by the peer's word, which is
+// not proven: all that was granted is whole, the peer is asked, and a yes restores it.
+func (s State) InDoubt() bool { return s == Unconfirmed || s == Lapsed }
 
 // Event is what happened between us and a peer.
 type Event string
@@ -89,14 +102,15 @@ const (
 	Yes        Event = "yes"         // they say that they have us approved
 	No         Event = "no"          // they say that they do not
 	Restored   Event = "restored"    // they have written to us since the notice
-	Lost       Event = "lost"        // they asked us though approved, and say that they have us no more
+	Lost       Event = "lost"        // they asked us though approved, and say, signed, that they have us no more
+	Lapse      Event = "lapse"       // the same, by an answer that anybody could give
 	Expired    Event = "expired"     // nothing was heard for as long as we ask
 )
 
 // States and Events list all there are, for tests and documents.
 var (
-	States = []State{Stranger, Requested, Pending, Withdrawn, Approved, Unconfirmed, Rejected, Removed}
-	Events = []Event{Ask, Asked, AskedToo, Approve, ApprovedBy, Reject, RejectedBy, Remove, RemovedBy, Doubted, Yes, No, Restored, Lost, Expired}
+	States = []State{Stranger, Requested, Pending, Withdrawn, Lapsed, Approved, Unconfirmed, Rejected, Removed}
+	Events = []Event{Ask, Asked, AskedToo, Approve, ApprovedBy, Reject, RejectedBy, Remove, RemovedBy, Doubted, Yes, No, Restored, Lost, Lapse, Expired}
 )
 
 // trust is the table. What is not in it is no transition.
@@ -148,6 +162,23 @@ var trust = map[State]map[Event]State{
 		Yes:        Approved,
 		No:         Unconfirmed,
 		Lost:       Pending,
+		Lapse:      Lapsed,
+	},
+	Lapsed: {
+		Ask:        Approved,
+		Asked:      Lapsed,
+		Approve:    Approved,
+		ApprovedBy: Approved,
+		Reject:     Rejected,
+		Remove:     Removed,
+		RemovedBy:  Removed,
+		Doubted:    Lapsed,
+		Yes:        Approved,
+		No:         Lapsed,
+		Restored:   Approved,
+		Lost:       Pending,
+		Lapse:      Lapsed,
+		Expired:    Pending,
 	},
 	Unconfirmed: {
 		Ask:        Unconfirmed,
@@ -160,6 +191,7 @@ var trust = map[State]map[Event]State{
 		No:         Unconfirmed,
 		Restored:   Approved,
 		Lost:       Pending,
+		Lapse:      Lapsed,
 		Expired:    Removed,
 	},
 	Rejected: {
@@ -203,10 +235,12 @@ func Apply(p *core.Peer, e Event, at time.Time) (*core.Peer, error) {
 	case Pending:
 		if !from.Waits() {
 			next.RequestedAt = at
+		}
+		if from != Pending && from != Withdrawn {
 			forgetGrants(next)
 		}
 	case Approved:
-		if from != Approved && from != Unconfirmed {
+		if from != Approved && !from.InDoubt() {
 			next.ApprovedAt = at
 		}
 		if e == Ask {
@@ -214,6 +248,12 @@ func Apply(p *core.Peer, e Event, at time.Time) (*core.Peer, error) {
 		}
 	case Unconfirmed, Withdrawn:
 		doubt(next, from, at)
+	case Lapsed:
+		if from != Lapsed {
+			removed := next.RemovedAt
+			doubt(next, from, at)
+			next.RequestedAt, next.RemovedAt, next.By = at, removed, ""
+		}
 	case Rejected:
 		next.RejectedAt, next.By = at, by(e)
 		forgetGrants(next)
@@ -221,7 +261,7 @@ func Apply(p *core.Peer, e Event, at time.Time) (*core.Peer, error) {
 		next.RemovedAt, next.By = at, by(e)
 		forgetGrants(next)
 	}
-	if to != Unconfirmed && to != Withdrawn {
+	if to != Unconfirmed && to != Withdrawn && to != Lapsed {
 		next.Doubt = nil
 	}
 	if ours(e) || from == Stranger {

@@ -17,21 +17,22 @@ const none = peering.State("no transition")
 
 // transitions is the whole table: every state, every event, in the order of
 // peering.Events.
-var transitions = map[peering.State][15]peering.State{
-	// ask, asked, asked-too, approve, approved-by, reject, rejected-by, remove, removed-by, doubted, yes, no, restored, lost, expired
-	stranger:    {requested, pending, none, none, none, none, none, none, none, none, none, none, none, none, none},
-	requested:   {requested, none, approved, approved, approved, none, rejected, removed, removed, none, approved, none, none, none, none},
-	pending:     {approved, pending, none, approved, none, rejected, none, removed, removed, withdrawn, none, none, none, none, none},
-	withdrawn:   {approved, pending, none, approved, none, rejected, none, removed, removed, withdrawn, none, none, none, none, none},
-	approved:    {approved, none, none, approved, approved, none, none, removed, removed, unconfirmed, approved, unconfirmed, none, pending, none},
-	unconfirmed: {unconfirmed, none, none, approved, approved, none, none, removed, removed, unconfirmed, approved, unconfirmed, approved, pending, removed},
-	rejected:    {requested, pending, none, none, none, none, none, removed, none, none, approved, none, none, none, none},
-	removed:     {requested, pending, none, none, none, none, none, none, none, none, approved, none, none, none, none},
+var transitions = map[peering.State][16]peering.State{
+	// ask, asked, asked-too, approve, approved-by, reject, rejected-by, remove, removed-by, doubted, yes, no, restored, lost, lapse, expired
+	stranger:    {requested, pending, none, none, none, none, none, none, none, none, none, none, none, none, none, none},
+	requested:   {requested, none, approved, approved, approved, none, rejected, removed, removed, none, approved, none, none, none, none, none},
+	pending:     {approved, pending, none, approved, none, rejected, none, removed, removed, withdrawn, none, none, none, none, none, none},
+	withdrawn:   {approved, pending, none, approved, none, rejected, none, removed, removed, withdrawn, none, none, none, none, none, none},
+	lapsed:      {approved, lapsed, none, approved, approved, rejected, none, removed, removed, lapsed, approved, lapsed, approved, pending, lapsed, pending},
+	approved:    {approved, none, none, approved, approved, none, none, removed, removed, unconfirmed, approved, unconfirmed, none, pending, lapsed, none},
+	unconfirmed: {unconfirmed, none, none, approved, approved, none, none, removed, removed, unconfirmed, approved, unconfirmed, approved, pending, lapsed, removed},
+	rejected:    {requested, pending, none, none, none, none, none, removed, none, none, approved, none, none, none, none, none},
+	removed:     {requested, pending, none, none, none, none, none, none, none, none, approved, none, none, none, none, none},
 }
 
 const (
-	stranger, requested, pending, withdrawn  = peering.Stranger, peering.Requested, peering.Pending, peering.Withdrawn
-	approved, unconfirmed, rejected, removed = peering.Approved, peering.Unconfirmed, peering.Rejected, peering.Removed
+	stranger, requested, pending, withdrawn, lapsed = peering.Stranger, peering.Requested, peering.Pending, peering.Withdrawn, peering.Lapsed
+	approved, unconfirmed, rejected, removed        = peering.Approved, peering.Unconfirmed, peering.Rejected, peering.Removed
 )
 
 // full is a peer with something in every field that a transition could touch.
@@ -46,7 +47,7 @@ func full(state peering.State) *core.Peer {
 	switch state {
 	case withdrawn:
 		p.Doubt = &core.Doubt{Was: core.Pending, Since: before}
-	case unconfirmed:
+	case unconfirmed, lapsed:
 		p.Doubt = &core.Doubt{Was: core.Approved, Since: before}
 	}
 	return p
@@ -54,8 +55,8 @@ func full(state peering.State) *core.Peer {
 
 // TestEveryTransition: every state and event, one by one.
 func TestEveryTransition(t *testing.T) {
-	if len(peering.Events) != 15 || len(peering.States) != len(transitions) {
-		t.Fatalf("%d events and %d states, want 15 and %d: complete the table", len(peering.Events), len(peering.States), len(transitions))
+	if len(peering.Events) != 16 || len(peering.States) != len(transitions) {
+		t.Fatalf("%d events and %d states, want 16 and %d: complete the table", len(peering.Events), len(peering.States), len(transitions))
 	}
 	for _, state := range peering.States {
 		for i, event := range peering.Events {
@@ -117,7 +118,7 @@ func checkApply(t *testing.T, state peering.State, event peering.Event, want pee
 	// Power is kept only by a peer that was approved and stays so, or that is
 	// approved at the end of a request that is under way.
 	power := next.Granted != nil || next.Received != nil || next.Levels != nil || next.DefaultLevel != ""
-	if wantPower := want == approved || want == unconfirmed || want == withdrawn || want == pending && (state == pending || state == withdrawn); power != wantPower {
+	if wantPower := want == approved || want == unconfirmed || want == lapsed || want == withdrawn || want == pending && (state == pending || state == withdrawn); power != wantPower {
 		t.Errorf("%s: has power %v, want %v", name, power, wantPower)
 	}
 	by := ""
@@ -131,11 +132,11 @@ func checkApply(t *testing.T, state peering.State, event peering.Event, want pee
 		t.Errorf("%s: by %q, want %q", name, next.By, by)
 	}
 	times := map[peering.State]time.Time{requested: next.RequestedAt, approved: next.ApprovedAt, rejected: next.RejectedAt, removed: next.RemovedAt}
-	again := want == pending && (state == pending || state == withdrawn)
+	again := want == pending && (state == pending || state == withdrawn || state == lapsed)
 	if want == pending && !again {
 		times[pending] = next.RequestedAt
 	}
-	if state == unconfirmed && want == approved { // it was approved all the time
+	if (state == unconfirmed || state == lapsed) && want == approved { // it was approved all the time
 		delete(times, approved)
 	}
 	if stamp, ok := times[want]; ok && want != state && !stamp.Equal(at) {
@@ -148,7 +149,7 @@ func checkApply(t *testing.T, state peering.State, event peering.Event, want pee
 
 // theirs are the events that a peer can bring about alone.
 var theirs = []peering.Event{peering.Asked, peering.ApprovedBy, peering.RejectedBy, peering.RemovedBy, peering.Doubted, peering.No,
-	peering.Restored, peering.Lost, peering.Expired}
+	peering.Restored, peering.Lost, peering.Lapse, peering.Expired}
 
 // TestT1Direction: nobody becomes approved by its own word. Whatever envelopes a
 // stranger sends, in any order, it takes an act of ours. A yes is heard only where
@@ -226,6 +227,21 @@ func TestT12Lost(t *testing.T) {
 	next, err := peering.Apply(full(approved), peering.Lost, at)
 	if err != nil || next.Trust != core.Pending || next.Granted != nil {
 		t.Errorf("lost in approved = %+v, %v; want pending without grants", next, err)
+	}
+	// Where that is not proven, it waits, and all is whole until that is known.
+	was := full(approved)
+	next, err = peering.Apply(was, peering.Lapse, at)
+	if err != nil || next.Trust != core.Pending || !peering.StateOf(next).Waits() || !reflect.DeepEqual(next.Granted, was.Granted) {
+		t.Fatalf("lapse in approved = %+v, %v; want pending with all its grants", next, err)
+	}
+	back, err := peering.Apply(next, peering.Yes, at)
+	if err != nil || back.Trust != core.Approved || back.Doubt != nil || !reflect.DeepEqual(back.Granted, was.Granted) || !back.ApprovedAt.Equal(was.ApprovedAt) {
+		t.Errorf("yes after that = %+v, %v; want as it was", back, err)
+	}
+	for _, e := range []peering.Event{peering.Expired, peering.Lost} {
+		if end, err := peering.Apply(next, e, at); err != nil || end.Trust != core.Pending || end.Granted != nil || end.Doubt != nil {
+			t.Errorf("%s after that = %+v, %v; want a request like any other", e, end, err)
+		}
 	}
 }
 

@@ -132,7 +132,7 @@ func HostName(gatewayURL string) string {
 // Asks reports whether there is something to ask a peer, now or later.
 // docs/threat-model.md#t10
 func Asks(p *core.Peer) bool {
-	return p.Asking.Series != nil || p.Asking.Pending != 0 || !p.Asking.Confirm.IsZero() || peering.StateOf(p) == peering.Unconfirmed
+	return p.Asking.Series != nil || p.Asking.Pending != 0 || !p.Asking.Confirm.IsZero() || peering.StateOf(p).InDoubt()
 }
 
 func labels(p *core.Peer) []string {
