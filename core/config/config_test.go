@@ -172,6 +172,21 @@ func TestAListOrTableReplacesTheDefault(t *testing.T) {
 	}
 }
 
+func TestListForms(t *testing.T) {
+	for value, want := range map[string][]string{
+		"message,agent-comms":        {"message", "agent-comms"},
+		` message , agent-comms,`:    {"message", "agent-comms"},
+		`["message", "agent-comms"]`: {"message", "agent-comms"}, // as the file has it
+		`['message']`:                {"message"},
+		`[""]`:                       {},
+		"":                           {},
+	} {
+		if got := splitList(value); !slices.Equal(got, want) {
+			t.Errorf("splitList(%q) = %q, want %q", value, got, want)
+		}
+	}
+}
+
 func TestEnvironmentForms(t *testing.T) {
 	c, origins, _ := mustLoad(t, Options{Home: t.TempDir(), Env: []string{
 		"OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8, fd00::/8,10.1.2.3",

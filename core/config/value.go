@@ -262,9 +262,18 @@ func wantOf(t reflect.Type) string {
 	return t.String()
 }
 
-// splitList splits at commas. Nothing between two commas counts for nothing.
+// splitList splits at commas. Nothing between two commas counts for nothing. A list
+// of quoted texts, as the file has it, is taken as well.
 func splitList(s string) []string {
 	parts := []string{}
+	if inner, ok := strings.CutPrefix(strings.TrimSuffix(s, "]"), "["); ok && strings.HasSuffix(s, "]") && strings.ContainsAny(inner, `"'`) {
+		for part := range strings.SplitSeq(inner, ",") {
+			if part = strings.Trim(strings.TrimSpace(part), `"'`); part != "" {
+				parts = append(parts, part)
+			}
+		}
+		return parts
+	}
 	for part := range strings.SplitSeq(s, ",") {
 		if part = strings.TrimSpace(part); part != "" {
 			parts = append(parts, part)
