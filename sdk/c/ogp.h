@@ -203,7 +203,8 @@ static inline ogp_approval ogp_no_opinion(void) { return (ogp_approval){ogp_verd
 /* OGP_ON_REQUEST makes a function, ogp_approval f(void), decide about requests. */
 #define OGP_ON_REQUEST(f) OGP_EXPORT(ogp_request) int ogp_request(int len) { (void)len; return f().status; }
 
-/* ogp_notified answers a notifier: delivered, retry, setup or failed. */
+/* ogp_notified answers a notifier: "delivered", "retry", "setup" (nothing can be told until
+ * the operator has changed what the detail names) or "failed" (this event cannot be told). */
 static inline int ogp_notified(const char *status, const char *detail) {
 	static char buf[1024];
 	struct ogp_object o = {buf, sizeof buf, 0, 0};

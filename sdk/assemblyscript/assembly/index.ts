@@ -219,6 +219,11 @@ export class Outcome {
   static retry(afterSeconds: i32, detail: string): Obj {
     return new Obj().text("status", "retry").int("retryAfterSeconds", afterSeconds).text("detail", detail);
   }
+  /** Nothing can be told until the operator has changed something, which the detail names. What is owed waits. */
+  static setup(detail: string): Obj {
+    return new Obj().text("status", "setup").text("detail", detail);
+  }
+  /** This event alone cannot be told, however often it is tried. */
   static failed(detail: string): Obj {
     return new Obj().text("status", "failed").text("detail", detail);
   }

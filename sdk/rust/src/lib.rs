@@ -201,7 +201,13 @@ impl Outcome {
         o.0.int("retryAfterSeconds", after_seconds);
         o
     }
-    /// Trying again unchanged is no use; the detail names the remedy.
+    /// Nothing can be told until the operator has changed something, which the detail names:
+    /// a token, a URL, a grant. What is owed waits, and loses nothing by it.
+    pub fn setup(detail: &str) -> Outcome {
+        Outcome::of("setup", detail)
+    }
+    /// This event alone cannot be told, however often it is tried; the detail names the
+    /// remedy.
     pub fn failed(detail: &str) -> Outcome {
         Outcome::of("failed", detail)
     }
