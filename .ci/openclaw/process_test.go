@@ -340,8 +340,9 @@ func (g *gateway) waiting(ctx context.Context, t *testing.T) int {
 	return *status.Queues.Deliveries
 }
 
-// patience is how long something may take that must come.
-const patience = 90 * time.Second
+// patience is how long something may take that must come: on a busy machine OpenClaw needs a
+// minute to take up a change of its file, and as long for a turn.
+const patience = 3 * time.Minute
 
 func until(ctx context.Context, t *testing.T, what string, done func() bool) {
 	t.Helper()

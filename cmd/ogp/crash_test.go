@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"sync"
 	"testing"
@@ -58,40 +59,140 @@ func losesAnswers(t *testing.T, to func() string) *httptest.Server {
 	return server
 }
 
-// keyedBackend is a webhook's receiver that knows its keys and loses one answer of four.
+// keyedBackend is a notifier's receiver that knows its keys and loses one answer of four,
+// and as often has no time.
 type keyedBackend struct {
-	mu     sync.Mutex // guards the rest
-	bodies map[string]string
-	events map[string]int // by id of the event: under how many keys it came
+	ids    func(body string) []string // of the events that a post tells of
+	answer string
+
+	mu     sync.Mutex                 // guards the rest
+	bodies map[string]string          // by key
+	keys   map[string]map[string]bool // by event: under which keys it came
+	posts  int
+	groups int // keys of several events
 	wrong  []string
 }
 
-func (b *keyedBackend) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+func newBackend(t *testing.T, answer string, ids func(string) []string) (*keyedBackend, string) {
+	b := &keyedBackend{ids: ids, answer: answer, bodies: map[string]string{}, keys: map[string]map[string]bool{}}
+	server := httptest.NewServer(b)
+	t.Cleanup(server.Close)
+	return b, server.URL
+}
+
+func (b *keyedBackend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	text, err := io.ReadAll(r.Body)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	key, sum := r.Header.Get("Idempotency-Key"), string(text)
-	var event struct {
-		ID string `json:"id"`
+	if rand.N(8) == 0 { // and has not taken it
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
 	}
-	_ = json.Unmarshal(text, &event) // what is no event has no id
+	key, body := r.Header.Get("Idempotency-Key"), string(text)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if old, known := b.bodies[key]; !known {
-		b.bodies[key] = sum
-		b.events[event.ID]++
-	} else if old != sum {
-		b.wrong = append(b.wrong, old+"\nand then\n"+sum)
+	b.posts++
+	old, known := b.bodies[key]
+	if b.bodies[key] = body; known && key != "" && old != body {
+		b.wrong = append(b.wrong, old+"\nand then\n"+body)
+	}
+	ids := b.ids(body)
+	if !known && len(ids) > 1 {
+		b.groups++
+	}
+	for _, id := range ids {
+		if b.keys[id] == nil {
+			b.keys[id] = map[string]bool{}
+		}
+		b.keys[id][key] = true
 	}
 	if rand.N(4) == 0 {
 		panic(http.ErrAbortHandler)
 	}
+	io.WriteString(w, b.answer)
 }
 
-// TestCrash kills the daemon at random points of both queues, with a peer and a backend
-// that lose answers: nothing that was acknowledged is lost, the peer has nothing twice,
-// every notice is told, and what is told again has its key and its bytes.
+// heardOnce checks that each event was told, under one key and always in the same bytes.
+func (b *keyedBackend) heardOnce(t *testing.T, who string, events []string) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	untold, twice := 0, 0
+	for _, id := range events {
+		switch n := len(b.keys[id]); {
+		case n == 0:
+			untold++
+		case n > 1:
+			twice++
+		}
+	}
+	if untold > 0 || twice > 0 {
+		t.Errorf("%s: of %d events %d were not told and %d under several keys, want 0 and 0", who, len(events), untold, twice)
+	}
+	if len(b.wrong) > 0 {
+		t.Errorf("%s: %d keys came with other bytes than at first, among them %s", who, len(b.wrong), b.wrong[0])
+	}
+	t.Logf("%s: %d posts, %d keys, %d of them of several events", who, b.posts, len(b.bodies), b.groups)
+}
+
+var marks = regexp.MustCompile(`<<<PEER MESSAGE ([0-9A-Z]+)>>>`)
+
+// backends are the receivers of the daemon's three notifiers: one event a call, several in
+// one, and one that knows no keys.
+func backends(t *testing.T) (webhook, openclaw, ntfy *keyedBackend, config string) {
+	webhook, hookURL := newBackend(t, "", func(body string) []string {
+		var event struct {
+			ID string `json:"id"`
+		}
+		if err := json.Unmarshal([]byte(body), &event); err != nil {
+			t.Errorf("the webhook got %q", body)
+		}
+		return []string{event.ID}
+	})
+	openclaw, clawURL := newBackend(t, `{"ok":true,"runId":"1"}`, func(body string) (ids []string) {
+		var run struct {
+			Message string `json:"message"`
+		}
+		if err := json.Unmarshal([]byte(body), &run); err != nil {
+			t.Errorf("OpenClaw got %q", body)
+		}
+		for _, m := range marks.FindAllStringSubmatch(run.Message, -1) {
+			ids = append(ids, m[1])
+		}
+		return ids
+	})
+	ntfy, ntfyURL := newBackend(t, "{}", func(body string) (ids []string) {
+		for _, m := range marks.FindAllStringSubmatch(body, -1) {
+			ids = append(ids, m[1])
+		}
+		return ids
+	})
+	return webhook, openclaw, ntfy, fmt.Sprintf(`openclaw_url = %[2]q
+openclaw_hooks_token = "crash-token-of-openclaw"
+[delivery]
+notifiers = ["webhook", "openclaw", "ntfy"]
+first_retry = "10ms"
+max_retry = "200ms"
+[plugins.webhook.config]
+url = %[1]q
+[plugins.webhook.grants]
+http = [%[1]q]
+private = true
+[plugins.ntfy.config]
+url = %[3]q
+topic = "crash"
+include_text = true
+[plugins.ntfy.grants]
+http = [%[3]q]
+private = true
+`, hookURL+"/events", clawURL, ntfyURL)
+}
+
+// TestCrash kills the daemon at random points of both queues, with a peer and three
+// notifiers' backends that lose answers, while its peer is renamed: nothing that was
+// acknowledged is lost, the peer has nothing twice, every notice is told to each notifier,
+// and what is told again has its key, its group and its bytes.
 //
 // docs/operating.md#notices
 func TestCrash(t *testing.T) {
@@ -101,9 +202,7 @@ func TestCrash(t *testing.T) {
 	} else if testing.Short() {
 		t.Skip("slow")
 	}
-	told := &keyedBackend{bodies: map[string]string{}, events: map[string]int{}}
-	hook := httptest.NewServer(told)
-	defer hook.Close()
+	webhook, claw, ntfy, notifiers := backends(t)
 
 	var peer *coretest.Gateway
 	front := losesAnswers(t, func() string { _, port, _ := net.SplitHostPort(peerAddr(peer)); return "http://127.0.0.1:" + port })
@@ -118,9 +217,7 @@ func TestCrash(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	port := closedPort(t)[len("127.0.0.1:"):]
-	text := fmt.Sprintf("[network]\nallow_private = [\"127.0.0.0/8\"]\n[outbox]\nfirst_retry = \"10ms\"\nmax_retry = \"200ms\"\n"+
-		"[delivery]\nnotifiers = [\"webhook\"]\nfirst_retry = \"10ms\"\nmax_retry = \"200ms\"\n"+
-		"[plugins.webhook.config]\nurl = %[1]q\n[plugins.webhook.grants]\nhttp = [%[1]q]\nprivate = true\n", hook.URL+"/events")
+	text := notifiers + "[network]\nallow_private = [\"127.0.0.0/8\"]\n[outbox]\nfirst_retry = \"10ms\"\nmax_retry = \"200ms\"\n"
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -164,8 +261,18 @@ func TestCrash(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	})
-	for range kills {
-		time.Sleep(time.Duration(20+rand.N(300)) * time.Millisecond)
+	wg.Go(func() { // our name for the peer
+		for n := 0; ctx.Err() == nil; n++ {
+			_ = client.Call(ctx, "alias", api.AliasParams{Peer: peer.Key().String(), Alias: fmt.Sprintf("name-%d", n)}, nil) // when we are alive
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+	for n := range kills {
+		life := 20 + rand.N(300)
+		if n%4 == 0 { // long enough for plugins to be loaded on a busy machine
+			life = 500 + rand.N(1500)
+		}
+		time.Sleep(time.Duration(life) * time.Millisecond)
 		d.kill()
 		d.start()
 	}
@@ -192,7 +299,7 @@ func TestCrash(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	t.Logf("%d kills, %d messages sent, %d received, %d keys at the backend", kills, len(sent), len(got), len(told.bodies))
+	t.Logf("%d kills, %d messages sent, %d received", kills, len(sent), len(got))
 
 	list, err := peer.Store.Inbox(t.Context(), core.InboxFilter{Limit: 1_000_000})
 	if err != nil {
@@ -206,15 +313,19 @@ func TestCrash(t *testing.T) {
 		mine[i] = &views[i].InboxMessage
 	}
 	once(t, "we", got, texts(t, mine))
-	told.mu.Lock()
-	defer told.mu.Unlock()
-	for _, m := range mine {
-		if n := told.events[m.ID]; n != 1 {
-			t.Errorf("message %s was told under %d keys, want 1", m.ID, n)
-		}
+	events := make([]string, len(mine))
+	for i, m := range mine {
+		events[i] = m.ID
 	}
-	if len(told.wrong) > 0 {
-		t.Errorf("%d keys came with other bytes than at first, among them %s", len(told.wrong), told.wrong[0])
+	webhook.heardOnce(t, "webhook", events)
+	claw.heardOnce(t, "openclaw", events)
+	if claw.groups == 0 {
+		t.Error("OpenClaw was never told several events at once: it shows nothing of groups")
+	}
+	for _, id := range events { // it knows no keys, and may hear twice
+		if len(ntfy.keys[id]) == 0 {
+			t.Errorf("ntfy was not told of %s", id)
+		}
 	}
 	if len(sent) < kills || len(got) < kills {
 		t.Errorf("%d messages sent and %d received in %d lives: too few to show anything", len(sent), len(got), kills+1)

@@ -247,7 +247,7 @@ func TestPeerAsItWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := coretest.NewNotifier("n", 1)
 		d := newDesk(t, n)
-		now := &core.Peer{Key: core.PublicKey{1}, Alias: "new", Trust: core.Removed}
+		now := &core.Peer{Key: core.PublicKey{1}, Alias: "new", Trust: core.Removed, Names: core.Names{DisplayName: "renamed"}, URL: "https://moved.example"}
 		d.dispatcher = delivery.New(delivery.Options{Store: d.store, Peer: func(core.PublicKey) *core.Peer { return now }})
 		d.dispatcher.Set(n)
 		at := time.Now()
@@ -262,6 +262,11 @@ func TestPeerAsItWas(t *testing.T) {
 		told := n.Notified()
 		if len(told) != 2 || told[0].Peer.Alias != "old" || told[0].Peer.Trust != core.Approved || told[1].Peer.Alias != "older" || told[1].Peer.Trust != core.Approved {
 			t.Errorf("told %+v", told)
+		}
+		for _, n := range told { // the same key carries the same bytes, whatever the peer calls itself by then
+			if n.Peer.Names != (core.Names{}) || n.Peer.URL != "" {
+				t.Errorf("told of %+v at %q, want nothing that is new since", n.Peer.Names, n.Peer.URL)
+			}
 		}
 		if now.Alias != "new" {
 			t.Error("the record was changed")

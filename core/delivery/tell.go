@@ -187,23 +187,15 @@ func (c *Dispatcher) notice(d *core.Delivery) core.Notice {
 	if d.Event.Peer.IsZero() || c.o.Peer == nil {
 		return n
 	}
-	n.Peer = c.o.Peer(d.Event.Peer)
 	then := d.Event.Then
-	if m := d.Event.Message; m != nil {
+	if m := d.Event.Message; m != nil { // what the peer calls itself may change between two tries
 		then = &core.PeerThen{Alias: m.Alias, Trust: core.Approved}
 	}
 	if then == nil {
-		return n
+		n.Peer = c.o.Peer(d.Event.Peer)
+	} else {
+		n.Peer = &core.Peer{Key: d.Event.Peer, Alias: then.Alias, Trust: then.Trust, Names: then.Names, URL: then.URL}
 	}
-	p := &core.Peer{Key: d.Event.Peer, Names: then.Names, URL: then.URL}
-	if n.Peer != nil {
-		p = n.Peer.Clone()
-	}
-	p.Alias, p.Trust = then.Alias, then.Trust
-	if d.Event.Message == nil {
-		p.Names, p.URL = then.Names, then.URL
-	}
-	n.Peer = p
 	return n
 }
 
