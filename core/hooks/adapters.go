@@ -14,15 +14,14 @@ import (
 
 // policyOf is a plugin as a policy. It abstains from what it is not asked about.
 type policyOf struct {
-	name    string
-	p       *plugin.Plugin
-	grants  plugin.Grants
-	most    func() []core.Grant // bounds grants where the operator has set no bound; nil: none does
-	t       *texts
-	tally   *tally
-	log     *slog.Logger
-	request bool // it answers requests
-	message bool // it answers messages
+	name   string
+	p      *plugin.Plugin
+	grants plugin.Grants
+	most   func() []core.Grant // bounds grants where the operator has set no bound; nil: none does
+	t      *texts
+	tally  *tally
+	log    *slog.Logger
+	hooks  []core.Hook // that it answers
 }
 
 var _ core.Policy = policyOf{}
@@ -30,20 +29,21 @@ var _ core.Policy = policyOf{}
 func (a policyOf) Name() string { return a.name }
 
 func (a policyOf) Decide(ctx context.Context, q core.Question) (core.Verdict, error) {
-	v := abstain
-	var err error
-	switch {
-	case q.Kind == core.HookRequest && a.request:
-		if v, err = onRequest.ask(ctx, a.t, a.p, q); err == nil {
-			v = a.bounded(v)
-		}
-	case q.Kind == core.HookMessage && a.message && concerns(a.p.Manifest(), q.Message.Intent):
-		v, err = onMessage.ask(ctx, a.t, a.p, q)
+	i := slices.IndexFunc(policies, func(p point[core.Question, core.Verdict]) bool { return p.hook == q.Kind })
+	if i < 0 || !slices.Contains(a.hooks, q.Kind) || q.Message != nil && !concerns(a.p.Manifest(), q.Message.Intent) {
+		return abstain, nil
 	}
-	if err == nil && v.Decision == core.Deny {
+	v, err := policies[i].ask(ctx, a.t, a.p, q)
+	if err != nil {
+		return v, err
+	}
+	if q.Kind == core.HookRequest {
+		v = a.bounded(v)
+	}
+	if v.Decision == core.Deny {
 		a.tally.refused.Add(1)
 	}
-	return v, err
+	return v, nil
 }
 
 func (a policyOf) bounded(v core.Verdict) core.Verdict {
@@ -59,7 +59,7 @@ func (a policyOf) bounded(v core.Verdict) core.Verdict {
 
 // PolicyOf is a plugin as a policy about messages, for trying it out.
 func PolicyOf(p *plugin.Plugin) core.Policy {
-	return policyOf{name: p.Info().Name, p: p, t: new(texts), tally: new(tally), message: true}
+	return policyOf{name: p.Info().Name, p: p, t: new(texts), tally: new(tally), hooks: []core.Hook{core.HookMessage}}
 }
 
 // concerns reports whether a policy or notifier is asked about messages of an

@@ -211,20 +211,22 @@ func (m *Manager) Plugins() (gateway.Plugins, error) {
 func (m *Manager) publish() {
 	f := &inForce{plugins: gateway.Plugins{Policies: map[core.Hook][]core.Policy{}}}
 	for _, s := range m.slots {
-		name, request, message := s.want.Spec.Name, s.has(core.HookRequest), s.has(core.HookMessage)
+		name := s.want.Spec.Name
+		var asked []core.Hook
+		for _, p := range policies {
+			if s.has(p.hook) {
+				asked = append(asked, p.hook)
+			}
+		}
 		if s.loaded == nil {
-			if (request || message) && f.err == nil {
+			if len(asked) > 0 && f.err == nil {
 				f.err = notReady("policy "+name, cmp.Or(s.err, errLoading))
 			}
 			continue
 		}
-		p := policyOf{name: name, p: s.loaded, grants: s.want.Spec.Grants, most: m.o.AtMost, t: &m.texts, tally: s.tally, log: m.o.Logger,
-			request: request, message: message}
-		if request {
-			f.plugins.Policies[core.HookRequest] = append(f.plugins.Policies[core.HookRequest], p)
-		}
-		if message {
-			f.plugins.Policies[core.HookMessage] = append(f.plugins.Policies[core.HookMessage], p)
+		p := policyOf{name: name, p: s.loaded, grants: s.want.Spec.Grants, most: m.o.AtMost, t: &m.texts, tally: s.tally, log: m.o.Logger, hooks: asked}
+		for _, h := range asked {
+			f.plugins.Policies[h] = append(f.plugins.Policies[h], p)
 		}
 		if s.has(core.HookHandle) {
 			f.plugins.Handlers = append(f.plugins.Handlers, handlerOf{name, s.loaded, &m.texts})

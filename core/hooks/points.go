@@ -24,6 +24,9 @@ var (
 	onNotify  = point[[]core.Notice, core.Outcome]{core.HookNotify, (*texts).notices, readOutcome, core.Outcome{Status: core.OutcomeDelivered}}
 	onHandle  = point[handled, core.HandlerAnswer]{core.HookHandle, (*texts).handled, readAnswer, core.HandlerAnswer{Error: "nobody answers this"}}
 
+	// policies are the hooks that are put to every policy, and answered by a verdict.
+	policies = []point[core.Question, core.Verdict]{onRequest, onMessage}
+
 	points = []interface {
 		name() core.Hook
 		answer(output []byte) (any, error)
