@@ -6,7 +6,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
 )
 
 func configCommand(a *cli.App) *cobra.Command {
@@ -24,9 +27,14 @@ func configCheckCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if unreadable := cfg.CheckSecrets(origins); len(unreadable) > 0 {
-				return unreadable
+			if bad := cfg.CheckSecrets(origins); len(bad) > 0 {
+				return bad
 			}
+			found, err := checkParts(cmd, a)
+			if err != nil {
+				return err
+			}
+			warnings = append(warnings, found...)
 			if a.JSON {
 				texts := []string{}
 				for _, w := range warnings {
@@ -44,6 +52,36 @@ func configCheckCommand(a *cli.App) *cobra.Command {
 	}
 	config.Flags(cmd.Flags())
 	return cmd
+}
+
+// checkParts looks at what the configuration makes of plugins and notifiers: what cannot
+// work is an error, as in "ogp doctor".
+func checkParts(cmd *cobra.Command, a *cli.App) (warnings []config.Warning, err error) {
+	installed, _, err := cli.OnState(cmd.Context(), a, api.PluginInstalled, api.None{}, false)
+	if err != nil {
+		return nil, err
+	}
+	o, err := a.DaemonOptions(cmd)
+	if err != nil {
+		return nil, err
+	}
+	checks, err := daemon.CheckConfigured(cmd.Context(), o, installed)
+	if err != nil {
+		return nil, err
+	}
+	var bad config.Problems
+	for _, c := range checks {
+		what := c.Name + ": " + c.Text
+		if c.State == api.CheckFail {
+			bad = append(bad, config.Problem{Key: c.Name, What: what, Hint: c.Fix})
+			continue
+		}
+		warnings = append(warnings, config.Warning(what+term.Optional("\n  fix: ", c.Fix)))
+	}
+	if len(bad) > 0 {
+		return nil, bad
+	}
+	return warnings, nil
 }
 
 func configShowCommand(a *cli.App) *cobra.Command {

@@ -451,7 +451,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 		}},
 		{"nobody is told", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0")
-			s.finds("notifier", api.CheckWarn, `nobody is told`, `ogp init`)
+			s.finds("notifier", api.CheckWarn, `nobody is notified`, `ogp init`)
 		}},
 		{"a pinned module that has changed", func(t *testing.T, s *site) {
 			s.write(daemon.ConfigFile, "[plugins.openclaw]\nsha256 = '"+strings.Repeat("a", 64)+"'\n", 0o600)

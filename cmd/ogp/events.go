@@ -26,6 +26,10 @@ func eventText(v api.EventView) string {
 	var data struct {
 		Unverified core.Names     `json:"unverified"`
 		Notifier   string         `json:"notifier"`
+		Kind       string         `json:"kind"` // of an envelope of ours
+		ApprovedBy string         `json:"approvedBy"`
+		Policy     string         `json:"policy"`
+		Reason     string         `json:"reason"`
 		Error      string         `json:"error"`
 		Type       core.EventType `json:"type"`
 		Data       jsontext.Value `json:"data"`
@@ -38,12 +42,29 @@ func eventText(v api.EventView) string {
 	case core.EventRequest:
 		text += term.Optional(" It says it is ", api.PeerView{Unverified: data.Unverified}.Said())
 	case core.EventReply:
-		text = "error: " + data.Error
-		if data.Error == "" {
-			text = api.OneLine(core.Raw(data.Data))
+		switch text = api.OneLine(core.Raw(data.Data)); {
+		case data.Error != "":
+			text = "error: " + data.Error
+		case text == "":
+			text = "yes, without a word"
 		}
+	case core.EventApproved:
+		text += term.Optional(" By: ", data.ApprovedBy)
 	case core.EventDeliveryFailed:
-		text = fmt.Sprintf("%s was not told of a %s: %s", data.Notifier, data.Type, data.Error)
+		what := v.Text
+		switch {
+		case data.Notifier != "":
+			what = fmt.Sprintf("%s was not notified of %s", data.Notifier, cmp.Or(string(data.Type), "an event"))
+		case data.Kind != "":
+			what = fmt.Sprintf("our %s was not delivered", data.Kind)
+		}
+		text = what + term.Optional(": ", data.Error)
+	}
+	if data.Policy != "" {
+		text += term.Optional(" Policy: ", data.Policy) + term.Optional(", ", data.Reason)
+	}
+	if text == "" {
+		text = "-"
 	}
 	return term.SafeLine(text)
 }

@@ -153,16 +153,14 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 			}
 			switch core.OutboxState(o.State) {
 			case core.OutSent:
-				fmt.Fprintf(a.Out, "Replied to %s\n", o.Peer.Handle())
+				fmt.Fprintf(a.Out, "Replied to %s%s\n", o.Peer.Handle(), about(o))
 			case core.OutWaiting:
-				fmt.Fprintf(a.Out, "Reply queued for %s (%s)\n", o.Peer.Handle(), o.ID)
-				if o.Error != nil {
-					fmt.Fprintf(a.Err, "⚠ %s could not be reached: %s\n", o.Peer.Handle(), o.Error.Message)
-				}
+				fmt.Fprintf(a.Out, "Reply queued for %s%s (%s)\n", o.Peer.Handle(), about(o), o.ID)
+				fmt.Fprintln(a.Err, notYet(o))
 			case "none":
-				fmt.Fprintf(a.Out, "Reply is ready for %s to fetch\n", o.Peer.Handle())
+				fmt.Fprintf(a.Out, "Reply is ready for %s%s to fetch\n", o.Peer.Handle(), about(o))
 			default:
-				fmt.Fprintf(a.Out, "Reply is ready for %s to fetch\n", o.Peer.Handle())
+				fmt.Fprintf(a.Out, "Reply is ready for %s%s to fetch\n", o.Peer.Handle(), about(o))
 				fmt.Fprintf(a.Err, "⚠ It did not take it at its reply address: %s\n", o.Error.Message)
 			}
 			return nil
@@ -170,6 +168,14 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&failure, "error", false, "answer with an error of this text")
 	return cmd
+}
+
+// about names the message that a reply answers, behind its sender's name.
+func about(o api.OutgoingView) string {
+	if o.Answered == nil {
+		return ""
+	}
+	return fmt.Sprintf("'s %q", term.SafeLine(o.Answered.Text))
 }
 
 func inboxReleaseCommand(a *cli.App) *cobra.Command {

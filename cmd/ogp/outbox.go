@@ -83,7 +83,7 @@ func outboxShowCommand(a *cli.App) *cobra.Command {
 				a.WriteJSON(m)
 				return nil
 			}
-			fmt.Fprintf(a.Out, "%s  %s to %s: %s after %d tries%s\n", m.ID, m.Kind, m.To, m.State, m.Attempts, term.Optional(", ", m.Error))
+			fmt.Fprintf(a.Out, "%s  %s to %s: %s after %s%s\n", m.ID, m.Kind, m.To, m.State, text.Count(m.Attempts, "try", "tries"), term.Optional(", ", m.Error))
 			if m.Message != nil {
 				fmt.Fprintf(a.Out, "%s  %s\n", term.SafeLine(m.Message.Intent), term.SafeLine(api.OneLine(m.Message.Payload)))
 			}
@@ -127,7 +127,7 @@ func outboxOperation(a *cli.App, method control.Method[api.OutboxWhich, api.Coun
 			a.WriteJSON(r)
 			return nil
 		}
-		fmt.Fprintf(a.Out, "%s: %d\n", done, r.Count)
+		fmt.Fprintf(a.Out, "%s %s\n", done, text.Count(r.Count, "message"))
 		return nil
 	}
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "all that wait for this peer")

@@ -13,7 +13,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
-	"github.com/opengatewayprotocol/ogp/core/text"
 	"github.com/opengatewayprotocol/ogp/sdk/scaffold"
 )
 
@@ -47,20 +46,11 @@ func pluginListCommand(a *cli.App) *cobra.Command {
 			}
 			term.Table(a.Out, []string{"NAME", "STATE", "HOOKS", "ORDER", "CALLS", "REFUSED", "FAILED", "FROM", "SHA-256"}, rows)
 			for _, v := range list {
-				if v.Error != "" {
-					fmt.Fprintf(a.Err, "%s: %s\n", v.Name, term.SafeText(v.Error))
-				}
-				if v.LastFailure != "" {
-					fmt.Fprintf(a.Err, "%s: last failure: %s\n", v.Name, term.SafeText(v.LastFailure))
+				for _, p := range v.Problems {
+					fmt.Fprintf(a.Err, "%s: %s\n", v.Name, term.SafeText(p.Text))
 				}
 				if v.Approves {
 					fmt.Fprintf(a.Err, "%s: may approve strangers, with at most these grants: %s\n", v.Name, term.SafeText(plugin.GrantWords(v.AtMost)))
-				}
-				if v.Ignored > 0 {
-					fmt.Fprintf(a.Err, "%s: would have approved %s, and has not the power to\n", v.Name, text.Count(int(v.Ignored), "stranger", "strangers"))
-				}
-				for _, m := range v.Missing {
-					fmt.Fprintf(a.Err, "%s: asks for what is not granted: %s\n", v.Name, m)
 				}
 			}
 			if !running {

@@ -135,11 +135,7 @@ func send(a *cli.App, cmd *cobra.Command, p api.SendParams, wait bool, timeout t
 
 func sent(a *cli.App, o api.OutgoingView, wait bool, timeout time.Duration) {
 	if core.OutboxState(o.State) == core.OutWaiting {
-		message := ""
-		if o.Error != nil {
-			message = ": " + o.Error.Message
-		}
-		fmt.Fprintf(a.Err, "⚠ %s could not be reached%s\n", o.Peer.Handle(), message)
+		fmt.Fprintln(a.Err, notYet(o))
 		hint(a, o.Error)
 		fmt.Fprintf(a.Out, "Queued for %s (%s); tried again %s, until %s\n", o.Peer.Handle(), o.ID, text.Until(o.Next), o.GiveUp.Local().Format(time.DateTime))
 	} else if o.Reply == nil {
@@ -148,6 +144,21 @@ func sent(a *cli.App, o api.OutgoingView, wait bool, timeout time.Duration) {
 	if o.Reply != nil {
 		printReply(a, o.Reply)
 	}
+}
+
+// notYet says why an envelope waits: its peer is out of reach, or has answered something
+// else than yes or no, or others go first.
+func notYet(o api.OutgoingView) string {
+	name := "⚠ " + o.Peer.Handle()
+	switch {
+	case o.Error == nil:
+		return name + " does not have it yet"
+	case o.Error.Kind == string(core.Unavailable):
+		return name + " does not have it yet: it " + o.Error.Message
+	case o.Error.Kind == string(core.Unreachable) && !strings.HasPrefix(o.Error.Message, "the peer answered"):
+		return name + " could not be reached: " + o.Error.Message
+	}
+	return name + " has not taken it yet: " + o.Error.Message
 }
 
 // printReply prints what the peer answered: text as text, anything else as JSON.

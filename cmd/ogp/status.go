@@ -54,10 +54,18 @@ const (
 	red    = "31"
 )
 
+var problemColours = map[string]string{api.CheckWarn: yellow, api.CheckFail: red}
+
 func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
 	colour := func(code, text string) string { return a.Styled(a.Out, code, text) }
 	line := func(k, format string, args ...any) {
 		fmt.Fprintf(w, "%s %s\n", a.Bold(a.Out, fmt.Sprintf("%-12s", k)), fmt.Sprintf(format, args...))
+	}
+	shown := map[string]bool{} // plugins that are notifiers
+	problems := func(list []api.Problem) {
+		for _, p := range list {
+			line("", "%s", colour(problemColours[p.State], term.SafeLine(p.Text)))
+		}
 	}
 	line("Gateway", "%s, running since %s (pid %d)", term.SafeLine(s.DisplayName), text.Ago(s.Started), s.PID)
 	line("Fingerprint", "%s", s.Fingerprint)
@@ -81,14 +89,16 @@ func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
 	for _, p := range s.Ailing {
 		line("", "%s", colour(yellow, fmt.Sprintf("%s is %s, last contact %s%s", term.SafeLine(p.Name), p.Word, text.Ago(p.LastContact), term.Optional(": ", term.SafeLine(p.Error)))))
 	}
-	line("Inbox", "%d messages, %d held", s.Depths.Inbox, s.Depths.InboxHeld)
+	line("Inbox", "%s, %d held", text.Count(s.Depths.Inbox, "message"), s.Depths.InboxHeld)
 	line("Outbox", "%d waiting%s", s.Depths.Outbox, oldest(s.Depths.OldestOutbox))
 	for _, n := range s.Notifiers {
 		state := colour(green, "ok")
-		if n.Failures > 0 {
-			state = colour(red, fmt.Sprintf("failing (%d times): %s", n.Failures, term.SafeLine(n.LastError)))
+		if !n.Works() {
+			state = colour(red, "does not work")
 		}
-		line("Notifier", "%s: %s, %d waiting, %d given up", n.Name, state, s.Depths.DeliveriesByNotifier[n.Name], s.Depths.DeadByName[n.Name])
+		line("Notifier", "%s: %s, %d waiting, %d given up", n.Name, state, n.Waiting, n.GivenUp)
+		problems(n.Problems)
+		shown[n.Name] = true
 	}
 	for _, r := range s.Rendezvous {
 		state := colour(green, "registered "+text.Ago(r.At))
@@ -97,8 +107,11 @@ func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
 		}
 		line("Rendezvous", "%s: %s", r.URL, state)
 	}
-	for _, p := range s.NotReady {
-		line("Plugin", "%s: %s", p.Name, colour(red, p.State+term.Optional(": ", term.SafeLine(p.Error))))
+	for _, p := range s.Plugins {
+		if !shown[p.Name] {
+			line("Plugin", "%s: %s", p.Name, p.State)
+			problems(p.Problems)
+		}
 	}
 	for i, e := range s.LastErrors {
 		line([]string{"Last errors", ""}[min(i, 1)], "%s", colour(yellow, text.Ago(e.At)+term.Optional(", ", term.SafeLine(e.From))+": "+eventText(e)))

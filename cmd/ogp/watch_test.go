@@ -19,11 +19,12 @@ func fullStatus() api.StatusView {
 	return api.StatusView{
 		DisplayName: "Ada\x1b[2J", Fingerprint: "K7QF-3MZA", PID: 7, Started: hour, CardURL: "https://a.example/.well-known/ogp", Listen: "127.0.0.1:1", StateDir: "/s",
 		Peers: map[string]int{"approved": 3, "pending": 1}, Health: map[string]int{"established": 2, "down": 1},
-		Ailing:     []api.AilingView{{Name: "ben", Word: "down", LastContact: hour, Error: "connection refused"}},
-		Depths:     core.Depths{Inbox: 4, InboxHeld: 1, Outbox: 2, OldestOutbox: hour, DeliveriesByNotifier: map[string]int{"openclaw": 5}, DeadByName: map[string]int{"openclaw": 6}},
-		Notifiers:  []delivery.Health{{Name: "log"}, {Name: "openclaw", Failures: 3, LastError: "401"}},
+		Ailing: []api.AilingView{{Name: "ben", Word: "down", LastContact: hour, Error: "connection refused"}},
+		Depths: core.Depths{Inbox: 4, InboxHeld: 1, Outbox: 2, OldestOutbox: hour},
+		Notifiers: []api.NotifierView{{Health: delivery.Health{Name: "log"}},
+			{Health: delivery.Health{Name: "openclaw"}, Waiting: 5, GivenUp: 6, Problems: []api.Problem{{State: "fail", Text: "failed 3 times in a row, the last: 401"}}}},
 		Rendezvous: []rendezvous.Status{{URL: "https://r.example", Registered: true, At: hour}, {URL: "https://q.example", Error: "timeout"}},
-		NotReady:   []api.NotReadyView{{Name: "small-only", State: "failed", Error: "no such file"}},
+		Plugins:    []api.PluginState{{Name: "small-only", State: "failed", Problems: []api.Problem{{State: "fail", Text: "not loaded: no such file"}}}},
 		LastErrors: []api.EventView{{Event: core.Event{Type: core.EventWarning, At: hour, Text: "Look here."}, From: "ben"}, {Event: core.Event{Type: core.EventWarning, At: hour, Text: "And here."}}},
 		Warnings:   []string{"nobody is being notified"},
 	}
@@ -44,10 +45,12 @@ Health       1 down, 2 established
 Inbox        4 messages, 1 held
 Outbox       2 waiting, the oldest from 1h ago
 Notifier     log: ok, 0 waiting, 0 given up
-Notifier     openclaw: failing (3 times): 401, 5 waiting, 6 given up
+Notifier     openclaw: does not work, 5 waiting, 6 given up
+             failed 3 times in a row, the last: 401
 Rendezvous   https://r.example: registered 1h ago
 Rendezvous   https://q.example: not registered: timeout
-Plugin       small-only: failed: no such file
+Plugin       small-only: failed
+             not loaded: no such file
 Last errors  1h ago, ben: Look here.
              1h ago: And here.
 Note         nobody is being notified

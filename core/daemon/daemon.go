@@ -96,6 +96,7 @@ type Daemon struct {
 	agentSock  net.Listener // the agent's; nil: it is switched off
 	observed   net.Listener // for monitoring; nil: none
 	failures   failures
+	tests      sync.Map // notifier to testResult: the last test calls
 	first      bool     // nothing was here before
 	notes      []string // what the start has found, for the status
 	stop       context.CancelFunc
@@ -274,11 +275,19 @@ func writeFirstConfig(dir string) (wrote bool, err error) {
 
 // NewLogger writes a log in a format: "json", or "text" for everything else.
 func NewLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
-	o := &slog.HandlerOptions{Level: level}
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: sayNothingEmpty}
 	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// sayNothingEmpty leaves out what has nothing to say: no line ends in err="".
+func sayNothingEmpty(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindString && a.Value.String() == "" && a.Key != slog.MessageKey {
+		return slog.Attr{}
+	}
+	return a
 }
 
 // Key is the gateway's public key.

@@ -83,10 +83,13 @@ func (d *Daemon) doctor(ctx context.Context, p api.DoctorParams) ([]api.Check, e
 	return out, nil
 }
 
-// checkSecrets names the secrets that this process cannot read. Where none is
-// configured there is nothing to say.
+// checkSecrets names the secrets that this process cannot read; checkPlugins does for
+// those of plugins. Where none is configured there is nothing to say.
 func (d *Daemon) checkSecrets(_ context.Context, r *api.Report) {
 	for _, p := range d.config().CheckSecrets(d.origins()) {
+		if strings.HasPrefix(p.Key, "plugins.") {
+			continue
+		}
 		r.Fail("secrets", p.Hint, "%s", strings.TrimPrefix(config.Problems{p}.Error(), "config: "))
 	}
 }

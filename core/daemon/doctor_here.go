@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -278,28 +276,18 @@ func (d *Daemon) checkPlugins(ctx context.Context, r *api.Report) {
 		if v.Approves {
 			r.Ok("plugins", "%s may approve strangers, with at most these grants: %s", name, plugin.GrantWords(v.AtMost))
 		}
-		if v.Ignored > 0 {
-			r.Warn("plugins", "ogp plugin install with approves = true in its plugin.toml, or approves = true in [plugins."+name+".grants], if it shall",
-				"%s would have approved %s, and has not the power to", name, text.Count(int(v.Ignored), "stranger"))
+		found := problems(d.pluginProblems(v))
+		if try := manager.Try(ctx, w); try != nil && v.State != hooks.StateFailed {
+			view := api.ErrorOf(startRefused(try))
+			found = append(problems{{State: api.CheckFail, Text: hooks.Words(name, view.Message), Fix: view.Hint}}, found...)
+			if v.State == hooks.StateReady {
+				found[0].Text = "it runs, and the next start would refuse it: " + found[0].Text
+			}
 		}
-		try := manager.Try(ctx, w)
-		switch {
-		case try != nil && loaded && v.State == pluginReady:
-			view := api.ErrorOf(startRefused(try))
-			r.Fail("plugins", view.Hint, "%s runs, and the next start would refuse it: %s", name, view.Message)
-		case try != nil:
-			view := api.ErrorOf(startRefused(try))
-			r.Fail("plugins", view.Hint, "%s: %s", name, view.Message)
-		case loaded && v.State != pluginReady:
-			r.Fail("plugins", "ogp plugin reload "+name, "%s is %s: %s", name, v.State, cmp.Or(v.Error, v.LastFailure))
-		case loaded && looks[name].SHA256 != "" && looks[name].SHA256 != v.SHA256:
-			r.Warn("plugins", "ogp plugin reload "+name, "%s has another file now than the one that is loaded", name)
-		case len(v.Missing) > 0 && v.Source != hooks.FromBinary: // those are granted what their settings need
-			r.Warn("plugins", "grant it in [plugins."+name+".grants] of config.toml, or leave it so: its README says what it can do without",
-				"%s asks for what is not granted: %s", name, strings.Join(v.Missing, "; "))
-		case v.LastFailure != "":
-			r.Warn("plugins", "ogp plugin list", "%s works, and %d of its %d calls have failed; the last: %s", name, v.Failures, v.Calls, v.LastFailure)
-		default:
+		for _, p := range found {
+			*r = append(*r, api.Check{Name: "plugins", State: p.State, Text: name + ": " + p.Text, Fix: p.Fix})
+		}
+		if len(found) == 0 {
 			pinned := "not pinned"
 			if v.Pinned {
 				pinned = "pinned"
@@ -330,7 +318,7 @@ func (d *Daemon) checkQueues(ctx context.Context, r *api.Report) {
 	}
 	if depths.Deliveries > 0 && old(depths.OldestDelivery, deliveryOld) {
 		good = false
-		r.Warn("queues", "see the line of the notifier", "%d notices wait, the oldest since %s", depths.Deliveries, text.Ago(depths.OldestDelivery))
+		r.Warn("queues", "\"ogp delivery list --all\" shows for whom and why", "%d notices wait, the oldest since %s", depths.Deliveries, text.Ago(depths.OldestDelivery))
 	}
 	if good {
 		r.Ok("queues", "%d messages and %d notices wait, none for long", depths.Outbox, depths.Deliveries)

@@ -1,9 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -14,11 +14,11 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
-// EventTest is the type of a test call's event. It is told and never kept.
+// EventTest is the type of a test call's event. It goes to the notifier and is never kept.
 const EventTest core.EventType = "doctor.test"
 
-// fixDelivery is what to do where nobody is told.
-const fixDelivery = `ogp init finds OpenClaw's token; or "ogp notify use" names another notifier`
+// fixDelivery is what to do where nobody is notified.
+const fixDelivery = `"ogp init" finds OpenClaw; "ogp notify use webhook --url <URL>" names another notifier`
 
 // checkNotifiers looks at how the notifiers do and, with test, calls each once.
 func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, test bool) {
@@ -30,56 +30,69 @@ func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, test bool) {
 	for _, n := range d.hooks.Notifiers() {
 		live[n.Name()] = n
 	}
-	telling := 0
 	for _, h := range d.dispatcher.Health() {
 		if h.Name == "log" {
 			continue
 		}
-		telling++
-		if dead := depths.DeadByName[h.Name]; dead > 0 {
-			r.Warn("notifier", "ogp delivery list shows them, ogp delivery retry --all tries them again", "%s: %d notices were given up", h.Name, dead)
+		took := time.Duration(0)
+		if n := live[h.Name]; test && n != nil {
+			took = d.testNotifier(ctx, n)
+		}
+		well := d.notifierView(h, depths).Works()
+		for _, p := range d.notifierProblems(h, depths) { // those of its plugin are shown there
+			*r = append(*r, api.Check{Name: "notifier", State: p.State, Text: h.Name + ": " + p.Text, Fix: p.Fix})
 		}
 		waiting := fmt.Sprintf("%d waiting", depths.DeliveriesByNotifier[h.Name])
-		n := live[h.Name]
 		switch {
-		case test && n != nil:
-			began := time.Now()
-			limited, cancel := context.WithTimeout(ctx, time.Minute)
-			o := n.Notify(limited, []core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: EventTest, At: began, Text: openclaw.TestLine}, Attempt: 1}})
-			cancel()
-			if o.Status != core.OutcomeDelivered {
-				text, fix := splitRemedy(o.Detail)
-				r.Fail("notifier", fix, "%s: the test call failed: %s; %s", h.Name, text, waiting)
-				continue
-			}
-			r.Ok("notifier", "%s: a test call was taken in %v; %s", h.Name, time.Since(began).Round(time.Millisecond), waiting)
-		case h.Failures > 0:
-			text, fix := splitRemedy(h.LastError)
-			r.Fail("notifier", fix, "%s: failed %d times in a row, the last: %s; %s", h.Name, h.Failures, text, waiting)
+		case !well:
+		case took > 0:
+			r.Ok("notifier", "%s: a test call was taken in %v; %s", h.Name, took.Round(time.Millisecond), waiting)
 		default:
 			r.Ok("notifier", "%s: last success %s; %s", h.Name, text.Ago(h.LastSuccess), waiting)
 		}
 	}
 	for _, name := range d.idleNotifiers() {
-		r.Warn("notifier", "ogp notify use "+name+" --add", "%s is told nothing, as delivery.notifiers does not name it", name)
+		r.Warn("notifier", "ogp notify use "+name+" --add", "%s is notified of nothing, as delivery.notifiers does not name it", name)
 	}
-	if telling == 0 {
-		r.Warn("notifier", fixDelivery, "nobody is told of messages: they wait in the inbox")
+	if p, ok := d.unheard(d.dispatcher.Names()); ok {
+		r.Warn("notifier", p.Fix, "%s", p.Text)
 	}
 }
 
-// splitRemedy parts what a shipped notifier says from what it says to do.
-func splitRemedy(detail string) (text, fix string) {
-	if text, fix, ok := strings.Cut(detail, " - "); ok {
-		return text, fix
+// testNotifier calls a notifier once with a test, which is remembered, and says how long
+// that took.
+func (d *Daemon) testNotifier(ctx context.Context, n core.Notifier) time.Duration {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	o := n.Notify(ctx, []core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: EventTest, At: began, Text: openclaw.TestLine}, Attempt: 1}})
+	result := testResult{at: time.Now()}
+	if o.Status != core.OutcomeDelivered {
+		result.detail = cmp.Or(o.Detail, "it has not taken the call, and does not say why")
 	}
-	switch {
-	case strings.Contains(detail, "no token"):
-		return detail, fixDelivery
-	case strings.HasPrefix(detail, "OpenClaw at"):
-		return detail, "start OpenClaw, or correct openclaw_url in config.toml"
+	d.tests.Store(n.Name(), result)
+	if result.detail == "" {
+		d.dispatcher.Changed() // what waits for it is tried now
 	}
-	return detail, "ogp plugin list"
+	return time.Since(began)
+}
+
+// notifierTest is the method "notifier.test": a test call of a notifier that is in force.
+// What is wrong is in the answer.
+func (d *Daemon) notifierTest(ctx context.Context, p api.PluginRef) (api.Problem, error) {
+	for _, n := range d.hooks.Notifiers() {
+		if n.Name() != p.Name {
+			continue
+		}
+		d.testNotifier(ctx, n)
+		v, _ := d.tests.Load(p.Name)
+		if r, _ := v.(testResult); r.detail != "" {
+			text, fix := splitRemedy(p.Name, r.detail)
+			return api.Problem{State: api.CheckFail, Text: text, Fix: fix}, nil
+		}
+		return api.Problem{State: api.CheckOK}, nil
+	}
+	return api.Problem{}, core.Refusef(core.NotFound, "no notifier named %q is in force", p.Name)
 }
 
 // checkOpenClawOffline calls OpenClaw where no daemon runs that could.
@@ -92,7 +105,7 @@ func (d *Daemon) checkOpenClawOffline(ctx context.Context, r *api.Report) {
 	case err != nil:
 		r.Failed("notifier", from+" in config.toml", err)
 	case token == "":
-		r.Warn("notifier", fixDelivery, "nobody is told of messages: there is no token for OpenClaw")
+		r.Warn("notifier", fixDelivery, "nobody is notified of messages: there is no token for OpenClaw")
 	default:
 		began := time.Now()
 		if text, fix := openclaw.Test(ctx, d.config(), token); text != "" {

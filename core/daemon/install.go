@@ -188,7 +188,7 @@ func (d *Daemon) removeNow(ctx context.Context, name string) error {
 }
 
 // reloadPlugin is the method "plugin.reload". An empty name means all.
-func (d *Daemon) reloadPlugin(ctx context.Context, p api.PluginRef) ([]hooks.View, error) {
+func (d *Daemon) reloadPlugin(ctx context.Context, p api.PluginRef) ([]api.PluginView, error) {
 	var failed error
 	for _, v := range d.hooks.List() {
 		if p.Name == "" && v.Source != hooks.FromBinary || p.Name == v.Name {
@@ -207,13 +207,16 @@ func (d *Daemon) reloadPlugin(ctx context.Context, p api.PluginRef) ([]hooks.Vie
 	if p.Name != "" && len(out) == 0 {
 		return nil, d.hooks.Reload(ctx, p.Name) // says that there is none
 	}
-	return out, nil
+	return d.pluginViews(out), nil
 }
 
 // pluginKV is the method "plugin.kv". Without a key it lists the keys and their
 // sizes.
 func (d *Daemon) pluginKV(ctx context.Context, p api.KVParams) (map[string]any, error) {
 	if err := hooks.CheckName(p.Plugin); err != nil {
+		return nil, err
+	}
+	if err := d.knowsPlugin(ctx, p.Plugin); err != nil {
 		return nil, err
 	}
 	put := core.KVPut{Plugin: p.Plugin, Key: p.Key}
@@ -238,16 +241,35 @@ func (d *Daemon) pluginKV(ctx context.Context, p api.KVParams) (map[string]any, 
 	return map[string]any{p.Key: string(v)}, nil
 }
 
+// knowsPlugin returns an error of kind NotFound for a plugin that is neither wanted nor
+// has left anything in its store.
+func (d *Daemon) knowsPlugin(ctx context.Context, name string) error {
+	sizes, err := d.store.KVList(ctx, name, "")
+	if err != nil || len(sizes) > 0 {
+		return err
+	}
+	wanted, err := d.wantedPlugins(ctx)
+	if err != nil || slices.ContainsFunc(wanted, func(w hooks.Wanted) bool { return w.Spec.Name == name }) {
+		return err
+	}
+	e := core.Refusef(core.NotFound, "no plugin named %q", name)
+	e.Hint = `"ogp plugin list" shows them`
+	for _, w := range wanted {
+		e.Candidates = append(e.Candidates, w.Spec.Name)
+	}
+	return e
+}
+
 // listPlugins is the method "plugins".
-func (d *Daemon) listPlugins(ctx context.Context, _ api.None) ([]hooks.View, error) {
+func (d *Daemon) listPlugins(ctx context.Context, _ api.None) ([]api.PluginView, error) {
 	if d.hooks != nil {
-		return d.hooks.List(), nil
+		return d.pluginViews(d.hooks.List()), nil
 	}
 	wanted, err := d.wantedPlugins(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return hooks.Look(ctx, d.store, wanted, d.rules()), nil
+	return d.pluginViews(hooks.Look(ctx, d.store, wanted, d.rules())), nil
 }
 
 // replayAtOnce is how many messages, of 64 KiB at the most, go in one page.

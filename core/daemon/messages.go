@@ -131,7 +131,12 @@ func (d *Daemon) inboxReply(ctx context.Context, p api.ReplyParams) (api.Outgoin
 	if err != nil {
 		return api.OutgoingView{}, err
 	}
-	return d.outgoing(d.gateway.InboxReply(ctx, m.ID, core.Reply{Success: p.Error == "", Data: p.Data, Error: p.Error}, false))
+	v, err := d.outgoing(d.gateway.InboxReply(ctx, m.ID, core.Reply{Success: p.Error == "", Data: p.Data, Error: p.Error}, false))
+	if err == nil {
+		view := d.inboxView(m)
+		v.Answered = &view
+	}
+	return v, err
 }
 
 func (d *Daemon) outbox(ctx context.Context, p api.OutboxParams) ([]api.OutboxView, error) {

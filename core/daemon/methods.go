@@ -55,6 +55,7 @@ func (d *Daemon) handlers() []control.Handler {
 		api.Deliveries.Handle(d.deliveries),
 		api.RetryDeliveries.Handle(d.retryDeliveries),
 		api.DropDeliveries.Handle(d.dropDeliveries),
+		api.NotifierTest.Handle(d.notifierTest),
 		api.Plugins.Handle(d.listPlugins),
 		api.PluginInstalled.Handle(d.installedPlugins),
 		api.PluginInstall.Handle(d.installPlugin),

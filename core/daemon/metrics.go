@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
@@ -212,16 +213,13 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		count(metricPlugin, float64(p.Calls), p.Name)
 		count(metricPluginBad, float64(p.Failures), p.Name)
 		count(metricPluginNo, float64(p.Refusals), p.Name)
-		gauge(metricPluginUp, boolean(p.State == pluginReady), p.Name)
+		gauge(metricPluginUp, boolean(p.State == hooks.StateReady), p.Name)
 	}
 	for _, s := range d.rendezvous.Status() {
 		gauge(metricRegistered, boolean(s.Registered), s.URL)
 		gauge(metricRdvFails, float64(s.Failures), s.URL)
 	}
 }
-
-// pluginReady is the state of a plugin that answers.
-const pluginReady = "ready"
 
 func boolean(b bool) float64 {
 	if b {

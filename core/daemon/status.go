@@ -15,6 +15,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
@@ -28,7 +29,7 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 		Running: true, PID: os.Getpid(), Version: d.o.Version, Started: d.gateway.Started(), StateDir: d.dir,
 		Listen: d.public.Addr().String(), GatewayURL: s.URL, CardURL: s.URL + federation.PathCard,
 		Fingerprint: d.gateway.Key().Fingerprint(), PublicKey: d.gateway.Key(), DisplayName: s.Names.DisplayName,
-		Peers: map[string]int{}, Depths: depths, Notifiers: d.dispatcher.Health(),
+		Peers: map[string]int{}, Depths: depths,
 	}
 	for _, p := range d.gateway.Peers() {
 		state := p.Trust
@@ -41,6 +42,9 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 		v.Unit = unitArgs()
 	}
 	d.statusOfParts(&v)
+	for _, h := range d.dispatcher.Health() {
+		v.Notifiers = append(v.Notifiers, d.notifierView(h, depths))
+	}
 	v.Warnings = d.warningsNow()
 	return v, nil
 }
@@ -48,14 +52,8 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 // warningsNow is what the operator should know at a glance.
 func (d *Daemon) warningsNow() []string {
 	out := append(d.storeNote(), d.notes...)
-	telling := 0
-	for _, n := range d.dispatcher.Names() {
-		if n != "log" {
-			telling++
-		}
-	}
-	if telling == 0 {
-		out = append(out, "nobody is being notified: messages wait in \"ogp inbox\"; \"ogp notify list\" shows who can be")
+	if p, ok := d.unheard(d.dispatcher.Names()); ok {
+		out = append(out, p.Text+"; "+p.Fix)
 	}
 	for _, name := range d.idleNotifiers() {
 		out = append(out, fmt.Sprintf("the notifier %s is told nothing, as delivery.notifiers does not name it: \"ogp notify use %s --add\"", name, name))
@@ -161,8 +159,8 @@ func (d *Daemon) statusOfParts(v *api.StatusView) {
 		v.Rendezvous = d.rendezvous.Status()
 	}
 	for _, p := range d.hooks.List() {
-		if p.State != pluginReady {
-			v.NotReady = append(v.NotReady, api.NotReadyView{Name: p.Name, State: p.State, Error: p.Error})
+		if problems := d.pluginProblems(p); len(problems) > 0 || p.State != hooks.StateReady {
+			v.Plugins = append(v.Plugins, api.PluginState{Name: p.Name, State: p.State, Problems: problems})
 		}
 	}
 	for _, e := range d.failures.newestFirst() {

@@ -169,7 +169,7 @@ func counted(n int, one, many string) string {
 // NotifierSetUp keeps an event for a notifier that can tell nothing until the operator
 // changes something. The others tell it.
 func (g *state) NotifierSetUp(ctx context.Context, notifier, detail string) {
-	e := g.event(core.EventWarning, nil, core.Us, "The notifier "+clean(notifier, 64)+" can tell nothing until its set-up is changed. What it is owed waits. It says: "+clean(detail, 300),
+	e := g.event(core.EventWarning, nil, core.Us, "The notifier "+clean(notifier, 64)+" does not work until its set-up is changed. What it has not been notified of waits. It says: "+clean(detail, 300),
 		map[string]any{"notifier": notifier, "error": clean(detail, 300)})
 	others := func(name string) bool { return name != notifier }
 	if err := g.keepFor(ctx, &core.Change{Events: []*core.Event{e}}, others); err != nil {
@@ -187,7 +187,7 @@ func (g *state) heldEvent(p *core.Peer, m *core.InboxMessage, v core.Verdict) *c
 // DeliveryFailed keeps an event for a notice that a notifier will not be told
 // again. Its own notifier is not asked to tell it.
 func (g *state) DeliveryFailed(ctx context.Context, d *core.Delivery, detail string) {
-	e := g.event(core.EventDeliveryFailed, g.peers.Get(d.Event.Peer), core.Us, "A notifier could not be told of an event.",
+	e := g.event(core.EventDeliveryFailed, g.peers.Get(d.Event.Peer), core.Us, "A notifier could not be notified of an event.",
 		map[string]any{"notifier": d.Notifier, "event": d.EventID, "type": d.Event.Type, "attempts": d.Attempts, "error": clean(detail, 300)})
 	others := func(name string) bool { return name != d.Notifier }
 	if err := g.keepFor(ctx, &core.Change{Events: []*core.Event{e}}, others); err != nil {

@@ -3,11 +3,13 @@ package hooks
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -82,6 +84,18 @@ func stampOf(path string) stamp {
 		return fileStamp{info.Size(), info.ModTime()}
 	}
 	return stamp{one(path), one(filepath.Join(filepath.Dir(path), manifestFile))}
+}
+
+// fileChanged reports whether the module's file holds another module now than the one
+// that is loaded.
+func (s *slot) fileChanged(loaded string) bool {
+	now := stampOf(s.want.Spec.Path)
+	if now.module == s.stamp.module {
+		return false
+	}
+	text, err := os.ReadFile(s.want.Spec.Path)
+	sum := sha256.Sum256(text)
+	return err != nil || !strings.EqualFold(hex.EncodeToString(sum[:]), loaded)
 }
 
 // manifestFile is looked for beside a module.

@@ -121,7 +121,7 @@ func (m *Manager) Apply(wanted []Wanted) error {
 	for _, w := range wanted {
 		s, err := m.read(w)
 		if err != nil {
-			return fmt.Errorf("plugin %s: %w", w.Spec.Name, err)
+			return ofPlugin{w.Spec.Name, err}
 		}
 		if slices.ContainsFunc(slots, func(o *slot) bool { return o.want.Spec.Name == w.Spec.Name }) {
 			return core.Refusef(core.Conflict, "two plugins are named %q", w.Spec.Name)

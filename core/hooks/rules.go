@@ -186,7 +186,7 @@ func LookRules(r Rules) (View, bool) {
 	if r.len() == 0 {
 		return View{}, false
 	}
-	return (&rulesOf{Rules: r}).view("off"), true
+	return (&rulesOf{Rules: r}).view(StateOff), true
 }
 
 // recordRules keeps what the rules have done so far, if they have done anything since.

@@ -4,38 +4,62 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
+// The states of a plugin.
+const (
+	StateReady   = "ready"
+	StateLoading = "loading"
+	StateFailed  = "failed" // it does not load
+	StatePaused  = "paused" // after repeated failures
+	StateOff     = "off"    // no daemon is running
+)
+
 // View is a plugin as the operator sees it.
 type View struct {
-	Name        string        `json:"name"`
-	Version     string        `json:"version,omitempty"`
-	State       string        `json:"state"` // ready, loading, failed, paused; offline: off
-	Error       string        `json:"error,omitempty"`
-	Source      string        `json:"source"` // config, installed, shipped
-	Kind        string        `json:"kind"`
-	Hooks       []plugin.Hook `json:"hooks"`
-	Intents     []string      `json:"intents,omitempty"`
-	Order       int           `json:"order"`
-	Rules       int           `json:"rules,omitempty"` // how many, of the rules in the configuration
-	Path        string        `json:"path,omitempty"`  // empty: shipped
-	SHA256      string        `json:"sha256"`
-	Pinned      bool          `json:"pinned"`
-	Size        int           `json:"size"`              // bytes
-	Missing     []string      `json:"missing,omitempty"` // asked and not granted
-	Approves    bool          `json:"approves"`          // it may approve strangers
-	AtMost      []core.Grant  `json:"atMost,omitempty"`  // with at most these grants; none: the gateway's default ones
-	Ignored     int64         `json:"ignored,omitempty"` // approvals that it had not the power for, since the start
-	Calls       int64         `json:"calls"`             // ever
-	Refusals    int64         `json:"refusals"`          // envelopes that it refused, ever
-	Failures    int64         `json:"failures"`          // calls that failed, ever
-	Instances   int           `json:"instances"`
-	LoadMillis  int64         `json:"loadMillis,omitempty"`
-	LastFailure string        `json:"lastFailure,omitempty"`
+	Name         string        `json:"name"`
+	Version      string        `json:"version,omitempty"`
+	State        string        `json:"state"` // one of the State constants
+	Error        string        `json:"error,omitempty"`
+	Source       string        `json:"source"` // config, installed, shipped
+	Kind         string        `json:"kind"`
+	Hooks        []plugin.Hook `json:"hooks"`
+	Intents      []string      `json:"intents,omitempty"`
+	Order        int           `json:"order"`
+	Rules        int           `json:"rules,omitempty"` // how many, of the rules in the configuration
+	Path         string        `json:"path,omitempty"`  // empty: shipped
+	SHA256       string        `json:"sha256"`
+	Pinned       bool          `json:"pinned"`
+	Size         int           `json:"size"`                   // bytes
+	Missing      []string      `json:"missing,omitempty"`      // asked and not granted
+	Approves     bool          `json:"approves"`               // it may approve strangers
+	AtMost       []core.Grant  `json:"atMost,omitempty"`       // with at most these grants; none: the gateway's default ones
+	Ignored      int64         `json:"ignored,omitempty"`      // approvals that it had not the power for, since the start
+	Calls        int64         `json:"calls"`                  // ever
+	Refusals     int64         `json:"refusals"`               // envelopes that it refused, ever
+	Failures     int64         `json:"failures"`               // calls that failed, ever
+	FailedInARow int           `json:"failedInARow,omitempty"` // calls that failed since the last one that worked
+	Changed      bool          `json:"changed,omitempty"`      // its file has changed since it was loaded
+	Instances    int           `json:"instances"`
+	LoadMillis   int64         `json:"loadMillis,omitempty"`
+	LastFailure  string        `json:"lastFailure,omitempty"`
 }
+
+// Words is what an error of a plugin says, for people who have read its name.
+func Words(name, text string) string { return strings.TrimPrefix(text, "plugin: "+name+": ") }
+
+// ofPlugin is an error that names its plugin once.
+type ofPlugin struct {
+	name string
+	err  error
+}
+
+func (e ofPlugin) Error() string { return "plugin " + e.name + ": " + Words(e.name, e.err.Error()) }
+func (e ofPlugin) Unwrap() error { return e.err }
 
 // List shows every plugin, in order.
 func (m *Manager) List() []View {
@@ -47,21 +71,22 @@ func (m *Manager) List() []View {
 		switch {
 		case s.loaded != nil:
 			info := s.loaded.Info()
-			v.State, v.SHA256, v.Size, v.Missing, v.Instances = "ready", info.SHA256, info.Size, info.Missing, info.Instances
-			v.Kind, v.LoadMillis, v.LastFailure = string(info.Kind), info.LoadTook.Milliseconds(), info.LastError
+			v.State, v.SHA256, v.Size, v.Missing, v.Instances = StateReady, info.SHA256, info.Size, info.Missing, info.Instances
+			v.Kind, v.LoadMillis, v.LastFailure = string(info.Kind), info.LoadTook.Milliseconds(), Words(s.name, info.LastError)
+			v.FailedInARow, v.Changed = info.FailedInARow, s.fileChanged(info.SHA256)
 			if info.PausedFor > 0 {
-				v.State = "paused"
+				v.State = StatePaused
 			}
 		case s.err != nil:
-			v.State = "failed"
+			v.State = StateFailed
 		}
 		if s.err != nil {
-			v.Error = s.err.Error()
+			v.Error = Words(s.name, s.err.Error())
 		}
 		out = append(out, v)
 	}
 	if m.rules != nil {
-		out = append(out, m.rules.view("ready"))
+		out = append(out, m.rules.view(StateReady))
 		sortViews(out)
 	}
 	return out
@@ -74,7 +99,7 @@ func sortViews(list []View) {
 // view is what is known of a slot without its plugin. Called with mu held.
 func (s *slot) view() View {
 	spec, manifest, total := s.want.Spec, s.manifest(), s.total()
-	return View{Name: spec.Name, State: "loading", Source: s.want.Source, Kind: string(s.module.Kind), Hooks: s.hooks(),
+	return View{Name: spec.Name, State: StateLoading, Source: s.want.Source, Kind: string(s.module.Kind), Hooks: s.hooks(),
 		Intents: manifest.Intents, Order: s.want.Order, Path: spec.Path, SHA256: s.module.SHA256, Size: s.module.Size,
 		Pinned: spec.SHA256 != "", Version: manifest.Version, Missing: spec.Grants.Missing(manifest.Asks()),
 		Approves: spec.Grants.Approves, AtMost: spec.Grants.AtMost, Ignored: s.tally.ignored.Load(),
@@ -89,12 +114,12 @@ func Look(ctx context.Context, store core.Store, wanted []Wanted, r Rules) []Vie
 	for _, w := range wanted {
 		s, err := m.read(w)
 		if err != nil {
-			out = append(out, View{Name: w.Spec.Name, State: "failed", Error: err.Error(), Source: w.Source, Order: w.Order,
+			out = append(out, View{Name: w.Spec.Name, State: StateFailed, Error: Words(w.Spec.Name, err.Error()), Source: w.Source, Order: w.Order,
 				Path: w.Spec.Path, SHA256: w.Spec.SHA256, Pinned: w.Spec.SHA256 != "", Hooks: w.Hooks})
 			continue
 		}
 		v := s.view()
-		v.State = "off"
+		v.State = StateOff
 		out = append(out, v)
 	}
 	if v, ok := LookRules(r); ok {

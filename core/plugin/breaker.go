@@ -12,6 +12,7 @@ type breaker struct {
 	pauses int
 	until  time.Time
 	last   string // the last failure's text
+	failed int    // calls that failed since the last one that worked
 }
 
 const (
@@ -28,6 +29,9 @@ func (b *breaker) report(err error, now time.Time) time.Duration {
 		b.row, b.pauses = 0, 0
 		if err != nil {
 			b.last = err.Error()
+			b.failed++
+		} else {
+			b.failed = 0
 		}
 		return 0
 	}
@@ -35,6 +39,7 @@ func (b *breaker) report(err error, now time.Time) time.Duration {
 		return 0
 	}
 	b.last = err.Error()
+	b.failed++
 	if b.row++; b.row < failuresInARow {
 		return 0
 	}

@@ -88,30 +88,31 @@ type Plugin struct {
 
 // Info is what there is to know about a plugin.
 type Info struct {
-	Name        string
-	Version     string
-	Description string
-	Kind        ModuleKind
-	Hooks       []Hook
-	Intents     []string
-	Batch       bool
-	Path        string
-	SHA256      string
-	Size        int // of the module in bytes, as given
-	Limits      Limits
-	Asks        Grants
-	Grants      Grants
-	Missing     []string // asked and not granted
-	Imports     []string // what the module imports, as module.name
-	LoadedAt    time.Time
-	LoadTook    time.Duration
-	Calls       int64
-	Failures    int64
-	NotMine     int64
-	Refused     int64         // operations refused or failed, in this version
-	Instances   int           // alive
-	PausedFor   time.Duration // not zero: it failed repeatedly, and is not called for so long
-	LastError   string
+	Name         string
+	Version      string
+	Description  string
+	Kind         ModuleKind
+	Hooks        []Hook
+	Intents      []string
+	Batch        bool
+	Path         string
+	SHA256       string
+	Size         int // of the module in bytes, as given
+	Limits       Limits
+	Asks         Grants
+	Grants       Grants
+	Missing      []string // asked and not granted
+	Imports      []string // what the module imports, as module.name
+	LoadedAt     time.Time
+	LoadTook     time.Duration
+	Calls        int64
+	Failures     int64
+	NotMine      int64
+	Refused      int64         // operations refused or failed, in this version
+	Instances    int           // alive
+	PausedFor    time.Duration // not zero: it failed repeatedly, and is not called for so long
+	LastError    string
+	FailedInARow int // calls that failed since the last one that worked
 }
 
 // acquire takes the version in force for one call.
@@ -163,10 +164,10 @@ func (p *Plugin) Call(ctx context.Context, hook Hook, input []byte) (Result, err
 func (p *Plugin) Info() Info {
 	p.mu.Lock()
 	v, spec := p.current, p.spec
-	rest, last := p.breaker.paused(p.host.now()), p.breaker.last
+	rest, last, row := p.breaker.paused(p.host.now()), p.breaker.last, p.breaker.failed
 	p.mu.Unlock()
 	i := Info{Name: p.name, Path: spec.Path, Grants: spec.Grants, Calls: p.calls.Load(), Failures: p.failures.Load(),
-		NotMine: p.notMine.Load(), PausedFor: rest, LastError: last}
+		NotMine: p.notMine.Load(), PausedFor: rest, LastError: last, FailedInARow: row}
 	if v == nil {
 		return i
 	}

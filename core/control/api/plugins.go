@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
@@ -14,6 +15,12 @@ type InstallParams struct {
 	Digest string        `json:"digest"` // of the files that the operator was shown
 	Order  int           `json:"order"`
 	Grants plugin.Grants `json:"grants"`
+}
+
+// PluginView is a plugin and what keeps it from its work.
+type PluginView struct {
+	hooks.View
+	Problems []Problem `json:"problems,omitempty"` // the worst first
 }
 
 // PluginRef names a plugin; empty, where it may be, means all.

@@ -29,9 +29,9 @@ type StatusView struct {
 	Health      map[string]int      `json:"health"` // of the approved ones, by word
 	Ailing      []AilingView        `json:"ailing,omitempty"`
 	Depths      core.Depths         `json:"queues"`
-	Notifiers   []delivery.Health   `json:"notifiers"`
+	Notifiers   []NotifierView      `json:"notifiers"`
 	Rendezvous  []rendezvous.Status `json:"rendezvous,omitempty"`
-	NotReady    []NotReadyView      `json:"pluginsNotReady,omitempty"`
+	Plugins     []PluginState       `json:"plugins,omitempty"`    // those that have a problem, or are not ready
 	LastErrors  []EventView         `json:"lastErrors,omitempty"` // of the last day, the newest first
 	Warnings    []string            `json:"warnings,omitempty"`
 }
@@ -44,11 +44,31 @@ type AilingView struct {
 	Error       string    `json:"error,omitempty"`
 }
 
-// NotReadyView is a plugin that does not do its work.
-type NotReadyView struct {
-	Name  string `json:"name"`
-	State string `json:"state"`
-	Error string `json:"error,omitempty"`
+// Problem is what keeps a part from its work (fail), or may (warn).
+type Problem struct {
+	State string `json:"state"` // fail, warn
+	Text  string `json:"text"`
+	Fix   string `json:"fix,omitempty"` // the command or the line that fixes it
+}
+
+// NotifierView is how a notifier does.
+type NotifierView struct {
+	delivery.Health
+	Waiting  int       `json:"waiting"`
+	GivenUp  int       `json:"givenUp"`
+	Problems []Problem `json:"problems,omitempty"` // the worst first
+}
+
+// Works reports whether nothing keeps the notifier from its work.
+func (v NotifierView) Works() bool {
+	return !slices.ContainsFunc(v.Problems, func(p Problem) bool { return p.State == CheckFail })
+}
+
+// PluginState is a plugin that does not do its work, or may not.
+type PluginState struct {
+	Name     string    `json:"name"`
+	State    string    `json:"state"`
+	Problems []Problem `json:"problems,omitempty"` // the worst first
 }
 
 // DoctorParams say what the daemon is to look at.

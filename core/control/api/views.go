@@ -66,6 +66,7 @@ type OutgoingView struct {
 	GiveUp   time.Time         `json:"giveUp,omitzero"`
 	Answer   core.Raw          `json:"answer,omitempty"`
 	Reply    *core.StoredReply `json:"reply,omitempty"`
+	Answered *InboxView        `json:"answered,omitempty"` // the message that this is our reply to
 }
 
 // InboxView is a message that came.

@@ -49,7 +49,7 @@ func TestRecordsOfBothFormats(t *testing.T) {
 		want := []string{
 			"DEBUG [{msg first} {peer ben}]",
 			`INFO [{msg with spaces} {peer a b} {quoted key "x" = y}]`,
-			"WARN [{msg line\nend} {err broken pipe} {n 3} {ok true} {empty }]",
+			"WARN [{msg line\nend} {err broken pipe} {n 3} {ok true}]",
 			map[string]string{"text": "ERROR [{msg last} {took 1s} {peer 日本語}]", "json": "ERROR [{msg last} {took 1000000000} {peer 日本語}]"}[format],
 		}
 		if !slices.Equal(got, want) {

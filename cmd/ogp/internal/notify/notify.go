@@ -37,7 +37,7 @@ type state struct {
 	path    string // of the configuration file
 	cfg     *config.Config
 	chosen  bool // the operator has named the notifiers
-	plugins []hooks.View
+	plugins []api.PluginView
 	running bool
 }
 
@@ -103,7 +103,7 @@ func (s *state) await(ctx context.Context, names []string) error {
 			have = append(have, n.Name)
 		}
 		slices.Sort(have)
-		loading := slices.ContainsFunc(v.NotReady, func(p api.NotReadyView) bool { return p.State == "loading" })
+		loading := slices.ContainsFunc(v.Plugins, func(p api.PluginState) bool { return p.State == hooks.StateLoading })
 		if slices.Equal(have, want) && !loading {
 			return nil
 		}

@@ -256,6 +256,21 @@ func (s *state) try(ctx context.Context, file, name string, installed []hooks.In
 	return call(ctx, s.dir, spec)
 }
 
+// test calls a notifier once with the settings in force: from the running gateway where
+// that has it.
+func (s *state) test(ctx context.Context, name string, installed []hooks.Installed) error {
+	if !s.running || !slices.ContainsFunc(s.plugins, func(v api.PluginView) bool { return v.Name == name }) {
+		return s.try(ctx, s.app.File, name, installed)
+	}
+	stop := s.app.Spin("calling " + name)
+	defer stop()
+	p, err := api.NotifierTest.Call(ctx, s.app, api.PluginRef{Name: name})
+	if err != nil || p.State == api.CheckOK {
+		return err
+	}
+	return notTaken(core.Unreachable, name, p.Text, p.Fix)
+}
+
 // call loads a notifier and tells it of a test. Its error says what to change.
 func call(ctx context.Context, dir string, spec plugin.Spec) error {
 	var options plugin.Options
@@ -303,7 +318,7 @@ func notTaken(kind core.Kind, name, why, fix string) error {
 func testCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "test [name]", Short: "Send a test notice", Args: cobra.MaximumNArgs(1),
-		Long: "Make a test call to every notifier that is in use, or to one. It is made from here, with the settings in force.\n\n  ogp notify test",
+		Long: "Make a test call to every notifier that is in use, or to one. The running gateway makes it; where none runs, or the notifier is not in use, this command does. Once it is taken, the gateway sends what waits.\n\n  ogp notify test",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			s, err := look(ctx, a)
@@ -315,13 +330,15 @@ func testCommand(a *cli.App) *cobra.Command {
 				names = slices.DeleteFunc(slices.Clone(s.inUse()), func(n string) bool { return n == logNotifier })
 			}
 			if len(names) == 0 {
-				return core.Refuse(core.NotFound, "nobody hears of events: \"ogp notify use\" chooses who does")
+				e := core.Refuse(core.NotFound, "nobody is notified of events")
+				e.Hint = "ogp notify use webhook --url <URL>, or \"ogp init\", which finds OpenClaw"
+				return e
 			}
 			var failed error
 			for _, name := range names {
 				_, installed, err := s.find(ctx, name)
 				if err == nil {
-					err = s.try(ctx, s.app.File, name, installed)
+					err = s.test(ctx, name, installed)
 				}
 				if err != nil && failed == nil {
 					failed = err
