@@ -16,7 +16,7 @@ func TestEventInOneLine(t *testing.T) {
 		{api.EventView{Event: core.Event{Type: core.EventReply, Data: core.Raw(`{"data":{"text":"yes"}}`)}}, "yes"},
 		{api.EventView{Event: core.Event{Type: core.EventReply, Data: core.Raw(`{"error":"no"}`)}}, "error: no"},
 		{api.EventView{Event: core.Event{Type: core.EventDeliveryFailed, Data: core.Raw(`{"notifier":"openclaw","type":"message","error":"404"}`)}},
-			"openclaw was not told of a message: 404"},
+			"openclaw was not notified of message: 404"},
 		{api.EventView{Event: core.Event{Type: core.EventRequest, Text: "Asks.", Data: core.Raw(`{"unverified":{"displayName":"Ben\n\u001b"}}`)}},
 			`Asks. It says it is "Ben\n\x1b"`},
 		{api.EventView{Event: core.Event{Type: core.EventWarning, Text: "Look."}}, "Look."},

@@ -158,9 +158,9 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 				fmt.Fprintf(a.Out, "Reply queued for %s%s (%s)\n", o.Peer.Handle(), about(o), o.ID)
 				fmt.Fprintln(a.Err, notYet(o))
 			case "none":
-				fmt.Fprintf(a.Out, "Reply is ready for %s%s to fetch\n", o.Peer.Handle(), about(o))
+				fmt.Fprintf(a.Out, "Reply%s is ready for %s to fetch\n", toText(o), o.Peer.Handle())
 			default:
-				fmt.Fprintf(a.Out, "Reply is ready for %s%s to fetch\n", o.Peer.Handle(), about(o))
+				fmt.Fprintf(a.Out, "Reply%s is ready for %s to fetch\n", toText(o), o.Peer.Handle())
 				fmt.Fprintf(a.Err, "⚠ It did not take it at its reply address: %s\n", o.Error.Message)
 			}
 			return nil
@@ -176,6 +176,14 @@ func about(o api.OutgoingView) string {
 		return ""
 	}
 	return fmt.Sprintf("'s %q", term.SafeLine(o.Answered.Text))
+}
+
+// toText names the message that a reply answers.
+func toText(o api.OutgoingView) string {
+	if o.Answered == nil {
+		return ""
+	}
+	return fmt.Sprintf(" to %q", term.SafeLine(o.Answered.Text))
 }
 
 func inboxReleaseCommand(a *cli.App) *cobra.Command {

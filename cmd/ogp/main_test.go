@@ -211,7 +211,7 @@ func awaitStatus(ts *testscript.TestScript, home string, p *process, name string
 	for {
 		var v api.StatusView
 		if client.Call(ctx, "status", nil, &v) == nil && v.PID == p.cmd.Process.Pid &&
-			!slices.ContainsFunc(v.NotReady, func(n api.NotReadyView) bool { return n.State == "loading" }) {
+			!slices.ContainsFunc(v.Plugins, func(n api.PluginState) bool { return n.State == "loading" }) {
 			return v
 		}
 		select {

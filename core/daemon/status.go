@@ -56,7 +56,7 @@ func (d *Daemon) warningsNow() []string {
 		out = append(out, p.Text+"; "+p.Fix)
 	}
 	for _, name := range d.idleNotifiers() {
-		out = append(out, fmt.Sprintf("the notifier %s is told nothing, as delivery.notifiers does not name it: \"ogp notify use %s --add\"", name, name))
+		out = append(out, fmt.Sprintf("the notifier %s is notified of nothing, as delivery.notifiers does not name it: \"ogp notify use %s --add\"", name, name))
 	}
 	if d.listensTooNarrow() {
 		out = append(out, "listening on this machine alone, as the gateway URL was on localhost at the start: \"ogp stop\", then start again")
