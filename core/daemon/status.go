@@ -55,6 +55,9 @@ func (d *Daemon) warningsNow() []string {
 	if p, ok := d.unheard(d.dispatcher.Names()); ok {
 		out = append(out, p.Text+"; "+p.Fix)
 	}
+	for _, p := range d.config().CheckSecrets(nil) {
+		out = append(out, p.What+": what needs this secret fails until it can be read")
+	}
 	for _, name := range d.idleNotifiers() {
 		out = append(out, fmt.Sprintf("the notifier %s is notified of nothing, as delivery.notifiers does not name it: \"ogp notify use %s --add\"", name, name))
 	}

@@ -121,10 +121,40 @@ func use(ctx context.Context, a *cli.App, name string, u using) (v used, err err
 	if err := settings.Write(a, s.dir, s.path, changes, checks...); err != nil {
 		return v, err
 	}
-	if s.running {
-		return v, s.await(ctx, names)
+	if !s.running {
+		return v, nil
 	}
-	return v, nil
+	if err := s.await(ctx, names); err != nil {
+		return v, err
+	}
+	return v, s.reads(ctx, name)
+}
+
+// readsWithin is how long a running gateway may take to see another secret.
+const readsWithin = 4 * time.Second
+
+// reads says what secret of a notifier the running gateway cannot read, whose
+// environment is not ours.
+func (s *state) reads(ctx context.Context, name string) error {
+	key := "plugins." + name + ".secrets."
+	if name == openclaw {
+		key = "openclaw_hooks_token"
+	}
+	for deadline := time.Now().Add(readsWithin); ; time.Sleep(100 * time.Millisecond) {
+		v, err := api.Status.Call(ctx, s.app, api.None{})
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(v.Warnings, func(w string) bool { return strings.HasPrefix(w, key) })
+		if i < 0 {
+			return nil
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			e := core.Refusef(core.Unavailable, "the settings are written, but the running gateway cannot use them: %s", v.Warnings[i])
+			e.Hint = "set the variable where the gateway is started, and start it again; or --secret-file, which it reads at each use"
+			return e
+		}
+	}
 }
 
 // find gives the manifest of a notifier, and what is installed.
@@ -200,6 +230,11 @@ func (s *state) changes(ctx context.Context, name string, m *plugin.Manifest, u 
 	if err != nil || secret == "" {
 		return out, private, err
 	}
+	if _, err := config.NewSecret(secret).Reveal(); err != nil && !u.noTest {
+		e := core.Refusef(core.Malformed, "the secret: %s", strings.TrimPrefix(err.Error(), "config: secret: "))
+		e.Hint = "it must be there for the test call, and where the gateway runs; --no-test writes the settings all the same"
+		return nil, false, e
+	}
 	if name == openclaw {
 		put("openclaw_hooks_token", secret)
 		return out, private, nil
@@ -219,7 +254,8 @@ func (u using) secret() (string, error) {
 	case u.secretEnv != "" && u.secretFile != "":
 		return "", cli.Usagef("--secret-env and --secret-file: want one of them")
 	case u.secretFile != "":
-		return "file:" + u.secretFile, nil
+		path, err := filepath.Abs(u.secretFile)
+		return "file:" + path, err
 	case u.secretEnv == "":
 		return "", nil
 	case strings.ContainsFunc(u.secretEnv, func(c rune) bool { return c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') }):
