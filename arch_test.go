@@ -137,6 +137,7 @@ var doors = []struct {
 	{"modernc.org/sqlite", []string{"core/store/sqlite"}},
 	{"github.com/pressly/goose", []string{"core/store/sqlite"}},
 	{"filippo.io/edwards25519", []string{"core/keys"}},
+	{"github.com/oasisprotocol/curve25519-voi", []string{"core/keys"}},
 	{"code.dny.dev/ssrf", []string{"core/dial"}},
 	{"github.com/prometheus/client_golang", []string{"core/rendezvous", "core/daemon"}},
 	{"github.com/caddyserver/certmagic", []string{"core/daemon"}},

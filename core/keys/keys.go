@@ -80,13 +80,6 @@ func ParseSignature(text string) ([64]byte, error) {
 	return [64]byte{}, core.Refuse(core.Malformed, "signature: want 128 hex characters, or 64 bytes in base64")
 }
 
-// Verify reports whether sig is k's plain Ed25519 signature (no pre-hash, no
-// context) over text. Its verdicts are those of crypto/ed25519: S below the
-// group's order, R compared as bytes, no cofactor.
-func Verify(k core.PublicKey, text []byte, sig [64]byte) bool {
-	return ed25519.Verify(k[:], text, sig[:])
-}
-
 func decode(text string) (core.PublicKey, error) {
 	var k core.PublicKey
 	ok := false
