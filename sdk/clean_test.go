@@ -3,6 +3,7 @@ package sdk
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -93,4 +94,31 @@ func FuzzFence(f *testing.F) {
 			t.Fatalf("Clean(%q, %d) has %d bytes", s, n, len(text))
 		}
 	})
+}
+
+// What is ASCII is copied at once; the verdict of each character is the same as one by one.
+func TestCleanOfPlainTextCutsWhereOthersAreCut(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		max  int
+		want string
+		cut  int
+	}{
+		{"hello", 5, "hello", 0},
+		{"hello", 4, "hell", 1},
+		{"hello", 0, "", 5},
+		{"ab\ncd\x01ef", 4, "ab\nc", 3},
+		{"abé", 3, "ab", 2},
+		{"aéb", 2, "a", 3}, // nothing follows what was cut
+		{"\x7fa~", 9, "a~", 0},
+	} {
+		if text, cut := Clean(c.text, c.max); text != c.want || cut != c.cut {
+			t.Errorf("Clean(%q, %d) = %q, %d, want %q, %d", c.text, c.max, text, cut, c.want, c.cut)
+		}
+	}
+	long := strings.Repeat("x", 8<<20)
+	start := time.Now()
+	if _, cut := Clean(long, 10); cut != len(long)-10 || time.Since(start) > 10*time.Second {
+		t.Errorf("Clean of a long text: %d cut in %v", cut, time.Since(start))
+	}
 }
