@@ -2,6 +2,7 @@ package scope_test
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -104,5 +105,27 @@ func TestParseByteLimit(t *testing.T) {
 		if got, err := core.ParseByteLimit(text); err == nil {
 			t.Errorf("ParseByteLimit(%q) = %v, want an error", text, got)
 		}
+	}
+}
+
+// BenchmarkAllowByHeld is what a message costs by how many its windows hold.
+func BenchmarkAllowByHeld(b *testing.B) {
+	for _, held := range []int{100, 100_000} {
+		b.Run(strconv.Itoa(held), func(b *testing.B) {
+			peer := limited(1, core.RateLimit{Requests: 1_000_000, WindowSeconds: max(1, held/1000)})
+			peer.Granted.Scopes[0].ByteLimit = &core.ByteLimit{Bytes: 1 << 40, WindowSeconds: max(1, held/1000)}
+			scopes := new(scope.Checker)
+			at := start
+			for range held {
+				at = at.Add(time.Millisecond)
+				scopes.Count(peer.Key, "message", at, 100)
+			}
+			for b.Loop() {
+				at = at.Add(time.Millisecond)
+				if _, err := scopes.Allow(peer, scope.Access{Intent: "message", Bytes: 100}, at); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

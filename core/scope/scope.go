@@ -69,7 +69,7 @@ func (d *Checker) Allow(p *core.Peer, a Access, now time.Time) (Token, error) {
 	if grant.RateLimit != nil {
 		rate = *grant.RateLimit
 	}
-	key, one := windowKey{p.Key, a.Intent}, use{now, a.Bytes}
+	key, one := windowKey{p.Key, a.Intent}, use{at: now, bytes: a.Bytes}
 	if ok, wait, large := d.windows.take(key, rate, size, one); !ok {
 		e := core.Refusef(core.RateLimited, "Rate limit exceeded for intent '%s'", shown(a.Intent))
 		if large {

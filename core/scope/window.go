@@ -2,6 +2,7 @@ package scope
 
 import (
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ type windows struct {
 type use struct {
 	at    time.Time
 	bytes int
+	sum   int64 // of bytes, with all before it, counted from any start
 }
 
 // windowKey is the peer's key, not one of its labels: a spelling of the id is no
@@ -45,7 +47,7 @@ func (t Token) Return() {
 	uses := t.w.seen[t.key]
 	for i := len(uses) - 1; i >= 0; i-- {
 		if uses[i].at.Equal(t.at.at) && uses[i].bytes == t.at.bytes {
-			t.w.seen[t.key] = append(uses[:i], uses[i+1:]...)
+			t.w.seen[t.key] = summed(slices.Delete(uses, i, i+1), i)
 			return
 		}
 	}
@@ -67,28 +69,19 @@ func (w *windows) take(key windowKey, rate core.RateLimit, size core.ByteLimit, 
 	uses := w.seen[key]
 	// Uses are in order. Those that have left both windows are of no use to these
 	// limits; a limit that is widened later starts from what is left.
-	gone := 0
-	for gone < len(uses) && now.Sub(uses[gone].at) >= max(window, span) {
-		gone++
-	}
-	if gone > 0 {
-		uses = append(uses[:0], uses[gone:]...)
+	if gone := since(uses, now, max(window, span)); gone > 0 {
+		uses = uses[gone:]
 		w.seen[key] = uses
 	}
-	in := len(uses)
-	for in > 0 && now.Sub(uses[in-1].at) < window {
-		in--
-	}
-	if n := len(uses) - in; n >= rate.Requests {
+	if n := len(uses) - since(uses, now, window); n >= rate.Requests {
 		wait = window - now.Sub(uses[len(uses)-rate.Requests].at)
 	}
-	total := int64(one.bytes)
-	for i := len(uses) - 1; i >= 0 && now.Sub(uses[i].at) < span; i-- {
-		if total += int64(uses[i].bytes); total > size.Bytes { // until this one has left
-			if later := span - now.Sub(uses[i].at); later > wait {
-				wait, large = later, true
-			}
-			break
+	// The newest with which its followers and this one are too many bytes: until it has left.
+	counted := uses[since(uses, now, span):]
+	i := sort.Search(len(counted), func(i int) bool { return bytesOf(counted[i:])+int64(one.bytes) <= size.Bytes })
+	if i > 0 {
+		if later := span - now.Sub(counted[i-1].at); later > wait {
+			wait, large = later, true
 		}
 	}
 	if wait > 0 {
@@ -107,13 +100,37 @@ func windowOf(seconds int) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
+// since is the place of the first use that is younger than a window.
+func since(uses []use, now time.Time, window time.Duration) int {
+	return sort.Search(len(uses), func(i int) bool { return now.Sub(uses[i].at) < window })
+}
+
+// bytesOf is how many bytes uses are that stand beside each other.
+func bytesOf(uses []use) int64 {
+	if len(uses) == 0 {
+		return 0
+	}
+	return uses[len(uses)-1].sum - uses[0].sum + int64(uses[0].bytes)
+}
+
 // insert keeps uses in order, as two that come together may be counted in any.
 func insert(uses []use, one use) []use {
 	i := len(uses)
 	for i > 0 && uses[i-1].at.After(one.at) {
 		i--
 	}
-	return slices.Insert(uses, i, one)
+	return summed(slices.Insert(uses, i, one), i)
+}
+
+// summed sets the sums from a place on.
+func summed(uses []use, from int) []use {
+	for i := from; i < len(uses); i++ {
+		uses[i].sum = int64(uses[i].bytes)
+		if i > 0 {
+			uses[i].sum += uses[i-1].sum
+		}
+	}
+	return uses
 }
 
 // Count notes a message that was let in before a restart. Call it before the
@@ -125,30 +142,21 @@ func (d *Checker) Count(peer core.PublicKey, intent string, at time.Time, bytes 
 		d.windows.seen = map[windowKey][]use{}
 	}
 	key := windowKey{peer, intent}
-	d.windows.seen[key] = insert(d.windows.seen[key], use{at, bytes})
+	d.windows.seen[key] = insert(d.windows.seen[key], use{at: at, bytes: bytes})
 }
 
 // Used says how many messages of an intent are counted within a window.
 func (d *Checker) Used(peer core.PublicKey, intent string, window time.Duration, now time.Time) int {
 	d.windows.mu.Lock()
 	defer d.windows.mu.Unlock()
-	n := 0
-	for _, u := range d.windows.seen[windowKey{peer, intent}] {
-		if now.Sub(u.at) < window {
-			n++
-		}
-	}
-	return n
+	uses := d.windows.seen[windowKey{peer, intent}]
+	return len(uses) - since(uses, now, window)
 }
 
 // UsedBytes says how much of messages of an intent is counted within a window.
-func (d *Checker) UsedBytes(peer core.PublicKey, intent string, window time.Duration, now time.Time) (n int64) {
+func (d *Checker) UsedBytes(peer core.PublicKey, intent string, window time.Duration, now time.Time) int64 {
 	d.windows.mu.Lock()
 	defer d.windows.mu.Unlock()
-	for _, u := range d.windows.seen[windowKey{peer, intent}] {
-		if now.Sub(u.at) < window {
-			n += int64(u.bytes)
-		}
-	}
-	return n
+	uses := d.windows.seen[windowKey{peer, intent}]
+	return bytesOf(uses[since(uses, now, window):])
 }
