@@ -89,6 +89,8 @@ type Options struct {
 	Only string
 	// Level is the highest one that counts. Empty: Field.
 	Level Level
+	// Peer also plays a peer, which leaves a removed one behind. Nil: not.
+	Peer *Peer
 }
 
 // Run checks the gateway at a URL. A case that gets no answer has failed; the
@@ -126,6 +128,13 @@ func Run(ctx context.Context, baseURL string, o Options) (Report, error) {
 			return report, ctx.Err()
 		}
 		report.Results = append(report.Results, result)
+	}
+	if o.Peer != nil {
+		results, err := r.asPeer(ctx, *o.Peer)
+		report.Results = append(report.Results, results...)
+		if err != nil {
+			return report, err
+		}
 	}
 	report.sum(o.Level)
 	return report, nil

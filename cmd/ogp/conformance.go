@@ -23,6 +23,8 @@ import (
 
 func conformanceCommand(a *cli.App) *cobra.Command {
 	var only, level, junit string
+	var asPeer bool
+	var peer conformance.Peer
 	cmd := &cobra.Command{
 		Use: "conformance <gateway URL>", Short: "Check how any gateway speaks the protocol", Args: cobra.ExactArgs(1),
 		Long: `Put black-box cases to a gateway of any kind and compare its answers with the
@@ -32,6 +34,10 @@ Each case has a level: "seeds" is what the specification demands, "field" what
 gateways of 0.7 do, "hardened" what this gateway holds beyond. All are tried, and
 each level gets a score; exit status 1 says that a case failed at a level up to
 --level. What a gateway lets through beyond that is shown as a note.
+
+With --peer it also asks for federation, waits for the gateway's operator to approve,
+and tries what only an approved peer can: a small gateway of its own answers meanwhile,
+which the other one must reach. A removed peer stays behind, to be forgotten.
 
   ogp conformance http://localhost:18790
   ogp conformance https://ogp.example.org --level hardened --junit report.xml`,
@@ -44,7 +50,14 @@ each level gets a score; exit status 1 says that a case failed at a level up to
 			if err := reachable(cmd.Context(), client, target); err != nil {
 				return err
 			}
-			report, err := conformance.Run(cmd.Context(), target, conformance.Options{Client: client, Only: only, Level: conformance.Level(level)})
+			o := conformance.Options{Client: client, Only: only, Level: conformance.Level(level)}
+			if asPeer {
+				peer.Asked = func(id, key string) {
+					fmt.Fprintf(a.Err, "Approve the peer %s on the gateway within %s: ogp federation approve %s\n", id, peer.ApproveWithin, key)
+				}
+				o.Peer = &peer
+			}
+			report, err := conformance.Run(cmd.Context(), target, o)
 			if err != nil {
 				return err
 			}
@@ -69,6 +82,11 @@ each level gets a score; exit status 1 says that a case failed at a level up to
 	}
 	cmd.Flags().StringVar(&only, "only", "", "only cases whose name holds this text, or that have it as level or promise")
 	cmd.Flags().StringVar(&level, "level", string(conformance.Field), "the highest level that counts: seeds, field or hardened")
+	cmd.Flags().BoolVar(&asPeer, "peer", false, "also play a peer, which the gateway's operator approves")
+	cmd.Flags().StringVar(&peer.Listen, "peer-listen", "127.0.0.1:0", "where that peer listens")
+	cmd.Flags().StringVar(&peer.URL, "peer-url", "", "where the gateway reaches it (default: the address it listens on)")
+	peer.ApproveWithin = 2 * time.Minute
+	cli.DurationVar(cmd.Flags(), &peer.ApproveWithin, "approve-within", "how long the operator has to approve")
 	cmd.Flags().StringVar(&junit, "junit", "", "also write a JUnit report to this file")
 	return cmd
 }
@@ -88,6 +106,13 @@ func printReport(out io.Writer, report *conformance.Report) {
 	}
 	for _, r := range report.Failures(false) {
 		fmt.Fprintf(out, "note %s: %s (%s)\n", r.Name, r.Why, term.SafeText(r.Problem))
+	}
+	reasons := map[string]bool{}
+	for _, r := range report.Results {
+		if strings.HasPrefix(r.Name, "peer: ") && r.Skipped != "" && !reasons[r.Skipped] {
+			reasons[r.Skipped] = true
+			fmt.Fprintf(out, "not sent %s and others: %s\n", r.Name, term.SafeText(r.Skipped))
+		}
 	}
 	for _, s := range report.Scores {
 		fmt.Fprintf(out, "%-9s %d of %d", s.Level, s.Passed, s.Passed+s.Failed)

@@ -263,7 +263,11 @@ func (c *confirmer) act(p *core.Peer, series *core.Series, h heard, st *step) (*
 	state, removal := peering.StateOf(p), series.About&core.HintRemoval != 0
 	switch {
 	case h.word == core.HeardYes && state.InDoubt():
-		return c.again(c.trust.restored(p, peering.Yes, st))
+		next, err := c.again(c.trust.restored(p, peering.Yes, st))
+		if err == nil && removal {
+			refuted(next, st.now)
+		}
+		return next, err
 	case h.word == core.HeardYes && state == peering.Requested && series.About&(core.HintApproval|core.HintRequest) != 0:
 		return c.trust.heardYes(p, nil, st)
 	case h.word == core.HeardNo && h.signed && (state == peering.Lapsed || state == peering.Unconfirmed && series.About&core.HintRequest != 0):
@@ -298,7 +302,7 @@ func (c *confirmer) close(p *core.Peer, series *core.Series, h heard, st *step) 
 	about, said := series.About, series.Heard
 	p.Asking.Series = nil
 	state := peering.StateOf(p)
-	if state == peering.Approved && said == core.HeardYes && about&core.HintRemoval != 0 {
+	if state == peering.Approved && said == core.HeardYes && about&core.HintRemoval != 0 && !st.now.Before(p.Asking.Immune) {
 		refuted(p, st.now)
 	}
 	if said == core.HeardNo && (state == peering.Approved || state == peering.Unconfirmed) && about&core.HintRequest != 0 {

@@ -126,7 +126,11 @@ func (g *trust) doubt(p *core.Peer, notice envelope.Opened[core.Removal], st *st
 		next.Warning = "perhaps withdrawn: a removal notice came that may be its own"
 		return next, nil
 	}
-	hint(next, core.HintRemoval, st.now, nil, false)
+	about := core.HintRemoval
+	if series := next.Asking.Series; series != nil && peering.StateOf(p) == peering.Approved { // what it asked about is no more
+		about, next.Asking.Series = about|series.About, nil
+	}
+	hint(next, about, st.now, nil, false)
 	if next.Asking.Series == nil { // too many today: it is asked later, and told of now
 		g.tellOfDoubt(next, st)
 	}
