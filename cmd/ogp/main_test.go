@@ -27,6 +27,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
@@ -64,6 +65,7 @@ func TestScripts(t *testing.T) {
 		"message":  envelopeCmd,
 	}
 	maps.Copy(commands, moreCommands)
+	maps.Copy(commands, friends(t))
 	testscript.Run(t, testscript.Params{
 		Files:              scripts,
 		RequireUniqueNames: true,
@@ -77,6 +79,7 @@ type scene struct {
 	env       []string
 	daemons   map[string]*process
 	strangers map[string]*stranger
+	friends   map[string]*coretest.LegacyGateway
 	closers   []io.Closer
 }
 
@@ -98,7 +101,7 @@ func prepare(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("EXAMPLES", examples)
-	s := &scene{env: env.Vars, daemons: map[string]*process{}, strangers: map[string]*stranger{}}
+	s := &scene{env: env.Vars, daemons: map[string]*process{}, strangers: map[string]*stranger{}, friends: map[string]*coretest.LegacyGateway{}}
 	env.Values[sceneKey{}] = s
 	env.Defer(func() {
 		for _, p := range s.daemons {
