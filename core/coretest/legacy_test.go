@@ -227,10 +227,12 @@ func TestLegacyForgetsUs(t *testing.T) {
 			if _, err := g.RequestFederation(t.Context(), gateway.Ask{URL: old.URL}); err != nil {
 				t.Fatal(err)
 			}
+			time.Sleep(1100 * time.Millisecond) // unsigned approvals count once a second
 			if old.Approve(g.Key()).Status != 200 {
 				t.Fatal("their approval was not taken")
 			}
 			coretest.Await(t, "approved here", func() bool { return g.TrustOfKey(k) == core.Approved })
+			coretest.Await(t, "it is asked by which label it knows us now", func() bool { return g.Peer(k).OurLabel == "" })
 			sent(t, send(t, g, k, gateway.Sending{}))
 		})
 	}

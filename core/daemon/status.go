@@ -67,18 +67,35 @@ func (d *Daemon) warningsNow() []string {
 	if strings.HasPrefix(d.gateway.Settings().URL, "http://localhost") {
 		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer: ogp config set gateway_url https://<your host>")
 	}
-	if moved := d.gateway.Moved(); len(moved) > 0 {
-		names := make([]string, 0, mostShown)
-		for _, p := range moved[:min(len(moved), mostShown)] {
-			names = append(names, p.Name())
+	moved, deaf := d.gateway.Moved(), []*core.Peer{}
+	moved = slices.DeleteFunc(moved, func(p *core.Peer) bool {
+		if gateway.HearsOfMoves(p) {
+			return false
 		}
-		if more := len(moved) - len(names); more > 0 {
-			names = append(names, fmt.Sprintf("%d more", more))
-		}
-		out = append(out, "not yet told of the new gateway URL: "+strings.Join(names, ", ")+
+		deaf = append(deaf, p)
+		return true
+	})
+	if len(moved) > 0 {
+		out = append(out, "not yet told of the new gateway URL: "+namesOf(moved)+
 			"; they are tried every ten minutes, and \"ogp federation update-identity --all\" tries now")
 	}
+	if len(deaf) > 0 {
+		out = append(out, "cannot be told of the new gateway URL, as their versions are from before 0.4: "+namesOf(deaf)+
+			"; let their operators ask for federation at "+d.gateway.Settings().URL)
+	}
 	return out
+}
+
+// namesOf names the first few of some peers.
+func namesOf(peers []*core.Peer) string {
+	names := make([]string, 0, mostShown)
+	for _, p := range peers[:min(len(peers), mostShown)] {
+		names = append(names, p.Name())
+	}
+	if more := len(peers) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(names, ", ")
 }
 
 // idleNotifiers are the plugins that notify and that nobody has named in

@@ -218,9 +218,10 @@ func (g *trust) unsigned(claim string) {
 }
 
 // takesUnsigned reports whether an unsigned approval of a peer is worth a confirmation:
-// we have asked it, it runs a version that signs none, and has never shown v2.
+// we have asked it, it runs a version that signs none, and has never shown v2. One of
+// 0.2.20 that has lost us knows us by another label once it has approved again.
 func takesUnsigned(p *core.Peer) bool {
-	return (p.Trust == core.Requested || inDoubt(p)) && !p.V2 && (before(p, 0, 7) || p.Version == "")
+	return (p.Trust == core.Requested || inDoubt(p) || isApproved(p) && p.OurLabel != "") && !p.V2 && (before(p, 0, 7) || p.Version == "")
 }
 
 // cleanBundle bounds what a peer says that it grants us, which is for people to

@@ -137,17 +137,6 @@ func (g *trust) askFirst(ctx context.Context, p *core.Peer, target string, card 
 			return Asked{Peer: p}, false, err
 		}
 		return Asked{Peer: next, Status: string(core.Approved), Confirmed: true}, true, nil
-	case h.word == core.HeardNo && p.OurLabel != "":
-		// By no name of ours: from the request on it knows us by the id in that.
-		_, err := g.transition(ctx, p.Key, func(now *core.Peer, _ *step) (*core.Peer, error) {
-			if now == nil || now.Revision != p.Revision {
-				return nil, errChanged
-			}
-			next := now.Clone()
-			next.OurLabel = ""
-			return next, nil
-		})
-		return Asked{}, false, err
 	case h.word == core.HeardNil && isApproved(p) && !a.Again:
 		e := core.Refusef(core.Conflict, "%s is approved already, and could not be asked whether it has approved us", p.Name())
 		e.Hint = `"ogp federation request --again" asks it to federate, if it has lost us`

@@ -1081,6 +1081,43 @@ func TestT13WeMove(t *testing.T) {
 	coretest.Await(t, "a knows that b knows", func() bool { return len(a.Moved()) == 0 })
 }
 
+// A gateway before 0.4 cannot be told where we have moved: it is not sent what it would
+// misread, and what it asks at the new URL shows that it knows.
+func TestT13DeafToMoves(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig, _ *peer) {
+		p := befriend(t, r.Gateway, func(p *core.Peer) {
+			p.Version, p.Notified = "0.2.30", core.Notified{URL: r.Settings().URL}
+		})
+		answersFor(r, p, "yes", "0.2.30")
+		s := r.Settings()
+		time.Sleep(time.Minute)
+		s.URL = "http://elsewhere.example"
+		r.SetSettings(s)
+		time.Sleep(time.Hour)
+		for _, x := range r.wire.sent(core.PathApprove) {
+			if x.URL == p.url {
+				t.Error("an approval is sent to it")
+			}
+		}
+		deaf := func() int {
+			return len(slices.DeleteFunc(r.Moved(), func(x *core.Peer) bool { return x.Key != p.key || gateway.HearsOfMoves(x) }))
+		}
+		if deaf() != 1 {
+			t.Fatalf("%d such peers do not know the new URL, want 1", deaf())
+		}
+		err := r.TellPeer(t.Context(), p.key, true)
+		if !errors.Is(err, core.Refused) || !strings.Contains(hint(err), "http://elsewhere.example") {
+			t.Errorf("TellPeer = %v, %q; want what its operator does", err, hint(err))
+		}
+		if _, err := r.ReceiveRequest(t.Context(), plainRequest(t, p, p.request(r.Key(), nil)), nowhere); err != nil {
+			t.Fatal(err)
+		}
+		if deaf() != 0 {
+			t.Error("it has asked at the new URL, and counts as not knowing it")
+		}
+	})
+}
+
 // A URL that is set while we run is said at once, not at the next round.
 func TestT13WeMoveWhileRunning(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig, p *peer) {

@@ -309,6 +309,9 @@ func (g *trust) askedStill(r requester, st *step) *core.Peer {
 		if !r.plain && !r.sentAt.After(r.peer.Since) {
 			return nil
 		}
+		if !HearsOfMoves(next) { // it asks where we are now
+			next.Notified.URL = g.settings.Load().URL
+		}
 	}
 	if next.Asking.Pending&core.HintRequest != 0 || next.Asking.Series != nil && next.Asking.Series.About == core.HintRequest && next.AskedToo == r.peer.AskedToo {
 		return nil // about to be asked
