@@ -47,7 +47,7 @@ var rooms = []arrows{
 	{"core/peering", []string{"core"}},
 	{"core/peers", []string{"core", "core/envelope", "core/peering"}},
 	{"core/scope", []string{"core"}},
-	{"core/brake", nil},
+	{"core/brake", []string{"core"}},
 	{"core/locks", []string{"core"}},
 	{"core/outbox", []string{"core", "core/answer", "core/locks", "core/queue"}},
 	{"core/queue", []string{"core"}},
@@ -64,7 +64,7 @@ var rooms = []arrows{
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/answer", "core/budget", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
+	{"core/gateway", []string{"core", "core/answer", "core/brake", "core/budget", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
 	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin", "core/rules", "core/scope"}},
 
@@ -74,7 +74,7 @@ var rooms = []arrows{
 	{"core/rendezvous/rendezvoustest", nil},
 	{"core/control", []string{"core", "core/web"}},
 	// The table of methods: typed by what the daemon's parts show of themselves.
-	{"core/control/api", []string{"core", "core/control", "core/delivery", "core/hooks", "core/peering", "core/plugin", "core/rendezvous"}},
+	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/hooks", "core/peering", "core/plugin", "core/rendezvous"}},
 
 	// The agent's role: what its own socket answers, in the words of notices.
 	{"core/agent", []string{"core", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/peering", "sdk", "sdk/wording"}},
@@ -102,7 +102,7 @@ var rooms = []arrows{
 	// The composition root, and the command line around it.
 	{"core/daemon", []string{"core", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
 	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/nesting"}},
-	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/logpipe", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
+	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/logpipe", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "plugins"}},
 	{"cmd/ogp/internal/agents", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "core", "core/atomicfile", "core/control", "core/daemon", "core/daemon/openclaw", "core/mcp"}},
 	{"cmd/ogp/internal/term", []string{"core/text"}},

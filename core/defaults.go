@@ -39,6 +39,14 @@ const (
 	DefaultAgentMessages = 200 // that the agent may send to one peer in 24 hours
 	DefaultAgentBytes    = 4 << 20
 
+	// docs/agents.md#the-brake
+	DefaultMaxTurns       = 20 // of a conversation in an hour
+	DefaultBreakerRate    = 100
+	DefaultBreakerRepeats = 20
+	DefaultBudgetMessages = 1000 // of one peer and intent in 24 hours
+	DefaultBudgetBytes    = 16 << 20
+	DefaultBudgetRuns     = 400
+
 	DefaultHealthInterval = 5 * time.Minute
 	DefaultHealthTimeout  = 10 * time.Second
 	DefaultHealthFailures = 3

@@ -66,6 +66,7 @@ type Outcome struct {
 	Status     OutcomeStatus
 	RetryAfter time.Duration // for OutcomeRetry: 0 leaves it to the backoff
 	Detail     string        // for the operator; no secrets
+	Tokens     int64         // of the agent's model, where its backend says; 0: it does not
 }
 
 // OutcomeStatus is the word of an Outcome.

@@ -81,6 +81,10 @@ type Message struct {
 	ConversationID string `json:"conversationId,omitempty"`
 	ProjectID      string `json:"projectId,omitempty"`
 	Payload        Raw    `json:"payload,omitempty"`
+
+	// Hops are the marks of the gateways whose agents have brought this about, each known
+	// to its own gateway alone, with dots between them. docs/protocol.md#hops
+	Hops string `json:"hops,omitempty"`
 }
 
 // AgentComms is the payload of an agent-comms message.

@@ -18,7 +18,7 @@ import (
 func federationCommand(a *cli.App) *cobra.Command {
 	return cli.Group("federation", "Connect to peers, message them, disconnect",
 		listCommand(a), showCommand(a), requestCommand(a), approveCommand(a), rejectCommand(a), removeCommand(a), forgetCommand(a), updateIdentityCommand(a),
-		inviteCommand(a), acceptCommand(a), connectCommand(a), aliasCommand(a), tagCommand(a), untagCommand(a), scopesCommand(a), grantCommand(a), levelCommand(a), sendCommand(a), agentCommand(a), pingCommand(a))
+		inviteCommand(a), acceptCommand(a), connectCommand(a), aliasCommand(a), tagCommand(a), untagCommand(a), scopesCommand(a), pauseCommand(a), resumeCommand(a), grantCommand(a), levelCommand(a), sendCommand(a), agentCommand(a), pingCommand(a))
 }
 
 func listCommand(a *cli.App) *cobra.Command {

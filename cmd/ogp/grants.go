@@ -148,14 +148,14 @@ func hint(a *cli.App, e *api.ErrorView) {
 func scopesCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "scopes <peer>", Short: "Show the scopes granted in both directions", Args: cobra.ExactArgs(1),
-		Long: "Show the grants both ways, with how much of each rate is used.\n\n  ogp federation scopes ben",
+		Long: "Show the grants both ways, with how much of each rate is used, and what has reached the agent.\n\n  ogp federation scopes ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
 			if err != nil {
 				return err
 			}
 			if a.JSON {
-				a.WriteJSON(map[string]any{"peer": p.Handle(), "granted": p.Granted, "received": p.Received})
+				a.WriteJSON(map[string]any{"peer": p.Handle(), "granted": p.Granted, "received": p.Received, "budgets": p.Budgets, "paused": p.Paused})
 				return nil
 			}
 			fmt.Fprintf(a.Out, "%s may, here:\n", p.Handle())
@@ -171,6 +171,15 @@ func scopesCommand(a *cli.App) *cobra.Command {
 			}
 			if len(p.Received) == 0 {
 				fmt.Fprintln(a.Out, "  unknown: it has not said")
+			}
+			if len(p.Budgets) > 0 {
+				fmt.Fprintln(a.Out, "Used within 24 hours, of what may reach the agent:")
+			}
+			for _, b := range p.Budgets {
+				fmt.Fprintf(a.Out, "  %s\n", spent(b))
+			}
+			if p.Paused != nil {
+				fmt.Fprintf(a.Out, "Paused by the %s: what it sends is held%s\n", p.Paused.By, term.Optional(": ", term.SafeLine(p.Paused.Reason)))
 			}
 			return nil
 		},

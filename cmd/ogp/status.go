@@ -90,6 +90,12 @@ func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
 		line("", "%s", colour(yellow, fmt.Sprintf("%s is %s, last contact %s%s", term.SafeLine(p.Name), p.Word, text.Ago(p.LastContact), term.Optional(": ", term.SafeLine(p.Error)))))
 	}
 	line("Inbox", "%s, %d held", text.Count(s.Depths.Inbox, "message"), s.Depths.InboxHeld)
+	for i, b := range s.Budgets {
+		line([]string{"In 24 hours", ""}[min(i, 1)], "%s, %s", term.SafeLine(b.Name), spent(b.BudgetView))
+	}
+	for _, name := range s.Paused {
+		line("Paused", "%s", colour(yellow, fmt.Sprintf("%s: what it sends is held; \"ogp federation resume %s\" lets it through again", term.SafeLine(name), term.SafeLine(name))))
+	}
 	line("Outbox", "%d waiting%s", s.Depths.Outbox, oldest(s.Depths.OldestOutbox))
 	for _, n := range s.Notifiers {
 		state := colour(green, "ok")

@@ -181,11 +181,23 @@ type Key struct {
 
 // AgentRole is the [agent] table: the agent's own socket and its limits.
 type AgentRole struct {
-	Enabled        bool   `koanf:"enabled" doc:"Open the agent's socket. Without it \"ogp mcp\" has nobody to speak to."`
+	Enabled        bool   `koanf:"enabled" doc:"Open the agent's socket. Without it \"ogp mcp\" cannot work."`
 	Socket         string `koanf:"socket" unit:"path" doc:"The agent's socket. Empty: agent.sock in the state directory."`
 	SocketGroup    string `koanf:"socket_group" unit:"group" check:"name" doc:"A group whose members may use the agent's socket too, for an agent under another account. Empty: only the gateway's own account."`
 	MessagesPerDay int    `koanf:"messages_per_day" unit:"messages" check:"0.." doc:"Messages and answers that the agent may send to one peer within 24 hours. 0: no bound."`
+	MaxTurns       int    `koanf:"max_turns" unit:"turns" check:"0.." doc:"How often agents may go back and forth in one conversation within an hour. What a peer sends beyond it is held. 0: no bound."`
+	BreakerRate    int    `koanf:"breaker_rate" unit:"messages" check:"0.." doc:"A peer that sends more than so many messages within ten minutes, and three times what it usually sends, is paused. 0: never."`
+	BreakerRepeats int    `koanf:"breaker_repeats" unit:"messages" check:"0.." doc:"A peer that sends the same text more often than this within ten minutes is paused. 0: never."`
+	Budget         Budget `koanf:"budget" doc:"What one peer's messages of one intent may cost within 24 hours. What comes beyond it is held."`
 	BytesPerDay    int    `koanf:"bytes_per_day" unit:"bytes" check:"0.." doc:"How much that may be in all. 0: no bound."`
+}
+
+// Budget is the [agent.budget] table.
+type Budget struct {
+	Messages int `koanf:"messages" unit:"messages" check:"0.." doc:"Messages that reach the agent. 0: no bound."`
+	Bytes    int `koanf:"bytes" unit:"bytes" check:"0.." doc:"What is in them. 0: no bound."`
+	Runs     int `koanf:"runs" unit:"runs" check:"0.." doc:"Runs of the agent: each notice is one, however many messages it tells of. 0: no bound."`
+	Tokens   int `koanf:"tokens" unit:"tokens" check:"0.." doc:"Tokens of the agent's model, where its notifier reports them. 0: no bound."`
 }
 
 // Agent is one [[agents]] table: a persona behind this gateway.
@@ -318,11 +330,13 @@ func Default() Config {
 		Delivery: Delivery{Notifiers: []string{"log"}, GiveUp: core.DefaultDeliveryGiveUp, FirstRetry: core.DefaultDeliveryFirst, MaxRetry: core.DefaultDeliveryMost},
 		Health:   Health{Interval: core.DefaultHealthInterval, Timeout: core.DefaultHealthTimeout, Failures: core.DefaultHealthFailures},
 		Log:      Log{Level: "info", Format: "text"},
-		Agent:    AgentRole{Enabled: true, MessagesPerDay: core.DefaultAgentMessages, BytesPerDay: core.DefaultAgentBytes},
-		Policy:   Policy{Rules: PolicyRules{AtMost: AtMost{Intents: []string{}, Topics: []string{}}}},
-		Agents:   []Agent{},
-		Rules:    []Rule{},
-		Plugins:  map[string]PluginConfig{},
+		Agent: AgentRole{Enabled: true, MessagesPerDay: core.DefaultAgentMessages, BytesPerDay: core.DefaultAgentBytes,
+			MaxTurns: core.DefaultMaxTurns, BreakerRate: core.DefaultBreakerRate, BreakerRepeats: core.DefaultBreakerRepeats,
+			Budget: Budget{Messages: core.DefaultBudgetMessages, Bytes: core.DefaultBudgetBytes, Runs: core.DefaultBudgetRuns}},
+		Policy:  Policy{Rules: PolicyRules{AtMost: AtMost{Intents: []string{}, Topics: []string{}}}},
+		Agents:  []Agent{},
+		Rules:   []Rule{},
+		Plugins: map[string]PluginConfig{},
 	}
 }
 

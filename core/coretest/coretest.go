@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/federation"
@@ -69,6 +70,11 @@ func WithDelivery(f func(*delivery.Options)) Option {
 	return func(g *Gateway) { g.delivery = append(g.delivery, f) }
 }
 
+// WithBrake bounds what agents that answer each other cost.
+func WithBrake(settings func() brake.Settings) Option {
+	return func(g *Gateway) { g.brake = settings }
+}
+
 // WithKey gives the gateway a key; otherwise it makes one.
 func WithKey(k keys.Private) Option { return func(g *Gateway) { g.Private = k } }
 
@@ -95,6 +101,7 @@ type Gateway struct {
 	plugins   func() (gateway.Plugins, error)
 	invites   func(*core.Invited, core.PublicKey) ([]core.Grant, bool)
 	now       func() time.Time
+	brake     func() brake.Settings
 	log       *slog.Logger
 	quiet     bool
 
@@ -166,6 +173,11 @@ func (g *Gateway) start() {
 	for _, f := range g.settings {
 		f(&settings)
 	}
+	var stop *brake.Brake
+	if g.brake != nil {
+		stop = brake.New(brake.Options{Key: g.Private.Derive("hop marks"), Settings: g.brake, Now: g.now})
+		must(stop.Recount(ctx, g.Store))
+	}
 	var self *gateway.Gateway
 	o := delivery.Options{Store: g.Store, Logger: g.log, Settings: delivery.Settings{First: 10 * time.Millisecond}, Now: g.now,
 		Peer:   func(k core.PublicKey) *core.Peer { return self.Peer(k) },
@@ -178,7 +190,7 @@ func (g *Gateway) start() {
 	var err error
 	self, err = gateway.New(ctx, gateway.Options{
 		Key: g.Private, Store: g.Store, Transport: g.Transport, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
-		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Queued: g.Dispatcher.Queued, Redeem: g.invites,
+		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Queued: g.Dispatcher.Queued, Redeem: g.invites, Brake: stop,
 	})
 	must(err)
 	g.Gateway = self

@@ -22,6 +22,13 @@ func perDay(c *config.Config) brake.Use {
 	return brake.Use{Messages: c.Agent.MessagesPerDay, Bytes: int64(c.Agent.BytesPerDay)}
 }
 
+// brakeSettings are the brake's.
+func brakeSettings(c *config.Config) brake.Settings {
+	b := c.Agent.Budget
+	return brake.Settings{MaxTurns: c.Agent.MaxTurns, Rate: c.Agent.BreakerRate, Repeats: c.Agent.BreakerRepeats,
+		Budget: brake.Use{Messages: b.Messages, Bytes: int64(b.Bytes), Runs: b.Runs, Tokens: int64(b.Tokens)}}
+}
+
 // listenAgent opens the agent's socket, mode 0600 or, for a group, 0660; nil where it is
 // switched off.
 func (d *Daemon) listenAgent() (net.Listener, error) {

@@ -26,6 +26,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
+	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
@@ -93,6 +94,7 @@ type Daemon struct {
 	approvals  rendezvous.Approvals
 	public     net.Listener
 	control    net.Listener
+	brake      *brake.Brake
 	agentSock  net.Listener // the agent's; nil: it is switched off
 	observed   net.Listener // for monitoring; nil: none
 	failures   failures
@@ -197,15 +199,20 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	if d.tracing, err = openTracing(ctx, d.o.env(), d.o.Version); err != nil {
 		return err
 	}
+	d.brake = brake.New(brake.Options{Key: d.key.Derive("hop marks"), Settings: func() brake.Settings { return brakeSettings(d.config()) }})
 	d.gateway, err = gateway.New(ctx, gateway.Options{
-		Key: d.key, Store: d.store, Transport: d.tracing.outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
+		Brake: d.brake,
+		Key:   d.key, Store: d.store, Transport: d.tracing.outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
 		Logger: d.log, Notifiers: d.dispatcher.Names, Queued: d.dispatcher.Queued,
 		Plugins: func() (gateway.Plugins, error) { return d.hooks.Plugins() },
 		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
 			return d.approvals.Redeem(in, d.key.Public(), accepter, time.Now())
 		},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return d.brake.RestorePauses(ctx, d.store, d.gateway.Peers())
 }
 
 func (d *Daemon) deliveryFailed(ctx context.Context, x *core.Delivery, detail string) {

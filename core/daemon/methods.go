@@ -34,6 +34,8 @@ func (d *Daemon) handlers() []control.Handler {
 		api.Alias.Handle(d.alias),
 		api.Tag.Handle(d.tag),
 		api.Level.Handle(d.level),
+		api.Pause.Handle(d.pause),
+		api.Resume.Handle(d.resume),
 		api.Send.Handle(d.send),
 		api.Ping.Handle(d.ping),
 		api.Inbox.Handle(d.inbox),
@@ -86,9 +88,11 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 	if p.V2 {
 		v.Signature = "v2"
 	}
+	v.Paused = d.paused(p.Key)
 	if !whole {
 		return v
 	}
+	v.Budgets = d.used(p)
 	v.History = p.History
 	if p.Granted != nil {
 		for _, g := range p.Granted.Scopes {

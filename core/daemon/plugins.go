@@ -397,6 +397,9 @@ func (d *Daemon) setNotifiers() {
 	}
 	for _, n := range d.hooks.Notifiers() {
 		if wanted(n.Name()) {
+			if isAgent(n.Name()) {
+				n = runs{n, d.brake}
+			}
 			list = append(list, d.tracing.notifier(n))
 		}
 	}

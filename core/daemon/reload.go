@@ -40,7 +40,8 @@ type forces struct {
 	logLevel  slog.Level
 	notifiers []string
 	plugins   pluginForces
-	agent     brake.Use // what the agent may send; read at each act
+	brake     brake.Settings // read at each message
+	agent     brake.Use      // what the agent may send; read at each act
 	rules     ruleForces
 	publicURL string // that the rendezvous is told; read at each registration
 }
@@ -74,6 +75,7 @@ func (d *Daemon) inForce(c *config.Config, port int) forces {
 			notifiers: c.Delivery.Notifiers, openClawToken: c.OpenClawToken, openClawHook: c.OpenClawHooksToken},
 		agent:     perDay(c),
 		rules:     ruleForces{c.Rules, c.Policy.TimeZone, c.Policy.Rules},
+		brake:     brakeSettings(c),
 		publicURL: c.Rendezvous.PublicURL,
 	}
 }

@@ -58,6 +58,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		func(ctx context.Context) error { return server.Serve(ctx, public) },
 		func(ctx context.Context) error { return local.Serve(ctx, d.control) },
 		d.serveAgent,
+		func(ctx context.Context) error { return d.brake.Recount(ctx, d.store) },
 		d.gateway.Run,
 		d.dispatcher.Run,
 		d.hooks.Run,

@@ -66,13 +66,17 @@ var probes = map[string]func(t *testing.T, d *Daemon) any{
 	"outbox.first_retry":                  ofGateway(func(s gateway.Settings) any { return s.OutboxFirst }),
 	"outbox.max_retry":                    ofGateway(func(s gateway.Settings) any { return s.OutboxMax }),
 	"agent.messages_per_day":              func(_ *testing.T, d *Daemon) any { return perDay(d.config()) },
-	"agent.bytes_per_day":                 func(_ *testing.T, d *Daemon) any { return perDay(d.config()) },
-	"inbox.keep":                          ofGateway(func(s gateway.Settings) any { return s.InboxKeep }),
-	"replies.life":                        ofGateway(func(s gateway.Settings) any { return s.ReplyLife }),
-	"health.interval":                     ofGateway(func(s gateway.Settings) any { return s.CheckInterval }),
-	"health.timeout":                      ofGateway(func(s gateway.Settings) any { return s.CheckTimeout }),
-	"health.failures":                     ofGateway(func(s gateway.Settings) any { return s.CheckFailures }),
+	"agent.max_turns":                     ofBrake, "agent.breaker_rate": ofBrake, "agent.breaker_repeats": ofBrake,
+	"agent.budget.messages": ofBrake, "agent.budget.bytes": ofBrake, "agent.budget.runs": ofBrake, "agent.budget.tokens": ofBrake,
+	"agent.bytes_per_day": func(_ *testing.T, d *Daemon) any { return perDay(d.config()) },
+	"inbox.keep":          ofGateway(func(s gateway.Settings) any { return s.InboxKeep }),
+	"replies.life":        ofGateway(func(s gateway.Settings) any { return s.ReplyLife }),
+	"health.interval":     ofGateway(func(s gateway.Settings) any { return s.CheckInterval }),
+	"health.timeout":      ofGateway(func(s gateway.Settings) any { return s.CheckTimeout }),
+	"health.failures":     ofGateway(func(s gateway.Settings) any { return s.CheckFailures }),
 }
+
+func ofBrake(_ *testing.T, d *Daemon) any { return brakeSettings(d.config()) }
 
 func ofGateway(f func(gateway.Settings) any) func(*testing.T, *Daemon) any {
 	return func(_ *testing.T, d *Daemon) any { return f(d.gateway.Settings()) }
@@ -103,6 +107,7 @@ func other(s config.Setting) string {
 		"delivery.notifiers": `["log"]`, "metrics.listen": `"127.0.0.1:9999"`, "tls.cert": `"x.pem"`, "tls.key": `"x.pem"`, "tls.domain": `"a.example"`,
 		"key.passphrase_file": `"/nowhere"`, "log.level": `"debug"`, "log.format": `"json"`, "agent_comms.default_level": `"off"`,
 		"rendezvous.enabled": "true", "health.timeout": `"9s"`, "health.interval": `"6m"`, "agents": "", "plugins": "",
+		"agent.budget.tokens": "5",
 	}
 	if v, ok := special[s.Key]; ok {
 		return v

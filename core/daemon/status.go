@@ -32,12 +32,20 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 		Peers: map[string]int{}, Depths: depths,
 	}
 	for _, p := range d.gateway.Peers() {
+		if d.paused(p.Key) != nil {
+			v.Paused = append(v.Paused, p.Name())
+		}
+		for _, b := range d.used(p) {
+			v.Budgets = append(v.Budgets, api.SpentView{Name: p.Name(), BudgetView: b})
+		}
 		state := p.Trust
 		if peering.StateOf(p).Waits() {
 			state = core.Pending
 		}
 		v.Peers[string(state)]++
 	}
+	slices.SortStableFunc(v.Budgets, func(a, b api.SpentView) int { return cmp.Compare(b.Used.Messages, a.Used.Messages) })
+	v.Budgets = v.Budgets[:min(len(v.Budgets), mostShown)]
 	if v.Log = d.logPlace(); v.Log == LogJournal {
 		v.Unit = unitArgs()
 	}

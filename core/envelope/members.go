@@ -230,6 +230,8 @@ func decodeMessage(ms members) (m core.Message, err error) {
 			into = &m.ConversationID
 		case "projectId":
 			into = &m.ProjectID
+		case "hops":
+			into = &m.Hops
 		case "payload":
 			m.Payload = core.Raw(member.value)
 			continue

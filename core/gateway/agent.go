@@ -8,11 +8,12 @@ import (
 
 // Act is the data of an event about what the agent did.
 type Act struct {
-	Intent   string `json:"intent,omitempty"`
-	OutboxID string `json:"outboxId,omitempty"`
-	InboxID  string `json:"inboxId,omitempty"` // of the message that it answered
-	Bytes    int    `json:"bytes,omitzero"`
-	Note     string `json:"note,omitempty"` // the agent's own words
+	Intent       string `json:"intent,omitempty"`
+	Conversation string `json:"conversation,omitempty"`
+	OutboxID     string `json:"outboxId,omitempty"`
+	InboxID      string `json:"inboxId,omitempty"` // of the message that it answered
+	Bytes        int    `json:"bytes,omitzero"`
+	Note         string `json:"note,omitempty"` // the agent's own words
 }
 
 // nobody is told of an event: it is kept, and watchers see it.

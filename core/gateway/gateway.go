@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
 	"github.com/opengatewayprotocol/ogp/core/keys"
@@ -70,6 +71,7 @@ type Options struct {
 	// Queued is called after events were stored with what is pending for notifiers, each with
 	// its event, so that delivery need not read the store. nil: nobody waits.
 	Queued func(pending []*core.Delivery)
+	Brake  *brake.Brake // bounds what agents that answer each other cost; nil: nothing does
 	// Redeem says whether a request follows an invite of ours that approves by
 	// itself, and with which grants (none: the defaults). It takes one use. nil:
 	// no invite does.

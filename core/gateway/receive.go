@@ -227,6 +227,9 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 	if !in.hasPersona {
 		return answer.Refusal(http.StatusNotFound, core.Refuse(core.Forbidden, "Unknown agent: '"+clean(m.ToAgent, 64)+"' is not a configured persona on this gateway")), nil
 	}
+	if why := g.o.Brake.Loops(m.Hops); why != "" && handler == nil {
+		return g.circle(p, why, in.now, change), nil
+	}
 	kept := &core.InboxMessage{ID: newID(), Peer: p.Key, At: in.now.UTC(), Status: core.InboxNew, Alias: p.Alias, Message: *m}
 	if m.Intent == core.IntentAgentComms {
 		kept.Level = scope.Level(p, in.topic, s.Levels)
@@ -244,6 +247,9 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 	case core.Hold:
 		kept.Status, kept.Reason = core.InboxHeld, clean(verdict.Reason, 200)
 		change.Events = append(change.Events, g.heldEvent(p, kept, verdict))
+	}
+	if kept.Status == core.InboxNew && handler == nil {
+		g.brake(p, kept, change)
 	}
 	kept.Level = stricter(kept.Level, verdict.Level)
 	response := answer.Response{Received: true, Timestamp: core.FormatTime(in.now)}

@@ -68,7 +68,8 @@ func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply, by
 		return nil, nil, err
 	}
 	if byAgent {
-		g.agentActs(change, core.EventAgentReplied, p, Act{InboxID: id, Intent: m.Message.Intent, Bytes: len(reply.Data) + len(reply.Error)})
+		g.o.Brake.Answers(p.Key, m.Message.ConversationID)
+		g.agentActs(change, core.EventAgentReplied, p, Act{InboxID: id, Intent: m.Message.Intent, Conversation: m.Message.ConversationID, Bytes: len(reply.Data) + len(reply.Error)})
 	}
 	if err := g.keepFor(ctx, change, nobody); err != nil {
 		return nil, nil, err

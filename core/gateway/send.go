@@ -70,6 +70,9 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	// It is signed and stored in one commit: whatever becomes of us, the peer gets these
 	// very bytes as long as their time is fresh.
 	var err error
+	if item.Message.Hops, err = g.o.Brake.Sends(k, item.Message.ConversationID, m.ByAgent); err != nil {
+		return Outgoing{}, err
+	}
 	if item.Body, err = g.to(p).SealMessage(k, *item.Message); err != nil {
 		return Outgoing{}, err
 	}
@@ -79,7 +82,7 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	}
 	change := &core.Change{Outbox: []*core.OutboxItem{item}, Expect: []core.Expect{{Peer: k, Revision: p.Revision}}}
 	if m.ByAgent {
-		g.agentActs(change, core.EventAgentSent, p, Act{OutboxID: item.ID, Intent: m.Intent, Bytes: len(m.Payload)})
+		g.agentActs(change, core.EventAgentSent, p, Act{OutboxID: item.ID, Intent: m.Intent, Conversation: item.Message.ConversationID, Bytes: len(m.Payload)})
 	}
 	if err := g.keepFor(ctx, change, nobody); err != nil {
 		return Outgoing{}, err

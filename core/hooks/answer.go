@@ -110,13 +110,14 @@ func readOutcome(output []byte) (core.Outcome, error) {
 		Status            core.OutcomeStatus `json:"status"`
 		RetryAfterSeconds float64            `json:"retryAfterSeconds"`
 		Detail            string             `json:"detail"`
+		Tokens            int64              `json:"tokens"`
 	}
 	if err := unmarshal(output, &v); err != nil {
 		return core.Outcome{}, err
 	}
 	switch v.Status {
 	case core.OutcomeDelivered, core.OutcomeFailed, core.OutcomeSetup:
-		return core.Outcome{Status: v.Status, Detail: v.Detail}, nil
+		return core.Outcome{Status: v.Status, Detail: v.Detail, Tokens: max(v.Tokens, 0)}, nil
 	case core.OutcomeRetry:
 		after := min(max(v.RetryAfterSeconds, 0), 3600)
 		return core.Outcome{Status: v.Status, RetryAfter: time.Duration(after * float64(time.Second)), Detail: v.Detail}, nil

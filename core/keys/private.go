@@ -2,7 +2,9 @@ package keys
 
 import (
 	"crypto/ed25519"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
@@ -92,6 +94,17 @@ func (p Private) Sign(text []byte) string {
 		panic("keys: sign without a key")
 	}
 	return hex.EncodeToString(ed25519.Sign(p.open().key, text))
+}
+
+// Derive gives a secret of ours for a purpose that is no signature: always the same, and of
+// no use for finding the key.
+func (p Private) Derive(purpose string) (secret [32]byte) {
+	if p.IsZero() {
+		panic("keys: derive without a key")
+	}
+	h := hmac.New(sha256.New, p.open().key.Seed())
+	h.Write([]byte("ogp derive " + purpose))
+	return [32]byte(h.Sum(nil))
 }
 
 // pkcs8Hex is the key itself, for the file alone.

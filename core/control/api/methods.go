@@ -33,6 +33,8 @@ const (
 	UpdateIdentity  control.Method[PeerRef, UpdateResult]          = "update-identity"
 	Alias           control.Method[AliasParams, PeerView]          = "alias"
 	Tag             control.Method[TagParams, PeerView]            = "tag"
+	Pause           control.Method[PauseParams, PeerView]          = "pause"
+	Resume          control.Method[ResumeParams, ResumeResult]     = "resume"
 	Level           control.Method[LevelParams, PeerView]          = "level"
 	Send            control.Method[SendParams, OutgoingView]       = "send"
 	Ping            control.Method[PingParams, PingResult]         = "ping"

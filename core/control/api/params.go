@@ -67,6 +67,25 @@ type LevelParams struct {
 	Level string `json:"level"`
 }
 
+// PauseParams keep what a peer sends from the agent.
+type PauseParams struct {
+	Peer   string `json:"peer"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// ResumeParams let a peer's messages through again.
+type ResumeParams struct {
+	Peer    string `json:"peer"`
+	Release bool   `json:"release,omitempty"` // also those that the brake has held
+}
+
+// ResumeResult says how many of the peer's messages the brake still holds, and how many were let through.
+type ResumeResult struct {
+	Peer     PeerView `json:"peer"`
+	Held     int      `json:"held"`
+	Released int      `json:"released"`
+}
+
 // SendParams are a message to a peer.
 type SendParams struct {
 	Peer           string   `json:"peer"`

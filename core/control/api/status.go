@@ -28,12 +28,20 @@ type StatusView struct {
 	Peers       map[string]int      `json:"peers"`  // by state
 	Health      map[string]int      `json:"health"` // of the approved ones, by word
 	Ailing      []AilingView        `json:"ailing,omitempty"`
+	Paused      []string            `json:"paused,omitempty"`  // names of peers whose messages are held
+	Budgets     []SpentView         `json:"budgets,omitempty"` // the peers whose messages have cost the most within 24 hours
 	Depths      core.Depths         `json:"queues"`
 	Notifiers   []NotifierView      `json:"notifiers"`
 	Rendezvous  []rendezvous.Status `json:"rendezvous,omitempty"`
 	Plugins     []PluginState       `json:"plugins,omitempty"`    // those that have a problem, or are not ready
 	LastErrors  []EventView         `json:"lastErrors,omitempty"` // of the last day, the newest first
 	Warnings    []string            `json:"warnings,omitempty"`
+}
+
+// SpentView is what a peer's messages of an intent have cost.
+type SpentView struct {
+	Name       string `json:"name"`
+	BudgetView `json:",inline"`
 }
 
 // AilingView is a peer that we do not reach.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
@@ -37,6 +38,8 @@ type PeerView struct {
 	Version      string            `json:"version,omitempty"`
 	Features     []string          `json:"features,omitempty"`
 	Health       HealthView        `json:"health"`
+	Paused       *brake.Pause      `json:"paused,omitempty"` // why nothing that it sends reaches the agent
+	Budgets      []BudgetView      `json:"budgets,omitempty"`
 	History      []core.Transition `json:"history,omitempty"`
 }
 
@@ -45,6 +48,13 @@ type GrantView struct {
 	core.Grant `json:",inline"`
 	Used       int   `json:"used"`      // of the rate, in its window, now
 	UsedBytes  int64 `json:"usedBytes"` // of the size, in its window, now
+}
+
+// BudgetView is what a peer's messages of an intent have cost within 24 hours, and may cost.
+type BudgetView struct {
+	Intent string    `json:"intent"`
+	Used   brake.Use `json:"used"`
+	Most   brake.Use `json:"most"` // zero members: no bound
 }
 
 // HealthView is how well we reach a peer, and it us.

@@ -59,6 +59,7 @@ var placeholders = map[string]completer{
 	"gateway URL":          nothing,
 	"file, folder or name": aPlugin,
 	"file or folder":       aFile,
+	"program":              fixed("openclaw", "claude-code", "codex", "cursor", "hermes"),
 	"directory":            aFile,
 	"folder":               aFile,
 	"folder of cases":      aFile,

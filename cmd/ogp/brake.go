@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/brake"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+)
+
+func pauseCommand(a *cli.App) *cobra.Command {
+	var p api.PauseParams
+	cmd := &cobra.Command{
+		Use: "pause <peer>", Short: "Keep what a peer sends from the agent", Args: cobra.ExactArgs(1),
+		Long: `Keep what a peer sends from the agent. Its messages are taken and held, and nobody
+is notified, until "ogp federation resume".
+
+  ogp federation pause ben --reason "their agent repeats itself"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p.Peer = args[0]
+			v, err := api.Pause.Call(cmd.Context(), a, p)
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(v)
+				return nil
+			}
+			fmt.Fprintf(a.Out, "What %s sends is held; \"ogp federation resume %s\" lets it through again\n", v.Handle(), v.Handle())
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&p.Reason, "reason", "", "why, for the record")
+	return cmd
+}
+
+func resumeCommand(a *cli.App) *cobra.Command {
+	var p api.ResumeParams
+	cmd := &cobra.Command{
+		Use: "resume <peer>", Short: "Let what a paused peer sends through again", Args: cobra.ExactArgs(1),
+		Long: `Let what a peer sends reach the agent again, after "pause" or after the breaker has
+paused it. --release also lets through what was held meanwhile, and what was held
+as too much.
+
+  ogp federation resume ben --release`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p.Peer = args[0]
+			v, err := api.Resume.Call(cmd.Context(), a, p)
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(v)
+				return nil
+			}
+			fmt.Fprintf(a.Out, "What %s sends reaches the agent again\n", v.Peer.Handle())
+			if v.Released > 0 {
+				fmt.Fprintf(a.Out, "Released what was held: %d\n", v.Released)
+			}
+			if v.Held > 0 {
+				fmt.Fprintf(a.Out, "Still held: %d. --release lets them through, \"ogp inbox list --held\" shows them\n", v.Held)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&p.Release, "release", false, "also let through what was held meanwhile")
+	return cmd
+}
+
+// spent is what a peer's messages have cost, and may cost, in one line.
+func spent(b api.BudgetView) string {
+	of := func(n, most int64, what string) string {
+		switch {
+		case n == 0:
+			return ""
+		case most == 0:
+			return fmt.Sprintf("%d %s", n, what)
+		}
+		return fmt.Sprintf("%d of %d %s", n, most, what)
+	}
+	var parts []string
+	for _, p := range []string{of(int64(b.Used.Messages), int64(b.Most.Messages), "messages"), size(b.Used, b.Most),
+		of(int64(b.Used.Runs), int64(b.Most.Runs), "runs"), of(b.Used.Tokens, b.Most.Tokens, "tokens")} {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	return term.SafeLine(b.Intent) + "  " + strings.Join(parts, ", ")
+}
+
+func size(used, most brake.Use) string {
+	const worthAWord = 1 << 10
+	switch {
+	case used.Bytes < worthAWord:
+		return ""
+	case most.Bytes == 0:
+		return core.FormatBytes(used.Bytes)
+	}
+	return core.FormatBytes(used.Bytes) + " of " + core.FormatBytes(most.Bytes)
+}

@@ -1,0 +1,87 @@
+package brake
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// MetaKey is where the pause of a peer is kept in the store; an empty text is none.
+func MetaKey(k core.PublicKey) string { return "brake.paused." + k.Fingerprint() }
+
+// Text is a pause as it is kept.
+func (p *Pause) Text() string {
+	if p == nil {
+		return ""
+	}
+	text, _ := json.Marshal(p) // strings and a time
+	return string(text)
+}
+
+// RestorePauses reads which peers are paused.
+func (b *Brake) RestorePauses(ctx context.Context, store core.Store, peers []*core.Peer) error {
+	for _, p := range peers {
+		text, err := store.Meta(ctx, MetaKey(p.Key))
+		if err != nil && !errors.Is(err, core.NotFound) {
+			return err
+		}
+		var pause Pause
+		if err == nil && text != "" && json.Unmarshal([]byte(text), &pause) == nil {
+			b.Set(p.Key, &pause)
+		}
+	}
+	return nil
+}
+
+// Recount counts again, from the events of the day before it was made, what a restart
+// would forget: budgets, rates and turns. Chains are not among it: one that is under way
+// goes on as a new one. Messages may arrive meanwhile.
+func (b *Brake) Recount(ctx context.Context, store core.Store) error {
+	var from ulid.ULID
+	if err := from.SetTime(ulid.Timestamp(b.began.Add(-hours * time.Hour))); err != nil {
+		return err
+	}
+	for after := from.String(); ; {
+		page, err := store.Events(ctx, after, 500)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, e := range page {
+			after = e.ID
+			if e.At.Before(b.began) {
+				b.recount(e)
+			}
+		}
+	}
+}
+
+// recount counts an event as it was counted when it happened.
+func (b *Brake) recount(e *core.Event) {
+	recent := b.began.Sub(e.At) < turnsFor
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case e.Message != nil:
+		m := &e.Message.Message
+		u := Use{Messages: 1, Bytes: int64(len(m.Payload))}
+		b.all.Add(e.Peer, e.At, u)
+		if e.Message.Status != core.InboxHeld {
+			b.used.Add(Line{e.Peer, m.Intent}, e.At, u)
+		}
+		if recent {
+			b.peer(e.Peer).turn(m.ConversationID, e.At)
+		}
+	case recent && (e.Type == core.EventAgentSent || e.Type == core.EventAgentReplied):
+		var act struct {
+			Conversation string `json:"conversation"`
+		}
+		if json.Unmarshal(e.Data, &act) == nil {
+			b.peer(e.Peer).acts(act.Conversation, e.At)
+		}
+	}
+}

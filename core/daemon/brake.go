@@ -1,0 +1,114 @@
+package daemon
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/brake"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
+)
+
+// keepPause keeps a pause, or its end, and puts it in force.
+func (d *Daemon) keepPause(ctx context.Context, k core.PublicKey, p *brake.Pause) error {
+	if err := d.store.Commit(ctx, &core.Change{Meta: map[string]string{brake.MetaKey(k): p.Text()}}); err != nil {
+		return err
+	}
+	d.brake.Set(k, p)
+	return nil
+}
+
+func (d *Daemon) pause(ctx context.Context, p api.PauseParams) (api.PeerView, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return api.PeerView{}, err
+	}
+	if err := d.keepPause(ctx, peer.Key, &brake.Pause{By: "operator", Reason: p.Reason, At: time.Now().UTC()}); err != nil {
+		return api.PeerView{}, err
+	}
+	return d.view(peer, true), nil
+}
+
+// resume lets a peer's messages through again and, if asked for, those that the brake has
+// held, the oldest first.
+func (d *Daemon) resume(ctx context.Context, p api.ResumeParams) (api.ResumeResult, error) {
+	peer, err := d.gateway.Resolve(p.Peer)
+	if err != nil {
+		return api.ResumeResult{}, err
+	}
+	if err := d.keepPause(ctx, peer.Key, nil); err != nil {
+		return api.ResumeResult{}, err
+	}
+	held, err := d.store.Inbox(ctx, core.InboxFilter{Peer: peer.Key, Status: core.InboxHeld, Oldest: true, Limit: 10_000})
+	if err != nil {
+		return api.ResumeResult{}, err
+	}
+	held = slices.DeleteFunc(held, func(m *core.InboxMessage) bool { return !strings.HasPrefix(m.Reason, brake.Held) })
+	out := api.ResumeResult{Peer: d.view(peer, true), Held: len(held)}
+	if !p.Release {
+		return out, nil
+	}
+	for _, m := range held {
+		if _, err := d.gateway.Release(ctx, m.ID, "resume"); err != nil {
+			return out, err
+		}
+		out.Held, out.Released = out.Held-1, out.Released+1
+	}
+	return out, nil
+}
+
+// used is what a peer's messages have cost within 24 hours, by intent.
+func (d *Daemon) used(p *core.Peer) []api.BudgetView {
+	if p.Granted == nil || d.brake == nil {
+		return nil
+	}
+	var out []api.BudgetView
+	most := d.brake.Budget()
+	for _, g := range p.Granted.Scopes {
+		if u := d.brake.Used(brake.Line{Peer: p.Key, Intent: g.Intent}); g.Enabled && u != (brake.Use{}) {
+			out = append(out, api.BudgetView{Intent: g.Intent, Used: u, Most: most})
+		}
+	}
+	return out
+}
+
+// paused shows why nothing of a peer's reaches the agent; nil: it does.
+func (d *Daemon) paused(k core.PublicKey) *brake.Pause {
+	if p, is := d.brake.Paused(k); is {
+		return &p
+	}
+	return nil
+}
+
+// agents are notifiers whose notice is a run of an agent: all but the log and the phone.
+func isAgent(name string) bool { return name != "log" && name != "ntfy" }
+
+// runs counts the runs of the agent behind a notifier.
+type runs struct {
+	core.Notifier
+	brake *brake.Brake
+}
+
+// Keyed is the notifier's own.
+func (r runs) Keyed() bool { return delivery.Keyed(r.Notifier) }
+
+// Notify counts what was delivered.
+func (r runs) Notify(ctx context.Context, notices []core.Notice) core.Outcome {
+	o := r.Notifier.Notify(ctx, notices)
+	if o.Status != core.OutcomeDelivered {
+		return o
+	}
+	var lines []brake.Line
+	for _, n := range notices {
+		if m := n.Event.Message; m != nil {
+			if l := (brake.Line{Peer: m.Peer, Intent: m.Message.Intent}); !slices.Contains(lines, l) {
+				lines = append(lines, l)
+			}
+		}
+	}
+	r.brake.Ran(lines, o.Tokens)
+	return o
+}
