@@ -6,13 +6,17 @@ import (
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 type pending struct{ p *renameio.PendingFile }
 
 // New opens a file for writing that will have mode 0600 at path.
 func New(path string) (*File, error) {
-	p, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	p, err := files.Open(func() (*renameio.PendingFile, error) {
+		return renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	})
 	if err != nil {
 		return nil, err
 	}

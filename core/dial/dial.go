@@ -23,6 +23,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 const (
@@ -106,7 +108,7 @@ func New(o Options) *Client {
 		DialContext:            guard.dialWith(dialer),
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs},
 		TLSHandshakeTimeout:    o.Timeout,
-		MaxIdleConns:           256,
+		MaxIdleConns:           idleConns(files.Limit()),
 		MaxIdleConnsPerHost:    8,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: maxAnswerHeaderBytes,
@@ -123,6 +125,18 @@ func New(o Options) *Client {
 	}
 	return c
 }
+
+// idleConns is how many connections a client keeps for reuse: a sixteenth of the
+// descriptors, so that several clients stay within what is left beside connections from
+// outside.
+func idleConns(most int64) int {
+	if most <= 0 {
+		return mostIdle
+	}
+	return int(min(max(most/16, 4), mostIdle))
+}
+
+const mostIdle = 256
 
 // HTTPClient returns the guarded http.Client, for code that wants to read the
 // answer itself. Its bodies are bounded too: reading past MaxAnswerBytes fails

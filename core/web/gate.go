@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 const (
@@ -30,12 +32,12 @@ const (
 // the limit on open files leaves beside a reserve for the store, the control socket
 // and our own calls outward.
 func ConnLimit() int {
-	files := fileLimit()
-	if files <= 0 {
+	most := int(files.Limit())
+	if most <= 0 {
 		return DefaultMaxConns
 	}
-	reserve := min(max(files/4, leastReserve), mostReserve)
-	return int(min(max(files-reserve, leastPerAddress), DefaultMaxConns))
+	reserve := min(max(most/4, leastReserve), mostReserve)
+	return min(max(most-reserve, leastPerAddress), DefaultMaxConns)
 }
 
 // gate is a listener that never ends for want of descriptors and never holds more
@@ -85,6 +87,7 @@ func newGate(ln net.Listener, o *Options) *gate {
 	}
 	g.shared = max(g.max-g.max/8, 1)
 	g.spare, _ = os.Open(os.DevNull) // without it, what is too much is not turned away but waits
+	files.Reserve()                  // for who must write a file nevertheless
 	return g
 }
 
@@ -155,8 +158,7 @@ func passes(err error) bool {
 }
 
 func isShortage(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
-		errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
+	return files.Short(err) || errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
 }
 
 // admit counts a connection in, or returns nil where it may not come in.

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 // safeLog is a log that a test reads while it is written.
@@ -129,12 +131,12 @@ func TestD1AcceptErrorsAreWaitedOut(t *testing.T) {
 }
 
 func TestD1ConnectionsFollowTheDescriptors(t *testing.T) {
-	files := fileLimit()
-	if files == 0 {
+	most := files.Limit()
+	if most == 0 {
 		t.Skip("this system has no such limit")
 	}
-	if got := int64(ConnLimit()); got > DefaultMaxConns || files > 4*leastReserve && got > files-leastReserve {
-		t.Errorf("ConnLimit = %d of %d descriptors, want a reserve of %d", got, files, leastReserve)
+	if got := int64(ConnLimit()); got > DefaultMaxConns || most > 4*leastReserve && got > most-leastReserve {
+		t.Errorf("ConnLimit = %d of %d descriptors, want a reserve of %d", got, most, leastReserve)
 	}
 }
 

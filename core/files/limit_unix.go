@@ -1,12 +1,12 @@
 //go:build unix
 
-package web
+package files
 
 import "syscall"
 
-// fileLimit is how many descriptors this process may have; 0: nobody says. Go has
+// Limit is how many descriptors this process may have; 0: nobody says. Go has
 // raised the soft limit to the hard one when the process began.
-func fileLimit() int64 {
+func Limit() int64 {
 	var l syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
 		return 0
