@@ -27,10 +27,13 @@ import (
 )
 
 const (
-	files       = 1024      // the limit on open files of what is attacked
-	maxRSS      = 256 << 20 // of the gateway, under each attack
-	slowdown    = 3         // honest p99 beside an attack, against that in calm
-	p99Floor    = 60        // ms that p99 may always take: what a fsync takes on a shared disk
+	files    = 1024      // the limit on open files of what is attacked
+	maxRSS   = 256 << 20 // of the gateway, under each attack
+	slowdown = 3         // honest p99 beside an attack, against that in calm
+	// p99Floor is what p99 may take in any case, in ms. A message waits for one sync to
+	// disk, which takes 1 to 30 ms on disks that are shared, and one that comes during it
+	// waits for two: three times a calm of 8 ms would be less than the disk's own noise.
+	p99Floor    = 60
 	honestEvery = 25 * time.Millisecond
 )
 
@@ -52,6 +55,9 @@ var attacks = []attack{
 	{"garbage", func(ctx context.Context, s *soak) { s.flooded(ctx, s.garbage) }, false},
 	{"requests and removals", func(ctx context.Context, s *soak) { s.flooded(ctx, s.requestAndRemoval) }, false},
 	{"a flood by an approved peer", func(ctx context.Context, s *soak) { s.flooded(ctx, s.flood) }, false},
+	{"hostile manifests", func(ctx context.Context, s *soak) { s.manifests(ctx) }, false},
+	{"modules that are much to compile", func(ctx context.Context, s *soak) { s.compiles(ctx) }, false},
+	{"a guest that never ends", func(ctx context.Context, s *soak) { s.guests(ctx) }, false},
 	{"guessed polls and cards", func(ctx context.Context, s *soak) { s.flooded(ctx, s.polls) }, false},
 }
 
@@ -70,14 +76,14 @@ func TestSoak(t *testing.T) {
 		chosen = slices.DeleteFunc(slices.Clone(attacks), func(a attack) bool { return a.name != only })
 	}
 	s := begin(t, program)
-	each := time.Duration(seconds) * time.Second / time.Duration(len(chosen)+1)
+	each := time.Duration(seconds) * time.Second / time.Duration(len(chosen)+2)
 
 	calm := s.honest(each, s.gateway.near, nil)
 	t.Logf("%-34s %6d sent  p50 %4d ms  p99 %4d ms  RSS %3d MiB", "calm", calm.sent, calm.p50, calm.p99, calm.rss>>20)
 	if calm.acknowledged == 0 {
 		t.Fatalf("nothing is acknowledged in calm: %s", calm.last)
 	}
-	bound := max(slowdown*calm.p99, p99Floor)
+	slowest := map[string]int64{}
 	for _, a := range chosen {
 		to := s.gateway.near
 		if a.crowded {
@@ -89,9 +95,7 @@ func TestSoak(t *testing.T) {
 		if attempts == 0 {
 			t.Errorf("%s: nothing of the attack came through: it shows nothing", a.name)
 		}
-		if got.p99 > bound {
-			t.Errorf("%s: honest p99 %d ms, want at most %d", a.name, got.p99, bound)
-		}
+		slowest[a.name] = got.p99
 		if refused := got.sent - got.acknowledged; refused > got.sent/100 {
 			t.Errorf("%s: %d of %d honest messages were not acknowledged: %s", a.name, refused, got.sent, got.last)
 		}
@@ -102,6 +106,15 @@ func TestSoak(t *testing.T) {
 			if p.ended() {
 				t.Fatalf("%s: %s has ended:\n%s", a.name, p.name, p.tail())
 			}
+		}
+	}
+	// Calm once more, as what else this machine does changes what calm is.
+	after := s.honest(each, s.gateway.near, nil)
+	t.Logf("%-34s %6d sent  p50 %4d ms  p99 %4d ms  RSS %3d MiB", "calm again", after.sent, after.p50, after.p99, after.rss>>20)
+	bound := max(slowdown*calm.p99, slowdown*after.p99, p99Floor)
+	for name, p99 := range slowest {
+		if p99 > bound {
+			t.Errorf("%s: honest p99 %d ms, want at most %d", name, p99, bound)
 		}
 	}
 	s.nothingIsLost()
