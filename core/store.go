@@ -69,7 +69,7 @@ type Delivery struct {
 	Attempts int       `json:"attempts"`
 	Next     time.Time `json:"next"`             // not before; zero: at once, whatever the clock says
 	Error    string    `json:"error,omitempty"`  // of the last attempt
-	Dead     bool      `json:"dead,omitempty"`   // given up: kept for the operator to see and retry
+	Dead     bool      `json:"dead,omitempty"`   // set aside: kept for the operator to see and retry
 	Event    Event     `json:"event"`            // filled by the store when read
 	Created  time.Time `json:"created,omitzero"` // when it was queued
 	// Group is set, before the first try, to the id of the first event of those that
@@ -209,7 +209,7 @@ type OutboxFilter struct {
 type DeliveryFilter struct {
 	Notifier string
 	EventID  string
-	Dead     bool   // only those given up
+	Dead     bool   // only those set aside
 	After    string // those of events kept after this id, or the next lower one
 	Limit    int    // 0: 100
 }

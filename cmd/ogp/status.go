@@ -102,7 +102,7 @@ func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
 		if !n.Works() {
 			state = colour(red, "does not work")
 		}
-		line("Notifier", "%s: %s, %d waiting, %d given up", n.Name, state, n.Waiting, n.GivenUp)
+		line("Notifier", "%s: %s, %d waiting, %d set aside", n.Name, state, n.Waiting, n.GivenUp)
 		problems(n.Problems)
 		shown[n.Name] = true
 	}

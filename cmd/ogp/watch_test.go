@@ -44,8 +44,8 @@ Health       1 down, 2 established
              ben is down, last contact 1h ago: connection refused
 Inbox        4 messages, 1 held
 Outbox       2 waiting, the oldest from 1h ago
-Notifier     log: ok, 0 waiting, 0 given up
-Notifier     openclaw: does not work, 5 waiting, 6 given up
+Notifier     log: ok, 0 waiting, 0 set aside
+Notifier     openclaw: does not work, 5 waiting, 6 set aside
              failed 3 times in a row, the last: 401
 Rendezvous   https://r.example: registered 1h ago
 Rendezvous   https://q.example: not registered: timeout

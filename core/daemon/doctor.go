@@ -45,6 +45,8 @@ func (d *Daemon) doctor(ctx context.Context, p api.DoctorParams) ([]api.Check, e
 	if p.Peer != "" {
 		return d.doctorPeer(ctx, p.Peer)
 	}
+	// A million rows take a while to count: once for all that ask.
+	depths := sync.OnceValues(func() (core.Depths, error) { return d.dispatcher.Depths(ctx) })
 	parts := []struct {
 		name string
 		do   func(context.Context, *api.Report)
@@ -62,8 +64,8 @@ func (d *Daemon) doctor(ctx context.Context, p api.DoctorParams) ([]api.Check, e
 		}},
 		{"rendezvous", d.checkRendezvous},
 		{"plugins", d.checkPlugins},
-		{"notifier", func(ctx context.Context, r *api.Report) { d.checkNotifiers(ctx, r, p.TestCall) }},
-		{"queues", d.checkQueues},
+		{"notifier", func(ctx context.Context, r *api.Report) { d.checkNotifiers(ctx, r, depths, p.TestCall) }},
+		{"queues", func(_ context.Context, r *api.Report) { checkQueues(r, depths) }},
 		{"peers", d.checkPeers},
 		{"disk", func(_ context.Context, r *api.Report) { checkDisk(r, d.dir) }},
 		{"descriptors", func(_ context.Context, r *api.Report) { checkDescriptors(r) }},

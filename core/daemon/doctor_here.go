@@ -304,8 +304,8 @@ const (
 )
 
 // checkQueues looks at what waits.
-func (d *Daemon) checkQueues(ctx context.Context, r *api.Report) {
-	depths, err := d.dispatcher.Depths(ctx)
+func checkQueues(r *api.Report, count func() (core.Depths, error)) {
+	depths, err := count()
 	if err != nil {
 		r.Failed("queues", "look at the disk", err)
 		return

@@ -21,8 +21,8 @@ const EventTest core.EventType = "doctor.test"
 const fixDelivery = `"ogp init" finds OpenClaw; "ogp notify use webhook --url <URL>" names another notifier`
 
 // checkNotifiers looks at how the notifiers do and, with test, calls each once.
-func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, test bool) {
-	depths, err := d.dispatcher.Depths(ctx)
+func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, count func() (core.Depths, error), test bool) {
+	depths, err := count()
 	if err != nil {
 		return // checkQueues tells
 	}

@@ -110,7 +110,7 @@ var (
 	metricInbox      = metric("inbox_messages", "Messages in the inbox, by status: all or held.", "status")
 	metricQueue      = metric("queue_depth", "What waits: outbox messages and notices for notifiers.", "queue")
 	metricQueueAge   = metric("queue_oldest_seconds", "Age of the oldest that waits.", "queue")
-	metricDead       = metric("deliveries_given_up", "Notices that were given up, by notifier.", "notifier")
+	metricDead       = metric("deliveries_given_up", "Notices that were set aside, by notifier.", "notifier")
 	metricDelivered  = metric("notifier_delivered_total", "Notices delivered, by notifier.", "notifier")
 	metricFailing    = metric("notifier_failures", "Failures in a row, by notifier.", "notifier")
 	metricCommits    = metric("store_commits_total", "Changes kept.")

@@ -59,7 +59,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// DeadDeliveries returns what was given up, oldest event first.
+// DeadDeliveries returns what was set aside, oldest event first.
 func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery, error) {
 	unlock, err := s.open(ctx)
 	if err != nil {

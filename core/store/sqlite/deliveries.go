@@ -168,7 +168,7 @@ func (s *Store) NextDelivery(ctx context.Context, notifier string) (next time.Ti
 	return next, nil
 }
 
-// DeadDeliveries returns what was given up, oldest event first.
+// DeadDeliveries returns what was set aside, oldest event first.
 func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery, error) {
 	return s.Deliveries(ctx, core.DeliveryFilter{Dead: true, Limit: limit})
 }
