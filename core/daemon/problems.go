@@ -125,7 +125,7 @@ func (d *Daemon) notifierProblems(h delivery.Health, depths core.Depths) []api.P
 		out = append(out, d.hooksOff()...)
 	}
 	if dead := depths.DeadByName[h.Name]; dead > 0 {
-		out.warn("\"ogp delivery list\" shows them, ogp delivery retry --all tries them again", "%s given up", text.Count(dead, "notice was", "notices were"))
+		out.warn("\"ogp delivery list\" shows them, ogp delivery retry --all tries them again", "%s set aside", text.Count(dead, "notice was", "notices were"))
 	}
 	return out.worstFirst()
 }
