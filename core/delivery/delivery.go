@@ -248,7 +248,7 @@ func (c *Dispatcher) Run(ctx context.Context) error {
 	wg.Go(func() {
 		_ = core.Every(ctx, orphansEvery, func(ctx context.Context) {
 			if err := c.giveUpOrphans(ctx); err != nil && ctx.Err() == nil {
-				c.o.Logger.Error("deliveries not given up", "err", err)
+				c.storeFailed("deliveries not given up", err)
 			}
 		})
 	})

@@ -396,6 +396,32 @@ func TestOrphans(t *testing.T) {
 	})
 }
 
+// illStore says of itself that it keeps nothing.
+type illStore struct{ core.Store }
+
+func (illStore) Health() error { return errors.New("disk full") }
+
+// A store that keeps nothing is said once, by who watches it: not with each try.
+func TestIllStoreIsNotSaidAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := coretest.NewNotifier("n", 1)
+		d := newDesk(t, n)
+		d.owe("n", 2)
+		d.store.FailCommits(errors.New("disk full"))
+		for ill, want := range map[core.Store]bool{core.Store(d.store): true, illStore{d.store}: false} {
+			var log bytes.Buffer
+			c := delivery.New(delivery.Options{Store: ill, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			c.Set(n)
+			ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+			_ = c.Run(ctx) // what cannot be written down at the end is told again
+			stop()
+			if said := strings.Contains(log.String(), "level=ERROR"); said != want {
+				t.Errorf("with %T the log says %q", ill, log.String())
+			}
+		}
+	})
+}
+
 // A store that fails for a while delays, and loses nothing.
 func TestStoreFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

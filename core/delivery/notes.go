@@ -35,7 +35,7 @@ func (c *Dispatcher) writeNotes(ctx context.Context) {
 		case <-c.noting:
 		}
 		if err := c.write(ctx, true); err != nil && ctx.Err() == nil {
-			c.o.Logger.Error("deliveries not written down", "err", err)
+			c.storeFailed("deliveries not written down", err)
 			select {
 			case <-ctx.Done():
 				return

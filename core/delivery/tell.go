@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -45,7 +46,7 @@ func (c *Dispatcher) work(ctx context.Context, name string) time.Duration {
 			err = c.tell(ctx, q, batch)
 		}
 		if err != nil && ctx.Err() == nil {
-			c.o.Logger.Error("deliveries not stored", "notifier", name, "err", err)
+			c.storeFailed("deliveries not stored", err, "notifier", name)
 			c.mu.Lock()
 			q.behind, q.fresh, q.page = true, nil, nil
 			c.mu.Unlock()
@@ -53,6 +54,16 @@ func (c *Dispatcher) work(ctx context.Context, name string) time.Duration {
 		}
 	}
 	return 0
+}
+
+// storeFailed logs that the store has failed. While it keeps nothing at all, that is said
+// once, by who watches its health.
+func (c *Dispatcher) storeFailed(what string, err error, more ...any) {
+	level := slog.LevelError
+	if c.o.Store.Health() != nil {
+		level = slog.LevelDebug
+	}
+	c.o.Logger.Log(context.Background(), level, what, append(more, "err", err)...)
 }
 
 // paused is how long a notifier is left alone.

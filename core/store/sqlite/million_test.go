@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"testing"
-	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
@@ -43,8 +42,8 @@ func BenchmarkMillion(b *testing.B) {
 		used := cpu()
 		for b.Loop() {
 			found := 0
-			if err := s.EachReceipt(b.Context(), time.Time{}, 0, func(core.Receipt) { found++ }); err != nil || found != n {
-				b.Fatalf("EachReceipt = %d, %v, want %d", found, err, n)
+			if err := s.EachNonce(b.Context(), func(uint64) { found++ }); err != nil || found != n {
+				b.Fatalf("EachNonce = %d, %v, want %d", found, err, n)
 			}
 		}
 		b.ReportMetric(float64(cpu()-used)/float64(b.N), "cpu-ns/op")
