@@ -146,6 +146,51 @@ func TestGroupsStay(t *testing.T) {
 	})
 }
 
+// What was told alone is told again alone, when its answer got lost and when we were stopped
+// in between, however much has come since.
+func TestAloneStaysAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := keyed{coretest.NewNotifier("n", 10)}
+		var calls []string
+		n.Answer(func(ctx context.Context, x []core.Notice) core.Outcome {
+			calls = append(calls, ids(x))
+			if len(calls) > 4 {
+				return core.Outcome{Status: core.OutcomeDelivered}
+			}
+			select { // it takes long, and then the answer gets lost
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+			return core.Outcome{Status: core.OutcomeRetry, Detail: "the answer got lost"}
+		})
+		d := newDesk(t, n)
+		for range 3 {
+			stop := d.run()
+			synctest.Wait()
+			d.keep("n", 1)
+			time.Sleep(500 * time.Millisecond)
+			stop()
+			d.dispatcher = delivery.New(delivery.Options{Store: d.store})
+			d.dispatcher.Set(n)
+		}
+		defer d.run()()
+		d.keep("n", 4)
+		time.Sleep(time.Hour)
+		with := map[string]string{}
+		for _, call := range calls {
+			for _, id := range strings.Fields(call) {
+				if first, ok := with[id]; ok && first != call {
+					t.Fatalf("calls %q: %s was told with others", calls, id)
+				}
+				with[id] = call
+			}
+		}
+		if with["1"] != "1" || len(n.Notified()) != 7 {
+			t.Errorf("calls %q and %d told, want the first alone and 7 told", calls, len(n.Notified()))
+		}
+	})
+}
+
 // A set-up error costs no event: all wait, the operator is told once, and a change is
 // tried at once.
 func TestSetUpWaits(t *testing.T) {

@@ -210,10 +210,11 @@ func (c *Dispatcher) notice(d *core.Delivery) core.Notice {
 	return n
 }
 
-// keepTogether writes down that several are sent in one call, before they are: whatever
-// becomes of us or of the answer, they are sent again as the same call.
+// keepTogether writes down what is sent in one call, before it is, also where that is one
+// event alone: whatever becomes of us or of the answer, they are sent again as the same
+// call. Who takes one event at a time has nothing to keep.
 func (c *Dispatcher) keepTogether(ctx context.Context, q *notifierQueue, batch []*core.Delivery) ([]*core.Delivery, error) {
-	if len(batch) == 1 || batch[0].Group != "" || !Keyed(q.n) {
+	if batch[0].Group != "" || !Keyed(q.n) || q.n.Batch() <= 1 {
 		return batch, nil
 	}
 	return batch, c.regroup(ctx, batch, batch[0].EventID)
