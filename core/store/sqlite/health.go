@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -35,7 +36,8 @@ func (s *Store) feel(err error) {
 	}
 }
 
-// heal looks whether changes can be kept again, by keeping one that changes nothing.
+// heal looks whether changes can be kept again, by keeping when it looked: what stands there
+// already would not be written.
 // After a lost sync the file is opened anew, and all of the log is written into it,
 // so that nothing rests on pages that the system has dropped.
 func (s *Store) heal() {
@@ -46,9 +48,10 @@ func (s *Store) heal() {
 		s.broken = nil
 		s.bad.Store(false)
 	}
+	s.looks++
 	r := &request{answer: make(chan struct{}), probe: true}
 	r.then = func() error {
-		_, err := s.exec(putTally, int64(s.index.tally.n), int64(s.index.tally.hash))
+		_, err := s.exec(putMeta, "store.looked", core.FormatTime(time.Now())+strconv.FormatUint(s.looks, 10))
 		return err
 	}
 	s.feel(s.transact([]*request{r}))

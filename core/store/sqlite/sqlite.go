@@ -69,7 +69,8 @@ type Store struct {
 	wake    chan struct{} // holds a token when waiting or closed has changed
 	done    chan struct{} // closed when the writer has ended
 
-	broken error // the writer's own: set once a sync was lost
+	broken error  // the writer's own: set once a sync was lost
+	looks  uint64 // the writer's own: how often it looked whether the store is well again
 	stats  stats
 	bad    atomic.Bool
 	ill    atomic.Pointer[core.Error] // why nothing can be kept

@@ -260,6 +260,44 @@ type syncFailed struct{}
 func (syncFailed) Error() string { return "fsync: input/output error" }
 func (syncFailed) Code() int     { return sqlite3.SQLITE_IOERR_FSYNC }
 
+type diskFull struct{}
+
+func (diskFull) Error() string { return "write: no space left on device" }
+func (diskFull) Code() int     { return sqlite3.SQLITE_FULL }
+
+// The way back is found by a change that is written: SQLite writes nothing where a row says
+// the same as before, and a disk that takes nothing would pass for well.
+func TestS1TheWayBackIsWritten(t *testing.T) {
+	s := openTest(t, t.TempDir())
+	s.healIn = 50 * time.Millisecond
+	mustCommit(t, s, 0, 1)
+	other, err := s.read.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	version := func() (v int) {
+		t.Helper()
+		if err := other.QueryRowContext(t.Context(), "PRAGMA data_version").Scan(&v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	commit := s.commit
+	for n := range 2 { // also when it has looked before
+		s.commit = func() error { return diskFull{} }
+		a := compiled(t, accept(1+n))
+		together(s, a)
+		want(t, a.err, core.Full)
+		was := version()
+		s.commit = commit
+		wellAgain(t, s)
+		if version() == was {
+			t.Error("the store is well again, and nothing was written to see so")
+		}
+	}
+}
+
 func TestS1NothingIsKeptAfterALostSync(t *testing.T) {
 	dir := t.TempDir()
 	s := openTest(t, dir)
