@@ -20,6 +20,9 @@ func TrimBOM(b []byte) []byte { return bytes.TrimPrefix(b, []byte("\xEF\xBB\xBF"
 //
 // docs/threat-model.md#t6
 func Acts(r rune) bool {
+	if ' ' <= r && r <= '~' { // most of all
+		return false
+	}
 	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 

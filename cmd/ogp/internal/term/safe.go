@@ -15,8 +15,10 @@ func SafeText(s string) string { return text.Block(s) }
 
 // SafeLine is safeText in one line, so that nobody writes lines in our name.
 func SafeLine(s string) string {
-	return strings.NewReplacer("\n", " ", "\t", " ").Replace(SafeText(s))
+	return oneLine.Replace(SafeText(s))
 }
+
+var oneLine = strings.NewReplacer("\n", " ", "\t", " ")
 
 // SafeJSON escapes in a JSON text what a terminal may act on. Outside of strings
 // there is none of it but white space.

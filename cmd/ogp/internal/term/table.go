@@ -13,14 +13,24 @@ import (
 // emoji takes two. It is the same in every locale.
 var cells = &runewidth.Condition{StrictEmojiNeutral: true}
 
+// widthOf is how many cells a text takes. Most texts are ASCII that shows, a cell each.
+func widthOf(s string) int {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return cells.StringWidth(s)
+		}
+	}
+	return len(s)
+}
+
 // Padded fills a text up to a width.
 func Padded(s string, width int) string {
-	return s + strings.Repeat(" ", max(width-cells.StringWidth(s), 0))
+	return s + strings.Repeat(" ", max(width-widthOf(s), 0))
 }
 
 // Shortened cuts a text to a width, with an ellipsis in the last cell.
 func Shortened(s string, width int) string {
-	if cells.StringWidth(s) <= width {
+	if widthOf(s) <= width {
 		return s
 	}
 	return cells.Truncate(s, width, "…")
@@ -52,12 +62,15 @@ const gap = "  "
 
 // layOut lays out a table in at most width cells a line; 0: as many as it takes.
 func layOut(header []string, rows [][]string, width int) string {
-	all := append([][]string{header}, rows...)
+	all := make([][]string, 0, 1+len(rows))
 	widths := make([]int, len(header))
-	for _, r := range all {
+	for _, r := range append([][]string{header}, rows...) {
+		safe := make([]string, len(r))
 		for i, cell := range r {
-			widths[i] = max(widths[i], cells.StringWidth(SafeLine(cell)))
+			safe[i] = SafeLine(cell)
+			widths[i] = max(widths[i], widthOf(safe[i]))
 		}
+		all = append(all, safe)
 	}
 	if width > 0 {
 		narrow(widths, header, width)
@@ -69,7 +82,7 @@ func layOut(header []string, rows [][]string, width int) string {
 			if i > 0 {
 				line.WriteString(gap)
 			}
-			line.WriteString(Padded(Shortened(SafeLine(cell), widths[i]), widths[i]))
+			line.WriteString(Padded(Shortened(cell, widths[i]), widths[i]))
 		}
 		text := strings.TrimRight(line.String(), " ")
 		if width > 0 {
@@ -90,7 +103,7 @@ func narrow(widths []int, header []string, width int) {
 	}
 	excess -= width
 	for i := len(widths) - 1; i > 0 && excess > 0; i-- {
-		cut := min(excess, max(widths[i]-max(least, cells.StringWidth(header[i])), 0))
+		cut := min(excess, max(widths[i]-max(least, widthOf(header[i])), 0))
 		widths[i] -= cut
 		excess -= cut
 	}
