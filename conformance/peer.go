@@ -173,17 +173,23 @@ type step struct {
 	do      func(ctx context.Context, g *guest) string
 }
 
+var taken, refused = []int{http.StatusOK}, []int{http.StatusBadRequest}
+
+// send is a message that must have one of these statuses.
+func send(v2 bool, these []int, edit ...string) func(context.Context, *guest) string {
+	return func(ctx context.Context, g *guest) string {
+		status, answer := g.post(ctx, "message", g.message(newUUID(), v2, edit...))
+		return wants(status, answer, these...)
+	}
+}
+
 // peerSteps are the cases of a peer.
-func peerSteps() []step {
+func peerSteps() []step { return append(heardSteps(), trustSteps()...) }
+
+// heardSteps are about what is heard of an approved peer.
+func heardSteps() []step {
 	first := newUUID()
 	var body, took string
-	send := func(v2 bool, these []int, edit ...string) func(context.Context, *guest) string {
-		return func(ctx context.Context, g *guest) string {
-			status, answer := g.post(ctx, "message", g.message(newUUID(), v2, edit...))
-			return wants(status, answer, these...)
-		}
-	}
-	taken, refused := []int{http.StatusOK}, []int{http.StatusBadRequest}
 	return []step{
 		{"peer: who waits cannot approve itself", Hardened, "T1", "direction counts", true, func(ctx context.Context, g *guest) string {
 			text := fmt.Sprintf(`{"approved":true,"fromPublicKey":%q,"fromGatewayUrl":%q,"timestamp":%q}`, g.r.public, g.url, iso(time.Now()))
@@ -221,6 +227,12 @@ func peerSteps() []step {
 			return wants(status, answer, refused...)
 		}},
 		{"peer: a reply address elsewhere", Hardened, "R2", "a gateway writes to its peers alone", false, send(false, refused, `"payload":`, `"replyTo":"http://192.0.2.1/federation/reply/x","payload":`)},
+	}
+}
+
+// trustSteps are about what ends a federation, and what does not.
+func trustSteps() []step {
+	return []step{
 		{"peer: asking again ends nothing", Hardened, "T10", "a request that may be carried over is a hint: the peer stays approved and is asked, where it was", false, func(ctx context.Context, g *guest) string {
 			return g.hinted(ctx, "request", g.request("http://192.0.2.1:9", false))
 		}},
