@@ -151,9 +151,12 @@ type Peer struct {
 	// Shown says that the key of a peer that waits answers at the URL it claims.
 	Shown bool `json:"shown,omitempty"`
 
-	OurLabel string   `json:"ourLabel,omitempty"` // the host:port by which a gateway of 0.2.20 knows us
-	Claimed  string   `json:"claimed,omitempty"`  // a URL that it says it has moved to, until its key is seen there
-	Notified Notified `json:"notified,omitzero"`  // what it was last notified of us
+	OurLabel string `json:"ourLabel,omitempty"` // the host:port by which a gateway of 0.2.20 knows us
+	// FormerLabel is what OurLabel was until the peer seemed to know us by our id. It is
+	// tried when the peer is asked, as anybody at its URL could have said so.
+	FormerLabel string   `json:"formerLabel,omitempty"`
+	Claimed     string   `json:"claimed,omitempty"` // a URL that it says it has moved to, until its key is seen there
+	Notified    Notified `json:"notified,omitzero"` // what it was last notified of us
 
 	History []Transition `json:"history,omitempty"`
 }

@@ -434,6 +434,11 @@ func (w *world) back() string {
 		p := s.Peer(s.other.key)
 		return s.standing().Waits() || p != nil && p.AskedToo
 	}
+	if w.old != nil && w.old.Era == coretest.S {
+		// It never takes back whom it has removed, and no command of it helps: its operator
+		// deletes the file, or updates.
+		w.old.SetPeer(coretest.LegacyPeer{PublicKey: w.a.Key().String()})
+	}
 	for range 3 {
 		for _, atB := range []bool{false, true} {
 			if w.approved() {

@@ -364,7 +364,7 @@ func (g *trust) introduce(p *core.Peer, r *requester) {
 	}
 	p.URL = r.url
 	p.Label = hostLabel(r.request.Peer.ID, p.URL)
-	if p.OurLabel = ""; p.Label != "" { // a gateway of 0.2.20, which knows us by what it was told to dial
+	if p.OurLabel, p.FormerLabel = "", ""; p.Label != "" { // a gateway of 0.2.20, which knows us by what it was told to dial
 		p.OurLabel = dialled(g.settings.Load().URL)
 	}
 	switch other := g.peers.ByURL(r.url, p.Key); {

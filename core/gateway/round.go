@@ -64,11 +64,15 @@ func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
 	return h
 }
 
-// rename forgets the host:port by which a gateway of 0.2.20 knew us, once it has
-// said yes to the id that we announce: it knows us by that since it was asked.
+// rename takes over by which label a peer knows us, as it has said yes to it: a gateway of
+// 0.2.20 by the host:port that was typed there, or, since we have asked it, by our id.
 func (s *state) rename(p *core.Peer, h heard) {
-	if h.word == core.HeardYes && h.label == s.self.ID() {
-		p.OurLabel = ""
+	switch {
+	case h.word != core.HeardYes:
+	case h.label == s.self.ID() && p.OurLabel != "":
+		p.OurLabel, p.FormerLabel = "", p.OurLabel
+	case h.label == p.FormerLabel && h.label != "":
+		p.OurLabel, p.FormerLabel = p.FormerLabel, ""
 	}
 }
 
@@ -82,8 +86,8 @@ func (s *state) labelsAt(p *core.Peer, card core.Card) []string {
 	if major, minor, ok := versionOf(card.Version); !slices.Contains(card.Capabilities.Features, core.FeatureV2) && (!ok || major == 0 && minor < 4) {
 		labels = append(labels, s.self.ShortID())
 	}
-	if p.OurLabel != "" {
-		labels = append(labels, p.OurLabel)
+	if label := cmp.Or(p.OurLabel, p.FormerLabel); label != "" {
+		labels = append(labels, label)
 	}
 	return labels
 }
