@@ -54,6 +54,7 @@ var rooms = []arrows{
 	{"core/queue", []string{"core"}},
 	{"core/delivery", []string{"core", "core/queue"}},
 	{"core/rules", []string{"core", "core/text"}},
+	{"core/record", []string{"core"}},
 	{"core/config", []string{"core", "core/rules", "core/nesting", "core/text"}},
 	{"core/dial", []string{"core", "core/files"}},
 	{"core/web", []string{"core", "core/files"}},
@@ -75,7 +76,7 @@ var rooms = []arrows{
 	{"core/rendezvous/rendezvoustest", nil},
 	{"core/control", []string{"core", "core/web"}},
 	// The table of methods: typed by what the daemon's parts show of themselves.
-	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/hooks", "core/peering", "core/plugin", "core/rendezvous"}},
+	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/hooks", "core/peering", "core/plugin", "core/record", "core/rendezvous"}},
 
 	// The agent's role: what its own socket answers, in the words of notices.
 	{"core/agent", []string{"core", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/peering", "sdk", "sdk/wording"}},
@@ -101,7 +102,7 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
+	{"core/daemon", []string{"core", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
 	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/nesting"}},
 	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/logpipe", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "plugins"}},

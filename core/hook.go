@@ -108,6 +108,9 @@ type Verdict struct {
 	// Counts are the counts that rules have used, by window and intent, so that a replay
 	// finds the same.
 	Counts map[string]int
+	// Asked says that a policy was asked; Work is how many units of work it took.
+	Asked bool
+	Work  int64
 	// Failed says that a rule could not be evaluated, which is why it holds.
 	Failed bool
 }

@@ -53,6 +53,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	deliveryCommand,
 	rendezvousCommand,
 	pluginCommand,
+	policyCommand,
 	notify.Command,
 	agents.MCPCommand,
 	agents.Command,

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +20,10 @@ func pluginCommand(a *cli.App) *cobra.Command {
 	return cli.Group("plugin", "Write, test, install and monitor plugins", pluginListCommand(a), pluginInspectCommand(a), trial.RunCommand(a),
 		trial.TestCommand(a), trial.BenchCommand(a), pluginInstallCommand(a), pluginRemoveCommand(a), pluginReloadCommand(a),
 		pluginKVCommand(a), pluginNewCommand(a))
+}
+
+func policyCommand(a *cli.App) *cobra.Command {
+	return cli.Group("policy", "Explain what rules and policies decide, and try others", trial.ExplainCommand(a), trial.ReplayCommand(a))
 }
 
 func pluginListCommand(a *cli.App) *cobra.Command {
@@ -229,7 +232,7 @@ func pluginNewCommand(a *cli.App) *cobra.Command {
 			}
 			name, dir := args[0], args[len(args)-1]
 			if err := scaffold.Write(dir, name, lang, hook); err != nil {
-				return errors.New(strings.TrimPrefix(err.Error(), "scaffold: "))
+				return err
 			}
 			if a.JSON {
 				a.WriteJSON(map[string]string{"name": name, "folder": dir, "lang": lang, "hook": hook})

@@ -138,7 +138,7 @@ func nextSteps(name string, m *plugin.Manifest, g plugin.Grants) (out []string) 
 				out = append(out, "strangers that it does not reject wait in \"ogp federation list --status pending\"")
 			}
 		case core.HookMessage:
-			out = append(out, "\"ogp plugin run "+name+" --replay\" shows what it makes of the inbox; \"ogp plugin list\" counts what it refuses")
+			out = append(out, "\"ogp policy replay\" shows what it makes of what has come; \"ogp plugin list\" counts what it refuses")
 		case core.HookNotify:
 			out = append(out, "\"ogp notify use "+name+"\" lets it tell of events, and tests it")
 		case core.HookHandle:

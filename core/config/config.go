@@ -214,8 +214,10 @@ type Agent struct {
 
 // Policy is the [policy] table.
 type Policy struct {
-	TimeZone string      `koanf:"time_zone" unit:"time zone" check:"zone" doc:"Where the hours of rules are at home, such as \"Europe/Paris\". Empty: this machine's."`
-	Rules    PolicyRules `koanf:"rules" doc:"All rules together, as a policy among the plugins."`
+	Record         time.Duration `koanf:"record" unit:"duration" check:"0s.." doc:"How long decisions are recorded, for \"ogp policy replay\", within bounds of rows and bytes. 0s: they are not."`
+	RecordPayloads bool          `koanf:"record_payloads" doc:"Whether the payloads of messages are recorded, too. What was let in or held is in the inbox anyway."`
+	TimeZone       string        `koanf:"time_zone" unit:"time zone" check:"zone" doc:"Where the hours of rules are at home, such as \"Europe/Paris\". Empty: this machine's."`
+	Rules          PolicyRules   `koanf:"rules" doc:"All rules together, as a policy among the plugins."`
 }
 
 // PolicyRules is the [policy.rules] table.
@@ -333,7 +335,7 @@ func Default() Config {
 		Agent: AgentRole{Enabled: true, MessagesPerDay: core.DefaultAgentMessages, BytesPerDay: core.DefaultAgentBytes,
 			MaxTurns: core.DefaultMaxTurns, BreakerRate: core.DefaultBreakerRate, BreakerRepeats: core.DefaultBreakerRepeats,
 			Budget: Budget{Messages: core.DefaultBudgetMessages, Bytes: core.DefaultBudgetBytes, Runs: core.DefaultBudgetRuns}},
-		Policy:  Policy{Rules: PolicyRules{AtMost: AtMost{Intents: []string{}, Topics: []string{}}}},
+		Policy:  Policy{Record: 30 * 24 * time.Hour, Rules: PolicyRules{AtMost: AtMost{Intents: []string{}, Topics: []string{}}}},
 		Agents:  []Agent{},
 		Rules:   []Rule{},
 		Plugins: map[string]PluginConfig{},

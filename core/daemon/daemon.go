@@ -35,6 +35,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/logpipe"
+	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/store"
@@ -90,6 +91,7 @@ type Daemon struct {
 	gateway    *gateway.Gateway
 	dispatcher *delivery.Dispatcher
 	hooks      *hooks.Manager
+	record     *record.Ring
 	rendezvous *rendezvous.Client
 	approvals  rendezvous.Approvals
 	public     net.Listener
@@ -195,6 +197,9 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 		SetUp:    func(ctx context.Context, name, detail string) { d.gateway.NotifierSetUp(ctx, name, detail) },
 		Settings: d.inForce(d.config(), d.config().DaemonPort).delivery,
 	})
+	if err := d.openRecord(ctx); err != nil {
+		return err
+	}
 	d.wire = newWire(d.inForce(d.config(), 0).dial)
 	if d.tracing, err = openTracing(ctx, d.o.env(), d.o.Version); err != nil {
 		return err
@@ -205,6 +210,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 		Key:   d.key, Store: d.store, Transport: d.tracing.outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
 		Logger: d.log, Notifiers: d.dispatcher.Names, Queued: d.dispatcher.Queued,
 		Plugins: func() (gateway.Plugins, error) { return d.hooks.Plugins() },
+		Record:  d.record,
 		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
 			return d.approvals.Redeem(in, d.key.Public(), accepter, time.Now())
 		},

@@ -271,32 +271,3 @@ func (d *Daemon) listPlugins(ctx context.Context, _ api.None) ([]api.PluginView,
 	}
 	return d.pluginViews(hooks.Look(ctx, d.store, wanted, d.rules())), nil
 }
-
-// replayAtOnce is how many messages, of 64 KiB at the most, go in one page.
-const replayAtOnce = 100
-
-// replayInbox is the method "plugin.inbox": what a policy is asked again about.
-func (d *Daemon) replayInbox(ctx context.Context, p api.ReplayParams) (api.ReplayPage, error) {
-	page := api.ReplayPage{Messages: []api.ReplayMessage{}}
-	peers, err := d.store.Peers(ctx)
-	if err != nil {
-		return page, err
-	}
-	byKey := map[core.PublicKey]*core.Peer{}
-	for _, peer := range peers {
-		byKey[peer.Key] = peer
-	}
-	messages, err := d.store.Inbox(ctx, core.InboxFilter{Since: p.Since, Before: p.Before, Limit: replayAtOnce})
-	if err != nil {
-		return page, err
-	}
-	for _, m := range messages {
-		if peer := byKey[m.Peer]; peer != nil { // nobody can say of whom a forgotten peer's are
-			page.Messages = append(page.Messages, api.ReplayMessage{Message: m, Peer: peer})
-		}
-	}
-	if len(messages) == replayAtOnce {
-		page.Next = messages[len(messages)-1].ID
-	}
-	return page, nil
-}

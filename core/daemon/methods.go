@@ -63,7 +63,7 @@ func (d *Daemon) handlers() []control.Handler {
 		api.PluginInstall.Handle(d.installPlugin),
 		api.PluginRemove.Handle(d.removePlugin),
 		api.PluginReload.Handle(d.reloadPlugin),
-		api.PluginInbox.Handle(d.replayInbox),
+		api.PolicyDecisions.Handle(d.policyDecisions),
 		api.PluginKV.Handle(d.pluginKV),
 		api.Events.Handle(d.events),
 	}

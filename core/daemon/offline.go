@@ -48,7 +48,7 @@ func Offline(ctx context.Context, o Options, write bool) (_ control.Local, done 
 		api.PluginInstalled.Handle(d.installedPlugins),
 		api.PluginInstall.Handle(d.installPlugin),
 		api.PluginRemove.Handle(d.removePlugin),
-		api.PluginInbox.Handle(d.replayInbox),
+		api.PolicyDecisions.Handle(d.policyDecisions),
 		api.PluginKV.Handle(d.pluginKV),
 	}, func() { d.store.Close() }, nil
 }

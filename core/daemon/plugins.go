@@ -59,7 +59,10 @@ func (d *Daemon) openHooks(ctx context.Context) error {
 
 // rules are those of the configuration, as a policy.
 func (d *Daemon) rules() hooks.Rules {
-	c := d.config()
+	return rulesOf(d.config())
+}
+
+func rulesOf(c *config.Config) hooks.Rules {
 	if len(c.Rules) == 0 {
 		return hooks.Rules{}
 	}

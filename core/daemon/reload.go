@@ -20,6 +20,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/record"
 )
 
 // changeView is a setting that a reload has changed.
@@ -43,6 +44,7 @@ type forces struct {
 	brake     brake.Settings // read at each message
 	agent     brake.Use      // what the agent may send; read at each act
 	rules     ruleForces
+	record    record.Settings
 	publicURL string // that the rendezvous is told; read at each registration
 }
 
@@ -74,6 +76,7 @@ func (d *Daemon) inForce(c *config.Config, port int) forces {
 		plugins: pluginForces{tables: c.Plugins, agents: c.Agents, names: c.Names(), agentID: c.AgentID, openClawURL: c.OpenClawURL,
 			notifiers: c.Delivery.Notifiers, openClawToken: c.OpenClawToken, openClawHook: c.OpenClawHooksToken},
 		agent:     perDay(c),
+		record:    recordSettings(c),
 		rules:     ruleForces{c.Rules, c.Policy.TimeZone, c.Policy.Rules},
 		brake:     brakeSettings(c),
 		publicURL: c.Rendezvous.PublicURL,
@@ -120,6 +123,7 @@ func (d *Daemon) reload(ctx context.Context) ([]changeView, error) {
 	for _, w := range warnings {
 		d.log.Warn(fmt.Sprint(w))
 	}
+	d.record.Set(now.record)
 	d.logLevel.Set(now.logLevel)
 	d.dispatcher.SetSettings(now.delivery)
 	d.wire.set(now.dial)

@@ -68,6 +68,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		d.tellSystemd,
 		d.watchFailures,
 		d.watchStore,
+		d.pruneRecord,
 		d.giveBack,
 	} {
 		wg.Go(func() {

@@ -72,10 +72,21 @@ type Options struct {
 	// its event, so that delivery need not read the store. nil: nobody waits.
 	Queued func(pending []*core.Delivery)
 	Brake  *brake.Brake // bounds what agents that answer each other cost; nil: nothing does
+	// Record keeps what was decided. Nil: nothing is.
+	Record Recorder
 	// Redeem says whether a request follows an invite of ours that approves by
 	// itself, and with which grants (none: the defaults). It takes one use. nil:
 	// no invite does.
 	Redeem func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool)
+}
+
+// Recorder keeps what was decided, with the change that keeps the rest.
+type Recorder interface {
+	// Decided adds what was decided about a question; inboxID is of the message that is
+	// kept, if one is.
+	Decided(c *core.Change, q core.Question, v core.Verdict, inboxID string)
+	// Forgotten lets go of all that was decided about a peer.
+	Forgotten(c *core.Change, k core.PublicKey)
 }
 
 // Plugins are the policies and handlers in force.

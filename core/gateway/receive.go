@@ -237,12 +237,14 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 			return answer.Rejected(topicOff, "topic-not-permitted", topicOff), nil
 		}
 	}
-	verdict, err := g.ask(ctx, core.Question{Kind: core.HookMessage, Now: in.now, Peer: p, Message: m, Topic: in.topic, Bytes: in.bytes})
+	question := core.Question{Kind: core.HookMessage, Now: in.now, Peer: p, Message: m, Topic: in.topic, Bytes: in.bytes}
+	verdict, err := g.ask(ctx, question)
 	if err != nil {
 		return core.Answer{}, err
 	}
 	switch verdict.Decision {
 	case core.Deny:
+		g.record(change, question, verdict, "")
 		return answer.Rejected("Message refused by policy", cmp.Or(clean(verdict.Code, 64), "policy"), clean(verdict.Reason, 200)), nil
 	case core.Hold:
 		kept.Status, kept.Reason = core.InboxHeld, clean(verdict.Reason, 200)
@@ -265,55 +267,8 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 		}
 	}
 	change.Inbox = append(change.Inbox, kept)
+	g.record(change, question, verdict, kept.ID)
 	return answer.MessageTaken(m.Nonce, response), nil
-}
-
-// ask puts a question to every policy in order. The first refusal is final; a
-// hold outweighs an allow. A policy that fails is one that cannot say, and
-// nothing passes it: an error of kind Unavailable.
-//
-// docs/threat-model.md#p3
-func (g *state) ask(ctx context.Context, q core.Question) (core.Verdict, error) {
-	plugins, err := g.plugins()
-	if err != nil {
-		return core.Verdict{}, err
-	}
-	out, level := core.Verdict{Decision: core.Abstain}, ""
-	for _, pol := range plugins.Policies[q.Kind] {
-		start := time.Now()
-		v, err := pol.Decide(ctx, q)
-		g.counters.askedPolicy(time.Since(start))
-		if err != nil {
-			g.log.Error("policy failed", "policy", pol.Name(), "kind", q.Kind, "peer", q.Peer.Name(), "err", err)
-			e := core.Refuse(core.Unavailable, "Policy unavailable")
-			e.RetryAfter, e.Err = 30*time.Second, err
-			return core.Verdict{}, e
-		}
-		v.Policy = pol.Name()
-		switch v.Decision {
-		case core.Deny:
-			g.log.Info("policy refused", "policy", v.Policy, "kind", q.Kind, "peer", q.Peer.Name(), "reason", clean(v.Reason, 200))
-			return v, nil
-		case core.Hold:
-			if out.Decision != core.Hold {
-				out = v
-			}
-		case core.Allow:
-			switch {
-			case out.Decision == core.Abstain:
-				out = v
-			case out.Decision == core.Allow && q.Kind == core.HookRequest:
-				grants := scope.Narrow(out.Grants, v.Grants)
-				if len(grants) == 0 && len(out.Grants) > 0 { // an empty list would mean the defaults
-					out = core.Verdict{Decision: core.Hold, Reason: "the policies agree on no grant", Policy: v.Policy}
-				}
-				out.Grants = grants
-			}
-		}
-		level = stricter(level, v.Level)
-	}
-	out.Level = level
-	return out, nil
 }
 
 // handler finds who answers an intent, or nil.

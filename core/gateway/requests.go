@@ -86,9 +86,15 @@ func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr
 			if !plain && (next != nil || len(st.Events) > 0) {
 				st.remember(opened.Key, nonce, opened.Digest, said)
 			}
+			if r.question.Kind != "" && (next != nil || len(st.Events) > 0) {
+				g.record(&st.Change, r.question, verdict, "")
+			}
 			return next, nil
 		})
 		if err != nil {
+			if r.question.Kind != "" && verdict.Decision == core.Deny {
+				g.recordRefusal(ctx, r.question, verdict)
+			}
 			return none, err
 		}
 		if !again {
@@ -114,6 +120,8 @@ type requester struct {
 	redeems bool // its invite has been looked at
 	invited bool // it follows an invite of ours that approves by itself
 	grants  []core.Grant
+
+	question core.Question // what the policies were asked; without a kind: nothing
 }
 
 // still reports whether the request changes nothing by itself: it waits already, or it
@@ -183,7 +191,8 @@ func (g *trust) judge(ctx context.Context, r *requester) (core.Verdict, error) {
 	if err != nil {
 		return core.Verdict{}, err
 	}
-	v, err := g.ask(ctx, core.Question{Kind: core.HookRequest, Now: now, Peer: next, Request: &r.request, URLVerified: r.shown})
+	r.question = core.Question{Kind: core.HookRequest, Now: now, Peer: next, Request: &r.request, URLVerified: r.shown}
+	v, err := g.ask(ctx, r.question)
 	if r.peer.V2 && !r.v2 && v.Decision != core.Deny { // it has gone back to an older gateway, or somebody would have it so
 		v = core.Verdict{Decision: core.Hold}
 	}

@@ -96,6 +96,11 @@ func (s *state) commit(ctx context.Context, st *step) error {
 	if st.empty() {
 		return nil
 	}
+	if s.o.Record != nil {
+		for _, k := range st.Forget {
+			s.o.Record.Forgotten(&st.Change, k)
+		}
+	}
 	if err := s.keep(ctx, &st.Change); err != nil {
 		return err
 	}

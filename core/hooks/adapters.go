@@ -57,11 +57,6 @@ func (a policyOf) bounded(v core.Verdict) core.Verdict {
 	return bounded(v, a.grants.Approves, most)
 }
 
-// PolicyOf is a plugin as a policy about messages, for trying it out.
-func PolicyOf(p *plugin.Plugin) core.Policy {
-	return policyOf{name: p.Info().Name, p: p, t: new(texts), tally: new(tally), hooks: []core.Hook{core.HookMessage}}
-}
-
 // concerns reports whether a policy or notifier is asked about messages of an
 // intent: of those that its manifest names, or of all. A closed plugin, which has
 // no manifest, is asked, and says that it is closed.

@@ -61,6 +61,9 @@ func (p point[Q, A]) ask(ctx context.Context, t *texts, to *plugin.Plugin, q Q) 
 	if err != nil {
 		return none, err
 	}
+	if work := workOf(ctx); work != nil {
+		*work += r.FuelUsed
+	}
 	if r.NotMine() {
 		return p.notMine, nil
 	}

@@ -19,6 +19,7 @@ var lenient = jsontext.AllowInvalidUTF8(true)
 
 type peerView struct {
 	Alias       string       `json:"alias"`
+	Tags        []string     `json:"tags,omitempty"` // the operator's words for it
 	Fingerprint string       `json:"fingerprint"`
 	ID          string       `json:"id"`
 	State       core.Trust   `json:"state"`
@@ -31,7 +32,7 @@ func viewPeer(p *core.Peer) *peerView {
 	if p == nil {
 		return nil
 	}
-	v := &peerView{Alias: p.Alias, Fingerprint: p.Key.Fingerprint(), ID: p.Key.ID(), State: p.Trust, GatewayURL: p.URL, Names: p.Names}
+	v := &peerView{Alias: p.Alias, Tags: p.Tags, Fingerprint: p.Key.Fingerprint(), ID: p.Key.ID(), State: p.Trust, GatewayURL: p.URL, Names: p.Names}
 	if p.Granted != nil {
 		v.Grants = p.Granted.Scopes
 	}

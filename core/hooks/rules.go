@@ -3,7 +3,6 @@ package hooks
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -215,7 +214,8 @@ func (m *Manager) recordRules(ctx context.Context) {
 // counts remember when the messages of each peer came. Safe for concurrent use.
 type counts struct {
 	window time.Duration
-	mu     sync.Mutex // guards peers
+	mu     sync.Mutex // guards all and peers
+	all    bool       // nothing is let go of: for a replay
 	peers  map[core.PublicKey][]came
 }
 
@@ -248,7 +248,7 @@ func (c *counts) add(k core.PublicKey, intent string, nonce core.Nonce, at time.
 	}
 	list = slices.Insert(list, i, came{at, intent, nonce})
 	old := 0
-	for old < len(list) && (len(list)-old > maxCame || list[len(list)-1].at.Sub(list[old].at) > c.window) {
+	for !c.all && old < len(list) && (len(list)-old > maxCame || list[len(list)-1].at.Sub(list[old].at) > c.window) {
 		old++
 	}
 	c.peers[k] = slices.Delete(list, 0, old)
@@ -268,5 +268,3 @@ func (c *counts) of(k core.PublicKey, at time.Time) func(time.Duration, string) 
 		return n
 	}
 }
-
-var errNoPolicy = errors.New("no policy is asked about this")

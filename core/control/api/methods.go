@@ -63,7 +63,7 @@ const (
 	PluginInstall   control.Method[InstallParams, hooks.View]      = "plugin.install"
 	PluginRemove    control.Method[PluginRef, None]                = "plugin.remove"
 	PluginReload    control.Method[PluginRef, []PluginView]        = "plugin.reload"
-	PluginInbox     control.Method[ReplayParams, ReplayPage]       = "plugin.inbox"
+	PolicyDecisions control.Method[DecisionsParams, DecisionsPage] = "policy.decisions"
 	PluginKV        control.Method[KVParams, map[string]any]       = "plugin.kv"
 )
 

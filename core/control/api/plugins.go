@@ -6,6 +6,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/record"
 )
 
 // InstallParams install a plugin as the operator was shown it.
@@ -37,20 +38,24 @@ type KVParams struct {
 	Delete bool   `json:"delete,omitempty"`
 }
 
-// ReplayParams choose a page of the inbox.
-type ReplayParams struct {
+// DecisionsParams choose a page of what the policies have decided, or what they have
+// decided about one message of the inbox.
+type DecisionsParams struct {
 	Since  time.Time `json:"since,omitzero"`
-	Before string    `json:"before,omitempty"` // ids below this one
+	Before string    `json:"before,omitempty"` // DecisionsPage.Next of the page before
+	ID     string    `json:"id,omitempty"`     // of a message of the inbox, the end of it, or "last"
 }
 
-// ReplayPage is a page of messages that a policy can be asked about again.
-type ReplayPage struct {
-	Messages []ReplayMessage `json:"messages"` // the newest first
-	Next     string          `json:"next,omitempty"`
+// DecisionsPage is a page of decisions.
+type DecisionsPage struct {
+	Decisions []DecisionView `json:"decisions"` // the newest first; then the messages of the inbox
+	Next      string         `json:"next,omitempty"`
 }
 
-// ReplayMessage is a message and the peer that it came from, as that is now.
-type ReplayMessage struct {
-	Message *core.InboxMessage `json:"message"`
-	Peer    *core.Peer         `json:"peer"`
+// DecisionView is a decision on record, or a message of the inbox that none is on
+// record of.
+type DecisionView struct {
+	record.Decision `json:",inline"`
+	Payload         core.Raw `json:"payload,omitempty"`  // of the message, as the inbox has it
+	NotAsked        bool     `json:"notAsked,omitempty"` // no policy was asked, or it is not on record
 }

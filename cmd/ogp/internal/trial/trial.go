@@ -1,4 +1,4 @@
-// Package trial runs plugins beside the gateway: on a case, on many, on the inbox.
+// Package trial runs plugins beside the gateway: on a case, on many, on what has come.
 package trial
 
 import (
@@ -134,24 +134,17 @@ func (t *trials) runCase(ctx context.Context, f *Found, c pluginCase, flag strin
 
 // RunCommand is "ogp plugin run".
 func RunCommand(a *cli.App) *cobra.Command {
-	var file, hook, since string
-	var grant, replay bool
+	var file, hook string
+	var grant bool
 	cmd := &cobra.Command{
-		Use: "run <file, folder or name>", Short: "Run a plugin on one case, or on the inbox", Args: cobra.ExactArgs(1),
+		Use: "run <file, folder or name>", Short: "Run a plugin on one case", Args: cobra.ExactArgs(1),
 		Long: `Give a plugin one case and print its answer, and what the call took. It runs beside the gateway, with a store of its own; requests go out only with --grant, or are answered by the case.
 
-With --replay a policy is asked about the messages of the inbox, and those are shown whose fate would be another one. Peers are as they are now; the time is when the message came.
+"ogp policy replay --with" asks a policy about what has come to the gateway.
 
-  ogp plugin run ./small-only --case cases/first.json
-  ogp plugin run ./small-only --replay --since 7d`,
+  ogp plugin run ./small-only --case cases/first.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			if since != "" && !replay {
-				return cli.Usagef("--since goes with --replay")
-			}
-			if replay && (cmd.Flags().Changed("case") || hook != "") {
-				return cli.Usagef("--replay takes its cases from the inbox: no --case and no --hook")
-			}
 			f, err := Find(ctx, a, args[0])
 			if err != nil {
 				return err
@@ -162,9 +155,6 @@ With --replay a policy is asked about the messages of the inbox, and those are s
 			}
 			defer t.close()
 			t.grant = grant
-			if replay {
-				return replayInbox(ctx, a, t, f, since)
-			}
 			c, err := readCase(a, file)
 			if err != nil {
 				return err
@@ -179,8 +169,6 @@ With --replay a policy is asked about the messages of the inbox, and those are s
 	cmd.Flags().StringVar(&file, "case", "-", "the case: a file, or - for the standard input")
 	cmd.Flags().StringVar(&hook, "hook", "", "message, request, notify or handle, where the case does not say")
 	cmd.Flags().BoolVar(&grant, "grant", false, "let its requests go out")
-	cmd.Flags().BoolVar(&replay, "replay", false, "ask a policy about the messages of the inbox")
-	cmd.Flags().StringVar(&since, "since", "", "with --replay: only of the last 24h, 7d, ... (default: all)")
 	return cmd
 }
 
