@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,8 @@ type model struct {
 
 	mu      sync.Mutex // guards prompts
 	prompts []string   // one for each completion: the texts of all its messages
+	tools   []string   // that the last completion could use
+	answer  string     // what it answers a message of a peer with, by the tool reply; empty: nothing
 }
 
 // saying is what the model answers. It has no marker in it, so that an answer that comes
@@ -43,8 +46,14 @@ func (m *model) complete(w http.ResponseWriter, r *http.Request) {
 	var ask struct {
 		Stream   bool `json:"stream"`
 		Messages []struct {
+			Role    string          `json:"role"`
 			Content json.RawMessage `json:"content"`
 		} `json:"messages"`
+		Tools []struct {
+			Function struct {
+				Name string `json:"name"`
+			} `json:"function"`
+		} `json:"tools"`
 	}
 	body, err := io.ReadAll(r.Body)
 	if err == nil {
@@ -60,7 +69,18 @@ func (m *model) complete(w http.ResponseWriter, r *http.Request) {
 	}
 	m.mu.Lock()
 	m.prompts = append(m.prompts, prompt.String())
+	m.tools = nil
+	for _, tool := range ask.Tools {
+		m.tools = append(m.tools, tool.Function.Name)
+	}
+	answer := m.answer
 	m.mu.Unlock()
+	if n := len(ask.Messages); answer != "" && n > 0 && ask.Messages[n-1].Role != "tool" && ask.Stream {
+		if id := toAnswer.FindStringSubmatch(prompt.String()); id != nil {
+			m.call(w, id[1], answer)
+			return
+		}
+	}
 	if !ask.Stream {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintf(w, `{"id":"mock","object":"chat.completion","created":1,"model":"echo","choices":[{"index":0,"message":{"role":"assistant","content":%q},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`, saying)
@@ -70,6 +90,19 @@ func (m *model) complete(w http.ResponseWriter, r *http.Request) {
 	const chunk = `data: {"id":"mock","object":"chat.completion.chunk","created":1,"model":"echo","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}` + "\n\n"
 	fmt.Fprintf(w, chunk, fmt.Sprintf(`{"role":"assistant","content":%q}`, saying), "null")
 	fmt.Fprintf(w, chunk, "{}", `"stop"`)
+	io.WriteString(w, "data: [DONE]\n\n")
+}
+
+// toAnswer is how a notice names the tool that answers it.
+var toAnswer = regexp.MustCompile(`To answer: the tool reply with the id (\w+)\.`)
+
+// call calls the tool that a notice names, as a model does that follows it.
+func (m *model) call(w http.ResponseWriter, id, answer string) {
+	arguments, _ := json.Marshal(map[string]string{"id": id, "text": answer})
+	w.Header().Set("Content-Type", "text/event-stream")
+	const chunk = `data: {"id":"mock","object":"chat.completion.chunk","created":1,"model":"echo","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}` + "\n\n"
+	fmt.Fprintf(w, chunk, fmt.Sprintf(`{"role":"assistant","tool_calls":[{"index":0,"id":"call-%s","type":"function","function":{"name":"ogp__reply","arguments":%q}}]}`, id, arguments), "null")
+	fmt.Fprintf(w, chunk, "{}", `"tool_calls"`)
 	io.WriteString(w, "data: [DONE]\n\n")
 }
 

@@ -120,6 +120,7 @@ func newOpenClaw(t *testing.T, dir, modelURL string) *openclaw {
 					"cost":          map[string]any{"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
 					"contextWindow": 128000, "maxTokens": 4096}}}}},
 		"agents":    map[string]any{"defaults": map[string]any{"model": map[string]any{"primary": "lab/echo"}, "workspace": filepath.Join(c.dir, "workspace")}},
+		"tools":     map[string]any{"toolSearch": false}, // a mock model does not look for tools
 		"update":    map[string]any{"checkOnStart": false},
 		"discovery": map[string]any{"mdns": map[string]any{"mode": "off"}},
 		"logging":   map[string]any{"file": filepath.Join(c.dir, "gateway.jsonl")},
