@@ -136,10 +136,7 @@ const readsWithin = 4 * time.Second
 // reads says what secret of a notifier the running gateway cannot read, whose
 // environment is not ours.
 func (s *state) reads(ctx context.Context, name string) error {
-	key := "plugins." + name + ".secrets."
-	if name == openclaw {
-		key = "openclaw_hooks_token"
-	}
+	key := secretsOf(name)
 	for deadline := time.Now().Add(readsWithin); ; time.Sleep(100 * time.Millisecond) {
 		v, err := api.Status.Call(ctx, s.app, api.None{})
 		if err != nil {
@@ -155,6 +152,20 @@ func (s *state) reads(ctx context.Context, name string) error {
 			return e
 		}
 	}
+}
+
+// secretsOf is how the keys of a notifier's secrets begin.
+func secretsOf(name string) string {
+	if name == openclaw {
+		return "openclaw_hooks_token"
+	}
+	return "plugins." + name + ".secrets."
+}
+
+func noSecret(why string) error {
+	e := core.Refuse(core.Malformed, why)
+	e.Hint = "it must be there for the test call, and where the gateway runs; --no-test writes the settings all the same"
+	return e
 }
 
 // find gives the manifest of a notifier, and what is installed.
@@ -227,13 +238,16 @@ func (s *state) changes(ctx context.Context, name string, m *plugin.Manifest, u 
 		out = append(out, c)
 	}
 	secret, err := u.secret()
+	if err == nil && secret == "" && !u.noTest { // the one that it has already
+		if i := slices.IndexFunc(s.cfg.CheckSecrets(nil), func(p config.Problem) bool { return strings.HasPrefix(p.Key, secretsOf(name)) }); i >= 0 {
+			return nil, false, noSecret(strings.TrimPrefix(s.cfg.CheckSecrets(nil)[i].What, "config: "))
+		}
+	}
 	if err != nil || secret == "" {
 		return out, private, err
 	}
 	if _, err := config.NewSecret(secret).Reveal(); err != nil && !u.noTest {
-		e := core.Refusef(core.Malformed, "the secret: %s", strings.TrimPrefix(err.Error(), "config: secret: "))
-		e.Hint = "it must be there for the test call, and where the gateway runs; --no-test writes the settings all the same"
-		return nil, false, e
+		return nil, false, noSecret("the secret: " + strings.TrimPrefix(err.Error(), "config: secret: "))
 	}
 	if name == openclaw {
 		put("openclaw_hooks_token", secret)
