@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -232,7 +233,7 @@ func pluginNewCommand(a *cli.App) *cobra.Command {
 			}
 			name, dir := args[0], args[len(args)-1]
 			if err := scaffold.Write(dir, name, lang, hook); err != nil {
-				return err
+				return errors.New(strings.TrimPrefix(err.Error(), "scaffold: "))
 			}
 			if a.JSON {
 				a.WriteJSON(map[string]string{"name": name, "folder": dir, "lang": lang, "hook": hook})

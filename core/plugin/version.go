@@ -168,15 +168,15 @@ func notObject(b []byte) string {
 	case len(b) == 0:
 		return "gave no output"
 	case !v.IsValid():
-		return "gave an output that is not valid JSON" + offending(b)
+		return "gave an output that is not valid JSON" + Offending(b)
 	case v.Kind() != '{':
 		return "gave an output that is not a JSON object: " + inQuotes(b)
 	}
 	return ""
 }
 
-// offending says where b stops being JSON.
-func offending(b []byte) string {
+// Offending says where b stops being JSON, in words that follow "not valid JSON".
+func Offending(b []byte) string {
 	d := jsontext.NewDecoder(bytes.NewReader(b))
 	_, err := d.ReadValue()
 	var s *jsontext.SyntacticError

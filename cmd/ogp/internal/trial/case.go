@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
@@ -94,16 +95,39 @@ func readCase(a *cli.App, file string) (c pluginCase, err error) {
 func parseCase(file string, text []byte) (c pluginCase, err error) {
 	var members map[string]core.Raw
 	if err := json.Unmarshal(text, &members); err != nil {
-		return c, &core.Error{Kind: core.Malformed, Public: fmt.Sprintf("case %s is no JSON object", file), Err: err}
+		return c, core.Refuse(core.Malformed, notCase(file, text))
 	}
 	if members["input"] == nil {
 		c.Input = text
 		return c, nil
 	}
 	if err := json.Unmarshal(text, &c, json.RejectUnknownMembers(true)); err != nil {
-		return c, &core.Error{Kind: core.Malformed, Public: "case " + file, Err: err, Hint: "a case has input, expect, config, kv, http and secrets; sdk/ABI.md, \"Cases\""}
+		e := core.Refusef(core.Malformed, "case %s: %s", file, misfit(err))
+		e.Hint = "a case has input, expect, config, kv, http and secrets; sdk/ABI.md, \"Cases\""
+		return c, e
 	}
 	return c, nil
+}
+
+// notCase says why a text is no case.
+func notCase(file string, text []byte) string {
+	if v := jsontext.Value(text); v.IsValid() {
+		return fmt.Sprintf("case %s is JSON, but no object", file)
+	}
+	return fmt.Sprintf("case %s is not valid JSON%s", file, plugin.Offending(text))
+}
+
+// misfit says what member of a case is wrong.
+func misfit(err error) string {
+	var s *json.SemanticError
+	if !errors.As(err, &s) {
+		return "not as a case is"
+	}
+	at := "at " + string(s.JSONPointer)
+	if errors.Is(err, json.ErrUnknownName) {
+		return "an unknown member " + at
+	}
+	return "a value of the wrong type " + at
 }
 
 // hook is the one that the flag or the input names, or the only one that there is.
