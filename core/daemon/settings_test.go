@@ -12,9 +12,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/rules"
 )
 
 // probes look at running parts for what each setting does that a reload puts in
@@ -68,15 +72,61 @@ var probes = map[string]func(t *testing.T, d *Daemon) any{
 	"agent.messages_per_day":              func(_ *testing.T, d *Daemon) any { return perDay(d.config()) },
 	"agent.max_turns":                     ofBrake, "agent.breaker_rate": ofBrake, "agent.breaker_repeats": ofBrake,
 	"agent.budget.messages": ofBrake, "agent.budget.bytes": ofBrake, "agent.budget.runs": ofBrake, "agent.budget.tokens": ofBrake,
-	"agent.bytes_per_day": func(_ *testing.T, d *Daemon) any { return perDay(d.config()) },
-	"inbox.keep":          ofGateway(func(s gateway.Settings) any { return s.InboxKeep }),
-	"replies.life":        ofGateway(func(s gateway.Settings) any { return s.ReplyLife }),
-	"health.interval":     ofGateway(func(s gateway.Settings) any { return s.CheckInterval }),
-	"health.timeout":      ofGateway(func(s gateway.Settings) any { return s.CheckTimeout }),
-	"health.failures":     ofGateway(func(s gateway.Settings) any { return s.CheckFailures }),
+	"agent.bytes_per_day":          func(_ *testing.T, d *Daemon) any { return perDay(d.config()) },
+	"inbox.keep":                   ofGateway(func(s gateway.Settings) any { return s.InboxKeep }),
+	"replies.life":                 ofGateway(func(s gateway.Settings) any { return s.ReplyLife }),
+	"health.interval":              ofGateway(func(s gateway.Settings) any { return s.CheckInterval }),
+	"health.timeout":               ofGateway(func(s gateway.Settings) any { return s.CheckTimeout }),
+	"rules":                        ofRules(func(v hooks.View) any { return v.Rules }),
+	"policy.rules.order":           ofRules(func(v hooks.View) any { return v.Order }),
+	"policy.rules.approves":        ofRules(func(v hooks.View) any { return v.Approves }),
+	"policy.rules.at_most.intents": ofRules(func(v hooks.View) any { return v.AtMost }),
+	"policy.rules.at_most.rate":    ofRules(func(v hooks.View) any { return v.AtMost }),
+	"policy.rules.at_most.bytes":   ofRules(func(v hooks.View) any { return v.AtMost }),
+	"policy.rules.at_most.topics":  ofRules(func(v hooks.View) any { return v.AtMost }),
+	"policy.time_zone":             noonThere,
+	"policy.record":                recorded,
+	"policy.record_payloads":       recorded,
+	"health.failures":              ofGateway(func(s gateway.Settings) any { return s.CheckFailures }),
 }
 
 func ofBrake(_ *testing.T, d *Daemon) any { return brakeSettings(d.config()) }
+
+// ofRules reads what plugin list shows of the rules in force.
+func ofRules(f func(hooks.View) any) func(*testing.T, *Daemon) any {
+	return func(_ *testing.T, d *Daemon) any {
+		for _, v := range d.hooks.List() {
+			if v.Name == rules.Name {
+				return fmt.Sprintf("%+v", f(v))
+			}
+		}
+		return "none"
+	}
+}
+
+// noonThere is what someRules decide about a message that comes at noon, UTC.
+func noonThere(t *testing.T, d *Daemon) any {
+	v, _, err := d.hooks.Judge(t.Context(), someQuestion(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.Decision
+}
+
+// recorded is what is kept of a decision.
+func recorded(_ *testing.T, d *Daemon) any {
+	var c core.Change
+	d.record.Decided(&c, someQuestion(), core.Verdict{Decision: core.Deny}, "")
+	return fmt.Sprint(len(c.KV), len(c.KV) > 0 && bytes.Contains(c.KV[0].Value, []byte("the payload")))
+}
+
+func someQuestion() core.Question {
+	return core.Question{Kind: core.HookMessage, Now: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC), Peer: &core.Peer{},
+		Message: &core.Message{Intent: "message", Payload: core.Raw(`{"text":"the payload"}`)}}
+}
+
+// someRules stand at the end of config.toml where a setting is about rules.
+const someRules = "\n[[rules]]\nname = \"noon\"\nwhen = 'kind == \"message\" && hours(\"12:00-13:00\")'\nthen = \"deny\"\n"
 
 func ofGateway(f func(gateway.Settings) any) func(*testing.T, *Daemon) any {
 	return func(_ *testing.T, d *Daemon) any { return f(d.gateway.Settings()) }
@@ -107,7 +157,8 @@ func other(s config.Setting) string {
 		"delivery.notifiers": `["log"]`, "metrics.listen": `"127.0.0.1:9999"`, "tls.cert": `"x.pem"`, "tls.key": `"x.pem"`, "tls.domain": `"a.example"`,
 		"key.passphrase_file": `"/nowhere"`, "log.level": `"debug"`, "log.format": `"json"`, "agent_comms.default_level": `"off"`,
 		"rendezvous.enabled": "true", "health.timeout": `"9s"`, "health.interval": `"6m"`, "agents": "", "plugins": "",
-		"agent.budget.tokens": "5",
+		"agent.budget.tokens": "5", "policy.record": `"0s"`, "policy.time_zone": `"Asia/Tokyo"`, "policy.rules.order": "7", "policy.rules.at_most.rate": `"7/60"`,
+		"policy.rules.at_most.bytes": `"64KiB/1h"`, "policy.rules.at_most.intents": `["message"]`,
 	}
 	if v, ok := special[s.Key]; ok {
 		return v
@@ -168,7 +219,14 @@ func TestEverySettingIsInForceOrWaits(t *testing.T) {
 		if s.Key == "daemon_port" || s.Key == "listen" {
 			continue // the environment of this test sets them; config has a test of its own
 		}
-		write(base)
+		base, end := base, ""
+		if strings.HasPrefix(s.Key, "policy.rules.at_most.") && s.Key != "policy.rules.at_most.intents" {
+			base += "policy.rules.at_most.intents = [\"agent-comms\"]\n"
+		}
+		if strings.HasPrefix(s.Key, "policy.") {
+			end = someRules
+		}
+		write(base + end)
 		if _, err := d.reload(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +235,7 @@ func TestEverySettingIsInForceOrWaits(t *testing.T) {
 		if probe != nil {
 			before = fmt.Sprintf("%+v", probe(t, d))
 		}
-		write(changed(base, s))
+		write(changed(base, s) + end)
 		views, err := d.reload(t.Context())
 		if err != nil {
 			t.Errorf("%s: %v", s.Key, err)
@@ -217,6 +275,8 @@ func changed(base string, s config.Setting) string {
 		return base + "[[agents]]\nid = \"changed\"\nrole = \"primary\"\n"
 	case "plugins":
 		return base + "[plugins.openclaw]\norder = 7\n"
+	case "rules":
+		return base + someRules
 	case "openclaw_token":
 		return strings.Replace(base, "before", "after", 1)
 	case "gateway_url":
