@@ -285,8 +285,8 @@ func trustSteps() []step {
 }
 
 // hintWait is how long a hint may stay without a question: the first round comes after 5
-// seconds.
-var hintWait = 20 * time.Second
+// seconds, and behind an open series with its next, 30 seconds after that began.
+var hintWait = 45 * time.Second
 
 // hinted sends a hint and wants the peer to be asked, where it was, and to be heard then.
 func (g *guest) hinted(ctx context.Context, path, body string) string {

@@ -80,7 +80,7 @@ func TestAsPeerUnapproved(t *testing.T) {
 // are told what they let through.
 func TestAsPeerEras(t *testing.T) {
 	hintWait = 300 * time.Millisecond // they never ask
-	t.Cleanup(func() { hintWait = 20 * time.Second })
+	t.Cleanup(func() { hintWait = 45 * time.Second })
 	for _, era := range []coretest.Era{coretest.M, coretest.E} {
 		old := coretest.Legacy(t, era)
 		report, err := Run(t.Context(), old.URL, Options{Level: Seeds, Peer: &Peer{ApproveWithin: 10 * time.Second, Asked: func(_, key string) {
