@@ -241,7 +241,9 @@ func start(t *testing.T, program string, l load, a *agent) *gateway {
 	}
 	cmd := exec.Command(program, "start", "--home", home)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(one string) bool { return strings.HasPrefix(one, "OGP_") }),
-		"HOME="+home, "OGP_DAEMON_PORT="+port, "OGP_LISTEN=127.0.0.1", "OGP_HEALTH_INTERVAL=24h", "OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8")
+		"HOME="+home, "OGP_DAEMON_PORT="+port, "OGP_LISTEN=127.0.0.1", "OGP_HEALTH_INTERVAL=24h", "OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8",
+		// A flood is what it measures, and the brake would hold it.
+		"OGP_AGENT_BREAKER_RATE=0", "OGP_AGENT_BREAKER_REPEATS=0", "OGP_AGENT_BUDGET_MESSAGES=0", "OGP_AGENT_BUDGET_BYTES=0", "OGP_AGENT_BUDGET_RUNS=0")
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -253,7 +253,9 @@ func begin(t *testing.T, program string) *soak {
 	home := filepath.Join(t.TempDir(), "gateway")
 	port := freePort(t)
 	s.gateway = s.start("gateway", port, []string{"OGP_DAEMON_PORT=" + port, "OGP_LISTEN=0.0.0.0", "OGP_LOG_LEVEL=warn",
-		"OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8", "OGP_HEALTH_INTERVAL=24h"}, "start", "--home", home)
+		"OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8", "OGP_HEALTH_INTERVAL=24h",
+		// The honest load is a flood, too, and the brake would hold it.
+		"OGP_AGENT_BREAKER_RATE=0", "OGP_AGENT_BREAKER_REPEATS=0", "OGP_AGENT_BUDGET_MESSAGES=0", "OGP_AGENT_BUDGET_BYTES=0", "OGP_AGENT_BUDGET_RUNS=0"}, "start", "--home", home)
 	rport := freePort(t)
 	s.rendezvous = s.start("rendezvous", rport, nil, "rendezvous", "--listen", ":"+rport, "--home", filepath.Join(t.TempDir(), "rendezvous"))
 	var who struct {

@@ -406,7 +406,8 @@ func (d *killed) start() api.StatusView {
 	defer log.Close()
 	d.cmd = exec.Command(exe)
 	d.cmd.Args = []string{"ogp", "start", "--home", d.dir, "--listen", "127.0.0.1", "--daemon-port", d.port}
-	d.cmd.Env = append(os.Environ(), "HOME="+d.dir)
+	d.cmd.Env = append(os.Environ(), "HOME="+d.dir, // and no brake, which would hold what comes so fast
+		"OGP_AGENT_BREAKER_RATE=0", "OGP_AGENT_BREAKER_REPEATS=0", "OGP_AGENT_BUDGET_MESSAGES=0", "OGP_AGENT_BUDGET_BYTES=0", "OGP_AGENT_BUDGET_RUNS=0")
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
