@@ -216,13 +216,16 @@ type DeliveryFilter struct {
 
 // Depths are the lengths of the queues.
 type Depths struct {
-	Inbox, InboxHeld                 int
-	Outbox                           int // waiting
-	Deliveries, DeadDeliveries       int
-	OldestDelivery                   time.Time // when it was queued
-	OldestOutbox                     time.Time // when the first of those that wait was made
-	Receipts                         int
-	DeliveriesByNotifier, DeadByName map[string]int
+	Inbox                int            `json:"inbox"`
+	InboxHeld            int            `json:"inboxHeld"`
+	Outbox               int            `json:"outbox"` // waiting
+	Deliveries           int            `json:"deliveries"`
+	DeadDeliveries       int            `json:"deadDeliveries"`
+	OldestDelivery       time.Time      `json:"oldestDelivery,omitzero"` // when it was queued
+	OldestOutbox         time.Time      `json:"oldestOutbox,omitzero"`   // when the first of those that wait was made
+	Receipts             int            `json:"receipts"`
+	DeliveriesByNotifier map[string]int `json:"deliveriesByNotifier"`
+	DeadByName           map[string]int `json:"deadByNotifier"`
 }
 
 // Cutoffs say what Prune may forget: everything of that kind from before. A zero

@@ -21,7 +21,7 @@ func deliveryListCommand(a *cli.App) *cobra.Command {
 	var p api.DeliveryParams
 	cmd := &cobra.Command{
 		Use: "list", Short: "List notices that were set aside", Args: cobra.NoArgs,
-		Long: "List the notices that a notifier did not take and that are not tried any more. --all shows those that still wait, too.\n\n  ogp delivery list",
+		Long: "List the notices that could not be delivered and are not retried. --all includes those that still wait.\n\n  ogp delivery list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := api.Deliveries.Call(cmd.Context(), a, p)
 			if err != nil {

@@ -561,7 +561,7 @@ func TestDoctorLooksAtAPeer(t *testing.T) {
 	ben.stop()
 	ada.run("federation", "send", "ben", "message", "hello")
 	ada.finds("reach", api.CheckFail, "refused", "ogp outbox|is it up", "--peer", "ben")
-	ada.finds("messages", api.CheckWarn, "1 wait", "ogp outbox --peer ben", "--peer", "ben")
+	ada.finds("messages", api.CheckWarn, "1 message waits", "ogp outbox --peer ben", "--peer", "ben")
 	// It has removed us.
 	ben.start("--daemon-port", strings.TrimPrefix(home.Listen, "127.0.0.1:"))
 	ben.must("federation", "remove", "ada")

@@ -79,7 +79,7 @@ func eventsCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "events", Short: "Show past events, and follow new ones", Args: cobra.NoArgs,
 		Long: `Show the events that are kept: messages, requests, approvals, removals, replies,
-warnings, and what a notifier could not be told. With --follow, show each as it
+warnings, and notices that were given up. With --follow, show each as it
 happens; those before come as well if --since says from when on. With --json,
 each is one JSON object on a line of its own, and none is left out or doubled.
 

@@ -187,7 +187,7 @@ func requested(a *cli.App, r api.RequestResult) {
 func aliasCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "alias <peer> [name]", Short: "Name a peer", Args: cobra.RangeArgs(1, 2),
-		Long: "Give a peer a name of ours; without a name, take it away.\n\n  ogp federation alias K7QF-3MZA ben",
+		Long: "Set the name that the other commands use for a peer. Without a name, remove it.\n\n  ogp federation alias K7QF-3MZA ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p := api.AliasParams{Peer: args[0]}
 			if len(args) == 2 {

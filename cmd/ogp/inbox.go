@@ -69,7 +69,7 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "only from this peer")
 	cmd.Flags().StringVar(&p.Intent, "intent", "", "only of this intent")
 	cmd.Flags().StringVar(&status, "status", "", "only new, held, replied or denied")
-	cmd.Flags().BoolVar(&held, "held", false, "only those that a policy held back for you")
+	cmd.Flags().BoolVar(&held, "held", false, "only those that a policy held back")
 	cmd.Flags().StringVar(&since, "since", "", "only from the last 24h, 7d, ...")
 	cmd.Flags().IntVar(&p.Limit, "limit", 50, "how many at the most")
 	return cmd
@@ -189,7 +189,7 @@ func toText(o api.OutgoingView) string {
 func inboxReleaseCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "release <id>", Short: "Let a held message through", Args: cobra.ExactArgs(1),
-		Long: "Let a message through that a policy held back, if the sender's grants still allow it. The agent is told of it once, or the plugin that handles such messages answers it.\n\n  ogp inbox release last",
+		Long: "Deliver a message that a policy held back, if the sender's grants still allow it: to the notifiers, once, or to the plugin that handles such messages.\n\n  ogp inbox release last",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := api.InboxRelease.Call(cmd.Context(), a, api.IDParams{ID: args[0]})
 			if err != nil {
@@ -212,7 +212,7 @@ func inboxReleaseCommand(a *cli.App) *cobra.Command {
 func inboxDenyCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "deny <id> [reason]", Short: "Reject a held message", Args: cobra.RangeArgs(1, 2),
-		Long: "Turn a message down that a policy held back. Its sender gets a signed reply that says so, with the reason, if it can take one.\n\n  ogp inbox deny last \"not in this quarter\"",
+		Long: "Reject a message that a policy held back. The sender gets a signed reply with the reason, if it takes replies.\n\n  ogp inbox deny last \"not in this quarter\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p := api.DenyParams{ID: args[0]}
 			if len(args) == 2 {

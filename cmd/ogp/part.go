@@ -82,7 +82,7 @@ func removeCommand(a *cli.App) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "remove <peer>", Short: "End the federation with a peer", Args: cobra.ExactArgs(1),
-		Long: "End the federation with a peer. It takes effect here at once, whether the peer can be told or not.\n\n  ogp federation remove ben",
+		Long: "End the federation with a peer. It takes effect here at once, even if the peer cannot be notified.\n\n  ogp federation remove ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := sure(cmd, a, yes, args[0], "Remove"); err != nil {
 				return err

@@ -183,7 +183,7 @@ func showAsk(a *cli.App, name string, m *plugin.Module, r installResult, now *ho
 func pluginRemoveCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "remove <name>", Short: "Remove an installed plugin", Args: cobra.ExactArgs(1),
-		Long: "Take an installed plugin out of force, with its files, its grants, its record and its key-value store.\n\n  ogp plugin remove small-only",
+		Long: "Remove an installed plugin with its files, grants, counters and key-value store.\n\n  ogp plugin remove small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, running, err := cli.OnState(cmd.Context(), a, api.PluginRemove, api.PluginRef{Name: args[0]}, false)
 			if err != nil {

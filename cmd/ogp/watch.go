@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
@@ -76,10 +77,19 @@ func watchStatus(ctx context.Context, a *cli.App) error {
 	}
 }
 
+// cutTo cuts a line to a terminal's width, with an ellipsis in its last cell. Sequences
+// that colour it take no room, and stay.
+func cutTo(line string, width int) string {
+	if width <= 0 {
+		return line
+	}
+	return ansi.Truncate(line, width, "…")
+}
+
 // draw puts a text in place of the one before, in one write so that it does not
 // flicker. What does not fit on the screen is cut.
 func draw(a *cli.App, text string) {
-	_, height := term.SizeOf(a.Out)
+	width, height := term.SizeOf(a.Out)
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	if height > 1 && len(lines) >= height {
 		lines = append(lines[:height-2], "…")
@@ -87,7 +97,7 @@ func draw(a *cli.App, text string) {
 	var b strings.Builder
 	b.WriteString(screenHome)
 	for _, line := range lines {
-		b.WriteString(line + lineDone)
+		b.WriteString(cutTo(line, width) + lineDone)
 	}
 	b.WriteString(screenRest)
 	io.WriteString(a.Out, b.String())

@@ -314,14 +314,14 @@ func checkQueues(r *api.Report, count func() (core.Depths, error)) {
 	good := true
 	if depths.Outbox > 0 && old(depths.OldestOutbox, outboxOld) {
 		good = false
-		r.Warn("queues", "\"ogp outbox\" shows to whom and why; then ogp doctor --peer <name>", "%d messages wait to be sent, the oldest since %s", depths.Outbox, text.Ago(depths.OldestOutbox))
+		r.Warn("queues", "\"ogp outbox\" shows to whom and why; then ogp doctor --peer <name>", "%s to be sent, the oldest since %s", text.Count(depths.Outbox, "message waits", "messages wait"), text.Ago(depths.OldestOutbox))
 	}
 	if depths.Deliveries > 0 && old(depths.OldestDelivery, deliveryOld) {
 		good = false
-		r.Warn("queues", "\"ogp delivery list --all\" shows for whom and why", "%d notices wait, the oldest since %s", depths.Deliveries, text.Ago(depths.OldestDelivery))
+		r.Warn("queues", "\"ogp delivery list --all\" shows for whom and why", "%s, the oldest since %s", text.Count(depths.Deliveries, "notice waits", "notices wait"), text.Ago(depths.OldestDelivery))
 	}
 	if good {
-		r.Ok("queues", "%d messages and %d notices wait, none for long", depths.Outbox, depths.Deliveries)
+		r.Ok("queues", "%s and %s waiting, none for long", text.Count(depths.Outbox, "message"), text.Count(depths.Deliveries, "notice"))
 	}
 }
 
@@ -336,12 +336,12 @@ func (d *Daemon) checkPeers(_ context.Context, r *api.Report) {
 		case core.Approved:
 			approved++
 			if h := d.gateway.Health(p.Key); h.Failures >= failures {
-				r.Warn("peers", "ogp doctor --peer "+p.Name(), "%s is down since %d checks: %s", p.Name(), h.Failures, h.LastError)
+				r.Warn("peers", "ogp doctor --peer "+p.Name(), "%s is down, %s failed: %s", p.Name(), text.Count(h.Failures, "check"), h.LastError)
 			}
 		}
 	}
 	if pending > 0 {
-		r.Warn("peers", "ogp federation list --status pending", "%d wait for your decision", pending)
+		r.Warn("peers", "ogp federation list --status pending", "%s for a decision", text.Count(pending, "peer waits", "peers wait"))
 		return
 	}
 	r.Ok("peers", "%d approved", approved)

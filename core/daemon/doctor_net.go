@@ -301,7 +301,7 @@ func (d *Daemon) checkRendezvous(ctx context.Context, r *api.Report) {
 		case !s.Registered && s.Failures == 0:
 			r.Warn("rendezvous", "ogp doctor, in a moment", "%s "+NotYet, s.URL)
 		case !s.Registered:
-			r.Fail("rendezvous", fix, "not registered with %s, tried %d times: %s", s.URL, s.Failures, s.Error)
+			r.Fail("rendezvous", fix, "not registered with %s, tried %s: %s", s.URL, text.Count(s.Failures, "time"), s.Error)
 		case s.Failures > 0:
 			r.Warn("rendezvous", fix, "registered with %s, and the last %d renewals failed: %s", s.URL, s.Failures, s.Error)
 		default:

@@ -207,7 +207,7 @@ func (d *Daemon) checkOutgoing(ctx context.Context, r *api.Report, p *core.Peer)
 	}
 	if n := len(waiting); n > 0 {
 		oldest := slices.MinFunc(waiting, func(a, b *core.OutboxItem) int { return a.Created.Compare(b.Created) })
-		r.Warn("messages", "ogp outbox --peer "+p.Name(), "%d wait, the oldest since %s: %s", n, text.Ago(oldest.Created), orDash(oldest.Error))
+		r.Warn("messages", "ogp outbox --peer "+p.Name(), "%s, the oldest since %s: %s", text.Count(n, "message waits", "messages wait"), text.Ago(oldest.Created), orDash(oldest.Error))
 	} else {
 		r.Ok("messages", "none waits")
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
+	words "github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // backedUp are the files and folders that a backup holds beside the store. What
@@ -29,17 +30,18 @@ var backedUp = []string{daemon.KeyFile, daemon.ConfigFile, daemon.LegacyConfig, 
 // Command is "ogp backup".
 func Command(a *cli.App) *cobra.Command {
 	var recipients []string
-	var passphraseFile string
+	var pass passphrase
 	cmd := &cobra.Command{
 		Use: "backup <file>", Short: "Back up key, configuration, peers and messages", Args: cobra.ExactArgs(1),
 		Long: `Write all that makes this gateway into one file (tar.gz): the key, the
 configuration, the store as it is at one moment, and installed plugins. The daemon
 may go on running. Whoever has the file is this gateway: encrypt it for an age
-recipient or with a passphrase.
+recipient or with a passphrase. --passphrase asks for one on a terminal; otherwise
+it reads the first line of standard input.
 
   ogp backup ogp-backup.tar.gz.age --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			to, err := ageRecipients(recipients, passphraseFile)
+			to, err := ageRecipients(a, recipients, pass)
 			if err != nil {
 				return err
 			}
@@ -53,14 +55,37 @@ recipient or with a passphrase.
 			}
 			fmt.Fprintf(a.Out, "Backed up %s to %s\n", strings.Join(names, ", "), args[0])
 			if len(to) == 0 {
-				fmt.Fprintln(a.Err, "The file holds the private key as it is in the state directory: keep it as safe. --recipient encrypts it.")
+				fmt.Fprintln(a.Err, "The file holds the private key as it is in the state directory: keep it as safe. --recipient or --passphrase encrypts it.")
 			}
 			return nil
 		},
 	}
 	cmd.Flags().StringSliceVar(&recipients, "recipient", nil, "age recipients (age1...) that can open it")
-	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "a file with the passphrase that opens it")
+	pass.flags(cmd)
 	return cmd
+}
+
+// passphrase are the flags that say where a passphrase comes from.
+type passphrase struct {
+	file string
+	ask  bool
+}
+
+func (p *passphrase) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.file, "passphrase-file", "", "a file with the passphrase that opens it")
+	cmd.Flags().BoolVar(&p.ask, "passphrase", false, "ask for the passphrase that opens it")
+}
+
+func (p passphrase) given() bool { return p.file != "" || p.ask }
+
+func (p passphrase) read(a *cli.App, isNew bool) (string, error) {
+	switch {
+	case p.file != "" && p.ask:
+		return "", cli.Usagef("--passphrase or --passphrase-file, not both")
+	case p.ask:
+		return a.Passphrase(isNew)
+	}
+	return readPassphrase(p.file)
 }
 
 func readPassphrase(path string) (string, error) {
@@ -68,16 +93,16 @@ func readPassphrase(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p := strings.TrimRight(string(text), "\r\n")
+	p := strings.TrimRight(string(words.TrimBOM(text)), "\r\n")
 	if p == "" {
 		return "", fmt.Errorf("%s is empty", path)
 	}
 	return p, nil
 }
 
-func ageRecipients(recipients []string, passphraseFile string) ([]age.Recipient, error) {
-	if len(recipients) > 0 && passphraseFile != "" {
-		return nil, cli.Usagef("--recipient or --passphrase-file, not both")
+func ageRecipients(a *cli.App, recipients []string, pass passphrase) ([]age.Recipient, error) {
+	if len(recipients) > 0 && pass.given() {
+		return nil, cli.Usagef("--recipient or a passphrase, not both")
 	}
 	var out []age.Recipient
 	for _, text := range recipients {
@@ -87,8 +112,8 @@ func ageRecipients(recipients []string, passphraseFile string) ([]age.Recipient,
 		}
 		out = append(out, r)
 	}
-	if passphraseFile != "" {
-		p, err := readPassphrase(passphraseFile)
+	if pass.given() {
+		p, err := pass.read(a, true)
 		if err != nil {
 			return nil, err
 		}

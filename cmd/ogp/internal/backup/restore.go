@@ -2,6 +2,7 @@ package backup
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -24,15 +25,17 @@ import (
 
 // RestoreCommand is "ogp restore".
 func RestoreCommand(a *cli.App) *cobra.Command {
-	var identityFile, passphraseFile string
+	var identityFile string
+	var pass passphrase
 	cmd := &cobra.Command{
 		Use: "restore <file>", Short: "Restore a backup into an empty state directory", Args: cobra.ExactArgs(1),
 		Long: `Restore a backup into the state directory, which must hold no gateway yet. Never
 run the original and the restored one at the same time: they are the same gateway.
+On a terminal it asks for the passphrase of a backup that has one.
 
   ogp --home ~/.ogp-restored restore ogp-backup.tar.gz.age --identity key.txt`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ids, err := ageIdentities(identityFile, passphraseFile)
+			ids, err := ageIdentities(a, args[0], identityFile, pass)
 			if err != nil {
 				return err
 			}
@@ -44,20 +47,35 @@ run the original and the restored one at the same time: they are the same gatewa
 				a.WriteJSON(map[string]any{"stateDir": dir, "content": names})
 				return nil
 			}
-			fmt.Fprintf(a.Out, "Restored %d files to %s\n", len(names), dir)
+			fmt.Fprintf(a.Out, "Restored %s to %s\n", text.Count(len(names), "file"), dir)
 			fmt.Fprintln(a.Err, "Next: ogp start")
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&identityFile, "identity", "", "a file with the age identity that opens it")
-	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "a file with the passphrase that opens it")
+	pass.flags(cmd)
 	return cmd
 }
 
-func ageIdentities(identityFile, passphraseFile string) ([]age.Identity, error) {
+// asksPassphrase reports whether a file is encrypted with a passphrase.
+func asksPassphrase(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, 128)
+	n, _ := io.ReadFull(f, head) // a shorter file is looked at as far as it goes
+	return bytes.HasPrefix(head[:n], []byte("age-encryption.org/")) && bytes.Contains(head[:n], []byte("\n-> scrypt "))
+}
+
+func ageIdentities(a *cli.App, path, identityFile string, pass passphrase) ([]age.Identity, error) {
+	if identityFile == "" && !pass.given() && a.Interactive() && asksPassphrase(path) {
+		pass.ask = true
+	}
 	switch {
-	case identityFile != "" && passphraseFile != "":
-		return nil, cli.Usagef("--identity or --passphrase-file, not both")
+	case identityFile != "" && pass.given():
+		return nil, cli.Usagef("--identity or a passphrase, not both")
 	case identityFile != "":
 		f, err := os.Open(identityFile)
 		if err != nil {
@@ -65,8 +83,8 @@ func ageIdentities(identityFile, passphraseFile string) ([]age.Identity, error) 
 		}
 		defer f.Close()
 		return age.ParseIdentities(f)
-	case passphraseFile != "":
-		p, err := readPassphrase(passphraseFile)
+	case pass.given():
+		p, err := pass.read(a, false)
 		if err != nil {
 			return nil, err
 		}
@@ -155,7 +173,7 @@ func unpack(r io.ReadSeeker, dir string, ids []age.Identity) ([]string, error) {
 	if string(head[:n]) == ageHeader {
 		if len(ids) == 0 {
 			e := core.Refuse(core.Forbidden, "the backup is encrypted")
-			e.Hint = "--identity or --passphrase-file opens it"
+			e.Hint = "--identity, --passphrase or --passphrase-file opens it"
 			return nil, e
 		}
 		plain, err := age.Decrypt(r, ids...)

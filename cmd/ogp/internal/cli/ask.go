@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -35,6 +36,46 @@ func fileInfo(f *os.File, ok bool) (os.FileInfo, error) {
 	}
 	return f.Stat()
 }
+
+// Passphrase asks for a passphrase, which a terminal does not show; twice where it is a
+// new one. Where there is no terminal it is the first line of standard input.
+func (a *App) Passphrase(isNew bool) (string, error) {
+	if !a.Interactive() {
+		line, err := bufio.NewReader(io.LimitReader(a.In, maxPassphrase)).ReadString('\n')
+		if line = strings.TrimRight(line, "\r\n"); line == "" {
+			return "", Usagef("the passphrase is empty: standard input has none in its first line")
+		} else if err != nil && err != io.EOF {
+			return "", err
+		}
+		return line, nil
+	}
+	ask := func(prompt string) (string, error) {
+		fmt.Fprint(a.Err, prompt)
+		text, err := term.ReadHidden(a.In)
+		fmt.Fprintln(a.Err)
+		return text, err
+	}
+	p, err := ask("Passphrase: ")
+	if err != nil {
+		return "", err
+	}
+	if p == "" {
+		return "", core.Refuse(core.Malformed, "the passphrase is empty")
+	}
+	if isNew {
+		again, err := ask("Once more: ")
+		if err != nil {
+			return "", err
+		}
+		if again != p {
+			return "", core.Refuse(core.Malformed, "the two passphrases differ; nothing has changed")
+		}
+	}
+	return p, nil
+}
+
+// maxPassphrase bounds what is read of standard input, in bytes.
+const maxPassphrase = 64 << 10
 
 // Interactive reports whether a person types.
 func (a *App) Interactive() bool {

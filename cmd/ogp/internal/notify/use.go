@@ -50,7 +50,7 @@ func useCommand(a *cli.App) *cobra.Command {
 	var u using
 	cmd := &cobra.Command{
 		Use: "use <name>", Short: "Switch to a notifier", Args: cobra.ExactArgs(1),
-		Long: `Let a notifier hear of events: one that ships (openclaw, webhook, ntfy), or one that is installed. Its settings, the URL that it may reach, for a server on your own network the leave to reach that, and delivery.notifiers are written into the configuration file, after a test call was taken.
+		Long: `Notify through a notifier that ships (openclaw, webhook, ntfy) or one that is installed. It is called once with a test. If it takes that, its settings are saved in the configuration file: the URL that it may reach (also on a private network) and delivery.notifiers.
 
   ogp notify use webhook --url https://hooks.example.org/ogp --secret-env OGP_WEBHOOK_SECRET`,
 		RunE: func(cmd *cobra.Command, args []string) error {

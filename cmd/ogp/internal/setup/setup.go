@@ -62,7 +62,7 @@ func Command(a *cli.App) *cobra.Command {
 	var yes, noImport, noCall bool
 	cmd := &cobra.Command{
 		Use: "init", Short: "Set up this gateway, by questions or by flags", Args: cobra.NoArgs,
-		Long: `Set up this gateway: its name, where others reach it, who tells its agent. On a
+		Long: `Set up this gateway: its name, where peers reach it, how its agent is notified. On a
 terminal it asks; every question is also a flag, and what is not asked and not given
 stays as it is. It changes single lines of config.toml and leaves the rest of the
 file alone. OpenClaw's hooks token is never copied: without --openclaw-token it is

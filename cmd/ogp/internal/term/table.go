@@ -3,6 +3,7 @@ package term
 import (
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-runewidth"
@@ -50,8 +51,8 @@ func SizeOf(w io.Writer) (width, height int) {
 	return width, height
 }
 
-// Table writes aligned columns. Where w is a terminal, the last columns give way
-// until a row fits in a line.
+// Table writes aligned columns. Where w is a terminal, columns give way until a row
+// fits in a line, the last first; ids and fingerprints stay whole.
 func Table(w io.Writer, header []string, rows [][]string) {
 	width, _ := SizeOf(w)
 	_, _ = io.WriteString(w, layOut(header, rows, width)) // as with every output: nobody is left to tell
@@ -93,18 +94,29 @@ func layOut(header []string, rows [][]string, width int) string {
 	return b.String()
 }
 
-// narrow takes from the last columns first what is too much, as ids and names
-// come first, and leaves each of them some room.
+// whole are the columns that people compare or copy: never shortened.
+var whole = []string{"ID", "FINGERPRINT", "CODE", "EVENT", "SHA-256"}
+
+// narrow takes from the last columns first what is too much, as names come first: down
+// to some room for each, and then to a sign that there is more. What people compare stays.
 func narrow(widths []int, header []string, width int) {
-	const least = 12
 	excess := (len(widths) - 1) * len(gap)
 	for _, w := range widths {
 		excess += w
 	}
 	excess -= width
-	for i := len(widths) - 1; i > 0 && excess > 0; i-- {
-		cut := min(excess, max(widths[i]-max(least, widthOf(header[i])), 0))
-		widths[i] -= cut
-		excess -= cut
+	for _, least := range []int{12, 4} {
+		for i := len(widths) - 1; i >= 0 && excess > 0; i-- {
+			if slices.Contains(whole, header[i]) || i == 0 && least > 4 {
+				continue
+			}
+			room := least
+			if least > 4 {
+				room = max(least, widthOf(header[i]))
+			}
+			cut := min(excess, max(widths[i]-room, 0))
+			widths[i] -= cut
+			excess -= cut
+		}
 	}
 }

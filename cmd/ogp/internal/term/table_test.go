@@ -43,6 +43,22 @@ func TestTableFitsATerminal(t *testing.T) {
 	}
 }
 
+// TestTableKeepsWhatPeopleCompare holds that a fingerprint is whole at 80 and at 120
+// columns, and that the URL gives way.
+func TestTableKeepsWhatPeopleCompare(t *testing.T) {
+	header := []string{"ALIAS", "FINGERPRINT", "STATE", "HEALTH", "LAST CONTACT", "URL", "SAYS IT IS"}
+	row := []string{"benjamin", "VIZ4-JRRE-AAZO-GUNG-LVD3", "approved", "established", "12m ago", "https://a-rather-long-name.example.org/with/a/path", `"Benjamin of the long name"`}
+	for _, width := range []int{80, 120} {
+		text := layOut(header, [][]string{row}, width)
+		if !strings.Contains(text, row[1]+" ") {
+			t.Errorf("width %d: the fingerprint is cut:\n%s", width, text)
+		}
+		if strings.Contains(text, row[5]) || !strings.Contains(text, "…") {
+			t.Errorf("width %d: the URL does not give way:\n%s", width, text)
+		}
+	}
+}
+
 func TestTableIsHarmless(t *testing.T) {
 	var out bytes.Buffer
 	Table(&out, []string{"NAME", "B"}, [][]string{{"a\x1b[2J\nb", "c"}})

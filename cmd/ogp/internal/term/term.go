@@ -16,6 +16,16 @@ func IsTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// ReadHidden reads a line from the terminal r, which does not show it.
+func ReadHidden(r io.Reader) (string, error) {
+	f, ok := r.(*os.File)
+	if !ok {
+		return "", os.ErrInvalid
+	}
+	text, err := term.ReadPassword(int(f.Fd()))
+	return string(text), err
+}
+
 // Dash shows that a column is empty.
 func Dash(s string) string { return cmp.Or(s, "-") }
 
