@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/former"
 )
 
 // newRoot is the command tree as a user has it, with nobody to talk to.
@@ -22,11 +23,12 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// ours lists every command but cobra's own.
+// ours lists every command but cobra's own and the words of before, which have no help
+// and a script of their own.
 func ours(cmd *cobra.Command) []*cobra.Command {
 	list := []*cobra.Command{cmd}
 	for _, sub := range cmd.Commands() {
-		if sub.Name() != "completion" && sub.Name() != "help" {
+		if sub.Name() != "completion" && sub.Name() != "help" && !former.Is(sub) {
 			list = append(list, ours(sub)...)
 		}
 	}
@@ -148,6 +150,9 @@ func TestEveryCommandIsRunByAScript(t *testing.T) {
 			words = words[2:]
 		case i >= 0:
 			words = words[i+1:]
+		case slices.Contains(words, "mcp"): // it speaks JSON in any case
+			run["ogp mcp"], withJSON["ogp mcp"] = true, true
+			continue
 		case len(words) > 1 && words[0] == "daemon":
 			words = []string{"start"}
 		default:

@@ -64,6 +64,9 @@ var placeholders = map[string]completer{
 	"folder":               aFile,
 	"folder of cases":      aFile,
 	"file":                 aFile,
+	"peers":                peersIn(),
+	"tag":                  nothing,
+	"inbox id | case file": completer{words: anID.words, files: true},
 }
 
 // argumentsOf are the completers of single commands, where the usage line's words

@@ -38,9 +38,18 @@ func Commands(a *cli.App, run Run) []*cobra.Command {
 		w.intents(),
 	}
 	for _, cmd := range list {
-		cmd.Hidden = true
+		cmd.Hidden, cmd.Annotations = true, map[string]string{mark: ""}
 	}
 	return list
+}
+
+// mark is the annotation of a command of before.
+const mark = "former"
+
+// Is reports whether a command is one of before.
+func Is(cmd *cobra.Command) bool {
+	_, ok := cmd.Annotations[mark]
+	return ok
 }
 
 // line is one command line of ours.
