@@ -74,7 +74,9 @@ func (d *Daemon) pluginProblems(v hooks.View) []api.Problem {
 	switch {
 	case v.State == hooks.StatePaused:
 		out.fail(reload, "paused after repeated failures, the last: %s", v.LastFailure)
-	case v.FailedInARow > 0:
+	case v.FailedInARow == 1:
+		out.fail(reload, "its last call failed: %s", v.LastFailure)
+	case v.FailedInARow > 1:
 		out.fail(reload, "its last %s failed: %s", text.Count(v.FailedInARow, "call"), v.LastFailure)
 	case v.LastFailure != "":
 		out.warn("\"ogp logs\" shows when", "it works, and %d of its %s failed, the last: %s", v.Failures, text.Count(int(v.Calls), "call"), v.LastFailure)
