@@ -33,7 +33,7 @@ import (
 
 // slack is by how much a ratio may exceed the committed one: other work on the same
 // machine costs caches, and fewer messages share one fsync.
-const slack = 1.6
+const slack = 2.5
 
 // load is one case: who is told, by how many senders at once, of how many peers.
 type load struct {

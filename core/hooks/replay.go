@@ -36,8 +36,8 @@ type RuleStep struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Withheld says that a policy cannot be asked again, as the payload was not recorded.
-var Withheld = errors.New("the payload was not recorded")
+// ErrWithheld says that a policy cannot be asked again, as the payload was not recorded.
+var ErrWithheld = errors.New("the payload was not recorded")
 
 type workKey struct{}
 
@@ -47,7 +47,7 @@ func workOf(ctx context.Context) *int64 {
 }
 
 // Judge puts a question to the policies in force, as the gateway does, and tells what
-// came of each. each says whether the rules are told one by one. The error is Withheld
+// came of each. each says whether the rules are told one by one. The error is ErrWithheld
 // where a policy needs a payload that is not known.
 func (m *Manager) Judge(ctx context.Context, q core.Question, each bool) (core.Verdict, []Step, error) {
 	p, err := m.Plugins()
@@ -68,7 +68,7 @@ func (m *Manager) Judge(ctx context.Context, q core.Question, each bool) (core.V
 		}
 	})
 	if withheld {
-		return core.Verdict{}, steps, Withheld
+		return core.Verdict{}, steps, ErrWithheld
 	}
 	return v, steps, err
 }
@@ -100,7 +100,7 @@ func (j judged) Decide(ctx context.Context, q core.Question) (core.Verdict, erro
 	}
 	if p, ok := j.Policy.(policyOf); ok && q.Withheld && slices.Contains(p.hooks, q.Kind) && concerns(p.p.Manifest(), q.Message.Intent) {
 		*j.withheld = true
-		return core.Verdict{}, Withheld
+		return core.Verdict{}, ErrWithheld
 	}
 	return j.Policy.Decide(context.WithValue(ctx, workKey{}, &s.Work), q)
 }

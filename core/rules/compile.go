@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/checker"
 	"cel.dev/cel-go/common"
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
@@ -301,24 +301,24 @@ func unknown(word, near string) (what, hint string) {
 type sizes struct{}
 
 // EstimateSize bounds texts and lists by what an envelope can hold.
-func (sizes) EstimateSize(n checker.AstNode) *checker.SizeEstimate {
+func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	path := strings.Join(n.Path(), ".")
 	switch {
 	case path == "message.text":
-		return &checker.SizeEstimate{Min: 0, Max: maxText}
+		return &cost.SizeEstimate{Min: 0, Max: maxText}
 	case path == "request.offeredIntents":
-		return &checker.SizeEstimate{Min: 0, Max: maxOffered}
+		return &cost.SizeEstimate{Min: 0, Max: maxOffered}
 	case strings.HasPrefix(path, "request.offeredIntents"):
-		return &checker.SizeEstimate{Min: 0, Max: maxShort}
+		return &cost.SizeEstimate{Min: 0, Max: maxShort}
 	}
 	if i, ok := byName[path]; ok && names[i].of == cel.StringType {
-		return &checker.SizeEstimate{Min: 0, Max: maxShort}
+		return &cost.SizeEstimate{Min: 0, Max: maxShort}
 	}
 	return nil
 }
 
 // EstimateCallCost leaves the cost of calls to the library.
-func (sizes) EstimateCallCost(function, _ string, _ *checker.AstNode, _ []checker.AstNode) *checker.CallEstimate {
+func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstNode) *cost.CallEstimate {
 	return nil
 }
 

@@ -334,7 +334,7 @@ func (v *replayView) sum(list []api.DecisionView, outcomes []outcome) {
 			p := paces[s.Policy]
 			p[0], p[1] = append(p[0], s.Took.Nanoseconds()), append(p[1], s.Work)
 		}
-		if errors.Is(o.err, hooks.Withheld) {
+		if errors.Is(o.err, hooks.ErrWithheld) {
 			v.Withheld++
 			continue
 		}
