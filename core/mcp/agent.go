@@ -184,15 +184,20 @@ func list(words []string) string {
 	return strings.Join(words, "; ")
 }
 
-func messagesText(m messages) string {
-	if len(m.Messages) == 0 {
-		return "There is no such message."
+// paragraphs says one thing after the other, or none where there is nothing.
+func paragraphs[T any](list []T, none string, say func(T) string) string {
+	if len(list) == 0 {
+		return none
 	}
-	parts := make([]string, len(m.Messages))
-	for i, x := range m.Messages {
-		parts[i] = messageText(x)
+	parts := make([]string, len(list))
+	for i, x := range list {
+		parts[i] = say(x)
 	}
 	return strings.Join(parts, "\n\n")
+}
+
+func messagesText(m messages) string {
+	return paragraphs(m.Messages, "There is no such message.", messageText)
 }
 
 func messageText(m api.AgentMessage) string {
@@ -203,30 +208,15 @@ func messageText(m api.AgentMessage) string {
 }
 
 func entriesText(e entries) string {
-	if len(e.Entries) == 0 {
-		return "Nothing was said there."
-	}
-	parts := make([]string, len(e.Entries))
-	for i, x := range e.Entries {
+	return paragraphs(e.Entries, "Nothing was said there.", func(x api.AgentEntry) string {
 		if x.Received != nil {
-			parts[i] = messageText(*x.Received)
-		} else {
-			parts[i] = sentText(*x.Sent)
+			return messageText(*x.Received)
 		}
-	}
-	return strings.Join(parts, "\n\n")
+		return sentText(*x.Sent)
+	})
 }
 
-func itemsText(l items) string {
-	if len(l.Items) == 0 {
-		return "Nothing was sent."
-	}
-	parts := make([]string, len(l.Items))
-	for i, x := range l.Items {
-		parts[i] = sentText(x)
-	}
-	return strings.Join(parts, "\n\n")
-}
+func itemsText(l items) string { return paragraphs(l.Items, "Nothing was sent.", sentText) }
 
 func sentText(s api.AgentSent) string {
 	var b strings.Builder

@@ -49,12 +49,18 @@ func Find(ctx context.Context, a *cli.App, ref string) (*Found, error) {
 	return nil, e
 }
 
-func findNamed(ctx context.Context, a *cli.App, name string) (*Found, error) {
+// ofGateway is what is installed in this gateway, and what its daemon is made of.
+func ofGateway(ctx context.Context, a *cli.App) ([]hooks.Installed, daemon.Options, error) {
 	installed, _, err := cli.OnState(ctx, a, api.PluginInstalled, api.None{}, false)
 	if err != nil {
-		return nil, err
+		return nil, daemon.Options{}, err
 	}
 	o, err := a.DaemonOptions(nil)
+	return installed, o, err
+}
+
+func findNamed(ctx context.Context, a *cli.App, name string) (*Found, error) {
+	installed, o, err := ofGateway(ctx, a)
 	if err != nil {
 		return nil, err
 	}

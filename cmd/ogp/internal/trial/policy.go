@@ -25,11 +25,7 @@ import (
 
 // openPanel loads the policies of this gateway, and a candidate, beside the gateway.
 func openPanel(ctx context.Context, a *cli.App, with string, instances int) (*hooks.Manager, error) {
-	installed, _, err := cli.OnState(ctx, a, api.PluginInstalled, api.None{}, false)
-	if err != nil {
-		return nil, err
-	}
-	o, err := a.DaemonOptions(nil)
+	installed, o, err := ofGateway(ctx, a)
 	if err != nil {
 		return nil, err
 	}
