@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,10 +152,14 @@ func TestGroupsStay(t *testing.T) {
 func TestAloneStaysAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := keyed{coretest.NewNotifier("n", 10)}
+		var mu sync.Mutex // guards calls
 		var calls []string
 		n.Answer(func(ctx context.Context, x []core.Notice) core.Outcome {
+			mu.Lock()
 			calls = append(calls, ids(x))
-			if len(calls) > 4 {
+			enough := len(calls) > 4
+			mu.Unlock()
+			if enough {
 				return core.Outcome{Status: core.OutcomeDelivered}
 			}
 			select { // it takes long, and then the answer gets lost
@@ -176,6 +181,8 @@ func TestAloneStaysAlone(t *testing.T) {
 		defer d.run()()
 		d.keep("n", 4)
 		time.Sleep(time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
 		with := map[string]string{}
 		for _, call := range calls {
 			for _, id := range strings.Fields(call) {

@@ -165,7 +165,7 @@ func (g *trust) approvalOfNobody(p *core.Peer, a core.Approval, st *step) (*core
 		}
 		next.Received = cleanBundle(a.ScopeGrants)
 	case p.Trust == core.Requested, inDoubt(p):
-		hint(next, core.HintApproval, st.now, nil, false)
+		peering.Hint(next, core.HintApproval, st.now, nil, false)
 	default:
 		return nil, errNoPending
 	}
@@ -208,7 +208,7 @@ func (g *trust) unsigned(claim string) {
 				return nil, nil
 			}
 			next := p.Clone()
-			hint(next, core.HintApproval, st.now, nil, false)
+			peering.Hint(next, core.HintApproval, st.now, nil, false)
 			return next, nil
 		})
 		if err != nil {

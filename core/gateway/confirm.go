@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 
 // The bounds of asking. docs/threat-model.md#t10
 const (
-	maxSeriesADay   = 6 // that hints begin, for each peer
 	maxRoundsAtOnce = 8 // in all
 	doubtLife       = 30 * 24 * time.Hour
 	maxImmuneDays   = 30
@@ -48,55 +46,7 @@ func (c *confirmer) look() {
 
 func inDoubt(p *core.Peer) bool { return peering.StateOf(p).InDoubt() }
 
-// due is when a peer is to be asked next.
-func due(p *core.Peer, rounds []time.Duration) time.Time {
-	a := &p.Asking
-	var at time.Time
-	sooner := func(t time.Time) {
-		if at.IsZero() || t.Before(at) {
-			at = t
-		}
-	}
-	switch {
-	case a.Series != nil:
-		sooner(a.Series.From.Add(roundAt(a.Series, rounds)))
-	case a.Pending != 0 && len(a.Started) >= maxSeriesADay:
-		sooner(a.Started[len(a.Started)-maxSeriesADay].Add(24 * time.Hour))
-	case a.Pending != 0:
-		return time.Unix(0, 0)
-	}
-	if a.Series == nil && inDoubt(p) {
-		sooner(a.Next)
-	}
-	if !a.Confirm.IsZero() {
-		sooner(a.Confirm)
-	}
-	return at
-}
-
 func (s *state) times() *Times { return &s.settings.Load().Times }
-
-// roundAt is when a series' next round is, from its beginning.
-func roundAt(s *core.Series, rounds []time.Duration) time.Duration {
-	if s.Prompt && s.Round == 0 {
-		return 0
-	}
-	return rounds[min(s.Round, len(rounds)-1)]
-}
-
-// hint notes in a record that the peer is to be asked about something. request is
-// what it asked for, for HintRequest. prompt says that the peer wrote down what it
-// did before it told us, so that it can be asked at once.
-func hint(p *core.Peer, about core.Hint, now time.Time, request *core.Request, prompt bool) {
-	a := &p.Asking
-	a.Started = slices.DeleteFunc(slices.Clone(a.Started), func(t time.Time) bool { return now.Sub(t) >= 24*time.Hour })
-	if a.Series != nil || len(a.Started) >= maxSeriesADay {
-		a.Pending |= about
-		return
-	}
-	a.Started = append(a.Started, now)
-	a.Series = &core.Series{About: about, From: now, Request: request, Prompt: prompt}
-}
 
 // run asks what is due until ctx is done.
 func (c *confirmer) run(ctx context.Context) {
@@ -114,7 +64,7 @@ func (c *confirmer) run(ctx context.Context) {
 		}
 		now, next := c.o.Now(), c.o.Now().Add(time.Hour)
 		for _, p := range c.peers.ToAsk() {
-			at := due(p, c.times().Rounds)
+			at := peering.Due(p, c.times().Rounds)
 			if at.After(now) {
 				if at.Before(next) {
 					next = at
@@ -158,7 +108,7 @@ func (c *confirmer) give(k core.PublicKey) {
 // askDue asks one peer one round, and does what it means.
 func (c *confirmer) askDue(ctx context.Context, k core.PublicKey) {
 	p := c.peers.Get(k)
-	if p == nil || !peers.Asks(p) || due(p, c.times().Rounds).After(c.o.Now()) {
+	if p == nil || !peers.Asks(p) || peering.Due(p, c.times().Rounds).After(c.o.Now()) {
 		return
 	}
 	a := p.Asking
@@ -206,7 +156,7 @@ func (c *confirmer) restart(p *core.Peer, st *step) *core.Peer {
 	if a.Series == nil && a.Pending != 0 {
 		about := a.Pending
 		a.Pending = 0
-		hint(next, about, st.now, nil, false)
+		peering.Hint(next, about, st.now, nil, false)
 	}
 	return next
 }
@@ -321,7 +271,7 @@ func (c *confirmer) close(p *core.Peer, series *core.Series, h heard, st *step) 
 	}
 	if pending := p.Asking.Pending; pending != 0 {
 		p.Asking.Pending = 0
-		hint(p, pending, st.now, nil, false)
+		peering.Hint(p, pending, st.now, nil, false)
 	}
 	return p, nil
 }

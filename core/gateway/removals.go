@@ -111,7 +111,7 @@ func (g *trust) doubt(p *core.Peer, notice envelope.Opened[core.Removal], st *st
 		return next, nil
 	case peering.Approved:
 		if st.now.Before(p.Asking.Immune) { // one like it was refuted; the peer is asked, and heard
-			hint(next, core.HintRemoval, st.now, nil, false)
+			peering.Hint(next, core.HintRemoval, st.now, nil, false)
 			return next, nil
 		}
 	}
@@ -130,7 +130,7 @@ func (g *trust) doubt(p *core.Peer, notice envelope.Opened[core.Removal], st *st
 	if series := next.Asking.Series; series != nil && peering.StateOf(p) == peering.Approved { // what it asked about is no more
 		about, next.Asking.Series = about|series.About, nil
 	}
-	hint(next, about, st.now, nil, false)
+	peering.Hint(next, about, st.now, nil, false)
 	if next.Asking.Series == nil { // too many today: it is asked later, and told of now
 		g.tellOfDoubt(next, st)
 	}

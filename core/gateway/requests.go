@@ -326,7 +326,7 @@ func (g *trust) askedStill(r requester, st *step) *core.Peer {
 		return nil // about to be asked
 	}
 	request := r.request
-	hint(next, core.HintRequest, st.now, &request, r.v2)
+	peering.Hint(next, core.HintRequest, st.now, &request, r.v2)
 	return next
 }
 

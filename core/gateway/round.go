@@ -68,11 +68,11 @@ func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
 // 0.2.20 by the host:port that was typed there, or, since we have asked it, by our id.
 func (s *state) rename(p *core.Peer, h heard) {
 	switch {
-	case h.word != core.HeardYes:
-	case h.label == s.self.ID() && p.OurLabel != "":
+	case h.word != core.HeardYes || h.label == "" || h.label == s.self.ShortID():
+	case h.label != s.self.ID():
+		p.OurLabel, p.FormerLabel = h.label, ""
+	case p.OurLabel != "":
 		p.OurLabel, p.FormerLabel = "", p.OurLabel
-	case h.label == p.FormerLabel && h.label != "":
-		p.OurLabel, p.FormerLabel = p.FormerLabel, ""
 	}
 }
 
@@ -82,11 +82,12 @@ func theirLabel(p *core.Peer) string { return cmp.Or(p.Label, p.Key.ID()) }
 // labelsAt are the labels that we may have with a peer. From 0.4 on that is the
 // 32-character one alone: a shorter one fits whoever comes first in its file.
 func (s *state) labelsAt(p *core.Peer, card core.Card) []string {
-	labels := []string{s.self.ID()}
+	labels, label := []string{s.self.ID()}, cmp.Or(p.OurLabel, p.FormerLabel)
 	if major, minor, ok := versionOf(card.Version); !slices.Contains(card.Capabilities.Features, core.FeatureV2) && (!ok || major == 0 && minor < 4) {
 		labels = append(labels, s.self.ShortID())
+		label = cmp.Or(label, dialled(s.settings.Load().URL)) // it may have asked us, too
 	}
-	if label := cmp.Or(p.OurLabel, p.FormerLabel); label != "" {
+	if label != "" {
 		labels = append(labels, label)
 	}
 	return labels

@@ -179,7 +179,8 @@ func TestWorkIsBounded(t *testing.T) {
 		s := compile(t, rules.Options{}, rules.Rule{Name: "r", When: when, Then: rules.Deny})
 		start := time.Now()
 		v, err := s.Decide(context.Background(), in)
-		if took := time.Since(start); took > 2*time.Second || err != nil || !v.Failed {
+		if took := time.Since(start); took > 30*time.Second || // without a bound: hours
+			err != nil || !v.Failed {
 			t.Errorf("%s: %+v, %v after %s", when, v, err, took)
 		} else {
 			t.Logf("%s: %s after %s", when, v.Reason, took)
