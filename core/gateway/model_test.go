@@ -290,6 +290,18 @@ func TestT12Invariant(t *testing.T) {
 	}
 }
 
+// TestT12CarriedAfterCrossing: a gateway of 0.2.20 that we asked, and that asked us, knows us
+// by the host:port it was told to dial. A request of its that a third gateway carries over
+// afterwards takes nothing.
+func TestT12CarriedAfterCrossing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		steps := []step{{What: "request"}, {AtB: true, What: "request"}, {What: "approve", Second: 1}, {What: "carry", Second: 4}}
+		if wrong := live(newWorld(t, coretest.H), steps); wrong != "" {
+			t.Error(wrong)
+		}
+	})
+}
+
 // quiet lets honest wires do what they do while nobody does anything.
 func (w *world) quiet(d time.Duration) {
 	w.mu.Lock()
