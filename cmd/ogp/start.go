@@ -38,7 +38,7 @@ configuration file; in the foreground they last for one run.
 
   ogp start --gateway-url https://ogp.example.org --background`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if background {
+			if background && !toFile { // the daemon in the background has the same flags, however they are typed
 				if err := keepFlags(a, cmd, !noSave); err != nil {
 					return err
 				}
@@ -167,8 +167,7 @@ func startBackground(ctx context.Context, a *cli.App) error {
 	if err != nil {
 		return err
 	}
-	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(s string) bool { return strings.HasPrefix(s, "--background") })
-	child := exec.Command(self, append(args, "--"+cli.ToFileFlag)...)
+	child := exec.Command(self, append(slices.Clone(os.Args[1:]), "--"+cli.ToFileFlag)...)
 	child.Env = a.Env
 	child.Stdout, child.Stderr = log, log // until it has opened the log itself
 	cli.Detach(child)

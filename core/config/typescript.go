@@ -142,6 +142,10 @@ func isLoopback(text string) bool {
 // nearest that we take: it checks more often than once a second, and waits for an
 // answer for longer than until the next check.
 func (l *loader) healthTimes(path string, ours map[string]any, theirs map[string]string) {
+	if n := fmt.Sprint(ours["health.failures"]); n == "0" || strings.HasPrefix(n, "-") {
+		ours["health.failures"] = int64(1)
+		l.warnings = append(l.warnings, Warning(path+": "+theirs["health.failures"]+": one failed check makes a peer count as down, at the least"))
+	}
 	duration := func(key string, standard time.Duration) (time.Duration, bool) {
 		text, ok := ours[key].(string)
 		if !ok {

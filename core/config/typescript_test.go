@@ -54,6 +54,11 @@ func TestTypeScriptHealthTimes(t *testing.T) {
 			t.Errorf("%s: %v, want %v", text, got, want)
 		}
 	}
+	for _, text := range []string{`{"healthCheck": {"maxConsecutiveFailures": 0}}`, `{"healthCheck": {"maxConsecutiveFailures": -2}}`} {
+		if c, _, _ := mustLoad(t, Options{Home: home(t, "config.json", text)}); c.Health.Failures != 1 {
+			t.Errorf("%s: %d failures, want 1", text, c.Health.Failures)
+		}
+	}
 	if p := problemsOf(t, Options{Home: home(t, "config.json", `{"healthCheck": {"intervalMs": "soon"}}`)}); len(p) != 1 {
 		t.Errorf("problems %q, want the interval's", p)
 	}

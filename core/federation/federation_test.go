@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,6 +168,37 @@ func TestN4Limits(t *testing.T) {
 	for range 5 {
 		if status, _, _ := call(t, app, "POST", "/federation/message", `{}`); status != 403 {
 			t.Fatalf("a known peer's envelope: %d, want 403", status)
+		}
+	}
+}
+
+// heard notes the nonces that polls and replies are about.
+type heard struct {
+	federation.Gateway
+	nonces *[]core.Nonce
+}
+
+func (h heard) PollReply(_ context.Context, nonce core.Nonce) (core.Answer, error) {
+	*h.nonces = append(*h.nonces, nonce)
+	return core.Answer{Status: 200, Body: []byte(`{}`)}, nil
+}
+
+func (h heard) ReceiveReply(_ context.Context, nonce core.Nonce, _ []byte) (core.Answer, error) {
+	*h.nonces = append(*h.nonces, nonce)
+	return core.Answer{Status: 200, Body: []byte(`{}`)}, nil
+}
+
+// A nonce is what it was before it was escaped for the path.
+func TestNonceInThePath(t *testing.T) {
+	for path, want := range map[string]core.Nonce{
+		"x%20y": "x y", "x%25y": "x%y", "x%2Fy": "x/y", "a%20b%2Fc%25d": "a b/c%d", "3f2c": "3f2c",
+	} {
+		var got []core.Nonce
+		app := federation.NewServer(federation.Options{Gateway: heard{nil, &got}}).Fiber
+		call(t, app, "GET", "/federation/reply/"+path, "")
+		call(t, app, "POST", "/federation/reply/"+path, `{}`)
+		if !slices.Equal(got, []core.Nonce{want, want}) {
+			t.Errorf("%s: %q, want %q twice", path, got, want)
 		}
 	}
 }

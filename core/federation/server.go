@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime"
 	"strings"
 	"time"
@@ -94,7 +95,7 @@ func NewServer(o Options) *web.App {
 		return o.Gateway.ReceiveMessage(c.UserContext(), body)
 	}))
 	f.Post(PathReply+":nonce", s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
-		return o.Gateway.ReceiveReply(c.UserContext(), core.Nonce(c.Params("nonce")), body)
+		return o.Gateway.ReceiveReply(c.UserContext(), nonceOf(c), body)
 	}))
 	f.Post(PathIdentity, s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveIdentity(c.UserContext(), body)
@@ -133,10 +134,19 @@ func (s *server) ping(c *fiber.Ctx) error {
 	return web.JSON(c, http.StatusOK, s.o.Gateway.Pong())
 }
 
+// nonceOf is the nonce in the path, as it was before it was escaped for it.
+func nonceOf(c *fiber.Ctx) core.Nonce {
+	text := c.Params("nonce")
+	if plain, err := url.PathUnescape(text); err == nil {
+		text = plain
+	}
+	return core.Nonce(text)
+}
+
 // poll answers whoever knows a nonce, whatever else comes from the address; guesses
 // are counted.
 func (s *server) poll(c *fiber.Ctx) error {
-	a, err := s.o.Gateway.PollReply(c.UserContext(), core.Nonce(c.Params("nonce")))
+	a, err := s.o.Gateway.PollReply(c.UserContext(), nonceOf(c))
 	if err != nil || a.Status >= http.StatusBadRequest {
 		ok, after := s.reads.Allow(web.ClientIP(c), s.o.Now())
 		if no, err := limited(c, ok, after); no {

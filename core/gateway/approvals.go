@@ -13,6 +13,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // ReceiveApproval takes the body of POST /federation/approve.
@@ -40,7 +41,7 @@ func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, 
 		return none, errNoPending
 	case a.FromPublicKey != "" && !sameKey(a.FromPublicKey, opened.Key):
 		return none, core.Refuse(core.Forbidden, "fromPublicKey does not match stored peer publicKey")
-	case a.ScopeGrants != nil && (a.ScopeGrants.Scopes == nil || len(a.ScopeGrants.Scopes) > maxScopes):
+	case a.ScopeGrants != nil && (a.ScopeGrants.Scopes == nil || len(a.ScopeGrants.Scopes) > scope.MaxGrants):
 		return none, core.Refuse(core.Malformed, "Invalid scopeGrants")
 	}
 	// One that is meant for another gateway was carried over to us.

@@ -172,10 +172,9 @@ func (g *trust) storeRequest(ctx context.Context, key core.PublicKey, target str
 			p = &core.Peer{Key: key}
 		}
 		if peering.StateOf(p).Waits() {
+			p = p.Clone()
+			g.introduceAsked(p, target, card, a.Alias) // our operator has typed where it is, and its key answered there
 			next, _, err := g.approve(p, a.Grants, st)
-			if err == nil {
-				setDefault(&next.Alias, a.Alias)
-			}
 			return next, err
 		}
 		next, err := peering.Apply(p, peering.Ask, st.now)

@@ -12,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // Approval is how to approve a peer.
@@ -74,6 +75,9 @@ func (g *trust) approve(p *core.Peer, grants []core.Grant, st *step) (*core.Peer
 	}
 	if len(grants) == 0 && (was == peering.Approved || was.InDoubt()) && p.Granted != nil {
 		grants = p.Granted.Scopes
+	}
+	if err := scope.CheckGrants(grants); err != nil {
+		return nil, nil, err
 	}
 	g.grant(next, grants)
 	next.Warning = ""

@@ -40,9 +40,9 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	}
 	if p.Trust != core.Approved {
 		e := core.Refusef(core.NotApproved, "%s is not approved, but %s", p.Name(), peering.StateOf(p).Word())
-		e.Hint = `"ogp federation list" shows where each peer stands`
-		if inDoubt(p) {
-			e.Hint = `"ogp federation request ` + p.URL + `" asks it, and federates again if it says yes`
+		e.Hint = `"ogp federation request ` + p.URL + `" asks it, and federates again if it says yes`
+		if peering.StateOf(p).Waits() {
+			e.Hint = `"ogp federation approve ` + cmp.Or(p.Alias, p.Key.Fingerprint()) + `" approves it`
 		}
 		return Outgoing{}, e
 	}

@@ -229,7 +229,6 @@ func (g *trust) grant(p *core.Peer, grants []core.Grant) {
 const (
 	maxFetches = 8  // cards of strangers that are looked at at the same time
 	maxChanges = 30 // grants and identities that an approved peer may change in an hour
-	maxScopes  = 64 // of a peer's bundle
 )
 
 // bookkeepingOf is bookkeeping for an envelope by its digest.

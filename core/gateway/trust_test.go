@@ -206,6 +206,30 @@ func TestT4LateRejection(t *testing.T) {
 	}
 }
 
+// TestT13TypedURLWins: who asked us with a URL that is not its own, and is asked by our
+// operator where it really is, is known by what the operator typed.
+func TestT13TypedURLWins(t *testing.T) {
+	r := newRig(t, nil)
+	p := newPeer(nil)
+	own := p.url
+	p.url = "http://lies.example:9"
+	_, err := r.ReceiveRequest(t.Context(), p.request(r.Key(), nil), netip.Addr{})
+	want(t, "its request", err, "")
+	r.wire.card = func(_ context.Context, url string, _ map[string]string) (core.Card, error) {
+		if url != own {
+			return core.Card{}, errSilent
+		}
+		return core.Card{PublicKey: p.key.String(), GatewayURL: own}, nil
+	}
+	if _, err := r.RequestFederation(t.Context(), gateway.Ask{URL: own, Alias: "pat"}); err != nil {
+		t.Fatal(err)
+	}
+	wantTrust(t, r.Gateway, p.key, core.Approved)
+	if got := r.Peer(p.key); got.URL != own || got.Alias != "pat" {
+		t.Errorf("%s at %s, want pat at %s", got.Alias, got.URL, own)
+	}
+}
+
 func TestT5V2IsNotAsked(t *testing.T) {
 	for _, trust := range []core.Trust{core.Approved, core.Pending, core.Requested, core.Rejected, core.Removed} {
 		r := newRig(t, nil)

@@ -12,20 +12,18 @@ import (
 )
 
 // Confirm asks on the terminal. Where there is none, the answer is no, and the
-// error says what grants it.
+// error says how to say it.
 func (a *App) Confirm(question string) error {
 	file, ok := a.In.(*os.File)
 	if info, err := fileInfo(file, ok); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		e := core.Refuse(core.Forbidden, "this needs a yes")
-		e.Hint = "--yes grants what it asks for"
+		e.Hint = "--yes says it"
 		return e
 	}
 	fmt.Fprintf(a.Err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(a.In).ReadString('\n')
 	if answer = strings.ToLower(strings.TrimSpace(answer)); err != nil || answer != "y" && answer != "yes" {
-		e := core.Refuse(core.Forbidden, "not granted; nothing has changed")
-		e.Hint = "--yes grants what it asks for"
-		return e
+		return core.Refuse(core.Forbidden, "no yes; nothing has changed")
 	}
 	return nil
 }
