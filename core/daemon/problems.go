@@ -88,8 +88,8 @@ func (d *Daemon) pluginProblems(v hooks.View) []api.Problem {
 	default:
 		out.warn("ogp plugin reload "+v.Name, "its file has changed since it was loaded")
 	}
-	if v.Ignored > 0 {
-		out.warn("approves = true in [plugins."+v.Name+".grants] of config.toml, if it shall",
+	if v.Ignored > 0 && !v.Approves {
+		out.warn("if it shall: approves = true in its plugin.toml, which asks for the power, and in [plugins."+v.Name+".grants] of config.toml, which grants it",
 			"it would have approved %s, and has not the power to", text.Count(int(v.Ignored), "stranger"))
 	}
 	return out.worstFirst()

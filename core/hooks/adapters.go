@@ -14,14 +14,15 @@ import (
 
 // policyOf is a plugin as a policy. It abstains from what it is not asked about.
 type policyOf struct {
-	name   string
-	p      *plugin.Plugin
-	grants plugin.Grants
-	most   func() []core.Grant // bounds grants where the operator has set no bound; nil: none does
-	t      *texts
-	tally  *tally
-	log    *slog.Logger
-	hooks  []core.Hook // that it answers
+	name     string
+	p        *plugin.Plugin
+	approves bool                // strangers
+	atMost   []core.Grant        // what it may grant them
+	most     func() []core.Grant // bounds grants where the operator has set no bound; nil: none does
+	t        *texts
+	tally    *tally
+	log      *slog.Logger
+	hooks    []core.Hook // that it answers
 }
 
 var _ core.Policy = policyOf{}
@@ -47,14 +48,14 @@ func (a policyOf) Decide(ctx context.Context, q core.Question) (core.Verdict, er
 }
 
 func (a policyOf) bounded(v core.Verdict) core.Verdict {
-	most := a.grants.AtMost
+	most := a.atMost
 	if len(most) == 0 && a.most != nil {
 		most = a.most()
 	}
-	if v.Decision == core.Allow && !a.grants.Approves && a.tally.ignored.Add(1) == 1 {
+	if v.Decision == core.Allow && !a.approves && a.tally.ignored.Add(1) == 1 {
 		a.log.Warn("a policy would approve a stranger, which it may not; its answer counts as no opinion", "plugin", a.name)
 	}
-	return bounded(v, a.grants.Approves, most)
+	return bounded(v, a.approves, most)
 }
 
 // concerns reports whether a policy or notifier is asked about messages of an

@@ -64,6 +64,10 @@ func (s *slot) manifest() *plugin.Manifest {
 	return s.module.Manifest
 }
 
+// approves reports whether a policy has the power to approve strangers: it asks for it,
+// and was granted it.
+func (s *slot) approves() bool { return s.want.Spec.Grants.Approves && s.manifest().Approves }
+
 // stamp tells a module and its plugin.toml from changed ones.
 type stamp struct{ module, manifest fileStamp }
 

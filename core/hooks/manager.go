@@ -224,7 +224,7 @@ func (m *Manager) publish() {
 			}
 			continue
 		}
-		p := policyOf{name: name, p: s.loaded, grants: s.want.Spec.Grants, most: m.o.AtMost, t: &m.texts, tally: s.tally, log: m.o.Logger, hooks: asked}
+		p := policyOf{name: name, p: s.loaded, approves: s.approves(), atMost: s.want.Spec.Grants.AtMost, most: m.o.AtMost, t: &m.texts, tally: s.tally, log: m.o.Logger, hooks: asked}
 		for _, h := range asked {
 			f.plugins.Policies[h] = append(f.plugins.Policies[h], p)
 		}

@@ -737,11 +737,11 @@ func TestApplyBesideARunningDelivery(t *testing.T) {
 // and gets no more than the bound from one that has.
 func TestP3ApprovalIsAPowerOfItsOwn(t *testing.T) {
 	yes := says(t, `{"decision":"allow"}`)
-	wanted := func(g plugin.Grants) hooks.Wanted {
-		return hooks.Wanted{Spec: plugin.Spec{Name: "yes", Bytes: yes, Manifest: &plugin.Manifest{Name: "yes"}, Grants: g}}
+	wanted := func(asks bool, g plugin.Grants) hooks.Wanted {
+		return hooks.Wanted{Spec: plugin.Spec{Name: "yes", Bytes: yes, Manifest: &plugin.Manifest{Name: "yes", Approves: asks}, Grants: g}}
 	}
 	m := newManager(t, hooks.Options{AtMost: gateway.DefaultGrants})
-	apply(t, m, wanted(plugin.Grants{}))
+	apply(t, m, wanted(true, plugin.Grants{}))
 	alice, bob := coretest.New(t), coretest.New(t, coretest.WithPlugins(m.Plugins))
 	coretest.Ask(t, alice, bob)
 	if got := bob.TrustOf(alice); got != core.Pending {
@@ -750,8 +750,14 @@ func TestP3ApprovalIsAPowerOfItsOwn(t *testing.T) {
 	if v := view(t, m, "yes"); v.Ignored != 1 || v.Approves {
 		t.Errorf("View = %+v, want the approval counted that it could not give", v)
 	}
+	apply(t, m, wanted(false, plugin.Grants{Approves: true}))
+	dave := coretest.New(t)
+	coretest.Ask(t, dave, bob)
+	if got := bob.TrustOf(dave); got != core.Pending || view(t, m, "yes").Approves {
+		t.Errorf("with a power that its manifest does not ask for: trust %q, want pending", got)
+	}
 	rate := core.RateLimit{Requests: 3, WindowSeconds: 60}
-	apply(t, m, wanted(plugin.Grants{Approves: true, AtMost: []core.Grant{{Intent: "message", Enabled: true, RateLimit: &rate}}}))
+	apply(t, m, wanted(true, plugin.Grants{Approves: true, AtMost: []core.Grant{{Intent: "message", Enabled: true, RateLimit: &rate}}}))
 	carol := coretest.New(t)
 	coretest.Ask(t, carol, bob)
 	p := bob.Peer(carol.Key())

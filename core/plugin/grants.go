@@ -123,10 +123,10 @@ type grant struct {
 func parseGrant(h HTTPGrant) (*grant, error) {
 	u, host, err := parseURL(h.URL)
 	if err != nil {
-		return nil, fmt.Errorf("http url %q: %w", h.URL, err)
+		return nil, fmt.Errorf("http url %q: %w", shown(h.URL), err)
 	}
 	if u.RawQuery != "" || u.ForceQuery {
-		return nil, fmt.Errorf("http url %q: a grant has no query", h.URL)
+		return nil, fmt.Errorf("http url %q: a grant has no query", shown(h.URL))
 	}
 	return &grant{u.Scheme, host, strings.TrimSuffix(u.Path, "/"), h.Private, h.Secrets}, nil
 }
@@ -191,4 +191,13 @@ func granted(grants []*grant, scheme, host, path string) (private bool, secrets 
 		}
 	}
 	return private, secrets, ok
+}
+
+// shown is a URL as an error may show it: a user and a password are left out.
+func shown(raw string) string {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if at := strings.LastIndexByte(rest, '@'); ok && at >= 0 {
+		return scheme + "://..." + rest[at:]
+	}
+	return raw
 }
