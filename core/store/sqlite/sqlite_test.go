@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -270,6 +271,14 @@ func (diskFull) Code() int     { return sqlite3.SQLITE_FULL }
 func TestS1TheWayBackIsWritten(t *testing.T) {
 	s := openTest(t, t.TempDir())
 	s.healIn = 50 * time.Millisecond
+	var full atomic.Bool
+	commit := s.commit
+	s.commit = func() error {
+		if full.Load() {
+			return diskFull{}
+		}
+		return commit()
+	}
 	mustCommit(t, s, 0, 1)
 	other, err := s.read.Conn(t.Context())
 	if err != nil {
@@ -283,14 +292,13 @@ func TestS1TheWayBackIsWritten(t *testing.T) {
 		}
 		return v
 	}
-	commit := s.commit
 	for n := range 2 { // also when it has looked before
-		s.commit = func() error { return diskFull{} }
+		full.Store(true)
 		a := compiled(t, accept(1+n))
 		together(s, a)
 		want(t, a.err, core.Full)
 		was := version()
-		s.commit = commit
+		full.Store(false)
 		wellAgain(t, s)
 		if version() == was {
 			t.Error("the store is well again, and nothing was written to see so")
