@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -8,6 +9,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
 )
@@ -88,27 +90,79 @@ func configShowCommand(a *cli.App) *cobra.Command {
 	var origin bool
 	cmd := &cobra.Command{
 		Use: "show", Short: "Show the configuration in force", Args: cobra.NoArgs,
-		Long: "Show every setting, as a file would have it; with --origin, which layer set it. Secrets are not shown.\n\n  ogp config show --origin",
+		Long: `Show every setting that the running daemon has in force, as a file would have it,
+and where its file says otherwise. Where no daemon runs, or with settings as
+flags, it is what a start would put in force. With --origin each value says what
+set it. Secrets are not shown.
+
+  ogp config show --origin`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, origins, _, err := a.Load(cmd)
+			v, note, err := shownConfig(cmd, a, api.ConfigParams{Origin: origin})
 			if err != nil {
 				return err
 			}
 			if a.JSON {
-				text, err := cfg.JSON(origins, origin)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(a.Out, "%s\n", text)
+				v.TOML = "" // the same once more
+				a.WriteJSON(v)
 				return nil
 			}
-			fmt.Fprint(a.Out, cfg.Show(origins, origin))
+			fmt.Fprint(a.Out, term.SafeText(v.TOML))
+			for _, line := range append([]string{note}, differences(v)...) {
+				fmt.Fprintln(a.Err, "note:", term.SafeText(line))
+			}
 			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&origin, "origin", false, "say where each value comes from")
 	config.Flags(cmd.Flags())
 	return cmd
+}
+
+// shownConfig is the configuration of the daemon or, where there is none or flags set
+// something, what a start would put in force; note says which.
+func shownConfig(cmd *cobra.Command, a *cli.App, p api.ConfigParams) (v api.ConfigView, note string, err error) {
+	o, err := a.DaemonOptions(cmd)
+	if err != nil {
+		return v, "", err
+	}
+	note = "no daemon is running on " + o.Dir + ": this is what a start would put in force"
+	if len(config.GivenFlags(cmd.Flags())) > 0 || a.File != "" {
+		note = "this is what a start with these flags would put in force"
+	} else if v, err = api.Config.Call(cmd.Context(), a, p); !errors.Is(err, control.ErrNoDaemon) {
+		return v, fmt.Sprintf("in force in the daemon (pid %d)", v.PID), err
+	}
+	v, err = daemon.Configuration(o, p)
+	return v, note, err
+}
+
+// differences say where the file of a daemon says otherwise than is in force.
+func differences(v api.ConfigView) []string {
+	var out []string
+	if v.FileError != nil {
+		out = append(out, v.File+" cannot be taken up, and what was read before it stays in force: "+v.FileError.Message)
+	}
+	for _, d := range v.Differs {
+		line := d.Key
+		if d.InForce != "" {
+			line += " = " + d.InForce
+		}
+		line += " (" + d.From + "), and "
+		switch {
+		case d.FileAt == config.LayerDefault && v.File == "":
+			line += "no file sets it"
+		case d.FileAt == config.LayerDefault:
+			line += v.File + " does not set it"
+		case d.File == "":
+			line += d.FileAt + " says otherwise"
+		default:
+			line += d.FileAt + " says " + d.File
+		}
+		if d.Restart {
+			line += ", which counts from the next start on"
+		}
+		out = append(out, line)
+	}
+	return out
 }
 
 func configExampleCommand(a *cli.App) *cobra.Command {

@@ -31,3 +31,19 @@ func Difference(a, b *Config, inForce func(*Config) any) []Change {
 	}
 	return out
 }
+
+// InForce is what counts in a process that began with start and has read now since: of
+// the settings that count only from the next start on, those of start, whose keys are
+// ofStart. inForce is as in Difference.
+func InForce(start, now *Config, inForce func(*Config) any) (in *Config, ofStart []string) {
+	out := *now
+	to, from := reflect.ValueOf(&out).Elem(), reflect.ValueOf(start).Elem()
+	for _, c := range Difference(start, now, inForce) {
+		if c.Restart {
+			index := schema().byKey[c.Key].index
+			to.FieldByIndex(index).Set(from.FieldByIndex(index))
+			ofStart = append(ofStart, c.Key)
+		}
+	}
+	return &out, ofStart
+}

@@ -77,6 +77,7 @@ type Daemon struct {
 	o          Options
 	dir        string
 	current    atomic.Pointer[loadedConfig]
+	started    *loadedConfig     // the first
 	reloading  sync.Mutex        // held over a reload
 	reading    storeReading      // of the store, for doctor
 	warnings   []config.Warning  // of the first configuration
@@ -119,7 +120,8 @@ func (d *Daemon) loadConfig() error {
 	if err != nil {
 		return err
 	}
-	d.current.Store(&loadedConfig{cfg, origins})
+	d.started = &loadedConfig{cfg, origins}
+	d.current.Store(d.started)
 	d.warnings = warnings
 	d.logLevel.Set(levelOf(cfg.Log.Level))
 	d.logPipe = logpipe.New(d.o.Log)

@@ -21,6 +21,7 @@ func (d *Daemon) handlers() []control.Handler {
 		api.Status.Handle(d.status),
 		api.Whoami.Handle(d.whoami),
 		api.Doctor.Handle(d.doctor),
+		api.Config.Handle(d.configView),
 		api.Stop.Handle(d.stopMethod),
 		api.Peers.Handle(d.peers),
 		api.Peer.Handle(d.peer),

@@ -21,6 +21,7 @@ const (
 	Status          control.Method[None, StatusView]               = "status"
 	Whoami          control.Method[None, WhoamiView]               = "whoami"
 	Doctor          control.Method[DoctorParams, []Check]          = "doctor"
+	Config          control.Method[ConfigParams, ConfigView]       = "config"
 	Stop            control.Method[None, None]                     = "stop"
 	Peers           control.Method[PeersParams, []PeerView]        = "peers"
 	Peer            control.Method[PeerRef, PeerView]              = "peer"

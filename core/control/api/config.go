@@ -1,0 +1,33 @@
+package api
+
+import "github.com/opengatewayprotocol/ogp/core"
+
+// ConfigParams say how to show the configuration.
+type ConfigParams struct {
+	Origin bool `json:"origin,omitempty"` // say where each value comes from
+}
+
+// ConfigView is a configuration: the one that a daemon has in force, or the one that a
+// start would put in force. Secrets are redacted.
+type ConfigView struct {
+	PID     int               `json:"pid,omitzero"` // of the daemon; zero: none runs
+	Config  core.Raw          `json:"config"`
+	Origins map[string]string `json:"origins,omitempty"`
+	TOML    string            `json:"toml,omitempty"` // the same as a config.toml
+	File    string            `json:"file,omitempty"` // where the settings are kept; empty: there is none
+	// FileError is why the file cannot be taken up as it is now.
+	FileError *ErrorView `json:"fileError,omitempty"`
+	// Differs are the settings that the daemon has otherwise than the file alone says.
+	Differs []ConfigDifference `json:"differs"`
+}
+
+// ConfigDifference is a setting that the daemon has otherwise than its file says.
+type ConfigDifference struct {
+	Key     string `json:"key"`
+	InForce string `json:"inForce,omitempty"` // as in config.toml; empty for tables
+	From    string `json:"from"`              // what set it: a flag, a variable, the file and line, default
+	File    string `json:"file,omitempty"`    // what the file says, or the default where it says nothing; empty for tables
+	FileAt  string `json:"fileAt"`            // file and line, or default
+	// Restart says that the file's value counts from the next start on.
+	Restart bool `json:"restart,omitzero"`
+}

@@ -1,0 +1,103 @@
+package daemon
+
+import (
+	"context"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+)
+
+// configView shows the configuration in force, and where the file says otherwise.
+func (d *Daemon) configView(_ context.Context, p api.ConfigParams) (api.ConfigView, error) {
+	now := d.current.Load()
+	inForce := func(c *config.Config) any { return d.inForce(c, d.port()) }
+	cfg, ofStart := config.InForce(d.started.Config, now.Config, inForce)
+	origins := maps.Clone(now.origins)
+	for _, key := range ofStart {
+		delete(origins, key)
+		if origin, ok := d.started.origins[key]; ok {
+			origins[key] = origin
+		}
+	}
+	v, err := showConfig(cfg, origins, p)
+	if err != nil {
+		return api.ConfigView{}, err
+	}
+	v.PID, v.File = os.Getpid(), d.configFile()
+	file, at, _, err := config.Load(config.Options{Home: d.dir, File: d.o.Config.File, Env: withoutSettings(d.o.env())})
+	if err != nil {
+		view := api.ErrorOf(err)
+		v.FileError = &view
+		return v, nil
+	}
+	for _, c := range config.Difference(cfg, file, inForce) {
+		from := origins.Of(c.Key)
+		v.Differs = append(v.Differs, api.ConfigDifference{Key: c.Key, InForce: c.From, From: from.String(), File: c.To, FileAt: at.Of(c.Key).String(),
+			Restart: c.Restart && from.Layer != config.LayerFlag && from.Layer != config.LayerEnv})
+	}
+	return v, nil
+}
+
+// Configuration shows what a start with these options would put in force.
+func Configuration(o Options, p api.ConfigParams) (api.ConfigView, error) {
+	cfg, origins, _, err := config.Load(o.Config)
+	if err != nil {
+		return api.ConfigView{}, err
+	}
+	v, err := showConfig(cfg, origins, p)
+	v.File = (&Daemon{o: o, dir: o.Dir}).configFile()
+	return v, err
+}
+
+func showConfig(cfg *config.Config, origins config.Origins, p api.ConfigParams) (api.ConfigView, error) {
+	v := api.ConfigView{TOML: cfg.Show(origins, p.Origin), Differs: []api.ConfigDifference{}}
+	text, err := cfg.JSON(origins, p.Origin)
+	if err != nil {
+		return v, err
+	}
+	var parts struct {
+		Config  core.Raw          `json:"config"`
+		Origins map[string]string `json:"origins"`
+	}
+	if err := json.Unmarshal(text, &parts); err != nil {
+		return v, err
+	}
+	v.Config, v.Origins = parts.Config, parts.Origins
+	return v, nil
+}
+
+// configFile is the file that settings are read of, or empty where there is none.
+func (d *Daemon) configFile() string {
+	if d.o.Config.File != "" {
+		return d.o.Config.File
+	}
+	for _, name := range []string{ConfigFile, LegacyConfig} {
+		if path := filepath.Join(d.dir, name); isThere(path) {
+			return path
+		}
+	}
+	return ""
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// withoutSettings is the environment without what sets settings.
+func withoutSettings(env []string) []string {
+	out := []string{}
+	for _, one := range env {
+		if !strings.HasPrefix(one, "OGP_") {
+			out = append(out, one)
+		}
+	}
+	return out
+}
