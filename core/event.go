@@ -64,9 +64,10 @@ type Notice struct {
 // Outcome is what came of telling a notifier.
 type Outcome struct {
 	Status     OutcomeStatus
-	RetryAfter time.Duration // for OutcomeRetry: 0 leaves it to the backoff
+	RetryAfter time.Duration // for OutcomeRetry and OutcomeWorking: 0 leaves it to the backoff
 	Detail     string        // for the operator; no secrets
 	Tokens     int64         // of the agent's model, where its backend says; 0: it does not
+	Reply      *Reply        // with OutcomeDelivered: the answer to the one message of the notice; only Success, Data and Error are set
 }
 
 // OutcomeStatus is the word of an Outcome.
@@ -76,8 +77,9 @@ type OutcomeStatus string
 const (
 	OutcomeDelivered OutcomeStatus = "delivered"
 	OutcomeRetry     OutcomeStatus = "retry"
-	OutcomeFailed    OutcomeStatus = "failed" // this notice itself is to blame: trying it again unchanged cannot help
-	OutcomeSetup     OutcomeStatus = "setup"  // the notifier's set-up is to blame, not the notice: Detail says what to change
+	OutcomeWorking   OutcomeStatus = "working" // taken, and not over yet: to be asked again after RetryAfter. No failure of the notifier's
+	OutcomeFailed    OutcomeStatus = "failed"  // this notice itself is to blame: trying it again unchanged cannot help
+	OutcomeSetup     OutcomeStatus = "setup"   // the notifier's set-up is to blame, not the notice: Detail says what to change
 )
 
 // Notifier tells somebody: an agent, a phone, a log. Notify is called with up to

@@ -218,7 +218,14 @@ func (o Outcome) json() string {
 	if o.RetryAfter > 0 {
 		b.Int("retryAfterSeconds", o.RetryAfter)
 	}
-	return b.TextIf("detail", o.Detail).JSON()
+	b.TextIf("detail", o.Detail)
+	if o.Tokens > 0 {
+		b.Int("tokens", o.Tokens)
+	}
+	if o.reply != "" {
+		b.Raw("reply", o.reply)
+	}
+	return b.JSON()
 }
 
 func (a Answer) json() string {

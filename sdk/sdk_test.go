@@ -105,6 +105,25 @@ func TestNotifierTakesOneOrABatch(t *testing.T) {
 			t.Errorf("Run(%s) told %q", input, ids)
 		}
 	}
+	for want, o := range map[string]sdk.Outcome{
+		`{"status":"delivered","reply":{"text":"at \"nine\""}}`:           sdk.Answered(`at "nine"`),
+		`{"status":"delivered","reply":{"data":{"n":1}}}`:                 sdk.AnsweredWith(new(sdk.Object).Int("n", 1)),
+		`{"status":"delivered","reply":{"error":"no"}}`:                   sdk.AnsweredNo("no"),
+		`{"status":"delivered","tokens":12}`:                              {Status: sdk.StatusDelivered, Tokens: 12},
+		`{"status":"working","retryAfterSeconds":3,"detail":"it thinks"}`: sdk.Working(3, "it thinks"),
+	} {
+		notify.Is(func(*sdk.Event) sdk.Outcome { return o })
+		if out, _ := sdk.Run(sdk.HookNotify, `{"event":{"id":"1"}}`); out != want {
+			t.Errorf("%s, want %s", out, want)
+		}
+	}
+	notify.Is(func(e *sdk.Event) sdk.Outcome {
+		ids = append(ids, e.ID)
+		if e.ID == refuse {
+			return sdk.Retry(7, "busy")
+		}
+		return sdk.Delivered()
+	})
 	ids, refuse = nil, "2"
 	out, _ := sdk.Run(sdk.HookNotify, `{"events":[{"event":{"id":"1"}},{"event":{"id":"2"}},{"event":{"id":"3"}}]}`)
 	if out != `{"status":"retry","retryAfterSeconds":7,"detail":"busy"}` || len(ids) != 2 {

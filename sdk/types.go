@@ -217,6 +217,7 @@ type Status string
 // The statuses.
 const (
 	StatusDelivered Status = "delivered"
+	StatusWorking   Status = "working"
 	StatusRetry     Status = "retry"
 	StatusFailed    Status = "failed"
 	StatusSetup     Status = "setup"
@@ -229,10 +230,33 @@ type Outcome struct {
 	RetryAfter int64
 	// Detail is for the operator: with StatusFailed and StatusSetup, what to change.
 	Detail string
+	// Tokens is what the agent's model has used, where that is known.
+	Tokens int64
+	reply  string // JSON; empty: none
 }
 
 // Delivered says that the event arrived.
 func Delivered() Outcome { return Outcome{Status: StatusDelivered} }
+
+// Answered says that the event, a message, arrived, and what its answer is: our gateway
+// signs the text and sends it to the peer, once. It needs replies = true in plugin.toml and
+// the operator's grant; without them the event counts as delivered, and nothing is sent.
+func Answered(text string) Outcome { return answered(new(Object).Text("text", text)) }
+
+// AnsweredWith is [Answered] with data.
+func AnsweredWith(data *Object) Outcome { return answered(new(Object).Object("data", data)) }
+
+// AnsweredNo is [Answered] for what cannot be done. The text reaches the peer.
+func AnsweredNo(why string) Outcome { return answered(new(Object).Text("error", why)) }
+
+func answered(reply *Object) Outcome { return Outcome{Status: StatusDelivered, reply: reply.JSON()} }
+
+// Working says that the event was taken and is not done with: it comes again after the
+// given seconds, or when the host sees fit (0). It is no failure, and holds up no other
+// event.
+func Working(afterSeconds int64, detail string) Outcome {
+	return Outcome{Status: StatusWorking, RetryAfter: afterSeconds, Detail: detail}
+}
 
 // Retry asks for another attempt, after the given seconds or when the host sees fit (0).
 func Retry(afterSeconds int64, detail string) Outcome {

@@ -57,6 +57,9 @@ func pluginListCommand(a *cli.App) *cobra.Command {
 				if v.Approves {
 					fmt.Fprintf(a.Err, "%s: may approve strangers, with at most these grants: %s\n", v.Name, term.SafeText(plugin.GrantWords(v.AtMost)))
 				}
+				if v.Replies {
+					fmt.Fprintf(a.Err, "%s: may answer peers' messages\n", v.Name)
+				}
 			}
 			if !running {
 				fmt.Fprintln(a.Err, "No daemon is running; this is what a start would load.")
@@ -86,6 +89,7 @@ type inspectView struct {
 	SelfTests   int               `json:"selfTests"`
 	Approves    bool              `json:"approves"` // it may approve strangers in this gateway
 	AtMost      []core.Grant      `json:"atMost,omitempty"`
+	Replies     bool              `json:"replies"` // it may answer peers' messages in this gateway
 }
 
 type limitsView struct {
@@ -102,6 +106,7 @@ type asksView struct {
 	// the gateway's default grants.
 	Approves bool         `json:"approves"`
 	AtMost   []core.Grant `json:"atMost,omitempty"`
+	Replies  bool         `json:"replies"` // the power to answer peers' messages
 }
 
 type httpView struct {
@@ -124,7 +129,7 @@ func asksOf(m *plugin.Manifest) asksView {
 		}
 	}
 	asks := m.Asks()
-	v.Approves, v.AtMost = asks.Approves, asks.AtMost
+	v.Approves, v.AtMost, v.Replies = asks.Approves, asks.AtMost, asks.Replies
 	if m.KV != nil {
 		v.KV = &kvView{m.KV.MaxBytes, m.KV.Reason}
 	}
@@ -136,6 +141,9 @@ func (v asksView) lines() []string {
 	var out []string
 	if v.Approves {
 		out = append(out, term.SafeText("the power to approve strangers, with at most these grants: "+plugin.GrantWords(v.AtMost)))
+	}
+	if v.Replies {
+		out = append(out, "the power to answer peers' messages, in this gateway's name")
 	}
 	for _, h := range v.HTTP {
 		line := "requests to " + h.URL
@@ -169,7 +177,7 @@ func pluginInspectCommand(a *cli.App) *cobra.Command {
 				Limits: limitsView{durationText(l.Timeout), l.MemoryMiB, l.Fuel, l.Instances}}
 			if f.Granted != nil {
 				v.Missing = f.Granted.Missing(m.Asks())
-				v.Approves, v.AtMost = f.Granted.Approves, f.Granted.AtMost
+				v.Approves, v.AtMost, v.Replies = f.Granted.Approves, f.Granted.AtMost, f.Granted.Replies
 			}
 			if a.JSON {
 				a.WriteJSON(v)
@@ -202,6 +210,9 @@ func showInspect(a *cli.App, v inspectView) {
 	line("Limits", fmt.Sprintf("%s and %d units of work a call, %d MiB, %d at once", v.Limits.Timeout, v.Limits.Fuel, v.Limits.MemoryMiB, v.Limits.Instances))
 	if v.Approves {
 		line("Power", "may approve strangers, with at most these grants: "+plugin.GrantWords(v.AtMost))
+	}
+	if v.Replies {
+		line("Power", "may answer peers' messages")
 	}
 	line("Imports", term.Dash(strings.Join(v.Imports, " ")))
 	asks := v.Asks.lines()

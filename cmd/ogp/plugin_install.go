@@ -62,12 +62,13 @@ func pluginInstallCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().IntVar(&p.Order, "order", 0, "policies are asked by it, lowest first")
 	cmd.Flags().BoolVarP(&how.yes, "yes", "y", false, "grant what it asks for, without a question")
 	cmd.Flags().BoolVar(&how.noApprovals, "no-approvals", false, "do not grant the power to approve strangers")
+	cmd.Flags().BoolVar(&how.noReplies, "no-replies", false, "do not grant the power to answer peers' messages")
 	cmd.Flags().BoolVar(&how.noCases, "no-cases", false, "do not run the cases that lie beside it")
 	return cmd
 }
 
 // installHow are the flags of an installation.
-type installHow struct{ yes, ordered, noApprovals, noCases bool }
+type installHow struct{ yes, ordered, noApprovals, noReplies, noCases bool }
 
 func install(ctx context.Context, a *cli.App, ref string, p api.InstallParams, how installHow) (r installResult, err error) {
 	if p.Source, err = filepath.Abs(ref); err != nil {
@@ -100,6 +101,7 @@ func install(ctx context.Context, a *cli.App, ref string, p api.InstallParams, h
 	if how.noApprovals {
 		p.Grants.Approves, p.Grants.AtMost = false, nil
 	}
+	p.Grants.Replies = p.Grants.Replies && !how.noReplies
 	installed, _, err := cli.OnState(ctx, a, api.PluginInstalled, api.None{}, false)
 	if err != nil {
 		return r, err

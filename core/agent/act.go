@@ -190,6 +190,24 @@ func (r *Role) reply(ctx context.Context, p api.AgentReplyParams) (api.AgentSent
 	return *v, nil
 }
 
+// ReplyBack is an answer of the agent's that a notifier has brought back: an act like
+// reply, and counted as one. With a nil error the notice is written down as delivered.
+func (r *Role) ReplyBack(ctx context.Context, d *core.Delivery, reply core.Reply) error {
+	peer := r.o.Gateway.Peer(d.Event.Peer)
+	if peer == nil || peer.Trust != core.Approved {
+		return core.Refuse(core.NotApproved, "the sender is no longer an approved peer")
+	}
+	bytes := len(reply.Data) + len(reply.Error)
+	if err := r.take(peer, bytes); err != nil {
+		return err
+	}
+	err := r.o.Gateway.ReplyBack(ctx, d, reply)
+	if err != nil {
+		r.untake(peer, bytes)
+	}
+	return err
+}
+
 // replyOf makes an answer.
 func replyOf(p api.AgentReplyParams) (core.Reply, error) {
 	given := 0

@@ -32,6 +32,7 @@ type Gateway interface {
 	Send(ctx context.Context, k core.PublicKey, m gateway.Sending) (gateway.Outgoing, error)
 	AwaitReply(ctx context.Context, item *core.OutboxItem) (*core.StoredReply, error)
 	InboxReply(ctx context.Context, id string, reply core.Reply, byAgent bool) (gateway.Outgoing, error)
+	ReplyBack(ctx context.Context, d *core.Delivery, reply core.Reply) error
 	Propose(ctx context.Context, p *core.Peer, note string) error
 }
 

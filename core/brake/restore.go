@@ -39,8 +39,8 @@ func (b *Brake) RestorePauses(ctx context.Context, store core.Store, peers []*co
 }
 
 // Recount counts again, from the events of the day before it was made, what a restart
-// would forget: budgets, rates and turns. Chains are not among it: one that is under way
-// goes on as a new one. Messages may arrive meanwhile.
+// would forget: budgets, rates, turns, and the chains that are under way. Messages may
+// arrive meanwhile.
 func (b *Brake) Recount(ctx context.Context, store core.Store) error {
 	var from ulid.ULID
 	if err := from.SetTime(ulid.Timestamp(b.began.Add(-hours * time.Hour))); err != nil {
@@ -72,6 +72,7 @@ func (b *Brake) recount(e *core.Event) {
 		b.all.Add(e.Peer, e.At, u)
 		if e.Message.Status != core.InboxHeld {
 			b.used.Add(Line{e.Peer, m.Intent}, e.At, u)
+			b.heardBefore(heard{e.At, e.Peer, m.ConversationID, m.Hops})
 		}
 		if recent {
 			b.peer(e.Peer).turn(m.ConversationID, e.At)
@@ -83,5 +84,16 @@ func (b *Brake) recount(e *core.Event) {
 		if json.Unmarshal(e.Data, &act) == nil {
 			b.peer(e.Peer).acts(act.Conversation, e.At)
 		}
+	}
+}
+
+// heardBefore notes a message that the agent was told of before a restart, unless it has
+// heard of a later one. Called with mu held.
+func (b *Brake) heardBefore(h heard) {
+	if h.at.After(b.last.at) {
+		b.last = h
+	}
+	if b.began.Sub(h.at) < turnsFor && !b.heard[h.conversation].at.After(h.at) {
+		b.hears(h.conversation, h)
 	}
 }

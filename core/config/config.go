@@ -262,6 +262,7 @@ type PluginGrants struct {
 	KV         []string `koanf:"kv" unit:"list" oneof:"get|set|delete|list" doc:"What it may do with its key-value store."`
 	KVMaxBytes int64    `koanf:"kv_max_bytes" unit:"bytes" check:"0.." doc:"The size of its key-value store. 0: as in its manifest."`
 	Approves   bool     `koanf:"approves" doc:"Whether it may approve strangers."`
+	Replies    bool     `koanf:"replies" doc:"Whether it may answer peers' messages."`
 
 	AtMost AtMost `koanf:"at_most" doc:"The most that it may grant to those it approves. Without it: grants.default."`
 }

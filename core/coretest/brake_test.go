@@ -205,6 +205,31 @@ func TestG2Depth(t *testing.T) {
 	}
 }
 
+// A chain goes on after a restart, in its conversation and without one.
+func TestG2ChainOutlivesARestart(t *testing.T) {
+	for _, talk := range []string{"talk", ""} {
+		c := newCircle(t, "nn", inTalk, 20)
+		a, b := c.all[0], c.all[1]
+		a.Notifier.Answer(nil)
+		b.Notifier.Answer(nil)
+		say := func(from, to *coretest.Gateway, byAgent bool) (hops int) {
+			t.Helper()
+			n := len(to.Notifier.Notified(core.EventMessage))
+			out, err := from.Send(t.Context(), to.Key(), gateway.Sending{Intent: core.IntentMessage, Payload: core.Raw(`{"text":"x"}`), ConversationID: talk, ByAgent: byAgent})
+			if err != nil || out.Err != nil {
+				t.Fatal(err, out.Err)
+			}
+			m := to.Notifier.Await(t, n+1, core.EventMessage)[n].Event.Message.Message
+			return strings.Count(m.Hops, ".") + 1
+		}
+		say(a, b, false)
+		b.Restart()
+		if n := say(b, a, true); n != 2 {
+			t.Errorf("conversation %q: %d marks after a restart, want both", talk, n)
+		}
+	}
+}
+
 // The turn limit holds after a restart, too.
 func TestG2Restart(t *testing.T) {
 	turns := 3

@@ -50,15 +50,17 @@ func (d *Daemon) listenAgent() (net.Listener, error) {
 	return ln, nil
 }
 
+// openRole makes the role of the agent.
+func (d *Daemon) openRole(ctx context.Context) (err error) {
+	d.role, err = agent.New(ctx, agent.Options{Gateway: d.gateway, Store: d.store, PerDay: func() brake.Use { return perDay(d.config()) }})
+	return err
+}
+
 // serveAgent answers the agent, and nothing but its own methods.
 func (d *Daemon) serveAgent(ctx context.Context) error {
 	if d.agentSock == nil {
 		return nil
 	}
-	role, err := agent.New(ctx, agent.Options{Gateway: d.gateway, Store: d.store, PerDay: func() brake.Use { return perDay(d.config()) }})
-	if err != nil {
-		return err
-	}
-	server := &control.Server{Handlers: role.Handlers(), Logger: d.log}
+	server := &control.Server{Handlers: d.role.Handlers(), Logger: d.log}
 	return server.Serve(ctx, d.agentSock)
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/agent"
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/config"
@@ -99,6 +100,7 @@ type Daemon struct {
 	control    net.Listener
 	brake      *brake.Brake
 	agentSock  net.Listener // the agent's; nil: it is switched off
+	role       *agent.Role
 	observed   net.Listener // for monitoring; nil: none
 	failures   failures
 	tests      sync.Map // notifier to testResult: the last test calls
@@ -197,6 +199,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 		Peer:     func(k core.PublicKey) *core.Peer { return d.gateway.Peer(k) },
 		Failed:   d.deliveryFailed,
 		SetUp:    func(ctx context.Context, name, detail string) { d.gateway.NotifierSetUp(ctx, name, detail) },
+		Reply:    func(ctx context.Context, x *core.Delivery, r core.Reply) error { return d.role.ReplyBack(ctx, x, r) },
 		Settings: d.inForce(d.config(), d.config().DaemonPort).delivery,
 	})
 	if err := d.openRecord(ctx); err != nil {

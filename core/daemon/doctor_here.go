@@ -276,6 +276,9 @@ func (d *Daemon) checkPlugins(ctx context.Context, r *api.Report) {
 		if v.Approves {
 			r.Ok("plugins", "%s may approve strangers, with at most these grants: %s", name, plugin.GrantWords(v.AtMost))
 		}
+		if v.Replies {
+			r.Ok("plugins", "%s may answer peers' messages", name)
+		}
 		found := problems(d.pluginProblems(v))
 		if try := manager.Try(ctx, w); try != nil && v.State != hooks.StateFailed {
 			view := api.ErrorOf(startRefused(try))

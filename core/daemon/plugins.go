@@ -185,6 +185,7 @@ func (d *Daemon) configured(name string, c config.PluginConfig, in *hooks.Instal
 		w.Spec.Grants.KV = append(w.Spec.Grants.KV, "kv."+op)
 	}
 	w.Spec.Grants.Approves, w.Spec.Grants.AtMost = c.Grants.Approves, c.Grants.AtMost.Grants()
+	w.Spec.Grants.Replies = c.Grants.Replies
 	secrets := slices.Sorted(maps.Keys(c.Secrets))
 	for _, url := range c.Grants.HTTP {
 		w.Spec.Grants.HTTP = append(w.Spec.Grants.HTTP, plugin.HTTPGrant{URL: url, Private: c.Grants.Private, Secrets: secrets})
@@ -243,6 +244,7 @@ func (d *Daemon) installedAs(w *hooks.Wanted, in *hooks.Installed) {
 	if !g.Approves {
 		g.Approves, g.AtMost = in.Grants.Approves, in.Grants.AtMost
 	}
+	g.Replies = g.Replies || in.Grants.Replies
 }
 
 // shipped fills in a plugin that ships with ogp.

@@ -14,6 +14,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
@@ -59,7 +60,7 @@ func (d *Daemon) pluginProblems(v hooks.View) []api.Problem {
 	}
 	if len(v.Missing) > 0 {
 		missing := strings.Join(v.Missing, "; ")
-		if slices.Contains(v.Hooks, core.HookNotify) {
+		if slices.Contains(v.Hooks, core.HookNotify) && missing != plugin.MayReply {
 			out.fail(grant, "it cannot notify, as it lacks: %s", missing)
 		} else {
 			out.warn(grant+", or leave it so: its README says what it can do without", "it asks for what is not granted: %s", missing)
@@ -88,7 +89,11 @@ func (d *Daemon) pluginProblems(v hooks.View) []api.Problem {
 	default:
 		out.warn("ogp plugin reload "+v.Name, "its file has changed since it was loaded")
 	}
-	if v.Ignored > 0 && !v.Approves {
+	if v.Ignored > 0 && !v.Replies && slices.Contains(v.Hooks, core.HookNotify) {
+		out.warn("if it shall: replies = true in its plugin.toml, which asks for the power, and in [plugins."+v.Name+".grants] of config.toml, which grants it",
+			"it would have answered %s, and has not the power to", text.Count(int(v.Ignored), "message"))
+	}
+	if v.Ignored > 0 && !v.Approves && slices.Contains(v.Hooks, core.HookRequest) {
 		out.warn("if it shall: approves = true in its plugin.toml, which asks for the power, and in [plugins."+v.Name+".grants] of config.toml, which grants it",
 			"it would have approved %s, and has not the power to", text.Count(int(v.Ignored), "stranger"))
 	}

@@ -21,6 +21,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	for _, note := range d.notes {
 		d.log.Warn(note)
 	}
+	if err := d.openRole(ctx); err != nil {
+		return err
+	}
 	if err := d.openHooks(ctx); err != nil {
 		return err
 	}

@@ -164,7 +164,7 @@ func (n tracedNotifier) Notify(ctx context.Context, notices []core.Notice) core.
 	defer span.End()
 	o := n.Notifier.Notify(ctx, notices)
 	span.SetAttributes(attribute.String("ogp.outcome", string(o.Status)))
-	if o.Status != core.OutcomeDelivered {
+	if o.Status != core.OutcomeDelivered && o.Status != core.OutcomeWorking {
 		span.SetStatus(codes.Error, string(o.Status))
 	}
 	return o

@@ -32,6 +32,9 @@ type Options struct {
 	// SetUp tells the operator, by others than the notifier, that it can tell nothing
 	// until something is changed. It is called once until it works again. nil: nobody.
 	SetUp func(ctx context.Context, notifier, detail string)
+	// Reply keeps the answer that a notifier has brought back, in one step with the
+	// delivery of the notice. nil: answers are left out.
+	Reply func(ctx context.Context, d *core.Delivery, r core.Reply) error
 	Settings
 	Limit time.Duration // of one call to a notifier; zero: 60 seconds
 	Now   func() time.Time

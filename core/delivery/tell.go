@@ -247,6 +247,14 @@ func (c *Dispatcher) tell(ctx context.Context, q *notifierQueue, batch []*core.D
 	if ctx.Err() != nil && outcome.Status != core.OutcomeDelivered {
 		return ctx.Err() // cut short by ourselves: no failure of the notifier's
 	}
+	if outcome.Reply != nil && outcome.Status == core.OutcomeDelivered && c.o.Reply != nil {
+		if outcome, err = c.reply(ctx, q, batch[0], outcome); err != nil {
+			return err
+		}
+	}
+	if outcome.Status == core.OutcomeWorking {
+		return c.working(ctx, q, batch, outcome)
+	}
 	if outcome.Status == core.OutcomeDelivered {
 		c.works(q, len(batch))
 		c.noteNotified(batch)

@@ -13,7 +13,8 @@ type Act struct {
 	OutboxID     string `json:"outboxId,omitempty"`
 	InboxID      string `json:"inboxId,omitempty"` // of the message that it answered
 	Bytes        int    `json:"bytes,omitzero"`
-	Note         string `json:"note,omitempty"` // the agent's own words
+	Note         string `json:"note,omitempty"`     // the agent's own words
+	Notifier     string `json:"notifier,omitempty"` // that brought the answer back; empty: the agent sent it itself
 }
 
 // nobody is told of an event: it is kept, and watchers see it.

@@ -36,7 +36,7 @@ type replies struct {
 //
 // docs/protocol.md#replies
 func (g *replies) InboxReply(ctx context.Context, id string, reply core.Reply, byAgent bool) (Outgoing, error) {
-	p, item, err := g.keepReply(ctx, id, reply, byAgent)
+	p, item, err := g.keepReply(ctx, id, reply, byAgent, nil)
 	if err != nil || item == nil {
 		return Outgoing{Peer: p}, err
 	}
@@ -44,9 +44,23 @@ func (g *replies) InboxReply(ctx context.Context, id string, reply core.Reply, b
 	return Outgoing{p, item, err}, nil
 }
 
-// keepReply writes our answer to a kept message down. item is nil when there is
-// nowhere to send it.
-func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply, byAgent bool) (p *core.Peer, item *core.OutboxItem, err error) {
+// ReplyBack keeps the agent's answer that a notifier has brought back, in one step with the
+// notice that brought it: after a crash there are both or neither. It is sent by itself.
+//
+// Errors are as for InboxReply; with one, the notice is pending as it was.
+//
+// docs/threat-model.md#g3
+func (g *replies) ReplyBack(ctx context.Context, d *core.Delivery, reply core.Reply) error {
+	p, item, err := g.keepReply(ctx, d.EventID, reply, true, d)
+	if err == nil && item != nil {
+		g.outbox.Wake(p.Key)
+	}
+	return err
+}
+
+// keepReply writes our answer to a kept message down, and that the notice that brought it
+// is delivered; nil: none did. item is nil when there is nowhere to send it.
+func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply, byAgent bool, notice *core.Delivery) (p *core.Peer, item *core.OutboxItem, err error) {
 	unlock, err := g.locks.Lock(ctx, lockName{"inbox", core.PublicKey{}, id})
 	if err != nil {
 		return nil, nil, err
@@ -69,7 +83,12 @@ func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply, by
 	}
 	if byAgent {
 		g.o.Brake.Answers(p.Key, m.Message.ConversationID)
-		g.agentActs(change, core.EventAgentReplied, p, Act{InboxID: id, Intent: m.Message.Intent, Conversation: m.Message.ConversationID, Bytes: len(reply.Data) + len(reply.Error)})
+		act := Act{InboxID: id, Intent: m.Message.Intent, Conversation: m.Message.ConversationID, Bytes: len(reply.Data) + len(reply.Error)}
+		if notice != nil {
+			act.Notifier = notice.Notifier
+			change.Delivered = append(change.Delivered, notice)
+		}
+		g.agentActs(change, core.EventAgentReplied, p, act)
 	}
 	if err := g.keepFor(ctx, change, nobody); err != nil {
 		return nil, nil, err

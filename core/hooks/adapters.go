@@ -160,5 +160,26 @@ func (a notifierOf) Notify(ctx context.Context, notices []core.Notice) core.Outc
 			o.RetryAfter = e.RetryAfter
 		}
 	}
+	if o.Reply != nil && !a.mayReply(notices) {
+		o.Reply = nil
+	}
 	return o
+}
+
+// mayReply reports whether an answer counts: to one message, and from who has the power.
+func (a notifierOf) mayReply(notices []core.Notice) bool {
+	a.m.mu.Lock()
+	may := a.s.replies()
+	a.m.mu.Unlock()
+	switch {
+	case !may:
+		if a.s.tally.ignored.Add(1) == 1 {
+			a.m.o.Logger.Warn("a notifier would answer a peer's message, which it may not; its answer is left out", "plugin", a.s.name)
+		}
+		return false
+	case len(notices) != 1 || notices[0].Event.Message == nil:
+		a.m.o.Logger.Warn("a notifier answers what is no message; its answer is left out", "plugin", a.s.name, "event", notices[0].Event.ID)
+		return false
+	}
+	return true
 }

@@ -111,18 +111,58 @@ func readOutcome(output []byte) (core.Outcome, error) {
 		RetryAfterSeconds float64            `json:"retryAfterSeconds"`
 		Detail            string             `json:"detail"`
 		Tokens            int64              `json:"tokens"`
+		Reply             *replyView         `json:"reply"`
 	}
 	if err := unmarshal(output, &v); err != nil {
 		return core.Outcome{}, err
 	}
+	if v.Reply != nil && v.Status != core.OutcomeDelivered {
+		return core.Outcome{}, fmt.Errorf("a reply beside the status %q: it goes with delivered", v.Status)
+	}
 	switch v.Status {
 	case core.OutcomeDelivered, core.OutcomeFailed, core.OutcomeSetup:
-		return core.Outcome{Status: v.Status, Detail: v.Detail, Tokens: max(v.Tokens, 0)}, nil
-	case core.OutcomeRetry:
+		o := core.Outcome{Status: v.Status, Detail: v.Detail, Tokens: max(v.Tokens, 0)}
+		var err error
+		if v.Reply != nil {
+			o.Reply, err = v.Reply.reply()
+		}
+		return o, err
+	case core.OutcomeRetry, core.OutcomeWorking:
 		after := min(max(v.RetryAfterSeconds, 0), 3600)
 		return core.Outcome{Status: v.Status, RetryAfter: time.Duration(after * float64(time.Second)), Detail: v.Detail}, nil
 	}
-	return core.Outcome{}, fmt.Errorf("status %q: want delivered, retry, setup or failed", v.Status)
+	return core.Outcome{}, fmt.Errorf("status %q: want delivered, working, retry, setup or failed", v.Status)
+}
+
+// replyView is a notifier's answer to the peer: one of its members.
+type replyView struct {
+	Text  string   `json:"text"`
+	Data  core.Raw `json:"data"`
+	Error string   `json:"error"`
+}
+
+// maxReply bounds a notifier's answer, in bytes: with its escapes it fits into an envelope.
+const maxReply = 48 << 10
+
+func (v *replyView) reply() (*core.Reply, error) {
+	given := 0
+	for _, is := range []bool{v.Text != "", len(v.Data) > 0, v.Error != ""} {
+		if is {
+			given++
+		}
+	}
+	switch n := len(v.Text) + len(v.Data) + len(v.Error); {
+	case given != 1:
+		return nil, errors.New("its reply has none, or several, of text, data and error: want one")
+	case n > maxReply:
+		return nil, fmt.Errorf("its reply has %d bytes: want at most %d", n, maxReply)
+	case v.Error != "":
+		return &core.Reply{Error: v.Error}, nil
+	case v.Text != "":
+		data, err := json.Marshal(map[string]string{"text": v.Text})
+		return &core.Reply{Success: true, Data: data}, err
+	}
+	return &core.Reply{Success: true, Data: v.Data}, nil
 }
 
 // readAnswer reads a handler's answer.

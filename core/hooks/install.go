@@ -191,5 +191,5 @@ func Differ(m *plugin.Module, now *Installed) Difference {
 // Asks reports whether the operator must be asked: the plugin wants power, and it
 // is another module or wants more than it was granted.
 func (d Difference) Asks(a plugin.Grants) bool {
-	return (len(a.HTTP)+len(a.KV) > 0 || a.Approves) && (d.Module || len(d.Wider) > 0)
+	return (len(a.HTTP)+len(a.KV) > 0 || a.Approves || a.Replies) && (d.Module || len(d.Wider) > 0)
 }

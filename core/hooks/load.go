@@ -68,6 +68,10 @@ func (s *slot) manifest() *plugin.Manifest {
 // and was granted it.
 func (s *slot) approves() bool { return s.want.Spec.Grants.Approves && s.manifest().Approves }
 
+// replies reports whether a notifier may answer messages: it asks for it, and was granted
+// it.
+func (s *slot) replies() bool { return s.want.Spec.Grants.Replies && s.manifest().Replies }
+
 // stamp tells a module and its plugin.toml from changed ones.
 type stamp struct{ module, manifest fileStamp }
 

@@ -38,7 +38,8 @@ type View struct {
 	Missing      []string      `json:"missing,omitempty"`      // asked and not granted
 	Approves     bool          `json:"approves"`               // it may approve strangers
 	AtMost       []core.Grant  `json:"atMost,omitempty"`       // with at most these grants; none: the gateway's default ones
-	Ignored      int64         `json:"ignored,omitempty"`      // approvals that it had not the power for, since the start
+	Replies      bool          `json:"replies"`                // it may answer peers' messages
+	Ignored      int64         `json:"ignored,omitempty"`      // approvals and answers that it had not the power for, since the start
 	Calls        int64         `json:"calls"`                  // ever
 	Refusals     int64         `json:"refusals"`               // envelopes that it refused, ever
 	Failures     int64         `json:"failures"`               // calls that failed, ever
@@ -102,7 +103,7 @@ func (s *slot) view() View {
 	return View{Name: spec.Name, State: StateLoading, Source: s.want.Source, Kind: string(s.module.Kind), Hooks: s.hooks(),
 		Intents: manifest.Intents, Order: s.want.Order, Path: spec.Path, SHA256: s.module.SHA256, Size: s.module.Size,
 		Pinned: spec.SHA256 != "", Version: manifest.Version, Missing: spec.Grants.Missing(manifest.Asks()),
-		Approves: s.approves(), AtMost: spec.Grants.AtMost, Ignored: s.tally.ignored.Load(),
+		Approves: s.approves(), Replies: s.replies(), AtMost: spec.Grants.AtMost, Ignored: s.tally.ignored.Load(),
 		Calls: total.Calls, Refusals: total.Refusals, Failures: total.Failures}
 }
 

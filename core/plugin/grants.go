@@ -23,6 +23,8 @@ type Grants struct {
 	// grants where AtMost is empty.
 	Approves bool
 	AtMost   []core.Grant
+	// Replies lets a notifier answer peers' messages in the gateway's name.
+	Replies bool
 }
 
 // HTTPGrant allows requests to one URL prefix.
@@ -78,8 +80,14 @@ func (g Grants) Missing(ask Grants) []string {
 	if ask.Approves && !(g.Approves && within(ask.AtMost, g.AtMost)) {
 		out = append(out, "approve strangers with at most "+GrantWords(ask.AtMost))
 	}
+	if ask.Replies && !g.Replies {
+		out = append(out, MayReply)
+	}
 	return out
 }
+
+// MayReply is how Missing names the power of Grants.Replies.
+const MayReply = "answer peers' messages"
 
 // within says whether a bound on grants allows no more than another one.
 func within(a, b []core.Grant) bool {

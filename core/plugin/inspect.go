@@ -81,6 +81,9 @@ func inspect(spec Spec) (*Module, error) {
 	if m.Manifest.Approves && !m.Manifest.hasHook(Request) {
 		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: "approves = true, but it does not answer the hook \"request\""}
 	}
+	if m.Manifest.Replies && !m.Manifest.hasHook(Notify) {
+		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: "replies = true, but it does not answer the hook \"notify\""}
+	}
 	if len(m.Manifest.Hooks) == 0 {
 		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: "it answers no hook: name its hooks in the manifest, or export one of " + strings.Join(exportNames(), ", ")}
 	}

@@ -63,8 +63,11 @@ type Manifest struct {
 	Batch bool `toml:"batch"`
 	// Keyed says that whoever a notifier tells knows a repeat by the events' ids, so that
 	// a repeat after a crash does no harm.
-	Keyed  bool   `toml:"keyed"`
-	Limits Limits `toml:"limits"`
+	Keyed bool `toml:"keyed"`
+	// Replies asks for the power to answer peers' messages: a notifier's outcome may then carry a reply, which
+	// the gateway signs and sends. It does not go with Batch, as an answer is to one message.
+	Replies bool   `toml:"replies"`
+	Limits  Limits `toml:"limits"`
 	// HTTP are the URLs that the plugin wants to reach.
 	HTTP []HTTPAsk `toml:"http"`
 	// KV asks for a key-value store of its own.
@@ -217,6 +220,9 @@ func (m *Manifest) check() error {
 		}
 	}
 	m.Hooks = hooks
+	if m.Replies && m.Batch {
+		return errors.New("replies = true beside batch = true: an answer is to one message")
+	}
 	if m.AtMost != nil {
 		if !m.Approves {
 			return errors.New("[at_most] bounds what the plugin may grant, and needs approves = true")
@@ -300,6 +306,7 @@ func (m *Manifest) Asks() Grants {
 	if m.KV != nil {
 		g.KV = []string{"kv.*"}
 	}
+	g.Replies = m.Replies
 	if m.Approves {
 		g.Approves = true
 		if m.AtMost != nil {
@@ -348,7 +355,7 @@ func (m *Manifest) HookOf(named string, input []byte) (Hook, error) {
 
 // manifestKeys are the known keys, by table.
 var manifestKeys = map[string][]string{
-	"":         {"name", "version", "description", "author", "license", "homepage", "abi", "stdio", "hooks", "intents", "batch", "keyed", "limits", "http", "kv", "approves", "at_most", "config", "selftest"},
+	"":         {"name", "version", "description", "author", "license", "homepage", "abi", "stdio", "hooks", "intents", "batch", "keyed", "replies", "limits", "http", "kv", "approves", "at_most", "config", "selftest"},
 	"limits":   {"timeout", "memory_mib", "fuel", "instances", "max_calls"},
 	"http":     {"url", "private", "secrets", "reason"},
 	"kv":       {"max_bytes", "reason"},

@@ -75,6 +75,7 @@ func TestParseManifestRefuses(t *testing.T) {
 		"name = \"x\"\nstdio = \"twice\"":            `stdio "twice"`,
 		"name = \"x\"\nabi=\"ogp_v1\"\nstdio=\"lines\"":      `stdio "lines" beside abi`,
 		"name = \"x\"\nhooks = [\"polici\"]":                 `hook "polici"`,
+		"name = \"x\"\nreplies = true\nbatch = true":         "an answer is to one message",
 		"name = \"x\"\n[limits]\ntimeout = \"1h\"":           "timeout 1h0m0s: want up to 5m",
 		"name = \"x\"\n[limits]\ntimeout = \"soon\"":         "duration",
 		"name = \"x\"\n[limits]\nmemory_mib = 5000":          "memory_mib 5000",

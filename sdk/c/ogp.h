@@ -203,7 +203,7 @@ static inline ogp_approval ogp_no_opinion(void) { return (ogp_approval){ogp_verd
 /* OGP_ON_REQUEST makes a function, ogp_approval f(void), decide about requests. */
 #define OGP_ON_REQUEST(f) OGP_EXPORT(ogp_request) int ogp_request(int len) { (void)len; return f().status; }
 
-/* ogp_notified answers a notifier: "delivered", "retry", "setup" (nothing can be told until
+/* ogp_notified answers a notifier: "delivered", "working" (taken, and not done with: it comes again), "retry", "setup" (nothing can be told until
  * the operator has changed what the detail names) or "failed" (this event cannot be told). */
 static inline int ogp_notified(const char *status, const char *detail) {
 	static char buf[1024];
@@ -212,6 +212,27 @@ static inline int ogp_notified(const char *status, const char *detail) {
 	ogp_string(&o, "detail", detail);
 	return ogp_end(&o);
 }
+
+/* ogp_answered says that the event, a message, arrived, and what its answer is: our gateway signs
+ * the text and sends it to the peer, once. It needs replies = true in plugin.toml and the
+ * operator's grant; without them the event counts as delivered, and nothing is sent. */
+static inline int ogp_answered_as(const char *member, const char *text, int quoted) {
+	static char buf[64 * 1024], inner[60 * 1024];
+	struct ogp_object o = {buf, sizeof buf, 0, 0}, r = {inner, sizeof inner - 2, 0, 0};
+	if (quoted) ogp_string(&r, member, text);
+	else ogp_raw(&r, member, text);
+	inner[r.len++] = '}';
+	inner[r.len] = 0;
+	ogp_string(&o, "status", "delivered");
+	ogp_raw(&o, "reply", inner);
+	o.full |= r.full;
+	return ogp_end(&o);
+}
+static inline int ogp_answered(const char *text) { return ogp_answered_as("text", text, 1); }
+/* ogp_answered_with is ogp_answered with data, which is JSON. */
+static inline int ogp_answered_with(const char *json) { return ogp_answered_as("data", json, 0); }
+/* ogp_answered_no is ogp_answered for what cannot be done. The text reaches the peer. */
+static inline int ogp_answered_no(const char *why) { return ogp_answered_as("error", why, 1); }
 
 /* ogp_fail ends a hook in good order, with a text that says why. From ogp_init it refuses to
  * load the plugin. */

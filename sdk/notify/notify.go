@@ -9,6 +9,9 @@ import "github.com/opengatewayprotocol/ogp/sdk"
 // which have the same ID.
 func Is(f func(*sdk.Event) sdk.Outcome) {
 	sdk.SetNotifier(func(all []sdk.Event) sdk.Outcome {
+		if len(all) == 1 { // the only one whose answer to the peer counts
+			return f(&all[0])
+		}
 		for i := range all {
 			if o := f(&all[i]); o.Status != sdk.StatusDelivered {
 				return o

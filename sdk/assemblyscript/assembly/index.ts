@@ -216,6 +216,26 @@ export class Outcome {
   static delivered(): Obj {
     return new Obj().text("status", "delivered");
   }
+  /**
+   * The event, a message, arrived, and this is its answer: our gateway signs the text and sends it to the peer,
+   * once. It needs replies = true in plugin.toml and the operator's grant; without them the event counts as
+   * delivered, and nothing is sent.
+   */
+  static answered(text: string): Obj {
+    return Outcome.delivered().raw("reply", new Obj().text("text", text).json());
+  }
+  /** answered with data. */
+  static answeredWith(data: Obj): Obj {
+    return Outcome.delivered().raw("reply", new Obj().raw("data", data.json()).json());
+  }
+  /** answered for what cannot be done. The text reaches the peer. */
+  static answeredNo(why: string): Obj {
+    return Outcome.delivered().raw("reply", new Obj().text("error", why).json());
+  }
+  /** The event was taken and is not done with: it comes again. It is no failure, and holds up no other event. */
+  static working(afterSeconds: i32, detail: string): Obj {
+    return new Obj().text("status", "working").int("retryAfterSeconds", afterSeconds).text("detail", detail);
+  }
   static retry(afterSeconds: i32, detail: string): Obj {
     return new Obj().text("status", "retry").int("retryAfterSeconds", afterSeconds).text("detail", detail);
   }

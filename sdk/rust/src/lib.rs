@@ -195,6 +195,38 @@ impl Outcome {
     pub fn delivered() -> Outcome {
         Outcome::of("delivered", "")
     }
+    /// The event, a message, arrived, and this is its answer: our gateway signs the text and
+    /// sends it to the peer, once. It needs replies = true in plugin.toml and the operator's
+    /// grant; without them the event counts as delivered, and nothing is sent.
+    pub fn answered(text: &str) -> Outcome {
+        let mut reply = Object::new();
+        reply.text("text", text);
+        Outcome::with_reply(reply)
+    }
+    /// `answered` with data.
+    pub fn answered_with(data: Object) -> Outcome {
+        let mut reply = Object::new();
+        reply.raw("data", &data.json());
+        Outcome::with_reply(reply)
+    }
+    /// `answered` for what cannot be done. The text reaches the peer.
+    pub fn answered_no(why: &str) -> Outcome {
+        let mut reply = Object::new();
+        reply.text("error", why);
+        Outcome::with_reply(reply)
+    }
+    fn with_reply(reply: Object) -> Outcome {
+        let mut o = Outcome::delivered();
+        o.0.raw("reply", &reply.json());
+        o
+    }
+    /// The event was taken and is not done with: it comes again after some seconds, or when the
+    /// host sees fit (0). It is no failure, and holds up no other event.
+    pub fn working(after_seconds: i64, detail: &str) -> Outcome {
+        let mut o = Outcome::of("working", detail);
+        o.0.int("retryAfterSeconds", after_seconds);
+        o
+    }
     /// Another attempt is wanted, after some seconds or when the host sees fit (0).
     pub fn retry(after_seconds: i64, detail: &str) -> Outcome {
         let mut o = Outcome::of("retry", detail);
@@ -608,6 +640,20 @@ pub mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_go_back() {
+        let mut data = Object::new();
+        data.int("n", 1);
+        for (outcome, want) in [
+            (Outcome::answered("at \"nine\""), r#"{"status":"delivered","detail":"","reply":{"text":"at \"nine\""}}"#),
+            (Outcome::answered_with(data), r#"{"status":"delivered","detail":"","reply":{"data":{"n":1}}}"#),
+            (Outcome::answered_no("no"), r#"{"status":"delivered","detail":"","reply":{"error":"no"}}"#),
+            (Outcome::working(3, "it thinks"), r#"{"status":"working","detail":"it thinks","retryAfterSeconds":3}"#),
+        ] {
+            assert_eq!(outcome.0.json(), want);
+        }
+    }
 
     #[test]
     fn json_get_finds_what_is_there() {
