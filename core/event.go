@@ -54,6 +54,11 @@ type PeerThen struct {
 	URL   string `json:"url,omitempty"`
 }
 
+// Then is what we know of the peer now, for an event that happens now.
+func (p *Peer) Then() *PeerThen {
+	return &PeerThen{Alias: p.Alias, Trust: p.Trust, Names: p.Names, URL: p.URL}
+}
+
 // Notice is an event on its way to a notifier.
 type Notice struct {
 	Event   Event
@@ -68,6 +73,9 @@ type Outcome struct {
 	Detail     string        // for the operator; no secrets
 	Tokens     int64         // of the agent's model, where its backend says; 0: it does not
 	Reply      *Reply        // with OutcomeDelivered: the answer to the one message of the notice; only Success, Data and Error are set
+	// Notified are, by id, those of several events that the notifier has been notified of
+	// although the status is that of the others.
+	Notified []string
 }
 
 // OutcomeStatus is the word of an Outcome.

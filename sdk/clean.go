@@ -98,6 +98,7 @@ func hidden(r rune) bool {
 	case r >= 0x202a && r <= 0x202e, r >= 0x2060 && r <= 0x206f: // bidi overrides and isolates, invisible operators
 	case r >= 0xfe00 && r <= 0xfe0f: // variation selectors
 	case r >= 0xfff0 && r <= 0xfffb: // interlinear annotation
+	case r >= 0x13430 && r <= 0x1345f: // joins and blanks of hieroglyphs
 	case r >= 0x1bca0 && r <= 0x1bca3, r >= 0x1d173 && r <= 0x1d17a: // controls of shorthand and of music
 	case r >= 0xe0000 && r <= 0xe0fff: // tags and supplementary variation selectors
 	default:

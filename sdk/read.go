@@ -225,6 +225,9 @@ func (o Outcome) json() string {
 	if o.reply != "" {
 		b.Raw("reply", o.reply)
 	}
+	if len(o.Notified) > 0 {
+		b.Texts("notified", o.Notified)
+	}
 	return b.JSON()
 }
 

@@ -126,7 +126,7 @@ func TestNotifierTakesOneOrABatch(t *testing.T) {
 	})
 	ids, refuse = nil, "2"
 	out, _ := sdk.Run(sdk.HookNotify, `{"events":[{"event":{"id":"1"}},{"event":{"id":"2"}},{"event":{"id":"3"}}]}`)
-	if out != `{"status":"retry","retryAfterSeconds":7,"detail":"busy"}` || len(ids) != 2 {
+	if out != `{"status":"retry","retryAfterSeconds":7,"detail":"busy","notified":["1"]}` || len(ids) != 2 {
 		t.Errorf("batch = %s after %d events, want retry after 2", out, len(ids))
 	}
 	notify.Is(func(*sdk.Event) sdk.Outcome { return sdk.Outcome{} })

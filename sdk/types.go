@@ -233,6 +233,9 @@ type Outcome struct {
 	// Tokens is what the agent's model has used, where that is known.
 	Tokens int64
 	reply  string // JSON; empty: none
+	// Notified are, by ID, those of several events that arrived although the status is that
+	// of the others. They do not come again.
+	Notified []string
 }
 
 // Delivered says that the event arrived.

@@ -146,10 +146,10 @@ func Judge(to Endpoint, a core.Answer, t Try) Judged {
 		j.Hint = "its version is too old for it; tell its operator by another way"
 		return j
 	case waits(to, a.Status, s.err):
-	case refuses(to, a.Status, s):
+	case refuses(to, a.Status, s, t):
 		j.Verdict = No
 	}
-	gateway := j.Verdict == No || s.hasError && !ok && (s.is("success", false) || listed(s.err) || fits(passing, s.err))
+	gateway := j.Verdict == No || s.hasError && !ok && (s.is("success", false) || !shaped(to) && listed(to, s.err, t) || fits(passing, s.err))
 	if !gateway {
 		j.Said = ""
 		j.Text, j.Hint = nobody(a, s), nobodyHint(a)
@@ -175,17 +175,22 @@ func waits(to Endpoint, status int, text string) bool {
 	return false
 }
 
+// shaped reports whether an endpoint's refusals have the member success.
+func shaped(to Endpoint) bool { return to == Message || to == Removed }
+
 // refuses reports whether a gateway has said no.
-func refuses(to Endpoint, status int, s said) bool {
-	if status < 400 || status > 499 || !s.hasError {
+func refuses(to Endpoint, status int, s said, t Try) bool {
+	switch {
+	case status < 400 || status > 499 || !s.hasError:
 		return false
-	}
-	if status == http.StatusNotFound || to != Message && to != Removed {
-		return listed(s.err)
+	case !shaped(to):
+		return listed(to, s.err, t)
+	case s.is("success", false):
+		return status != http.StatusNotFound || listed(to, s.err, t)
 	}
 	// A body without its members, or one that its server does not read, is answered
 	// before the endpoint's own shape begins.
-	return s.is("success", false) || listed(s.err)
+	return to == Message && status == http.StatusBadRequest && s.err == missingMessage || t.V2 && fits(unread, s.err)
 }
 
 var staleTexts = []string{"stale-timestamp", "stale timestamp"}

@@ -2,14 +2,16 @@ package answer
 
 import "strings"
 
-// texts are the refusals of the gateways in the field and of our own. An answer
-// without the shape of messages is a gateway's no only with one of them. A text
-// that ends in "…" stands for all that begin so, one that begins with it for all
-// that end so.
+// missingMessage is the one refusal of a message that the field gives without the shape
+// of messages.
+const missingMessage = "Missing message or signature"
+
+// texts are the refusals of the gateways in the field. An answer without the shape of
+// messages is a gateway's no only with one of them. A text that ends in "…" stands for
+// all that begin so, one that begins with it for all that end so.
 //
 // docs/protocol.md#answers
 var texts = []string{
-	// What the gateways in the field answer.
 	"Missing payloadStr or signature",
 	"payloadStr is not valid JSON",
 	"Missing peer.publicKey in payload",
@@ -21,7 +23,7 @@ var texts = []string{
 	"Unknown peer",
 	"Invalid signature",
 	"Invalid or stale timestamp",
-	"Missing message or signature",
+	missingMessage,
 	"Peer not approved",
 	"Unknown intent: …",
 	"Unknown agent: …",
@@ -30,8 +32,12 @@ var texts = []string{
 	"Missing identity or signature",
 	"Peer not found - no existing federation",
 	"Cannot update identity - peer is not approved",
+}
 
-	// What ours add.
+// ours are the refusals that our own gateways add. Some are words that any server uses, so
+// that they count from a peer that has shown v2 alone, and in answer to a request, for
+// which its card has just been read.
+var ours = []string{
 	"A gateway cannot federate with itself",
 	"Agent '…",
 	"A different reply was received already",
@@ -95,8 +101,13 @@ var passing = []string{
 	"Too many requests",
 }
 
+// unread are those of ours that are given before an envelope's kind is known.
+var unread = []string{"Request body too large", "Request headers too large", "Unsupported media type"}
+
 // listed reports whether a text is one that gateways refuse with.
-func listed(text string) bool { return fits(texts, text) }
+func listed(to Endpoint, text string, t Try) bool {
+	return fits(texts, text) || (t.V2 || to == Request) && fits(ours, text)
+}
 
 func fits(list []string, text string) bool {
 	for _, t := range list {

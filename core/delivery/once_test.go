@@ -360,3 +360,62 @@ func TestSetAside(t *testing.T) {
 		}
 	})
 }
+
+// What was notified of in a call that went wrong for the others does not come again, also
+// when they are tried one by one; and the others stay one call.
+func TestNotifiedInPart(t *testing.T) {
+	for status, want := range map[core.OutcomeStatus]string{core.OutcomeRetry: "1 2 3 4|2 4|2 4", core.OutcomeSetup: "1 2 3 4|2 4|2 4", core.OutcomeFailed: "1 2 3 4|2|4"} {
+		synctest.Test(t, func(t *testing.T) {
+			n := keyed{coretest.NewNotifier("n", 10)}
+			var calls []string
+			n.Answer(func(_ context.Context, x []core.Notice) core.Outcome {
+				calls = append(calls, ids(x))
+				if len(calls) == 3 {
+					return core.Outcome{Status: core.OutcomeDelivered}
+				}
+				return core.Outcome{Status: status, Detail: "not all", Notified: []string{"0001", "0003"}}
+			})
+			d := newDesk(t, n)
+			d.owe("n", 4)
+			defer d.run()()
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if got := strings.Join(calls, "|"); got != want {
+				t.Errorf("%s: calls %q, want %q", status, got, want)
+			}
+			if x := d.depths(); x.Deliveries != 0 || x.DeadDeliveries != map[bool]int{true: 1}[status == core.OutcomeFailed] {
+				t.Errorf("%s: %+v are left", status, x)
+			}
+			if h := d.dispatcher.Health()[0]; h.Delivered != 4-uint64(d.depths().DeadDeliveries) {
+				t.Errorf("%s: %d delivered", status, h.Delivered)
+			}
+		})
+	}
+}
+
+// The first success after a start is a reason to try all that waits: of an outage before
+// it nobody knows how long it was.
+func TestOutageBeforeTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := coretest.NewNotifier("n", 1)
+		n.Answer(func(context.Context, []core.Notice) core.Outcome {
+			return core.Outcome{Status: core.OutcomeSetup, Detail: "down"}
+		})
+		d := newDesk(t, n)
+		stop := d.run()
+		d.keep("n", 5)
+		time.Sleep(12 * time.Hour)
+		stop()
+		d.dispatcher = delivery.New(delivery.Options{Store: d.store})
+		d.dispatcher.Set(n)
+		defer d.run()()
+		synctest.Wait() // one failure after the start
+		n.Answer(nil)
+		time.Sleep(10 * time.Second)
+		d.keep("n", 1)
+		time.Sleep(time.Second)
+		if got := len(n.Notified()); got != 6 {
+			t.Errorf("%d told a second after the first success, want all 6", got)
+		}
+	})
+}

@@ -244,29 +244,54 @@ func (c *Dispatcher) tell(ctx context.Context, q *notifierQueue, batch []*core.D
 	callCtx, cancel := context.WithTimeout(ctx, c.o.Limit)
 	outcome := q.n.Notify(callCtx, notices)
 	cancel()
-	if ctx.Err() != nil && outcome.Status != core.OutcomeDelivered {
-		return ctx.Err() // cut short by ourselves: no failure of the notifier's
-	}
 	if outcome.Reply != nil && outcome.Status == core.OutcomeDelivered && c.o.Reply != nil {
 		if outcome, err = c.reply(ctx, q, batch[0], outcome); err != nil {
 			return err
 		}
 	}
-	if outcome.Status == core.OutcomeWorking {
-		return c.working(ctx, q, batch, outcome)
+	done, left := batch, []*core.Delivery(nil)
+	if outcome.Status != core.OutcomeDelivered {
+		done, left = apart(batch, outcome.Notified)
 	}
-	if outcome.Status == core.OutcomeDelivered {
-		c.works(q, len(batch))
-		c.noteNotified(batch)
-		if Keyed(q.n) {
-			return nil
-		}
-		return c.flush(context.WithoutCancel(ctx)) // even when we are about to stop
+	if err := c.notified(ctx, q, done); err != nil || len(left) == 0 {
+		return err
+	}
+	batch = left
+	switch {
+	case outcome.Status == core.OutcomeWorking:
+		return c.working(ctx, q, batch, outcome)
+	case ctx.Err() != nil:
+		return ctx.Err() // cut short by ourselves: no failure of the notifier's
 	}
 	if outcome.Status == core.OutcomeFailed && len(batch) > 1 {
 		return c.tellApart(ctx, q, batch)
 	}
 	return c.failed(ctx, q, batch, outcome)
+}
+
+// notified notes what a notifier was notified of.
+func (c *Dispatcher) notified(ctx context.Context, q *notifierQueue, done []*core.Delivery) error {
+	if len(done) == 0 {
+		return nil
+	}
+	c.works(q, len(done))
+	c.noteNotified(done)
+	if Keyed(q.n) {
+		return nil
+	}
+	return c.flush(context.WithoutCancel(ctx)) // even when we are about to stop
+}
+
+// apart are those of a call that the notifier was notified of all the same, and the others.
+func apart(batch []*core.Delivery, notified []string) (done, rest []*core.Delivery) {
+	for _, d := range batch {
+		if slices.Contains(notified, d.EventID) {
+			done = append(done, d)
+		} else {
+			rest = append(rest, d)
+		}
+	}
+	return done, rest
 }
 
 // tellApart tells several that were refused together one by one: one of them may be to
@@ -298,8 +323,8 @@ func (c *Dispatcher) works(q *notifierQueue, n int) {
 	if q.state.Failures > 0 {
 		c.o.Logger.Info("notifier works again", "notifier", q.n.Name(), "failures", q.state.Failures)
 	}
-	if q.state.Failures >= outage {
-		q.behind, q.sweep = true, true
+	if q.state.Failures >= outage || q.state.Failures > 0 && q.state.LastSuccess.IsZero() {
+		q.behind, q.sweep = true, true // of an outage before our start we know no failures
 	}
 	q.state.LastSuccess, q.state.Failures, q.state.LastError, q.state.SetUp = c.o.Now().UTC(), 0, "", false
 	q.state.Delivered += uint64(n)

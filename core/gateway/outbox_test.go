@@ -111,6 +111,29 @@ func TestOutboxRetryAfter(t *testing.T) {
 	})
 }
 
+// A time that the peer asks for is how long the later ones wait, however often it asks.
+func TestOutboxAskedTime(t *testing.T) {
+	in(t, func(t *testing.T, r *rig, p *peer) {
+		busy := core.Answer{Status: 429, Body: []byte(`{"success":false,"error":"Rate limit exceeded for intent 'a'","statusCode":429,"retryAfter":1}`), RetryAfter: time.Second}
+		r.wire.answer(func(_ context.Context, _, _ string, body []byte) (core.Answer, error) {
+			if number(t, body) == 0 {
+				return busy, nil
+			}
+			return status(200), nil
+		})
+		for n := range 3 {
+			if _, err := r.Send(t.Context(), p.key, message(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(3500 * time.Millisecond) // tried at 0, 1, 2 and 3 s
+		waiting, err := r.store.Outbox(t.Context(), core.OutboxFilter{State: core.OutWaiting})
+		if err != nil || len(waiting) != 1 || number(t, waiting[0].Body) != 0 {
+			t.Errorf("%d wait, %v, want the one that its peer has no time for", len(waiting), err)
+		}
+	})
+}
+
 func TestOutboxGivesUp(t *testing.T) {
 	in(t, func(t *testing.T, r *rig, p *peer) {
 		r.wire.answer(answers(status(0)))
@@ -129,6 +152,11 @@ func TestOutboxGivesUp(t *testing.T) {
 			}
 		}
 		failed := events(t, r.store, core.EventDeliveryFailed)
+		for _, e := range failed { // it is told in the same words, whatever becomes of the peer
+			if e.Then == nil || e.Then.Trust != core.Approved {
+				t.Errorf("an event without the peer as it was: %+v", e)
+			}
+		}
 		if len(failed) != 3 {
 			t.Errorf("%d events, want one for each envelope", len(failed))
 		}

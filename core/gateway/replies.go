@@ -216,7 +216,7 @@ func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.Outbox
 	receipt := isReceipt(&r)
 	change.Events = append(change.Events, g.event(core.EventReply, p, core.Them, "The peer has answered a message of ours.", map[string]any{
 		"nonce": r.Nonce, "outboxId": item.ID, "success": r.Success, "data": r.Data, "error": clean(r.Error, 500), "receipt": receipt,
-		"question": questionOf(item.Message)}))
+		"timestamp": clean(r.Timestamp, 40), "question": questionOf(item.Message)}))
 	// A receipt is no news to the agent, and neither is what somebody is being shown.
 	told := !receipt && !g.awaited.has(awaitedReply{p.Key, r.Nonce})
 	return g.keepFor(ctx, change, func(string) bool { return told })

@@ -280,7 +280,7 @@ func (s *state) event(t core.EventType, p *core.Peer, by, text string, data any)
 	e := &core.Event{ID: newID(), Type: t, At: s.o.Now().UTC(), By: by, Text: text}
 	if p != nil {
 		e.Peer = p.Key
-		e.Then = &core.PeerThen{Alias: p.Alias, Trust: p.Trust, Names: p.Names, URL: p.URL}
+		e.Then = p.Then()
 	}
 	if data != nil {
 		e.Data = encode(data)

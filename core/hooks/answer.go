@@ -112,6 +112,7 @@ func readOutcome(output []byte) (core.Outcome, error) {
 		Detail            string             `json:"detail"`
 		Tokens            int64              `json:"tokens"`
 		Reply             *replyView         `json:"reply"`
+		Notified          []string           `json:"notified"`
 	}
 	if err := unmarshal(output, &v); err != nil {
 		return core.Outcome{}, err
@@ -121,7 +122,7 @@ func readOutcome(output []byte) (core.Outcome, error) {
 	}
 	switch v.Status {
 	case core.OutcomeDelivered, core.OutcomeFailed, core.OutcomeSetup:
-		o := core.Outcome{Status: v.Status, Detail: v.Detail, Tokens: max(v.Tokens, 0)}
+		o := core.Outcome{Status: v.Status, Detail: v.Detail, Tokens: max(v.Tokens, 0), Notified: v.Notified}
 		var err error
 		if v.Reply != nil {
 			o.Reply, err = v.Reply.reply()
@@ -129,7 +130,7 @@ func readOutcome(output []byte) (core.Outcome, error) {
 		return o, err
 	case core.OutcomeRetry, core.OutcomeWorking:
 		after := min(max(v.RetryAfterSeconds, 0), 3600)
-		return core.Outcome{Status: v.Status, RetryAfter: time.Duration(after * float64(time.Second)), Detail: v.Detail}, nil
+		return core.Outcome{Status: v.Status, RetryAfter: time.Duration(after * float64(time.Second)), Detail: v.Detail, Notified: v.Notified}, nil
 	}
 	return core.Outcome{}, fmt.Errorf("status %q: want delivered, working, retry, setup or failed", v.Status)
 }

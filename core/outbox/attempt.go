@@ -30,6 +30,7 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 	if item = fresh; item.State != core.OutWaiting {
 		return item, failureOf(item)
 	}
+	first = first || !item.GiveUp.After(item.Created) // of one that is tried only once, its sender hears, whoever tries it
 	p := q.o.Gateway.Peer(item.Peer)
 	next := *item
 	now := q.o.Now().UTC()
@@ -109,8 +110,12 @@ func (q *Queue) failed(item *core.OutboxItem) *core.Event {
 	if err != nil {
 		panic(err) // three texts always encode
 	}
-	return &core.Event{ID: ulid.Make().String(), Type: core.EventDeliveryFailed, At: q.o.Now().UTC(), Peer: item.Peer, By: core.Us,
+	e := &core.Event{ID: ulid.Make().String(), Type: core.EventDeliveryFailed, At: q.o.Now().UTC(), Peer: item.Peer, By: core.Us,
 		Text: "An envelope of ours could not be delivered.", Data: data}
+	if p := q.o.Gateway.Peer(item.Peer); p != nil {
+		e.Then = p.Then()
+	}
+	return e
 }
 
 // deliver signs and posts an envelope. The body of the last try is sent again while
@@ -172,6 +177,9 @@ func (q *Queue) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem,
 		return err
 	}
 	pause := s.Wait(item.Attempts, retry)
+	if retry > 0 && j.Said != "" && holdsUp(item) {
+		pause = retry // the later ones wait for no longer than the peer has asked for
+	}
 	if item.Kind == core.OutApprove {
 		var over bool
 		if pause, over = approvalWait(p, item, j, pause, now); over {

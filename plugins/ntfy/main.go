@@ -54,7 +54,10 @@ func tell(e *sdk.Event) sdk.Outcome {
 		o.Objects("actions", []*sdk.Object{new(sdk.Object).Text("action", "view").Text("label", conf.actionLabel).Text("url", conf.actionURL)})
 	}
 	r := sdk.HTTPRequest{Method: "POST", URL: conf.url + "/", Headers: []string{"Content-Type", "application/json"}, Body: o.JSON(), TimeoutMs: 10_000}
-	if granted, err := sdk.HasSecret("ntfy_token"); err == nil && granted {
+	switch granted, err := sdk.HasSecret("ntfy_token"); {
+	case err != nil:
+		return sdk.SetUp("cannot say whether there is an ntfy_token, so that nothing is published without it: " + err.Error())
+	case granted:
 		r.Headers = append(r.Headers, "Authorization", "Bearer {secret:ntfy_token}")
 	}
 	return sdk.OutcomeOf(sdk.HTTP(r))

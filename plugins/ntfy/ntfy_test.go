@@ -68,3 +68,16 @@ func TestConfigurationIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// A token that is configured and cannot be read is no reason to publish without it.
+func TestNeverWithoutItsToken(t *testing.T) {
+	do, requests := sdktest.Answer(200, `{}`)
+	defer sdk.Use(&sdktest.Host{Secrets: map[string]string{"ntfy_token": ""}, HTTP: do})()
+	if err := sdk.Start(`{"topic":"t"}`); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := sdk.Run(sdk.HookNotify, `{"event":{"id":"01J","type":"message"}}`)
+	if !strings.HasPrefix(out, `{"status":"setup"`) || len(requests()) != 0 {
+		t.Errorf("notify = %s with %d requests, want setup with none", out, len(requests()))
+	}
+}

@@ -87,19 +87,37 @@ type post struct {
 // escaping can nearly double ours.
 const maxPostBytes = 96 << 10
 
-// tell posts the events, merged by agent and session. The first post that fails is the
-// outcome of all: those before it are told again under the same keys, which OpenClaw
-// answers with the run that it already has.
+// tell posts the events, merged by agent and session. One post that is refused keeps none
+// of the others from the agent, and what was taken does not come again: OpenClaw knows a key
+// for five minutes alone.
 func tell(events []sdk.Event) sdk.Outcome {
 	if ok, err := sdk.HasSecret("hooks_token"); err != nil || !ok {
 		return sdk.SetUp("no token for OpenClaw's webhooks: set openclaw_hooks_token to the hooks.token of OpenClaw's configuration")
 	}
+	var done []string
+	all := sdk.Delivered()
 	for _, p := range merge(events) {
-		if o := p.send(); o.Status != sdk.StatusDelivered {
+		switch o := p.send(); o.Status {
+		case sdk.StatusDelivered:
+			for _, e := range p.events {
+				done = append(done, e.ID)
+			}
+			continue
+		case sdk.StatusRetry: // the others would hear the same; and it may have been taken, so that it stays as it is
+			o.Notified = done
 			return o
+		case sdk.StatusFailed:
+			all = o
+		default:
+			if all.Status == sdk.StatusDelivered {
+				all = o
+			}
 		}
 	}
-	return sdk.Delivered()
+	if all.Status != sdk.StatusDelivered {
+		all.Notified = done
+	}
+	return all
 }
 
 func merge(events []sdk.Event) []*post {

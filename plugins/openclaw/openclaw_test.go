@@ -348,6 +348,24 @@ func TestWhatPilesUpIsMerged(t *testing.T) {
 	}
 }
 
+// One post that is refused keeps no other from the agent, and what was taken is said, so
+// that it does not come again.
+func TestARefusedPostStandsAlone(t *testing.T) {
+	f, _ := newFake(t)
+	to := func(id, agent string) string {
+		return strings.Replace(messageEvent(id, `{"text":"for `+agent+`"}`), `"intent"`, `"toAgent":"`+agent+`","intent"`, 1)
+	}
+	batch := `{"events":[` + to("01A", "nobody") + `,` + messageEvent("01B", `{"text":"one"}`) + `,` + to("01C", "scribe") + `,` + messageEvent("01D", `{"text":"two"}`) + `],"attempt":1}`
+	got := run(t, batch)
+	if got.Get("status").Text() != "setup" || strings.Join(got.Get("notified").Texts(), " ") != "01B 01D 01C" {
+		t.Errorf("outcome = %s, want the first alone not taken", got.JSON())
+	}
+	f.agent = "agent-503-gateway-suspended-or-draining"
+	if got := run(t, batch); got.Get("status").Text() != "retry" || got.Get("notified").Exists() || len(f.got) != 4 {
+		t.Errorf("outcome = %s after %d requests, want one try", got.JSON(), len(f.got)-3)
+	}
+}
+
 func TestAMergeStaysUnderOpenClawsLimit(t *testing.T) {
 	f, _ := newFake(t)
 	var events []string

@@ -5,17 +5,20 @@ package notify
 import "github.com/opengatewayprotocol/ogp/sdk"
 
 // Is makes f the notifier of this module. Of several events in one call, f gets each in
-// turn until one is not delivered, and that outcome stands for all: f must bear repeats,
-// which have the same ID.
+// turn until one is not delivered, and that outcome stands for it and the later ones. f must
+// bear repeats, which have the same ID.
 func Is(f func(*sdk.Event) sdk.Outcome) {
 	sdk.SetNotifier(func(all []sdk.Event) sdk.Outcome {
 		if len(all) == 1 { // the only one whose answer to the peer counts
 			return f(&all[0])
 		}
+		var done []string
 		for i := range all {
 			if o := f(&all[i]); o.Status != sdk.StatusDelivered {
+				o.Notified = done
 				return o
 			}
+			done = append(done, all[i].ID)
 		}
 		return sdk.Delivered()
 	})

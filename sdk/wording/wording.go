@@ -36,8 +36,13 @@ func Several(events []*sdk.Event, maxBytes int) string {
 	if once.notice {
 		b.WriteString(" " + Notice)
 	}
-	if once.stranger {
-		b.WriteString("\n" + aboutStrangers)
+	for _, fixed := range [...]struct {
+		said bool
+		text string
+	}{{once.stranger, aboutStrangers}, {once.waits, whoWaits}, {once.held, whatIsHeld}} {
+		if fixed.said {
+			b.WriteString("\n" + fixed.text)
+		}
 	}
 	for i, l := range levels {
 		if once.levels[i] {
@@ -58,9 +63,20 @@ type says struct {
 
 // once notes what several events need said once.
 type once struct {
-	notice, stranger bool
-	levels           [len(levels)]bool
+	notice, stranger, waits, held bool
+	levels                        [len(levels)]bool
 }
+
+// at is fixed words at the end of an event, or nothing where they stand once for several.
+func (s says) at(end string, noted func(*once) *bool) string {
+	if s.once == nil {
+		return "\n" + end
+	}
+	*noted(s.once) = true
+	return ""
+}
+
+func (s says) whoWaits() string { return s.at(whoWaits, func(o *once) *bool { return &o.waits }) }
 
 func (s says) event(e *sdk.Event) string {
 	who := Name(&e.Peer)
@@ -72,9 +88,9 @@ func (s says) event(e *sdk.Event) string {
 	case sdk.EventRequest:
 		return s.request(e, who)
 	case sdk.EventHeld:
-		return held(e, who)
+		return s.held(e, who)
 	case sdk.EventDigest:
-		return digest(e)
+		return s.digest(e)
 	case sdk.EventApproved:
 		if e.By == "us" {
 			return "[OGP Federation Approved] We approved " + who + ". Messages can now pass, within what each side grants." + s.details(e)
@@ -98,7 +114,8 @@ func (s says) event(e *sdk.Event) string {
 
 const (
 	aboutStrangers = "Your human decides about a gateway that asks to federate; until then it can send nothing. Nothing of what it says about itself is verified."
-	whoWaits       = "Tell your human that a request waits. Who is waiting: ogp federation list --status pending"
+	whoWaits       = "Tell your human who asks. Who is waiting: ogp federation list --status pending"
+	whatIsHeld     = "Tell your human. What is held: ogp inbox list --held"
 )
 
 func (s says) request(e *sdk.Event, who string) string {
@@ -117,7 +134,7 @@ func (s says) request(e *sdk.Event, who string) string {
 	} else {
 		s.once.stranger = true
 	}
-	return head + s.fence(e, "UNVERIFIED STRANGER", stranger(e)) + "\n" + whoWaits
+	return head + s.fence(e, "UNVERIFIED STRANGER", stranger(e)) + s.whoWaits()
 }
 
 // proposed is what the agent asks of its human. The note is the agent's, who may have been
@@ -139,7 +156,7 @@ func again(e *sdk.Event) string {
 }
 
 // held is about a message that the agent has not been told. No word of it is here.
-func held(e *sdk.Event, who string) string {
+func (s says) held(e *sdk.Event, who string) string {
 	text := "[OGP Held Message] A message from " + who + " was held back for your human."
 	if policy := Word(e.Data.Get("policy").Text()); policy != "" {
 		text += " The policy " + policy + " held it."
@@ -147,7 +164,7 @@ func held(e *sdk.Event, who string) string {
 	if why := sdk.Line(e.Data.Get("reason").Text(), 200); why != "" {
 		text += " Its reason: " + why
 	}
-	text += "\nTell your human. What is held: ogp inbox list --held"
+	text += s.at(whatIsHeld, func(o *once) *bool { return &o.held })
 	if id := Word(e.Data.Get("inboxId").Text()); id != "" {
 		text += "\nYour human can let it through or turn it down: ogp inbox release " + id + ", or ogp inbox deny " + id
 	}
@@ -251,7 +268,7 @@ func (s says) message(e *sdk.Event, who string) string {
 	default:
 		b.WriteString("[OGP] Message of intent " + Word(m.Intent) + " from " + who)
 	}
-	b.WriteString(s.level(m.Level) + times(m, e) + conversation(m.ConversationID))
+	b.WriteString(s.level(m.Level) + times(m.Timestamp(), e) + conversation(m.ConversationID))
 	text := whole(m.Payload, shown)
 	b.WriteString(s.fence(e, "PEER MESSAGE", text))
 	id := m.JSON.Get("inboxId").Text()
@@ -267,13 +284,13 @@ func (s says) message(e *sdk.Event, who string) string {
 	return b.String()
 }
 
-// times says when a message was sent, as its sender says, and when it came.
-func times(m *sdk.Message, e *sdk.Event) string {
-	sent, came := m.Timestamp().String(), e.At.String()
+// times says when something was sent, as its sender says, and when it came.
+func times(at sdk.Time, e *sdk.Event) string {
+	sent, came := at.String(), e.At.String()
 	switch {
 	case e.At == 0:
 		return ""
-	case m.Timestamp() == 0 || sent == came:
+	case at == 0 || sent == came:
 		return " Received " + came + "."
 	}
 	return " Sent " + sent + ", received " + came + "."
@@ -357,7 +374,8 @@ func (s says) reply(e *sdk.Event, who string) string {
 	if success := e.Data.Get("success"); success.Exists() && !success.Bool() {
 		head = " could not do what a message of ours asked."
 	}
-	text := "[OGP Reply] " + who + head
+	sent, _ := sdk.ParseTime(e.Data.Get("timestamp").Text())
+	text := "[OGP Reply] " + who + head + times(sent, e)
 	asked := e.Data.Get("question")
 	if topic := Word(asked.Get("topic").Text()); topic != "" {
 		text += " Topic " + topic + "."
@@ -454,7 +472,7 @@ func (s says) removed(e *sdk.Event, who string) string {
 	return "[OGP Federation Removed] " + head + s.fence(e, "UNVERIFIED NAMES", text)
 }
 
-func digest(e *sdk.Event) string {
+func (s says) digest(e *sdk.Event) string {
 	count, waiting := "Gateways", ""
 	if n := e.Data.Get("requests").Int(); n > 0 {
 		count = strconv.FormatInt(n, 10) + " more gateways"
@@ -462,8 +480,7 @@ func digest(e *sdk.Event) string {
 	if n := e.Data.Get("pending").Int(); n > 0 {
 		waiting = " " + strconv.FormatInt(n, 10) + " wait in all."
 	}
-	return "[OGP Federation Request] " + count + " that we do not know asked to federate." + waiting + " Your human decides; until then they can send nothing." +
-		"\nTell your human that requests wait. Who is waiting: ogp federation list --status pending"
+	return "[OGP Federation Request] " + count + " that we do not know asked to federate." + waiting + " Your human decides; until then they can send nothing." + s.whoWaits()
 }
 
 // Headline is what Of begins with: one line, all of it ours.

@@ -99,8 +99,8 @@ func TestTimesAndCommands(t *testing.T) {
 
 // TestReplyWithItsQuestion: an answer comes with what we had asked.
 func TestReplyWithItsQuestion(t *testing.T) {
-	got := of(t, event("reply", `,"data":{"outboxId":"01Q","success":true,"data":{"text":"at noon"},"question":{"intent":"agent-comms","topic":"plan","conversationId":"c-9","text":"when do we meet?"}}`), 1000)
-	for _, want := range []string{"bob (approved peer, fingerprint K5QX) answered", "Topic plan.", "Conversation c-9.", "We had written: when do we meet?", "\nat noon\n"} {
+	got := of(t, event("reply", `,"data":{"timestamp":"2026-11-21T20:11:09.500Z","outboxId":"01Q","success":true,"data":{"text":"at noon"},"question":{"intent":"agent-comms","topic":"plan","conversationId":"c-9","text":"when do we meet?"}}`), 1000)
+	for _, want := range []string{"bob (approved peer, fingerprint K5QX) answered a message of ours. Sent 2026-11-21T20:11:09.500Z, received ", "Topic plan.", "Conversation c-9.", "We had written: when do we meet?", "\nat noon\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("want %q in\n%s", want, got)
 		}
@@ -132,14 +132,15 @@ func TestHeld(t *testing.T) {
 // TestSeveral: in a batch the fixed words stand once.
 func TestSeveral(t *testing.T) {
 	one := message(`"intent":"agent-comms","level":"summary","payload":{"message":"one"}`)
-	input := `{"events":[` + one + `,` + strings.Replace(one, "one", "two", 1) + `,` + event("federation.request", "") + `,` + event("federation.request", "") + `]}`
+	input := `{"events":[` + one + `,` + strings.Replace(one, "one", "two", 1) + `,` + event("federation.request", "") + `,` + event("federation.request", "") + `,` +
+		event("federation.digest", `,"data":{"requests":3}`) + `,` + event("message.held", "") + `,` + event("message.held", "") + `]}`
 	got := Several(read(t, input), 1000)
-	for _, fixed := range []string{Notice, aboutStrangers, levels[1].advice} {
+	for _, fixed := range []string{Notice, aboutStrangers, whoWaits, whatIsHeld, levels[1].advice} {
 		if strings.Count(got, fixed) != 1 {
 			t.Errorf("%d times, want once: %q in\n%s", strings.Count(got, fixed), fixed, got)
 		}
 	}
-	if strings.Count(got, "[SUMMARY]") != 3 || !strings.Contains(got, "--- 4 of 4 ---") || strings.Index(got, "one") > strings.Index(got, "two") {
+	if strings.Count(got, "[SUMMARY]") != 3 || !strings.Contains(got, "--- 7 of 7 ---") || strings.Index(got, "one") > strings.Index(got, "two") {
 		t.Errorf("Several =\n%s", got)
 	}
 	if single := Several(read(t, one), 1000); single != of(t, one, 1000) {
