@@ -42,7 +42,7 @@ var rooms = []arrows{
 	{"core/logpipe", nil},
 	{"core/jsjson", []string{"core"}},
 	{"core/nesting", nil},
-	{"core/keys", []string{"core", "core/atomicfile"}},
+	{"core/keys", []string{"core", "core/atomicfile", "core/files"}},
 	{"core/envelope", []string{"core", "core/jsjson", "core/keys"}},
 	{"core/freshness", []string{"core"}},
 	{"core/peering", []string{"core"}},
@@ -55,20 +55,20 @@ var rooms = []arrows{
 	{"core/delivery", []string{"core", "core/queue"}},
 	{"core/rules", []string{"core", "core/text"}},
 	{"core/record", []string{"core"}},
-	{"core/config", []string{"core", "core/rules", "core/nesting", "core/text"}},
+	{"core/config", []string{"core", "core/files", "core/nesting", "core/rules", "core/text"}},
 	{"core/dial", []string{"core", "core/files"}},
 	{"core/web", []string{"core", "core/files"}},
-	{"core/legacy", []string{"core", "core/keys", "core/text"}},
+	{"core/legacy", []string{"core", "core/files", "core/keys", "core/text"}},
 	{"core/store", []string{"core", "core/store/..."}},
 	{"core/store/storetest", []string{"core"}},
 	{"core/store/...", []string{"core"}},
-	{"core/plugin", []string{"core", "core/dial", "core/nesting", "core/plugin/...", "core/scope", "core/text"}},
+	{"core/plugin", []string{"core", "core/dial", "core/files", "core/nesting", "core/plugin/...", "core/scope", "core/text"}},
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
 	{"core/gateway", []string{"core", "core/answer", "core/brake", "core/budget", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
-	{"core/hooks", []string{"core", "core/atomicfile", "core/gateway", "core/plugin", "core/rules", "core/scope"}},
+	{"core/hooks", []string{"core", "core/atomicfile", "core/files", "core/gateway", "core/plugin", "core/rules", "core/scope"}},
 
 	// Wires: both ends of a protocol, the gateway seen as an interface of their own.
 	{"core/federation", []string{"core", "core/answer", "core/dial", "core/web"}},
@@ -102,25 +102,25 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
-	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/nesting"}},
+	{"core/daemon", []string{"core", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/files", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
+	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/files", "core/nesting"}},
 	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/logpipe", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
-	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "plugins"}},
-	{"cmd/ogp/internal/agents", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "core", "core/atomicfile", "core/control", "core/daemon", "core/daemon/openclaw", "core/mcp"}},
+	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/files", "plugins"}},
+	{"cmd/ogp/internal/agents", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "core", "core/atomicfile", "core/control", "core/daemon", "core/daemon/openclaw", "core/files", "core/mcp"}},
 	{"cmd/ogp/internal/term", []string{"core/text"}},
-	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control/api", "core/daemon", "core/text"}},
+	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control/api", "core/daemon", "core/files", "core/text"}},
 	{"cmd/ogp/internal/former", []string{"cmd/ogp/internal/cli", "core"}},
 	{"cmd/ogp/internal/complete", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control", "core/control/api", "core/scope", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/demo", []string{"cmd/ogp/internal/cli", "examples/plugins"}},
 	{"cmd/ogp/internal/doctor", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core/config", "core/control", "core/control/api", "core/daemon", "core/text"}},
 	{"cmd/ogp/internal/logs", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/service", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon"}},
 	{"cmd/ogp/internal/manual", []string{"cmd/ogp/internal/cli"}},
-	{"cmd/ogp/internal/migrate", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control", "core/control/api", "core/daemon", "core/keys", "core/legacy"}},
+	{"cmd/ogp/internal/migrate", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control", "core/control/api", "core/daemon", "core/files", "core/keys", "core/legacy"}},
 	{"cmd/ogp/internal/service", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/config", "core/control"}},
-	{"cmd/ogp/internal/settings", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/nesting"}},
+	{"cmd/ogp/internal/settings", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/files", "core/nesting"}},
 	{"cmd/ogp/internal/setup", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/doctor", "cmd/ogp/internal/migrate", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/config", "core/control/api", "core/daemon", "core/daemon/openclaw", "core/federation", "core/keys", "core/legacy", "core/text"}},
 	{"cmd/ogp/internal/notify", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/config", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/text", "plugins"}},
-	{"cmd/ogp/internal/trial", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/text"}},
+	{"cmd/ogp/internal/trial", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon", "core/files", "core/hooks", "core/plugin", "core/text"}},
 }
 
 // doors holds, for libraries of weight, the rooms that may import them. A library

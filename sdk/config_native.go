@@ -17,7 +17,7 @@ func nativeConfig(own Value) (string, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	defaults, err := configOf(string(text))
+	defaults, err := configOf(strings.TrimPrefix(string(text), "\ufeff")) // editors write one
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -49,5 +50,25 @@ func TestCleanupLeavesTheOldFile(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 		t.Errorf("directory holds %v, %v; want the file alone", left, err)
+	}
+}
+
+// An error names the file that was to be written, and no temporary one.
+func TestErrorsNameTheFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "folder", "full"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(dir, "a", "config.toml"), filepath.Join(dir, "nowhere", "config.toml"), filepath.Join(dir, "folder")} {
+		err := WriteFile(path, []byte("x"))
+		if err == nil || !strings.Contains(err.Error(), " "+path+": ") || strings.Contains(err.Error(), "/.") {
+			t.Errorf("WriteFile(%q) = %v, want an error that names it", path, err)
+		}
 	}
 }

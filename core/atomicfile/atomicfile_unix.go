@@ -10,7 +10,10 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
-type pending struct{ p *renameio.PendingFile }
+type pending struct {
+	p    *renameio.PendingFile
+	path string
+}
 
 // New opens a file for writing that will have mode 0600 at path.
 func New(path string) (*File, error) {
@@ -18,13 +21,13 @@ func New(path string) (*File, error) {
 		return renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
 	})
 	if err != nil {
-		return nil, err
+		return nil, Named(err, path)
 	}
-	return &File{p.File, pending{p}}, nil
+	return &File{p.File, pending{p, path}}, nil
 }
 
 // Replace puts what was written in the place of the file, on disk.
-func (f *File) Replace() error { return f.p.CloseAtomicallyReplace() }
+func (f *File) Replace() error { return Named(f.p.CloseAtomicallyReplace(), f.path) }
 
 // Cleanup removes what was written if it has not replaced anything.
 func (f *File) Cleanup() error { return f.p.Cleanup() }

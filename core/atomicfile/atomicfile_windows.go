@@ -16,7 +16,7 @@ type pending struct {
 func New(path string) (*File, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
 	if err != nil {
-		return nil, err
+		return nil, Named(err, path)
 	}
 	return &File{f, pending{path, new(bool)}}, nil
 }
@@ -24,13 +24,13 @@ func New(path string) (*File, error) {
 // Replace puts what was written in the place of the file, on disk.
 func (f *File) Replace() error {
 	if err := f.Sync(); err != nil {
-		return err
+		return Named(err, f.path)
 	}
 	if err := f.Close(); err != nil {
-		return err
+		return Named(err, f.path)
 	}
 	if err := os.Rename(f.Name(), f.path); err != nil {
-		return err
+		return Named(err, f.path)
 	}
 	*f.done = true
 	return nil

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,8 +16,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/nesting"
-	coretext "github.com/opengatewayprotocol/ogp/core/text"
 )
 
 const (
@@ -93,14 +92,8 @@ func readFile(path string) ([]byte, fs.FileMode, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err != nil {
-		return nil, 0, err
-	}
-	if len(text) > maxFileBytes {
-		return nil, 0, fmt.Errorf("%s: more than %d bytes", path, maxFileBytes)
-	}
-	return coretext.TrimBOM(text), info.Mode(), nil
+	text, err := files.ReadTextOf(f, path, maxFileBytes)
+	return text, info.Mode(), err
 }
 
 func (l *loader) toml(path string, text []byte) error {

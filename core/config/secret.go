@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	coretext "github.com/opengatewayprotocol/ogp/core/text"
+	"github.com/opengatewayprotocol/ogp/core/files"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -137,19 +137,11 @@ func (s Secret) Reveal() (string, error) {
 		}
 		path = filepath.Join(home, rest)
 	}
-	f, err := os.Open(path)
+	text, err := files.ReadText(path, maxSecretBytes)
 	if err != nil {
 		return "", fmt.Errorf("config: secret: %w", err)
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSecretBytes+1))
-	if err != nil {
-		return "", fmt.Errorf("config: secret: %w", err)
-	}
-	if len(text) > maxSecretBytes {
-		return "", fmt.Errorf("config: secret: %s: more than %d bytes", path, maxSecretBytes)
-	}
-	v := strings.TrimSpace(string(coretext.TrimBOM(text)))
+	v := strings.TrimSpace(string(text))
 	if v == "" {
 		return "", fmt.Errorf("config: secret: %s is empty", path)
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/keys"
@@ -255,12 +256,21 @@ func Passphrase(env []string, c *config.Config) keys.Passphrase {
 		if c.Key.PassphraseFile == "" {
 			return config.Getenv(env, "OGP_KEY_PASSPHRASE"), nil
 		}
-		text, err := os.ReadFile(c.Key.PassphraseFile)
+		text, err := readPassphrase(c.Key.PassphraseFile)
 		if err != nil {
 			return "", fmt.Errorf("key.passphrase_file: %w", err)
 		}
-		return strings.TrimRight(string(text), "\r\n"), nil
+		return text, nil
 	}
+}
+
+// maxPassphrase bounds a passphrase's file, in bytes.
+const maxPassphrase = 64 << 10
+
+// readPassphrase reads a file that holds a passphrase and, perhaps, a line end.
+func readPassphrase(path string) (string, error) {
+	text, err := files.ReadText(path, maxPassphrase)
+	return strings.TrimRight(string(text), "\r\n"), err
 }
 
 // openKey loads our key, or makes it on the first start. A directory that holds

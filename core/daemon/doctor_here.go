@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -228,7 +227,7 @@ func (d *Daemon) checkCertificateFiles(r *api.Report) {
 	if c.Cert == "" {
 		return
 	}
-	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+	pair, err := loadPair(c.Cert, c.Key)
 	if err != nil {
 		r.Fail("tls", "tls.cert and tls.key in config.toml: PEM files of the same key pair that this user can read", "%v", err)
 		return

@@ -2,9 +2,7 @@ package daemon
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/keys"
@@ -25,8 +23,7 @@ func SealKey(o Options, newFile string) (path string, err error) {
 	next := now
 	if newFile != "" {
 		next = func() (string, error) {
-			text, err := os.ReadFile(newFile)
-			return strings.TrimRight(string(text), "\r\n"), err
+			return readPassphrase(newFile)
 		}
 	}
 	switch {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 // Certificates is where fetched Certificates are kept, in the state directory.
@@ -94,6 +95,22 @@ type certFile struct {
 	looked time.Time
 }
 
+// maxPEM bounds a file of certificates or keys, in bytes.
+const maxPEM = 1 << 20
+
+// loadPair reads a certificate and its key.
+func loadPair(cert, key string) (tls.Certificate, error) {
+	certPEM, err := files.ReadText(cert, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	keyPEM, err := files.ReadText(key, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certPEM, keyPEM)
+}
+
 // lookAgainAfter is how long files are not looked at again.
 const lookAgainAfter = 10 * time.Second
 
@@ -113,7 +130,7 @@ func (c *certFile) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.loaded != nil && stamp == c.stamp {
 		return c.loaded, nil
 	}
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	pair, err := loadPair(c.cert, c.key)
 	if err != nil {
 		if c.loaded != nil { // half written: the one before is still good
 			return c.loaded, nil

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
@@ -43,7 +44,7 @@ func ReadFiles(path string) (*Files, error) {
 	if f.Wasm, err = readBounded(path); err != nil {
 		return nil, err
 	}
-	f.Manifest, err = readBounded(filepath.Join(filepath.Dir(path), manifestFile))
+	f.Manifest, err = files.ReadText(filepath.Join(filepath.Dir(path), manifestFile), maxFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func moduleIn(dir string) (string, error) {
 	if len(found) == 1 {
 		return found[0], nil
 	}
-	if text, err := readBounded(filepath.Join(dir, manifestFile)); err == nil {
+	if text, err := files.ReadText(filepath.Join(dir, manifestFile), maxFile); err == nil {
 		m, err := plugin.ParseManifest(text)
 		if err != nil {
 			return "", err

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 // FileName is the key's file in the state directory.
@@ -310,12 +310,9 @@ func read(path string) (*file, error) {
 	if err := checkFolder(path); err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxFileBytes+1))
+	data, err := files.ReadTextOf(in, path, maxFileBytes)
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
-	}
-	if len(data) > maxFileBytes {
-		return nil, fmt.Errorf("keys: %s: more than %d bytes", path, maxFileBytes)
 	}
 	var f file
 	if err := json.Unmarshal(data, &f, json.RejectUnknownMembers(true)); err != nil {

@@ -13,7 +13,6 @@ import (
 	"crypto/md5"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,6 +23,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
@@ -122,17 +122,9 @@ func notFoundHint(dir string) string {
 }
 
 func readFile(path string) ([]byte, error) {
-	in, err := os.Open(path)
+	data, err := files.ReadText(path, maxFileBytes)
 	if err != nil {
 		return nil, fmt.Errorf("legacy: %w", err)
-	}
-	defer in.Close()
-	data, err := io.ReadAll(io.LimitReader(in, maxFileBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("legacy: %w", err)
-	}
-	if len(data) > maxFileBytes {
-		return nil, fmt.Errorf("legacy: %s: %w", path, core.Refusef(core.TooLarge, "more than %d bytes", maxFileBytes))
 	}
 	return data, nil
 }

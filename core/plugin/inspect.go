@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/nesting"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
@@ -123,7 +124,7 @@ func findManifest(spec Spec, shape *meter.Shape) (*Manifest, error) {
 		return &m, nil
 	}
 	if spec.Bytes == nil {
-		text, err := readBounded(filepath.Join(filepath.Dir(spec.Path), "plugin.toml"), nesting.MaxBytes)
+		text, err := files.ReadText(filepath.Join(filepath.Dir(spec.Path), "plugin.toml"), nesting.MaxBytes)
 		if err == nil {
 			return ParseManifest(text)
 		}

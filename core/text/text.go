@@ -4,14 +4,9 @@
 package text
 
 import (
-	"bytes"
 	"strings"
 	"unicode"
 )
-
-// TrimBOM is a file's text without the byte order mark that some editors begin it
-// with.
-func TrimBOM(b []byte) []byte { return bytes.TrimPrefix(b, []byte("\xEF\xBB\xBF")) }
 
 // Acts reports whether a terminal, a log or a reader of lines may do more with a
 // character than show it: control characters, invisible formatting (marks that

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/nesting"
 )
 
@@ -60,7 +61,7 @@ func Read(env []string) (Config, error) {
 	if info.Size() > maxFile {
 		return c, fmt.Errorf("%s is larger than %d bytes", path, maxFile)
 	}
-	text, err := os.ReadFile(path)
+	text, err := files.ReadText(path, maxFile)
 	if err != nil {
 		return c, err
 	}
@@ -125,8 +126,8 @@ func dotenvFiles(env []string) []string {
 func dotenv(env []string) map[string]string {
 	vars := map[string]string{}
 	for _, path := range dotenvFiles(env) {
-		text, err := os.ReadFile(path)
-		if err != nil || len(text) > maxFile {
+		text, err := files.ReadText(path, maxFile)
+		if err != nil {
 			continue // most have none
 		}
 		for line := range strings.Lines(string(text)) {

@@ -34,7 +34,7 @@ func TestToken(t *testing.T) {
 		t.Errorf("a variable that is set nowhere: %q from %s, %v", token, from, err)
 	}
 	before := Look(env, c)
-	write(t, filepath.Join(home, ".openclaw", ".env"), "# ours\nexport OC_HOOKS=\"from the file\"\nOC_HOOKS=second\n")
+	write(t, filepath.Join(home, ".openclaw", ".env"), "\ufeffexport OC_HOOKS=\"from the file\"\n# ours\nOC_HOOKS=second\n")
 	if token, _, err := Token(env, c); err != nil || token != "from the file" {
 		t.Errorf("from .env: %q, %v", token, err)
 	}

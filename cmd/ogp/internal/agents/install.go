@@ -16,6 +16,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 // Command is "ogp agent".
@@ -112,13 +113,16 @@ func install(a *cli.App, p program, only, remove, yes bool) error {
 	return nil
 }
 
+// maxSettings bounds a file of a program's settings, in bytes.
+const maxSettings = 16 << 20
+
 // plan is what would become of the program's files.
 func plan(a *cli.App, p program, e entry, r record, remove bool) ([]edit, error) {
 	path := p.file(a)
 	if path == "" {
 		return nil, core.Refuse(core.NotFound, "HOME is not set, so that the settings of "+p.title+" are nowhere")
 	}
-	text, err := os.ReadFile(path)
+	text, err := files.ReadText(path, maxSettings)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
@@ -254,7 +258,7 @@ func readRecords(a *cli.App) (records, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(dir, recordsFile))
+	text, err := files.ReadText(filepath.Join(dir, recordsFile), maxSettings)
 	if errors.Is(err, os.ErrNotExist) {
 		return records{}, nil
 	}

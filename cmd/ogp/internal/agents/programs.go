@@ -19,6 +19,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 // entry is how a program starts our tools.
@@ -246,7 +247,7 @@ var skill []byte
 // what to make of it. What it had before is in the record, so that it can be put back.
 func openclawMore(a *cli.App, r record, edits []edit, remove bool) ([]edit, error) {
 	path := filepath.Join(filepath.Dir(openclaw.File(a.Env)), "skills", "ogp", "SKILL.md")
-	before, err := os.ReadFile(path)
+	before, err := files.ReadText(path, maxSettings)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}

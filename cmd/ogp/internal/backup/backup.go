@@ -20,7 +20,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
-	words "github.com/opengatewayprotocol/ogp/core/text"
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 // backedUp are the files and folders that a backup holds beside the store. What
@@ -88,12 +88,15 @@ func (p passphrase) read(a *cli.App, isNew bool) (string, error) {
 	return readPassphrase(p.file)
 }
 
+// maxPassphrase bounds a passphrase's file, in bytes.
+const maxPassphrase = 64 << 10
+
 func readPassphrase(path string) (string, error) {
-	text, err := os.ReadFile(path)
+	text, err := files.ReadText(path, maxPassphrase)
 	if err != nil {
 		return "", err
 	}
-	p := strings.TrimRight(string(words.TrimBOM(text)), "\r\n")
+	p := strings.TrimRight(string(text), "\r\n")
 	if p == "" {
 		return "", fmt.Errorf("%s is empty", path)
 	}

@@ -40,7 +40,7 @@ func fileInfo(f *os.File, ok bool) (os.FileInfo, error) {
 func (a *App) Passphrase(isNew bool) (string, error) {
 	if !a.Interactive() {
 		line, err := bufio.NewReader(io.LimitReader(a.In, maxPassphrase)).ReadString('\n')
-		if line = strings.TrimRight(line, "\r\n"); line == "" {
+		if line = strings.TrimRight(strings.TrimPrefix(line, "\ufeff"), "\r\n"); line == "" {
 			return "", Usagef("the passphrase is empty: standard input has none in its first line")
 		} else if err != nil && err != io.EOF {
 			return "", err

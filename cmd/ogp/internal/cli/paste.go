@@ -4,12 +4,12 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
-	"io"
 	"net"
 	"net/url"
 	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 // maxStdin bounds what is read from standard input: a message is at most 64 KiB.
@@ -24,15 +24,11 @@ func (a *App) Argument(text string) (string, error) {
 	if a.Interactive() {
 		return "", Usagef(`"-" reads standard input: pipe something in`)
 	}
-	all, err := io.ReadAll(io.LimitReader(a.In, maxStdin+1))
+	all, err := files.ReadTextOf(a.In, "standard input", maxStdin)
 	if err != nil {
 		return "", err
 	}
-	if len(all) > maxStdin {
-		return "", core.Refusef(core.TooLarge, "standard input has more than %d bytes", maxStdin)
-	}
-	text = strings.TrimPrefix(string(all), "\ufeff")
-	return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r"), nil
+	return strings.TrimSuffix(strings.TrimSuffix(string(all), "\n"), "\r"), nil
 }
 
 // wrapping is what mail, chat programs and copying leave around a pasted word.

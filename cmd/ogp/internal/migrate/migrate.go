@@ -15,6 +15,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/legacy"
 )
@@ -146,7 +147,7 @@ func copyConfig(from, to string, r *Result) error {
 			return nil
 		}
 	}
-	text, err := os.ReadFile(filepath.Join(from, daemon.LegacyConfig))
+	text, err := files.ReadText(filepath.Join(from, daemon.LegacyConfig), 1<<20)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

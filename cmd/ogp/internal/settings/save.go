@@ -16,6 +16,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 // Path is the configuration file of a state directory: the one in force, or the one
@@ -34,12 +35,15 @@ func Path(a *cli.App, dir string) string {
 	return path
 }
 
+// maxFile bounds a configuration file, in bytes.
+const maxFile = 1 << 20
+
 // Write changes the lines of these settings in a file, which is made where there is
 // none. The new text is loaded before it takes the place of the old one; a mistake
 // comes as config.Problems. checks are asked first, too, with a file that has the new
 // text.
 func Write(a *cli.App, dir, path string, changes []Setting, checks ...func(file string) error) error {
-	text, err := os.ReadFile(path)
+	text, err := files.ReadText(path, maxFile)
 	made := errors.Is(err, os.ErrNotExist)
 	if made {
 		text, err = []byte(config.Example()), nil
@@ -78,7 +82,7 @@ func Write(a *cli.App, dir, path string, changes []Setting, checks ...func(file 
 func try(a *cli.App, dir, path string, text []byte, checks []func(file string) error) error {
 	probe := filepath.Join(filepath.Dir(path), ".try-"+filepath.Base(path))
 	if err := os.WriteFile(probe, text, 0o600); err != nil {
-		return err
+		return atomicfile.Named(err, path)
 	}
 	defer os.Remove(probe)
 	_, _, _, err := config.Load(config.Options{Home: dir, File: probe, Env: a.Env})
@@ -156,7 +160,7 @@ func Keep(a *cli.App, dir string, flags *pflag.FlagSet, save bool) (Kept, error)
 
 // same reports whether the file has this value already.
 func same(a *cli.App, dir string, s Setting) bool {
-	text, err := os.ReadFile(Path(a, dir))
+	text, err := files.ReadText(Path(a, dir), maxFile)
 	if err != nil {
 		return false
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
@@ -82,12 +83,9 @@ func readCase(a *cli.App, file string) (c pluginCase, err error) {
 			return c, cli.Usagef("no case: name a file with --case, or pipe one in")
 		}
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxCase+1))
+	text, err := files.ReadTextOf(in, file, maxCase)
 	if err != nil {
 		return c, err
-	}
-	if len(text) > maxCase {
-		return c, core.Refusef(core.TooLarge, "a case has at most %d bytes", maxCase)
 	}
 	return parseCase(file, text)
 }

@@ -1,0 +1,35 @@
+package files
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+)
+
+// bom is the byte order mark that some editors and shells begin a text with.
+var bom = []byte("\xEF\xBB\xBF")
+
+// ReadText reads a text file that people, or programs of others, have written: without
+// the byte order mark that some editors begin one with. What is longer than most bytes is
+// an error, as is what os.Open returns.
+func ReadText(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return ReadTextOf(f, path, most)
+}
+
+// ReadTextOf is ReadText for a file that is open. name is what an error calls it.
+func ReadTextOf(r io.Reader, name string, most int64) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(text)) > most {
+		return nil, fmt.Errorf("%s: more than %d bytes", name, most)
+	}
+	return bytes.TrimPrefix(text, bom), nil
+}

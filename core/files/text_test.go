@@ -1,0 +1,59 @@
+package files_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core/files"
+)
+
+func TestReadText(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	for in, want := range map[string]string{"\xEF\xBB\xBFsekrit\n": "sekrit\n", "plain": "plain", "": "", "\xEF\xBB\xBF": "", "a\xEF\xBB\xBF": "a\xEF\xBB\xBF"} {
+		if err := os.WriteFile(path, []byte(in), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := files.ReadText(path, 10); err != nil || string(got) != want {
+			t.Errorf("ReadText of %q = %q, %v; want %q", in, got, err, want)
+		}
+	}
+	if err := os.WriteFile(path, make([]byte, 11), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := files.ReadText(path, 10); err == nil {
+		t.Error("ReadText takes 11 bytes, want at most 10")
+	}
+}
+
+// notTexts are the files of this repository that read a file by other means, and why.
+var notTexts = map[string]string{
+	"core/hooks/load.go":            "a module",
+	"core/plugin/cache.go":          "our own sums",
+	"core/daemon/reload.go":         "for a digest",
+	"core/daemon/logplace_unix.go":  "the system's",
+	"cmd/ogp/internal/demo/demo.go": "a number that we wrote",
+}
+
+// Whoever reads a text that people write skips a byte order mark.
+func TestTextsAreReadHere(t *testing.T) {
+	root := filepath.Join("..", "..")
+	for _, dir := range []string{"core", "cmd"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			name := filepath.ToSlash(strings.TrimPrefix(path, root+string(filepath.Separator)))
+			if strings.Contains(string(text), "os.ReadFile(") && notTexts[name] == "" && !strings.Contains(name, "test/") {
+				t.Errorf("%s calls os.ReadFile, want files.ReadText or a line in notTexts", name)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
