@@ -209,7 +209,7 @@ func (d *Daemon) configured(name string, c config.PluginConfig, in *hooks.Instal
 			return w, err
 		}
 	}
-	text, err := json.Marshal(settings)
+	text, err := json.Marshal(settings, json.Deterministic(true)) // what is the same is not loaded again
 	if err != nil {
 		return w, err
 	}
