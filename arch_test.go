@@ -102,7 +102,8 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/files", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/web"}},
+	{"core/daemon", []string{"core", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/files", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/tracing", "core/web"}},
+	{"core/tracing", []string{"core", "core/config", "core/delivery", "core/federation", "core/gateway"}},
 	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/files", "core/nesting"}},
 	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/logpipe", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/files", "plugins"}},
@@ -143,7 +144,7 @@ var doors = []struct {
 	{"code.dny.dev/ssrf", []string{"core/dial"}},
 	{"github.com/prometheus/client_golang", []string{"core/rendezvous", "core/daemon"}},
 	{"github.com/caddyserver/certmagic", []string{"core/daemon"}},
-	{"go.opentelemetry.io", []string{"core/daemon"}},
+	{"go.opentelemetry.io", []string{"core/tracing"}},
 	{"github.com/modelcontextprotocol/go-sdk", []string{"core/mcp", "cmd/ogp/internal/agents", ".ci/mcpserver"}},
 	{"charm.land", []string{"cmd/ogp/internal/setup"}},
 }

@@ -41,6 +41,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/store"
+	"github.com/opengatewayprotocol/ogp/core/tracing"
 )
 
 // Shipped gives the module and the manifest of a plugin that the program carries.
@@ -88,7 +89,7 @@ type Daemon struct {
 	log        *slog.Logger
 	logPipe    *logpipe.Writer // what log writes to
 	wire       *wire
-	tracing    *tracing // nil: none
+	tracing    *tracing.Tracing // nil: none
 	key        keys.Private
 	store      core.Store
 	gateway    *gateway.Gateway
@@ -207,13 +208,13 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 		return err
 	}
 	d.wire = newWire(d.inForce(d.config(), 0).dial)
-	if d.tracing, err = openTracing(ctx, d.o.env(), d.o.Version); err != nil {
+	if d.tracing, err = tracing.Open(ctx, d.o.env(), d.o.Version); err != nil {
 		return err
 	}
 	d.brake = brake.New(brake.Options{Key: d.key.Derive("hop marks"), Settings: func() brake.Settings { return brakeSettings(d.config()) }})
 	d.gateway, err = gateway.New(ctx, gateway.Options{
 		Brake: d.brake,
-		Key:   d.key, Store: d.store, Transport: d.tracing.outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
+		Key:   d.key, Store: d.store, Transport: d.tracing.Outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
 		Logger: d.log, Notifiers: d.dispatcher.Names, Queued: d.dispatcher.Queued,
 		Plugins: func() (gateway.Plugins, error) { return d.hooks.Plugins() },
 		Record:  d.record,

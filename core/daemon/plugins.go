@@ -398,14 +398,14 @@ func (d *Daemon) setNotifiers() {
 	chosen := d.notifiersChosen()
 	wanted := func(name string) bool { return !chosen || slices.Contains(d.config().Delivery.Notifiers, name) }
 	if wanted("log") {
-		list = append(list, d.tracing.notifier(delivery.LogNotifier{Logger: d.log}))
+		list = append(list, d.tracing.Notifier(delivery.LogNotifier{Logger: d.log}))
 	}
 	for _, n := range d.hooks.Notifiers() {
 		if wanted(n.Name()) {
 			if isAgent(n.Name()) {
 				n = runs{n, d.brake}
 			}
-			list = append(list, d.tracing.notifier(n))
+			list = append(list, d.tracing.Notifier(n))
 		}
 	}
 	d.dispatcher.Set(list...)

@@ -48,7 +48,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		return err
 	}
 	server := federation.NewServer(federation.Options{
-		Gateway: d.tracing.inward(d.gateway), Logger: d.log, MaxBodyBytes: d.config().Limits.BodyBytes, TrustedProxies: d.config().Network.TrustedProxies,
+		Gateway: d.tracing.Inward(d.gateway), Logger: d.log, MaxBodyBytes: d.config().Limits.BodyBytes, TrustedProxies: d.config().Network.TrustedProxies,
 		Limits: federation.Limits{CardsPerMinute: d.config().Limits.CardPerMinute, StrangersPerMinute: d.config().Limits.StrangerPerMinute},
 	})
 	d.openRendezvous()
@@ -131,7 +131,7 @@ func (d *Daemon) Close() {
 			ln.Close()
 		}
 	}
-	d.tracing.close()
+	d.tracing.Close()
 	if err := d.store.Close(); err != nil {
 		d.log.Error("store did not close well", "err", err)
 	}

@@ -1,4 +1,4 @@
-package daemon
+package tracing
 
 import (
 	"context"
@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/dial"
+	"github.com/opengatewayprotocol/ogp/core/federation"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
 )
 
 // A collector that the standard variables name gets a span for each message, by
@@ -27,9 +29,9 @@ func TestTracingSendsSpans(t *testing.T) {
 	}))
 	defer collector.Close()
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
-	tr, err := openTracing(context.Background(), []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.URL}, "1")
+	tr, err := Open(context.Background(), []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.URL}, "1")
 	if err != nil || tr == nil {
-		t.Fatalf("openTracing = %v, %v; want tracing", tr, err)
+		t.Fatalf("Open = %v, %v; want tracing", tr, err)
 	}
 	g := tracedGateway{t: tr}
 	const secret = "the words of a message"
@@ -39,7 +41,7 @@ func TestTracingSendsSpans(t *testing.T) {
 	if err == nil {
 		t.Error("the wrapper swallowed the error")
 	}
-	tr.close()
+	tr.Close()
 	mu.Lock()
 	defer mu.Unlock()
 	for _, want := range []string{"/v1/traces ", "receive message", "rate-limited", "ogp"} {
@@ -55,14 +57,14 @@ func TestTracingSendsSpans(t *testing.T) {
 // Without the variables there is no tracing, and nothing is wrapped.
 func TestNoTracingByDefault(t *testing.T) {
 	for _, env := range [][]string{nil, {"OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:1", "OTEL_SDK_DISABLED=true"}} {
-		tr, err := openTracing(context.Background(), env, "1")
+		tr, err := Open(context.Background(), env, "1")
 		if tr != nil || err != nil {
-			t.Errorf("openTracing with %q = %v, %v; want none", env, tr, err)
+			t.Errorf("Open with %q = %v, %v; want none", env, tr, err)
 		}
-		cfg := config.Default()
-		if w := newWire(new(Daemon).inForce(&cfg, 0).dial); tr.outward(w) != w {
+		w := federation.NewClient(dial.New(dial.Options{}))
+		if tr.Outward(w) != gateway.Transport(w) {
 			t.Error("the way out is wrapped without tracing")
 		}
-		tr.close()
+		tr.Close()
 	}
 }

@@ -1,4 +1,7 @@
-package daemon
+// Package tracing makes a span of every message in and out, and of every notice, where
+// the standard variables of OpenTelemetry name a collector that takes OTLP over HTTP.
+// Spans hold what the log holds: no bodies, no keys.
+package tracing
 
 import (
 	"context"
@@ -20,17 +23,17 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 )
 
-// tracing makes a span of every message in and out, where the standard variables
-// of OpenTelemetry name a collector that takes OTLP over HTTP. A nil tracing makes
-// none and costs nothing. Spans hold what the log holds: no bodies, no keys.
-type tracing struct {
+// Tracing wraps what messages pass through. A nil one wraps nothing and costs nothing.
+// Safe for concurrent use.
+type Tracing struct {
 	provider *trace.TracerProvider
 	tracer   api.Tracer
 }
 
-// openTracing starts tracing if OTEL_EXPORTER_OTLP_ENDPOINT or
-// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set and OTEL_SDK_DISABLED is not true.
-func openTracing(ctx context.Context, env []string, version string) (*tracing, error) {
+// Open starts tracing if OTEL_EXPORTER_OTLP_ENDPOINT or
+// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set and OTEL_SDK_DISABLED is not true;
+// otherwise it returns nil. Close sends what is left.
+func Open(ctx context.Context, env []string, version string) (*Tracing, error) {
 	if config.Getenv(env, "OTEL_EXPORTER_OTLP_ENDPOINT") == "" && config.Getenv(env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" ||
 		strings.EqualFold(config.Getenv(env, "OTEL_SDK_DISABLED"), "true") {
 		return nil, nil
@@ -45,11 +48,11 @@ func openTracing(ctx context.Context, env []string, version string) (*tracing, e
 		return nil, err
 	}
 	provider := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(attributes))
-	return &tracing{provider, provider.Tracer("github.com/opengatewayprotocol/ogp")}, nil
+	return &Tracing{provider, provider.Tracer("github.com/opengatewayprotocol/ogp")}, nil
 }
 
-// close sends what has not been sent.
-func (t *tracing) close() {
+// Close sends what has not been sent.
+func (t *Tracing) Close() {
 	if t == nil {
 		return
 	}
@@ -58,7 +61,7 @@ func (t *tracing) close() {
 	_ = t.provider.Shutdown(ctx) // a collector that is away loses its spans, nothing else
 }
 
-func (t *tracing) start(ctx context.Context, name string, kind api.SpanKind, attributes ...attribute.KeyValue) (context.Context, api.Span) {
+func (t *Tracing) start(ctx context.Context, name string, kind api.SpanKind, attributes ...attribute.KeyValue) (context.Context, api.Span) {
 	return t.tracer.Start(ctx, name, api.WithSpanKind(kind), api.WithAttributes(attributes...))
 }
 
@@ -72,8 +75,8 @@ func end(span api.Span, a core.Answer, err error) {
 	span.End()
 }
 
-// inward wraps the gateway that the server hands messages to.
-func (t *tracing) inward(g federation.Gateway) federation.Gateway {
+// Inward wraps the gateway that the server hands messages to.
+func (t *Tracing) Inward(g federation.Gateway) federation.Gateway {
 	if t == nil {
 		return g
 	}
@@ -82,7 +85,7 @@ func (t *tracing) inward(g federation.Gateway) federation.Gateway {
 
 type tracedGateway struct {
 	federation.Gateway
-	t *tracing
+	t *Tracing
 }
 
 func (g tracedGateway) receive(ctx context.Context, what string, f func(context.Context) (core.Answer, error)) (core.Answer, error) {
@@ -116,35 +119,35 @@ func (g tracedGateway) ReceiveIdentity(ctx context.Context, body []byte) (core.A
 	return g.receive(ctx, "update-identity", func(ctx context.Context) (core.Answer, error) { return g.Gateway.ReceiveIdentity(ctx, body) })
 }
 
-// outward wraps the way out.
-func (t *tracing) outward(w gateway.Transport) gateway.Transport {
+// Outward wraps the way out.
+func (t *Tracing) Outward(w gateway.Transport) gateway.Transport {
 	if t == nil {
 		return w
 	}
-	return tracedWire{w, t}
+	return tracedTransport{w, t}
 }
 
-type tracedWire struct {
+type tracedTransport struct {
 	gateway.Transport
-	t *tracing
+	t *Tracing
 }
 
-func (w tracedWire) Post(ctx context.Context, url, path string, body []byte) (core.Answer, error) {
+func (w tracedTransport) Post(ctx context.Context, url, path string, body []byte) (core.Answer, error) {
 	ctx, span := w.t.start(ctx, "send "+path, api.SpanKindClient, attribute.String("url.path", path))
 	a, err := w.Transport.Post(ctx, url, path, body)
 	end(span, a, err)
 	return a, err
 }
 
-func (w tracedWire) PostURL(ctx context.Context, url string, body []byte) (core.Answer, error) {
+func (w tracedTransport) PostURL(ctx context.Context, url string, body []byte) (core.Answer, error) {
 	ctx, span := w.t.start(ctx, "send reply", api.SpanKindClient)
 	a, err := w.Transport.PostURL(ctx, url, body)
 	end(span, a, err)
 	return a, err
 }
 
-// notifier wraps a notifier.
-func (t *tracing) notifier(n core.Notifier) core.Notifier {
+// Notifier wraps a notifier.
+func (t *Tracing) Notifier(n core.Notifier) core.Notifier {
 	if t == nil {
 		return n
 	}
@@ -153,7 +156,7 @@ func (t *tracing) notifier(n core.Notifier) core.Notifier {
 
 type tracedNotifier struct {
 	core.Notifier
-	t *tracing
+	t *Tracing
 }
 
 // Keyed is the notifier's own.
