@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -66,7 +68,7 @@ func (d *Daemon) testNotifier(ctx context.Context, n core.Notifier) time.Duratio
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	o := n.Notify(ctx, []core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: EventTest, At: began, Text: openclaw.TestLine}, Attempt: 1}})
-	result := testResult{at: time.Now()}
+	result := testResult{at: time.Now(), failed: slices.ContainsFunc(d.dispatcher.Health(), func(h delivery.Health) bool { return h.Name == n.Name() && h.Failures > 0 })}
 	if o.Status != core.OutcomeDelivered {
 		result.detail = cmp.Or(o.Detail, "it has not taken the call, and does not say why")
 	}

@@ -113,6 +113,12 @@ func (d *Daemon) pluginViews(list []hooks.View) []api.PluginView {
 type testResult struct { // it may find what no event does, as a model that does not work
 	at     time.Time
 	detail string // what was wrong; empty: nothing
+	failed bool   // so did its events at that time: their next success is the end of both
+}
+
+// stands reports whether something is wrong by the test, as the notifier does now.
+func (r testResult) stands(h delivery.Health) bool {
+	return r.detail != "" && !(r.failed && h.LastSuccess.After(r.at))
 }
 
 // notifierProblems are the problems of a notifier beside those of its plugin, the worst
@@ -123,7 +129,7 @@ func (d *Daemon) notifierProblems(h delivery.Health, depths core.Depths) []api.P
 		detail, fix := splitRemedy(h.Name, h.LastError)
 		out.fail(fix, "failed %s in a row, the last: %s", text.Count(h.Failures, "time"), detail)
 	} else if v, ok := d.tests.Load(h.Name); ok {
-		if r := v.(testResult); r.detail != "" {
+		if r := v.(testResult); r.stands(h) {
 			detail, fix := splitRemedy(h.Name, r.detail)
 			out.fail(fix, "a test call failed: %s (%s)", detail, text.Ago(r.at))
 		}

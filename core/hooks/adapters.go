@@ -144,7 +144,11 @@ func (a notifierOf) ready(ctx context.Context) (*plugin.Plugin, error) {
 func (a notifierOf) Notify(ctx context.Context, notices []core.Notice) core.Outcome {
 	p, err := a.ready(ctx)
 	if err != nil {
-		return core.Outcome{Status: core.OutcomeRetry, RetryAfter: time.Minute, Detail: "the plugin is not loaded: " + err.Error()}
+		o := core.Outcome{Status: core.OutcomeRetry, RetryAfter: time.Minute, Detail: "the plugin is not loaded: " + err.Error()}
+		if err != errLoading && err != errClosed && !errors.Is(err, core.Unavailable) { // it stays so until something is changed
+			o.Status, o.Detail = core.OutcomeSetup, o.Detail+" - change its settings or its module: ogp plugin list shows it"
+		}
+		return o
 	}
 	notices = slices.DeleteFunc(slices.Clone(notices), func(n core.Notice) bool {
 		return n.Event.Message != nil && !concerns(p.Manifest(), n.Event.Message.Message.Intent)

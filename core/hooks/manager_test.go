@@ -662,8 +662,8 @@ func TestNotifierNotLoadedAndIntents(t *testing.T) {
 	apply(t, m, bad)
 	message := core.Notice{Attempt: 1, Event: core.Event{ID: "x", Type: core.EventMessage, At: time.Now(),
 		Message: &core.InboxMessage{ID: "x", Message: core.Message{Intent: "message", Payload: core.Raw(`{"text":"hi"}`)}}}}
-	if o := m.Notifiers()[0].Notify(t.Context(), []core.Notice{message}); o.Status != core.OutcomeRetry || o.RetryAfter == 0 || !strings.Contains(o.Detail, "http") {
-		t.Errorf("Notify = %+v, want a retry that says why", o)
+	if o := m.Notifiers()[0].Notify(t.Context(), []core.Notice{message}); o.Status != core.OutcomeSetup || o.RetryAfter == 0 || !strings.Contains(o.Detail, "http") || !strings.Contains(o.Detail, " - change ") {
+		t.Errorf("Notify = %+v, want a set-up error that says why and what to do", o)
 	}
 	only := webhook(t, r, "")
 	only.Spec.Manifest.Intents = []string{"task-request"}
