@@ -4,8 +4,10 @@ package atomicfile
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // File is a file that is being written beside the one that it will replace. Call
@@ -46,4 +48,37 @@ func Named(err error, path string) error {
 		return &fs.PathError{Op: "replace", Path: path, Err: link.Err}
 	}
 	return err
+}
+
+// Edit replaces what a file holds and leaves the rest as it is: a symbolic link leads to
+// the same file, which keeps its mode and its owner. What the file forbids its owner does
+// not count, as nothing is written into it; what the directory forbids does. An owner that
+// cannot be kept is an error, since the file's readers could not read the new one. A file
+// that is not there is made with mode 0600.
+func Edit(path string, data []byte) error {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	was, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return WriteFile(path, data)
+	}
+	if err != nil {
+		return err
+	}
+	f, err := New(path)
+	if err != nil {
+		return err
+	}
+	defer f.Cleanup()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := keepOwner(f.File, was); err != nil {
+		return fmt.Errorf("keep its owner: %w", err)
+	}
+	if err := f.Chmod(was.Mode().Perm()); err != nil {
+		return err
+	}
+	return f.Replace()
 }

@@ -72,3 +72,53 @@ func TestErrorsNameTheFile(t *testing.T) {
 		}
 	}
 }
+
+// An edited file keeps what it was: its mode, its owner, and the link that leads to it.
+func TestEditKeepsTheFile(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no modes and owners")
+	}
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "f"), filepath.Join(dir, "link")
+	if err := Edit(path, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("a new file: %v, %v; want mode 0600", info, err)
+	}
+	if err := os.Symlink("f", link); err != nil {
+		t.Fatal(err)
+	}
+	owner, chowned := 0, os.Chown(path, 4711, 4712) == nil // only root may
+	if chowned {
+		owner = 4711
+	}
+	for _, mode := range []os.FileMode{0o400, 0o444, 0o640} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		want := mode.String()
+		if err := Edit(link, []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		if target, err := os.Readlink(link); err != nil || target != "f" {
+			t.Errorf("the link is %q, %v; want one to f", target, err)
+		}
+		info, err := os.Stat(path)
+		if err != nil || info.Mode().Perm() != mode {
+			t.Errorf("mode = %v, %v; want %v", info.Mode(), err, mode)
+		}
+		if chowned && ownerOf(info) != owner {
+			t.Errorf("owner = %d, want %d", ownerOf(info), owner)
+		}
+		if err := os.Chmod(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("ReadFile = %q, %v; want %q", got, err, want)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+		t.Errorf("directory holds %v, %v; want the file and the link", left, err)
+	}
+}

@@ -3,7 +3,10 @@
 package atomicfile
 
 import (
+	"io/fs"
+	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 
@@ -31,3 +34,17 @@ func (f *File) Replace() error { return Named(f.p.CloseAtomicallyReplace(), f.pa
 
 // Cleanup removes what was written if it has not replaced anything.
 func (f *File) Cleanup() error { return f.p.Cleanup() }
+
+// keepOwner gives a file the owner and the group of another.
+func keepOwner(f *os.File, was fs.FileInfo) error {
+	now, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	have, ok1 := now.Sys().(*syscall.Stat_t)
+	want, ok2 := was.Sys().(*syscall.Stat_t)
+	if !ok1 || !ok2 || have.Uid == want.Uid && have.Gid == want.Gid {
+		return nil
+	}
+	return f.Chown(int(want.Uid), int(want.Gid))
+}

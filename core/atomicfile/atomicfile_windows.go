@@ -1,6 +1,7 @@
 package atomicfile
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -44,3 +45,6 @@ func (f *File) Cleanup() error {
 	f.Close()
 	return os.Remove(f.Name())
 }
+
+// keepOwner does nothing: a new file has the access list of its directory.
+func keepOwner(*os.File, fs.FileInfo) error { return nil }

@@ -184,17 +184,10 @@ func (x edit) write() error {
 		_ = os.Remove(filepath.Dir(x.path)) // it was ours if it is empty now
 		return nil
 	}
-	mode := os.FileMode(0o600)
-	if info, err := os.Stat(x.path); err == nil {
-		mode = info.Mode().Perm()
-	}
 	if err := os.MkdirAll(filepath.Dir(x.path), 0o700); err != nil {
 		return err
 	}
-	if err := atomicfile.WriteFile(x.path, x.after); err != nil {
-		return err
-	}
-	return os.Chmod(x.path, mode)
+	return atomicfile.Edit(x.path, x.after)
 }
 
 // difference shows what becomes of a file: the lines that go and those that come, with

@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,20 +70,51 @@ func Write(a *cli.App, dir, path string, changes []Setting, checks ...func(file 
 	if !made && string(after) == string(text) {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
 	if err := try(a, dir, path, after, checks); err != nil {
 		return err
 	}
-	return atomicfile.WriteFile(path, after)
+	if err := atomicfile.Edit(path, after); err != nil {
+		return notWritable(path, err)
+	}
+	return nil
+}
+
+// Writable returns an error that names the file where it cannot be written or made, before
+// anything else is done.
+func Writable(path string) error {
+	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
+		return nil // it is made with the file
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".try-")
+	if err != nil {
+		return notWritable(path, err)
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}
+
+// notWritable names the file that was to be written; err may name one that nobody knows.
+func notWritable(path string, err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	e := core.Refusef(core.Forbidden, "%s cannot be written: %v", path, err)
+	e.Hint = "look at the owner and the permissions of " + filepath.Dir(path) + ", or at whether its disk is full or read-only"
+	return e
 }
 
 // try loads a text as if it were in the file's place.
 func try(a *cli.App, dir, path string, text []byte, checks []func(file string) error) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return notWritable(path, err)
+	}
 	probe := filepath.Join(filepath.Dir(path), ".try-"+filepath.Base(path))
 	if err := os.WriteFile(probe, text, 0o600); err != nil {
-		return atomicfile.Named(err, path)
+		return notWritable(path, err)
 	}
 	defer os.Remove(probe)
 	_, _, _, err := config.Load(config.Options{Home: dir, File: probe, Env: a.Env})

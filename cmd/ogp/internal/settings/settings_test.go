@@ -3,6 +3,8 @@ package settings
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"pgregory.net/rapid"
 
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core/config"
 )
 
@@ -270,5 +273,32 @@ func TestParseAndUnset(t *testing.T) {
 	}
 	if got, err := TOML([]byte("a = 1\nlist = [\n  1,\n  2,\n] # x\n"), Setting{Key: "list"}); err != nil || string(got) != "a = 1\n#list = [\n#  1,\n#  2,\n#] # x\n" {
 		t.Errorf("a list over lines: %q, %v", got, err)
+	}
+}
+
+// A file that cannot be written is named as itself, before anything else is done.
+func TestWritableNamesTheFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := Writable(filepath.Join(dir, "new", "config.toml")); err != nil {
+		t.Errorf("a folder that is made with the file: %v", err)
+	}
+	if err := Writable(filepath.Join(dir, "config.toml")); err != nil {
+		t.Errorf("a folder of ours: %v", err)
+	}
+	blocked := filepath.Join(dir, "file") // also for root, whom no mode keeps out
+	if err := os.WriteFile(blocked, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(blocked, "config.toml")
+	for name, err := range map[string]error{
+		"Writable": Writable(path),
+		"Write":    Write(&cli.App{Env: []string{}}, dir, path, []Setting{{Key: "email", Value: "a@b"}}),
+	} {
+		if err == nil || !strings.Contains(err.Error(), path) && name == "Writable" || strings.Contains(err.Error(), ".try-") {
+			t.Errorf("%s = %v, want an error that names %s", name, err, path)
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("left behind: %v", left)
 	}
 }
