@@ -52,9 +52,25 @@ func readVerdictView(output []byte) (v verdictView, err error) {
 	}
 	switch v.Decision {
 	case core.Allow, core.Deny, core.Hold, core.Abstain:
-		return v, nil
+		return v, checkCode(v.Code)
 	}
 	return v, fmt.Errorf("decision %q: want allow, deny, hold or abstain", v.Decision)
+}
+
+// maxCode is the longest code of a refusal in bytes.
+const maxCode = 64
+
+// checkCode looks at what a policy says for programs. Its reason is for people, may repeat
+// what a peer wrote, and is cut where it is shown: no peer shall make a policy fail by
+// writing much.
+func checkCode(code string) error {
+	if len(code) > maxCode {
+		return fmt.Errorf("a code of %d bytes: want at most %d", len(code), maxCode)
+	}
+	if strings.ContainsFunc(code, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+		return fmt.Errorf("code %q: want letters, digits and signs without spaces", code)
+	}
+	return nil
 }
 
 // levels are those that a policy may advise.
@@ -87,11 +103,8 @@ func readApproval(output []byte) (core.Verdict, error) {
 	}
 	out := core.Verdict{Decision: v.Decision, Reason: v.Reason, Code: v.Code}
 	for i, g := range v.Grants {
-		if g.Intent == "" {
-			return core.Verdict{}, fmt.Errorf("grant %d names no intent", i+1)
-		}
-		if l := g.ByteLimit; l != nil && (l.Bytes <= 0 || l.WindowSeconds <= 0 || l.Window() > core.MaxRateWindow) {
-			return core.Verdict{}, fmt.Errorf("grant %d: byteLimit: want bytes above 0, over 1 second to %d days", i+1, core.MaxRateWindow/(24*time.Hour))
+		if err := g.check(); err != nil {
+			return core.Verdict{}, fmt.Errorf("grant %d%w", i+1, err)
 		}
 		if g.Enabled == nil || *g.Enabled {
 			out.Grants = append(out.Grants, core.Grant{Intent: g.Intent, Enabled: true, RateLimit: g.RateLimit, ByteLimit: g.ByteLimit,
@@ -102,6 +115,28 @@ func readApproval(output []byte) (core.Verdict, error) {
 		return core.Verdict{}, errors.New("none of its grants is enabled")
 	}
 	return out, nil
+}
+
+// check looks at a grant. Its error goes on after "grant 1".
+func (g grantView) check() error {
+	inWindow := func(seconds int) bool { return seconds > 0 && seconds <= int(core.MaxRateWindow/time.Second) }
+	const days = core.MaxRateWindow / (24 * time.Hour)
+	switch {
+	case g.Intent == "":
+		return errors.New(" names no intent")
+	case g.RateLimit != nil && (g.RateLimit.Requests <= 0 || !inWindow(g.RateLimit.WindowSeconds)):
+		return fmt.Errorf(": rateLimit: want requests above 0, over 1 second to %d days", days)
+	case g.ByteLimit != nil && (g.ByteLimit.Bytes <= 0 || !inWindow(g.ByteLimit.WindowSeconds)):
+		return fmt.Errorf(": byteLimit: want bytes above 0, over 1 second to %d days", days)
+	case slices.Contains(g.Topics, ""), slices.Contains(g.Personas, ""):
+		return errors.New(": an empty topic or persona")
+	}
+	if g.ExpiresAt != "" {
+		if _, err := core.ParseTime(g.ExpiresAt); err != nil {
+			return fmt.Errorf(": expiresAt %q: want a time such as 2027-01-31T00:00:00Z", g.ExpiresAt)
+		}
+	}
+	return nil
 }
 
 // readOutcome reads a notifier's answer.
@@ -117,19 +152,26 @@ func readOutcome(output []byte) (core.Outcome, error) {
 	if err := unmarshal(output, &v); err != nil {
 		return core.Outcome{}, err
 	}
-	if v.Reply != nil && v.Status != core.OutcomeDelivered {
+	switch {
+	case v.RetryAfterSeconds < 0:
+		return core.Outcome{}, fmt.Errorf("retryAfterSeconds %v: want 0 or more", v.RetryAfterSeconds)
+	case v.Tokens < 0:
+		return core.Outcome{}, fmt.Errorf("tokens %d: want 0 or more", v.Tokens)
+	case v.Reply != nil && v.Status != core.OutcomeDelivered:
 		return core.Outcome{}, fmt.Errorf("a reply beside the status %q: it goes with delivered", v.Status)
+	case v.Detail == "" && (v.Status == core.OutcomeFailed || v.Status == core.OutcomeSetup):
+		return core.Outcome{}, fmt.Errorf("status %q without a detail, which says why", v.Status)
 	}
 	switch v.Status {
 	case core.OutcomeDelivered, core.OutcomeFailed, core.OutcomeSetup:
-		o := core.Outcome{Status: v.Status, Detail: v.Detail, Tokens: max(v.Tokens, 0), Notified: v.Notified}
+		o := core.Outcome{Status: v.Status, Detail: v.Detail, Tokens: v.Tokens, Notified: v.Notified}
 		var err error
 		if v.Reply != nil {
 			o.Reply, err = v.Reply.reply()
 		}
 		return o, err
 	case core.OutcomeRetry, core.OutcomeWorking:
-		after := min(max(v.RetryAfterSeconds, 0), 3600)
+		after := min(v.RetryAfterSeconds, maxRetryAfter.Seconds())
 		return core.Outcome{Status: v.Status, RetryAfter: time.Duration(after * float64(time.Second)), Detail: v.Detail, Notified: v.Notified}, nil
 	}
 	return core.Outcome{}, fmt.Errorf("status %q: want delivered, working, retry, setup or failed", v.Status)
@@ -166,6 +208,9 @@ func (v *replyView) reply() (*core.Reply, error) {
 	return &core.Reply{Success: true, Data: v.Data}, nil
 }
 
+// maxRetryAfter is the longest pause that a notifier can ask for.
+const maxRetryAfter = time.Hour
+
 // readAnswer reads a handler's answer.
 func readAnswer(output []byte) (core.HandlerAnswer, error) {
 	var v struct {
@@ -176,8 +221,13 @@ func readAnswer(output []byte) (core.HandlerAnswer, error) {
 	if err := unmarshal(output, &v); err != nil {
 		return core.HandlerAnswer{}, err
 	}
-	if v.Status != "ok" && v.Status != "error" {
+	switch {
+	case v.Status != "ok" && v.Status != "error":
 		return core.HandlerAnswer{}, fmt.Errorf("status %q: want ok or error", v.Status)
+	case v.Status == "error" && v.Error == "":
+		return core.HandlerAnswer{}, errors.New(`status "error" without an error, which says what is wrong`)
+	case v.Status == "ok" && v.Error != "":
+		return core.HandlerAnswer{}, errors.New(`an error beside the status "ok"`)
 	}
 	return core.HandlerAnswer{OK: v.Status == "ok", Data: v.Data, Error: v.Error}, nil
 }

@@ -766,27 +766,65 @@ func TestP3ApprovalIsAPowerOfItsOwn(t *testing.T) {
 	}
 }
 
-// A wrong answer is a failure of the plugin's: nothing passes, it is counted and shown
-// with what was answered, and pauses the plugin when it repeats.
+// A wrong answer is a failure of the plugin's, on every hook: nothing passes or is lost, it
+// is counted and shown with what was answered, and pauses the plugin when it repeats.
 func TestP3WrongAnswersAreFailures(t *testing.T) {
-	for _, answer := range []string{
-		`{"decision":"refuse"}`, `{"decision":7}`, `{"decision":"allow","grants":[{"intent":"message"}]}`, `{"status":"ok"}`, `[]`, `{"decision":"allow"`,
+	for hook, answers := range map[core.Hook][]string{
+		core.HookMessage: {`{"decision":"refuse"}`, `{"decision":7}`, `{"decision":"allow","grants":[{"intent":"message"}]}`, `{"status":"ok"}`, `[]`, `{"decision":"allow"`},
+		core.HookRequest: {`{"decision":"approve"}`, `{"decision":"deny","level":"full"}`, `{"decision":"deny","code":"no way"}`},
+		core.HookNotify:  {`{"status":"ok"}`, `{"status":"retry","retryAfterSeconds":-5}`, `{"status":"failed"}`, `{"decision":"allow"}`, `{"status":7}`, `"delivered"`},
+		core.HookHandle:  {`{"status":"error"}`, `{"status":"delivered"}`, `{"decision":"deny"}`, `{"status":"error","error":[]}`, `7`},
 	} {
-		m := newManager(t, hooks.Options{})
-		apply(t, m, hooks.Wanted{Hooks: []plugin.Hook{plugin.Message}, Spec: plugin.Spec{Name: "wrong", Bytes: says(t, answer), Manifest: &plugin.Manifest{Name: "wrong"}}})
-		p := policies(t, m, 1)[0]
-		for range 5 {
-			if _, err := p.Decide(t.Context(), topic("general")); !errors.Is(err, plugin.BadAnswer) || !strings.Contains(err.Error(), strings.Trim(fmt.Sprintf("%q", answer), `"`)) {
-				t.Errorf("%s: Decide = %v, want BadAnswer with the answer", answer, err)
+		for _, answer := range answers {
+			m := newManager(t, hooks.Options{})
+			apply(t, m, hooks.Wanted{Spec: plugin.Spec{Name: "wrong", Bytes: answering(answer, "ogp_"+string(hook)), Manifest: &plugin.Manifest{Name: "wrong", Intents: []string{core.IntentAgentComms}}}})
+			for n := range 6 {
+				want := strings.Trim(fmt.Sprintf("%q", answer), `"`)
+				err := askOnce(t, m, hook)
+				if n < 5 && (!errors.Is(err, plugin.BadAnswer) || !strings.Contains(err.Error(), want)) {
+					t.Errorf("%s %s: %v, want BadAnswer with the answer", hook, answer, err)
+				}
+				if n == 5 && !errors.Is(err, plugin.Paused) {
+					t.Errorf("%s %s: %v, want Paused", hook, answer, err)
+				}
+			}
+			if v := view(t, m, "wrong"); v.State != "paused" || v.Failures != 5 || v.FailedInARow != 5 || !strings.Contains(v.LastFailure, "it answered") && !strings.Contains(v.LastFailure, "JSON") {
+				t.Errorf("%s %s: View = %+v, want paused, its failures counted and the last one shown", hook, answer, v)
 			}
 		}
-		if _, err := p.Decide(t.Context(), topic("general")); !errors.Is(err, plugin.Paused) {
-			t.Errorf("%s: Decide = %v, want Paused", answer, err)
-		}
-		if v := view(t, m, "wrong"); v.State != "paused" || v.Failures < 5 || !strings.Contains(v.LastFailure, "answer") {
-			t.Errorf("%s: View = %+v, want paused, its failures counted and the last one shown", answer, v)
-		}
 	}
+}
+
+// askOnce puts a hook's question to the only plugin, and gives the error that it comes to.
+func askOnce(t *testing.T, m *hooks.Manager, hook core.Hook) error {
+	t.Helper()
+	q := topic("general")
+	switch hook {
+	case core.HookNotify:
+		o := m.Notifiers()[0].Notify(t.Context(), []core.Notice{{Event: core.Event{ID: "1", Type: core.EventWarning}, Attempt: 1}})
+		switch {
+		case o.Status != core.OutcomeRetry:
+			t.Errorf("Notify = %+v, want retry: nothing may be lost", o)
+		case strings.Contains(o.Detail, ": paused: "):
+			return plugin.Paused
+		case strings.Contains(o.Detail, ": answer: "):
+			return fmt.Errorf("%w: %s", plugin.BadAnswer, o.Detail)
+		}
+		return errors.New(o.Detail)
+	case core.HookHandle:
+		p, err := m.Plugins()
+		if err != nil || len(p.Handlers) != 1 {
+			t.Fatalf("Plugins = %d handlers, %v", len(p.Handlers), err)
+		}
+		_, err = p.Handlers[0].Handle(t.Context(), q.Peer, q.Message)
+		return err
+	}
+	q.Kind = hook
+	if hook == core.HookRequest {
+		q.Message = nil
+	}
+	_, err := policiesAbout(t, m, hook, 1)[0].Decide(t.Context(), q)
+	return err
 }
 
 // says is a module that gives one answer to messages, requests and events.

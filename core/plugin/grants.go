@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -151,7 +152,7 @@ func (g *grant) holds(scheme, host, path string) bool {
 func parseURL(raw string) (u *url.URL, host string, err error) {
 	for i := range len(raw) {
 		if c := raw[i]; c <= ' ' || c >= 0x7f || c == '\\' {
-			return nil, "", fmt.Errorf("the character %q", c)
+			return nil, "", fmt.Errorf("it holds the character %q", c)
 		}
 	}
 	if u, err = url.Parse(raw); err != nil {
@@ -162,11 +163,11 @@ func parseURL(raw string) (u *url.URL, host string, err error) {
 	case port == "":
 		return nil, "", fmt.Errorf("want http or https")
 	case u.Opaque != "" || u.Host == "" || u.Hostname() == "":
-		return nil, "", fmt.Errorf("no host")
+		return nil, "", fmt.Errorf("it has no host")
 	case u.User != nil || strings.Contains(u.Host, "@"):
-		return nil, "", fmt.Errorf("user information")
+		return nil, "", fmt.Errorf("it holds user information")
 	case u.Fragment != "" || strings.Contains(raw, "#"):
-		return nil, "", fmt.Errorf("a fragment")
+		return nil, "", fmt.Errorf("it holds a fragment (#...), which no server is sent")
 	case strings.ContainsAny(u.Hostname(), "%*/\\"):
 		return nil, "", fmt.Errorf("the host %q", u.Hostname())
 	}
@@ -175,16 +176,19 @@ func parseURL(raw string) (u *url.URL, host string, err error) {
 	}
 	for _, enc := range []string{"%2e", "%2f", "%5c", "%25", "%00"} {
 		if strings.Contains(strings.ToLower(u.EscapedPath()), enc) {
-			return nil, "", fmt.Errorf("an encoded %q in the path", enc)
+			return nil, "", fmt.Errorf("it holds an encoded %q in the path", enc)
 		}
 	}
 	if clean := path.Clean(u.Path); clean != u.Path && clean+"/" != u.Path {
-		return nil, "", fmt.Errorf("a path that is not clean")
+		return nil, "", fmt.Errorf("its path is not clean")
 	}
 	if p := u.Port(); p != "" {
+		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
+			return nil, "", fmt.Errorf("port %s: want 1 to 65535", p)
+		}
 		port = p
 	} else if strings.HasSuffix(u.Host, ":") {
-		return nil, "", fmt.Errorf("an empty port")
+		return nil, "", fmt.Errorf("its port is empty")
 	}
 	return u, net.JoinHostPort(strings.ToLower(u.Hostname()), port), nil
 }

@@ -68,7 +68,7 @@ func (v *version) httpRequest(in *instance, req []byte) (any, error) {
 	}
 	masked, names, err := maskSecrets(r.URL)
 	if err != nil {
-		return nil, err
+		return nil, refuse(callBad, "url: %v", err)
 	}
 	u, host, err := parseURL(masked)
 	if err != nil {
@@ -157,7 +157,7 @@ const secretMark = "ogp-secret-mark"
 // maskSecrets takes the secrets out of a URL: each {secret:name} becomes secretMark.
 func maskSecrets(raw string) (masked string, names []string, err error) {
 	if strings.Contains(raw, secretMark) {
-		return "", nil, refuse(callBad, "url: it holds %q", secretMark)
+		return "", nil, refuse(callBad, "it holds %q", secretMark)
 	}
 	for {
 		before, rest, ok := strings.Cut(raw, "{secret:")
@@ -167,7 +167,7 @@ func maskSecrets(raw string) (masked string, names []string, err error) {
 		}
 		name, after, ok := strings.Cut(rest, "}")
 		if !ok {
-			return "", nil, refuse(callBad, "url: {secret: without a closing brace")
+			return "", nil, refuse(callBad, "{secret: without a closing brace")
 		}
 		masked, names, raw = masked+secretMark, append(names, name), after
 	}

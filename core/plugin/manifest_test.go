@@ -82,7 +82,7 @@ func TestParseManifestRefuses(t *testing.T) {
 		"name = \"x\"\n[limits]\nfuel = -1":                  "fuel -1",
 		"name = \"x\"\n[limits]\ninstances = 100":            "instances 100",
 		"name = \"x\"\n[[http]]\nurl = \"ftp://a/\"":         "want http or https",
-		"name = \"x\"\n[[http]]\nurl = \"https://u@a/\"":     `"https://...@a/": user information`,
+		"name = \"x\"\n[[http]]\nurl = \"https://u@a/\"":     `"https://...@a/": it holds user information`,
 		"name = \"x\"\n[[http]]\nurl = \"https://a/b/../c\"": "not clean",
 		"name = \"x\"\n[[http]]\nurl = \"https://a/?b\"":     "no query",
 		"name = \"x\"\n[[http]]\nurl = \"/hooks\"":           "want http or https",

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
@@ -93,6 +94,11 @@ func Cases(ctx context.Context, a *cli.App, spec plugin.Spec, module *plugin.Mod
 
 func casesIn(dir string) ([]os.DirEntry, error) {
 	entries, err := os.ReadDir(dir)
+	if errors.Is(err, syscall.ENOTDIR) {
+		e := core.Refusef(core.Malformed, "%s is no folder", dir)
+		e.Hint = "name the folder that holds the cases; \"ogp plugin run --case\" takes one case"
+		return nil, e
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -106,7 +112,11 @@ func testPlugin(ctx context.Context, a *cli.App, f *Found, dir string, grant boo
 		return v, err
 	}
 	if len(entries) == 0 {
-		e := core.Refusef(core.NotFound, "%s holds no case (*.json)", dir)
+		what := "%s holds no case (*.json)"
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			what = "there is no folder %s"
+		}
+		e := core.Refusef(core.NotFound, what, dir)
 		e.Hint = `a case is {"input":{...},"expect":{...}}; sdk/ABI.md, "Cases"`
 		return v, e
 	}
