@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
 func configSetCommand(a *cli.App) *cobra.Command {
@@ -20,7 +22,7 @@ has commas. One line changes; comments and all else stay as they are. A running
 gateway reads the file again by itself.
 
   ogp config set gateway_url https://ogp.example.org`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := settings.Parse(args[0], args[1])
 			if err != nil {
 				return err
@@ -28,7 +30,7 @@ gateway reads the file again by itself.
 			if s.Literal() == `"[redacted]"` {
 				return cli.Usagef("a secret does not belong on a command line: give '${VARIABLE}' or file:/path")
 			}
-			return writeSetting(a, s, "Set")
+			return writeSetting(cmd.Context(), a, s, "Set")
 		},
 	}
 }
@@ -40,14 +42,14 @@ func configUnsetCommand(a *cli.App) *cobra.Command {
 becomes a comment; all else stays as it is.
 
   ogp config unset gateway_url`,
-		RunE: func(_ *cobra.Command, args []string) error {
-			return writeSetting(a, settings.Setting{Key: args[0]}, "Unset")
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return writeSetting(cmd.Context(), a, settings.Setting{Key: args[0]}, "Unset")
 		},
 	}
 }
 
 // writeSetting changes the file, and says what counts now where that is not the file.
-func writeSetting(a *cli.App, s settings.Setting, done string) error {
+func writeSetting(ctx context.Context, a *cli.App, s settings.Setting, done string) error {
 	dir, err := a.StateDir()
 	if err != nil {
 		return err
@@ -66,8 +68,17 @@ func writeSetting(a *cli.App, s settings.Setting, done string) error {
 	if err := settings.Write(a, dir, path, []settings.Setting{s}); err != nil {
 		return err
 	}
+	where := ""
 	if was == config.LayerEnv {
-		fmt.Fprintf(a.Err, "note: %s is set by %s, which counts more than the file\n", s.Key, origins.Of(s.Key).Where)
+		where = origins.Of(s.Key).Where
+	}
+	if v, err := api.Status.Call(ctx, a, api.None{}); err == nil { // its environment is not ours
+		if where = v.Overrides[s.Key]; where != "" {
+			where += " where the gateway runs"
+		}
+	}
+	if where != "" {
+		fmt.Fprintf(a.Err, "note: %s is set by %s, which counts more than the file\n", s.Key, where)
 	}
 	if a.JSON {
 		a.WriteJSON(map[string]string{"key": s.Key, "file": path})

@@ -131,11 +131,11 @@ Start the gateway, and ask another one:
 	root.PersistentFlags().StringVar(&a.File, "config", "", "configuration file (default config.toml in the state directory)")
 	root.PersistentFlags().BoolVar(&a.JSON, "json", false, "print one JSON value")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		err = config.FlagError(cmd.Flags(), err)
+		usage := cli.UsageError{Err: config.FlagError(cmd.Flags(), err)}
 		if freeText.MatchString(cmd.Use) {
-			err = fmt.Errorf("%w\nwhat begins with a dash and is no flag goes behind \"--\"", err)
+			usage.Hint = "what begins with a dash and is no flag goes behind \"--\""
 		}
-		return cli.UsageError{Err: err}
+		return usage
 	})
 	root.Version = a.Version
 	root.SetVersionTemplate(versionLine())
@@ -167,7 +167,7 @@ func wrapArgs(cmd *cobra.Command) {
 				}
 				return cli.UsageError{Err: errors.New(text)}
 			}
-			return cli.UsageError{Err: fmt.Errorf("%w\nusage: %s", err, c.UseLine())}
+			return cli.UsageError{Err: err, Usage: c.UseLine()}
 		}
 		return nil
 	}

@@ -109,16 +109,25 @@ func appendCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// saying <file> <answer>: writes a module that gives one answer, of at most 63 bytes, to
-// every request and every message.
+// saying <file> <answer> [<export>...]: writes a module that gives one answer, of at most
+// 63 bytes, to every message and request, or to what it exports otherwise.
 func sayingCmd(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 || len(args[1]) > 63 {
-		ts.Fatalf("usage: saying file answer")
+	if neg || len(args) < 2 || len(args[1]) > 63 {
+		ts.Fatalf("usage: saying file answer [export...]")
 	}
-	n := string(rune(len(args[1])))
+	exports := args[2:]
+	if len(exports) == 0 {
+		exports = []string{"ogp_message", "ogp_request"}
+	}
+	name := func(s string) string { return string(rune(len(s))) + s }
+	named := string(rune(1+len(exports))) + name("memory") + "\x02\x00"
+	for _, e := range exports {
+		named += name(e) + "\x00\x01"
+	}
 	wasm := "\x00asm\x01\x00\x00\x00" + "\x01\x0b\x02\x60\x02\x7f\x7f\x00\x60\x01\x7f\x01\x7f" + "\x02\x10\x01\x06ogp_v1\x05write\x00\x00" +
-		"\x03\x02\x01\x01" + "\x05\x03\x01\x00\x01" + "\x07\x26\x03\x06memory\x02\x00\x0bogp_message\x00\x01\x0bogp_request\x00\x01" +
-		"\x0a\x0c\x01\x0a\x00\x41\x00\x41" + n + "\x10\x00\x41\x00\x0b" + "\x0b" + string(rune(6+len(args[1]))) + "\x01\x00\x41\x00\x0b" + n + args[1]
+		"\x03\x02\x01\x01" + "\x05\x03\x01\x00\x01" + "\x07" + name(named) +
+		"\x0a\x0c\x01\x0a\x00\x41\x00\x41" + string(rune(len(args[1]))) + "\x10\x00\x41\x00\x0b" +
+		"\x0b" + string(rune(6+len(args[1]))) + "\x01\x00\x41\x00\x0b" + name(args[1])
 	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o700))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(wasm), 0o600))
 }

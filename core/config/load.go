@@ -76,6 +76,18 @@ func (o Origins) Of(key string) Origin {
 	return Origin{Layer: LayerDefault}
 }
 
+// Overrides are the settings that count more than the file, by key, and which variable or
+// flag sets them.
+func (o Origins) Overrides() map[string]string {
+	out := map[string]string{}
+	for key, origin := range o {
+		if origin.Layer == LayerEnv || origin.Layer == LayerFlag {
+			out[key] = origin.Where
+		}
+	}
+	return out
+}
+
 // parent is the path of the table around a key: a.b[0].c, a.b[0], a.b, a.
 func parent(key string) string {
 	return key[:max(strings.LastIndexAny(key, ".["), 0)]

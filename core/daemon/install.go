@@ -230,6 +230,9 @@ func (d *Daemon) pluginKV(ctx context.Context, p api.KVParams) (map[string]any, 
 		return out, err
 	case p.Set || p.Delete:
 		if p.Set {
+			if err := d.mayKeep(ctx, p.Plugin); err != nil {
+				return nil, err
+			}
 			put.Value = append([]byte{}, p.Value...)
 		}
 		return map[string]any{}, d.store.Commit(ctx, &core.Change{KV: []core.KVPut{put}})
@@ -239,6 +242,23 @@ func (d *Daemon) pluginKV(ctx context.Context, p api.KVParams) (map[string]any, 
 		return nil, err
 	}
 	return map[string]any{p.Key: string(v)}, nil
+}
+
+// mayKeep returns an error of kind Forbidden for a plugin that cannot read a store.
+func (d *Daemon) mayKeep(ctx context.Context, name string) error {
+	wanted, err := d.wantedPlugins(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range wanted {
+		if w.Spec.Name != name || len(w.Spec.Grants.KV) > 0 {
+			continue
+		}
+		e := core.Refusef(core.Forbidden, "%s has no store: none is granted to it", name)
+		e.Hint = "a plugin asks for one with [kv] in its plugin.toml; kv = [\"get\", \"set\", \"delete\", \"list\"] in [plugins." + name + ".grants] of config.toml grants it"
+		return e
+	}
+	return nil
 }
 
 // knowsPlugin returns an error of kind NotFound for a plugin that is neither wanted nor

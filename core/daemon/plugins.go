@@ -262,25 +262,27 @@ func (d *Daemon) shipped(w *hooks.Wanted, c config.PluginConfig, settings map[st
 	w.Source, w.Watch, w.Spec.Bytes, w.Spec.Manifest = hooks.FromBinary, false, wasm, manifest
 	if w.Spec.Name == openclawPlugin {
 		d.configureOpenClaw(&w.Spec, settings)
-	} else {
-		grantOwnURL(&w.Spec, c, settings)
+		return nil
 	}
-	return nil
+	return grantOwnURL(&w.Spec, c, settings)
 }
 
 // grantOwnURL lets a plugin that ships reach the URL that it is configured with, if
 // the operator has granted nothing else: whoever names the URL wants it reached. What
 // its manifest asks for is that URL then, and not the one that it would have by
 // default.
-func grantOwnURL(spec *plugin.Spec, c config.PluginConfig, settings map[string]any) {
+func grantOwnURL(spec *plugin.Spec, c config.PluginConfig, settings map[string]any) error {
 	text, _ := settings["url"].(string)
 	if text == "" {
 		text, _ = spec.Manifest.Config["url"].(string)
 	}
-	prefix, private := ownURL(text)
-	if prefix == "" || len(spec.Manifest.HTTP) == 0 {
-		return
+	if len(spec.Manifest.HTTP) == 0 || text == "" {
+		return nil
 	}
+	if err := plugin.CheckURL(text); err != nil {
+		return core.Refusef(core.Malformed, "config.url: %v", err)
+	}
+	prefix, private := ownURL(text)
 	secrets := slices.Sorted(maps.Keys(c.Secrets))
 	for _, ask := range spec.Manifest.HTTP {
 		for _, name := range ask.Secrets {
@@ -295,6 +297,7 @@ func grantOwnURL(spec *plugin.Spec, c config.PluginConfig, settings map[string]a
 	if len(spec.Grants.HTTP) == 0 {
 		spec.Grants.HTTP = []plugin.HTTPGrant{{URL: prefix, Private: private, Secrets: secrets}}
 	}
+	return nil
 }
 
 // ownURL is what a grant for a URL says: without its query, and without what follows
@@ -306,8 +309,8 @@ func ownURL(text string) (prefix string, private bool) {
 		text = before[:strings.LastIndexByte(before, '/')+1]
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" {
-		return "", false
+	if err != nil {
+		return text, false
 	}
 	host := strings.ToLower(u.Hostname())
 	ip, err := netip.ParseAddr(host)

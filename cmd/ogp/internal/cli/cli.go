@@ -50,7 +50,11 @@ type App struct {
 var _ control.Caller = (*App)(nil)
 
 // UsageError is a mistake on the command line.
-type UsageError struct{ Err error }
+type UsageError struct {
+	Err   error
+	Usage string // how the command is called, where the mistake is about that
+	Hint  string
+}
 
 // Error is what Err says.
 func (u UsageError) Error() string { return u.Err.Error() }

@@ -29,11 +29,19 @@ func (a *App) Fail(cmd *cobra.Command, err error) int {
 	if dir, err := a.StateDir(); code == NoDaemon && err == nil {
 		view.Message += " on " + dir
 	}
+	var usage UsageError
+	errors.As(err, &usage)
 	if a.JSON {
+		if usage.Usage != "" {
+			view.Hint = "usage: " + usage.Usage
+		}
 		a.WriteJSON(map[string]api.ErrorView{"error": view})
 		return code
 	}
 	fmt.Fprintf(a.Err, "%s: %s\n", cmd.CommandPath(), term.SafeText(view.Message))
+	if usage.Usage != "" {
+		fmt.Fprintf(a.Err, "usage: %s\n", usage.Usage)
+	}
 	for _, c := range view.Candidates {
 		fmt.Fprintf(a.Err, "  %s\n", c)
 	}
@@ -58,6 +66,8 @@ func Describe(err error) (api.ErrorView, int) {
 			Hint: `"ogp start" runs it here, "ogp start --background" in the background`}, NoDaemon
 	case errors.As(err, &usage), slices.ContainsFunc(settings, onFlag):
 		view.Kind = "usage"
+		view.Hint = strings.TrimPrefix(view.Hint+"\n"+usage.Hint, "\n")
+		view.Hint = strings.TrimSuffix(view.Hint, "\n")
 		return view, Usage
 	case errors.Is(err, context.Canceled):
 		view.Kind, view.Message = "canceled", "interrupted"

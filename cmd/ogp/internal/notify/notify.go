@@ -32,35 +32,82 @@ func Command(a *cli.App) *cobra.Command {
 
 // state is what there is to notify with.
 type state struct {
-	app     *cli.App
-	dir     string
-	path    string // of the configuration file
-	cfg     *config.Config
-	chosen  bool // the operator has named the notifiers
-	plugins []api.PluginView
-	running bool
+	app       *cli.App
+	dir       string
+	path      string // of the configuration file
+	cfg       *config.Config
+	file      []string          // the notifiers that the file names; nil: it names none
+	overrides map[string]string // settings that count more than the file, by key, and where they are
+	status    *api.StatusView   // of the running gateway; nil: none runs
+	plugins   []api.PluginView
+	running   bool
 }
 
-func look(ctx context.Context, a *cli.App) (*state, error) {
+// notifiersKey is the setting that names the notifiers.
+const notifiersKey = "delivery.notifiers"
+
+// look sees what there is; writes says that the file will be written, which is tried first.
+func look(ctx context.Context, a *cli.App, writes bool) (*state, error) {
 	s := &state{app: a}
 	var err error
 	if s.dir, err = a.StateDir(); err != nil {
 		return nil, err
 	}
 	s.path = settings.Path(a, s.dir)
+	if writes {
+		if err := settings.Writable(s.path); err != nil {
+			return nil, err
+		}
+	}
 	var origins config.Origins
 	if s.cfg, origins, _, err = a.Load(nil); err != nil {
 		return nil, err
 	}
-	s.chosen = origins.Of("delivery.notifiers").Layer != config.LayerDefault
-	s.plugins, s.running, err = cli.OnState(ctx, a, api.Plugins, api.None{}, false)
+	s.overrides = origins.Overrides()
+	if s.file, err = notifiersOfFile(a); err != nil {
+		return nil, err
+	}
+	if s.plugins, s.running, err = cli.OnState(ctx, a, api.Plugins, api.None{}, false); err != nil || !s.running {
+		return s, err
+	}
+	v, err := api.Status.Call(ctx, a, api.None{})
+	s.status, s.overrides = &v, v.Overrides // its environment is not ours
 	return s, err
 }
 
+// notifiersOfFile are those that the file names, whatever the environment says.
+func notifiersOfFile(a *cli.App) ([]string, error) {
+	o := a.LoadOptions(nil)
+	o.Env = slices.DeleteFunc(slices.Clone(o.Env), func(v string) bool { return strings.HasPrefix(v, notifiersVariable+"=") })
+	cfg, origins, _, err := config.Load(o)
+	if err != nil || origins.Of(notifiersKey).Layer != config.LayerFile {
+		return nil, err
+	}
+	return append([]string{}, cfg.Delivery.Notifiers...), nil
+}
+
+const notifiersVariable = "OGP_DELIVERY_NOTIFIERS"
+
 // inUse are the notifiers that hear of events.
 func (s *state) inUse() []string {
-	if s.chosen {
+	if s.status != nil {
+		var out []string
+		for _, n := range s.status.Notifiers {
+			out = append(out, n.Name)
+		}
+		return out
+	}
+	if s.overrides[notifiersKey] != "" {
 		return s.cfg.Delivery.Notifiers
+	}
+	return s.written()
+}
+
+// written are the notifiers that the file names, or where it names none those that hear of
+// events without it: what a change of the file begins with.
+func (s *state) written() []string {
+	if s.file != nil {
+		return s.file
 	}
 	out := []string{logNotifier}
 	for _, v := range s.plugins {
@@ -82,7 +129,35 @@ func chooses(names []string) settings.Setting {
 	for i, n := range names {
 		list[i] = n
 	}
-	return settings.Setting{Key: "delivery.notifiers", Value: list}
+	return settings.Setting{Key: notifiersKey, Value: list}
+}
+
+// write writes settings into the file, and says what of it is not in force, as the
+// environment or a flag says otherwise.
+func (s *state) write(ctx context.Context, changes []settings.Setting, names []string, checks ...func(file string) error) error {
+	if err := settings.Write(s.app, s.dir, s.path, changes, checks...); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		where := s.overrides[c.Key]
+		if where == "" || c.Key == notifiersKey && sameNames(s.inUse(), names) {
+			continue
+		}
+		e := core.Refusef(core.Conflict, "the settings are written, but %s is not in force: %s sets it, and counts more than the file", c.Key, where)
+		e.Hint = "take " + where + " away where the gateway is started, and start it again"
+		if !s.running {
+			e.Hint = "unset " + where + " before \"ogp start\""
+		}
+		return e
+	}
+	if !s.running {
+		return nil
+	}
+	return s.await(ctx, names)
+}
+
+func sameNames(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 // takenUp is how long a running gateway may take to see the new file.
@@ -92,7 +167,6 @@ const takenUp = 8 * time.Second
 func (s *state) await(ctx context.Context, names []string) error {
 	stop := s.app.Spin("waiting for the gateway")
 	defer stop()
-	want := slices.Sorted(slices.Values(names))
 	for deadline := time.Now().Add(takenUp); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
 		v, err := api.Status.Call(ctx, s.app, api.None{})
 		if err != nil {
@@ -102,9 +176,8 @@ func (s *state) await(ctx context.Context, names []string) error {
 		for _, n := range v.Notifiers {
 			have = append(have, n.Name)
 		}
-		slices.Sort(have)
 		loading := slices.ContainsFunc(v.Plugins, func(p api.PluginState) bool { return p.State == hooks.StateLoading })
-		if slices.Equal(have, want) && !loading {
+		if sameNames(have, names) && !loading {
 			return nil
 		}
 	}
@@ -127,7 +200,7 @@ func listCommand(a *cli.App) *cobra.Command {
 		Use: "list", Short: "List notifiers and their state", Args: cobra.NoArgs,
 		Long: "List the notifiers that ship, those that are installed or configured, and which of them are in use.\n\n  ogp notify list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := look(cmd.Context(), a)
+			s, err := look(cmd.Context(), a, false)
 			if err != nil {
 				return err
 			}
@@ -191,24 +264,24 @@ func offCommand(a *cli.App) *cobra.Command {
 		Use: "off <name>", Short: "Stop notifying", Args: cobra.ExactArgs(1),
 		Long: "Take a notifier out of delivery.notifiers. Its settings stay, and what it has not heard of is in \"ogp inbox\".\n\n  ogp notify off webhook",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := look(cmd.Context(), a)
+			s, err := look(cmd.Context(), a, true)
 			if err != nil {
 				return err
 			}
-			used := s.inUse()
+			used := s.written()
+			if where := s.overrides[notifiersKey]; where != "" && !slices.Contains(used, args[0]) && slices.Contains(s.inUse(), args[0]) {
+				e := core.Refusef(core.Conflict, "%s is in use because %s names it, which counts more than the file", args[0], where)
+				e.Hint = "take it out there, and start the gateway again"
+				return e
+			}
 			if !slices.Contains(used, args[0]) {
 				e := core.Refusef(core.NotFound, "%s is not in use", args[0])
 				e.Hint, e.Candidates = "\"ogp notify list\" shows who is", used
 				return e
 			}
 			left := slices.DeleteFunc(slices.Clone(used), func(n string) bool { return n == args[0] })
-			if err := settings.Write(a, s.dir, s.path, []settings.Setting{chooses(left)}); err != nil {
+			if err := s.write(cmd.Context(), []settings.Setting{chooses(left)}, left); err != nil {
 				return err
-			}
-			if s.running {
-				if err := s.await(cmd.Context(), left); err != nil {
-					return err
-				}
 			}
 			if a.JSON {
 				a.WriteJSON(map[string]any{"notifiers": left, "running": s.running})

@@ -1,11 +1,13 @@
 package notify
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,6 +56,11 @@ func useCommand(a *cli.App) *cobra.Command {
 
   ogp notify use webhook --url https://hooks.example.org/ogp --secret-env OGP_WEBHOOK_SECRET`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range []string{"url", "topic", "secret-env", "secret-file"} {
+				if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+					return cli.Usagef("--%s is empty: give it a value, or leave it out for what is set", name)
+				}
+			}
 			v, err := use(cmd.Context(), a, args[0], u)
 			if err != nil {
 				return err
@@ -87,12 +94,12 @@ func useCommand(a *cli.App) *cobra.Command {
 }
 
 func use(ctx context.Context, a *cli.App, name string, u using) (v used, err error) {
-	s, err := look(ctx, a)
+	s, err := look(ctx, a, true)
 	if err != nil {
 		return v, err
 	}
 	if name == logNotifier {
-		return v, cli.Usagef("the log is always there to choose; name who hears of events beside it")
+		return s.useLog(ctx, u)
 	}
 	manifest, installed, err := s.find(ctx, name)
 	if err != nil {
@@ -102,13 +109,7 @@ func use(ctx context.Context, a *cli.App, name string, u using) (v used, err err
 	if err != nil {
 		return v, err
 	}
-	names := []string{logNotifier}
-	if u.add {
-		names = slices.Clone(s.inUse())
-	}
-	if !slices.Contains(names, name) {
-		names = append(names, name)
-	}
+	names := s.with(name, u.add)
 	changes = append(changes, chooses(names))
 	v = used{Notifier: name, Notifiers: names, File: s.path, Private: private, Running: s.running, Tested: !u.noTest}
 	for _, c := range changes {
@@ -116,18 +117,44 @@ func use(ctx context.Context, a *cli.App, name string, u using) (v used, err err
 	}
 	var checks []func(file string) error
 	if !u.noTest {
-		checks = append(checks, func(file string) error { return s.try(ctx, file, name, installed) })
+		checks = append(checks, func(file string) error { return orNoTest(s.try(ctx, file, name, installed)) })
 	}
-	if err := settings.Write(a, s.dir, s.path, changes, checks...); err != nil {
-		return v, err
-	}
-	if !s.running {
-		return v, nil
-	}
-	if err := s.await(ctx, names); err != nil {
+	if err := s.write(ctx, changes, names, checks...); err != nil || !s.running {
 		return v, err
 	}
 	return v, s.reads(ctx, name)
+}
+
+// orNoTest adds to the hint of a failed test call how to do without it.
+func orNoTest(err error) error {
+	var e *core.Error
+	if errors.As(err, &e) {
+		e.Hint = strings.TrimPrefix(e.Hint+"; --no-test writes the settings all the same", "; ")
+	}
+	return err
+}
+
+// with are the notifiers with one more: beside those that there are, or in their place. The
+// log stays as it was.
+func (s *state) with(name string, add bool) []string {
+	names := slices.Clone(s.written())
+	if !add {
+		names = slices.DeleteFunc(names, func(n string) bool { return n != logNotifier })
+	}
+	if !slices.Contains(names, name) {
+		names = append(names, name)
+	}
+	return names
+}
+
+// useLog writes events into the log, too.
+func (s *state) useLog(ctx context.Context, u using) (v used, err error) {
+	if !u.add || u.url+u.topic+u.secretEnv+u.secretFile != "" || len(u.set) > 0 {
+		return v, cli.Usagef("the log has no settings, and stands beside others: ogp notify use log --add; \"ogp notify off\" ends another one")
+	}
+	names := s.with(logNotifier, true)
+	v = used{Notifier: logNotifier, Notifiers: names, File: s.path, Set: []string{notifiersKey}, Running: s.running}
+	return v, s.write(ctx, []settings.Setting{chooses(names)}, names)
 }
 
 // readsWithin is how long a running gateway may take to see another secret.
@@ -154,27 +181,13 @@ func (s *state) reads(ctx context.Context, name string) error {
 	}
 }
 
-// secretsOf is how the keys of a notifier's secrets begin.
-func secretsOf(name string) string {
-	if name == openclaw {
-		return "openclaw_hooks_token"
-	}
-	return "plugins." + name + ".secrets."
-}
-
-func noSecret(why string) error {
-	e := core.Refuse(core.Malformed, why)
-	e.Hint = "it must be there for the test call, and where the gateway runs; --no-test writes the settings all the same"
-	return e
-}
-
 // find gives the manifest of a notifier, and what is installed.
 func (s *state) find(ctx context.Context, name string) (*plugin.Manifest, []hooks.Installed, error) {
 	installed, _, err := cli.OnState(ctx, s.app, api.PluginInstalled, api.None{}, false)
 	if err != nil {
 		return nil, nil, err
 	}
-	o, err := s.app.DaemonOptions(nil)
+	o, err := s.options()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -200,84 +213,6 @@ func (s *state) find(ctx context.Context, name string) (*plugin.Manifest, []hook
 	return m.Manifest, installed, nil
 }
 
-// changes are the settings to write for a notifier.
-func (s *state) changes(ctx context.Context, name string, m *plugin.Manifest, u using) (out []settings.Setting, private bool, err error) {
-	table := "plugins." + name
-	put := func(key string, value any) { out = append(out, settings.Setting{Key: key, Value: value}) }
-	if u.url != "" {
-		target, err := url.Parse(u.url)
-		if err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
-			return nil, false, cli.Usagef("--url %q: want an http or https URL", u.url)
-		}
-		private = isPrivate(ctx, target.Hostname())
-		if name == openclaw {
-			put("openclaw_url", strings.TrimRight(u.url, "/"))
-		} else {
-			put(table+".config.url", u.url)
-		}
-		if _, ships := plugins.Get(name); !ships { // one's own has what it was installed with
-			prefix, _, _ := strings.Cut(u.url, "?")
-			put(table+".grants.http", []any{prefix})
-		}
-		if private && name != openclaw {
-			put(table+".grants.private", true)
-		}
-	}
-	if u.topic != "" {
-		put(table+".config.topic", u.topic)
-	}
-	for _, set := range u.set {
-		key, value, ok := strings.Cut(set, "=")
-		if !ok || key == "" || strings.ContainsAny(key, ". \"'") {
-			return nil, false, cli.Usagef("--set %q: want name=value", set)
-		}
-		c, err := settings.Parse(table+".config."+key, value)
-		if err != nil {
-			return nil, false, err
-		}
-		out = append(out, c)
-	}
-	secret, err := u.secret()
-	if err == nil && secret == "" && !u.noTest { // the one that it has already
-		if i := slices.IndexFunc(s.cfg.CheckSecrets(nil), func(p config.Problem) bool { return strings.HasPrefix(p.Key, secretsOf(name)) }); i >= 0 {
-			return nil, false, noSecret(strings.TrimPrefix(s.cfg.CheckSecrets(nil)[i].What, "config: "))
-		}
-	}
-	if err != nil || secret == "" {
-		return out, private, err
-	}
-	if _, err := config.NewSecret(secret).Reveal(); err != nil && !u.noTest {
-		return nil, false, noSecret("the secret: " + strings.TrimPrefix(err.Error(), "config: secret: "))
-	}
-	if name == openclaw {
-		put("openclaw_hooks_token", secret)
-		return out, private, nil
-	}
-	for _, ask := range m.HTTP {
-		if len(ask.Secrets) > 0 {
-			put(table+".secrets."+ask.Secrets[0], secret)
-			return out, private, nil
-		}
-	}
-	return nil, false, cli.Usagef("%s asks for no secret", name)
-}
-
-// secret is what the configuration says of the secret: where it is, never itself.
-func (u using) secret() (string, error) {
-	switch {
-	case u.secretEnv != "" && u.secretFile != "":
-		return "", cli.Usagef("--secret-env and --secret-file: want one of them")
-	case u.secretFile != "":
-		path, err := filepath.Abs(u.secretFile)
-		return "file:" + path, err
-	case u.secretEnv == "":
-		return "", nil
-	case strings.ContainsFunc(u.secretEnv, func(c rune) bool { return c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') }):
-		return "", cli.Usagef("--secret-env %q: want the name of a variable; the secret itself does not belong on a command line", u.secretEnv)
-	}
-	return "${" + u.secretEnv + "}", nil
-}
-
 // isPrivate says whether a host is this machine, or one of its networks.
 func isPrivate(ctx context.Context, host string) bool {
 	private := func(ip netip.Addr) bool { return ip.Unmap().IsLoopback() || ip.Unmap().IsPrivate() }
@@ -290,11 +225,18 @@ func isPrivate(ctx context.Context, host string) bool {
 	return err == nil && slices.ContainsFunc(all, private)
 }
 
+// options are those of a daemon that logs nothing: what it has to say is in our errors.
+func (s *state) options() (daemon.Options, error) {
+	o, err := s.app.DaemonOptions(nil)
+	o.Log = io.Discard
+	return o, err
+}
+
 // try calls a notifier once, as a gateway with this configuration would.
 func (s *state) try(ctx context.Context, file, name string, installed []hooks.Installed) error {
 	stop := s.app.Spin("calling " + name)
 	defer stop()
-	o, err := s.app.DaemonOptions(nil)
+	o, err := s.options()
 	if err != nil {
 		return err
 	}
@@ -310,6 +252,9 @@ func (s *state) try(ctx context.Context, file, name string, installed []hooks.In
 // that has it.
 func (s *state) test(ctx context.Context, name string, installed []hooks.Installed) error {
 	if !s.running || !slices.ContainsFunc(s.plugins, func(v api.PluginView) bool { return v.Name == name }) {
+		if why := s.secretMissing(name); why != "" {
+			return noSecret(why, false)
+		}
 		return s.try(ctx, s.app.File, name, installed)
 	}
 	stop := s.app.Spin("calling " + name)
@@ -335,7 +280,7 @@ func call(ctx context.Context, dir string, spec plugin.Spec) error {
 	spec.Answer, spec.KV = hooks.Answer, &plugin.MemoryKV{}
 	p, err := host.Load(ctx, spec)
 	if err != nil {
-		return notTaken(core.Malformed, spec.Name, err.Error(), "its README says which settings it needs: ogp notify use "+spec.Name+" --set name=value")
+		return notTaken(core.Malformed, spec.Name, hooks.Words(spec.Name, err.Error()), "its README says which settings it needs: ogp notify use "+spec.Name+" --set name=value")
 	}
 	defer p.Close()
 	input, err := hooks.NotifyInput([]core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: daemon.EventTest, At: time.Now(), Text: testLine}, Attempt: 1}}, nil)
@@ -344,24 +289,24 @@ func call(ctx context.Context, dir string, spec plugin.Spec) error {
 	}
 	r, err := p.Call(ctx, core.HookNotify, input)
 	if err != nil {
-		return notTaken(core.Unreachable, spec.Name, err.Error(), "")
+		return notTaken(core.Malformed, spec.Name, hooks.Words(spec.Name, err.Error()), "\"ogp plugin run "+spec.Name+"\" shows what it answers to a case")
 	}
 	outcome, _ := r.Answer.(core.Outcome)
-	if outcome.Status != core.OutcomeDelivered && !r.NotMine() {
-		text, fix, _ := strings.Cut(outcome.Detail, " - ")
-		return notTaken(core.Unreachable, spec.Name, text, fix)
+	if outcome.Status == core.OutcomeDelivered || r.NotMine() {
+		return nil
 	}
-	return nil
+	text, fix, _ := strings.Cut(outcome.Detail, " - ")
+	if len(spec.Grants.HTTP) == 0 {
+		return notTaken(core.Malformed, spec.Name, text, cmp.Or(fix, "it may reach no URL: what it lacks is in its own words above"))
+	}
+	return notTaken(core.Unreachable, spec.Name, text, cmp.Or(fix, "is its server there?"))
 }
 
 const testLine = `This is a test call of "ogp notify". Nothing has happened, and there is nothing to do.`
 
 func notTaken(kind core.Kind, name, why, fix string) error {
-	e := core.Refusef(kind, "%s did not take a test call: %s", name, why)
+	e := core.Refusef(kind, "%s did not take a test call: %s", name, cmp.Or(why, "it does not say why"))
 	e.Hint = fix
-	if e.Hint == "" {
-		e.Hint = "is its server there? --no-test writes the settings all the same"
-	}
 	return e
 }
 
@@ -371,7 +316,7 @@ func testCommand(a *cli.App) *cobra.Command {
 		Long: "Make a test call to every notifier that is in use, or to one. The running gateway makes it; where none runs, or the notifier is not in use, this command does. Once it is taken, the gateway sends what waits.\n\n  ogp notify test",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			s, err := look(ctx, a)
+			s, err := look(ctx, a, false)
 			if err != nil {
 				return err
 			}
