@@ -72,7 +72,7 @@ func writeSetting(ctx context.Context, a *cli.App, s settings.Setting, done stri
 	if was == config.LayerEnv {
 		where = origins.Of(s.Key).Where
 	}
-	if v, err := api.Status.Call(ctx, a, api.None{}); err == nil { // its environment is not ours
+	if v, err := api.Config.Call(ctx, a, api.ConfigParams{}); err == nil { // its environment is not ours
 		if where = v.Overrides[s.Key]; where != "" {
 			where += " where the gateway runs"
 		}

@@ -30,7 +30,7 @@ func (d *Daemon) configView(_ context.Context, p api.ConfigParams) (api.ConfigVi
 	if err != nil {
 		return api.ConfigView{}, err
 	}
-	v.PID, v.File = os.Getpid(), d.configFile()
+	v.PID, v.File, v.Overrides = os.Getpid(), d.configFile(), origins.Overrides()
 	file, at, _, err := config.Load(config.Options{Home: d.dir, File: d.o.Config.File, Env: withoutSettings(d.o.env())})
 	if err != nil {
 		view := api.ErrorOf(err)
@@ -52,7 +52,7 @@ func Configuration(o Options, p api.ConfigParams) (api.ConfigView, error) {
 		return api.ConfigView{}, err
 	}
 	v, err := showConfig(cfg, origins, p)
-	v.File = (&Daemon{o: o, dir: o.Dir}).configFile()
+	v.File, v.Overrides = (&Daemon{o: o, dir: o.Dir}).configFile(), origins.Overrides()
 	return v, err
 }
 

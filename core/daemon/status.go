@@ -29,7 +29,7 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 		Running: true, PID: os.Getpid(), Version: d.o.Version, Started: d.gateway.Started(), StateDir: d.dir,
 		Listen: d.public.Addr().String(), GatewayURL: s.URL, CardURL: s.URL + federation.PathCard,
 		Fingerprint: d.gateway.Key().Fingerprint(), PublicKey: d.gateway.Key(), DisplayName: s.Names.DisplayName,
-		Peers: map[string]int{}, Depths: depths, Overrides: d.origins().Overrides(),
+		Peers: map[string]int{}, Depths: depths,
 	}
 	for _, p := range d.gateway.Peers() {
 		if d.paused(p.Key) != nil {

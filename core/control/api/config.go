@@ -19,6 +19,9 @@ type ConfigView struct {
 	FileError *ErrorView `json:"fileError,omitempty"`
 	// Differs are the settings that the daemon has otherwise than the file alone says.
 	Differs []ConfigDifference `json:"differs"`
+	// Overrides are the settings that a variable or a flag sets, by key, and which: they
+	// count more than the file.
+	Overrides map[string]string `json:"overrides,omitempty"`
 }
 
 // ConfigDifference is a setting that the daemon has otherwise than its file says.

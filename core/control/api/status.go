@@ -36,9 +36,6 @@ type StatusView struct {
 	Plugins     []PluginState       `json:"plugins,omitempty"`    // those that have a problem, or are not ready
 	LastErrors  []EventView         `json:"lastErrors,omitempty"` // of the last day, the newest first
 	Warnings    []string            `json:"warnings,omitempty"`
-	// Overrides are the settings that the environment or the flags of this run have set, by
-	// key, and where: they count more than the file.
-	Overrides map[string]string `json:"overrides,omitempty"`
 }
 
 // SpentView is what a peer's messages of an intent have cost.

@@ -71,7 +71,11 @@ func look(ctx context.Context, a *cli.App, writes bool) (*state, error) {
 		return s, err
 	}
 	v, err := api.Status.Call(ctx, a, api.None{})
-	s.status, s.overrides = &v, v.Overrides // its environment is not ours
+	if err != nil {
+		return s, err
+	}
+	c, err := api.Config.Call(ctx, a, api.ConfigParams{})
+	s.status, s.overrides = &v, c.Overrides // its environment is not ours
 	return s, err
 }
 
