@@ -102,7 +102,9 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/files", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/store/sqlite", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/files", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},
+	{"core/daemon/doctor", []string{"core", "core/config", "core/control/api", "core/daemon/certs", "core/daemon/openclaw", "core/dial", "core/federation", "core/gateway", "core/keys", "core/rendezvous", "core/text"}},
 	{"core/tracing", []string{"core", "core/config", "core/delivery", "core/federation", "core/gateway"}},
 	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/files", "core/nesting"}},
 	{"cmd/ogp", []string{"cmd/ogp/internal/...", "conformance", "core", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon", "core/federation", "core/hooks", "core/logpipe", "core/plugin", "core/rendezvous", "core/scope", "core/text", "sdk/scaffold"}},
@@ -143,7 +145,7 @@ var doors = []struct {
 	{"github.com/oasisprotocol/curve25519-voi", []string{"core/keys"}},
 	{"code.dny.dev/ssrf", []string{"core/dial"}},
 	{"github.com/prometheus/client_golang", []string{"core/rendezvous", "core/daemon"}},
-	{"github.com/caddyserver/certmagic", []string{"core/daemon"}},
+	{"github.com/caddyserver/certmagic", []string{"core/daemon/certs"}},
 	{"go.opentelemetry.io", []string{"core/tracing"}},
 	{"github.com/modelcontextprotocol/go-sdk", []string{"core/mcp", "cmd/ogp/internal/agents", ".ci/mcpserver"}},
 	{"charm.land", []string{"cmd/ogp/internal/setup"}},

@@ -214,6 +214,19 @@ type DeliveryFilter struct {
 	Limit    int    // 0: 100
 }
 
+// StoreStats says what a store's writer has done since it was opened.
+type StoreStats struct {
+	Commits     uint64        // changes kept
+	Refused     uint64        // changes answered with an error
+	Batches     uint64        // transactions' worth of changes
+	LastBatch   int           // changes in the last batch
+	LastCommit  time.Duration // time that the last batch took, to disk
+	TotalCommit time.Duration // time that all batches took
+	Waiting     int           // changes that wait now
+	RecordError string        // why the count of changes beside the store is not written; empty: it is
+	Broken      bool          // a write was lost: nothing more is kept until the store is opened again
+}
+
 // Depths are the lengths of the queues.
 type Depths struct {
 	Inbox                int            `json:"inbox"`

@@ -244,7 +244,7 @@ func TestDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 	s.start("--daemon-port", "0")
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		_, v := s.doctor("--no-test-call")
-		if !strings.Contains(listChecks(v.Checks), daemon.NotYet) || time.Now().After(deadline) {
+		if !strings.Contains(listChecks(v.Checks), api.NotYet) || time.Now().After(deadline) {
 			break
 		}
 	}

@@ -31,6 +31,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
@@ -72,7 +73,8 @@ const (
 	LegacyConfig  = "config.json"
 	LegacyKeyFile = "keypair.json"
 	LogFile       = "daemon.log"
-	storeLock     = "ogp.db.lock" // held by the process that has the store open
+	Certificates  = "Certificates" // fetched ones
+	storeLock     = "ogp.db.lock"  // held by the process that has the store open
 )
 
 // Daemon is a gateway with all that it needs to run.
@@ -82,7 +84,7 @@ type Daemon struct {
 	current    atomic.Pointer[loadedConfig]
 	started    *loadedConfig     // the first
 	reloading  sync.Mutex        // held over a reload
-	reading    storeReading      // of the store, for doctor
+	reading    doctor.Reading    // of the store, for doctor
 	warnings   []config.Warning  // of the first configuration
 	read       [sha256.Size]byte // of its files, before they were read
 	logLevel   slog.LevelVar

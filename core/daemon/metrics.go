@@ -15,7 +15,6 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
-	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
 
@@ -139,6 +138,12 @@ func metric(name, help string, labels ...string) *prometheus.Desc {
 // depends on peers and plugins.
 func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
+// counting is a store that says what it does.
+type counting interface {
+	Stats() core.StoreStats
+	Size() (int64, error)
+}
+
 // depthsEvery is how often the queues are counted; counting reads tables.
 const depthsEvery = 5 * time.Second
 
@@ -197,7 +202,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge(metricFailing, float64(n.Failures), n.Name)
 		gauge(metricDead, float64(depths.DeadByName[n.Name]), n.Name)
 	}
-	if s, ok := d.store.(*sqlite.Store); ok {
+	if s, ok := d.store.(counting); ok {
 		stats := s.Stats()
 		count(metricCommits, float64(stats.Commits))
 		count(metricRefused, float64(stats.Refused))

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -149,32 +148,4 @@ func (d *Daemon) backup(ctx context.Context, p api.BackupParams) (api.None, erro
 		return api.None{}, core.Refuse(core.Unsupported, "this store cannot be backed up")
 	}
 	return api.None{}, db.Backup(ctx, p.Path)
-}
-
-// DoctorOffline makes the checks of a state directory that need no running daemon.
-// The store is open only for as long as they take.
-func DoctorOffline(ctx context.Context, o Options, p api.DoctorParams) ([]api.Check, error) {
-	d, err := configured(o)
-	if err != nil {
-		return nil, err
-	}
-	d.log = slog.New(slog.DiscardHandler)
-	r := &api.Report{}
-	checkKey(r, d.dir, Passphrase(d.o.env(), d.config()), core.PublicKey{})
-	if err := d.openOffline(ctx, false); err != nil {
-		r.Failed("store", "look at the disk and the permissions of "+d.dir, err)
-	} else {
-		defer d.store.Close()
-		d.checkStore(ctx, r)
-		d.checkPlugins(ctx, r)
-	}
-	d.checkFreePort(ctx, r)
-	d.checkCertificateFiles(r)
-	d.checkClock(ctx, r, d.config().Rendezvous.Enabled, nil)
-	d.checkRendezvousOffline(ctx, r)
-	if p.TestCall {
-		d.checkOpenClawOffline(ctx, r)
-	}
-	checkDisk(r, d.dir)
-	return *r, nil
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon/certs"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 )
 
@@ -43,7 +45,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 func (d *Daemon) serve(ctx context.Context) error {
 	ctx, d.stop = context.WithCancel(ctx)
 	defer d.stop()
-	public, err := d.secured(ctx, d.public)
+	public, err := certs.Listen(ctx, d.public, certs.Options{TLS: d.config().TLS, Dir: filepath.Join(d.dir, Certificates), Port: d.port(), Logger: d.log})
 	if err != nil {
 		return err
 	}

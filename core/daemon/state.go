@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/store"
 )
@@ -129,17 +130,9 @@ func (d *Daemon) notePassphrase() {
 // noteLoss says that the store has lost what was acknowledged.
 func (d *Daemon) noteLoss() {
 	if err := d.store.Lost(); err != nil {
-		d.log.Error("the store has lost changes", "err", err, "hint", hintOf(err))
-		d.notes = append(d.notes, err.Error()+"; "+hintOf(err))
+		d.log.Error("the store has lost changes", "err", err, "hint", api.ErrorOf(err).Hint)
+		d.notes = append(d.notes, err.Error()+"; "+api.ErrorOf(err).Hint)
 	}
-}
-
-func hintOf(err error) string {
-	var e *core.Error
-	if errors.As(err, &e) {
-		return e.Hint
-	}
-	return ""
 }
 
 // storeEvery is how often the store is asked how it does, which costs nothing.
@@ -161,7 +154,7 @@ func (d *Daemon) watchStore(ctx context.Context) error {
 		switch {
 		case err != nil && since.IsZero():
 			since = time.Now()
-			d.log.Error("the store keeps nothing", "err", err, "hint", hintOf(err))
+			d.log.Error("the store keeps nothing", "err", err, "hint", api.ErrorOf(err).Hint)
 		case err == nil && !since.IsZero():
 			d.log.Log(ctx, slog.LevelWarn, "the store keeps changes again", "after", time.Since(since).Round(time.Second))
 			since = time.Time{}
@@ -172,7 +165,7 @@ func (d *Daemon) watchStore(ctx context.Context) error {
 // storeNote is what a status says of a store that keeps nothing.
 func (d *Daemon) storeNote() []string {
 	if err := d.store.Health(); err != nil {
-		return []string{"nothing can be kept: " + err.Error() + "; " + hintOf(err)}
+		return []string{"nothing can be kept: " + err.Error() + "; " + api.ErrorOf(err).Hint}
 	}
 	return nil
 }

@@ -38,3 +38,6 @@ func (r Report) Has(name string) bool {
 	}
 	return false
 }
+
+// NotYet ends the text about a registration that was not tried to its end.
+const NotYet = "has not answered yet"

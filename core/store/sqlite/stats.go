@@ -7,24 +7,13 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-)
 
-// Stats says what the writer has done since the store was opened.
-type Stats struct {
-	Commits     uint64        // changes kept
-	Refused     uint64        // changes answered with an error
-	Batches     uint64        // transactions' worth of changes
-	LastBatch   int           // changes in the last batch
-	LastCommit  time.Duration // time that the last batch took, to disk
-	TotalCommit time.Duration // time that all batches took
-	Waiting     int           // changes that wait now
-	RecordError string        // why the count of changes beside the store is not written; empty: it is
-	Broken      bool          // a write was lost: nothing more is kept until the store is opened again
-}
+	"github.com/opengatewayprotocol/ogp/core"
+)
 
 type stats struct {
 	mu  sync.Mutex // guards now
-	now Stats
+	now core.StoreStats
 }
 
 func (s *stats) add(batch []*request, took time.Duration) {
@@ -50,7 +39,7 @@ func (s *stats) recordFailed(err error) {
 }
 
 // Stats returns what the writer has done so far.
-func (s *Store) Stats() Stats {
+func (s *Store) Stats() core.StoreStats {
 	s.stats.mu.Lock()
 	st := s.stats.now
 	s.stats.mu.Unlock()

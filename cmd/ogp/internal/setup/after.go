@@ -20,7 +20,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
-	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
@@ -143,7 +142,7 @@ func (i *initializer) outside(ctx context.Context) {
 			checks = []api.Check{{Name: "url", State: api.CheckWarn, Text: "not looked at: " + view.Message, Fix: "ogp doctor"}}
 			break
 		}
-		early := slices.ContainsFunc(checks, func(c api.Check) bool { return strings.HasSuffix(c.Text, daemon.NotYet) })
+		early := slices.ContainsFunc(checks, func(c api.Check) bool { return strings.HasSuffix(c.Text, api.NotYet) })
 		if !early || time.Now().After(deadline) {
 			break
 		}

@@ -1,6 +1,6 @@
 //go:build !linux && !darwin && !freebsd && !windows
 
-package daemon
+package doctor
 
 // diskFree is not known here.
 func diskFree(string) (free, total uint64, ok bool) { return 0, 0, false }

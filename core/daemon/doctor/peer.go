@@ -1,6 +1,7 @@
-package daemon
+package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,10 +15,10 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
-// doctorPeer looks at one peer, both ways. Nothing that we sign is sent: a signed
+// Peer looks at one peer, both ways. Nothing that we sign is sent: a signed
 // card request could be shown to another old gateway as a removal notice.
-func (d *Daemon) doctorPeer(ctx context.Context, ref string) ([]api.Check, error) {
-	p, err := d.gateway.Resolve(ref)
+func (d *Doctor) Peer(ctx context.Context, ref string) ([]api.Check, error) {
+	p, err := d.Gateway.Resolve(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -26,7 +27,7 @@ func (d *Daemon) doctorPeer(ctx context.Context, ref string) ([]api.Check, error
 	if d.checkPeerReach(ctx, &r, p) {
 		d.checkPeerClock(ctx, &r, p)
 	}
-	if fresh := d.gateway.Peer(p.Key); fresh != nil {
+	if fresh := d.Gateway.Peer(p.Key); fresh != nil {
 		p = fresh // the check may have read its features
 	}
 	d.checkFeatures(&r, p)
@@ -40,14 +41,14 @@ func (d *Daemon) doctorPeer(ctx context.Context, ref string) ([]api.Check, error
 	return r, nil
 }
 
-func (d *Daemon) checkTrust(r *api.Report, p *core.Peer) {
+func (d *Doctor) checkTrust(r *api.Report, p *core.Peer) {
 	name := p.Name()
 	since := text.Ago(p.Since)
 	switch p.Trust {
 	case core.Approved:
 		r.Ok("trust", "%s is approved since %s, fingerprint %s", name, since, p.Key.Fingerprint())
 	case core.Requested:
-		r.Warn("trust", "its operator runs: ogp federation approve "+d.key.Public().Fingerprint(), "we asked %s %s, and it has not answered", name, since)
+		r.Warn("trust", "its operator runs: ogp federation approve "+d.Key.Public().Fingerprint(), "we asked %s %s, and it has not answered", name, since)
 	case core.Pending:
 		r.Warn("trust", "compare the fingerprint "+p.Key.Fingerprint()+" with its operator, then: ogp federation approve "+name, "%s asked %s, and waits for you", name, since)
 	case core.Removed:
@@ -65,13 +66,13 @@ func (d *Daemon) checkTrust(r *api.Report, p *core.Peer) {
 }
 
 // checkPeerReach gets the card, compares its key, and reports whether it answered.
-func (d *Daemon) checkPeerReach(ctx context.Context, r *api.Report, p *core.Peer) bool {
+func (d *Doctor) checkPeerReach(ctx context.Context, r *api.Report, p *core.Peer) bool {
 	if p.URL == "" {
 		r.Fail("reach", "ogp federation request <its URL>", "we know no URL of %s", p.Name())
 		return false
 	}
 	began := time.Now()
-	card, err := d.gateway.CheckPeer(ctx, p)
+	card, err := d.Gateway.CheckPeer(ctx, p)
 	took := time.Since(began).Round(time.Millisecond)
 	switch {
 	case errors.Is(err, core.Conflict):
@@ -93,8 +94,8 @@ func (d *Daemon) checkPeerReach(ctx context.Context, r *api.Report, p *core.Peer
 }
 
 // answering is the fingerprint of whoever answers at a peer's URL.
-func (d *Daemon) answering(ctx context.Context, p *core.Peer) string {
-	card, err := d.wire.Card(ctx, p.URL, nil)
+func (d *Doctor) answering(ctx context.Context, p *core.Peer) string {
+	card, err := d.Card(ctx, p.URL, nil)
 	if err != nil {
 		return "unknown"
 	}
@@ -105,9 +106,9 @@ func (d *Daemon) answering(ctx context.Context, p *core.Peer) string {
 	return k.Fingerprint()
 }
 
-func (d *Daemon) checkPeerClock(ctx context.Context, r *api.Report, p *core.Peer) {
+func (d *Doctor) checkPeerClock(ctx context.Context, r *api.Report, p *core.Peer) {
 	began := time.Now()
-	pong, took, err := d.gateway.PingGateway(ctx, p.URL)
+	pong, took, err := d.Gateway.PingGateway(ctx, p.URL)
 	if err != nil {
 		r.Failed("ping", "update that gateway, or look at the proxy in front of it", err)
 		return
@@ -116,16 +117,16 @@ func (d *Daemon) checkPeerClock(ctx context.Context, r *api.Report, p *core.Peer
 	if err != nil {
 		return // older gateways write it otherwise
 	}
-	checkSkew(r, began.Add(took/2).Sub(there).Round(time.Second), d.config().Freshness.Window, p.Name())
+	checkSkew(r, began.Add(took/2).Sub(there).Round(time.Second), d.Config.Freshness.Window, p.Name())
 }
 
-func (d *Daemon) checkFeatures(r *api.Report, p *core.Peer) {
+func (d *Doctor) checkFeatures(r *api.Report, p *core.Peer) {
 	version := "no version known"
 	if p.Version != "" {
 		version = "version " + p.Version
 	}
 	if !p.HasFeature(core.FeatureV2) {
-		r.Warn("features", "its operator updates it; until then its messages name no recipient", "%s, signs in the old way; %s", version, orDash(strings.Join(p.Features, ", ")))
+		r.Warn("features", "its operator updates it; until then its messages name no recipient", "%s, signs in the old way; %s", version, cmp.Or(strings.Join(p.Features, ", "), "-"))
 		return
 	}
 	shown := "it has not sent us a message signed in the new way yet"
@@ -136,14 +137,14 @@ func (d *Daemon) checkFeatures(r *api.Report, p *core.Peer) {
 }
 
 // checkGrants looks at what each side may.
-func (d *Daemon) checkGrants(r *api.Report, p *core.Peer) {
+func (d *Doctor) checkGrants(r *api.Report, p *core.Peer) {
 	granted, fix := grantsText(p.Granted, time.Now())
 	if granted == "" {
 		r.Warn("granted", "ogp federation grant "+p.Name()+" --intents message", "%s may send us nothing%s", p.Name(), fix)
 	} else {
 		r.Ok("granted", "%s may send us %s%s", p.Name(), granted, fix)
 	}
-	for _, g := range usedUp(d, p) {
+	for _, g := range d.usedUp(p) {
 		r.Warn("granted", "ogp federation grant "+p.Name()+" --intents "+g.Intent+" --rate <more>", "%s has used all of its %s for now", p.Name(), g.Line())
 	}
 	received, fix := grantsText(p.Received, time.Now())
@@ -151,7 +152,7 @@ func (d *Daemon) checkGrants(r *api.Report, p *core.Peer) {
 	case p.Received == nil:
 		r.Warn("received", "ogp federation approve "+p.Name()+" tells it of us once more; its operator grants with: ogp federation grant", "%s has not said what we may send", p.Name())
 	case received == "":
-		r.Fail("received", "its operator runs: ogp federation grant "+d.key.Public().Fingerprint()+" --intents message", "we may send %s nothing%s", p.Name(), fix)
+		r.Fail("received", "its operator runs: ogp federation grant "+d.Key.Public().Fingerprint()+" --intents message", "we may send %s nothing%s", p.Name(), fix)
 	default:
 		r.Ok("received", "we may send %s %s%s", p.Name(), received, fix)
 	}
@@ -180,7 +181,7 @@ func grantsText(b *core.Bundle, now time.Time) (text, note string) {
 }
 
 // usedUp are the grants whose rate is reached.
-func usedUp(d *Daemon, p *core.Peer) []api.GrantView {
+func (d *Doctor) usedUp(p *core.Peer) []api.GrantView {
 	var out []api.GrantView
 	if p.Granted == nil {
 		return nil
@@ -190,7 +191,7 @@ func usedUp(d *Daemon, p *core.Peer) []api.GrantView {
 		if g.RateLimit != nil {
 			rate = *g.RateLimit
 		}
-		if used := d.gateway.Used(p.Key, g); g.Enabled && rate.Requests > 0 && used >= rate.Requests {
+		if used := d.Gateway.Used(p.Key, g); g.Enabled && rate.Requests > 0 && used >= rate.Requests {
 			out = append(out, api.GrantView{Grant: g, Used: used})
 		}
 	}
@@ -200,24 +201,24 @@ func usedUp(d *Daemon, p *core.Peer) []api.GrantView {
 // recentOutgoing is how many of our last messages are looked at for refusals.
 const recentOutgoing = 20
 
-func (d *Daemon) checkOutgoing(ctx context.Context, r *api.Report, p *core.Peer) error {
-	waiting, err := d.store.Outbox(ctx, core.OutboxFilter{Peer: p.Key, State: core.OutWaiting, Limit: 1000})
+func (d *Doctor) checkOutgoing(ctx context.Context, r *api.Report, p *core.Peer) error {
+	waiting, err := d.Store.Outbox(ctx, core.OutboxFilter{Peer: p.Key, State: core.OutWaiting, Limit: 1000})
 	if err != nil {
 		return err
 	}
 	if n := len(waiting); n > 0 {
 		oldest := slices.MinFunc(waiting, func(a, b *core.OutboxItem) int { return a.Created.Compare(b.Created) })
-		r.Warn("messages", "ogp outbox --peer "+p.Name(), "%s, the oldest since %s: %s", text.Count(n, "message waits", "messages wait"), text.Ago(oldest.Created), orDash(oldest.Error))
+		r.Warn("messages", "ogp outbox --peer "+p.Name(), "%s, the oldest since %s: %s", text.Count(n, "message waits", "messages wait"), text.Ago(oldest.Created), cmp.Or(oldest.Error, "-"))
 	} else {
 		r.Ok("messages", "none waits")
 	}
-	recent, err := d.store.Outbox(ctx, core.OutboxFilter{Peer: p.Key, Limit: recentOutgoing})
+	recent, err := d.Store.Outbox(ctx, core.OutboxFilter{Peer: p.Key, Limit: recentOutgoing})
 	if err != nil {
 		return err
 	}
 	for _, item := range recent {
 		if item.State == core.OutRefused || item.State == core.OutExpired {
-			r.Warn("last-error", "ogp outbox show "+item.ID, "%s, %s: %s", item.State, text.Ago(item.Done), orDash(item.Error))
+			r.Warn("last-error", "ogp outbox show "+item.ID, "%s, %s: %s", item.State, text.Ago(item.Done), cmp.Or(item.Error, "-"))
 			return nil
 		}
 	}
@@ -225,8 +226,8 @@ func (d *Daemon) checkOutgoing(ctx context.Context, r *api.Report, p *core.Peer)
 }
 
 // checkHeard looks at what came from the peer.
-func (d *Daemon) checkHeard(r *api.Report, p *core.Peer) {
-	h := d.gateway.Health(p.Key)
+func (d *Doctor) checkHeard(r *api.Report, p *core.Peer) {
+	h := d.Gateway.Health(p.Key)
 	theirs := ""
 	if h.TheirHealth != "" {
 		theirs = fmt.Sprintf("; it calls us %s, %s", h.TheirHealth, text.Ago(h.TheirReportAt))

@@ -1,22 +1,17 @@
-package daemon
+package doctor
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
-	"github.com/opengatewayprotocol/ogp/core/hooks"
-	"github.com/opengatewayprotocol/ogp/core/plugin"
-	"github.com/opengatewayprotocol/ogp/core/store/memory"
-	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
+	"github.com/opengatewayprotocol/ogp/core/daemon/certs"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -32,8 +27,9 @@ const (
 	storeFresh = 10 * time.Minute
 )
 
-// storeReading is the reading of the whole store for damage, at most one at a time.
-type storeReading struct {
+// Reading is the reading of the whole store for damage, at most one at a time. The zero
+// value has read nothing.
+type Reading struct {
 	mu   sync.Mutex    // guards the rest
 	done chan struct{} // of the reading under way, closed at its end; nil: none was begun
 	at   time.Time     // when the last one ended; zero: none has
@@ -43,7 +39,7 @@ type storeReading struct {
 
 // begin starts a reading unless one is under way or fresh, and returns what is closed
 // at its end.
-func (x *storeReading) begin(check func(context.Context) error) <-chan struct{} {
+func (x *Reading) begin(check func(context.Context) error) <-chan struct{} {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.done != nil && (x.at.IsZero() || time.Since(x.at) < storeFresh) {
@@ -63,15 +59,21 @@ func (x *storeReading) begin(check func(context.Context) error) <-chan struct{} 
 	return done
 }
 
-// checkStore reads the store and looks for damage. In a gateway that runs it waits
+// onDisk is a store that can be read for damage.
+type onDisk interface {
+	Size() (int64, error)
+	Check(ctx context.Context) error
+}
+
+// Damage reads the store and looks for damage. In a gateway that runs it waits
 // for no longer than storePatience.
-func (d *Daemon) checkStore(ctx context.Context, r *api.Report) {
-	s, ok := d.store.(*sqlite.Store)
+func (d *Doctor) Damage(ctx context.Context, r *api.Report) {
+	s, ok := d.Store.(onDisk)
 	if !ok {
 		return // there is none yet
 	}
-	if err := s.Health(); err != nil {
-		r.Failed("store", hintOf(err), err)
+	if err := d.Store.Health(); err != nil {
+		r.Failed("store", "look at the disk", err)
 		return
 	}
 	size, err := s.Size()
@@ -80,10 +82,10 @@ func (d *Daemon) checkStore(ctx context.Context, r *api.Report) {
 		return
 	}
 	patience := storePatience
-	if d.public == nil { // nobody would hear of it later
+	if d.Listener == nil { // nobody would hear of it later
 		patience = storeLimit
 	}
-	done := d.reading.begin(s.Check)
+	done := d.Reading.begin(s.Check)
 	select {
 	case <-done:
 	case <-ctx.Done():
@@ -92,13 +94,13 @@ func (d *Daemon) checkStore(ctx context.Context, r *api.Report) {
 		r.Ok("store", "%s, being read for damage: ask again in a moment for what is found", text.Bytes(uint64(size)))
 		return
 	}
-	d.reading.mu.Lock()
-	defer d.reading.mu.Unlock()
+	d.Reading.mu.Lock()
+	defer d.Reading.mu.Unlock()
 	switch {
-	case d.reading.cut:
+	case d.Reading.cut:
 		r.Warn("store", "", "not read to its end within %v; no damage until there", storeLimit)
-	case d.reading.err != nil:
-		r.Failed("store", "put your backup back: docs/operating.md", d.reading.err)
+	case d.Reading.err != nil:
+		r.Failed("store", "put your backup back: docs/operating.md", d.Reading.err)
 	default:
 		r.Ok("store", "no damage in %s", text.Bytes(uint64(size)))
 	}
@@ -114,7 +116,9 @@ const (
 // diskFreeOf is replaced by tests, as a full disk is hard to come by.
 var diskFreeOf = diskFree
 
-func checkDisk(r *api.Report, dir string) {
+// Disk looks at the space that is left for the store.
+func (d *Doctor) Disk(_ context.Context, r *api.Report) {
+	dir := d.Dir
 	free, total, ok := diskFreeOf(dir)
 	if !ok {
 		return
@@ -137,7 +141,8 @@ const minDescriptors = 512
 // descriptorsOf is replaced by tests.
 var descriptorsOf = descriptors
 
-func checkDescriptors(r *api.Report) {
+// Descriptors looks at how many files may be open.
+func (d *Doctor) Descriptors(_ context.Context, r *api.Report) {
 	used, most, ok := descriptorsOf()
 	if !ok {
 		return
@@ -155,23 +160,23 @@ func checkDescriptors(r *api.Report) {
 	}
 }
 
-// checkFreePort tries to listen where a start would.
-func (d *Daemon) checkFreePort(ctx context.Context, r *api.Report) {
-	address := d.config().ListenAddress()
+// FreePort tries to listen where a start would.
+func (d *Doctor) FreePort(ctx context.Context, r *api.Report) {
+	address := d.Config.ListenAddress()
 	ln, err := net.Listen("tcp", address)
 	if err == nil {
 		ln.Close()
 		r.Ok("port", "%s is free", address)
 		return
 	}
-	otherPort := fmt.Sprintf("daemon_port = %d in config.toml", d.config().DaemonPort+10)
+	otherPort := fmt.Sprintf("daemon_port = %d in config.toml", d.Config.DaemonPort+10)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		who := "something"
 		if card, err := fetchCard(ctx, localURL(address, "http"), true); err == nil {
 			who = "another OGP gateway (" + fingerprintOf(card.PublicKey) + ")"
 		}
-		r.Fail("port", otherPort+", or stop that one: ss -ltnp sport = :"+fmt.Sprint(d.config().DaemonPort), "%s listens on %s already", who, address)
+		r.Fail("port", otherPort+", or stop that one: ss -ltnp sport = :"+fmt.Sprint(d.Config.DaemonPort), "%s listens on %s already", who, address)
 	case errors.Is(err, syscall.EACCES):
 		r.Fail("port", otherPort, "%s is not for this user: %v", address, err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
@@ -193,110 +198,46 @@ func localURL(address, scheme string) string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
-// checkOwnPort asks our own listener, and whether it is where the configuration
+// OwnPort asks our own listener, and whether it is where the configuration
 // says.
-func (d *Daemon) checkOwnPort(ctx context.Context, r *api.Report) {
+func (d *Doctor) OwnPort(ctx context.Context, r *api.Report) {
 	scheme := "http"
-	if d.config().TLS.Cert != "" || d.config().TLS.Domain != "" {
+	if d.Config.TLS.Cert != "" || d.Config.TLS.Domain != "" {
 		scheme = "https"
 	}
-	address := d.public.Addr().String()
+	address := d.Listener.String()
 	card, err := fetchCard(ctx, localURL(address, scheme), true)
 	switch {
 	case err != nil:
 		r.Fail("port", `"ogp stop", then "ogp start --background"`, "our own listener on %s does not answer: %v", address, err)
 		return
-	case card.PublicKey != d.key.Public().String():
-		r.Fail("port", "ss -ltnp sport = :"+fmt.Sprint(d.port()), "%s is answered by another gateway (%s)", address, fingerprintOf(card.PublicKey))
+	case card.PublicKey != d.Key.Public().String():
+		r.Fail("port", "ss -ltnp sport = :"+fmt.Sprint(d.Listener.Port), "%s is answered by another gateway (%s)", address, fingerprintOf(card.PublicKey))
 		return
 	}
-	if want := d.config().DaemonPort; want != 0 && want != d.port() {
+	if want := d.Config.DaemonPort; want != 0 && want != d.Listener.Port {
 		r.Warn("port", `"ogp stop", then "ogp start --background"`, "listening on %s, while daemon_port is %d now", address, want)
 		return
 	}
-	if d.listensTooNarrow() {
+	if d.TooNarrow {
 		r.Warn("port", `"ogp stop", then "ogp start --background"`, "listening on %s, which this machine alone reaches, while the gateway URL is not on it any more", address)
 		return
 	}
 	r.Ok("port", "listening on %s", address)
 }
 
-// checkCertificateFiles looks at tls.cert and tls.key.
-func (d *Daemon) checkCertificateFiles(r *api.Report) {
-	c := d.config().TLS
+// CertificateFiles looks at tls.cert and tls.key.
+func (d *Doctor) CertificateFiles(_ context.Context, r *api.Report) {
+	c := d.Config.TLS
 	if c.Cert == "" {
 		return
 	}
-	pair, err := loadPair(c.Cert, c.Key)
+	pair, err := certs.Load(c.Cert, c.Key)
 	if err != nil {
 		r.Fail("tls", "tls.cert and tls.key in config.toml: PEM files of the same key pair that this user can read", "%v", err)
 		return
 	}
 	checkExpiry(r, pair.Leaf, c.Cert)
-}
-
-// checkPlugins tries every plugin: its file, its hash, its self-tests, on a store
-// that is thrown away; and, in a daemon, how the loaded ones do.
-func (d *Daemon) checkPlugins(ctx context.Context, r *api.Report) {
-	wanted, err := d.wantedPlugins(ctx)
-	if err != nil {
-		r.Failed("plugins", "its [plugins] table in config.toml", err)
-		return
-	}
-	if len(wanted) == 0 {
-		r.Ok("plugins", "none")
-		return
-	}
-	states := map[string]hooks.View{}
-	if d.hooks != nil {
-		loading, cancel := context.WithTimeout(ctx, 30*time.Second)
-		_ = d.hooks.Ready(loading) // one that failed is shown below
-		cancel()
-		for _, v := range d.hooks.List() {
-			states[v.Name] = v
-		}
-	}
-	manager, err := hooks.New(hooks.Options{Store: memory.New(), CacheDir: filepath.Join(d.dir, CompileCache), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		r.Failed("plugins", "", err)
-		return
-	}
-	defer manager.Close()
-	looks := map[string]hooks.View{}
-	for _, v := range hooks.Look(ctx, d.store, wanted, d.rules()) {
-		looks[v.Name] = v
-	}
-	for _, w := range wanted {
-		name := w.Spec.Name
-		v, loaded := states[name]
-		if !loaded {
-			v = looks[name]
-		}
-		if v.Approves {
-			r.Ok("plugins", "%s may approve strangers, with at most these grants: %s", name, plugin.GrantWords(v.AtMost))
-		}
-		if v.Replies {
-			r.Ok("plugins", "%s may answer peers' messages", name)
-		}
-		found := problems(d.pluginProblems(v))
-		if try := manager.Try(ctx, w); try != nil && v.State != hooks.StateFailed {
-			view := api.ErrorOf(startRefused(try))
-			found = append(problems{{State: api.CheckFail, Text: hooks.Words(name, view.Message), Fix: view.Hint}}, found...)
-			if v.State == hooks.StateReady {
-				found[0].Text = "it runs, and the next start would refuse it: " + found[0].Text
-			}
-		}
-		for _, p := range found {
-			*r = append(*r, api.Check{Name: "plugins", State: p.State, Text: name + ": " + p.Text, Fix: p.Fix})
-		}
-		if len(found) == 0 {
-			pinned := "not pinned"
-			if v.Pinned {
-				pinned = "pinned"
-			}
-			r.Ok("plugins", "%s: self-tests pass, SHA-256 %.12s %s", name, v.SHA256, pinned)
-		}
-	}
 }
 
 // Ages from which a queue is worth a look.
@@ -305,9 +246,9 @@ const (
 	deliveryOld = 10 * time.Minute
 )
 
-// checkQueues looks at what waits.
-func checkQueues(r *api.Report, count func() (core.Depths, error)) {
-	depths, err := count()
+// Queues looks at what waits.
+func (d *Doctor) Queues(_ context.Context, r *api.Report) {
+	depths, err := d.Depths()
 	if err != nil {
 		r.Failed("queues", "look at the disk", err)
 		return
@@ -327,17 +268,17 @@ func checkQueues(r *api.Report, count func() (core.Depths, error)) {
 	}
 }
 
-// checkPeers counts those that cannot be reached.
-func (d *Daemon) checkPeers(_ context.Context, r *api.Report) {
+// Peers counts those that cannot be reached.
+func (d *Doctor) Peers(_ context.Context, r *api.Report) {
 	approved, pending := 0, 0
-	failures := d.gateway.Settings().CheckFailures
-	for _, p := range d.gateway.Peers() {
+	failures := d.Gateway.Settings().CheckFailures
+	for _, p := range d.peers() {
 		switch p.Trust {
 		case core.Pending:
 			pending++
 		case core.Approved:
 			approved++
-			if h := d.gateway.Health(p.Key); h.Failures >= failures {
+			if h := d.Gateway.Health(p.Key); h.Failures >= failures {
 				r.Warn("peers", "ogp doctor --peer "+p.Name(), "%s is down, %s failed: %s", p.Name(), text.Count(h.Failures, "check"), h.LastError)
 			}
 		}

@@ -1,4 +1,4 @@
-package daemon
+package doctor
 
 import (
 	"testing"
@@ -23,8 +23,9 @@ func TestDoctorNamesFullDisksAndTables(t *testing.T) {
 		diskFreeOf = func(string) (uint64, uint64, bool) { return c.free, 100 << 30, true }
 		descriptorsOf = func() (uint64, uint64, bool) { return c.used, c.most, true }
 		r := api.Report{}
-		checkDisk(&r, "/state")
-		checkDescriptors(&r)
+		d := Doctor{Dir: "/state"}
+		d.Disk(t.Context(), &r)
+		d.Descriptors(t.Context(), &r)
 		if len(r) != 2 || r[0].State != c.disk || r[1].State != c.table {
 			t.Errorf("%d bytes, %d of %d files: %+v, want %s and %s", c.free, c.used, c.most, r, c.disk, c.table)
 			continue

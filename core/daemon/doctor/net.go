@@ -1,4 +1,4 @@
-package daemon
+package doctor
 
 import (
 	"cmp"
@@ -83,16 +83,16 @@ func onThisMachine(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && (ip.IsLoopback() || ip.IsUnspecified())
 }
 
-// checkURL asks for our card where peers would.
-func (d *Daemon) checkURL(ctx context.Context, r *api.Report) {
-	own := d.gateway.Settings().URL
+// OwnURL asks for our card where peers would.
+func (d *Doctor) OwnURL(ctx context.Context, r *api.Report) {
+	own := d.Gateway.Settings().URL
 	u, err := url.Parse(own)
 	if err != nil {
 		r.Fail("url", `gateway_url = "https://<your host>" in config.toml`, "gateway_url %q: %v", own, err)
 		return
 	}
 	took := time.Now()
-	client := dial.New(dial.Options{Allow: openclaw.Everywhere, Timeout: askLimit, UserAgent: "ogp/" + d.o.Version})
+	client := dial.New(dial.Options{Allow: openclaw.Everywhere, Timeout: askLimit, UserAgent: "ogp/" + d.Version})
 	defer client.CloseIdle()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(own, "/")+federation.PathCard, nil)
 	if err != nil {
@@ -104,7 +104,7 @@ func (d *Daemon) checkURL(ctx context.Context, r *api.Report) {
 	if err == nil {
 		err = readCard(answer.Status, answer.Body, &card)
 	}
-	passOn := fmt.Sprintf("let the proxy or tunnel of %s pass %s and /federation/ to port %d, or correct gateway_url in config.toml", u.Host, federation.PathCard, d.port())
+	passOn := fmt.Sprintf("let the proxy or tunnel of %s pass %s and /federation/ to port %d, or correct gateway_url in config.toml", u.Host, federation.PathCard, d.Listener.Port)
 	switch {
 	case errors.Is(err, dial.TLS):
 		r.Fail("url", "see the line of tls", "%s: %v", own, err)
@@ -112,8 +112,8 @@ func (d *Daemon) checkURL(ctx context.Context, r *api.Report) {
 		r.Fail("url", "make a DNS record for "+u.Hostname()+", or correct gateway_url in config.toml", "%s: %v", own, err)
 	case err != nil:
 		r.Fail("url", passOn, "%s does not answer, asked from this machine: %v", own, err)
-	case card.PublicKey != d.key.Public().String():
-		r.Fail("url", passOn, "another gateway answers at %s: its fingerprint is %s, ours is %s", own, fingerprintOf(card.PublicKey), d.key.Public().Fingerprint())
+	case card.PublicKey != d.Key.Public().String():
+		r.Fail("url", passOn, "another gateway answers at %s: its fingerprint is %s, ours is %s", own, fingerprintOf(card.PublicKey), d.Key.Public().Fingerprint())
 	case onThisMachine(u.Hostname()):
 		r.Warn("url", "ogp init --gateway-url https://<your host>", "%s is this machine for whoever asks: only gateways on it can answer us", own)
 	case card.GatewayURL != own:
@@ -158,11 +158,11 @@ func checkExpiry(r *api.Report, leaf *x509.Certificate, where string) {
 	}
 }
 
-// checkTLS looks at the certificate that others see.
-func (d *Daemon) checkTLS(ctx context.Context, r *api.Report) {
-	own, err := url.Parse(d.gateway.Settings().URL)
+// TLS looks at the certificate that others see.
+func (d *Doctor) TLS(ctx context.Context, r *api.Report) {
+	own, err := url.Parse(d.Gateway.Settings().URL)
 	if err != nil || own.Scheme != "https" {
-		d.checkCertificateFiles(r)
+		d.CertificateFiles(ctx, r)
 		if err == nil && own.Scheme == "http" && !onThisMachine(own.Hostname()) {
 			r.Warn("tls", "tls.domain = \""+own.Hostname()+"\" in config.toml, or a proxy or tunnel with HTTPS; then gateway_url = \"https://"+own.Hostname()+"\"",
 				"messages are signed and not secret: %s is plain http", own)
@@ -207,24 +207,24 @@ func (d *Daemon) checkTLS(ctx context.Context, r *api.Report) {
 // clockWarn is a skew that is no trouble yet and becomes one.
 const clockWarn = 30 * time.Second
 
-// checkClock compares our clock with the Date of a rendezvous, else of peers.
-func (d *Daemon) checkClock(ctx context.Context, r *api.Report, useRendezvous bool, peers []*core.Peer) {
-	window := d.config().Freshness.Window
+// Clock compares our clock with the Date of a rendezvous, else of peers.
+func (d *Doctor) Clock(ctx context.Context, r *api.Report) {
+	window := d.Config.Freshness.Window
 	type source struct {
 		url    string
 		client *dial.Client
 	}
 	var sources []source
-	if useRendezvous {
+	if d.Config.Rendezvous.Enabled {
 		client := dial.New(dial.Options{Allow: openclaw.Everywhere, Timeout: askLimit})
 		defer client.CloseIdle()
-		for _, server := range d.config().Rendezvous.Servers() {
+		for _, server := range d.Config.Rendezvous.Servers() {
 			sources = append(sources, source{server, client})
 		}
 	}
-	guarded := dial.New(dial.Options{Allow: d.config().Network.AllowPrivate, Timeout: askLimit})
+	guarded := dial.New(dial.Options{Allow: d.Config.Network.AllowPrivate, Timeout: askLimit})
 	defer guarded.CloseIdle()
-	for _, p := range peers {
+	for _, p := range d.peers() {
 		if p.Trust == core.Approved && len(sources) < 4 {
 			sources = append(sources, source{strings.TrimRight(p.URL, "/") + federation.PathPing, guarded})
 		}
@@ -278,15 +278,12 @@ func checkSkew(r *api.Report, skew, window time.Duration, host string) {
 	}
 }
 
-// NotYet ends the text about a registration that was not tried to its end.
-const NotYet = "has not answered yet"
-
-// checkRendezvous looks at each registration, and whether the record that others
+// Registrations looks at each registration, and whether the record that others
 // get is the one that we signed.
-func (d *Daemon) checkRendezvous(ctx context.Context, r *api.Report) {
-	c := d.config().Rendezvous
+func (d *Doctor) Registrations(ctx context.Context, r *api.Report) {
+	c := d.Config.Rendezvous
 	servers := c.Servers()
-	status := d.rendezvous.Status()
+	status := d.Rendezvous
 	switch {
 	case !c.Enabled && len(status) == 0:
 		r.Ok("rendezvous", "not used")
@@ -299,7 +296,7 @@ func (d *Daemon) checkRendezvous(ctx context.Context, r *api.Report) {
 	for _, s := range status {
 		switch {
 		case !s.Registered && s.Failures == 0:
-			r.Warn("rendezvous", "ogp doctor, in a moment", "%s "+NotYet, s.URL)
+			r.Warn("rendezvous", "ogp doctor, in a moment", "%s "+api.NotYet, s.URL)
 		case !s.Registered:
 			r.Fail("rendezvous", fix, "not registered with %s, tried %s: %s", s.URL, text.Count(s.Failures, "time"), s.Error)
 		case s.Failures > 0:
@@ -311,12 +308,12 @@ func (d *Daemon) checkRendezvous(ctx context.Context, r *api.Report) {
 }
 
 // checkRecord looks ourselves up.
-func (d *Daemon) checkRecord(ctx context.Context, r *api.Report, s rendezvous.Status) {
+func (d *Doctor) checkRecord(ctx context.Context, r *api.Report, s rendezvous.Status) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	client := rendezvous.NewClient(rendezvous.ClientOptions{Key: d.key, URLs: []string{s.URL}})
-	found, err := client.Lookup(ctx, d.key.Public())
-	public := d.publicURL()
+	client := rendezvous.NewClient(rendezvous.ClientOptions{Key: d.Key, URLs: []string{s.URL}})
+	found, err := client.Lookup(ctx, d.Key.Public())
+	public := d.PublicURL
 	switch {
 	case err != nil:
 		view := api.ErrorOf(err)
@@ -343,12 +340,12 @@ func hostOf(text string) string {
 	return u.Hostname()
 }
 
-// checkRendezvousOffline asks whether the servers are there at all.
-func (d *Daemon) checkRendezvousOffline(ctx context.Context, r *api.Report) {
-	if !d.config().Rendezvous.Enabled {
+// RendezvousThere asks whether the servers are there at all.
+func (d *Doctor) RendezvousThere(ctx context.Context, r *api.Report) {
+	if !d.Config.Rendezvous.Enabled {
 		return
 	}
-	for _, server := range d.config().Rendezvous.Servers() {
+	for _, server := range d.Config.Rendezvous.Servers() {
 		limited, cancel := context.WithTimeout(ctx, askLimit)
 		_, err := rendezvous.NewClient(rendezvous.ClientOptions{URLs: []string{server}}).Lookup(limited, keys.Generate().Public())
 		cancel()

@@ -1,4 +1,4 @@
-package daemon
+package doctor
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 // A large store is read once, and doctor does not wait for it.
 func TestStoreReading(t *testing.T) {
-	var x storeReading
+	var x Reading
 	release, reads := make(chan struct{}), 0
 	check := func(context.Context) error { reads++; <-release; return errors.New("damaged") }
 	first := x.begin(check)

@@ -1,12 +1,15 @@
-package daemon
+// Package certs puts TLS on the public listener: with a certificate in files, which are
+// read again when they change, or with one that it fetches and renews by ACME.
+package certs
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -18,18 +21,25 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
-// Certificates is where fetched Certificates are kept, in the state directory.
-const Certificates = "Certificates"
-
 // fileStamp is how a file looks from outside.
 type fileStamp struct {
 	size int64
 	mod  time.Time
 }
 
-// secured wraps the public listener in TLS if the configuration says so.
-func (d *Daemon) secured(ctx context.Context, ln net.Listener) (net.Listener, error) {
-	c := d.config().TLS
+// Options say which certificate.
+type Options struct {
+	TLS    config.TLS
+	Dir    string // where fetched certificates are kept
+	Port   int    // that we listen on
+	Logger *slog.Logger
+}
+
+// Listen wraps the public listener in TLS if the configuration says so. What it
+// fetches is renewed until ctx is done. It fails where tls.cert and tls.key cannot be
+// used.
+func Listen(ctx context.Context, ln net.Listener, o Options) (net.Listener, error) {
+	c := o.TLS
 	switch {
 	case c.Cert != "":
 		pair := &certFile{cert: c.Cert, key: c.Key}
@@ -40,42 +50,38 @@ func (d *Daemon) secured(ctx context.Context, ln net.Listener) (net.Listener, er
 		}
 		return tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get, NextProtos: []string{"http/1.1"}}), nil
 	case c.Domain != "":
-		return d.acme(ctx, ln, c)
+		return o.acme(ctx, ln)
 	}
 	return ln, nil
 }
 
 // acme fetches and renews a certificate in the background. The challenge is
 // answered on our own listener (RFC 8737), so that nothing else needs a port.
-func (d *Daemon) acme(ctx context.Context, ln net.Listener, c config.TLS) (net.Listener, error) {
+func (o Options) acme(ctx context.Context, ln net.Listener) (net.Listener, error) {
 	var magic *certmagic.Config
 	cache := certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return magic, nil },
 		Logger:           zap.NewNop(),
 	})
 	magic = certmagic.New(cache, certmagic.Config{
-		Storage: &certmagic.FileStorage{Path: filepath.Join(d.dir, Certificates)},
+		Storage: &certmagic.FileStorage{Path: o.Dir},
 		Logger:  zap.NewNop(),
 		OnEvent: func(_ context.Context, event string, data map[string]any) error {
 			switch event {
 			case "cert_obtained":
-				d.log.Info("certificate obtained", "domain", data["identifier"])
+				o.Logger.Info("certificate obtained", "domain", data["identifier"])
 			case "cert_failed":
-				d.log.Error("certificate not obtained", "domain", data["identifier"], "err", data["error"])
+				o.Logger.Error("certificate not obtained", "domain", data["identifier"], "err", data["error"])
 			}
 			return nil
 		},
 	})
-	ca := c.CA
-	if ca == "" {
-		ca = certmagic.LetsEncryptProductionCA
-	}
 	magic.Issuers = []certmagic.Issuer{certmagic.NewACMEIssuer(magic, certmagic.ACMEIssuer{
-		CA: ca, Email: c.Email, Agreed: true, Logger: zap.NewNop(),
+		CA: cmp.Or(o.TLS.CA, certmagic.LetsEncryptProductionCA), Email: o.TLS.Email, Agreed: true, Logger: zap.NewNop(),
 		DisableHTTPChallenge: true, // we have no port 80
-		AltTLSALPNPort:       d.port(),
+		AltTLSALPNPort:       o.Port,
 	})}
-	if err := magic.ManageAsync(ctx, []string{c.Domain}); err != nil {
+	if err := magic.ManageAsync(ctx, []string{o.TLS.Domain}); err != nil {
 		cache.Stop()
 		return nil, fmt.Errorf("tls.domain: %w", err)
 	}
@@ -98,8 +104,8 @@ type certFile struct {
 // maxPEM bounds a file of certificates or keys, in bytes.
 const maxPEM = 1 << 20
 
-// loadPair reads a certificate and its key.
-func loadPair(cert, key string) (tls.Certificate, error) {
+// Load reads a certificate and its key.
+func Load(cert, key string) (tls.Certificate, error) {
 	certPEM, err := files.ReadText(cert, maxPEM)
 	if err != nil {
 		return tls.Certificate{}, err
@@ -130,7 +136,7 @@ func (c *certFile) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.loaded != nil && stamp == c.stamp {
 		return c.loaded, nil
 	}
-	pair, err := loadPair(c.cert, c.key)
+	pair, err := Load(c.cert, c.key)
 	if err != nil {
 		if c.loaded != nil { // half written: the one before is still good
 			return c.loaded, nil
