@@ -199,3 +199,38 @@ func scriptLines(t *testing.T) []string {
 	}
 	return lines
 }
+
+// command finds what the texts of the program and its plugins say to type.
+var command = regexp.MustCompile(`\\?"ogp ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?`)
+
+// A hint names a command that there is.
+func TestHintsNameCommands(t *testing.T) {
+	root, seen := newRoot(), 0
+	for _, dir := range []string{"../../core", "../../cmd", "../../plugins", "../../sdk"} {
+		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			for _, m := range command.FindAllStringSubmatch(string(text), -1) {
+				if m[1] == "derive" || m[1] == "last" { // no hints, but marks of ours in bytes
+					continue
+				}
+				seen++
+				cmd, _, err := root.Find([]string{m[1]})
+				if err != nil || cmd == root {
+					t.Errorf("%s says %q: there is no such command", path, m[0])
+				} else if sub, _, err := root.Find(m[1:]); m[2] != "" && cmd.HasSubCommands() && (err != nil || sub == cmd) {
+					t.Errorf("%s says %q: %s has no such command", path, m[0], m[1])
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen < 100 {
+		t.Errorf("%d commands found: the pattern does not fit any more", seen)
+	}
+}

@@ -55,7 +55,7 @@ func outboxListCommand(a *cli.App) *cobra.Command {
 			for i, m := range list {
 				next := "-"
 				if m.State == core.OutWaiting {
-					next = text.Until(m.Next)
+					next = nextTry(m.Next)
 				}
 				rows[i] = []string{m.ID, m.To, string(m.Kind), string(m.State), fmt.Sprint(m.Attempts), next, term.Dash(m.Error)}
 			}

@@ -137,13 +137,21 @@ func sent(a *cli.App, o api.OutgoingView, wait bool, timeout time.Duration) {
 	if core.OutboxState(o.State) == core.OutWaiting {
 		fmt.Fprintln(a.Err, notYet(o))
 		hint(a, o.Error)
-		fmt.Fprintf(a.Out, "Queued for %s (%s); tried again %s, until %s\n", o.Peer.Handle(), o.ID, text.Until(o.Next), o.GiveUp.Local().Format(time.DateTime))
+		fmt.Fprintf(a.Out, "Queued for %s (%s); tried again %s, until %s\n", o.Peer.Handle(), o.ID, nextTry(o.Next), o.GiveUp.Local().Format(time.DateTime))
 	} else if o.Reply == nil {
 		fmt.Fprintf(a.Out, "Delivered to %s (nonce %s)\n", o.Peer.Handle(), o.Nonce)
 	}
 	if o.Reply != nil {
 		printReply(a, o.Reply)
 	}
+}
+
+// nextTry is when an envelope is tried again. One that is due waits for the earlier ones.
+func nextTry(at time.Time) string {
+	if !at.After(time.Now()) {
+		return "in its turn"
+	}
+	return text.Until(at)
 }
 
 // notYet says why an envelope waits: its peer is out of reach, or has answered something
