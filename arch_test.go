@@ -63,6 +63,8 @@ var rooms = []arrows{
 	{"core/store/storetest", []string{"core"}},
 	{"core/store/...", []string{"core"}},
 	{"core/plugin", []string{"core", "core/dial", "core/files", "core/nesting", "core/plugin/...", "core/scope", "core/text"}},
+	{"core/plugin/guest", []string{"core"}},
+	{"core/plugin/opa", []string{"core", "core/plugin/guest", "core/plugin/meter"}},
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
@@ -134,7 +136,7 @@ var doors = []struct {
 }{
 	{"github.com/gofiber/fiber", []string{"core/web", "core/federation", "core/rendezvous"}},
 	{"github.com/valyala/fasthttp", []string{"core/web"}},
-	{"github.com/tetratelabs/wazero", []string{"core/plugin"}},
+	{"github.com/tetratelabs/wazero", []string{"core/plugin", "core/plugin/..."}},
 	{"cel.dev/cel-go", []string{"core/rules"}},
 	{"github.com/knadh/koanf", []string{"core/config"}},
 	{"github.com/spf13/cobra", []string{"cmd/ogp", "cmd/ogp/internal/..."}},

@@ -4,17 +4,19 @@
 #   plugins/build.sh                 rebuild them in place
 #   plugins/build.sh <dir>           build them into <dir>, leave the tree alone
 #   plugins/build.sh --check         build into a temporary folder and compare with the committed bytes
-#   LANGS="go c" plugins/build.sh    only those of some languages: go rust assemblyscript c
+#   LANGS="go c" plugins/build.sh    only those of some languages: go rust assemblyscript c rego
 #
 # The bytes depend on the compilers: Go of go.mod, and Debian 12's rustc 1.63, clang 14, lld 14 and
 # wasi-libc (apt-get install clang lld rustc libstd-rust-dev-wasm32); AssemblyScript 0.28 (npm install
-# assemblyscript@0.28.20; ASC names its asc). RUSTC names the rustc that has the wasm target.
+# assemblyscript@0.28.20; ASC names its asc); OPA 1.22.4 (go install github.com/open-policy-agent/opa@v1.22.4; OPA
+# names it). RUSTC names the rustc that has the wasm target.
 set -eu
 cd "$(dirname "$0")/.."
 RUSTC=${RUSTC:-/usr/bin/rustc}
 CLANG=${CLANG:-clang}
 ASC=${ASC:-asc}
-LANGS=${LANGS:-go rust assemblyscript c}
+OPA=${OPA:-opa}
+LANGS=${LANGS:-go rust assemblyscript c rego}
 
 check=
 out=
@@ -85,6 +87,18 @@ c() {
 	done_with "$1" "$to"
 }
 
+rego() { # folder, entry points
+	wanted rego || return 0
+	folder=$1 to=$(target "$1")
+	shift
+	for point; do set -- "$@" -e "$point" && shift; done
+	bundle=$(mktemp)
+	(cd "$folder" && "$OPA" build -t wasm -o "$bundle" "$@" policy.rego)
+	tar -xzf "$bundle" -O /policy.wasm >"$to"
+	rm -f "$bundle"
+	done_with "$folder" "$to"
+}
+
 reactor plugins/openclaw
 reactor plugins/webhook
 reactor plugins/ntfy
@@ -94,4 +108,5 @@ program examples/plugins/audit-line
 rust examples/plugins/office-hours
 assemblyscript examples/plugins/secret-scrubber
 c examples/plugins/topic-allowlist
+rego examples/plugins/rego-house-rules ogp/message ogp/request/decision
 [ -z "$failed" ]

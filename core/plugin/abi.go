@@ -35,22 +35,38 @@ var abiFuncs = map[string]hostFunc{
 	"log":     {"iii:", abiLog},
 }
 
-func (h hostFunc) types() (params, results []api.ValueType) {
-	dst := &params
-	for _, c := range h.sig {
-		switch c {
-		case 'i':
-			*dst = append(*dst, api.ValueTypeI32)
-		case 'I':
-			*dst = append(*dst, api.ValueTypeI64)
-		case ':':
-			dst = &results
+func (h hostFunc) Call(ctx context.Context, mod api.Module, s []uint64) { h.f(instanceOf(ctx), mod, s) }
+
+// startABI runs _initialize and ogp_init.
+func startABI(in *instance) error {
+	if f := in.mod.ExportedFunction("_initialize"); f != nil {
+		if err := f.CallWithStack(in.ctx, nil); err != nil {
+			return err
 		}
 	}
-	return params, results
+	for _, h := range in.v.manifest.Hooks {
+		in.hooks[h] = in.mod.ExportedFunction(exportOf(h, in.v.exports))
+	}
+	f := in.mod.ExportedFunction("ogp_init")
+	if f == nil {
+		return nil
+	}
+	in.pending, in.answered = in.v.config, false
+	in.stack[0] = uint64(len(in.v.config))
+	if err := f.CallWithStack(in.ctx, in.stack[:]); err != nil {
+		return err
+	}
+	if status := int32(in.stack[0]); status != 0 {
+		return in.error(Failed, "ogp_init: "+in.said(status))
+	}
+	return nil
 }
 
-func (h hostFunc) Call(ctx context.Context, mod api.Module, s []uint64) { h.f(instanceOf(ctx), mod, s) }
+func callABI(in *instance, hook Hook, input []byte) (int32, error) {
+	in.stack[0] = uint64(len(input))
+	err := in.hooks[hook].CallWithStack(in.ctx, in.stack[:])
+	return int32(in.stack[0]), err
+}
 
 func abiRead(in *instance, mod api.Module, s []uint64) {
 	in.enter(mod, len(in.pending))

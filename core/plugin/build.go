@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"sort"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
@@ -38,7 +35,7 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 		return fail(BadManifest, "%w", err)
 	}
 	v = &version{
-		name: name, manifest: &manifest, limits: limits, kind: m.Kind, sha256: m.SHA256, size: len(m.wasm),
+		name: name, manifest: &manifest, limits: limits, kind: m.kind, sha256: m.SHA256, size: len(m.wasm),
 		loaded: began, grants: spec.Grants, secrets: spec.Secrets, store: spec.KV, clients: h.clients(), turns: h.turns, answer: spec.Answer, roundTrip: spec.RoundTrip,
 		idle: make(chan *instance, limits.Instances), slots: make(chan struct{}, limits.Instances),
 	}
@@ -63,7 +60,13 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	if v.config, err = mergeConfig(manifest.Config, spec.Config); err != nil {
 		return fail(BadManifest, "config: %w", err)
 	}
-	metered, err := meter.Rewrite(m.wasm, meter.Config{MaxMemoryPages: limits.pages(), MaxStack: limits.stack()})
+	wasm := m.wasm
+	if m.kind.prepare != nil {
+		if wasm, err = m.kind.prepare(wasm, limits.pages()); err != nil {
+			return fail(BadModule, "%w", err)
+		}
+	}
+	metered, err := meter.Rewrite(wasm, meter.Config{MaxMemoryPages: limits.pages(), MaxStack: limits.stack()})
 	if err != nil {
 		return fail(BadModule, "%w", err)
 	}
@@ -131,98 +134,6 @@ func (v *version) open(e *entry, wasm []byte) (err error) {
 		return err
 	}
 	return v.provide()
-}
-
-// hostModules are all functions of the host.
-var hostModules = map[string]map[string]hostFunc{
-	abiModule:    abiFuncs,
-	wasiModule:   wasiFuncs,
-	meter.Module: {meter.Yield: {":", func(in *instance, mod api.Module, _ []uint64) { in.look(mod) }}},
-}
-
-// check looks at what the compiled module imports and exports.
-func (v *version) check() error {
-	if len(v.compiled.ImportedMemories()) > 0 {
-		return errors.New("imports a memory: a plugin brings its own and exports it")
-	}
-	for _, f := range v.compiled.ImportedFunctions() {
-		module, name, _ := f.Import()
-		hf, ok := hostModules[module][name]
-		switch {
-		case !ok && module == abiModule:
-			return fmt.Errorf("imports %s.%s, which this host does not have: is it made for a newer one?", module, name)
-		case !ok:
-			return fmt.Errorf("imports %s.%s: there is only %s and %s", module, name, abiModule, wasiModule)
-		}
-		if p, r := hf.types(); !slices.Equal(p, f.ParamTypes()) || !slices.Equal(r, f.ResultTypes()) {
-			return fmt.Errorf("imports %s.%s with another type than %s", module, name, hf.sig)
-		}
-		if module != meter.Module {
-			v.imports = append(v.imports, module+"."+name)
-		}
-	}
-	sort.Strings(v.imports)
-	if v.compiled.ExportedMemories()["memory"] == nil {
-		return errors.New("does not export its memory as \"memory\"")
-	}
-	fs := v.compiled.ExportedFunctions()
-	typed := func(name string, params, results int) error {
-		f := fs[name]
-		if len(f.ParamTypes()) != params || len(f.ResultTypes()) != results ||
-			slices.ContainsFunc(slices.Concat(f.ParamTypes(), f.ResultTypes()), func(t api.ValueType) bool { return t != api.ValueTypeI32 }) {
-			return fmt.Errorf("exports %s with another type than (%d i32) -> (%d i32)", name, params, results)
-		}
-		return nil
-	}
-	if v.kind != KindABI {
-		return typed("_start", 0, 0)
-	}
-	for _, h := range v.manifest.Hooks {
-		name := exportOf(h, v.exports)
-		if name == "" {
-			return fmt.Errorf("the manifest names the hook %q, but the module does not export %s", h, h.Rule().Exports[0])
-		}
-		if err := typed(name, 1, 1); err != nil {
-			return err
-		}
-	}
-	if fs["ogp_init"] != nil {
-		if err := typed("ogp_init", 1, 1); err != nil {
-			return err
-		}
-	}
-	if fs["_initialize"] != nil {
-		return typed("_initialize", 0, 0)
-	}
-	return nil
-}
-
-// exports says whether the compiled module has a function of this name.
-func (v *version) exports(name string) bool { return v.compiled.ExportedFunctions()[name] != nil }
-
-// provide makes the host modules, with no more in them than is imported.
-func (v *version) provide() error {
-	builders := map[string]wazero.HostModuleBuilder{}
-	seen := map[string]bool{}
-	for _, f := range v.compiled.ImportedFunctions() {
-		module, name, _ := f.Import()
-		if seen[module+"."+name] {
-			continue
-		}
-		seen[module+"."+name] = true
-		if builders[module] == nil {
-			builders[module] = v.rt.NewHostModuleBuilder(module)
-		}
-		hf := hostModules[module][name]
-		p, r := hf.types()
-		builders[module].NewFunctionBuilder().WithGoModuleFunction(hf, p, r).Export(name)
-	}
-	for _, b := range builders {
-		if _, err := b.Instantiate(v.base); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // over lays these limits over others.

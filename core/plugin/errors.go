@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin/guest"
 )
 
 // The kinds of errors, for errors.Is(err, plugin.Timeout). A kind is the word after the hook in an error's text.
@@ -13,23 +14,23 @@ import (
 // or BadAnswer it has been dropped, and the next call gets another.
 const (
 	// BadModule is a module that does not load: its bytes, imports, exports, start or self-tests.
-	BadModule core.Kind = "module"
+	BadModule = guest.BadModule
 	// BadManifest is a manifest that cannot be read.
 	BadManifest core.Kind = "manifest"
 	// Denied is what the operator did not grant: another module than the pinned one, a hook that is not there.
 	Denied core.Kind = "denied"
 	// Failed is an orderly failure: the plugin said so itself, and why.
-	Failed core.Kind = "failed"
+	Failed = guest.Failed
 	// Trap is a guest that crashed or exited.
-	Trap core.Kind = "trap"
+	Trap = guest.Trap
 	// Limit is a guest that used up its fuel, memory or output.
-	Limit core.Kind = "limit"
+	Limit = guest.Limit
 	// Timeout is a guest that was not done at its deadline.
 	Timeout core.Kind = "timeout"
 	// Canceled is a call whose caller went away.
 	Canceled core.Kind = "canceled"
 	// BadAnswer is an output that is no JSON object, or no answer to what was asked.
-	BadAnswer core.Kind = "answer"
+	BadAnswer = guest.BadAnswer
 	// Busy is a call that found every instance taken until its deadline.
 	Busy core.Kind = "busy"
 	// Paused is a plugin that failed too often in a row. RetryAfter says when it is tried again.
@@ -79,15 +80,8 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
-// abort is what a host function panics with to end the guest's call.
-type abort struct {
-	kind core.Kind
-	text string
-}
-
-func (a *abort) Error() string { return string(a.kind) + ": " + a.text }
-
-func stop(kind core.Kind, format string, a ...any) { panic(&abort{kind, fmt.Sprintf(format, a...)}) }
+// stop ends the guest's call, within a function of the host.
+func stop(kind core.Kind, format string, a ...any) { guest.Stop(kind, format, a...) }
 
 // exit is what proc_exit panics with.
 type exit struct{ code uint32 }

@@ -10,7 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -33,6 +33,7 @@ type Module struct {
 	Size     int    // in bytes
 	Imports  []string
 	wasm     []byte
+	kind     *kind
 }
 
 // Inspect reads a plugin without running or compiling any of it. It checks the pin.
@@ -73,11 +74,15 @@ func inspect(spec Spec) (*Module, error) {
 	if m.Manifest, err = findManifest(spec, shape); err != nil {
 		return nil, err
 	}
-	if m.Kind, err = kindOf(shape, m.Manifest); err != nil {
+	if m.kind, err = kindOf(shape, m.Manifest); err != nil {
 		return nil, &Error{Plugin: spec.Name, Kind: BadModule, Err: err}
 	}
+	m.Kind = m.kind.name
+	if len(m.Manifest.Entrypoints) > 0 && !m.kind.entrypoints {
+		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: fmt.Sprintf("[entrypoints] is for Rego modules, and this one is of the kind %s", m.Kind)}
+	}
 	if len(m.Manifest.Hooks) == 0 {
-		m.Manifest.Hooks = exportedHooks(shape)
+		m.Manifest.Hooks = m.kind.hooks(shape)
 	}
 	if m.Manifest.Approves && !m.Manifest.hasHook(Request) {
 		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: "approves = true, but it does not answer the hook \"request\""}
@@ -145,50 +150,8 @@ func findManifest(spec Spec, shape *meter.Shape) (*Manifest, error) {
 	return m, nil
 }
 
-// ModuleKind is how a module is run.
-type ModuleKind string
-
-// The kinds of modules.
-const (
-	KindABI        ModuleKind = "ogp_v1"      // imports ogp_v1, instances are pooled
-	KindStdioOnce  ModuleKind = "stdio"       // a program, run anew for every call
-	KindStdioLines ModuleKind = "stdio-lines" // a program that stays alive
-)
-
-func kindOf(s *meter.Shape, m *Manifest) (ModuleKind, error) {
-	abi := len(exportedHooks(s)) > 0 || slices.ContainsFunc(s.Imports, func(i string) bool { return strings.HasPrefix(i, abiModule+".") })
-	_, program := s.Exports["_start"]
-	switch {
-	case m.ABI == abiModule && !abi:
-		return "", errors.New("the manifest says ogp_v1, but the module neither imports ogp_v1 nor exports a hook")
-	case (m.ABI == "stdio" || m.Stdio != "") && !program:
-		return "", errors.New("the manifest says stdio, but the module does not export _start")
-	case m.ABI != "stdio" && m.Stdio == "" && abi:
-		return KindABI, nil
-	case !program:
-		return "", errors.New("it is neither a plugin for ogp_v1 nor a program: it exports no hook and no _start")
-	case m.Stdio == "lines":
-		return KindStdioLines, nil
-	}
-	return KindStdioOnce, nil
-}
-
-// exportNames are the functions by which a module answers hooks.
-func exportNames() (out []string) {
-	for _, h := range core.Hooks {
-		out = append(out, h.Exports[0])
-	}
-	return out
-}
-
-func exportedHooks(s *meter.Shape) (out []Hook) {
-	for _, h := range core.Hooks {
-		if exportOf(h.Hook, func(name string) bool { _, ok := s.Exports[name]; return ok }) != "" {
-			out = append(out, h.Hook)
-		}
-	}
-	return out
-}
+// regoSource is how a policy in Rego begins, after its comments.
+var regoSource = regexp.MustCompile(`^(\s*(#[^\n]*)?\n)*\s*package [a-z]`)
 
 // looksLikeModule tells somebody who has something else what it is, and what to do.
 func looksLikeModule(wasm []byte) error {
@@ -198,6 +161,10 @@ func looksLikeModule(wasm []byte) error {
 		return nil
 	case len(wasm) == 0:
 		return errors.New("an empty file, not a WebAssembly module")
+	case bytes.HasPrefix(wasm, []byte("\x1f\x8b")):
+		return errors.New("a compressed archive, not a WebAssembly module: if \"opa build\" made it, take the module out of it (tar -xzf bundle.tar.gz /policy.wasm)")
+	case regoSource.Match(wasm) && utf8.Valid(wasm):
+		return errors.New("a Rego policy in its source, not a WebAssembly module: build it (opa build -t wasm -e ogp/message policy.rego; tar -xzf bundle.tar.gz /policy.wasm)")
 	case utf8.Valid(wasm) && !bytes.ContainsRune(wasm, 0):
 		line, _, _ := bytes.Cut(wasm, []byte("\n"))
 		return fmt.Errorf("a text, not a WebAssembly module: it begins with %s. A script hears of events by \"ogp events -f --json\", without being a plugin", inQuotes(line))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin/guest"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -24,7 +25,7 @@ const (
 	// hostUnits is what one call of the host costs beside its bytes: it takes some 60 ns, a unit some 2.
 	hostUnits = 32
 
-	maxOutput = 1 << 20 // docs/plugins.md: an output is at most 1 MiB
+	maxOutput = guest.MaxOutput // docs/plugins.md: an output is at most 1 MiB
 	maxStderr = 4 << 10
 	maxLog    = 8 << 10
 
@@ -66,7 +67,8 @@ type instance struct {
 	stderr    tail
 	stack     [1]uint64
 
-	lines *lines // a program kept alive
+	lines *lines      // a program kept alive
+	guest guest.Guest // of a kind from elsewhere
 }
 
 type instanceKey struct{}
@@ -244,25 +246,9 @@ func (v *version) start(ctx context.Context, deadline time.Time) (_ *instance, e
 		return nil, in.failure(err)
 	}
 	in.mod = mod
-	if v.kind != KindABI {
-		return in, nil
-	}
-	if f := in.mod.ExportedFunction("_initialize"); f != nil {
-		if err = f.CallWithStack(in.ctx, nil); err != nil {
+	if v.kind.start != nil {
+		if err = v.kind.start(in); err != nil {
 			return nil, in.failure(err)
-		}
-	}
-	for _, h := range v.manifest.Hooks {
-		in.hooks[h] = in.mod.ExportedFunction(exportOf(h, v.exports))
-	}
-	if f := in.mod.ExportedFunction("ogp_init"); f != nil {
-		in.pending, in.answered = v.config, false
-		in.stack[0] = uint64(len(v.config))
-		if err = f.CallWithStack(in.ctx, in.stack[:]); err != nil {
-			return nil, in.failure(err)
-		}
-		if status := int32(in.stack[0]); status != 0 {
-			return nil, in.error(Failed, "ogp_init: "+in.said(status))
 		}
 	}
 	return in, nil
@@ -282,17 +268,7 @@ func (in *instance) call(ctx context.Context, hook Hook, input []byte, deadline 
 	in.begin(ctx, hook, input, deadline, in.v.limits.Fuel)
 	in.calls++
 	var status int32
-	switch in.v.kind {
-	case KindABI:
-		in.stack[0] = uint64(len(input))
-		if err = in.hooks[hook].CallWithStack(in.ctx, in.stack[:]); err == nil {
-			status = int32(in.stack[0])
-		}
-	case KindStdioOnce:
-		status, err = in.once()
-	case KindStdioLines:
-		status, err = in.line()
-	}
+	status, err = in.v.kind.call(in, hook, input)
 	in.count()
 	size := in.mod.Memory().Size()
 	r = Result{Status: int(status), FuelUsed: max(in.used, 0), HostCalls: in.hostCalls, MemoryBytes: int64(size)}
@@ -349,14 +325,14 @@ func (in *instance) error(kind core.Kind, text string) *Error {
 
 // failure gives an engine's error its kind.
 func (in *instance) failure(err error) *Error {
-	var a *abort
+	var a *guest.Abort
 	var x *exit
 	var e *Error
 	switch {
 	case errors.As(err, &e):
 		return e
 	case errors.As(err, &a):
-		return in.error(a.kind, a.text)
+		return in.error(a.Kind, a.Text)
 	case errors.As(err, &x):
 		return in.error(Trap, x.Error())
 	}

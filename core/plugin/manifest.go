@@ -50,12 +50,14 @@ type Manifest struct {
 	Author      string `toml:"author"`
 	License     string `toml:"license"`
 	Homepage    string `toml:"homepage"`
-	// ABI is "ogp_v1" or "stdio". Empty means what the module is.
+	// ABI is "ogp_v1", "stdio", or another kind's name. Empty means what the module is.
 	ABI string `toml:"abi"`
 	// Stdio is "once" or "lines" for stdio programs. Empty means once.
 	Stdio string `toml:"stdio"`
 	// Hooks are those that the plugin answers, at most what its module exports.
 	Hooks []Hook `toml:"hooks"`
+	// Entrypoints name what a module of the kind "opa" is asked for, by hook.
+	Entrypoints map[Hook]string `toml:"entrypoints"`
 	// Intents are those that a handler answers, and those that a policy or notifier is asked about; empty
 	// means all for the latter two.
 	Intents []string `toml:"intents"`
@@ -200,13 +202,13 @@ func (m *Manifest) check() error {
 	if !core.IsPluginName(m.Name) {
 		return fmt.Errorf("name %q: want lower case letters, digits and dashes, at most 64", m.Name)
 	}
-	if m.ABI != "" && m.ABI != abiModule && m.ABI != "stdio" {
-		return fmt.Errorf("abi %q: want %q or \"stdio\"", m.ABI, abiModule)
+	if m.ABI != "" && !slices.Contains(kindNames(), m.ABI) {
+		return fmt.Errorf("abi %q: want one of %q", m.ABI, kindNames())
 	}
 	if m.Stdio != "" && m.Stdio != "once" && m.Stdio != "lines" {
 		return fmt.Errorf("stdio %q: want \"once\" or \"lines\"", m.Stdio)
 	}
-	if m.Stdio != "" && m.ABI == abiModule {
+	if m.Stdio != "" && m.ABI != "" && m.ABI != "stdio" {
 		return fmt.Errorf("stdio %q beside abi %q", m.Stdio, m.ABI)
 	}
 	var hooks []Hook
@@ -219,7 +221,21 @@ func (m *Manifest) check() error {
 			hooks = append(hooks, h)
 		}
 	}
-	m.Hooks = hooks
+	points := map[Hook]string{}
+	for name, path := range m.Entrypoints {
+		h, ok := core.HookNamed(string(name))
+		if !ok || path == "" {
+			return fmt.Errorf("entrypoints: %q = %q: want the path of a rule for one of %q", name, path, hookNames())
+		}
+		points[h] = path
+	}
+	if m.Hooks, m.Entrypoints = hooks, points; len(hooks) == 0 {
+		for _, r := range core.Hooks {
+			if points[r.Hook] != "" {
+				m.Hooks = append(m.Hooks, r.Hook)
+			}
+		}
+	}
 	if m.Replies && m.Batch {
 		return errors.New("replies = true beside batch = true: an answer is to one message")
 	}
@@ -355,12 +371,13 @@ func (m *Manifest) HookOf(named string, input []byte) (Hook, error) {
 
 // manifestKeys are the known keys, by table.
 var manifestKeys = map[string][]string{
-	"":         {"name", "version", "description", "author", "license", "homepage", "abi", "stdio", "hooks", "intents", "batch", "keyed", "replies", "limits", "http", "kv", "approves", "at_most", "config", "selftest"},
-	"limits":   {"timeout", "memory_mib", "fuel", "instances", "max_calls"},
-	"http":     {"url", "private", "secrets", "reason"},
-	"kv":       {"max_bytes", "reason"},
-	"at_most":  {"intents", "topics", "rate"},
-	"selftest": {"hook", "input", "expect"},
+	"":            {"name", "version", "description", "author", "license", "homepage", "abi", "stdio", "hooks", "entrypoints", "intents", "batch", "keyed", "replies", "limits", "http", "kv", "approves", "at_most", "config", "selftest"},
+	"limits":      {"timeout", "memory_mib", "fuel", "instances", "max_calls"},
+	"http":        {"url", "private", "secrets", "reason"},
+	"kv":          {"max_bytes", "reason"},
+	"at_most":     {"intents", "topics", "rate", "bytes"},
+	"entrypoints": hookNames(),
+	"selftest":    {"hook", "input", "expect"},
 }
 
 func manifestError(err error) string {

@@ -19,7 +19,7 @@ type version struct {
 	name     string
 	manifest *Manifest
 	limits   Limits
-	kind     ModuleKind
+	kind     *kind
 	sha256   string
 	size     int
 	imports  []string
@@ -97,8 +97,8 @@ func (v *version) started(ctx context.Context, deadline time.Time) (*instance, e
 		return nil, v.named(err, "")
 	}
 	in, err := v.start(ctx, deadline)
-	if err == nil && v.kind == KindStdioLines {
-		err = in.live()
+	if err == nil && v.kind.live != nil {
+		err = v.kind.live(in)
 	}
 	v.turns.leave()
 	if err != nil && in != nil { // it did not come to its first line
@@ -110,7 +110,7 @@ func (v *version) started(ctx context.Context, deadline time.Time) (*instance, e
 
 // give hands an instance back, or drops it.
 func (v *version) give(in *instance, keep bool) {
-	if keep && v.kind != KindStdioOnce {
+	if keep && !v.kind.once {
 		v.idle <- in
 		return
 	}

@@ -110,7 +110,7 @@ func put64(mod api.Module, what string, ptr uint32, v uint64) {
 
 // args are what a program finds in its arguments: its name and the hook.
 func (in *instance) args() []string {
-	if in.v.kind == KindStdioOnce {
+	if in.v.kind.once {
 		return []string{"plugin", string(in.hook)}
 	}
 	return []string{"plugin"}
@@ -213,7 +213,7 @@ func fdWrite(in *instance, mod api.Module, s []uint64) {
 }
 
 func (in *instance) writeStdout(b []byte) {
-	if in.v.kind == KindABI {
+	if !in.v.kind.prints {
 		in.v.log.stream("stdout", in.hook, b)
 		return
 	}

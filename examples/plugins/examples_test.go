@@ -18,7 +18,7 @@ import (
 
 // names are the examples, and how many cases each must have at least.
 var names = map[string]int{
-	"approve-by-domain": 10, "office-hours": 5, "secret-scrubber": 10, "topic-allowlist": 9, "free-busy": 5, "audit-line": 1,
+	"approve-by-domain": 10, "office-hours": 5, "secret-scrubber": 10, "topic-allowlist": 9, "free-busy": 5, "audit-line": 1, "rego-house-rules": 16,
 }
 
 func load(t testing.TB, h *plugin.Host, name, config string, kv plugin.KV) *plugin.Plugin {
@@ -102,7 +102,11 @@ func runCase(t *testing.T, h *plugin.Host, name, file string) {
 	})
 	p := load(t, h, name, c.Get("config").JSON(), kv)
 	defer p.Close()
-	r, err := p.Call(context.Background(), p.Hooks()[0], []byte(c.Get("input").JSON()))
+	hook, err := p.Manifest().HookOf("", []byte(c.Get("input").JSON()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.Call(context.Background(), hook, []byte(c.Get("input").JSON()))
 	if err != nil {
 		t.Fatal(err)
 	}

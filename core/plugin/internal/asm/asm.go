@@ -138,6 +138,11 @@ func (m *Module) Import(module, name string, params, results []byte) uint32 {
 	return m.imported - 1
 }
 
+// ImportMemory adds an imported memory of min pages. A negative max is none.
+func (m *Module) ImportMemory(module, name string, min, max int) {
+	m.imports = append(m.imports, append(append(append(Name(module), Name(name)...), 2), limits(min, max)...))
+}
+
 // Func adds a function with so many i32 locals and gives its index. The body gets its end.
 func (m *Module) Func(params, results []byte, locals int, body ...any) uint32 {
 	m.funcs = append(m.funcs, U(uint64(m.Type(params, results))))

@@ -1,0 +1,89 @@
+package plugin
+
+import (
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/opengatewayprotocol/ogp/core/plugin/guest"
+	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
+)
+
+// foreign is a kind that has a room of its own.
+func foreign(k guest.Kind) *kind {
+	imports := functions("", nil)
+	if !k.WASI {
+		delete(imports, wasiModule)
+	}
+	for module, all := range k.Imports {
+		imports[module] = map[string]hostFunc{}
+		for name, f := range all {
+			imports[module][name] = hostFunc{f.Sig, func(in *instance, mod api.Module, s []uint64) { f.F(in, mod, s) }}
+		}
+	}
+	return &kind{
+		name: ModuleKind(k.Name), abi: k.Name, imports: imports, missing: k.Missing, prepare: k.Prepare, entrypoints: k.Entrypoints, not: "the module is no such one",
+		is:      func(s *meter.Shape) bool { return k.Is(s.Imports, exported(s)) },
+		hooks:   func(s *meter.Shape) []Hook { return k.Hooks(exported(s)) },
+		exports: func(v *version) (map[string]string, error) { return k.Exports(v.manifest.Hooks) },
+		start: func(in *instance) (err error) {
+			defer stopped(&err)
+			in.guest, err = k.New(in)
+			return err
+		},
+		call: func(in *instance, hook Hook, input []byte) (status int32, err error) {
+			defer stopped(&err)
+			return in.guest.Call(hook, input)
+		},
+	}
+}
+
+// stopped makes an error of a bound that was reached while the host's side of a kind ran, and not the guest.
+func stopped(err *error) {
+	switch x := recover().(type) {
+	case nil:
+	case *guest.Abort:
+		*err = x
+	case *exit:
+		*err = x
+	default:
+		panic(x)
+	}
+}
+
+// What a foreign guest has of its host: guest.Host.
+var _ guest.Host = (*instance)(nil)
+
+func (in *instance) Module() api.Module                       { return in.mod }
+func (in *instance) Guest() guest.Guest                       { return in.guest }
+func (in *instance) Hook() Hook                               { return in.hook }
+func (in *instance) Answers(h Hook) bool                      { return in.v.manifest.hasHook(h) }
+func (in *instance) Entrypoint(h Hook) string                 { return in.v.manifest.Entrypoints[h] }
+func (in *instance) Config() []byte                           { return in.v.config }
+func (in *instance) Enter(n int)                              { in.enter(in.mod, n) }
+func (in *instance) Spend(n int64)                            { in.spend(in.mod, n) }
+func (in *instance) View(what string, ptr, n uint32) []byte   { return view(in.mod, what, ptr, n) }
+func (in *instance) Run(f api.Function, stack []uint64) error { return f.CallWithStack(in.ctx, stack) }
+func (in *instance) Log(level int32, text []byte)             { in.v.log.line(level, "plugin", in.hook, text) }
+func (in *instance) MemoryLimit() int64                       { return int64(in.v.limits.pages()) << 16 }
+
+func (in *instance) Get(path string) ([]byte, bool) {
+	in.enter(in.mod, len(in.input))
+	return lookup(in.input, []byte(path))
+}
+
+func (in *instance) Answer(b []byte) {
+	if len(b) > maxOutput {
+		stop(Limit, "an output of %d bytes, at most %d", len(b), maxOutput)
+	}
+	in.output = append(in.output[:0], b...)
+	in.answered = true
+}
+
+// Operate does an operation of ogp_v1.
+func (in *instance) Operate(op string, req []byte) ([]byte, int32, string) {
+	in.alive()
+	res, code, why := in.v.operate(in, op, req)
+	if code >= 0 {
+		in.spend(in.mod, operationUnits+int64(len(req)+len(res))/64)
+	}
+	return res, code, why
+}
