@@ -51,6 +51,8 @@ type Asking struct {
 	// Removal is when the last removal notice came that proves nothing by itself, also
 	// while we are immune: no approval from before it goes out.
 	Removal time.Time `json:"removal,omitzero"`
+	// Sure is when the peer last said that it has us approved, since our operator's last word.
+	Sure time.Time `json:"sure,omitzero"`
 }
 
 // Series is a few rounds of asking about one or more hints.

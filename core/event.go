@@ -42,6 +42,7 @@ type Event struct {
 	// this was written down.
 	Then *PeerThen `json:"then,omitempty"`
 
+	Quiet   bool          `json:"-"` // kept and shown, and no notifier is told: our operator has just done it
 	Message *InboxMessage `json:"-"` // for EventMessage: the kept message, which has the alias of then
 }
 

@@ -155,10 +155,26 @@ func requestCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&p.Alias, "alias", "a", "", "our name for the peer")
+	aliasFlag(a, cmd, &p.Alias)
 	cmd.Flags().StringVar(&p.Key, "key", "", "the public key that it must have")
 	cmd.Flags().BoolVar(&p.Again, "again", false, "ask even if the peer is approved, as it has lost us")
 	return cmd
+}
+
+// aliasFlag takes our name for a peer, also by the flag of old command lines.
+func aliasFlag(a *cli.App, cmd *cobra.Command, alias *string) {
+	cmd.Flags().StringVarP(alias, "alias", "a", "", "our name for the peer")
+	former := cmd.Flags().String("petname", "", "")
+	_ = cmd.Flags().MarkHidden("petname") // the flag is there
+	cmd.PreRun = func(*cobra.Command, []string) {
+		if *former == "" {
+			return
+		}
+		fmt.Fprintln(a.Err, "note: --petname is --alias")
+		if *alias == "" {
+			*alias = *former
+		}
+	}
 }
 
 // requested says what came of asking, and what happens next.
@@ -170,7 +186,7 @@ func requested(a *cli.App, r api.RequestResult) {
 	switch {
 	case r.Confirmed:
 		fmt.Fprintf(a.Out, "Approved: %s says that it has approved us, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
-	case r.Peer.State == core.Approved && r.Status == string(core.Approved):
+	case r.Approval != nil:
 		fmt.Fprintf(a.Out, "Approved: %s had asked already, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
 	case r.Status == "already-pending-or-approved":
 		fmt.Fprintf(a.Out, "Asked again: %s knows us already, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
@@ -182,18 +198,27 @@ func requested(a *cli.App, r api.RequestResult) {
 		fmt.Fprintf(a.Out, "Asked %s, fingerprint %s: %s\n", r.Peer.Handle(), r.Peer.Fingerprint, r.Status)
 		fmt.Fprintf(a.Err, "Next: %s approves with \"ogp federation approve\"; compare the fingerprint with what \"ogp whoami\" shows there.\n", term.Dash(r.Peer.Said()))
 	}
+	if r.Approval != nil {
+		told(a, *r.Approval, "approval")
+	}
 }
 
 func aliasCommand(a *cli.App) *cobra.Command {
-	return &cobra.Command{
+	var remove bool
+	cmd := &cobra.Command{
 		Use: "alias <peer> [name]", Short: "Name a peer", Args: cobra.RangeArgs(1, 2),
-		Long: "Set the name that the other commands use for a peer. Without a name, remove it.\n\n  ogp federation alias K7QF-3MZA ben",
+		Long: "Set the name that the other commands use for a peer. Without a name, show it.\n\n  ogp federation alias K7QF-3MZA ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p := api.AliasParams{Peer: args[0]}
-			if len(args) == 2 {
-				p.Alias = args[1]
+			var v api.PeerView
+			var err error
+			switch {
+			case len(args) == 2 && (remove || args[1] == ""):
+				return cli.Usagef("give a name, or --remove")
+			case len(args) == 1 && !remove:
+				v, err = api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
+			default:
+				v, err = api.Alias.Call(cmd.Context(), a, api.AliasParams{Peer: args[0], Alias: strings.Join(args[1:], "")})
 			}
-			v, err := api.Alias.Call(cmd.Context(), a, p)
 			if err != nil {
 				return err
 			}
@@ -201,10 +226,16 @@ func aliasCommand(a *cli.App) *cobra.Command {
 				a.WriteJSON(v)
 				return nil
 			}
-			fmt.Fprintf(a.Out, "%s is %s\n", v.Fingerprint, v.Handle())
+			if v.Alias == "" {
+				fmt.Fprintf(a.Out, "%s has no alias\n", v.Fingerprint)
+				return nil
+			}
+			fmt.Fprintf(a.Out, "%s is %s\n", v.Fingerprint, v.Alias)
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&remove, "remove", false, "take the name away")
+	return cmd
 }
 
 func tagCommand(a *cli.App) *cobra.Command {

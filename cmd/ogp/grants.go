@@ -123,10 +123,19 @@ func notified(a *cli.App, o api.OutgoingView, done, what string) error {
 		return nil
 	}
 	fmt.Fprintf(a.Out, "%s %s, fingerprint %s\n", done, o.Peer.Handle(), o.Peer.Fingerprint)
+	told(a, o, what)
+	return nil
+}
+
+// told says whether a peer knows what we did.
+func told(a *cli.App, o api.OutgoingView, what string) {
 	switch core.OutboxState(o.State) {
 	case core.OutSent:
 		fmt.Fprintf(a.Out, "✓ Notified peer of %s\n", what)
 	case core.OutWaiting:
+		if o.Error == nil && what == "rejection" {
+			break // as soon as it can be reached
+		}
 		if o.Error == nil {
 			fmt.Fprintf(a.Out, "The peer is told of the %s in a few seconds, when it has written its request down\n", what)
 			break
@@ -136,7 +145,6 @@ func notified(a *cli.App, o api.OutgoingView, done, what string) error {
 	case core.OutRefused, core.OutExpired:
 		fmt.Fprintf(a.Err, "⚠ The peer did not take the %s: %s\n", what, o.Error.Message)
 	}
-	return nil
 }
 
 func hint(a *cli.App, e *api.ErrorView) {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
-	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
@@ -133,7 +132,7 @@ func acceptCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&p.Alias, "alias", "a", "", "our name for the peer")
+	aliasFlag(a, cmd, &p.Alias)
 	return cmd
 }
 
@@ -156,7 +155,7 @@ func connectCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&p.Alias, "alias", "a", "", "our name for the peer")
+	aliasFlag(a, cmd, &p.Alias)
 	return cmd
 }
 
@@ -171,12 +170,11 @@ func connected(a *cli.App, r api.AcceptResult, what string) {
 	if name == "" {
 		name = term.Dash(r.Peer.Said())
 	}
-	if r.Confirmed {
-		fmt.Fprintf(a.Out, "approved: %s says that it has approved us, fingerprint %s\n", name, r.Peer.Fingerprint)
-		return
-	}
-	if r.Peer.State == core.Approved && r.Status == string(core.Approved) {
-		fmt.Fprintf(a.Out, "approved: %s had asked already, fingerprint %s\n", name, r.Peer.Fingerprint)
+	if r.Confirmed || r.Approval != nil {
+		fmt.Fprintf(a.Out, "approved: %s %s, fingerprint %s\n", name, map[bool]string{true: "says that it has approved us", false: "had asked already"}[r.Confirmed], r.Peer.Fingerprint)
+		if r.Approval != nil {
+			told(a, *r.Approval, "approval")
+		}
 		return
 	}
 	if r.Approves {

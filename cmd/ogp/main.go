@@ -4,12 +4,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"regexp"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -27,6 +29,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/notify"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/service"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/setup"
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
@@ -131,7 +134,13 @@ Start the gateway, and ask another one:
 	root.PersistentFlags().StringVar(&a.File, "config", "", "configuration file (default config.toml in the state directory)")
 	root.PersistentFlags().BoolVar(&a.JSON, "json", false, "print one JSON value")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		usage := cli.UsageError{Err: config.FlagError(cmd.Flags(), err)}
+		err = config.FlagError(cmd.Flags(), err)
+		var unknown *core.Error
+		if errors.As(err, &unknown) {
+			_, name, _ := strings.Cut(unknown.Public, "unknown flag --")
+			unknown.Hint = cmp.Or(former.FlagHint(name), unknown.Hint)
+		}
+		usage := cli.UsageError{Err: err}
 		if freeText.MatchString(cmd.Use) {
 			usage.Hint = "what begins with a dash and is no flag goes behind \"--\""
 		}
@@ -144,6 +153,7 @@ Start the gateway, and ask another one:
 		root.AddCommand(make(a))
 	}
 	root.AddCommand(former.Commands(a, again(a))...)
+	former.AddGone(root)
 	complete.AddDefaults(a, root)
 	wrapArgs(root)
 	complete.Register(a, root)

@@ -5,76 +5,140 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
-// sure shows on a terminal whom a command means that ends something, and asks.
-func sure(cmd *cobra.Command, a *cli.App, yes bool, ref, what string) error {
+// sure shows on a terminal whom a command means that ends something, and asks. What could
+// only be refused is refused at once.
+func sure(cmd *cobra.Command, a *cli.App, yes bool, ref, what string, check func(p api.EndParams) (api.PeerView, error)) error {
 	if yes || a.JSON || !a.Interactive() {
 		return nil
 	}
-	p, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: ref})
+	p, err := check(api.EndParams{Peer: ref, Check: true})
 	if err != nil {
 		return err
 	}
 	return a.Confirm(fmt.Sprintf("%s %s, fingerprint %s, %s, %s?", what, p.Handle(), p.Fingerprint, p.Standing, p.URL))
 }
 
+// several is a command that ends something for peers that are named, or for all in a
+// state.
+type several struct {
+	a    *cli.App
+	what string // what is done: Reject
+	yes  bool
+	all  []*allOf
+}
+
+// allOf is a flag that means all peers in a state.
+type allOf struct {
+	flag   string
+	status core.Trust
+	given  bool
+}
+
+func (s *several) register(cmd *cobra.Command) {
+	flags := make([]string, len(s.all))
+	for i, x := range s.all {
+		flags[i] = "--" + x.flag
+		cmd.Flags().BoolVar(&x.given, x.flag, false, map[core.Trust]string{core.Pending: "all that wait", core.Rejected: "all that are rejected", core.Removed: "all that are removed"}[x.status])
+	}
+	cmd.Flags().BoolVarP(&s.yes, "yes", "y", false, "do not ask on a terminal")
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if all := slices.ContainsFunc(s.all, func(x *allOf) bool { return x.given }); all == (len(args) > 0) {
+			return cli.Usagef("name the peers, or give %s", strings.Join(flags, " or "))
+		}
+		return nil
+	}
+}
+
+// refs are the peers that the command means. Those that are meant by their state are
+// asked about together.
+func (s *several) refs(cmd *cobra.Command, args []string) ([]string, error) {
+	for _, x := range s.all {
+		if !x.given {
+			continue
+		}
+		peers, err := api.Peers.Call(cmd.Context(), s.a, api.PeersParams{Status: x.status})
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range peers {
+			if x.status != core.Removed || p.Standing == string(core.Removed) { // one in doubt is named
+				args = append(args, p.PublicKey.String())
+			}
+		}
+	}
+	if named := !slices.ContainsFunc(s.all, func(x *allOf) bool { return x.given }); named || len(args) == 0 || s.yes || s.a.JSON || !s.a.Interactive() {
+		return args, nil
+	}
+	s.yes = true
+	return args, s.a.Confirm(fmt.Sprintf("%s %s?", s.what, text.Count(len(args), "peer")))
+}
+
+// each does it for one peer after the other, and prints what came of it: in JSON one
+// value.
+func (s *several) each(args []string, do func(ref string) (any, error)) error {
+	var failed error
+	var views []any
+	for _, ref := range args {
+		v, err := do(ref)
+		if len(args) == 1 && err != nil {
+			return err
+		}
+		failed = errors.Join(failed, err)
+		if err == nil {
+			views = append(views, v)
+		}
+	}
+	switch {
+	case !s.a.JSON || failed != nil:
+	case len(args) == 1:
+		s.a.WriteJSON(views[0])
+	default:
+		s.a.WriteJSON(views)
+	}
+	return failed
+}
+
 func rejectCommand(a *cli.App) *cobra.Command {
-	var all, yes bool
+	s := &several{a: a, what: "Reject", all: []*allOf{{flag: "all-pending", status: core.Pending}}}
 	cmd := &cobra.Command{
 		Use: "reject <peer>...", Short: "Reject peers that have asked",
 		Long: "Reject peers that have asked. They can ask again.\n\n  ogp federation reject K7QF-3MZA",
-		Args: func(_ *cobra.Command, args []string) error {
-			if all == (len(args) > 0) {
-				return cli.Usagef("name the peers, or give --all-pending")
-			}
-			return nil
-		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if all {
-				peers, err := api.Peers.Call(cmd.Context(), a, api.PeersParams{Status: core.Pending})
+			args, err := s.refs(cmd, args)
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				fmt.Fprintln(a.Err, "Nobody is waiting.")
+			}
+			call := func(p api.EndParams) (api.OutgoingView, error) { return api.Reject.Call(cmd.Context(), a, p) }
+			return s.each(args, func(ref string) (any, error) {
+				err := sure(cmd, a, s.yes, ref, s.what, func(p api.EndParams) (api.PeerView, error) {
+					o, err := call(p)
+					return o.Peer, err
+				})
 				if err != nil {
-					return err
+					return nil, err
 				}
-				for _, p := range peers {
-					args = append(args, p.Fingerprint)
+				o, err := call(api.EndParams{Peer: ref, Later: len(args) > 1})
+				if err == nil && !a.JSON {
+					err = notified(a, o, "Rejected", "rejection")
 				}
-				if len(args) == 0 {
-					fmt.Fprintln(a.Err, "Nobody is waiting.")
-					return nil
-				}
-				if !yes && !a.JSON && a.Interactive() {
-					if err := a.Confirm(fmt.Sprintf("Reject all %d that wait?", len(args))); err != nil {
-						return err
-					}
-					yes = true
-				}
-			}
-			var failed error
-			for _, ref := range args {
-				err := sure(cmd, a, yes, ref, "Reject")
-				if err == nil {
-					var o api.OutgoingView
-					if o, err = api.Reject.Call(cmd.Context(), a, api.PeerRef{Peer: ref}); err == nil {
-						err = notified(a, o, "Rejected", "rejection")
-					}
-				}
-				failed = errors.Join(failed, err)
-				if err != nil && len(args) == 1 {
-					return err
-				}
-			}
-			return failed
+				return o, err
+			})
 		},
 	}
-	cmd.Flags().BoolVar(&all, "all-pending", false, "all that wait")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask on a terminal")
+	s.register(cmd)
 	return cmd
 }
 
@@ -84,10 +148,14 @@ func removeCommand(a *cli.App) *cobra.Command {
 		Use: "remove <peer>", Short: "End the federation with a peer", Args: cobra.ExactArgs(1),
 		Long: "End the federation with a peer. It takes effect here at once, even if the peer cannot be notified.\n\n  ogp federation remove ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := sure(cmd, a, yes, args[0], "Remove"); err != nil {
+			err := sure(cmd, a, yes, args[0], "Remove", func(p api.EndParams) (api.PeerView, error) {
+				r, err := api.Remove.Call(cmd.Context(), a, p)
+				return r.Peer, err
+			})
+			if err != nil {
 				return err
 			}
-			r, err := api.Remove.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
+			r, err := api.Remove.Call(cmd.Context(), a, api.EndParams{Peer: args[0]})
 			if err != nil {
 				return err
 			}
@@ -127,30 +195,40 @@ func saidOfRemoval(a *cli.App, r api.RemoveResult) {
 }
 
 func forgetCommand(a *cli.App) *cobra.Command {
-	var yes bool
+	s := &several{a: a, what: "Forget", all: []*allOf{{flag: "all-rejected", status: core.Rejected}, {flag: "all-removed", status: core.Removed}}}
 	cmd := &cobra.Command{
-		Use: "forget <peer>", Short: "Delete the record of a removed or rejected peer", Args: cobra.ExactArgs(1),
+		Use: "forget <peer>...", Short: "Delete the records of removed or rejected peers",
 		Long: "Delete the record of a removed or rejected peer, and with it how it has signed: if it asks again, it is a stranger.\n\n  ogp federation forget ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := sure(cmd, a, yes, args[0], "Forget"); err != nil {
-				return err
-			}
-			r, err := api.Forget.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
+			args, err := s.refs(cmd, args)
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(r)
-				return nil
+			if len(args) == 0 {
+				fmt.Fprintln(a.Err, "There are none.")
 			}
-			if r.Error != nil {
-				saidOfRemoval(a, r)
-			}
-			fmt.Fprintf(a.Out, "✓ Forgot peer: %s (%s)\n", callName(r.Peer), r.Peer.Unverified.DisplayName)
-			return nil
+			call := func(p api.EndParams) (api.RemoveResult, error) { return api.Forget.Call(cmd.Context(), a, p) }
+			return s.each(args, func(ref string) (any, error) {
+				err := sure(cmd, a, s.yes, ref, s.what, func(p api.EndParams) (api.PeerView, error) {
+					r, err := call(p)
+					return r.Peer, err
+				})
+				if err != nil {
+					return nil, err
+				}
+				r, err := call(api.EndParams{Peer: ref})
+				if err != nil || a.JSON {
+					return r, err
+				}
+				if r.Error != nil {
+					saidOfRemoval(a, r)
+				}
+				fmt.Fprintf(a.Out, "✓ Forgot peer: %s (%s)\n", callName(r.Peer), r.Peer.Unverified.DisplayName)
+				return r, nil
+			})
 		},
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask on a terminal")
+	s.register(cmd)
 	return cmd
 }
 

@@ -263,10 +263,15 @@ func TestUnknownNamesComeWithPlaceAndNearest(t *testing.T) {
 func TestUnknownFlagComesWithNearest(t *testing.T) {
 	set := pflag.NewFlagSet("start", pflag.ContinueOnError)
 	Flags(set)
+	var e *core.Error
 	err := FlagError(set, set.Parse([]string{"--daemon-prot", "1"}))
-	var p Problems
-	if !errors.As(err, &p) || !strings.Contains(p.Hint(), "--daemon-port") || !strings.Contains(p.Error(), "--daemon-prot") {
-		t.Errorf("err = %v, want the nearest flag", err)
+	if !errors.As(err, &e) || e.Hint != "did you mean --daemon-port?" || e.Public != "unknown flag --daemon-prot" {
+		t.Errorf("err = %#v, want the nearest flag", e)
+	}
+	for _, args := range [][]string{{"-x"}, {"-xy", "1"}} {
+		if err = FlagError(set, set.Parse(args)); !errors.As(err, &e) || e.Hint != "" || e.Public != "unknown flag -x" {
+			t.Errorf("%v: err = %#v, want the letter", args, e)
+		}
 	}
 	plain := errors.New("x")
 	if FlagError(set, plain) != plain || FlagError(set, nil) != nil {

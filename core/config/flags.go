@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -57,7 +58,7 @@ func keyOf(f *pflag.Flag) string {
 	return ""
 }
 
-// FlagError adds the nearest flag's name to pflag's error for an unknown flag.
+// FlagError says of an unknown flag which one is near.
 // Other errors come back as they are. It suits cobra's SetFlagErrorFunc.
 func FlagError(set *pflag.FlagSet, err error) error {
 	var unknown *pflag.NotExistError
@@ -66,12 +67,14 @@ func FlagError(set *pflag.FlagSet, err error) error {
 	}
 	var names []string
 	set.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	name := unknown.GetSpecifiedName()
-	hint := ""
-	if near, _ := text.Nearest(name, names); near != "" {
+	name, hint := unknown.GetSpecifiedName(), ""
+	typed := "--" + name
+	if letters := unknown.GetSpecifiedShortnames(); letters != "" {
+		typed = "-" + name
+	} else if near, _ := text.Nearest(name, names); near != "" {
 		hint = "did you mean --" + near + "?"
 	}
-	return Problems{{Key: name, What: fmt.Sprintf("unknown flag --%s", name), Hint: hint}}
+	return &core.Error{Kind: core.Malformed, Public: "unknown flag " + typed, Hint: hint}
 }
 
 // flagValue keeps a flag's text for Load, which parses it with all the others.

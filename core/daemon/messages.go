@@ -10,6 +10,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/legacy"
+	"github.com/opengatewayprotocol/ogp/core/outbox"
 )
 
 func (d *Daemon) send(ctx context.Context, p api.SendParams) (api.OutgoingView, error) {
@@ -164,6 +165,7 @@ func (d *Daemon) outboxView(item *core.OutboxItem) api.OutboxView {
 	v.Body = nil
 	if p := d.gateway.Peer(item.Peer); p != nil {
 		v.To = p.Name()
+		v.GiveUp = outbox.Ends(p, item)
 	}
 	return v
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
@@ -152,7 +153,17 @@ func (d *Daemon) request(ctx context.Context, p api.RequestParams) (api.RequestR
 	if err != nil {
 		return api.RequestResult{}, err
 	}
-	return api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status, Confirmed: asked.Confirmed}, nil
+	return d.requested(asked), nil
+}
+
+// requested shows what came of asking.
+func (d *Daemon) requested(asked gateway.Asked) api.RequestResult {
+	r := api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status, Confirmed: asked.Confirmed}
+	if asked.Approval != nil {
+		v, _ := d.outgoing(*asked.Approval, nil)
+		r.Approval = &v
+	}
+	return r
 }
 
 // outgoing shows what came of a message; that the first try failed is part of the
@@ -164,7 +175,7 @@ func (d *Daemon) outgoing(o gateway.Outgoing, err error) (api.OutgoingView, erro
 	v := api.OutgoingView{Peer: d.view(o.Peer, true), State: "none"}
 	if o.Item != nil {
 		v.ID, v.Nonce, v.State, v.Attempts = o.Item.ID, o.Item.Nonce, string(o.Item.State), o.Item.Attempts
-		v.Next, v.GiveUp, v.Answer = o.Item.Next, o.Item.GiveUp, o.Item.Answer
+		v.Next, v.GiveUp, v.Answer = o.Item.Next, outbox.Ends(o.Peer, o.Item), o.Item.Answer
 	}
 	if o.Err != nil {
 		view := api.ErrorOf(o.Err)
@@ -192,15 +203,23 @@ func (d *Daemon) grant(ctx context.Context, p api.ApproveParams) (api.OutgoingVi
 	return d.outgoing(d.gateway.ApprovePeer(ctx, peer.Key, gateway.Approval{Grants: p.Grants}))
 }
 
-func (d *Daemon) reject(ctx context.Context, p api.PeerRef) (api.OutgoingView, error) {
+func (d *Daemon) reject(ctx context.Context, p api.EndParams) (api.OutgoingView, error) {
 	peer, err := d.resolveFor(p.Peer, "pending")
 	if err != nil {
 		return api.OutgoingView{}, err
 	}
-	if err := surely(p.Peer, peer); err != nil {
-		return api.OutgoingView{}, err
+	if err := mayEnd(p, peer, peering.Reject); err != nil || p.Check {
+		return api.OutgoingView{Peer: d.view(peer, false), State: "none"}, err
 	}
-	return d.outgoing(d.gateway.RejectPeer(ctx, peer.Key))
+	return d.outgoing(d.gateway.RejectPeer(ctx, peer.Key, p.Later))
+}
+
+// mayEnd says why a command is nothing for a peer, or does not surely mean it.
+func mayEnd(p api.EndParams, peer *core.Peer, e peering.Event) error {
+	if err := surely(p.Peer, peer); err != nil {
+		return err
+	}
+	return peering.Refusal(peer, e)
 }
 
 // resolveFor finds a peer, and says in its error what state was looked for.
@@ -231,13 +250,13 @@ func surely(ref string, p *core.Peer) error {
 	return e
 }
 
-func (d *Daemon) remove(ctx context.Context, p api.PeerRef) (api.RemoveResult, error) {
+func (d *Daemon) remove(ctx context.Context, p api.EndParams) (api.RemoveResult, error) {
 	peer, err := d.gateway.Resolve(p.Peer)
 	if err != nil {
 		return api.RemoveResult{}, err
 	}
-	if err := surely(p.Peer, peer); err != nil {
-		return api.RemoveResult{}, err
+	if err := mayEnd(p, peer, peering.Remove); err != nil || p.Check {
+		return api.RemoveResult{Peer: d.view(peer, false)}, err
 	}
 	removed, notified, err := d.gateway.RemovePeer(ctx, peer.Key)
 	if err != nil {
@@ -256,13 +275,13 @@ func (d *Daemon) parted(p *core.Peer, notified error) api.RemoveResult {
 }
 
 // forget is the method "forget": it deletes the record of a removed or rejected peer.
-func (d *Daemon) forget(ctx context.Context, p api.PeerRef) (api.RemoveResult, error) {
+func (d *Daemon) forget(ctx context.Context, p api.EndParams) (api.RemoveResult, error) {
 	peer, err := d.gateway.Resolve(p.Peer)
 	if err != nil {
 		return api.RemoveResult{}, err
 	}
-	if err := surely(p.Peer, peer); err != nil {
-		return api.RemoveResult{}, err
+	if err := mayEnd(p, peer, peering.Forget); err != nil || p.Check {
+		return api.RemoveResult{Peer: d.view(peer, false)}, err
 	}
 	notified, err := d.gateway.ForgetPeer(ctx, peer.Key)
 	if err != nil {

@@ -111,5 +111,5 @@ func (d *Daemon) ask(ctx context.Context, found rendezvous.Found, alias string, 
 	if err != nil {
 		return api.AcceptResult{}, err
 	}
-	return api.AcceptResult{RequestResult: api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status, Confirmed: asked.Confirmed}, Verified: found.Verified, Rendezvous: found.Rendezvous}, nil
+	return api.AcceptResult{RequestResult: d.requested(asked), Verified: found.Verified, Rendezvous: found.Rendezvous}, nil
 }

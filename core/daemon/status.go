@@ -11,12 +11,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error) {
@@ -49,7 +52,7 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 	if v.Log = d.logPlace(); v.Log == LogJournal {
 		v.Unit = unitArgs()
 	}
-	d.statusOfParts(&v)
+	d.statusOfParts(ctx, &v)
 	for _, h := range d.dispatcher.Health() {
 		v.Notifiers = append(v.Notifiers, d.notifierView(h, depths))
 	}
@@ -77,7 +80,7 @@ func (d *Daemon) warningsNow() []string {
 	}
 	moved, deaf := d.gateway.Moved(), []*core.Peer{}
 	moved = slices.DeleteFunc(moved, func(p *core.Peer) bool {
-		if gateway.HearsOfMoves(p) {
+		if peers.HearsOfMoves(p) {
 			return false
 		}
 		deaf = append(deaf, p)
@@ -171,7 +174,7 @@ func (d *Daemon) watchFailures(ctx context.Context) error {
 }
 
 // statusOfParts adds to the status how the parts do.
-func (d *Daemon) statusOfParts(v *api.StatusView) {
+func (d *Daemon) statusOfParts(ctx context.Context, v *api.StatusView) {
 	v.Health = map[string]int{}
 	for _, p := range d.gateway.Peers() {
 		if p.Trust != core.Approved {
@@ -192,8 +195,29 @@ func (d *Daemon) statusOfParts(v *api.StatusView) {
 		}
 	}
 	for _, e := range d.failures.newestFirst() {
+		if d.isOver(ctx, e) {
+			continue
+		}
 		v.LastErrors = append(v.LastErrors, d.eventView(e))
 	}
+}
+
+// isOver reports whether a failure is none any more: an approval that did not arrive, to a
+// peer that has taken a later one, has said since that it has us approved, or is not
+// approved now.
+func (d *Daemon) isOver(ctx context.Context, e core.Event) bool {
+	var data struct {
+		Kind core.OutboxKind `json:"kind"`
+	}
+	if e.Type != core.EventDeliveryFailed || json.Unmarshal(e.Data, &data) != nil || data.Kind != core.OutApprove {
+		return false
+	}
+	p := d.gateway.Peer(e.Peer)
+	if p == nil || p.Trust != core.Approved || p.Asking.Sure.After(e.At) {
+		return true
+	}
+	taken, err := d.store.Outbox(ctx, core.OutboxFilter{Peer: e.Peer, State: core.OutSent, Limit: 100})
+	return err == nil && slices.ContainsFunc(taken, func(x *core.OutboxItem) bool { return x.Kind == core.OutApprove && x.Done.After(e.At) })
 }
 
 // listensTooNarrow reports whether the configuration has gone public since the start,

@@ -5,7 +5,48 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/store/memory"
 )
+
+// An approval that did not arrive is no error of the last day any more once the peer has
+// taken a later one, or has said that it has us approved.
+func TestLaterApprovalsAreNotShown(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		name   string
+		change func(p *core.Peer, x *core.OutboxItem)
+		over   bool
+	}{
+		{"nothing since", func(*core.Peer, *core.OutboxItem) {}, false},
+		{"a yes before", func(p *core.Peer, _ *core.OutboxItem) { p.Asking.Sure = now.Add(-2 * time.Minute) }, false},
+		{"a yes since", func(p *core.Peer, _ *core.OutboxItem) { p.Asking.Sure = now }, true},
+		{"a later one taken", func(_ *core.Peer, x *core.OutboxItem) { x.State, x.Done = core.OutSent, now }, true},
+		{"a message taken", func(_ *core.Peer, x *core.OutboxItem) { x.Kind, x.State, x.Done = core.OutMessage, core.OutSent, now }, false},
+		{"removed since", func(p *core.Peer, _ *core.OutboxItem) { p.Trust = core.Removed }, true},
+	} {
+		d := &Daemon{store: memory.New()}
+		var err error
+		if d.gateway, err = gateway.New(t.Context(), gateway.Options{Key: keys.Generate(), Store: d.store}); err != nil {
+			t.Fatal(err)
+		}
+		p := &core.Peer{Key: keys.Generate().Public(), URL: "http://bob.example", Trust: core.Approved}
+		item := &core.OutboxItem{ID: "1", Peer: p.Key, Kind: core.OutApprove, State: core.OutWaiting}
+		c.change(p, item)
+		if _, err := d.gateway.ImportPeers(t.Context(), []*core.Peer{p}); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.store.Commit(t.Context(), &core.Change{Outbox: []*core.OutboxItem{item}}); err != nil {
+			t.Fatal(err)
+		}
+		e := core.Event{Type: core.EventDeliveryFailed, Peer: p.Key, At: now.Add(-time.Minute), Data: core.Raw(`{"kind":"approve"}`)}
+		if got := d.isOver(t.Context(), e); got != c.over {
+			t.Errorf("%s: over %v, want %v", c.name, got, c.over)
+		}
+		d.gateway.Close()
+	}
+}
 
 func TestFailuresAreTheLastOnes(t *testing.T) {
 	var f failures

@@ -121,7 +121,9 @@ func (g *trust) approval(p *core.Peer, a core.Approval, named, v2 bool, st *step
 	}
 	if next.Granted == nil {
 		g.grant(next, nil)
-		st.Outbox = append(st.Outbox, g.approvalItem(next, false))
+		if _, err := g.tellApproved(next, false, st); err != nil {
+			return nil, err
+		}
 	}
 	st.Events = append(st.Events, g.event(core.EventApproved, next, core.Them, "The peer has approved our federation request.",
 		map[string]any{"unverified": next.Names, "gatewayUrl": next.URL}))
@@ -222,7 +224,7 @@ func (g *trust) unsigned(claim string) {
 // we have asked it, it runs a version that signs none, and has never shown v2. One of
 // 0.2.20 that has lost us knows us by another label once it has approved again.
 func takesUnsigned(p *core.Peer) bool {
-	return (p.Trust == core.Requested || inDoubt(p) || isApproved(p) && p.OurLabel != "") && !p.V2 && (before(p, 0, 7) || p.Version == "")
+	return (p.Trust == core.Requested || inDoubt(p) || isApproved(p) && p.OurLabel != "") && !p.V2 && (peers.Before(p, 0, 7) || p.Version == "")
 }
 
 // cleanBundle bounds what a peer says that it grants us, which is for people to

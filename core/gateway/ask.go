@@ -29,9 +29,9 @@ type Asked struct {
 	Status string // pending, approved, or what the peer said
 	// Confirmed says that no request was sent, as the peer says it has approved us.
 	Confirmed bool
-	// Unchecked is set when our own gateway URL could not be reached from here, so
-	// that the peer's answer may not find its way.
-	Unchecked string
+	// Approval is what came of telling a peer that had asked, and is approved by this. nil:
+	// it had not asked.
+	Approval *Outgoing
 }
 
 // RequestFederation asks the gateway at a URL for federation. The card's key is
@@ -48,7 +48,7 @@ func (g *trust) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 	if err != nil {
 		return Asked{}, err
 	}
-	if p := g.peers.Get(key); p != nil && !peering.StateOf(p).Waits() {
+	if p := g.peers.Get(key); p != nil {
 		asked, done, err := g.askFirst(ctx, p, target, card, a)
 		if done || err != nil {
 			return asked, err
@@ -57,9 +57,6 @@ func (g *trust) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 	old, next, err := g.storeRequest(ctx, key, target, card, a)
 	if err != nil {
 		return Asked{Peer: old}, err
-	}
-	if old != nil && peering.StateOf(old).Waits() {
-		return Asked{Peer: next, Status: string(core.Approved)}, nil
 	}
 	got, err := g.postRequest(ctx, next, target, a)
 	if err != nil {
@@ -104,45 +101,59 @@ func (g *trust) find(ctx context.Context, a Ask) (target string, card core.Card,
 }
 
 // askFirst asks a peer that we know whether it has approved us, before a request is
-// sent. done says that there is nothing left to ask for.
+// sent. done says that there is nothing left to ask for: it has, or it has asked us, and
+// asking it is saying yes.
 func (g *trust) askFirst(ctx context.Context, p *core.Peer, target string, card core.Card, a Ask) (asked Asked, done bool, err error) {
-	if p.V2 && !slices.Contains(card.Capabilities.Features, core.FeatureV2) && card.Version != "" {
+	waits := peering.StateOf(p).Waits()
+	if p.V2 && !(waits && p.OldForm) && !slices.Contains(card.Capabilities.Features, core.FeatureV2) && card.Version != "" {
 		e := core.Refusef(core.Conflict, "%s has signed in the v2 form before, and its card now names version %s, which has none", p.Name(), clean(card.Version, 32))
 		e.Hint = `let its operator ask you, and approve that; or forget the peer first: "ogp federation remove ` + p.Name() + `", then "ogp federation forget ` + p.Name() + `"`
 		return Asked{Peer: p}, false, e
 	}
 	h := g.round(ctx, p, target)
 	switch {
-	case h.word == core.HeardYes:
-		next, err := g.transition(ctx, p.Key, func(now *core.Peer, st *step) (*core.Peer, error) {
-			if now == nil || now.Revision != p.Revision {
-				return nil, errChanged
-			}
-			if err := g.checkAlias(a.Alias, p.Key); err != nil {
-				return nil, err
-			}
-			next, err := g.heardYes(now, a.Grants, st)
-			if err != nil {
-				return nil, err
-			}
-			if inDoubt(now) {
-				st.digest.Restored++
-			}
-			next.V2 = next.V2 || h.signed
-			g.rename(next, h)
-			g.introduceAsked(next, target, card, a.Alias)
-			return next, nil
-		})
-		if err != nil {
-			return Asked{Peer: p}, false, err
-		}
-		return Asked{Peer: next, Status: string(core.Approved), Confirmed: true}, true, nil
+	case h.word == core.HeardYes, waits:
 	case h.word == core.HeardNil && isApproved(p) && !a.Again:
 		e := core.Refusef(core.Conflict, "%s is approved already, and could not be asked whether it has approved us", p.Name())
-		e.Hint = `"ogp federation request --again" asks it to federate, if it has lost us`
+		e.Hint = `"ogp federation request ` + target + ` --again" asks it to federate, if it has lost us`
 		return Asked{Peer: p}, false, e
+	default:
+		return Asked{}, false, nil
 	}
-	return Asked{}, false, nil
+	var item *core.OutboxItem
+	next, err := g.transition(ctx, p.Key, func(now *core.Peer, st *step) (next *core.Peer, err error) {
+		if now == nil || now.Revision != p.Revision {
+			return nil, errChanged
+		}
+		if err := g.checkAlias(a.Alias, p.Key); err != nil {
+			return nil, err
+		}
+		now = now.Clone()
+		now.V2, now.OldForm = now.V2 || h.signed, now.OldForm && !h.signed
+		g.rename(now, h)
+		g.introduceAsked(now, target, card, a.Alias)
+		if inDoubt(now) && h.word == core.HeardYes {
+			st.digest.Restored++
+		}
+		if waits {
+			next, item, err = g.approve(now, a.Grants, st)
+		} else {
+			next, err = g.heardYes(now, a.Grants, st)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return next, g.sure(next, h, st)
+	})
+	if err != nil {
+		return Asked{Peer: p}, false, err
+	}
+	asked = Asked{Peer: next, Status: string(core.Approved), Confirmed: h.word == core.HeardYes}
+	if item != nil {
+		out := g.sendFirst(ctx, next, item)
+		asked.Approval = &out
+	}
+	return asked, true, nil
 }
 
 var errChanged = &core.Error{Kind: core.Conflict, Public: "the peer has changed meanwhile", Hint: "run the command again"}
@@ -160,8 +171,7 @@ func (g *trust) introduceAsked(p *core.Peer, target string, card core.Card, alia
 }
 
 // storeRequest writes down that we ask, before we do: an approval may come back
-// before our own answer. A peer that has asked us is approved instead: asking it is
-// saying yes. It returns the record before and after.
+// before our own answer. It returns the record before and after.
 func (g *trust) storeRequest(ctx context.Context, key core.PublicKey, target string, card core.Card, a Ask) (old, next *core.Peer, err error) {
 	next, err = g.transition(ctx, key, func(p *core.Peer, st *step) (*core.Peer, error) {
 		old = p
@@ -171,11 +181,8 @@ func (g *trust) storeRequest(ctx context.Context, key core.PublicKey, target str
 		if p == nil {
 			p = &core.Peer{Key: key}
 		}
-		if peering.StateOf(p).Waits() {
-			p = p.Clone()
-			g.introduceAsked(p, target, card, a.Alias) // our operator has typed where it is, and its key answered there
-			next, _, err := g.approve(p, a.Grants, st)
-			return next, err
+		if peering.StateOf(p).Waits() { // it has asked in this moment
+			return nil, errChanged
 		}
 		next, err := peering.Apply(p, peering.Ask, st.now)
 		if err != nil {

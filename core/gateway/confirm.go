@@ -169,9 +169,11 @@ func (c *confirmer) heard(p *core.Peer, h heard, st *step) (*core.Peer, error) {
 		next.Asking.Confirm = time.Time{}
 		if h.word == core.HeardNo && !h.unknown && peering.StateOf(p) == peering.Approved && p.Asking.Series == nil && mayResend(p, st.now) {
 			next.Asking.Resent = true // it had not written our approval down, or over it
-			item := c.trust.approvalItem(next, true)
+			item, err := c.trust.tellApproved(next, true, st)
+			if err != nil {
+				return nil, err
+			}
 			item.GiveUp = p.Asking.Ordered.Add(outbox.ApproveWithin)
-			st.Outbox = append(st.Outbox, item)
 		}
 	}
 	if h.card.Version != "" {
@@ -181,6 +183,9 @@ func (c *confirmer) heard(p *core.Peer, h heard, st *step) (*core.Peer, error) {
 		next.V2 = true
 	}
 	c.rename(next, h)
+	if err := c.trust.sure(next, h, st); err != nil {
+		return nil, err
+	}
 	series := next.Asking.Series
 	if series == nil {
 		if !inDoubt(p) {

@@ -18,6 +18,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // oracle answers for a peer whom we ask what it has of us: yes, no, unknown, 401 or
@@ -1100,7 +1101,7 @@ func TestT13DeafToMoves(t *testing.T) {
 			}
 		}
 		deaf := func() int {
-			return len(slices.DeleteFunc(r.Moved(), func(x *core.Peer) bool { return x.Key != p.key || gateway.HearsOfMoves(x) }))
+			return len(slices.DeleteFunc(r.Moved(), func(x *core.Peer) bool { return x.Key != p.key || peers.HearsOfMoves(x) }))
 		}
 		if deaf() != 1 {
 			t.Fatalf("%d such peers do not know the new URL, want 1", deaf())

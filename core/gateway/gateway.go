@@ -138,6 +138,12 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	for _, p := range peers {
 		s.peers.Put(p)
 	}
+	for _, p := range peers {
+		if other := s.peers.ByAlias(p.Alias); other != nil && other.Key != p.Key { // it has gone, and the name with it
+			p.Alias = ""
+			s.peers.Put(p)
+		}
+	}
 	if err := s.readDigest(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: read digest: %w", err)
 	}

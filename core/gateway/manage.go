@@ -12,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
@@ -50,28 +51,25 @@ func (g *trust) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval) (
 	if err != nil {
 		return Outgoing{}, err
 	}
+	return g.sendFirst(ctx, next, item), nil
+}
+
+// sendFirst tries an envelope that has just been queued, if it is due.
+func (g *trust) sendFirst(ctx context.Context, p *core.Peer, item *core.OutboxItem) Outgoing {
 	if item.Next.After(g.o.Now()) { // it waits for the peer's command line
-		return Outgoing{next, item, nil}, nil
+		return Outgoing{p, item, nil}
 	}
 	item, sendErr := g.outbox.SendNow(ctx, item)
-	return Outgoing{next, item, sendErr}, nil
+	return Outgoing{p, item, sendErr}
 }
 
 // approve is the record of a peer that our operator approves, and the envelope that
 // tells it.
 func (g *trust) approve(p *core.Peer, grants []core.Grant, st *step) (*core.Peer, *core.OutboxItem, error) {
 	was := peering.StateOf(p)
-	next, err := peering.Apply(p, peering.Approve, st.now)
-	if was == peering.Requested && !p.AskedToo {
-		err = core.Conflict
-	}
+	next, err := applied(p, peering.Approve, st)
 	if err != nil {
-		e := core.Refusef(core.Conflict, "%s is %s; there is nothing to approve", p.Name(), was.Word())
-		e.Hint = `"ogp federation request" asks it to federate`
-		if was == peering.Requested {
-			e.Hint = `we asked; it is the peer's turn to approve. "ogp federation request" asks it whether it has`
-		}
-		return nil, nil, e
+		return nil, nil, err
 	}
 	if len(grants) == 0 && (was == peering.Approved || was.InDoubt()) && p.Granted != nil {
 		grants = p.Granted.Scopes
@@ -89,9 +87,25 @@ func (g *trust) approve(p *core.Peer, grants []core.Grant, st *step) (*core.Peer
 		st.Events = append(st.Events, g.event(core.EventApproved, next, core.Us, "We have approved the peer.",
 			map[string]any{"unverified": next.Names, "gatewayUrl": next.URL}))
 	}
-	item := g.approvalItem(next, true)
+	item, err := g.tellApproved(next, true, st)
+	return next, item, err
+}
+
+// applied makes the transition of an operator's command, or says why it is none.
+func applied(p *core.Peer, e peering.Event, st *step) (*core.Peer, error) {
+	if err := peering.Refusal(p, e); err != nil {
+		return nil, err
+	}
+	return peering.Apply(p, e, st.now)
+}
+
+// tellApproved queues the envelope that tells a peer what it is granted, in the place of
+// those that wait: it is written from the record as it is when it leaves.
+func (g *trust) tellApproved(p *core.Peer, full bool, st *step) (*core.OutboxItem, error) {
+	item := g.approvalItem(p, full)
+	err := g.outbox.CancelApprovals(context.Background(), p.Key, "a later approval says it", false, &st.Change)
 	st.Outbox = append(st.Outbox, item)
-	return next, item, nil
+	return item, err
 }
 
 // approvalItem is the envelope that tells a peer what it is granted. A full one
@@ -104,7 +118,7 @@ func (g *trust) approvalItem(p *core.Peer, full bool) *core.OutboxItem {
 	}
 	if !p.V2 {
 		after := g.times().ApproveAfter
-		if p.Version == "" || before(p, 0, 4) {
+		if p.Version == "" || peers.Before(p, 0, 4) {
 			after = g.times().ApproveAfterOld
 		}
 		if at := p.RequestedAt.Add(after); at.After(item.Next) {
@@ -158,33 +172,31 @@ func mayResend(p *core.Peer, at time.Time) bool {
 }
 
 // RejectPeer says no to a peer that has asked. Only a peer that reads v2 is told:
-// to every older gateway an envelope on that endpoint is an approval.
-func (g *trust) RejectPeer(ctx context.Context, k core.PublicKey) (Outgoing, error) {
+// to every older gateway an envelope on that endpoint is an approval. later says not to
+// wait for its first try. No notifier is told: our operator knows.
+func (g *trust) RejectPeer(ctx context.Context, k core.PublicKey, later bool) (Outgoing, error) {
 	var item *core.OutboxItem
 	next, err := g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
 		if p == nil {
 			return nil, errNoSuchPeer
 		}
-		next, err := peering.Apply(p, peering.Reject, st.now)
+		next, err := applied(p, peering.Reject, st)
 		if err != nil {
-			e := core.Refusef(core.Conflict, "%s is %s; there is no request to reject", p.Name(), peering.StateOf(p).Word())
-			if isApproved(p) || inDoubt(p) {
-				e.Hint = `"ogp federation remove" ends a federation`
-			}
-			return nil, e
+			return nil, err
 		}
-		st.Events = append(st.Events, g.event(core.EventRejected, next, core.Us, "We have rejected the peer's request.", nil))
+		event := g.event(core.EventRejected, next, core.Us, "We have rejected the peer's request.", nil)
+		event.Quiet = true
+		st.Events = append(st.Events, event)
 		if p.V2 && !p.OldForm {
 			item = g.outbox.Item(k, core.OutReject)
 			st.Outbox = append(st.Outbox, item)
 		}
 		return next, nil
 	})
-	if err != nil || item == nil {
-		return Outgoing{Peer: next}, err
+	if err != nil || item == nil || later {
+		return Outgoing{Peer: next, Item: item}, err
 	}
-	item, sendErr := g.outbox.SendNow(ctx, item)
-	return Outgoing{next, item, sendErr}, nil
+	return g.sendFirst(ctx, next, item), nil
 }
 
 // RemovePeer ends a federation, or forgets a request. It is final for us as soon
@@ -202,11 +214,9 @@ func (g *trust) RemovePeer(ctx context.Context, k core.PublicKey) (removed *core
 		if p == nil {
 			return nil, errNoSuchPeer
 		}
-		next, err := peering.Apply(p, peering.Remove, st.now)
+		next, err := applied(p, peering.Remove, st)
 		if err != nil {
-			e := core.Refusef(core.Conflict, "%s is %s already", p.Name(), peering.StateOf(p).Word())
-			e.Hint = `"ogp federation forget" deletes its record`
-			return nil, e
+			return nil, err
 		}
 		st.Events = append(st.Events, g.removedEvent(next, core.Us))
 		return next, g.outbox.Cancel(ctx, k, "the peer was removed", &st.Change)
@@ -244,16 +254,11 @@ func (g *trust) ForgetPeer(ctx context.Context, k core.PublicKey) (notified erro
 		}
 	}
 	_, err = g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
-		switch peering.StateOf(p) {
-		case peering.Stranger:
+		if p == nil {
 			return nil, errNoSuchPeer
-		case peering.Removed, peering.Rejected:
-			st.Forget = append(st.Forget, k)
-			return nil, nil
 		}
-		e := core.Refusef(core.Conflict, "%s is %s", p.Name(), peering.StateOf(p).Word())
-		e.Hint = `"ogp federation remove ` + p.Name() + `" comes first`
-		return nil, e
+		st.Forget = append(st.Forget, k)
+		return nil, peering.Refusal(p, peering.Forget)
 	})
 	return notified, err
 }

@@ -195,7 +195,7 @@ func (s *side) operator(what string) {
 			s.wants = false
 		}
 	case "reject":
-		if _, err := s.RejectPeer(ctx, s.other.key); err == nil {
+		if _, err := s.RejectPeer(ctx, s.other.key, false); err == nil {
 			s.wants = false
 		}
 	case "send":

@@ -166,7 +166,7 @@ func (s *Settings) addressed(m *core.Message, p *core.Peer) error {
 		return core.Refuse(core.Malformed, "Missing nonce")
 	case len(m.Nonce) > core.MaxNonceBytes || strings.ContainsFunc(string(m.Nonce), unicode.IsControl):
 		return core.Refuse(core.Malformed, "Invalid nonce")
-	case everybody && (p.V2 || p.Version != "" && !before(p, 0, 4)), !everybody && !s.names(m.To) && (p.OurLabel == "" || m.To != p.OurLabel):
+	case everybody && (p.V2 || p.Version != "" && !peers.Before(p, 0, 4)), !everybody && !s.names(m.To) && (p.OurLabel == "" || m.To != p.OurLabel):
 		return core.Refuse(core.Malformed, "Message is addressed to another gateway")
 	case m.ReplyTo != "" && !sameOrigin(m.ReplyTo, p.URL):
 		return core.Refuse(core.Malformed, "replyTo must be at the sender's gateway URL")

@@ -3,12 +3,8 @@ package gateway
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -290,7 +286,9 @@ func (g *trust) asked(r requester, verdict core.Verdict, st *step) (core.Answer,
 			}
 		}
 		g.grant(next, grants)
-		st.Outbox = append(st.Outbox, g.approvalItem(next, true))
+		if _, err := g.tellApproved(next, true, st); err != nil {
+			return core.Answer{}, nil, err
+		}
 		st.Events = append(st.Events, g.event(core.EventApproved, next, core.Us, "Federation approved.", map[string]any{
 			"unverified": next.Names, "gatewayUrl": next.URL, "approvedBy": approvedBy(mutual, verdict.Policy, r.invited)}))
 	case state != peering.Pending:
@@ -318,7 +316,7 @@ func (g *trust) askedStill(r requester, st *step) *core.Peer {
 		if !r.plain && !r.sentAt.After(r.peer.Since) {
 			return nil
 		}
-		if !HearsOfMoves(next) { // it asks where we are now
+		if !peers.HearsOfMoves(next) { // it asks where we are now
 			next.Notified.URL = g.settings.Load().URL
 		}
 	}
@@ -372,9 +370,9 @@ func (g *trust) introduce(p *core.Peer, r *requester) {
 		return
 	}
 	p.URL = r.url
-	p.Label = hostLabel(r.request.Peer.ID, p.URL)
+	p.Label = peers.HostLabel(r.request.Peer.ID, p.URL)
 	if p.OurLabel, p.FormerLabel = "", ""; p.Label != "" { // a gateway of 0.2.20, which knows us by what it was told to dial
-		p.OurLabel = dialled(g.settings.Load().URL)
+		p.OurLabel = peers.Dialled(g.settings.Load().URL)
 	}
 	switch other := g.peers.ByURL(r.url, p.Key); {
 	case other != nil:
@@ -386,33 +384,6 @@ func (g *trust) introduce(p *core.Peer, r *requester) {
 	case old != "" && old != r.url:
 		p.Warning = "its gateway URL was " + clean(old, 100) + " before"
 	}
-}
-
-// hostLabel is the id that a gateway of 0.2.20 and before announces: its host and
-// port, if it is at the host of its URL. Whoever could choose any label would be
-// addressed by it, and so get envelopes that fit another gateway, too.
-func hostLabel(id, gatewayURL string) string {
-	host, port, err := net.SplitHostPort(id)
-	if err != nil || !strings.EqualFold(host, peers.HostName(gatewayURL)) {
-		return ""
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || len(id) > 100 {
-		return ""
-	}
-	return id
-}
-
-// dialled is the label that a gateway of 0.2.20 gives to the URL that it dials.
-func dialled(gatewayURL string) string {
-	u, err := url.Parse(gatewayURL)
-	if err != nil || u.Hostname() == "" {
-		return ""
-	}
-	port := u.Port()
-	if port == "" {
-		port = "18790"
-	}
-	return net.JoinHostPort(u.Hostname(), port)
 }
 
 func cleanIntents(in []string) []string {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -13,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // heard is what a round has brought.
@@ -83,29 +83,14 @@ func theirLabel(p *core.Peer) string { return cmp.Or(p.Label, p.Key.ID()) }
 // 32-character one alone: a shorter one fits whoever comes first in its file.
 func (s *state) labelsAt(p *core.Peer, card core.Card) []string {
 	labels, label := []string{s.self.ID()}, cmp.Or(p.OurLabel, p.FormerLabel)
-	if major, minor, ok := versionOf(card.Version); !slices.Contains(card.Capabilities.Features, core.FeatureV2) && (!ok || major == 0 && minor < 4) {
+	if major, minor, ok := peers.Version(card.Version); !slices.Contains(card.Capabilities.Features, core.FeatureV2) && (!ok || major == 0 && minor < 4) {
 		labels = append(labels, s.self.ShortID())
-		label = cmp.Or(label, dialled(s.settings.Load().URL)) // it may have asked us, too
+		label = cmp.Or(label, peers.Dialled(s.settings.Load().URL)) // it may have asked us, too
 	}
 	if label != "" {
 		labels = append(labels, label)
 	}
 	return labels
-}
-
-// versionOf reads the beginning of a version such as "0.7.2".
-func versionOf(text string) (major, minor int, ok bool) {
-	a, rest, _ := strings.Cut(text, ".")
-	b, _, _ := strings.Cut(rest, ".")
-	major, err1 := strconv.Atoi(a)
-	minor, err2 := strconv.Atoi(b)
-	return major, minor, err1 == nil && err2 == nil
-}
-
-// before reports whether a peer's card says a TypeScript version before major.minor.
-func before(p *core.Peer, major, minor int) bool {
-	a, b, ok := versionOf(p.Version)
-	return ok && !p.HasFeature(core.FeatureV2) && (a < major || a == major && b < minor)
 }
 
 // readStatus reads the answer to a confirmation. Our own kind signs it, and from a peer

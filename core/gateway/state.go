@@ -78,6 +78,9 @@ func (s *state) transition(ctx context.Context, k core.PublicKey, decide func(p 
 	if next != nil {
 		s.number(p, next)
 		st.Peers = append(st.Peers, next)
+		if peers.KeepsAlias(next) && (p == nil || p.Alias != next.Alias || !peers.KeepsAlias(p)) {
+			st.Peers = append(st.Peers, s.renamed(next)...)
+		}
 	}
 	if p != nil && (next != nil || slices.Contains(st.Forget, k)) {
 		st.Expect = append(st.Expect, core.Expect{Peer: k, Revision: p.Revision})
@@ -153,6 +156,18 @@ func (s *state) number(old, next *core.Peer) {
 	}
 }
 
+// renamed are the records of peers that have gone, without the alias that somebody else has
+// now.
+func (s *state) renamed(owner *core.Peer) (out []*core.Peer) {
+	for _, p := range s.peers.Gone(owner.Alias, owner.Key) {
+		gone := p.Clone()
+		gone.Alias = ""
+		s.number(p, gone)
+		out = append(out, gone)
+	}
+	return out
+}
+
 // change replaces a known peer's record by a changed copy.
 func (s *state) change(ctx context.Context, k core.PublicKey, f func(*core.Peer) error) (*core.Peer, error) {
 	return s.transition(ctx, k, func(p *core.Peer, _ *step) (*core.Peer, error) {
@@ -191,7 +206,7 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 			created = e.Message.Decided.At
 		}
 		for _, name := range names {
-			if wanted(name) {
+			if wanted(name) && !e.Quiet {
 				queued = append(queued, &core.Delivery{EventID: e.ID, Notifier: name, Created: created, Event: *e})
 			}
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // runTell tells approved peers where we are and what we are called, when that is not
@@ -96,7 +97,7 @@ func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) erro
 	s := g.settings.Load()
 	notified := core.Notified{URL: s.URL, Names: s.Names}
 	if !p.V2 && p.Notified.URL != s.URL {
-		if !HearsOfMoves(p) {
+		if !peers.HearsOfMoves(p) {
 			e := core.Refusef(core.Refused, "the version of %s has no way to hear of another gateway URL", p.Name())
 			e.Hint = "its operator must ask for federation at " + s.URL
 			return e
@@ -125,10 +126,6 @@ func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) erro
 	}
 	return err
 }
-
-// HearsOfMoves reports whether a peer's version follows us to another gateway URL when it
-// is told: those before 0.4 know us by what was typed there.
-func HearsOfMoves(p *core.Peer) bool { return p.V2 || !before(p, 0, 4) }
 
 var errNoIdentity = &core.Error{Kind: core.Refused, Public: "the peer's version has no way to hear of other names",
 	Hint: "it has what it got with our request or approval"}

@@ -94,6 +94,16 @@ func (g *trust) oldForm(ctx context.Context, p *core.Peer) error {
 	return errors.Join(errOldForm, err)
 }
 
+// sure notes that a peer says it has approved us: what it has refused of our approvals
+// is not tried again.
+func (g *trust) sure(p *core.Peer, h heard, st *step) error {
+	if h.word != core.HeardYes {
+		return nil
+	}
+	p.Asking.Sure = st.now
+	return g.outbox.CancelApprovals(context.Background(), p.Key, "the peer says that it has approved us", true, &st.Change)
+}
+
 // restored makes a peer in doubt approved again, as whole as it was.
 func (g *trust) restored(p *core.Peer, e peering.Event, st *step) (*core.Peer, error) {
 	next, err := peering.Apply(p, e, st.now)
@@ -196,7 +206,9 @@ func (g *trust) heardYes(p *core.Peer, grants []core.Grant, st *step) (*core.Pee
 	if next.Granted == nil || len(grants) > 0 {
 		g.grant(next, grants)
 	}
-	st.Outbox = append(st.Outbox, g.approvalItem(next, true))
+	if _, err := g.tellApproved(next, true, st); err != nil {
+		return nil, err
+	}
 	st.Events = append(st.Events, g.event(core.EventApproved, next, core.Them, "The peer says that it has approved us.",
 		map[string]any{"unverified": next.Names, "gatewayUrl": next.URL}))
 	return next, nil

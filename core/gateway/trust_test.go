@@ -35,7 +35,7 @@ func TestT1Direction(t *testing.T) {
 	wantTrust(t, r.Gateway, p.key, core.Pending)
 
 	for _, transition := range []func() error{
-		func() error { _, err := r.RejectPeer(t.Context(), p.key); return err },
+		func() error { _, err := r.RejectPeer(t.Context(), p.key, false); return err },
 		func() error { _, _, err := r.RemovePeer(t.Context(), p.key); return err },
 	} {
 		if err := transition(); err != nil {
@@ -124,7 +124,7 @@ func TestT3ClaimedURL(t *testing.T) {
 func TestT4Rejection(t *testing.T) {
 	a, b := coretest.Pair(t)
 	coretest.Ask(t, a, b)
-	out, err := b.RejectPeer(t.Context(), a.Key())
+	out, err := b.RejectPeer(t.Context(), a.Key(), false)
 	if err != nil || out.Err != nil || out.Item.State != core.OutSent {
 		t.Fatalf("RejectPeer = %+v, %v, want an envelope that was sent", out, err)
 	}
@@ -134,9 +134,13 @@ func TestT4Rejection(t *testing.T) {
 				t.Errorf("the peer is %q, want rejected on both sides", p.Trust)
 			}
 		}
-		g.Notifier.Await(t, 1, core.EventRejected)
 	}
+	a.Notifier.Await(t, 1, core.EventRejected)
 	coretest.Federate(t, a, b) // and may ask again
+	b.Notifier.Await(t, 1, core.EventApproved)
+	if got := b.Notifier.Notified(core.EventRejected); len(got) != 0 || len(events(t, b.Store, core.EventRejected)) != 1 {
+		t.Errorf("the notifier was told of %+v, want nothing, as its own operator did it, and one event that is kept", got)
+	}
 
 	// approved:false never approves, signed or not, and one who is approved is not
 	// rejected.
@@ -162,7 +166,7 @@ func TestT4OldGatewaysAreNotNotified(t *testing.T) {
 		if a := old.Request(g.URL); a.Status != 200 {
 			t.Fatalf("%s: request: %d %s", era, a.Status, a.Body)
 		}
-		if _, err := g.RejectPeer(t.Context(), old.Key.Public()); err != nil {
+		if _, err := g.RejectPeer(t.Context(), old.Key.Public(), false); err != nil {
 			t.Fatal(err)
 		}
 		if l := old.Exchanges("/federation/approve"); len(l) != 0 {
@@ -189,7 +193,7 @@ func TestT4LateRejection(t *testing.T) {
 	_, err := r.ReceiveRequest(t.Context(), p.request(r.Key(), nil), nowhere)
 	want(t, "ReceiveRequest", err, "")
 	r.wire.answer(func(context.Context, string, string, []byte) (core.Answer, error) { return core.Answer{}, errSilent })
-	if out, err := r.RejectPeer(t.Context(), p.key); err != nil || out.Item.State != core.OutWaiting {
+	if out, err := r.RejectPeer(t.Context(), p.key, false); err != nil || out.Item.State != core.OutWaiting {
 		t.Fatalf("RejectPeer = %+v, %v", out.Item, err)
 	}
 	anew := func(x *core.Request) { x.Peer.DisplayName = "Back" } // or it could be the same bytes
@@ -533,7 +537,7 @@ func TestS1FailedCommitOfOurs(t *testing.T) {
 			_, err := r.ApprovePeer(t.Context(), pending.key, gateway.Approval{})
 			return err
 		},
-		"reject": func(r *rig) error { _, err := r.RejectPeer(t.Context(), pending.key); return err },
+		"reject": func(r *rig) error { _, err := r.RejectPeer(t.Context(), pending.key, false); return err },
 		"remove": func(r *rig) error { _, _, err := r.RemovePeer(t.Context(), approved.key); return err },
 		"send": func(r *rig) error {
 			_, err := r.Send(t.Context(), approved.key, gateway.Sending{Intent: "message", Payload: core.Raw(`{}`)})

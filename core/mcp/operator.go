@@ -65,7 +65,7 @@ func operatorTools(s *sdk.Server, c control.Caller) {
 			return about("Approved", o.Peer), err
 		}, doneText)
 	tool(s, "reject", "Reject a gateway that asks to federate.", destroys("Reject a gateway"), func(ctx context.Context, p peerIn) (done, error) {
-		o, err := api.Reject.Call(ctx, c, api.PeerRef{Peer: p.Peer})
+		o, err := api.Reject.Call(ctx, c, api.EndParams{Peer: p.Peer})
 		return about("Rejected", o.Peer), err
 	}, doneText)
 	tool(s, "grant", "Change what a peer may send us.", destroys("Change grants"), func(ctx context.Context, p grantIn) (done, error) {
@@ -76,11 +76,11 @@ func operatorTools(s *sdk.Server, c control.Caller) {
 		return about("Changed the grants of", o.Peer), err
 	}, doneText)
 	tool(s, "remove", "End the federation with a peer.", destroys("Remove a peer"), func(ctx context.Context, p peerIn) (done, error) {
-		o, err := api.Remove.Call(ctx, c, api.PeerRef{Peer: p.Peer})
+		o, err := api.Remove.Call(ctx, c, api.EndParams{Peer: p.Peer})
 		return about("Removed", o.Peer), err
 	}, doneText)
 	tool(s, "forget", "Delete the record of a peer that is removed or rejected.", destroys("Forget a peer"), func(ctx context.Context, p peerIn) (done, error) {
-		o, err := api.Forget.Call(ctx, c, api.PeerRef{Peer: p.Peer})
+		o, err := api.Forget.Call(ctx, c, api.EndParams{Peer: p.Peer})
 		return about("Forgot", o.Peer), err
 	}, doneText)
 	tool(s, "alias", "Give a peer a name of ours.", destroys("Name a peer"), func(ctx context.Context, p aliasIn) (done, error) {

@@ -59,6 +59,36 @@ func approvalWait(p *core.Peer, item *core.OutboxItem, j answer.Judged, wait tim
 	return min(wait, left), left < time.Second
 }
 
+// Ends is when an envelope that waits is tried for the last time, if nothing is heard of it
+// but what was heard last.
+func Ends(p *core.Peer, item *core.OutboxItem) time.Time {
+	end := item.GiveUp
+	sooner := func(t time.Time) {
+		if t.Before(end) {
+			end = t
+		}
+	}
+	if item.Kind == core.OutApprove && item.NotPending > 0 {
+		last := item.Next
+		for _, w := range notPendingWaits[min(item.NotPending, len(notPendingWaits)):] {
+			last = last.Add(w)
+		}
+		sooner(last)
+	}
+	if item.Kind == core.OutApprove && item.Spoke && !p.V2 {
+		sooner(Ordered(p, item).Add(ApproveWithin))
+	}
+	return end
+}
+
+// notPendingYet says what to do about an approval that is tried again, as the peer knows no
+// request of its own.
+func notPendingYet(p *core.Peer, err error) error {
+	e := core.Refusef(core.Refused, "%s", err)
+	e.Hint = `it may not have written its request down yet; if it has none: "ogp federation request ` + p.URL + ` --again" asks it instead`
+	return e
+}
+
 // approvalOver is why an approval is not tried any more, with the command that leads on.
 func approvalOver(p *core.Peer, j answer.Judged, why error) error {
 	if isNotPending(j) {

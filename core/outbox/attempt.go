@@ -42,6 +42,9 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 	if item.Kind == core.OutReject {
 		wanted = core.Rejected // a peer that has come back since is not turned away
 	}
+	if item.Kind == core.OutApprove && q.superseded(ctx, item) {
+		return stop(core.Refuse(core.Conflict, "a later approval says it"), false)
+	}
 	if p != nil && item.Kind == core.OutApprove && Outrun(p, Ordered(p, item)) {
 		why := core.Refusef(core.Refused, `a removal notice of the peer came later than its request, and may be its own. "ogp federation approve %s" approves it all the same`, p.Name())
 		return stop(why, true)
@@ -84,6 +87,12 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 		}
 	}
 	return &next, errors.Join(result, q.keepItem(ctx, &next, !first || next.Attempts > 1))
+}
+
+// superseded reports whether a later approval waits for the same peer.
+func (q *Queue) superseded(ctx context.Context, item *core.OutboxItem) (yes bool) {
+	err := q.each(ctx, item.Peer, func(x *core.OutboxItem) { yes = yes || x.Kind == core.OutApprove && x.ID > item.ID })
+	return yes && err == nil
 }
 
 // hasReplied reports whether a message of ours was answered: who replies has it,
@@ -186,6 +195,9 @@ func (q *Queue) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem,
 			err = approvalOver(p, j, err)
 			item.State, item.Done, item.Error = core.OutRefused, now, err.Error()
 			return err
+		}
+		if isNotPending(j) {
+			err = notPendingYet(p, err)
 		}
 	}
 	if item.Next = now.Add(pause); item.Next.After(item.GiveUp) {

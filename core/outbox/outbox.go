@@ -113,6 +113,17 @@ func (q *Queue) Cancel(ctx context.Context, k core.PublicKey, why string, change
 	})
 }
 
+// CancelApprovals lets a change give up the approvals that wait for a peer: all, or
+// those alone that it has refused.
+func (q *Queue) CancelApprovals(ctx context.Context, k core.PublicKey, why string, refused bool, change *core.Change) error {
+	return q.each(ctx, k, func(item *core.OutboxItem) {
+		if item.Kind == core.OutApprove && (item.NotPending > 0 || !refused) {
+			item.State, item.Error, item.Done = core.OutExpired, why, q.o.Now().UTC()
+			change.Outbox = append(change.Outbox, item)
+		}
+	})
+}
+
 // each calls f for all that waits for a peer, oldest first.
 func (q *Queue) each(ctx context.Context, k core.PublicKey, f func(*core.OutboxItem)) error {
 	page := core.OutboxFilter{Peer: k, State: core.OutWaiting, Oldest: true, Limit: 1000}

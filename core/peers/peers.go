@@ -220,6 +220,19 @@ func (b *Index) ByAlias(alias string) *core.Peer {
 	return nil
 }
 
+// Gone returns the peers that have gone and had the alias of another peer, whose key is
+// not theirs.
+func (b *Index) Gone(alias string, k core.PublicKey) (gone []*core.Peer) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, e := range b.byKey {
+		if e.peer.Alias == alias && alias != "" && e.peer.Key != k && !KeepsAlias(e.peer) {
+			gone = append(gone, e.peer)
+		}
+	}
+	return gone
+}
+
 // ByURL returns another peer than k whose pinned URL is the same.
 func (b *Index) ByURL(gatewayURL string, k core.PublicKey) *core.Peer {
 	b.mu.RLock()

@@ -11,6 +11,13 @@ type PeerRef struct {
 	Peer string `json:"peer"`
 }
 
+// EndParams name a peer whose request or federation is to end, or whose record is.
+type EndParams struct {
+	Peer  string `json:"peer"`
+	Check bool   `json:"check,omitempty"` // only say whether it could be done
+	Later bool   `json:"later,omitempty"` // do not wait until the peer has been told
+}
+
 // RequestParams say whom to ask for federation.
 type RequestParams struct {
 	URL   string `json:"url"`
@@ -25,6 +32,8 @@ type RequestResult struct {
 	Status string   `json:"status"`
 	// Confirmed says that no request was sent, as the peer says it has approved us.
 	Confirmed bool `json:"confirmed,omitempty"`
+	// Approval is what came of telling a peer that had asked, and is approved by this.
+	Approval *OutgoingView `json:"approval,omitempty"`
 }
 
 // ApproveParams approve a peer, or change its grants.

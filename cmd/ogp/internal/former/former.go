@@ -32,16 +32,20 @@ type words struct {
 func Commands(a *cli.App, run Run) []*cobra.Command {
 	w := words{a, run}
 	list := []*cobra.Command{
-		w.as("install", cobra.NoArgs, func([]string) []line { return one("service", "install") }),
-		w.as("uninstall", cobra.NoArgs, func([]string) []line { return one("service", "uninstall") }),
+		w.as("install", "Run the gateway as a service", cobra.NoArgs, func([]string) []line { return one("service", "install") }),
+		w.as("uninstall", "Take the service away", cobra.NoArgs, func([]string) []line { return one("service", "uninstall") }),
 		w.agentComms(),
 		w.intents(),
 	}
+	list = append(list, gone("ogp")...)
 	for _, cmd := range list {
-		cmd.Hidden, cmd.Annotations = true, map[string]string{mark: ""}
+		hide(cmd)
 	}
 	return list
 }
+
+// hide keeps a command of before out of the help.
+func hide(cmd *cobra.Command) { cmd.Hidden, cmd.Annotations = true, map[string]string{mark: ""} }
 
 // mark is the annotation of a command of before.
 const mark = "former"
@@ -58,8 +62,8 @@ type line []string
 func one(words ...string) []line { return []line{words} }
 
 // as is a command that runs lines of ours.
-func (w words) as(use string, args cobra.PositionalArgs, to func(args []string) []line) *cobra.Command {
-	return &cobra.Command{Use: use, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
+func (w words) as(use, short string, args cobra.PositionalArgs, to func(args []string) []line) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
 		return w.do(cmd, to(args)...)
 	}}
 }
@@ -96,13 +100,12 @@ func level(peer, level, topic string) line {
 }
 
 func (w words) agentComms() *cobra.Command {
-	cmd := &cobra.Command{Use: "agent-comms", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	var topicLevel, last string
+	cmd := group("agent-comms", "Levels of topics, in the words of the TypeScript gateway")
+	var last string
 	var clearAll bool
-	add := w.as("add-topic <peer> <topic>", cobra.ExactArgs(2), func(a []string) []line { return []line{level(a[0], topicLevel, a[1])} })
-	add.Flags().StringVar(&topicLevel, "level", "summary", "full, summary, escalate, deny or off")
-	set := w.as("set-topic <peer> <topic> <level>", cobra.ExactArgs(3), func(a []string) []line { return []line{level(a[0], a[2], a[1])} })
-	activity := &cobra.Command{Use: "activity [peer]", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	add := w.topicLevel("add-topic", "Set the level of a topic for a peer")
+	set := w.topicLevel("set-topic", "Set the level of a topic for a peer")
+	activity := &cobra.Command{Use: "activity [peer]", Short: "Show the agent-comms messages", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		if clearAll {
 			return cli.Usagef(`there is no activity log to clear: messages are kept for "inbox.keep"`)
 		}
@@ -113,22 +116,40 @@ func (w words) agentComms() *cobra.Command {
 		return w.do(cmd, l)
 	}}
 	activity.Flags().StringVar(&last, "last", "50", "how many")
-	activity.Flags().BoolVar(&clearAll, "clear", false, "")
+	activity.Flags().BoolVar(&clearAll, "clear", false, "not there: messages are kept for inbox.keep")
 	cmd.AddCommand(add, set, activity, w.configure(),
-		w.as("policies [peer]", cobra.MaximumNArgs(1), func(a []string) []line { return []line{append(line{"federation", "level"}, a...)} }),
-		w.as("remove-topic <peer> <topic>", cobra.ExactArgs(2), func(a []string) []line { return []line{level(a[0], "default", a[1])} }),
-		w.as("set-default <peer> <level>", cobra.ExactArgs(2), func(a []string) []line { return []line{level(a[0], a[1], "")} }),
-		w.as("reset <peer>", cobra.ExactArgs(1), func(a []string) []line { return one("federation", "level", a[0], "--reset") }),
-		w.as("default <level>", cobra.ExactArgs(1), func(a []string) []line { return one("config", "set", "agent_comms.default_level", a[0]) }))
-	for _, sub := range []*cobra.Command{add, set} {
-		w.notes(sub)
+		w.as("policies [peer]", "Show the levels", cobra.MaximumNArgs(1), func(a []string) []line { return []line{append(line{"federation", "level"}, a...)} }),
+		w.as("remove-topic <peer> <topic>", "Take the level of a topic away", cobra.ExactArgs(2), func(a []string) []line { return []line{level(a[0], "default", a[1])} }),
+		w.as("set-default <peer> <level>", "Set a peer's level of the other topics", cobra.ExactArgs(2), func(a []string) []line { return []line{level(a[0], a[1], "")} }),
+		w.as("reset <peer>", "Take all levels of a peer away", cobra.ExactArgs(1), func(a []string) []line { return one("federation", "level", a[0], "--reset") }),
+		w.as("default <level>", "Set the level of topics that nobody has named", cobra.ExactArgs(1), func(a []string) []line { return one("config", "set", "agent_comms.default_level", a[0]) }))
+	cmd.AddCommand(gone("ogp agent-comms")...)
+	return cmd
+}
+
+// group is a command of before that only holds others.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+}
+
+// topicLevel is a command that sets the level of one topic: the last argument, or --level.
+func (w words) topicLevel(name, short string) *cobra.Command {
+	var how string
+	cmd := &cobra.Command{Use: name + " <peer> <topic> [level]", Short: short, Args: cobra.RangeArgs(2, 3)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if given := cmd.Flags().Changed("level"); given && len(args) == 3 && args[2] != how {
+			return cli.Usagef("two levels are given, %q and %q: name one", args[2], how)
+		}
+		return w.do(cmd, level(args[0], append(args[2:], how)[0], args[1]))
 	}
+	cmd.Flags().StringVarP(&how, "level", "l", "summary", "full, summary, escalate, deny or off")
+	w.notes(cmd)
 	return cmd
 }
 
 // notes takes the flag --notes, of which nothing is kept.
 func (w words) notes(cmd *cobra.Command) {
-	notes := cmd.Flags().String("notes", "", "")
+	notes := cmd.Flags().StringP("notes", "n", "", "not kept")
 	cmd.PreRun = func(*cobra.Command, []string) {
 		if *notes != "" {
 			fmt.Fprintln(w.a.Err, "note: --notes is not kept")
@@ -141,7 +162,7 @@ func (w words) configure() *cobra.Command {
 	var everywhere bool
 	var topics []string
 	var how string
-	cmd := &cobra.Command{Use: "configure [peers]", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	cmd := &cobra.Command{Use: "configure [peers]", Short: "Set the level of several topics, for peers or for all", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		var lines []line
 		switch {
 		case len(topics) == 0:
@@ -175,15 +196,15 @@ func (w words) configure() *cobra.Command {
 		return w.do(cmd, lines...)
 	}}
 	cmd.Flags().BoolVar(&everywhere, "global", false, "for all peers")
-	cmd.Flags().StringSliceVar(&topics, "topics", nil, "topics, with commas between them")
-	cmd.Flags().StringVar(&how, "level", "summary", "full, summary, escalate, deny or off")
+	cmd.Flags().StringSliceVarP(&topics, "topics", "t", nil, "topics, with commas between them")
+	cmd.Flags().StringVarP(&how, "level", "l", "summary", "full, summary, escalate, deny or off")
 	w.notes(cmd)
 	return cmd
 }
 
 func (w words) intents() *cobra.Command {
-	cmd := &cobra.Command{Use: "intent", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	var script, description string
+	cmd := group("intent", "Intents of our own, in the words of the TypeScript gateway")
+	var script, session, description string
 	// change sets the intents of the configuration.
 	change := func(cmd *cobra.Command, f func(intents []string) []string) error {
 		cfg, _, _, err := w.a.Load(nil)
@@ -191,14 +212,20 @@ func (w words) intents() *cobra.Command {
 			return err
 		}
 		intents := f(slices.Clone(cfg.Intents))
+		if slices.Equal(intents, cfg.Intents) {
+			return nil
+		}
 		if len(intents) == 0 {
 			return w.do(cmd, line{"config", "unset", "intents"})
 		}
 		return w.do(cmd, line{"config", "set", "intents", strings.Join(intents, ",")})
 	}
-	register := &cobra.Command{Use: "register <name>", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	register := &cobra.Command{Use: "register <name>", Short: "Name an intent that peers may be granted", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		if script != "" {
 			return cli.Usagef("scripts are not run: a handler plugin answers an intent. \"ogp plugin new %s\" begins one", args[0])
+		}
+		if session != "" {
+			fmt.Fprintln(w.a.Err, "note: --session-key is not kept: all that comes goes to one agent, the setting \"agent_id\", or to the persona that it names")
 		}
 		return change(cmd, func(intents []string) []string {
 			if slices.Contains(intents, args[0]) {
@@ -207,20 +234,23 @@ func (w words) intents() *cobra.Command {
 			return append(intents, args[0])
 		})
 	}}
-	register.Flags().StringVar(&script, "script", "", "")
-	register.Flags().StringVar(&description, "description", "", "")
-	remove := &cobra.Command{Use: "remove <name>", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	register.Flags().StringVar(&script, "script", "", "not run: a handler plugin answers")
+	register.Flags().StringVar(&session, "session-key", "", "not kept")
+	register.Flags().StringVar(&description, "description", "", "not kept")
+	remove := &cobra.Command{Use: "remove <name>", Short: "Take an intent out of the configuration", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		found := false
 		err := change(cmd, func(intents []string) []string {
 			found = slices.Contains(intents, args[0])
 			return slices.DeleteFunc(intents, func(i string) bool { return i == args[0] })
 		})
 		if err == nil && !found {
-			err = core.Refusef(core.NotFound, "no intent %q is in the configuration", args[0])
+			e := core.Refusef(core.NotFound, "no intent %q is in the configuration", args[0])
+			e.Hint = `"ogp intent list" shows them`
+			err = e
 		}
 		return err
 	}}
-	list := &cobra.Command{Use: "list", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+	list := &cobra.Command{Use: "list", Short: "List the intents", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 		cfg, _, _, err := w.a.Load(nil)
 		if err != nil {
 			return err

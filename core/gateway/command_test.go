@@ -1,0 +1,186 @@
+package gateway_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/outbox"
+	"github.com/opengatewayprotocol/ogp/core/peering"
+)
+
+// TestT12RequestOfWhoWaits: asking a peer that has asked is saying yes. It is asked
+// first what it has of us, and what it made of our approval is told as it was.
+//
+// docs/threat-model.md#t12
+func TestT12RequestOfWhoWaits(t *testing.T) {
+	for _, c := range []struct {
+		name, say string
+		gone      bool // its own request
+		confirmed bool
+		err, hint string
+	}{
+		{name: "as it should be", say: "no"},
+		{name: "it has approved us meanwhile", say: "yes", confirmed: true},
+		{name: "its request is gone there", say: "unknown", gone: true, err: "No pending peer found", hint: "--again"},
+		{name: "it says nothing", say: "401"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig, _ *peer) {
+				p := newPeer(nil)
+				answersFor(r, p, c.say, "0.7.2")
+				notPending(r, func(string) bool { return c.gone })
+				_, err := r.ReceiveRequest(t.Context(), without(t, p.request(r.Key(), nil), "v2"), nowhere)
+				want(t, "its request", err, "")
+				time.Sleep(10 * time.Second)
+				asked, err := r.RequestFederation(t.Context(), gateway.Ask{URL: p.url, Alias: "eve"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := r.Peer(p.key); got.Trust != core.Approved || got.Alias != "eve" || asked.Confirmed != c.confirmed || len(r.wire.sent(core.PathRequest)) != 0 {
+					t.Errorf("%s as %q, confirmed %v; want approved, confirmed %v, and no request", got.Trust, got.Alias, asked.Confirmed, c.confirmed)
+				}
+				if n := len(r.wire.sent(core.PathMessage)); n == 0 {
+					t.Error("it was not asked before it was approved")
+				}
+				out := asked.Approval
+				if out == nil || out.Item == nil {
+					t.Fatal("nothing says what came of the approval")
+				}
+				if c.err == "" {
+					if out.Err != nil || out.Item.State != core.OutSent {
+						t.Errorf("the approval is %s, %v, want sent", out.Item.State, out.Err)
+					}
+					return
+				}
+				var e *core.Error
+				if !errors.As(out.Err, &e) || !strings.Contains(e.Error(), c.err) || !strings.Contains(e.Hint, "ogp federation request "+p.url+" "+c.hint) {
+					t.Errorf("the approval: %#v, want %q with a hint that names the command", out.Err, c.err)
+				}
+				end := time.Until(outbox.Ends(out.Peer, out.Item))
+				if end < 299*time.Second || end > 301*time.Second {
+					t.Errorf("it is said to be tried for %v, want 300 s", end)
+				}
+				time.Sleep(301 * time.Second)
+				items, _ := r.store.Outbox(t.Context(), core.OutboxFilter{Peer: p.key})
+				if len(items) != 1 || items[0].State == core.OutWaiting {
+					t.Errorf("after that time it is %+v, want ended", items[0])
+				}
+			})
+		})
+	}
+}
+
+// TestApprovalSuperseded: of several approvals only the last one waits, and a yes of the
+// peer ends those that it has refused, and the failures of those before.
+func TestApprovalSuperseded(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig, _ *peer) {
+		waiting := func(p *peer) (list []*core.OutboxItem) {
+			items, err := r.store.Outbox(t.Context(), core.OutboxFilter{Peer: p.key, State: core.OutWaiting})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return items
+		}
+		p := newPeer(nil)
+		o := answersFor(r, p, "no", "0.7.2")
+		notPending(r, func(string) bool { return true })
+		_, err := r.ReceiveRequest(t.Context(), without(t, p.request(r.Key(), nil), "v2"), nowhere)
+		want(t, "its request", err, "")
+		time.Sleep(10 * time.Second)
+		for range 3 {
+			if _, err := r.ApprovePeer(t.Context(), p.key, gateway.Approval{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			if n := len(waiting(p)); n != 1 {
+				t.Fatalf("%d approvals wait, want the last", n)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		failed := events(t, r.store, core.EventDeliveryFailed)
+		if len(failed) != 1 || len(waiting(p)) != 0 {
+			t.Fatalf("%d events of failure, %d wait; want one of the last, and none", len(failed), len(waiting(p)))
+		}
+		if sure := r.Peer(p.key).Asking.Sure; !sure.IsZero() {
+			t.Errorf("it is said to have us approved since %v", sure)
+		}
+		if _, err := r.ApprovePeer(t.Context(), p.key, gateway.Approval{}); err != nil {
+			t.Fatal(err)
+		}
+		o.set("yes")
+		asked, err := r.RequestFederation(t.Context(), gateway.Ask{URL: p.url})
+		if err != nil || !asked.Confirmed {
+			t.Fatalf("%+v, %v; want its yes", asked, err)
+		}
+		if n := len(waiting(p)); n != 0 {
+			t.Errorf("%d approvals wait for a peer that has us approved", n)
+		}
+		if got := r.Peer(p.key).Asking.Sure; !got.After(failed[0].At) {
+			t.Errorf("sure since %v, want after the failure at %v", got, failed[0].At)
+		}
+	})
+}
+
+// TestAliasOfWhoHasGone: an alias that was given to another peer is no name of the one
+// before any more, also not after a restart of a state that knew it as both.
+func TestAliasOfWhoHasGone(t *testing.T) {
+	r := newRig(t, nil)
+	p := befriend(t, r.Gateway, func(p *core.Peer) { p.Alias = "bob" })
+	q := befriend(t, r.Gateway, nil)
+	if _, _, err := r.RemovePeer(t.Context(), p.key); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Peer(p.key).Alias; got != "bob" {
+		t.Errorf("its alias is %q as long as nobody else wants it, want bob", got)
+	}
+	if _, err := r.SetAlias(t.Context(), q.key, "bob"); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Peer(p.key); got.Alias != "" || got.Name() != p.key.Fingerprint() {
+		t.Errorf("the one that has gone is %q", got.Name())
+	}
+	both := r.Peer(p.key).Clone()
+	both.Alias = "bob"
+	if err := r.store.Commit(t.Context(), &core.Change{Peers: []*core.Peer{both}}); err != nil {
+		t.Fatal(err)
+	}
+	r.restart()
+	if got := r.Peer(p.key).Alias; got != "" || r.Peer(q.key).Alias != "bob" {
+		t.Errorf("after a restart it is %q", got)
+	}
+}
+
+// TestCommandsLeadOn: what is refused of an operator's command names the whole next one.
+func TestCommandsLeadOn(t *testing.T) {
+	for _, event := range []peering.Event{peering.Approve, peering.Reject, peering.Remove, peering.Forget} {
+		for _, state := range peering.States {
+			if state == peering.Stranger {
+				continue
+			}
+			p := newPeer(nil).record(state.Trust())
+			switch state {
+			case peering.Withdrawn:
+				p.Doubt = &core.Doubt{Was: core.Pending}
+			case peering.Lapsed, peering.Unconfirmed:
+				p.Doubt = &core.Doubt{Was: core.Approved}
+			}
+			err := peering.Refusal(p, event)
+			_, ok := peering.Next(state, event)
+			if err == nil {
+				continue
+			}
+			if ok && !(event == peering.Approve && state == peering.Requested) {
+				t.Errorf("%s in %s is refused: %v", event, state, err)
+			}
+			hint := err.(*core.Error).Hint
+			if !slices.ContainsFunc([]string{" " + p.Name() + `"`, " " + p.URL + `"`}, func(s string) bool { return strings.Contains(hint, s) }) {
+				t.Errorf("%s in %s: the hint %q names no peer", event, state, hint)
+			}
+		}
+	}
+}
