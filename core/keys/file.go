@@ -267,7 +267,7 @@ func (s *sealed) open(k core.PublicKey, passphrase string) (Private, error) {
 func (f *file) open(path string, passphrase Passphrase) (Private, error) {
 	k, err := Parse(f.PublicKey)
 	if err != nil {
-		return Private{}, fmt.Errorf("keys: %s: %w", path, err)
+		return Private{}, broken(path, err)
 	}
 	var p Private
 	if f.Sealed != nil {
@@ -276,15 +276,26 @@ func (f *file) open(path string, passphrase Passphrase) (Private, error) {
 			return Private{}, err
 		}
 		if p, err = f.Sealed.open(k, text); err != nil {
-			return Private{}, fmt.Errorf("keys: %s: %w", path, err)
+			return Private{}, broken(path, err)
 		}
 	} else if p, err = FromPKCS8Hex(f.PrivateKey); err != nil {
-		return Private{}, fmt.Errorf("keys: %s: %w", path, err)
+		return Private{}, broken(path, err)
 	}
 	if p.Public() != k {
-		return Private{}, fmt.Errorf("keys: %s: %w", path, core.Refuse(core.Malformed, "the private key is not the public key's"))
+		return Private{}, broken(path, core.Refuse(core.Malformed, "the private key is not the public key's"))
 	}
 	return p, nil
+}
+
+// broken names the file that err was found in. A damaged one gets the way back; a wrong
+// passphrase or an unknown version is no damage.
+func broken(path string, err error) error {
+	err = fmt.Errorf("keys: %s: %w", path, err)
+	if !errors.Is(err, core.Malformed) {
+		return err
+	}
+	return &core.Error{Kind: core.Malformed, Err: err, Hint: "the file is damaged: put it back from a backup: move " +
+		shellWord(filepath.Dir(path)) + ` elsewhere and run "ogp restore"`}
 }
 
 // read opens the file, checks its modes on the open file itself, and decodes it.
@@ -317,13 +328,13 @@ func read(path string) (*file, error) {
 	var f file
 	if err := json.Unmarshal(data, &f, json.RejectUnknownMembers(true)); err != nil {
 		// The decoder's error may quote a value, and a value may be the key.
-		return nil, fmt.Errorf("keys: %s: %w", path, core.Refuse(core.Malformed, "not a key file"))
+		return nil, broken(path, core.Refuse(core.Malformed, "not a key file"))
 	}
 	if f.Version != fileVersion {
 		return nil, fmt.Errorf("keys: %s: %w", path, core.Refusef(core.Unsupported, "version %d, this program reads %d", f.Version, fileVersion))
 	}
 	if (f.PrivateKey == "") == (f.Sealed == nil) {
-		return nil, fmt.Errorf("keys: %s: %w", path, core.Refuse(core.Malformed, "want one of privateKey and sealed"))
+		return nil, broken(path, core.Refuse(core.Malformed, "want one of privateKey and sealed"))
 	}
 	return &f, nil
 }

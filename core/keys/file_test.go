@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -293,6 +294,38 @@ func put(t *testing.T, data []byte) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// A damaged key file, of any kind, comes with the way back; a wrong passphrase does not.
+func TestDamagedFileNamesTheBackup(t *testing.T) {
+	data, err := encode(Generate(), nil, lightCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := Generate().Public().String()
+	public := regexp.MustCompile(`[0-9a-f]{88}`)
+	for name, text := range map[string][]byte{
+		"empty":         {},
+		"not JSON":      []byte("{"),
+		"cut short":     data[:len(data)/2],
+		"no key in it":  []byte(`{"version":1,"publicKey":"` + other + `"}`),
+		"no public key": public.ReplaceAll(data, []byte("zz")),
+		"another's":     bytes.Replace(data, public.Find(data), []byte(other), 1),
+	} {
+		_, err := Load(put(t, text), nil)
+		var e *core.Error
+		if !errors.Is(err, core.Malformed) || !errors.As(err, &e) || !strings.Contains(e.Hint, `"ogp restore"`) {
+			t.Errorf("%s: Load = %v, want Malformed with the way back", name, err)
+		}
+	}
+	sealed, err := encode(Generate(), phrase("one"), lightCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e *core.Error
+	if _, err := Load(put(t, sealed), phrase("two")); !errors.Is(err, core.Forbidden) || errors.As(err, &e) && strings.Contains(e.Hint, "restore") {
+		t.Errorf("Load with a wrong passphrase = %v, want Forbidden and no word of a backup", err)
+	}
 }
 
 func TestK4BentSealedFileIsRefused(t *testing.T) {
