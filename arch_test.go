@@ -76,7 +76,7 @@ var rooms = []arrows{
 	{"core/federation", []string{"core", "core/answer", "core/dial", "core/web"}},
 	{"core/rendezvous", []string{"core", "core/atomicfile", "core/dial", "core/envelope", "core/keys", "core/web", "core/text"}},
 	{"core/rendezvous/rendezvoustest", nil},
-	{"core/control", []string{"core", "core/web"}},
+	{"core/control", []string{"core", "core/files", "core/web"}},
 	// The table of methods: typed by what the daemon's parts show of themselves.
 	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/hooks", "core/peering", "core/plugin", "core/record", "core/rendezvous"}},
 

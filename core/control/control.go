@@ -30,6 +30,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
 
@@ -135,7 +136,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			server.Close()
 		}
 	})
-	err := server.Serve(ln)
+	err := server.Serve(files.Patient(ln, s.Logger))
 	if stop() {
 		return fmt.Errorf("control: %w", err)
 	}

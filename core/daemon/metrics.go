@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
@@ -39,14 +41,15 @@ func (d *Daemon) observe(ctx context.Context) error {
 			Failing []string `json:"failing"`
 		}{len(failing) == 0, failing})
 	})
-	server := &http.Server{Handler: ownHost(web.OwnHost(d.config().Metrics.Listen), mux), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
+	server := &http.Server{Handler: ownHost(web.OwnHost(d.config().Metrics.Listen), mux), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
+		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn)}
 	stopped := context.AfterFunc(ctx, func() {
 		drain, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		server.Shutdown(drain)
 	})
 	defer stopped()
-	if err := server.Serve(d.observed); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(files.Patient(d.observed, d.log)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
