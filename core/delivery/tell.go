@@ -81,11 +81,19 @@ func (c *Dispatcher) batch(ctx context.Context, q *notifierQueue) ([]*core.Deliv
 		if len(q.page) == 0 && !q.behind {
 			from = &q.fresh
 		}
-		if len(*from) > 0 {
+		if len(*from) > 0 && q.grouped((*from)[0]) {
 			batch := together(*from, max(1, q.n.Batch()))
 			*from = slices.DeleteFunc(slices.Clone(*from), func(d *core.Delivery) bool { return slices.Contains(batch, d) })
 			c.mu.Unlock()
 			return batch, 0, nil
+		}
+		if len(*from) > 0 {
+			due := slices.Clone((*from)[:min(len(*from), groupAtOnce)])
+			c.mu.Unlock()
+			if err := c.group(ctx, q, due); err != nil {
+				return nil, 0, err
+			}
+			continue
 		}
 		wait := queue.Until(q.next, c.o.Now(), time.Minute)
 		failed := !q.next.IsZero()
@@ -210,21 +218,55 @@ func (c *Dispatcher) notice(d *core.Delivery) core.Notice {
 	return n
 }
 
-// keepTogether writes down what is sent in one call, before it is, also where that is one
-// event alone: whatever becomes of us or of the answer, they are sent again as the same
-// call. Who takes one event at a time has nothing to keep.
-func (c *Dispatcher) keepTogether(ctx context.Context, q *notifierQueue, batch []*core.Delivery) ([]*core.Delivery, error) {
-	if batch[0].Group != "" || !Keyed(q.n) || q.n.Batch() <= 1 {
-		return batch, nil
-	}
-	return batch, c.regroup(ctx, batch, batch[0].EventID)
+// grouped reports whether it is written down what goes in one call with a delivery. Who
+// takes one event at a time, or knows no repeats, has nothing to keep.
+func (q *notifierQueue) grouped(d *core.Delivery) bool {
+	return d.Group != "" || !Keyed(q.n) || q.n.Batch() <= 1
 }
 
-func (c *Dispatcher) regroup(ctx context.Context, batch []*core.Delivery, group string) error {
+// groupAtOnce bounds how many deliveries are put into calls by one commit.
+const groupAtOnce = 512
+
+// group writes down what is sent in which call, before it is, also where that is one event
+// alone: whatever becomes of us or of an answer, they are sent again as the same calls.
+// Those of one backlog are written by one commit.
+func (c *Dispatcher) group(ctx context.Context, q *notifierQueue, due []*core.Delivery) error {
+	change := &core.Change{}
+	now := map[string]*core.Delivery{}
+	for rest := due; len(rest) > 0; {
+		call := together(rest, q.n.Batch())
+		rest = slices.DeleteFunc(slices.Clone(rest), func(d *core.Delivery) bool { return slices.Contains(call, d) })
+		if call[0].Group != "" {
+			continue
+		}
+		for _, d := range call {
+			next := *d
+			next.Group = call[0].EventID
+			now[d.EventID] = &next
+			change.Deliveries = append(change.Deliveries, &next)
+		}
+	}
+	if err := c.o.Store.Commit(context.WithoutCancel(ctx), change); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, list := range [][]*core.Delivery{q.page, q.fresh} {
+		for i, d := range list {
+			if next := now[d.EventID]; next != nil {
+				list[i] = next
+			}
+		}
+	}
+	return nil
+}
+
+// alone writes down that each of a call goes in one of its own.
+func (c *Dispatcher) alone(ctx context.Context, batch []*core.Delivery) error {
 	change := &core.Change{}
 	for i, d := range batch {
 		next := *d
-		next.Group = group
+		next.Group = d.EventID
 		batch[i] = &next
 		change.Deliveries = append(change.Deliveries, &next)
 	}
@@ -233,10 +275,6 @@ func (c *Dispatcher) regroup(ctx context.Context, batch []*core.Delivery, group 
 
 // tell makes one call and writes down what came of it.
 func (c *Dispatcher) tell(ctx context.Context, q *notifierQueue, batch []*core.Delivery) error {
-	batch, err := c.keepTogether(ctx, q, batch)
-	if err != nil {
-		return err
-	}
 	notices := make([]core.Notice, len(batch))
 	for i, d := range batch {
 		notices[i] = c.notice(d)
@@ -245,6 +283,7 @@ func (c *Dispatcher) tell(ctx context.Context, q *notifierQueue, batch []*core.D
 	outcome := q.n.Notify(callCtx, notices)
 	cancel()
 	if outcome.Reply != nil && outcome.Status == core.OutcomeDelivered && c.o.Reply != nil {
+		var err error
 		if outcome, err = c.reply(ctx, q, batch[0], outcome); err != nil {
 			return err
 		}
@@ -298,7 +337,7 @@ func apart(batch []*core.Delivery, notified []string) (done, rest []*core.Delive
 // blame, and each alone then costs only itself.
 func (c *Dispatcher) tellApart(ctx context.Context, q *notifierQueue, batch []*core.Delivery) error {
 	if batch[0].Group != "" {
-		if err := c.regroup(ctx, batch, ""); err != nil {
+		if err := c.alone(ctx, batch); err != nil {
 			return err
 		}
 	}

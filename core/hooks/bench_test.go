@@ -161,15 +161,11 @@ func benchmarkNotify(b *testing.B, kind, name string) {
 	before := cpu(b)
 	b.ResetTimer()
 	go func() { defer close(done); _ = c.Run(ctx) }()
-	for {
-		depths, err := s.Depths(b.Context())
-		if err != nil || depths.DeadDeliveries > 0 {
-			b.Fatal(err, c.Health())
-		}
-		if depths.Deliveries == 0 {
-			break
-		}
+	for c.Health()[0].Delivered < uint64(b.N) {
 		time.Sleep(time.Millisecond)
+	}
+	if depths, err := c.Depths(b.Context()); err != nil || depths.Deliveries+depths.DeadDeliveries > 0 { // all is written down
+		b.Fatalf("%+v are left, %v", depths, err)
 	}
 	b.StopTimer()
 	cancel()
