@@ -52,7 +52,8 @@ func deliveryListCommand(a *cli.App) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&p.Notifier, "notifier", "", "only of this notifier")
 	cmd.Flags().BoolVar(&p.All, "all", false, "what waits, too")
-	cmd.Flags().IntVar(&p.Limit, "limit", 100, "how many at the most")
+	p.Limit = 100
+	cli.CountVar(cmd.Flags(), &p.Limit, "limit", "how many at the most")
 	return cmd
 }
 

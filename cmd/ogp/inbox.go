@@ -31,11 +31,10 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 		Long: "List messages, the newest first.\n\n  ogp inbox list --peer ben --since 24h",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if since != "" {
-				d, err := core.ParseDuration(since)
-				if err != nil {
-					return cli.Usagef("--since %q: want a duration such as 24h or 7d", since)
+				var err error
+				if p.Since, err = cli.ParseSince(since); err != nil {
+					return err
 				}
-				p.Since = time.Now().Add(-d)
 			}
 			if held {
 				status = string(core.InboxHeld)
@@ -71,7 +70,8 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().StringVar(&status, "status", "", "only new, held, replied or denied")
 	cmd.Flags().BoolVar(&held, "held", false, "only those that a policy held back")
 	cmd.Flags().StringVar(&since, "since", "", "only from the last 24h, 7d, ...")
-	cmd.Flags().IntVar(&p.Limit, "limit", 50, "how many at the most")
+	p.Limit = 50
+	cli.CountVar(cmd.Flags(), &p.Limit, "limit", "how many at the most")
 	return cmd
 }
 

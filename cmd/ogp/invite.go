@@ -59,7 +59,7 @@ holds the long form or the link is approved at once, with these grants.
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&p.Uses, "uses", 0, "how often it can be used (default without limit)")
+	cli.CountVar(f, &p.Uses, "uses", "how often it can be used (default without limit)")
 	cli.DurationVar(f, &expires, "expires", "how long it lives, such as 1h or 1d (default 10m)")
 	f.BoolVar(&p.Approve, "approve", false, "approve whoever accepts the long form or the link")
 	f.BoolVar(&qr, "qr", false, "print the link, which carries key and URL, and its QR code")

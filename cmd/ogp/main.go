@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +34,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 //go:generate sh -c "go run . man --markdown > ../../docs/cli.md"
@@ -83,8 +86,12 @@ func main() {
 func run(ctx context.Context, a *cli.App, args []string) int {
 	a.Version = programVersion()
 	root := root(a)
-	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
+	args, err := typed(args)
+	cmd := root
+	if err == nil {
+		root.SetArgs(args)
+		cmd, err = root.ExecuteContextC(ctx)
+	}
 	if err == nil {
 		return cli.Done
 	}
@@ -95,6 +102,21 @@ func run(ctx context.Context, a *cli.App, args []string) int {
 		a.JSON = a.JSON || arg == "--json"
 	}
 	return a.Fail(cmd, err)
+}
+
+// typed is the command line as it is meant: a key that is pasted as PEM begins with
+// dashes, and is no flag.
+func typed(args []string) ([]string, error) {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if !utf8.ValidString(arg) {
+			return args, cli.Usagef("argument %d is not UTF-8 text: %q", i+1, arg)
+		}
+		if strings.HasPrefix(arg, "-----BEGIN ") {
+			args[i] = " " + arg
+		}
+	}
+	return args, nil
 }
 
 // again runs one more command line, within another.
@@ -134,6 +156,7 @@ Start the gateway, and ask another one:
 	root.PersistentFlags().StringVar(&a.File, "config", "", "configuration file (default config.toml in the state directory)")
 	root.PersistentFlags().BoolVar(&a.JSON, "json", false, "print one JSON value")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		isFlag := config.IsFlagOf(err)
 		err = config.FlagError(cmd.Flags(), err)
 		var unknown *core.Error
 		if errors.As(err, &unknown) {
@@ -141,7 +164,7 @@ Start the gateway, and ask another one:
 			unknown.Hint = cmp.Or(former.FlagHint(name), unknown.Hint)
 		}
 		usage := cli.UsageError{Err: err}
-		if freeText.MatchString(cmd.Use) {
+		if freeText.MatchString(cmd.Use) && !isFlag {
 			usage.Hint = "what begins with a dash and is no flag goes behind \"--\""
 		}
 		return usage
@@ -177,11 +200,34 @@ func wrapArgs(cmd *cobra.Command) {
 				}
 				return cli.UsageError{Err: errors.New(text)}
 			}
-			return cli.UsageError{Err: err, Usage: c.UseLine()}
+			return cli.UsageError{Err: errors.New(count(c, args, err)), Usage: c.UseLine()}
 		}
 		return nil
 	}
 	for _, sub := range cmd.Commands() {
 		wrapArgs(sub)
 	}
+}
+
+// countForm is what cobra says of a wrong count of arguments.
+var countForm = regexp.MustCompile(`^(accepts|requires) (?:(at least|at most|between) )?(\d+)(?: and (\d+))? arg\(s\), `)
+
+// count says of a wrong count of arguments what was given and what is taken.
+func count(c *cobra.Command, args []string, err error) string {
+	given := "no argument was given"
+	if len(args) > 0 {
+		given = fmt.Sprintf("%s given", text.Count(len(args), "argument was", "arguments were"))
+	}
+	m := countForm.FindStringSubmatch(err.Error())
+	switch {
+	case m == nil && len(args) > 0: // cobra.NoArgs
+		return fmt.Sprintf("%q is too much: %s takes no arguments", args[0], c.CommandPath())
+	case m == nil:
+		return err.Error()
+	case m[4] != "":
+		return fmt.Sprintf("%s, and it takes %s or %s", given, m[3], m[4])
+	case m[2] != "":
+		return fmt.Sprintf("%s, and it takes %s %s", given, m[2], m[3])
+	}
+	return fmt.Sprintf("%s, and it takes %s", given, m[3])
 }

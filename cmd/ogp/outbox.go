@@ -66,7 +66,8 @@ func outboxListCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "only to this peer")
 	cmd.Flags().StringVar(&state, "state", "", "only waiting, sent, refused or expired")
 	cmd.Flags().BoolVar(&all, "all", false, "in any state")
-	cmd.Flags().IntVar(&p.Limit, "limit", 50, "how many at the most")
+	p.Limit = 50
+	cli.CountVar(cmd.Flags(), &p.Limit, "limit", "how many at the most")
 	return cmd
 }
 

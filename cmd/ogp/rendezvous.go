@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -70,8 +71,10 @@ messages. PORT in the environment sets the port.
 	f.StringVar(&metrics, "metrics-listen", "", "address for /metrics and /healthz (default none)")
 	f.BoolVar(&o.RequireSigned, "require-signed", false, "turn away registrations that nobody has signed (gateways before 0.7)")
 	f.StringSliceVar(&proxies, "trusted-proxies", nil, "ranges of proxies whose X-Forwarded-For is believed")
-	f.IntVar(&o.MaxPeers, "max-peers", 1_000_000, "how many gateways are kept at the most")
-	f.IntVar(&o.MaxPerAddress, "max-per-address", 1_000, "how many of them from one address")
+	o.MaxPeers = 1_000_000
+	cli.CountVar(f, &o.MaxPeers, "max-peers", "how many gateways are kept at the most")
+	o.MaxPerAddress = 1_000
+	cli.CountVar(f, &o.MaxPerAddress, "max-per-address", "how many of them from one address")
 	f.StringVar(&o.Snapshot, "snapshot", "", "file that keeps the records over a restart (default rendezvous.snapshot in the state directory)")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	return cmd
@@ -80,7 +83,10 @@ messages. PORT in the environment sets the port.
 func runRendezvous(ctx context.Context, a *cli.App, o rendezvous.ServerOptions, listen, metrics string) error {
 	ln, err := net.Listen("tcp", listen)
 	if err != nil {
-		return &core.Error{Kind: core.Unavailable, Public: "cannot listen on " + listen, Err: err, Hint: "--listen picks another address"}
+		if _, port, serr := net.SplitHostPort(listen); serr != nil || port == "" {
+			return cli.Usagef("--listen %q: want host:port, such as 127.0.0.1:3000 or :3000", listen)
+		}
+		return &core.Error{Kind: core.Unavailable, Public: "cannot listen on " + listen, Err: reason(err), Hint: "--listen picks another address"}
 	}
 	s := rendezvous.NewServer(o)
 	ctx, stop := context.WithCancel(ctx)
@@ -108,5 +114,22 @@ func runRendezvous(ctx context.Context, a *cli.App, o rendezvous.ServerOptions, 
 	o.Logger.Info("rendezvous is running", "listen", ln.Addr().String())
 	err = s.Serve(ctx, ln)
 	stop()
+	return err
+}
+
+// reason is the fact in an error of the network, without the layers around it.
+func reason(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var addr *net.AddrError
+	var call *os.SyscallError
+	switch {
+	case errors.As(err, &addr):
+		return errors.New(addr.Err)
+	case errors.As(err, &call):
+		return call.Err
+	}
 	return err
 }

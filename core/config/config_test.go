@@ -273,6 +273,12 @@ func TestUnknownFlagComesWithNearest(t *testing.T) {
 			t.Errorf("%v: err = %#v, want the letter", args, e)
 		}
 	}
+	set.Bool("yes", false, "")
+	for arg, want := range map[string]string{"-z": "unknown flag -z", "--yes=perhaps": `--yes "perhaps": want true or false`, "--daemon-port": "--daemon-port needs a value: --daemon-port <TCP-port>"} {
+		if err := FlagError(set, set.Parse([]string{arg})); !errors.As(err, &e) || e.Public != want {
+			t.Errorf("%s: %v, want %s", arg, err, want)
+		}
+	}
 	plain := errors.New("x")
 	if FlagError(set, plain) != plain || FlagError(set, nil) != nil {
 		t.Error("other errors are changed")

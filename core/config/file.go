@@ -139,8 +139,15 @@ func (l *loader) brokenTOML(path string, text []byte, err error) {
 	if lines := strings.Split(string(text), "\n"); line > 0 && line <= len(lines) {
 		where, written = fmt.Sprintf("%s:%d", path, line), lines[line-1]
 	}
-	l.problem("", where, "no valid TOML: "+strings.TrimPrefix(err.Error(), "toml: "), tomlHint(written))
+	what := "no valid TOML"
+	if said := strings.TrimPrefix(err.Error(), "toml: "); !ofParser.MatchString(said) {
+		what += ": " + said
+	}
+	l.problem("", where, what, tomlHint(written))
 }
+
+// ofParser is in what the parser says for itself, and nobody else.
+var ofParser = regexp.MustCompile(`U\+[0-9A-F]|-bit|(basic|literal) string|keyword|expected|greater|toml: |unmarshal|decode|parser`)
 
 // tomlHints are what people write that is nearly TOML, with what to write instead.
 var tomlHints = []struct {

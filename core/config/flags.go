@@ -58,23 +58,55 @@ func keyOf(f *pflag.Flag) string {
 	return ""
 }
 
-// FlagError says of an unknown flag which one is near.
-// Other errors come back as they are. It suits cobra's SetFlagErrorFunc.
+// IsFlagOf reports whether an error of pflag's is of a flag that there is.
+func IsFlagOf(err error) bool {
+	var value *pflag.InvalidValueError
+	var missing *pflag.ValueRequiredError
+	return errors.As(err, &value) || errors.As(err, &missing)
+}
+
+// FlagError says in words what pflag says of a flag: that there is none such, with the
+// nearest one; that its value is missing; or what a value should have been. It suits
+// cobra's SetFlagErrorFunc.
 func FlagError(set *pflag.FlagSet, err error) error {
 	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) {
+	var value *pflag.InvalidValueError
+	var missing *pflag.ValueRequiredError
+	switch {
+	case errors.As(err, &value):
+		return core.Refusef(core.Malformed, "--%s %q: want %s", value.GetFlag().Name, value.GetValue(), wantOfFlag(value))
+	case errors.As(err, &missing):
+		return core.Refusef(core.Malformed, "--%s needs a value: --%s <%s>", missing.GetFlag().Name, missing.GetFlag().Name, missing.GetFlag().Value.Type())
+	case !errors.As(err, &unknown):
 		return err
 	}
+	name := unknown.GetSpecifiedName()
+	if unknown.GetSpecifiedShortnames() != "" { // one letter, behind one dash
+		return core.Refusef(core.Malformed, "unknown flag -%s", name)
+	}
+	e := core.Refusef(core.Malformed, "unknown flag --%s", name)
 	var names []string
 	set.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	name, hint := unknown.GetSpecifiedName(), ""
-	typed := "--" + name
-	if letters := unknown.GetSpecifiedShortnames(); letters != "" {
-		typed = "-" + name
-	} else if near, _ := text.Nearest(name, names); near != "" {
-		hint = "did you mean --" + near + "?"
+	if near, _ := text.Nearest(name, names); near != "" {
+		e.Hint = "did you mean --" + near + "?"
 	}
-	return &core.Error{Kind: core.Malformed, Public: "unknown flag " + typed, Hint: hint}
+	return e
+}
+
+// wantOfFlag is what a value should have been: of a flag of Go's own types, or what a
+// flag of ours says itself.
+func wantOfFlag(e *pflag.InvalidValueError) string {
+	switch t := e.GetFlag().Value.Type(); {
+	case t == "bool":
+		return "true or false"
+	case strings.HasPrefix(t, "int"):
+		return "a whole number"
+	case strings.HasPrefix(t, "uint"):
+		return "a whole number, 0 or more"
+	case e.Unwrap() != nil:
+		return strings.TrimPrefix(e.Unwrap().Error(), "want ")
+	}
+	return "another value"
 }
 
 // flagValue keeps a flag's text for Load, which parses it with all the others.

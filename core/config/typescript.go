@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/knadh/koanf/providers/confmap"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -51,10 +54,21 @@ var typescriptAgentKeys = map[string]string{
 
 // json reads the TypeScript gateway's config.json. What it sets and we do not
 // know is named in one warning; a value of the wrong form is a mistake.
+// brokenJSON complains of what is no JSON object, with its line.
+func (l *loader) brokenJSON(path string, text []byte, err error) {
+	var at *jsontext.SyntacticError
+	if !errors.As(err, &at) {
+		l.problem("", path, "want one JSON object: { \"daemonPort\": 18790 }", "")
+		return
+	}
+	line := 1 + bytes.Count(text[:min(int(at.ByteOffset), len(text))], []byte("\n"))
+	l.problem("", fmt.Sprintf("%s:%d", path, line), "no valid JSON", "look for a missing quote, comma or brace there, and for a comma too much; names stand in quotes")
+}
+
 func (l *loader) json(path string, text []byte) error {
 	var raw map[string]any
 	if err := json.Unmarshal(text, &raw); err != nil {
-		l.problem("", path, err.Error(), "")
+		l.brokenJSON(path, text, err)
 		return nil
 	}
 	if isDeeper(raw, maxFileDepth) {

@@ -343,6 +343,9 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, ErrNoDaemon
 		}
+		if errors.Is(err, syscall.ENOTDIR) {
+			return nil, core.Refusef(core.Malformed, "%s is no folder", filepath.Dir(c.path))
+		}
 		var outer *url.Error // names an address that means nothing here
 		if errors.As(err, &outer) {
 			err = outer.Err

@@ -112,6 +112,9 @@ func pick(n int, id func(int) string, ref, list string) (int, error) {
 		}
 	}
 	if found < 0 {
+		if n == 0 {
+			return 0, core.Refusef(core.NotFound, "%q is empty", list)
+		}
 		e := core.Refusef(core.NotFound, "nothing has the id %q", ref)
 		e.Hint = `"` + list + `" shows the ids; "last" is the newest`
 		return 0, e

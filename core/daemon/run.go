@@ -32,6 +32,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err := d.listen(); err != nil {
 		return err
 	}
+	ctx, d.stop = context.WithCancel(ctx)
+	defer d.stop()
+	public, err := certs.Listen(ctx, d.public, certs.Options{TLS: d.config().TLS, Dir: filepath.Join(d.dir, Certificates), Port: d.port(), Logger: d.log}) // before anybody is told that we run
+	if err != nil {
+		return err
+	}
 	if d.o.Ready != nil {
 		s, err := d.status(ctx, api.None{})
 		if err != nil {
@@ -39,16 +45,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		d.o.Ready(s, d.first)
 	}
-	return d.serve(ctx)
+	return d.serve(ctx, public)
 }
 
-func (d *Daemon) serve(ctx context.Context) error {
-	ctx, d.stop = context.WithCancel(ctx)
-	defer d.stop()
-	public, err := certs.Listen(ctx, d.public, certs.Options{TLS: d.config().TLS, Dir: filepath.Join(d.dir, Certificates), Port: d.port(), Logger: d.log})
-	if err != nil {
-		return err
-	}
+func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 	server := federation.NewServer(federation.Options{
 		Gateway: d.tracing.Inward(d.gateway), Logger: d.log, MaxBodyBytes: d.config().Limits.BodyBytes, TrustedProxies: d.config().Network.TrustedProxies,
 		Limits: federation.Limits{CardsPerMinute: d.config().Limits.CardPerMinute, StrangersPerMinute: d.config().Limits.StrangerPerMinute},

@@ -6,10 +6,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 
@@ -75,10 +77,47 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, ": %s is not a public address", e.Addr)
 	case e.Detail != "":
 		b.WriteString(": " + e.Detail)
-	case e.Err != nil:
-		b.WriteString(": " + e.Err.Error())
+	default:
+		if fact := inWords(e.Kind, e.Err); fact != "" {
+			b.WriteString(": " + fact)
+		}
 	}
 	return b.String()
+}
+
+// inWords is what a cause says beside its kind, without the layers that only programmers
+// know. It may be empty.
+func inWords(kind core.Kind, err error) string {
+	var (
+		op     *net.OpError
+		name   *net.DNSError
+		addr   *net.AddrError
+		verify *tls.CertificateVerificationError
+	)
+	switch {
+	case err == nil, kind == NobodyListens, kind == Timeout, kind == Canceled:
+		return ""
+	case errors.As(err, &name):
+		return name.Err
+	case errors.As(err, &addr):
+		return addr.Err
+	case errors.As(err, &verify):
+		err = verify.Err
+	case errors.As(err, &op):
+		err = op.Err
+	}
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "the connection ended before the answer did"
+	}
+	said := err.Error()
+	for _, layer := range []string{"net/http: ", "http: ", "remote error: ", "tls: ", "x509: "} {
+		said = strings.TrimPrefix(said, layer)
+	}
+	return said
 }
 
 // Hint says what the operator can do, or nothing.

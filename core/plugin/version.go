@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tetratelabs/wazero"
@@ -183,10 +184,23 @@ func Offending(b []byte) string {
 	switch {
 	case errors.As(err, &s):
 		at := min(max(int(s.ByteOffset), 0), len(b))
-		return fmt.Sprintf(", at byte %d (%v): %s here %s", at, s.Err, inQuotes(b[max(0, at-40):at]), inQuotes(b[at:min(at+40, len(b))]))
+		if errors.Is(s.Err, jsontext.ErrDuplicateName) {
+			return fmt.Sprintf(", %s: a name that was there before: %s here %s", lineOf(b, at), inQuotes(b[max(0, at-40):at]), inQuotes(b[at:min(at+40, len(b))]))
+		}
+		if at == len(b) {
+			return fmt.Sprintf(", %s: it ends too early, behind %s", lineOf(b, at), inQuotes(b[max(0, at-40):]))
+		}
+		return fmt.Sprintf(", %s: %s here %s", lineOf(b, at), inQuotes(b[max(0, at-40):at]), inQuotes(b[at:min(at+40, len(b))]))
 	case err == nil:
 		at := int(d.InputOffset())
-		return fmt.Sprintf(", at byte %d: more follows the object: %s", at, inQuotes(b[at:]))
+		return fmt.Sprintf(", %s: more follows the object: %s", lineOf(b, at), inQuotes(b[at:]))
 	}
 	return ": " + inQuotes(b)
+}
+
+// lineOf says where a place in a text is, as editors count: in characters, from 1.
+func lineOf(b []byte, at int) string {
+	before := b[:at]
+	column := 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
+	return fmt.Sprintf("line %d, column %d", 1+bytes.Count(before, []byte("\n")), column)
 }

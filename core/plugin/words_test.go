@@ -22,10 +22,10 @@ func TestErrorsShowWhatIsWrong(t *testing.T) {
 		}
 	}
 	for answer, want := range map[string]string{
-		`{"decision":allow}`:               `not valid JSON, at byte 12 (invalid character 'a' at start of value): "{\"decision\":" here "allow}"`,
+		`{"decision":allow}`:               `not valid JSON, line 1, column 13: "{\"decision\":" here "allow}"`,
 		`{"decision":"allow"} and more`:    `more follows the object: " and more"`,
 		`["allow"]`:                        `not a JSON object: "[\"allow\"]"`,
-		`{"decision":"deny","decision":1}`: `duplicate`,
+		`{"decision":"deny","decision":1}`: `a name that was there before`,
 	} {
 		p := load(t, newHost(t), plugin.Spec{Name: "x", Bytes: saying(answer)})
 		if _, err := p.Call(t.Context(), plugin.Message, []byte(`{}`)); !errors.Is(err, plugin.BadAnswer) || !strings.Contains(err.Error(), want) {

@@ -38,10 +38,10 @@ const (
 )
 
 // ErrExceptions says that a module uses WebAssembly exception handling, which the rewriting does not cover.
-var ErrExceptions = errors.New("meter: exception handling is not supported: build without it, for example with -fno-exceptions or panic=abort")
+var ErrExceptions = errors.New("exception handling is not supported: build without it, for example with -fno-exceptions or panic=abort")
 
 // ErrComponent says that the bytes are a WebAssembly component (WASI 0.2), not a core module.
-var ErrComponent = errors.New("meter: a component, not a core module: build a core module, for example with the target wasm32-wasip1")
+var ErrComponent = errors.New("a component, not a core module: build a core module, for example with the target wasm32-wasip1")
 
 // DefaultStack is the default of Config.MaxStack.
 const DefaultStack = 16 << 20

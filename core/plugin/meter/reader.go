@@ -34,7 +34,7 @@ func sleb(v int64) (b []byte) {
 // bad carries an error out of the parser.
 type bad struct{ err error }
 
-func fail(format string, a ...any) { panic(bad{fmt.Errorf("meter: "+format, a...)}) }
+func fail(format string, a ...any) { panic(bad{fmt.Errorf(format, a...)}) }
 
 // reader reads a module's bytes. It fails (see bad) where they end early or a number is too long.
 type reader struct {
@@ -44,7 +44,7 @@ type reader struct {
 
 func (r *reader) peek() byte {
 	if r.i >= len(r.b) {
-		fail("unexpected end")
+		fail("the module ends too early: is the file whole?")
 	}
 	return r.b[r.i]
 }
@@ -101,7 +101,7 @@ func (r *reader) sleb(max int) int64 {
 
 func (r *reader) skip(n int) {
 	if n < 0 || n > len(r.b)-r.i {
-		fail("unexpected end")
+		fail("the module ends too early: is the file whole?")
 	}
 	r.i += n
 }

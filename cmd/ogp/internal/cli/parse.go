@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,30 @@ func ParseSince(s string) (time.Time, error) {
 	}
 	return time.Time{}, Usagef("--since %q: want a duration such as 24h or 7d, or a time such as 2027-01-31", s)
 }
+
+// countFlag is a flag that takes a number that is not below nothing.
+type countFlag int
+
+// CountVar registers a flag for how many, with its present value as default.
+func CountVar(set *pflag.FlagSet, n *int, name, usage string) { set.Var((*countFlag)(n), name, usage) }
+
+// CountVarP is CountVar with a letter.
+func CountVarP(set *pflag.FlagSet, n *int, name, letter, usage string) {
+	set.VarP((*countFlag)(n), name, letter, usage)
+}
+
+func (c *countFlag) String() string { return strconv.Itoa(int(*c)) }
+
+func (c *countFlag) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return errors.New("a whole number, 0 or more")
+	}
+	*c = countFlag(n)
+	return nil
+}
+
+func (c *countFlag) Type() string { return "number" }
 
 // Joined lists words with commas.
 func Joined[T ~string](list []T) string {

@@ -3,7 +3,6 @@ package cli
 import (
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/pem"
 	"net"
 	"net/url"
 	"strings"
@@ -74,9 +73,13 @@ func PublicKey(text string) (string, error) {
 	return "", Usagef("this is no Ed25519 public key: want PEM, or its 32 bytes or SPKI in hex or base64, as \"ogp whoami\" prints it")
 }
 
+// pemBegin begins a public key in PEM. RFC 7468 §13
+const pemBegin = "-----BEGIN PUBLIC KEY-----"
+
 func decodeKey(text string) []byte {
-	if block, _ := pem.Decode([]byte(strings.TrimSpace(text) + "\n")); block != nil && block.Type == "PUBLIC KEY" {
-		return block.Bytes
+	text = strings.TrimSpace(text)
+	if inner, ok := strings.CutPrefix(text, pemBegin); ok { // its line ends may be lost
+		text, _, _ = strings.Cut(inner, "-----END")
 	}
 	text = strings.Join(strings.Fields(strings.Trim(text, wrapping)), "")
 	if b, err := hex.DecodeString(strings.ReplaceAll(text, ":", "")); err == nil {

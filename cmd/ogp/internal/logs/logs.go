@@ -81,7 +81,8 @@ object on a line of its own.
 	cmd.Flags().StringVar(&since, "since", "", "from the last 24h, 7d, ..., or from a time on")
 	cmd.Flags().StringVar(&peer, "peer", "", "only what concerns this peer")
 	cmd.Flags().StringVar(&level, "level", "", "only from this level on: debug, info, warn, error")
-	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "how many of the last lines; 0: all. With --since: all")
+	lines = 100
+	cli.CountVarP(cmd.Flags(), &lines, "lines", "n", "how many of the last lines; 0: all. With --since: all")
 	return cmd
 }
 

@@ -44,6 +44,12 @@ func (i *initializer) takeOver() error {
 // changes are the settings that differ from what is in force.
 func (i *initializer) changes() ([]settings.Setting, error) {
 	p, c := i.plan, i.cfg
+	for _, s := range []*string{&p.DisplayName, &p.Email, &p.GatewayURL, &p.OpenClawURL, &p.RendezvousURL} {
+		*s = strings.TrimSpace(*s)
+	}
+	if err := checkEmail(p.Email); err != nil && i.given("email") {
+		return nil, cli.Usagef("--email %q: want %v", p.Email, err)
+	}
 	var out []settings.Setting
 	text := func(flag, key, want, now string) {
 		asked := i.wizard && flag != "openclaw-url"

@@ -59,7 +59,8 @@ func BenchCommand(a *cli.App) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&file, "case", "-", "the case: a file, or - for the standard input")
 	cmd.Flags().StringVar(&hook, "hook", "", "message, request, notify or handle, where the case does not say")
-	cmd.Flags().IntVar(&calls, "calls", 1000, "how many calls")
+	calls = 1000
+	cli.CountVar(cmd.Flags(), &calls, "calls", "how many calls")
 	return cmd
 }
 

@@ -8,7 +8,7 @@ import (
 // A case that cannot be read is refused in words, with what stands there.
 func TestCaseMistakes(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"abi":1`:                   "case x.json is not valid JSON, at byte 8",
+		`{"abi":1`:                   "case x.json is not valid JSON, line 1, column 9",
 		`[1]`:                        "case x.json is JSON, but no object",
 		`{"input":{},"expected":{}}`: "case x.json: an unknown member at /expected",
 		`{"input":{},"kv":{"a":1}}`:  "case x.json: a value of the wrong type at /kv/a",
