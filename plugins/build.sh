@@ -101,6 +101,7 @@ rego() { # folder, entry points
 
 reactor plugins/openclaw
 reactor plugins/webhook
+reactor plugins/a2a
 reactor plugins/ntfy
 reactor examples/plugins/approve-by-domain
 reactor examples/plugins/free-busy

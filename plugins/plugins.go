@@ -20,6 +20,10 @@ var (
 	webhookWasm []byte
 	//go:embed webhook/plugin.toml
 	webhookManifest []byte
+	//go:embed a2a/a2a.wasm
+	a2aWasm []byte
+	//go:embed a2a/plugin.toml
+	a2aManifest []byte
 	//go:embed ntfy/ntfy.wasm
 	ntfyWasm []byte
 	//go:embed ntfy/plugin.toml
@@ -31,6 +35,7 @@ var (
 var shipped = []Shipped{
 	{"openclaw", openclawWasm, openclawManifest},
 	{"webhook", webhookWasm, webhookManifest},
+	{"a2a", a2aWasm, a2aManifest},
 	{"ntfy", ntfyWasm, ntfyManifest},
 }
 

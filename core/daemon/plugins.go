@@ -260,6 +260,9 @@ func (d *Daemon) shipped(w *hooks.Wanted, c config.PluginConfig, settings map[st
 		return err
 	}
 	w.Source, w.Watch, w.Spec.Bytes, w.Spec.Manifest = hooks.FromBinary, false, wasm, manifest
+	if manifest.KV != nil && len(w.Spec.Grants.KV) == 0 { // a store of its own is no power over others
+		w.Spec.Grants.KV = manifest.Asks().KV
+	}
 	if w.Spec.Name == openclawPlugin {
 		d.configureOpenClaw(&w.Spec, settings)
 		return nil
@@ -368,6 +371,9 @@ func (d *Daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
 		personas[p.ID] = hookAgent(p)
 	}
 	defaults["personas"] = personas
+	if chosen := d.answered(); chosen != nil {
+		defaults["elsewhere"] = chosen
+	}
 	for k, v := range defaults {
 		if _, set := settings[k]; !set {
 			settings[k] = v
@@ -392,6 +398,20 @@ func (d *Daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
 		}
 		return token, err == nil && token != ""
 	}
+}
+
+// a2aPlugin is the notifier that brings answers back.
+const a2aPlugin = "a2a"
+
+// answered is which messages the a2a notifier takes, which the default notifier then leaves
+// to it; nil: it is not in force.
+func (d *Daemon) answered() map[string]any {
+	c, has := d.config().Plugins[a2aPlugin]
+	named := slices.Contains(d.config().Delivery.Notifiers, a2aPlugin)
+	if !named && (!has || d.notifiersChosen()) || has && !c.IsEnabled() {
+		return nil
+	}
+	return map[string]any{"intents": c.Config["intents"], "peers": c.Config["peers"]}
 }
 
 // setNotifiers puts the notifiers in force: those that the operator has named, or

@@ -35,6 +35,7 @@ type settings struct {
 	deliver      bool
 	maxTextBytes int
 	personas     sdk.Value // persona id to OpenClaw agent id
+	elsewhere    sdk.Value // the intents and peers of which another notifier tells messages
 }
 
 var conf settings
@@ -49,6 +50,7 @@ func configure(c sdk.Value) error {
 		deliver:      !c.Get("deliver").Exists() || c.Get("deliver").Bool(),
 		maxTextBytes: 16 << 10,
 		personas:     c.Get("personas"),
+		elsewhere:    c.Get("elsewhere"),
 	}
 	conf.removedKey = "agent:" + conf.agent + ":main"
 	if k := c.Get("removed_session_key"); k.Kind() == sdk.Text {
@@ -124,6 +126,9 @@ func merge(events []sdk.Event) []*post {
 	var posts []*post
 	for i := range events {
 		e := &events[i]
+		if l := conf.elsewhere; l.Kind() == sdk.Map && e.Fits(l.Get("intents").Texts(), l.Get("peers").Texts()) {
+			continue
+		}
 		agent, key, isDefault := route(e)
 		n := 0 // one alone is bounded by what it says
 		if len(events) > 1 {

@@ -19,6 +19,12 @@ func Of(e *sdk.Event, maxBytes int) string {
 	return says{maxBytes: maxBytes}.event(e)
 }
 
+// Question is Of for a message whose answer goes back by itself: what the agent says to it
+// is sent, so that no tool is named that would send another.
+func Question(e *sdk.Event, maxBytes int) string {
+	return says{maxBytes: maxBytes, back: true}.event(e)
+}
+
 // Several says what happened in order. What would stand in each stands once, before them.
 func Several(events []*sdk.Event, maxBytes int) string {
 	if len(events) == 1 {
@@ -58,6 +64,7 @@ func Several(events []*sdk.Event, maxBytes int) string {
 // says are the bounds of one wording.
 type says struct {
 	maxBytes int
+	back     bool  // the answer goes back by itself
 	once     *once // what is left out, as it stands once for several; nil: nothing is
 }
 
@@ -278,6 +285,10 @@ func (s says) message(e *sdk.Event, who string) string {
 	if id = Word(id); id != "" {
 		if _, cut := sdk.Clean(text, s.maxBytes); cut > 0 {
 			b.WriteString("\nAll of it: the tool read with the id " + id + ". Or the command: ogp inbox show " + id)
+		}
+		if s.back {
+			b.WriteString("\nWhat you say to this is sent to that peer as your answer, signed by your gateway. Answer with no tool beside it.")
+			return b.String()
 		}
 		b.WriteString("\nTo answer: the tool reply with the id " + id + ". Or the command: ogp inbox reply " + id + " \"your answer\"")
 	}
