@@ -178,7 +178,7 @@ func TestNtfyOnTheHost(t *testing.T) {
 
 func TestAllAreNamedAndComplete(t *testing.T) {
 	all := plugins.All()
-	if len(all) != 3 || all[0].Name != "openclaw" {
+	if len(all) != 4 || all[0].Name != "openclaw" {
 		t.Fatalf("%d shipped, the first %s", len(all), all[0].Name)
 	}
 	for _, s := range all {

@@ -81,6 +81,10 @@ func (m *model) complete(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	saying := saying
+	if answer != "" && strings.Contains(prompt.String(), "What you say to this is sent to that peer") {
+		saying = answer
+	}
 	if !ask.Stream {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintf(w, `{"id":"mock","object":"chat.completion","created":1,"model":"echo","choices":[{"index":0,"message":{"role":"assistant","content":%q},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`, saying)
@@ -153,4 +157,17 @@ func (m *model) asked() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.prompts)
+}
+
+// turns is how many completions had a text in their prompt.
+func (m *model) turns(what string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, p := range m.prompts {
+		if strings.Contains(p, what) {
+			n++
+		}
+	}
+	return n
 }

@@ -91,11 +91,12 @@ const (
 
 // openclaw is a real OpenClaw gateway with a home of its own.
 type openclaw struct {
-	dir     string
-	port    int
-	node    string
-	program string
-	process *process
+	channels bool // it has channels: A2A
+	dir      string
+	port     int
+	node     string
+	program  string
+	process  *process
 }
 
 func newOpenClaw(t *testing.T, dir, modelURL string) *openclaw {
@@ -146,6 +147,11 @@ func (c *openclaw) write(t *testing.T, conf map[string]any) {
 // hooks changes its webhooks' settings, as a human does while it runs.
 func (c *openclaw) hooks(t *testing.T, hooks map[string]any) {
 	t.Helper()
+	c.change(t, "hooks", hooks)
+}
+
+func (c *openclaw) change(t *testing.T, section string, to map[string]any) {
+	t.Helper()
 	text, err := os.ReadFile(c.config())
 	if err != nil {
 		t.Fatal(err)
@@ -154,8 +160,15 @@ func (c *openclaw) hooks(t *testing.T, hooks map[string]any) {
 	if err := json.Unmarshal(text, &conf); err != nil {
 		t.Fatalf("%v:\n%s", err, text)
 	}
-	conf["hooks"] = hooks
+	conf[section] = to
 	c.write(t, conf)
+}
+
+// answers lets its A2A channel take our messages.
+func (c *openclaw) answers(t *testing.T, token string) {
+	t.Helper()
+	c.channels = true
+	c.change(t, "channels", map[string]any{"a2a": map[string]any{"enabled": true, "peers": map[string]any{"ogp": map[string]any{"token": token}}}})
 }
 
 // asks is the status that its webhooks give to a token, for a call that starts nothing.
@@ -221,8 +234,11 @@ func (c *openclaw) url() string { return "http://127.0.0.1:" + strconv.Itoa(c.po
 func (c *openclaw) start(ctx context.Context, t *testing.T) {
 	t.Helper()
 	env := []string{"HOME=" + c.dir, "TMPDIR=" + c.dir, "LANG=C.UTF-8", "PATH=" + filepath.Dir(c.node) + ":/usr/local/bin:/usr/bin:/bin",
-		"OPENCLAW_STATE_DIR=" + c.dir, "OPENCLAW_CONFIG_PATH=" + c.config(), "OPENCLAW_SKIP_CHANNELS=1", "OPENCLAW_DISABLE_BONJOUR=1",
+		"OPENCLAW_STATE_DIR=" + c.dir, "OPENCLAW_CONFIG_PATH=" + c.config(), "OPENCLAW_DISABLE_BONJOUR=1",
 		"OPENCLAW_NO_AUTO_UPDATE=1", "OPENCLAW_OFFLINE=1", "OPENCLAW_NO_RESPAWN=1", "OPENCLAW_EXEC_SHELL_SNAPSHOT=0"}
+	if !c.channels {
+		env = append(env, "OPENCLAW_SKIP_CHANNELS=1")
+	}
 	var err error
 	for try := 1; try <= 2; try++ {
 		began := time.Now()

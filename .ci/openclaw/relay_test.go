@@ -20,8 +20,9 @@ type relay struct {
 	to     string // OpenClaw
 
 	mu     sync.Mutex // guards the rest
-	hold   chan post  // gets the next answer, which then never reaches ogp
-	lost   chan post  // gets the next answers, as many as losing says, of which ogp sees none
+	hold   chan post  // gets the next answer that holds holds, which then never reaches ogp
+	holds  string
+	lost   chan post // gets the next answers, as many as losing says, of which ogp sees none
 	losing int
 	seen   []post
 }
@@ -77,8 +78,10 @@ func (r *relay) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}
 	r.mu.Lock()
 	r.seen = append(r.seen, p)
-	hold := r.hold
-	r.hold = nil
+	var hold chan post
+	if r.hold != nil && bytes.Contains(answer, []byte(r.holds)) {
+		hold, r.hold = r.hold, nil
+	}
 	var lost chan post
 	if r.losing > 0 {
 		r.losing--
@@ -103,10 +106,13 @@ func (r *relay) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 }
 
 // swallow keeps the next answer back. The channel gets what it was.
-func (r *relay) swallow() <-chan post {
+func (r *relay) swallow() <-chan post { return r.swallowThat("") }
+
+// swallowThat keeps the next answer back that holds a text.
+func (r *relay) swallowThat(holds string) <-chan post {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.hold = make(chan post, 1)
+	r.hold, r.holds = make(chan post, 1), holds
 	return r.hold
 }
 

@@ -37,7 +37,7 @@ func TestPluginScripts(t *testing.T) {
 	commands := map[string]func(*testscript.TestScript, bool, []string){
 		"exits": exitsCmd, "poll": pollCmd, "daemon": daemonCmd, "signal": signalCmd, "gone": goneCmd, "event": eventCmd, "await": awaitCmd, "hangup": hangupCmd,
 		"json": jsonCmd, "jsonset": jsonSetCmd, "mode": modeCmd, "stranger": strangerCmd, "message": envelopeCmd,
-		"receiver": receiverCmd, "received": receivedCmd, "state": stateCmd, "edit": editCmd, "compile": compileCmd, "append": appendCmd, "saying": sayingCmd,
+		"receiver": receiverCmd, "a2a": a2aCmd, "received": receivedCmd, "state": stateCmd, "edit": editCmd, "compile": compileCmd, "append": appendCmd, "saying": sayingCmd,
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script", "plugin"), RequireUniqueNames: true, Cmds: commands,
@@ -140,7 +140,9 @@ type backend struct {
 	server *httptest.Server
 	mu     sync.Mutex // guards the rest
 	got    []string
-	status []int // of the next answers; then 200
+	status []int  // of the next answers; then 200
+	says   string // an A2A agent's answer, at the second look at its task
+	looks  int
 }
 
 func (b *backend) Close() error { b.server.Close(); return nil }
@@ -162,7 +164,38 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
+	if b.says != "" {
+		fmt.Fprint(w, b.agent(string(body)))
+		return
+	}
 	fmt.Fprint(w, `{"ok":true,"runId":"run-1"}`)
+}
+
+// agent is what an A2A agent answers. It has one task.
+func (b *backend) agent(body string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	const task = `{"id":"task-7","contextId":"c","status":{"state":"TASK_STATE_WORKING"}}`
+	switch {
+	case strings.Contains(body, `"SendMessage"`):
+		return `{"jsonrpc":"2.0","id":"1","result":{"task":` + task + `}}`
+	case !strings.Contains(body, "task-7"):
+		return `{"jsonrpc":"2.0","id":"1","error":{"code":-32001,"message":"Task not found"}}`
+	}
+	if b.looks++; b.looks < 2 {
+		return `{"jsonrpc":"2.0","id":"1","result":` + task + `}`
+	}
+	return `{"jsonrpc":"2.0","id":"1","result":{"id":"task-7","status":{"state":"TASK_STATE_COMPLETED"},"artifacts":[{"parts":[{"text":"` + b.says + `"}]}]}}`
+}
+
+// a2a <name> <answer>: starts an A2A agent, which is a receiver.
+func a2aCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: a2a name answer")
+	}
+	receiverCmd(ts, false, args[:1])
+	found, _ := receivers.Load(ts.MkAbs(args[0]))
+	found.(*backend).says = args[1]
 }
 
 // receiver <name> [status...]: starts a backend. It answers with these statuses,

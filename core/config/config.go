@@ -37,6 +37,8 @@ type Config struct {
 	OpenClawToken      Secret `koanf:"openclaw_token" unit:"secret" doc:"OpenClaw's gateway token: the token itself, \"${VARIABLE}\" or \"file:/path\"."`
 	OpenClawHooksToken Secret `koanf:"openclaw_hooks_token" unit:"secret" doc:"OpenClaw's hooks token, in the same forms. Empty: openclaw_token."`
 
+	OpenClawAnswers []string `koanf:"openclaw_answers" unit:"list of intents" check:"intents" doc:"Messages that OpenClaw's agent answers by itself, over its A2A channel: intents, or all. Of the others it only hears, by its webhooks."`
+
 	AgentID string   `koanf:"agent_id" check:"id" doc:"The OpenClaw agent that hears of federation events."`
 	Intents []string `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents of our own, beside message, task-request, status-update and agent-comms."`
 
@@ -304,10 +306,10 @@ func Default() Config {
 		DaemonPort:  core.DefaultPort,
 		OpenClawURL: core.DefaultOpenClawURL,
 		AgentID:     core.DefaultPrimaryAgentHook,
-		Intents:     []string{},
-		Rendezvous:  Rendezvous{URLs: []string{}},
-		Network:     Network{AllowPrivate: []netip.Prefix{}, TrustedProxies: []netip.Prefix{}},
-		Freshness:   Freshness{Window: core.DefaultWindow, Remember: core.DefaultRemember},
+		Intents:     []string{}, OpenClawAnswers: []string{},
+		Rendezvous: Rendezvous{URLs: []string{}},
+		Network:    Network{AllowPrivate: []netip.Prefix{}, TrustedProxies: []netip.Prefix{}},
+		Freshness:  Freshness{Window: core.DefaultWindow, Remember: core.DefaultRemember},
 		Grants: Grants{Default: DefaultGrant{
 			Intents: append([]string(nil), core.BuiltinIntents...),
 			Rate:    core.DefaultRate,

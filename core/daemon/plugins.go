@@ -148,6 +148,13 @@ func (d *Daemon) wantedWith(installed []hooks.Installed) ([]hooks.Wanted, error)
 		}
 		out = append(out, w)
 	}
+	if len(d.config().OpenClawAnswers) > 0 && !names[a2aPlugin] {
+		w, err := d.configured(a2aPlugin, config.PluginConfig{}, nil)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, w)
+	}
 	if !names[openclawPlugin] && !d.notifiersChosen() {
 		token, from, err := openclaw.Token(d.o.env(), d.config())
 		if err != nil {
@@ -267,6 +274,9 @@ func (d *Daemon) shipped(w *hooks.Wanted, c config.PluginConfig, settings map[st
 		d.configureOpenClaw(&w.Spec, settings)
 		return nil
 	}
+	if w.Spec.Name == a2aPlugin {
+		d.configureA2A(&w.Spec, settings)
+	}
 	return grantOwnURL(&w.Spec, c, settings)
 }
 
@@ -348,16 +358,12 @@ func (d *Daemon) personas() []core.Persona {
 // configureOpenClaw gives the default notifier what the operator has written
 // down for OpenClaw: where it is, and the token, which the plugin never sees.
 func (d *Daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
-	base := strings.TrimRight(d.config().OpenClawURL, "/")
+	base := d.openClawURL()
 	if v, ok := settings["openclaw_url"].(string); ok && v != "" {
 		base = strings.TrimRight(v, "/")
 	}
 	hooksPath := "/hooks"
 	if own, err := openclaw.Read(d.o.env()); err == nil && settings["openclaw_url"] == nil {
-		// Where the operator says nothing, OpenClaw's own file says where it listens.
-		if port := own.Gateway.Port; port > 0 && port < 65536 && d.origins().Of("openclaw_url").Layer == config.LayerDefault {
-			base = fmt.Sprintf("http://localhost:%d", port)
-		}
 		if path := "/" + strings.Trim(own.Hooks.Path, "/"); path != "/" {
 			hooksPath = path
 		}
@@ -400,18 +406,63 @@ func (d *Daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
 	}
 }
 
+// openClawURL is where OpenClaw listens: where the operator says so or, where nothing is
+// said, OpenClaw's own file.
+func (d *Daemon) openClawURL() string {
+	if own, err := openclaw.Read(d.o.env()); err == nil && d.origins().Of("openclaw_url").Layer == config.LayerDefault {
+		if port := own.Gateway.Port; port > 0 && port < 65536 {
+			return fmt.Sprintf("http://localhost:%d", port)
+		}
+	}
+	return strings.TrimRight(d.config().OpenClawURL, "/")
+}
+
 // a2aPlugin is the notifier that brings answers back.
 const a2aPlugin = "a2a"
+
+// configureA2A gives the a2a notifier what openclaw_answers says: that OpenClaw is asked,
+// which messages, and the power to answer. Without that it asks whom its table names.
+func (d *Daemon) configureA2A(spec *plugin.Spec, settings map[string]any) {
+	url := d.openClawURL() + "/a2a/v1"
+	if answers := d.config().OpenClawAnswers; len(answers) > 0 {
+		spec.Grants.Replies = true
+		if settings["intents"] == nil && !slices.Contains(answers, "all") {
+			settings["intents"] = answers
+		}
+	}
+	if settings["url"] == nil {
+		settings["url"] = url
+	}
+	if settings["url"] != url {
+		return
+	}
+	configured := spec.Secrets
+	spec.Secrets = func(name string) (string, bool) {
+		if v, ok := configured(name); ok || name != "a2a_token" {
+			return v, ok
+		}
+		token, err := openclaw.A2AToken(d.o.env())
+		if err != nil {
+			d.log.Error("the token for OpenClaw's A2A channel is not readable", "err", err)
+		}
+		return token, err == nil && token != ""
+	}
+}
 
 // answered is which messages the a2a notifier takes, which the default notifier then leaves
 // to it; nil: it is not in force.
 func (d *Daemon) answered() map[string]any {
 	c, has := d.config().Plugins[a2aPlugin]
-	named := slices.Contains(d.config().Delivery.Notifiers, a2aPlugin)
+	answers := d.config().OpenClawAnswers
+	named := slices.Contains(d.config().Delivery.Notifiers, a2aPlugin) || len(answers) > 0
 	if !named && (!has || d.notifiersChosen()) || has && !c.IsEnabled() {
 		return nil
 	}
-	return map[string]any{"intents": c.Config["intents"], "peers": c.Config["peers"]}
+	intents := c.Config["intents"]
+	if intents == nil && len(answers) > 0 && !slices.Contains(answers, "all") {
+		intents = answers
+	}
+	return map[string]any{"intents": intents, "peers": c.Config["peers"]}
 }
 
 // setNotifiers puts the notifiers in force: those that the operator has named, or
@@ -419,7 +470,9 @@ func (d *Daemon) answered() map[string]any {
 func (d *Daemon) setNotifiers() {
 	list := []core.Notifier{}
 	chosen := d.notifiersChosen()
-	wanted := func(name string) bool { return !chosen || slices.Contains(d.config().Delivery.Notifiers, name) }
+	wanted := func(name string) bool {
+		return !chosen || slices.Contains(d.config().Delivery.Notifiers, name) || name == a2aPlugin && len(d.config().OpenClawAnswers) > 0
+	}
 	if wanted("log") {
 		list = append(list, d.tracing.Notifier(delivery.LogNotifier{Logger: d.log}))
 	}

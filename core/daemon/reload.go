@@ -61,7 +61,7 @@ type pluginForces struct {
 	agents                      []config.Agent
 	names                       core.Names // of which the one agent is made, where none is configured
 	agentID, openClawURL        string
-	notifiers                   []string
+	notifiers, openClawAnswers  []string
 	openClawToken, openClawHook config.Secret
 }
 
@@ -74,7 +74,7 @@ func (d *Daemon) inForce(c *config.Config, port int) forces {
 		logLevel:  levelOf(c.Log.Level),
 		notifiers: c.Delivery.Notifiers,
 		plugins: pluginForces{tables: c.Plugins, agents: c.Agents, names: c.Names(), agentID: c.AgentID, openClawURL: c.OpenClawURL,
-			notifiers: c.Delivery.Notifiers, openClawToken: c.OpenClawToken, openClawHook: c.OpenClawHooksToken},
+			notifiers: c.Delivery.Notifiers, openClawAnswers: c.OpenClawAnswers, openClawToken: c.OpenClawToken, openClawHook: c.OpenClawHooksToken},
 		agent:     perDay(c),
 		record:    recordSettings(c),
 		rules:     ruleForces{c.Rules, c.Policy.TimeZone, c.Policy.Rules},

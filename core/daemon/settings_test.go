@@ -37,6 +37,7 @@ var probes = map[string]func(t *testing.T, d *Daemon) any{
 	"agent_id":             openClawSpec,
 	"openclaw_token":       openClawSpec,
 	"openclaw_hooks_token": openClawSpec,
+	"openclaw_answers":     openClawSpec,
 	"plugins":              func(_ *testing.T, d *Daemon) any { return d.hooks.List()[0].Order },
 	"delivery.notifiers":   func(_ *testing.T, d *Daemon) any { return len(d.dispatcher.Names()) },
 
@@ -290,18 +291,18 @@ func changed(base string, s config.Setting) string {
 }
 
 func shippedOpenClaw(t *testing.T) Shipped {
-	read := func(name string) []byte {
-		b, err := os.ReadFile(filepath.Join("..", "..", "plugins", "openclaw", name))
+	read := func(plugin, name string) []byte {
+		b, err := os.ReadFile(filepath.Join("..", "..", "plugins", plugin, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return b
 	}
-	wasm, manifest := read("openclaw.wasm"), read("plugin.toml")
+	wasm, manifest := map[string][]byte{}, map[string][]byte{}
+	for _, name := range []string{openclawPlugin, a2aPlugin} {
+		wasm[name], manifest[name] = read(name, name+".wasm"), read(name, "plugin.toml")
+	}
 	return func(name string) ([]byte, []byte, bool) {
-		if name != openclawPlugin {
-			return nil, nil, false
-		}
-		return bytes.Clone(wasm), manifest, true
+		return bytes.Clone(wasm[name]), manifest[name], wasm[name] != nil
 	}
 }

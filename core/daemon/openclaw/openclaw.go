@@ -45,7 +45,21 @@ type Config struct {
 		Token   string `json:"token"`
 		Path    string `json:"path"`
 	} `json:"hooks"`
+	Channels struct {
+		A2A struct {
+			Enabled bool               `json:"enabled"`
+			Peers   map[string]A2APeer `json:"peers"`
+		} `json:"a2a"`
+	} `json:"channels"`
 }
+
+// A2APeer is one that OpenClaw's A2A channel takes messages of.
+type A2APeer struct {
+	Token string `json:"token"`
+}
+
+// A2AName is what we are called among the peers of OpenClaw's A2A channel.
+const A2AName = "ogp"
 
 const maxFile = 4 << 20
 
@@ -165,6 +179,20 @@ func Token(env []string, c *config.Config) (token, from string, err error) {
 	return token, "openclaw_token", err
 }
 
+// A2AToken is the token for OpenClaw's A2A channel, of OpenClaw's own configuration; empty:
+// there is none. It is read at every use.
+func A2AToken(env []string) (string, error) {
+	own, err := Read(env)
+	if errors.Is(err, core.NotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	token, err := Expand(env, own.Channels.A2A.Peers[A2AName].Token)
+	return strings.TrimSpace(token), err
+}
+
 // Seen is all of OpenClaw's set-up that we go by, to tell a change of it by. It holds no
 // token.
 type Seen struct {
@@ -172,6 +200,7 @@ type Seen struct {
 	Path    string
 	Port    int
 	Token   [32]byte // of the token
+	A2A     [32]byte // of that for its A2A channel
 	Err     string
 }
 
@@ -186,5 +215,10 @@ func Look(env []string, c *config.Config) Seen {
 		s.Err = err.Error()
 	}
 	s.Token = sha256.Sum256([]byte(token))
+	a2a, err := A2AToken(env)
+	if err != nil {
+		s.Err += err.Error()
+	}
+	s.A2A = sha256.Sum256([]byte(a2a))
 	return s
 }

@@ -28,6 +28,9 @@ func (s *state) changes(ctx context.Context, name string, m *plugin.Manifest, u 
 			return nil, false, err
 		}
 	}
+	if _, ships := plugins.Get(name); m.Replies && ships { // one's own has what it was installed with
+		out = append(out, settings.Setting{Key: table + ".grants.replies", Value: true})
+	}
 	if u.topic != "" {
 		rest = append(rest, "topic="+u.topic)
 	}

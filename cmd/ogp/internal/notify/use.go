@@ -44,6 +44,7 @@ type used struct {
 	File      string   `json:"file"`
 	Set       []string `json:"set"` // keys
 	Private   bool     `json:"private"`
+	Replies   bool     `json:"replies"` // it may answer peers' messages
 	Tested    bool     `json:"tested"`
 	Running   bool     `json:"running"`
 }
@@ -52,7 +53,7 @@ func useCommand(a *cli.App) *cobra.Command {
 	var u using
 	cmd := &cobra.Command{
 		Use: "use <name>", Short: "Switch to a notifier", Args: cobra.ExactArgs(1),
-		Long: `Notify through a notifier that ships (openclaw, webhook, ntfy) or one that is installed. It is called once with a test. If it takes that, its settings are saved in the configuration file: the URL that it may reach (also on a private network) and delivery.notifiers.
+		Long: `Notify through a notifier that ships (openclaw, a2a, webhook, ntfy) or one that is installed. It is called once with a test. If it takes that, its settings are saved in the configuration file: the URL that it may reach (also on a private network), the power to answer messages where it asks for that, and delivery.notifiers. One that answers tells of messages alone, and joins those that are there.
 
   ogp notify use webhook --url https://hooks.example.org/ogp --secret-env OGP_WEBHOOK_SECRET`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -72,6 +73,9 @@ func useCommand(a *cli.App) *cobra.Command {
 			fmt.Fprintf(a.Out, "Set %s in %s\n", strings.Join(v.Set, ", "), v.File)
 			if v.Private {
 				fmt.Fprintf(a.Out, "%s may reach that server although it is at a private address\n", v.Notifier)
+			}
+			if v.Replies {
+				fmt.Fprintf(a.Out, "%s may answer peers' messages, in this gateway's name\n", v.Notifier)
 			}
 			if v.Tested {
 				fmt.Fprintln(a.Out, "A test call was taken")
@@ -109,9 +113,9 @@ func use(ctx context.Context, a *cli.App, name string, u using) (v used, err err
 	if err != nil {
 		return v, err
 	}
-	names := s.with(name, u.add)
+	names := s.with(name, u.add || manifest.Replies)
 	changes = append(changes, chooses(names))
-	v = used{Notifier: name, Notifiers: names, File: s.path, Private: private, Running: s.running, Tested: !u.noTest}
+	v = used{Notifier: name, Notifiers: names, File: s.path, Private: private, Replies: manifest.Replies, Running: s.running, Tested: !u.noTest}
 	for _, c := range changes {
 		v.Set = append(v.Set, c.Key)
 	}

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -40,10 +41,53 @@ func (i *initializer) enableHooks(ctx context.Context) error {
 	token := make([]byte, 24)
 	_, _ = rand.Read(token) // never fails
 	for _, set := range [][]string{{"hooks.token", hex.EncodeToString(token)}, {"hooks.enabled", "true"}} {
-		c := exec.CommandContext(ctx, "openclaw", "config", "set", set[0], set[1])
+		c := exec.CommandContext(ctx, cmp.Or(i.program, "openclaw"), "config", "set", set[0], set[1])
 		c.Env = i.app.Env
 		if out, err := c.CombinedOutput(); err != nil {
 			(*api.Report)(&i.view.Checks).Fail("openclaw", strings.Join(hookCommands, "\n"), "openclaw config set %s failed: %v %s", set[0], err, strings.TrimSpace(string(out)))
+			return ctx.Err()
+		}
+	}
+	i.openclaw = findOpenClaw(i.app)
+	return nil
+}
+
+// answersNone and answersAll say what OpenClaw answers by itself.
+const (
+	answersNone = "none"
+	answersAll  = "all"
+)
+
+// a2aCommands let OpenClaw take messages by A2A, of us alone. The token comes first.
+var a2aCommands = []string{
+	`openclaw config set channels.a2a.peers.` + openclaw.A2AName + `.token "$(openssl rand -hex 24)"`,
+	`openclaw config set channels.a2a.enabled true`,
+}
+
+// needsA2A reports whether OpenClaw is to answer, and does not take our messages.
+func (i *initializer) needsA2A() bool {
+	c := i.openclaw.File.Channels.A2A
+	return i.openclaw.Err == nil && (!c.Enabled || c.Peers[openclaw.A2AName].Token == "")
+}
+
+// enableA2A runs the commands, with a token of its own making, if the user has said so.
+func (i *initializer) enableA2A(ctx context.Context) error {
+	if len(i.cfg.OpenClawAnswers) == 0 || !i.needsA2A() {
+		return nil
+	}
+	r := (*api.Report)(&i.view.Checks)
+	fix := strings.Join(a2aCommands, "\n")
+	if !i.plan.EnableA2A {
+		r.Warn("openclaw", fix, "OpenClaw is to answer messages, and takes none by A2A")
+		return nil
+	}
+	token := make([]byte, 24)
+	_, _ = rand.Read(token) // never fails
+	for _, set := range [][]string{{"channels.a2a.peers." + openclaw.A2AName + ".token", hex.EncodeToString(token)}, {"channels.a2a.enabled", "true"}} {
+		c := exec.CommandContext(ctx, cmp.Or(i.program, "openclaw"), "config", "set", set[0], set[1])
+		c.Env = i.app.Env
+		if out, err := c.CombinedOutput(); err != nil {
+			r.Fail("openclaw", fix, "openclaw config set %s failed: %v %s", set[0], err, strings.TrimSpace(string(out)))
 			return ctx.Err()
 		}
 	}

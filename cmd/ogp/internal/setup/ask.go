@@ -1,11 +1,13 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net/mail"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -152,6 +154,24 @@ func (i *initializer) questions(p *initPlan) []question {
 	if i.openclaw.Err == nil && !i.openclaw.File.Hooks.Enabled {
 		add("openclaw-token", huh.NewConfirm().Title("OpenClaw is here, and takes no webhooks. Let it?").
 			Description("This runs:\n"+strings.Join(hookCommands, "\n")).Value(&p.EnableHooks), nil)
+	}
+	if i.openclaw.Err == nil {
+		if !i.given("openclaw-answers") {
+			p.Answers = cmp.Or(strings.Join(i.cfg.OpenClawAnswers, ","), answersNone)
+		}
+		options := []huh.Option[string]{
+			huh.NewOption("It hears of them, and answers by a tool when it chooses to", answersNone),
+			huh.NewOption("All, by itself: what it says goes back to the peer", answersAll),
+			huh.NewOption("Questions of other agents by itself (agent-comms, task-request); of the rest it hears", "agent-comms,task-request"),
+		}
+		if !slices.ContainsFunc(options, func(o huh.Option[string]) bool { return o.Value == p.Answers }) {
+			options = append(options, huh.NewOption("As config.toml says it now: "+p.Answers, p.Answers))
+		}
+		add("openclaw-answers", huh.NewSelect[string]().Title("What does OpenClaw's agent do with peers' messages?").Options(options...).Value(&p.Answers), nil)
+		if i.needsA2A() {
+			add("openclaw-answers", huh.NewConfirm().Title("OpenClaw takes no messages by A2A. Let it?").
+				Description("This runs:\n"+strings.Join(a2aCommands, "\n")).Value(&p.EnableA2A), func() bool { return p.Answers != answersNone })
+		}
 	}
 	if i.openclaw.Token {
 		if !i.given("openclaw-token") {

@@ -35,6 +35,8 @@ type initPlan struct {
 	RendezvousURL string
 	Token         string // auto, ${VARIABLE}, file:/path, or as it is
 	OpenClawURL   string
+	Answers       string // what OpenClaw answers by itself: none, all, or intents with commas
+	EnableA2A     bool   // let OpenClaw take messages by A2A, by its own command
 	Import        string // a directory, or none
 	EnableHooks   bool   // of OpenClaw, which has them off
 	TestCall      bool
@@ -85,6 +87,7 @@ read from OpenClaw's own configuration at each use.
 	f.StringVar(&p.RendezvousURL, "rendezvous-url", "", "the rendezvous server; turns it on")
 	f.StringVar(&p.Token, "openclaw-token", "", `where OpenClaw's hooks token is: auto, '${VARIABLE}' or file:/path`)
 	f.StringVar(&p.OpenClawURL, "openclaw-url", "", "where OpenClaw listens")
+	f.StringVar(&p.Answers, "openclaw-answers", "", "what OpenClaw's agent answers by itself, over A2A: none, all, or intents with commas")
 	f.StringVar(&p.Import, "import", "", "take over this directory of a TypeScript gateway (default: one that is found, for a new gateway)")
 	f.BoolVar(&noImport, "no-import", false, "take over nothing")
 	f.BoolVar(&noCall, "no-test-call", false, "do not call OpenClaw once, which makes its agent run")
@@ -105,6 +108,7 @@ type initializer struct {
 	back     atomic.Bool // the last key went back
 	started  bool        // by us
 	noImport bool
+	program  string // OpenClaw's; empty: openclaw
 
 	cfg      *config.Config
 	origins  config.Origins
@@ -152,6 +156,9 @@ func (i *initializer) run(ctx context.Context) error {
 		return err
 	}
 	if err := i.enableHooks(ctx); err != nil {
+		return err
+	}
+	if err := i.enableA2A(ctx); err != nil {
 		return err
 	}
 	if err := i.test(ctx); err != nil {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -105,7 +107,7 @@ func TestInitAsksWhereTheTokenIs(t *testing.T) {
 	s.write("openclaw.json", "{gateway: {port: 2}, hooks: {enabled: true, token: 'sekrit'}}")
 	s.env = append(s.env, "OPENCLAW_CONFIG_PATH="+filepath.Join(s.dir, "openclaw.json"))
 	rest := []string{"display-name", "email", "gateway-url", "rendezvous", "rendezvous-url", "start"}
-	i, asked := s.wizard(rest, "1", "n")
+	i, asked := s.wizard(rest, "1", "1", "n") // hears alone, where its token is, no call
 	if i.plan.Token != tokenAuto || i.plan.TestCall {
 		t.Errorf("the plan is %+v, after\n%s", i.plan, asked)
 	}
@@ -113,13 +115,58 @@ func TestInitAsksWhereTheTokenIs(t *testing.T) {
 	if err != nil || len(changes) != 1 || changes[0] != (settings.Setting{Key: "openclaw_url", Value: "http://localhost:2"}) {
 		t.Errorf("changes %v, %v, want the URL alone", changes, err)
 	}
-	i, _ = s.wizard(rest, "2", "n")
+	i, _ = s.wizard(rest, "1", "2", "n")
 	if err := i.write(); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(s.dir, daemon.ConfigFile))
 	if err != nil || !bytes.Contains(text, []byte("\nopenclaw_hooks_token = \"${OPENCLAW_HOOKS_TOKEN}\"\n")) || bytes.Contains(text, []byte("sekrit")) {
 		t.Errorf("the file has\n%s", text)
+	}
+}
+
+// One question says what OpenClaw answers by itself; what OpenClaw needs for that is shown,
+// and done by its own command.
+func TestInitAsksWhatOpenClawAnswers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.write("openclaw.json", "{hooks: {enabled: true, token: 'sekrit'}}")
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "openclaw"), []byte("#!/bin/sh\necho \"$*\" >>"+s.dir+"/ran\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.env = append(s.env, "OPENCLAW_CONFIG_PATH="+filepath.Join(s.dir, "openclaw.json"))
+	rest := []string{"display-name", "email", "gateway-url", "rendezvous", "rendezvous-url", "start", "openclaw-token", "no-test-call"}
+	i, asked := s.wizard(rest, "3", "n")
+	if err := i.write(); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(i.cfg.OpenClawAnswers, " "); got != "agent-comms task-request" || !strings.Contains(asked, "takes no messages by A2A") {
+		t.Errorf("answers %q, after\n%s", got, asked)
+	}
+	if err := i.enableA2A(t.Context()); err != nil || len(i.view.Checks) != 1 || !strings.Contains(i.view.Checks[0].Fix, "channels.a2a.peers.ogp.token") {
+		t.Errorf("%v, checks %+v; want the commands", err, i.view.Checks)
+	}
+	t.Run("with its command", func(t *testing.T) {
+		if runtime.GOOS == "windows" {
+			t.Skip("the command is a shell script")
+		}
+		i, _ := s.wizard(rest, "2", "y")
+		if err := i.write(); err != nil {
+			t.Fatal(err)
+		}
+		i.program = filepath.Join(bin, "openclaw")
+		if err := i.enableA2A(t.Context()); err != nil || len(i.view.Checks) != 0 {
+			t.Fatalf("%v, checks %+v", err, i.view.Checks)
+		}
+		ran, err := os.ReadFile(filepath.Join(s.dir, "ran"))
+		if err != nil || !regexp.MustCompile(`^config set channels\.a2a\.peers\.ogp\.token [0-9a-f]{48}\nconfig set channels\.a2a\.enabled true\n$`).Match(ran) {
+			t.Errorf("it ran %q, %v", ran, err)
+		}
+	})
+	i, _ = s.wizard(rest, "1")
+	if err := i.write(); err != nil || len(i.cfg.OpenClawAnswers) != 0 {
+		t.Errorf("none: %v, %v", i.cfg.OpenClawAnswers, err)
 	}
 }
 

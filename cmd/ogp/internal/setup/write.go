@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
@@ -80,6 +81,19 @@ func (i *initializer) changes() ([]settings.Setting, error) {
 		}
 	default:
 		return nil, cli.Usagef("--openclaw-token: want auto, '${VARIABLE}' or file:/path; a token itself does not belong on a command line")
+	}
+	if p.Answers != "" {
+		answers := []string{}
+		if p.Answers != answersNone {
+			answers = strings.Split(strings.ReplaceAll(p.Answers, " ", ""), ",")
+		}
+		if !slices.Equal(answers, c.OpenClawAnswers) {
+			list := make([]any, len(answers))
+			for n, intent := range answers {
+				list[n] = intent
+			}
+			out = append(out, settings.Setting{Key: "openclaw_answers", Value: list})
+		}
 	}
 	if port := i.openclaw.File.Gateway.Port; port != 0 && p.OpenClawURL == "" && i.origins.Of("openclaw_url").Layer == config.LayerDefault {
 		text("openclaw-url", "openclaw_url", fmt.Sprintf("http://localhost:%d", port), c.OpenClawURL)
