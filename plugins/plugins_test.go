@@ -129,6 +129,10 @@ func TestOpenClawOnTheHost(t *testing.T) {
 	if got := notify(t, p, event); !strings.Contains(got, `"status":"setup"`) || !strings.Contains(got, "not granted") {
 		t.Errorf("outcome = %s, want setup for want of a grant", got)
 	}
+	p = load(t, "openclaw", `{"openclaw_url":"`+s.URL+`"}`, s.URL, map[string]string{"hooks_token": ""})
+	if got := notify(t, p, event); !strings.Contains(got, `"status":"setup"`) || !strings.Contains(got, "cannot be read") || !strings.Contains(got, " - ") || strings.Contains(got, "grant") && !strings.Contains(got, "not granted:") {
+		t.Errorf("outcome = %s, want setup that names the secret and what to do about it", got)
+	}
 	p = load(t, "openclaw", `{}`, "http://localhost:18789", nil)
 	if got := notify(t, p, event); !strings.Contains(got, "set openclaw_hooks_token") {
 		t.Errorf("outcome = %s, want the missing token named", got)
@@ -153,6 +157,10 @@ func TestOpenClawTakesALargeBatch(t *testing.T) {
 
 func TestWebhookOnTheHost(t *testing.T) {
 	s := serve(t, 204, "")
+	unreadable := load(t, "webhook", `{"url":"`+s.URL+`/x"}`, s.URL, map[string]string{"webhook_secret": ""})
+	if got := notify(t, unreadable, event); !strings.Contains(got, `"status":"setup"`) || !strings.Contains(got, "cannot be read, or is empty - ") || strings.Contains(got, "grant this") || len(s.got) != 0 {
+		t.Errorf("outcome = %s, want setup for a secret that cannot be read, and nothing posted", got)
+	}
 	p := load(t, "webhook", `{"url":"`+s.URL+`/x"}`, s.URL, map[string]string{"webhook_secret": "hush"})
 	if got := notify(t, p, event); got != `{"status":"delivered"}` {
 		t.Fatalf("outcome = %s, want delivered", got)

@@ -213,7 +213,7 @@ func OutcomeOf(r *HTTPResponse, err error) Outcome {
 		case CallFailed, CallLimit:
 			return Retry(0, err.Error())
 		case CallNotGranted:
-			return SetUp(err.Error() + " - grant this plugin that URL, and the secret that it sends there, or set the secret: ogp plugin list shows what it has")
+			return SetUp(err.Error()) // what to change is in the host's words
 		}
 	}
 	if err != nil {

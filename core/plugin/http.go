@@ -76,7 +76,7 @@ func (v *version) httpRequest(in *instance, req []byte) (any, error) {
 	}
 	private, secrets, ok := granted(v.urls, u.Scheme, host, u.Path)
 	if !ok {
-		return nil, refuse(callDenied, "no grant for %s://%s%s", u.Scheme, host, u.Path)
+		return nil, refuse(callDenied, "no grant for %s://%s%s - grant this plugin that URL: \"ogp plugin list\" shows what it lacks", u.Scheme, host, u.Path)
 	}
 	body, err := r.content()
 	if err != nil {
@@ -208,14 +208,14 @@ type secretFiller struct {
 
 func (f *secretFiller) secret(name string) (string, error) {
 	if !slices.Contains(f.allowed, name) {
-		return "", refuse(callDenied, "the secret %q is not granted for this URL", name)
+		return "", refuse(callDenied, "the secret %q is not granted for this URL - its grant must name that secret: \"ogp plugin list\" shows what it lacks", name)
 	}
 	value, ok := f.v.secret(name)
 	switch {
 	case !ok:
-		return "", refuse(callDenied, "the secret %q is not set", name)
+		return "", refuse(callDenied, "the secret %q is not set - name it in [plugins.%s.secrets] of config.toml", name, f.v.name)
 	case value == "":
-		return "", refuse(callDenied, "the secret %q is set and cannot be read, or is empty", name)
+		return "", refuse(callDenied, "the secret %q is set and cannot be read, or is empty - \"ogp config check\" says where it should be; a variable must be set where the gateway is started", name)
 	}
 	f.used = append(f.used, name, value)
 	return value, nil

@@ -54,7 +54,7 @@ func configure(c sdk.Value) error {
 	}
 	conf.removedKey = "agent:" + conf.agent + ":main"
 	if k := c.Get("removed_session_key"); k.Kind() == sdk.Text {
-		conf.removedKey = k.Text()
+		conf.removedKey = strings.ReplaceAll(k.Text(), "{agent_id}", conf.agent)
 	}
 	if n := c.Get("max_text_bytes").Int(); n > 0 {
 		conf.maxTextBytes = int(min(n, 64<<10))
@@ -280,7 +280,7 @@ func unreachable(err error) sdk.Outcome {
 	if ce, ok := err.(*sdk.CallError); ok {
 		switch ce.Code {
 		case sdk.CallNotGranted:
-			return sdk.SetUp("requests to " + conf.url + " are not granted to this plugin: grant it that URL and the secret hooks_token (" + ce.Text + ")")
+			return sdk.SetUp("OpenClaw at " + conf.url + ": " + err.Error()) // the host says what to change
 		case sdk.CallUnknown, sdk.CallBadRequest:
 			return sdk.SetUp("openclaw_url " + conf.url + " cannot be requested: " + ce.Text)
 		}

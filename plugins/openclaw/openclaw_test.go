@@ -274,7 +274,7 @@ func TestNoAnswerIsRetriedAndNoGrantIsNot(t *testing.T) {
 			Secrets: map[string]string{"hooks_token": "t"},
 			HTTP:    func(*http.Request) (*http.Response, error) { return nil, errors.New("dial tcp: connection refused") },
 		},
-		`{"status":"setup","detail":"requests to http://localhost:18789 are not granted`: {Secrets: map[string]string{"hooks_token": "t"}},
+		`{"status":"setup","detail":"OpenClaw at http://localhost:18789: http.request: not granted`: {Secrets: map[string]string{"hooks_token": "t"}},
 		`{"status":"setup","detail":"no token for OpenClaw's webhooks: set openclaw_hooks_token`: {
 			HTTP: func(*http.Request) (*http.Response, error) { t.Error("asked without a token"); return nil, io.EOF },
 		},
