@@ -47,6 +47,9 @@ const fixPin = "is it the module that you trust? Then write its SHA-256 into con
 func (d *Daemon) pluginProblems(v hooks.View) []api.Problem {
 	var out problems
 	reload := "correct it, then: ogp plugin reload " + v.Name
+	if v.Source == hooks.FromInstall { // its own copy stays as it is
+		reload = "correct it, then \"ogp plugin install\" it again"
+	}
 	grant := "grant it in [plugins." + v.Name + ".grants] of config.toml"
 	switch {
 	case v.State == hooks.StateFailed:
@@ -65,6 +68,9 @@ func (d *Daemon) pluginProblems(v hooks.View) []api.Problem {
 		} else {
 			out.warn(grant+", or leave it so: its README says what it can do without", "it asks for what is not granted: %s", missing)
 		}
+	}
+	for _, unknown := range v.Unknown {
+		out.warn("take it out of [plugins."+v.Name+".config] of config.toml, or correct its name", "it has no setting %s", unknown)
 	}
 	prefix := "plugins." + v.Name + ".secrets."
 	for _, p := range d.config().CheckSecrets(d.origins()) {

@@ -65,11 +65,13 @@ func concerns(m *plugin.Manifest, intent string) bool {
 	return m == nil || len(m.Intents) == 0 || slices.Contains(m.Intents, intent)
 }
 
-// handlerOf is a plugin as a handler of intents.
+// handlerOf is a plugin as a handler of intents. What it says is not its own goes to
+// those behind it.
 type handlerOf struct {
-	name string
-	p    *plugin.Plugin
-	t    *texts
+	name   string
+	p      *plugin.Plugin
+	t      *texts
+	behind []handlerOf // in order
 }
 
 var _ core.Handler = handlerOf{}
@@ -84,7 +86,16 @@ func (a handlerOf) Intents() []string {
 }
 
 func (a handlerOf) Handle(ctx context.Context, p *core.Peer, m *core.Message) (core.HandlerAnswer, error) {
-	answer, err := onHandle.ask(ctx, a.t, a.p, handled{p, m, time.Now()})
+	question := handled{p, m, time.Now()}
+	answer, mine, err := onHandle.whose(ctx, a.t, a.p, question)
+	for _, next := range a.behind {
+		if mine || err != nil {
+			break
+		}
+		if slices.Contains(next.Intents(), m.Intent) {
+			answer, mine, err = onHandle.whose(ctx, next.t, next.p, question)
+		}
+	}
 	if errors.Is(err, plugin.Failed) { // it has said itself that it cannot
 		return core.HandlerAnswer{Error: "the handler failed"}, nil
 	}

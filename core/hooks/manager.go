@@ -210,6 +210,7 @@ func (m *Manager) Plugins() (gateway.Plugins, error) {
 // publish makes what Plugins answers. Called with mu held.
 func (m *Manager) publish() {
 	f := &inForce{plugins: gateway.Plugins{Policies: map[core.Hook][]core.Policy{}}}
+	var handlers []handlerOf
 	for _, s := range m.slots {
 		name := s.want.Spec.Name
 		var asked []core.Hook
@@ -229,8 +230,12 @@ func (m *Manager) publish() {
 			f.plugins.Policies[h] = append(f.plugins.Policies[h], p)
 		}
 		if s.has(core.HookHandle) {
-			f.plugins.Handlers = append(f.plugins.Handlers, handlerOf{name, s.loaded, &m.texts})
+			handlers = append(handlers, handlerOf{name: name, p: s.loaded, t: &m.texts})
 		}
+	}
+	for i, h := range handlers {
+		h.behind = handlers[i+1:]
+		f.plugins.Handlers = append(f.plugins.Handlers, h)
 	}
 	m.place(f.plugins.Policies)
 	if f.err != nil {

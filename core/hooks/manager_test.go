@@ -827,6 +827,39 @@ func askOnce(t *testing.T, m *hooks.Manager, hook core.Hook) error {
 	return err
 }
 
+// "Not mine" goes to the handler behind, in order, and a failure ends it.
+func TestHandlersBehindAreAskedAfterNotMine(t *testing.T) {
+	notMine := func() []byte { // as answering, with the result -1
+		b := answering(`{"status":"ok","data":0}`, "ogp_handle")
+		i := bytes.Index(b, []byte{0x10, 0, 0x41, 0, 0x0b})
+		b[i+3] = 0x7f
+		return b
+	}()
+	handler := func(order int, name string, wasm []byte, intents ...string) hooks.Wanted {
+		return hooks.Wanted{Order: order, Spec: plugin.Spec{Name: name, Bytes: wasm, Manifest: &plugin.Manifest{Name: name, Intents: intents}}}
+	}
+	first, other := handler(1, "first", notMine, "x"), handler(2, "other", answering(`{"status":"ok","data":2}`, "ogp_handle"), "y")
+	for _, c := range []struct {
+		last []byte
+		want string
+	}{
+		{answering(`{"status":"ok","data":3}`, "ogp_handle"), `{true 3 }`},
+		{answering(`{"status":"error","error":"no"}`, "ogp_handle"), `{false  no}`},
+		{notMine, `{false  nobody answers this}`},
+	} {
+		m := newManager(t, hooks.Options{})
+		apply(t, m, handler(3, "last", c.last, "x"), first, other)
+		p, err := m.Plugins()
+		if err != nil || len(p.Handlers) != 3 || p.Handlers[0].Name() != "first" {
+			t.Fatalf("Plugins = %v, %v; want three handlers, in order", p.Handlers, err)
+		}
+		got, err := p.Handlers[0].Handle(t.Context(), &core.Peer{Alias: "bob"}, &core.Message{Intent: "x", Payload: core.Raw(`{}`)})
+		if text := fmt.Sprintf("{%v %s %s}", got.OK, got.Data, got.Error); err != nil || text != c.want {
+			t.Errorf("Handle = %s, %v; want %s", text, err, c.want)
+		}
+	}
+}
+
 // says is a module that gives one answer to messages, requests and events.
 func says(t testing.TB, answer string) []byte {
 	t.Helper()

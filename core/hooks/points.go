@@ -52,24 +52,29 @@ func Answer(hook core.Hook, output []byte) (any, error) {
 
 // ask puts a question to a plugin.
 func (p point[Q, A]) ask(ctx context.Context, t *texts, to *plugin.Plugin, q Q) (A, error) {
-	var none A
+	answer, _, err := p.whose(ctx, t, to, q)
+	return answer, err
+}
+
+// whose is ask, and says whether the plugin took the question for its own.
+func (p point[Q, A]) whose(ctx context.Context, t *texts, to *plugin.Plugin, q Q) (answer A, mine bool, err error) {
 	in, err := p.write(t, q)
 	if err != nil {
-		return none, err
+		return answer, false, err
 	}
 	r, err := to.Call(ctx, p.hook, in)
 	if err != nil {
-		return none, err
+		return answer, true, err
 	}
 	if work := workOf(ctx); work != nil {
 		*work += r.FuelUsed
 	}
 	if r.NotMine() {
-		return p.notMine, nil
+		return p.notMine, false, nil
 	}
 	answer, ok := r.Answer.(A)
 	if !ok { // it was loaded without Answer
-		return p.read(r.Output)
+		answer, err = p.read(r.Output)
 	}
-	return answer, nil
+	return answer, true, err
 }

@@ -3,8 +3,13 @@ package hooks
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
@@ -36,6 +41,7 @@ type View struct {
 	Pinned       bool          `json:"pinned"`
 	Size         int           `json:"size"`                   // bytes
 	Missing      []string      `json:"missing,omitempty"`      // asked and not granted
+	Unknown      []string      `json:"unknown,omitempty"`      // settings that it does not have, with what it has
 	Approves     bool          `json:"approves"`               // it may approve strangers
 	AtMost       []core.Grant  `json:"atMost,omitempty"`       // with at most these grants; none: the gateway's default ones
 	Replies      bool          `json:"replies"`                // it may answer peers' messages
@@ -100,11 +106,27 @@ func sortViews(list []View) {
 // view is what is known of a slot without its plugin. Called with mu held.
 func (s *slot) view() View {
 	spec, manifest, total := s.want.Spec, s.manifest(), s.total()
+	unknown := unknownSettings(spec.Config, manifest)
 	return View{Name: spec.Name, State: StateLoading, Source: s.want.Source, Kind: string(s.module.Kind), Hooks: s.hooks(),
 		Intents: manifest.Intents, Order: s.want.Order, Path: spec.Path, SHA256: s.module.SHA256, Size: s.module.Size,
-		Pinned: spec.SHA256 != "", Version: manifest.Version, Missing: spec.Grants.Missing(manifest.Asks()),
+		Pinned: spec.SHA256 != "", Version: manifest.Version, Missing: spec.Grants.Missing(manifest.Asks()), Unknown: unknown,
 		Approves: s.approves(), Replies: s.replies(), AtMost: spec.Grants.AtMost, Ignored: s.tally.ignored.Load(),
 		Calls: total.Calls, Refusals: total.Refusals, Failures: total.Failures}
+}
+
+// unknownSettings are those of a configuration that a plugin does not have, in words.
+func unknownSettings(text []byte, m *plugin.Manifest) (out []string) {
+	var all map[string]core.Raw
+	if json.Unmarshal(text, &all) != nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		var e *core.Error
+		if errors.As(m.CheckSetting(name), &e) {
+			out = append(out, fmt.Sprintf("%q: %s", name, e.Hint))
+		}
+	}
+	return out
 }
 
 // Look shows what would be in force, without loading any of it. A plugin that
