@@ -42,10 +42,11 @@ func (g *trust) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval) (
 		if err := g.checkAlias(a.Alias, k); err != nil {
 			return nil, err
 		}
-		next, item, err = g.approve(p, a.Grants, st)
-		if err == nil && a.Alias != "" {
-			next.Alias = a.Alias
+		if a.Alias != "" { // by which the notifiers call it, too
+			p = p.Clone()
+			p.Alias = a.Alias
 		}
+		next, item, err = g.approve(p, a.Grants, st)
 		return next, err
 	})
 	if err != nil {

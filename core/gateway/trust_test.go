@@ -636,6 +636,21 @@ func TestMutualRequests(t *testing.T) {
 	})
 }
 
+// An approval that names the peer is told under that name.
+func TestApprovedIsToldByItsName(t *testing.T) {
+	r := newRig(t, nil)
+	p := newPeer(nil)
+	if _, err := r.ReceiveRequest(t.Context(), p.request(r.Key(), nil), nowhere); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.ApprovePeer(t.Context(), p.key, gateway.Approval{Alias: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	if told := events(t, r.store, core.EventApproved); len(told) != 1 || told[0].Then.Alias != "alice" || r.Peer(p.key).Alias != "alice" {
+		t.Errorf("the approval is told as %+v, want alice", told[0].Then)
+	}
+}
+
 // An update of grants reaches the peer and counts at once.
 func TestGrantsUpdate(t *testing.T) {
 	a, b := coretest.Pair(t)
