@@ -145,25 +145,17 @@ func (s *state) sendDigest(ctx context.Context) error {
 	waiting := s.peers.Waiting().All
 	var texts []string
 	if d.Count > 0 {
-		texts = append(texts, fmt.Sprintf("%s for federation came; %d in all %s.", counted(d.Count, "more request", "more requests"), waiting,
+		texts = append(texts, fmt.Sprintf("%s for federation came; %d in all %s.", text.Count(d.Count, "more request"), waiting,
 			map[bool]string{true: "waits", false: "wait"}[waiting == 1]))
 	}
 	if d.Restored > 0 {
-		texts = append(texts, fmt.Sprintf("%s that seemed to have removed us %s not, and %s again.", counted(d.Restored, "peer", "peers"),
+		texts = append(texts, fmt.Sprintf("%s that seemed to have removed us %s not, and %s again.", text.Count(d.Restored, "peer"),
 			map[bool]string{true: "has", false: "have"}[d.Restored == 1], map[bool]string{true: "is approved", false: "are approved"}[d.Restored == 1]))
 	}
 	st := &step{now: now, digest: digest{Last: now, Withdrawn: d.Withdrawn}}
 	st.Events = append(st.Events, s.event(core.EventRequestDigest, nil, core.Them, strings.Join(texts, " "),
 		map[string]any{"requests": d.Count, "pending": waiting, "restored": d.Restored}))
 	return s.commit(ctx, st)
-}
-
-// counted is a number with its noun.
-func counted(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 // NotifierSetUp keeps an event for a notifier that can tell nothing until the operator

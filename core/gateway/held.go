@@ -55,7 +55,7 @@ func (g *Gateway) release(ctx context.Context, m *core.InboxMessage, by string, 
 		if level == scope.LevelOff {
 			return core.Refusef(core.Forbidden, "the topic %q is off for this peer", clean(topic, 64))
 		}
-		m.Level = stricter(m.Level, level)
+		m.Level = scope.Stricter(m.Level, level)
 	}
 	handler, err := g.handler(m.Message.Intent)
 	if err != nil {

@@ -253,7 +253,7 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 	if kept.Status == core.InboxNew && handler == nil {
 		g.brake(p, kept, change)
 	}
-	kept.Level = stricter(kept.Level, verdict.Level)
+	kept.Level = scope.Stricter(kept.Level, verdict.Level)
 	response := answer.Response{Received: true, Timestamp: core.FormatTime(in.now)}
 	if m.Intent == core.IntentAgentComms {
 		response.Topic = in.topic

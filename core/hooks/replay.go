@@ -10,8 +10,8 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/rules"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // Step is what came of asking one policy, or one of its rules.
@@ -60,7 +60,7 @@ func (m *Manager) Judge(ctx context.Context, q core.Question, each bool) (core.V
 	for i, one := range p.Policies[q.Kind] {
 		policies[i] = judged{one, &steps, each, &withheld}
 	}
-	v, err := gateway.Judge(ctx, policies, q, func(_ core.Policy, v core.Verdict, took time.Duration, err error) {
+	v, err := scope.Judge(ctx, policies, q, func(_ core.Policy, v core.Verdict, took time.Duration, err error) {
 		s := &steps[len(steps)-1]
 		s.Policy, s.Rule, s.Decision, s.Reason, s.Code, s.Took = v.Policy, v.Rule, v.Decision, v.Reason, v.Code, took
 		if err != nil {
