@@ -185,6 +185,7 @@ func (d *Daemon) configured(name string, c config.PluginConfig, in *hooks.Instal
 		Name: name, Path: c.Path, SHA256: c.SHA256,
 		Limits: plugin.Limits{Timeout: plugin.Duration(c.Timeout), MemoryMiB: int64(c.MemoryMiB), Fuel: c.Fuel, Instances: c.Instances},
 	}}
+	w.Settings = slices.Sorted(maps.Keys(c.Config))
 	for _, h := range c.Hooks {
 		w.Hooks = append(w.Hooks, plugin.Hook(h))
 	}

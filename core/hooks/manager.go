@@ -39,6 +39,9 @@ type Wanted struct {
 	// MaxKV bounds the plugin's key-value store, in bytes of keys and values. Zero
 	// means what its manifest asks for.
 	MaxKV int64
+	// Settings are the names of those that the operator has written for it; the gateway may
+	// add others to its configuration.
+	Settings []string
 	// Watch loads the plugin anew when its module or its plugin.toml changes. A
 	// pinned module is never watched: a changed one needs a new grant.
 	Watch bool

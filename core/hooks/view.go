@@ -5,11 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-
-	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
@@ -106,7 +103,7 @@ func sortViews(list []View) {
 // view is what is known of a slot without its plugin. Called with mu held.
 func (s *slot) view() View {
 	spec, manifest, total := s.want.Spec, s.manifest(), s.total()
-	unknown := unknownSettings(spec.Config, manifest)
+	unknown := unknownSettings(s.want.Settings, manifest)
 	return View{Name: spec.Name, State: StateLoading, Source: s.want.Source, Kind: string(s.module.Kind), Hooks: s.hooks(),
 		Intents: manifest.Intents, Order: s.want.Order, Path: spec.Path, SHA256: s.module.SHA256, Size: s.module.Size,
 		Pinned: spec.SHA256 != "", Version: manifest.Version, Missing: spec.Grants.Missing(manifest.Asks()), Unknown: unknown,
@@ -114,13 +111,9 @@ func (s *slot) view() View {
 		Calls: total.Calls, Refusals: total.Refusals, Failures: total.Failures}
 }
 
-// unknownSettings are those of a configuration that a plugin does not have, in words.
-func unknownSettings(text []byte, m *plugin.Manifest) (out []string) {
-	var all map[string]core.Raw
-	if json.Unmarshal(text, &all) != nil {
-		return nil
-	}
-	for _, name := range slices.Sorted(maps.Keys(all)) {
+// unknownSettings are those that a plugin does not have, in words.
+func unknownSettings(names []string, m *plugin.Manifest) (out []string) {
+	for _, name := range names {
 		var e *core.Error
 		if errors.As(m.CheckSetting(name), &e) {
 			out = append(out, fmt.Sprintf("%q: %s", name, e.Hint))
