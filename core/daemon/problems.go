@@ -143,6 +143,9 @@ func (d *Daemon) notifierProblems(h delivery.Health, depths core.Depths) []api.P
 	if h.Name == openclawPlugin && h.Failures == 0 && h.LastSuccess.IsZero() {
 		out = append(out, d.hooksOff()...)
 	}
+	if h.Name == a2aPlugin {
+		out = append(d.a2aOff(), out...)
+	}
 	if dead := depths.DeadByName[h.Name]; dead > 0 {
 		out.warn("\"ogp delivery list\" shows them, ogp delivery retry --all tries them again", "%s set aside", text.Count(dead, "notice was", "notices were"))
 	}
@@ -168,6 +171,23 @@ func (d *Daemon) hooksOff() (out problems) {
 		return nil
 	}
 	out.fail("openclaw config set hooks.enabled true --strict-json", "OpenClaw's webhooks are off: hooks.enabled is not true in %s", openclaw.File(d.o.env()))
+	return out
+}
+
+// a2aOff says what OpenClaw's own configuration on this machine lacks for its agent to
+// answer, where openclaw_answers says that it does.
+func (d *Daemon) a2aOff() (out problems) {
+	own, err := openclaw.Read(d.o.env())
+	if err != nil || len(d.config().OpenClawAnswers) == 0 || d.origins().Of("openclaw_url").Layer != config.LayerDefault {
+		return nil
+	}
+	peer := "channels.a2a.peers." + openclaw.A2AName + ".token"
+	if token, _ := d.secrets(a2aPlugin)("a2a_token"); token == "" && own.Channels.A2A.Peers[openclaw.A2AName].Token == "" {
+		out.fail("openclaw config set "+peer+" \"$(openssl rand -hex 24)\"", "OpenClaw's A2A channel does not know us: %s has no %s", openclaw.File(d.o.env()), peer)
+	}
+	if !own.Channels.A2A.Enabled {
+		out.fail("openclaw config set channels.a2a.enabled true --strict-json", "OpenClaw's A2A channel is off: channels.a2a.enabled is not true in %s", openclaw.File(d.o.env()))
+	}
 	return out
 }
 
@@ -206,7 +226,7 @@ func CheckConfigured(ctx context.Context, o Options, installed []hooks.Installed
 		for _, p := range d.pluginProblems(v) {
 			r = append(r, api.Check{Name: "plugins." + v.Name, State: p.State, Text: p.Text, Fix: p.Fix})
 		}
-		if slices.Contains(v.Hooks, core.HookNotify) && (!d.notifiersChosen() || slices.Contains(d.config().Delivery.Notifiers, v.Name)) {
+		if slices.Contains(v.Hooks, core.HookNotify) && (!d.notifiersChosen() || slices.Contains(d.config().Delivery.Notifiers, v.Name) || v.Name == a2aPlugin && len(d.config().OpenClawAnswers) > 0) {
 			names = append(names, v.Name)
 		}
 	}
@@ -214,6 +234,9 @@ func CheckConfigured(ctx context.Context, o Options, installed []hooks.Installed
 		for _, p := range d.hooksOff() {
 			r.Warn("plugins."+openclawPlugin, p.Fix, "%s", p.Text)
 		}
+	}
+	for _, p := range d.a2aOff() {
+		r.Warn("openclaw_answers", p.Fix, "%s", p.Text)
 	}
 	if p, ok := d.unheard(names); ok {
 		r.Warn("delivery.notifiers", p.Fix, "%s", p.Text)

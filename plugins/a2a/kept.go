@@ -41,7 +41,7 @@ func recall(event string) (k kept, err error) {
 func forget(event string) { _ = sdk.KVDelete(prefix + event) }
 
 // lives is for how long a gateway may tell of an event, in milliseconds: it gives up after
-// 7 days, if nothing else is set.
+// 3 days, if nothing else is set.
 const lives = 8 * 24 * 3600 * 1000
 
 // sweep forgets what is older than any event that may still come.

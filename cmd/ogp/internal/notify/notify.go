@@ -178,7 +178,9 @@ func (s *state) await(ctx context.Context, names []string) error {
 		}
 		var have []string
 		for _, n := range v.Notifiers {
-			have = append(have, n.Name)
+			if n.Name != "a2a" || len(s.cfg.OpenClawAnswers) == 0 || slices.Contains(names, n.Name) { // else it is there for openclaw_answers
+				have = append(have, n.Name)
+			}
 		}
 		loading := slices.ContainsFunc(v.Plugins, func(p api.PluginState) bool { return p.State == hooks.StateLoading })
 		if sameNames(have, names) && !loading {
