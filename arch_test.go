@@ -64,6 +64,7 @@ var rooms = []arrows{
 	{"core/store/...", []string{"core"}},
 	{"core/plugin", []string{"core", "core/dial", "core/files", "core/nesting", "core/plugin/...", "core/scope", "core/text"}},
 	{"core/plugin/guest", []string{"core"}},
+	{"core/plugin/extism", []string{"core", "core/plugin/guest"}},
 	{"core/plugin/opa", []string{"core", "core/plugin/guest", "core/plugin/meter"}},
 	{"core/plugin/...", nil},
 

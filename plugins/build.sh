@@ -6,7 +6,8 @@
 #   plugins/build.sh --check         build into a temporary folder and compare with the committed bytes
 #   LANGS="go c" plugins/build.sh    only those of some languages: go rust assemblyscript c rego
 #
-# The bytes depend on the compilers: Go of go.mod, and Debian 12's rustc 1.63, clang 14, lld 14 and
+# The bytes depend on the compilers: Go of go.mod (with Extism's PDK from the Go proxy, of the version in the
+# example's go.mod), and Debian 12's rustc 1.63, clang 14, lld 14 and
 # wasi-libc (apt-get install clang lld rustc libstd-rust-dev-wasm32); AssemblyScript 0.28 (npm install
 # assemblyscript@0.28.20; ASC names its asc); OPA 1.22.4 (go install github.com/open-policy-agent/opa@v1.22.4; OPA
 # names it). RUSTC names the rustc that has the wasm target.
@@ -48,6 +49,15 @@ reactor() { # a Go plugin on the SDK
 	to=$(target "$1")
 	GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 GOFLAGS= GOWASM= go build -buildmode=c-shared -trimpath -buildvcs=false \
 		-ldflags="-s -w -buildid=" -o "$to" "./$1"
+	done_with "$1" "$to"
+}
+
+extism() { # a Go module of its own, on Extism's PDK
+	wanted go || return 0
+	to=$(target "$1")
+	case $to in /*) ;; *) to=$PWD/$to ;; esac
+	(cd "$1" && GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 GOFLAGS= GOWASM= GOWORK=off go build -buildmode=c-shared -trimpath -buildvcs=false \
+		-ldflags="-s -w -buildid=" -o "$to" .)
 	done_with "$1" "$to"
 }
 
@@ -106,6 +116,7 @@ reactor plugins/ntfy
 reactor examples/plugins/approve-by-domain
 reactor examples/plugins/free-busy
 program examples/plugins/audit-line
+extism examples/plugins/extism-links
 rust examples/plugins/office-hours
 assemblyscript examples/plugins/secret-scrubber
 c examples/plugins/topic-allowlist

@@ -62,11 +62,11 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	}
 	wasm := m.wasm
 	if m.kind.prepare != nil {
-		if wasm, err = m.kind.prepare(wasm, limits.pages()); err != nil {
+		if wasm, err = m.kind.prepare(wasm, v.pages()); err != nil {
 			return fail(BadModule, "%w", err)
 		}
 	}
-	metered, err := meter.Rewrite(wasm, meter.Config{MaxMemoryPages: limits.pages(), MaxStack: limits.stack()})
+	metered, err := meter.Rewrite(wasm, meter.Config{MaxMemoryPages: v.pages(), MaxStack: limits.stack()})
 	if err != nil {
 		return fail(BadModule, "%w", err)
 	}
@@ -120,7 +120,7 @@ func (v *version) open(e *entry, wasm []byte) (err error) {
 	if v.cache, err = wazero.NewCompilationCacheWithDir(e.dir); err != nil {
 		return err
 	}
-	v.rt = wazero.NewRuntimeWithConfig(v.base, runtimeConfig(v.cache, v.limits.pages()))
+	v.rt = wazero.NewRuntimeWithConfig(v.base, runtimeConfig(v.cache, v.pages()))
 	defer func() {
 		if err != nil {
 			v.rt.Close(v.base)

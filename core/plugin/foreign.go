@@ -20,7 +20,7 @@ func foreign(k guest.Kind) *kind {
 		}
 	}
 	return &kind{
-		name: ModuleKind(k.Name), abi: k.Name, imports: imports, missing: k.Missing, prepare: k.Prepare, entrypoints: k.Entrypoints, not: "the module is no such one",
+		name: ModuleKind(k.Name), abi: k.Name, imports: imports, missing: k.Missing, prepare: k.Prepare, entrypoints: k.Entrypoints, blocks: k.Blocks, not: "the module is no such one",
 		is:      func(s *meter.Shape) bool { return k.Is(s.Imports, exported(s)) },
 		hooks:   func(s *meter.Shape) []Hook { return k.Hooks(exported(s)) },
 		exports: func(v *version) (map[string]string, error) { return k.Exports(v.manifest.Hooks) },
@@ -63,7 +63,6 @@ func (in *instance) Spend(n int64)                            { in.spend(in.mod,
 func (in *instance) View(what string, ptr, n uint32) []byte   { return view(in.mod, what, ptr, n) }
 func (in *instance) Run(f api.Function, stack []uint64) error { return f.CallWithStack(in.ctx, stack) }
 func (in *instance) Log(level int32, text []byte)             { in.v.log.line(level, "plugin", in.hook, text) }
-func (in *instance) MemoryLimit() int64                       { return int64(in.v.limits.pages()) << 16 }
 
 func (in *instance) Get(path string) ([]byte, bool) {
 	in.enter(in.mod, len(in.input))
@@ -86,4 +85,58 @@ func (in *instance) Operate(op string, req []byte) ([]byte, int32, string) {
 		in.spend(in.mod, operationUnits+int64(len(req)+len(res))/64)
 	}
 	return res, code, why
+}
+
+func (in *instance) Becomes(g guest.Guest) { in.guest = g }
+func (in *instance) MemoryLimit() int64    { return int64(in.v.pages()) << 16 }
+func (in *instance) BlockLimit() int64     { return int64(in.v.limits.pages()-in.v.pages()) << 16 }
+
+// pages is what the guest's own memory may come to, in pages of 64 KiB: what there is, without what is kept for it.
+func (v *version) pages() uint32 {
+	all := v.limits.pages()
+	if v.kind.blocks {
+		all -= all / 4
+	}
+	return all
+}
+
+func (in *instance) Var(key string) ([]byte, bool, string) {
+	if in.v.kv("kv.get", key) != nil {
+		return nil, false, ""
+	}
+	ctx, cancel := in.waiting()
+	defer cancel()
+	value, ok, err := in.v.store.Get(ctx, key)
+	return value, ok, in.v.refusedVar(err)
+}
+
+func (in *instance) SetVar(key string, value []byte) string {
+	op := "kv.set"
+	if value == nil {
+		op = "kv.delete"
+	}
+	err := in.v.kv(op, key)
+	if err == nil {
+		in.Spend(operationUnits + int64(len(value))/64)
+		ctx, cancel := in.waiting()
+		defer cancel()
+		switch {
+		case key == "":
+			err = refuse(callBad, "an empty key")
+		case value == nil:
+			err = in.v.store.Delete(ctx, key)
+		default:
+			err = in.v.store.Set(ctx, key, value, in.v.maxKV())
+		}
+	}
+	return in.v.refusedVar(err)
+}
+
+// refusedVar counts what a guest is refused, and says why.
+func (v *version) refusedVar(err error) string {
+	if err == nil {
+		return ""
+	}
+	v.refused.Add(1)
+	return err.Error()
 }

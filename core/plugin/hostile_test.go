@@ -404,8 +404,8 @@ func withCustom(name, content string) []byte {
 func TestP2Hostile(t *testing.T) {
 	h := newHost(t)
 	honest := load(t, h, plugin.Spec{Name: "honest", Bytes: guest(answering)})
-	list := slices.Concat(hostiles(), regoHostiles())
-	if len(list) < 140 {
+	list := slices.Concat(hostiles(), regoHostiles(), extismHostiles())
+	if len(list) < 170 {
 		t.Fatalf("%d modules", len(list))
 	}
 	for _, x := range list {

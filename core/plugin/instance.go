@@ -272,7 +272,7 @@ func (in *instance) call(ctx context.Context, hook Hook, input []byte, deadline 
 	in.count()
 	size := in.mod.Memory().Size()
 	r = Result{Status: int(status), FuelUsed: max(in.used, 0), HostCalls: in.hostCalls, MemoryBytes: int64(size)}
-	keep = err == nil && in.calls < in.v.limits.MaxCalls && int64(size) <= int64(in.v.limits.pages())<<16/4*3
+	keep = err == nil && in.calls < in.v.limits.MaxCalls && int64(size) <= int64(in.v.pages())<<16/4*3
 	in.input, in.pending, in.caller = nil, nil, nil
 	switch {
 	case err != nil:

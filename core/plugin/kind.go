@@ -11,6 +11,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin/extism"
 	"github.com/opengatewayprotocol/ogp/core/plugin/guest"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 	"github.com/opengatewayprotocol/ogp/core/plugin/opa"
@@ -51,6 +52,7 @@ type kind struct {
 	call func(in *instance, hook Hook, input []byte) (status int32, err error)
 
 	once        bool // an instance is for one call
+	blocks      bool // the host keeps a part of its memory for it
 	entrypoints bool // its manifest can name what answers each hook
 	prints      bool // its standard output is its answer
 }
@@ -62,6 +64,7 @@ var kinds = []*kind{
 		hooks: exportedHooks, imports: functions(abiModule, abiFuncs), missing: missingABI,
 		exports: abiExports, start: startABI, call: callABI,
 	},
+	foreign(extism.Kind),
 	foreign(opa.Kind),
 	{
 		name: KindStdioOnce, abi: "stdio", stdio: "once", is: isProgram, not: "the module does not export _start",
@@ -209,11 +212,17 @@ func (v *version) check() error {
 		if f == nil {
 			return fmt.Errorf("does not export %s", name)
 		}
-		if p, r := guest.Types(want[name]); !slices.Equal(p, f.ParamTypes()) || !slices.Equal(r, f.ResultTypes()) {
-			return fmt.Errorf("exports %s with another type than %s", name, typeWords(p, r))
+		first, others, _ := strings.Cut(want[name], "|")
+		if !hasType(f, first) && (others == "" || !hasType(f, others)) {
+			return fmt.Errorf("exports %s with another type than %s", name, typeWords(guest.Types(first)))
 		}
 	}
 	return nil
+}
+
+func hasType(f api.FunctionDefinition, sig string) bool {
+	p, r := guest.Types(sig)
+	return slices.Equal(p, f.ParamTypes()) && slices.Equal(r, f.ResultTypes())
 }
 
 func typeWords(params, results []api.ValueType) string {

@@ -124,6 +124,14 @@ func (v *version) kv(op, key string) error {
 	return nil
 }
 
+// maxKV bounds keys and values together, in bytes.
+func (v *version) maxKV() int64 {
+	if v.manifest.KV != nil {
+		return v.manifest.KV.MaxBytes
+	}
+	return 1 << 20
+}
+
 // kvError tells a full store from a broken one.
 func kvError(err error) error {
 	if errors.Is(err, Limit) {
@@ -165,10 +173,7 @@ func (v *version) kvSet(in *instance, req []byte) (any, error) {
 	if r.Key == "" {
 		return nil, refuse(callBad, "an empty key")
 	}
-	max := int64(1 << 20)
-	if v.manifest.KV != nil {
-		max = v.manifest.KV.MaxBytes
-	}
+	max := v.maxKV()
 	if int64(len(r.Key)+len(r.Value)) > max {
 		return nil, refuse(callLimit, "%d bytes, at most %d", len(r.Key)+len(r.Value), max)
 	}

@@ -18,7 +18,7 @@ import (
 
 // names are the examples, and how many cases each must have at least.
 var names = map[string]int{
-	"approve-by-domain": 10, "office-hours": 5, "secret-scrubber": 10, "topic-allowlist": 9, "free-busy": 5, "audit-line": 1, "rego-house-rules": 16,
+	"approve-by-domain": 10, "office-hours": 5, "secret-scrubber": 10, "topic-allowlist": 9, "free-busy": 5, "audit-line": 1, "rego-house-rules": 16, "extism-links": 8,
 }
 
 func load(t testing.TB, h *plugin.Host, name, config string, kv plugin.KV) *plugin.Plugin {

@@ -25,11 +25,14 @@ type Kind struct {
 	Prepare func(wasm []byte, maxPages uint32) ([]byte, error)
 	// Imports are the functions that its modules may import, by module and name.
 	Imports map[string]map[string]Func
+	// Blocks says that the host keeps memory for its instances beside their own: a quarter of what they may have.
+	Blocks bool
 	// WASI says that its modules may import WASI, too.
 	WASI bool
 	// Missing says what to do about an import that there is not.
 	Missing func(module, name string) string
-	// Exports are the functions that a module must have to answer the hooks, and their types, as in [Func].
+	// Exports are the functions that a module must have to answer the hooks, and their types, as in [Func]; "|"
+	// is between types of which any will do.
 	Exports func(hooks []core.Hook) (map[string]string, error)
 	// New takes over a fresh instance and runs what is to run before its first call.
 	New func(h Host) (Guest, error)
@@ -51,8 +54,10 @@ type Guest interface {
 // Host is what an instance has of its host. Its methods end the guest's call by a panic where a bound is reached.
 type Host interface {
 	Module() api.Module
-	// Guest is what New made; nil within New.
+	// Guest is what New made, or what Becomes was told of; else nil.
 	Guest() Guest
+	// Becomes makes the guest known to functions that are called within New.
+	Becomes(Guest)
 	// Hook is the one being asked; empty within New.
 	Hook() core.Hook
 	// Answers reports whether the plugin answers a hook.
@@ -78,6 +83,12 @@ type Host interface {
 	Log(level int32, text []byte)
 	// MemoryLimit is how many bytes the guest's memory may come to.
 	MemoryLimit() int64
+	// BlockLimit is how many bytes may be kept for the guest beside its memory; see [Kind].Blocks.
+	BlockLimit() int64
+	// Var and SetVar are the plugin's key-value store, as far as it is granted; why says what was not. Nothing is
+	// there where there is no grant, and a nil value removes the key.
+	Var(key string) (value []byte, ok bool, why string)
+	SetVar(key string, value []byte) (why string)
 }
 
 // The kinds of errors that end a call.
