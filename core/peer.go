@@ -145,7 +145,7 @@ type Peer struct {
 	// AskedToo says that the peer has asked us, in a form that names nobody, while
 	// our own request waits.
 	AskedToo bool `json:"askedToo,omitempty"`
-	// OldForm says that a peer that has shown v2 waits with a request in an old
+	// OldForm says that a peer that has shown v2 has sent a request in an old
 	// form: our operator's approval clears V2. docs/threat-model.md#t12
 	OldForm bool `json:"oldForm,omitempty"`
 	// Shown says that the key of a peer that waits answers at the URL it claims.

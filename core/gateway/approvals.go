@@ -105,7 +105,7 @@ func (g *trust) approval(p *core.Peer, a core.Approval, named, v2 bool, st *step
 	if err != nil {
 		return nil, errNoPending
 	}
-	next.V2 = next.V2 || v2
+	next.V2, next.OldForm = next.V2 || v2, next.OldForm && !v2
 	next.Asking.Series, next.Asking.Pending = nil, 0
 	if a.Rejects() {
 		st.Events = append(st.Events, g.event(core.EventRejected, next, core.Them, "The peer has rejected our federation request.", nil))

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
@@ -182,5 +184,60 @@ func TestCommandsLeadOn(t *testing.T) {
 				t.Errorf("%s in %s: the hint %q names no peer", event, state, hint)
 			}
 		}
+	}
+}
+
+// TestT12GoingBackAnyState: one of ours that has gone back to 0.7.2 with its key asks in
+// the old form, wherever it stands here. Our operator's approval, or its removal and then
+// the approval, has it read what we send.
+//
+// docs/threat-model.md#t12
+func TestT12GoingBackAnyState(t *testing.T) {
+	for _, state := range peering.States {
+		t.Run(string(state), func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig, _ *peer) {
+				p := newPeer(nil)
+				answersFor(r, p, "no", "0.7.2")
+				if state != peering.Stranger {
+					add(t, r.Gateway, p, state.Trust(), func(p *core.Peer) {
+						p.V2 = true
+						switch state {
+						case peering.Withdrawn:
+							p.Doubt = &core.Doubt{Was: core.Pending}
+						case peering.Lapsed, peering.Unconfirmed:
+							p.Doubt = &core.Doubt{Was: core.Approved}
+						}
+					})
+				}
+				body := func() []byte { return without(t, p.request(r.Key(), nil), "v2") }
+				_, err := r.ReceiveRequest(t.Context(), body(), nowhere)
+				if state == peering.Approved {
+					want(t, "its request", err, core.BadSignature)
+					if _, _, err := r.RemovePeer(t.Context(), p.key); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(time.Second)
+					_, err = r.ReceiveRequest(t.Context(), body(), nowhere)
+				}
+				want(t, "its request", err, "")
+				if got := r.Peer(p.key); state != peering.Stranger && !strings.Contains(got.Warning, "older gateway") {
+					t.Errorf("the warning is %q", got.Warning)
+				}
+				time.Sleep(10 * time.Second)
+				if _, err := r.ApprovePeer(t.Context(), p.key, gateway.Approval{}); err != nil {
+					t.Fatal(err)
+				}
+				if got := r.Peer(p.key); got.V2 || got.OldForm || got.Trust != core.Approved {
+					t.Errorf("%s, v2 %v; want approved, and what we send bilingual again", got.Trust, got.V2)
+				}
+				sent := r.wire.sent(core.PathApprove)
+				var signed struct{ PayloadStr, Signature string }
+				if len(sent) == 0 || json.Unmarshal(sent[len(sent)-1].Body, &signed, json.MatchCaseInsensitiveNames(true)) != nil || signed.PayloadStr == "" || signed.Signature == "" {
+					t.Fatalf("%d approvals, the last without the old signature", len(sent))
+				}
+				_, err = r.ReceiveMessage(t.Context(), without(t, p.message(t, r.Key(), nil), "v2"))
+				want(t, "its message", err, "")
+			})
+		})
 	}
 }

@@ -180,7 +180,7 @@ func (c *confirmer) heard(p *core.Peer, h heard, st *step) (*core.Peer, error) {
 		next.Version = h.card.Version
 	}
 	if h.signed {
-		next.V2 = true
+		next.V2, next.OldForm = true, false
 	}
 	c.rename(next, h)
 	if err := c.trust.sure(next, h, st); err != nil {

@@ -301,6 +301,12 @@ func (g *trust) asked(r requester, verdict core.Verdict, st *step) (core.Answer,
 // ask the peer about, or a new URL of one that waits.
 func (g *trust) askedStill(r requester, st *step) *core.Peer {
 	next := r.peer.Clone()
+	if back := next.V2 && !r.v2 && !next.OldForm; back {
+		next.OldForm, next.Warning = true, warnOldForm
+		if peering.StateOf(next) == peering.Pending {
+			return next
+		}
+	}
 	switch peering.StateOf(r.peer) {
 	case peering.Pending:
 		if r.url == r.peer.URL || r.plain || !g.warned.Due(lockName{"moved", r.peer.Key, ""}, st.now, moveEvery) {
@@ -320,7 +326,7 @@ func (g *trust) askedStill(r requester, st *step) *core.Peer {
 			next.Notified.URL = g.settings.Load().URL
 		}
 	}
-	if next.Asking.Pending&core.HintRequest != 0 || next.Asking.Series != nil && next.Asking.Series.About == core.HintRequest && next.AskedToo == r.peer.AskedToo {
+	if next.OldForm == r.peer.OldForm && (next.Asking.Pending&core.HintRequest != 0 || next.Asking.Series != nil && next.Asking.Series.About == core.HintRequest && next.AskedToo == r.peer.AskedToo) {
 		return nil // about to be asked
 	}
 	request := r.request
@@ -356,6 +362,8 @@ func (g *trust) turnedAway(p *core.Peer, v core.Verdict, st *step) (core.Answer,
 	return answer.Plain(http.StatusForbidden, e.Public), next, nil
 }
 
+const warnOldForm = "it has signed in the v2 form before; it may have gone back to an older gateway. Approving it allows the old form again"
+
 // introduce writes what a requester says of itself into its record.
 func (g *trust) introduce(p *core.Peer, r *requester) {
 	old := p.URL
@@ -378,7 +386,7 @@ func (g *trust) introduce(p *core.Peer, r *requester) {
 	case other != nil:
 		p.Warning = "it claims the gateway URL of another peer, " + other.Name()
 	case p.OldForm:
-		p.Warning = "it has signed in the v2 form before; it may have gone back to an older gateway. Approving it allows the old form again"
+		p.Warning = warnOldForm
 	case r.plain:
 		p.Warning = "its request carries no time, so it may be an old one sent again"
 	case old != "" && old != r.url:

@@ -3,11 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"net/http"
 	"slices"
-	"strings"
-
-	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
@@ -106,25 +102,8 @@ func (s *state) readStatus(p *core.Peer, nonce core.Nonce, a core.Answer) (word 
 	if p.V2 {
 		return core.HeardNil, false, false
 	}
-	var body struct {
-		Success *bool  `json:"success"`
-		Error   string `json:"error"`
-	}
-	if json.Unmarshal(a.Body, &body) != nil || body.Success == nil {
-		return core.HeardNil, false, false
-	}
-	switch {
-	case a.Status == http.StatusForbidden && body.Error == "Peer not approved":
-		return core.HeardNo, false, false
-	case a.Status == http.StatusForbidden && body.Error == "Unknown peer":
-		return core.HeardNo, false, true
-	case *body.Success && a.Status == http.StatusOK,
-		a.Status == http.StatusForbidden && strings.HasPrefix(body.Error, "Intent '"+core.IntentStatus+"'"),
-		a.Status == http.StatusBadRequest && strings.HasPrefix(body.Error, "Unknown intent"),
-		a.Status == http.StatusTooManyRequests && strings.HasPrefix(body.Error, "Rate limit exceeded for intent"):
-		return core.HeardYes, false, false
-	}
-	return core.HeardNil, false, false
+	word, unknown = answer.Confirmed(a)
+	return word, false, unknown
 }
 
 // statusAnswer is the body of our answer to a confirmation, signed for whoever asks.
