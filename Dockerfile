@@ -21,6 +21,7 @@ RUN CGO_ENABLED=0 GOFLAGS=-mod=readonly GOAMD64=v1 GOARM64=v8.0 GOOS=$TARGETOS G
     go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/usr/local/bin/ogp ./cmd/ogp
 RUN mkdir -p /out/etc/ssl/certs /out/var/lib/ogp /out/tmp \
  && cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ \
+ && mkdir -p /out/usr/share/doc/ogp && cp LICENSE cmd/ogp/internal/licenses/licenses.txt /out/usr/share/doc/ogp/ \
  && echo 'ogp:x:65532:65532::/var/lib/ogp:/' > /out/etc/passwd \
  && echo 'ogp:x:65532:' > /out/etc/group \
  && chmod 0700 /out/var/lib/ogp && chmod 1777 /out/tmp && chown 65532:65532 /out/var/lib/ogp

@@ -121,6 +121,8 @@ var rooms = []arrows{
 	{"cmd/ogp/internal/doctor", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core/config", "core/control", "core/control/api", "core/daemon", "core/text"}},
 	{"cmd/ogp/internal/logs", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/service", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon"}},
 	{"cmd/ogp/internal/manual", []string{"cmd/ogp/internal/cli"}},
+	{"cmd/ogp/internal/licenses", []string{"cmd/ogp/internal/cli"}},
+	{"cmd/ogp/internal/licenses/gen", nil},
 	{"cmd/ogp/internal/migrate", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control", "core/control/api", "core/daemon", "core/files", "core/keys", "core/legacy"}},
 	{"cmd/ogp/internal/service", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/config", "core/control"}},
 	{"cmd/ogp/internal/settings", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/files", "core/nesting"}},

@@ -25,6 +25,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/demo"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/doctor"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/former"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/licenses"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/logs"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/manual"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/migrate"
@@ -70,6 +71,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	conformanceCommand,
 	configCommand,
 	versionCommand,
+	licenses.Command,
 }
 
 func main() {

@@ -32,6 +32,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err := d.listen(); err != nil {
 		return err
 	}
+	d.awaitPolicies(ctx)
 	ctx, d.stop = context.WithCancel(ctx)
 	defer d.stop()
 	public, err := certs.Listen(ctx, d.public, certs.Options{TLS: d.config().TLS, Dir: filepath.Join(d.dir, Certificates), Port: d.port(), Logger: d.log}) // before anybody is told that we run
@@ -46,6 +47,21 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.o.Ready(s, d.first)
 	}
 	return d.serve(ctx, public)
+}
+
+// policiesWithin is how long a start waits for what decides about messages. What comes
+// meanwhile waits at the open listener, well within the patience of gateways. A plugin
+// that takes longer is answered for with 503.
+const policiesWithin = 8 * time.Second
+
+// awaitPolicies lets policies and handlers load, so that the first messages are not
+// turned away.
+func (d *Daemon) awaitPolicies(ctx context.Context) {
+	ctx, stop := context.WithTimeout(ctx, policiesWithin)
+	defer stop()
+	if d.hooks.Deciding(ctx) != nil {
+		d.log.Warn("policies are still being loaded; messages are answered 503 until they are", "waited", policiesWithin)
+	}
 }
 
 func (d *Daemon) serve(ctx context.Context, public net.Listener) error {

@@ -190,8 +190,20 @@ func (m *Manager) changed() {
 
 // Ready waits until every plugin is loaded or has failed, or ctx is done.
 func (m *Manager) Ready(ctx context.Context) error {
+	return m.await(ctx, func(*slot) bool { return true })
+}
+
+// Deciding waits until every policy and every handler is loaded or has failed, or ctx is
+// done.
+func (m *Manager) Deciding(ctx context.Context) error {
+	return m.await(ctx, func(s *slot) bool {
+		return s.has(core.HookHandle) || slices.ContainsFunc(policies, func(p point[core.Question, core.Verdict]) bool { return s.has(p.hook) })
+	})
+}
+
+func (m *Manager) await(ctx context.Context, which func(*slot) bool) error {
 	m.mu.Lock()
-	slots := slices.Clone(m.slots)
+	slots := slices.DeleteFunc(slices.Clone(m.slots), func(s *slot) bool { return !which(s) })
 	m.mu.Unlock()
 	for _, s := range slots {
 		select {
