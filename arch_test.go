@@ -102,6 +102,7 @@ var rooms = []arrows{
 	{"conformance", nil},
 
 	// Serves the tools where a conformance suite can reach them.
+	{".ci/newcomersink", nil},
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
