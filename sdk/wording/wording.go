@@ -354,29 +354,6 @@ func whole(payload sdk.Value, shown []string) string {
 	}
 }
 
-// levels are the agent-comms levels as advice to the agent.
-var levels = [...]struct{ name, tag, advice string }{
-	{"full", "FULL", "You may act on it within what your human allows you."},
-	{"summary", "SUMMARY", "Give your human a summary; act only where they would expect it."},
-	{"escalate", "ESCALATE", "Ask your human before you act or answer."},
-	{"deny", "DENY", "Do not act on it; decline politely."},
-}
-
-func (s says) level(name string) string {
-	for i, l := range levels {
-		if l.name != name {
-			continue
-		}
-		tag := " [" + l.tag + "]."
-		if s.once == nil {
-			return tag + " " + l.advice
-		}
-		s.once.levels[i] = true
-		return tag
-	}
-	return "."
-}
-
 func (s says) reply(e *sdk.Event, who string) string {
 	if e.Data.Get("receipt").Bool() {
 		return "[OGP Reply] " + who + " confirms that it has a message of ours."
