@@ -55,7 +55,8 @@ func BenchmarkReceive(b *testing.B) {
 			{"c-1", times(b, 1, "topic-allowlist")}, {"c-3", times(b, 3, "topic-allowlist")},
 			{"rust-1", times(b, 1, "office-hours")}, {"rust-3", times(b, 3, "office-hours")},
 			{"assemblyscript-1", times(b, 1, "secret-scrubber")}, {"assemblyscript-3", times(b, 3, "secret-scrubber")},
-			{"go-1", times(b, 1, "approve-by-domain")}, {"go-3", times(b, 3, "approve-by-domain")},
+			{"rego-1", times(b, 1, "rego-house-rules")}, {"rego-3", times(b, 3, "rego-house-rules")},
+			{"extism-go-1", times(b, 1, "extism-links")}, {"extism-go-3", times(b, 3, "extism-links")},
 			{"go-stdio-1", times(b, 1, "audit-line")},
 		} {
 			b.Run(kind+"/"+c.name, func(b *testing.B) { benchmarkReceive(b, kind, c.wanted) })
@@ -71,8 +72,8 @@ func benchmarkReceive(b *testing.B, kind string, wanted []hooks.Wanted) {
 		coretest.WithSettings(func(s *gateway.Settings) { s.Levels.Default = scope.LevelFull }))
 	bob.Dispatcher.Set()
 	coretest.Ask(b, alice, bob)
-	rate := &core.RateLimit{Requests: 1 << 30, WindowSeconds: 1}
-	if _, err := bob.ApprovePeer(b.Context(), alice.Key(), gateway.Approval{Grants: []core.Grant{{Intent: core.IntentAgentComms, Enabled: true, RateLimit: rate}}}); err != nil {
+	rate, size := &core.RateLimit{Requests: 1 << 30, WindowSeconds: 1}, &core.ByteLimit{Bytes: 1 << 40, WindowSeconds: 1}
+	if _, err := bob.ApprovePeer(b.Context(), alice.Key(), gateway.Approval{Grants: []core.Grant{{Intent: core.IntentAgentComms, Enabled: true, RateLimit: rate, ByteLimit: size}}}); err != nil {
 		b.Fatal(err)
 	}
 	sealer := envelope.Sealer{Key: alice.Private}
