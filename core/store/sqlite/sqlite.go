@@ -117,6 +117,9 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	}
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
+	if err := s.openReaders(ctx); err != nil {
+		return nil, s.wrap("open "+path, err)
+	}
 	if err := s.prepare(ctx); err != nil {
 		return nil, s.wrap("open "+path, err)
 	}
@@ -131,6 +134,29 @@ func open(path, mode string, pragmas ...string) (*sql.DB, error) {
 	q := url.Values{"mode": {mode}, "_pragma": pragmas, "_error_rc": {"1"},
 		"_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())}}
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String())
+}
+
+// openReaders opens all connections of the readers, and with each what it has open
+// beside the file, so that none needs a descriptor when there is none left.
+func (s *Store) openReaders(ctx context.Context) error {
+	var conns []*sql.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close() // back to the pool, and open
+		}
+	}()
+	for range readers {
+		c, err := s.read.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		conns = append(conns, c)
+		var n int
+		if err := c.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Store) path() string { return filepath.Join(s.dir, file) }
