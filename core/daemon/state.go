@@ -36,13 +36,18 @@ func (d *Daemon) checkHalves(ctx context.Context) error {
 	case err == nil && !storeThere(d.dir) && d.o.NewStore:
 		return setAside(d.dir)
 	case err == nil && !storeThere(d.dir):
-		e := core.Refusef(core.Conflict, "%s has a key, and its store %s is missing or empty: the peers, the inbox and the outbox are lost", d.dir, StoreFile)
-		e.Hint = fmt.Sprintf(`move %s elsewhere and run "ogp restore" with a backup; or begin with an empty store: "ogp start --new-store", and ask every peer again`, d.dir)
-		return e
+		return d.storeGone("missing or empty")
 	case errors.Is(err, os.ErrNotExist) && storeThere(d.dir):
 		return d.checkOwner(ctx)
 	}
 	return nil
+}
+
+// storeGone is the refusal of a key whose store is no more.
+func (d *Daemon) storeGone(how string) error {
+	e := core.Refusef(core.Conflict, "%s has a key, and its store %s is %s: the peers, the inbox and the outbox are lost", d.dir, StoreFile, how)
+	e.Hint = fmt.Sprintf(`move %s elsewhere and run "ogp restore" with a backup; or begin with an empty store: "ogp start --new-store", and ask every peer again`, d.dir)
+	return e
 }
 
 // setAside keeps what is left of a store out of the way of a new one.
@@ -85,7 +90,7 @@ func (d *Daemon) checkOwner(ctx context.Context) error {
 	}
 	var k core.PublicKey
 	switch {
-	case owner == "" && len(peers) == 0:
+	case owner == "" && len(peers) == 0 && s.Lost() == nil:
 		return nil
 	case k.UnmarshalText([]byte(owner)) == nil && !k.IsZero():
 		owner = "gateway " + k.Fingerprint()
@@ -103,6 +108,8 @@ func (d *Daemon) claim(ctx context.Context) error {
 	own := d.key.Public().String()
 	owner, err := d.store.Meta(ctx, ownerKey)
 	switch {
+	case errors.Is(err, core.NotFound) && d.store.Lost() != nil && !d.o.NewStore: // not even whose it is
+		return d.storeGone("empty, as its log is lost")
 	case errors.Is(err, core.NotFound):
 		return d.store.Commit(ctx, &core.Change{Meta: map[string]string{ownerKey: own}})
 	case err != nil:
@@ -127,10 +134,10 @@ func (d *Daemon) notePassphrase() {
 	}
 }
 
-// noteLoss says that the store has lost what was acknowledged.
+// noteLoss says that the store has lost what was acknowledged: once in the log, and in
+// each status.
 func (d *Daemon) noteLoss() {
 	if err := d.store.Lost(); err != nil {
-		d.log.Error("the store has lost changes", "err", err, "hint", api.ErrorOf(err).Hint)
 		d.notes = append(d.notes, err.Error()+"; "+api.ErrorOf(err).Hint)
 	}
 }

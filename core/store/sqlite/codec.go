@@ -39,10 +39,17 @@ func encode(v any) (string, error) {
 func decode[T any](text []byte) (*T, error) {
 	v := new(T)
 	if err := json.Unmarshal(text, v, codec); err != nil {
-		return nil, err
+		return nil, &damagedError{err}
 	}
 	return v, nil
 }
+
+// damagedError is a row that holds what was never written there. It does not say what
+// its parser says, which nobody can mend by hand.
+type damagedError struct{ err error }
+
+func (e *damagedError) Error() string { return "a row is damaged" }
+func (e *damagedError) Unwrap() error { return e.err }
 
 // The ends of what Unix nanoseconds can say: the years 1678 and 2262.
 var (

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -59,6 +60,13 @@ func (s *Store) wrap(doing string, err error) error {
 	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM,
 		sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM:
 		e.Kind, e.Hint = core.Unavailable, "look at the disk and the permissions of "+s.dir
+	}
+	var row *damagedError
+	if strings.HasPrefix(err.Error(), "sql: Scan error") { // a column has not the type that it always has
+		e.Err = &damagedError{err}
+	}
+	if errors.As(e.Err, &row) {
+		e.Kind, e.Hint = core.Unavailable, corruptHint(s.dir)
 	}
 	if errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) || s.isClosed() {
 		e.Kind = core.Unavailable

@@ -557,6 +557,39 @@ func TestDamage(t *testing.T) {
 			t.Errorf("hint = %q, want what to do", e.Hint)
 		}
 	})
+	t.Run("inside rows", func(t *testing.T) {
+		s := openTest(t, t.TempDir())
+		c := accept(1)
+		c.Events = []*core.Event{{ID: "01JNXYZ9", At: time.Now(), Type: core.EventWarning}}
+		c.Peers = []*core.Peer{{Key: c.Receipt.Peer}}
+		c.Inbox[0].Reply = &core.Reply{}
+		c.Outbox = []*core.OutboxItem{{ID: "o", Peer: c.Receipt.Peer, Kind: core.OutMessage, State: core.OutWaiting}}
+		if err := s.Commit(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		db, err := open(s.path(), "rw")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		for _, q := range []string{"UPDATE peers SET data = char(27) || data", "UPDATE log SET reply = 'x' WHERE reply <> ''",
+			"UPDATE log SET data = x'00' WHERE id = '01JNXYZ9'", "UPDATE outbox SET data = '{\"id\":7}'"} {
+			if r, err := db.Exec(q); err != nil {
+				t.Fatal(err)
+			} else if n, _ := r.RowsAffected(); n != 1 {
+				t.Fatalf("%s: %d rows, want 1", q, n)
+			}
+		}
+		_, peers := s.Peers(t.Context())
+		_, inbox := s.InboxMessage(t.Context(), c.Inbox[0].ID)
+		_, event := s.Events(t.Context(), "", 10)
+		_, outbox := s.OutboxItem(t.Context(), "o")
+		for name, err := range map[string]error{"peers": peers, "inbox": inbox, "event": event, "outbox": outbox} {
+			if e := want(t, err, core.Unavailable); !strings.Contains(e.Hint, "restore") || !strings.HasSuffix(e.Error(), "a row is damaged") {
+				t.Errorf("%s: %v, hint %q, want no parser's words and what to do", name, e, e.Hint)
+			}
+		}
+	})
 	t.Run("a file where the directory should be", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "state")
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
