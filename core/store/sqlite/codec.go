@@ -45,7 +45,7 @@ func decode[T any](text []byte) (*T, error) {
 }
 
 // damagedError is a row that holds what was never written there. It does not say what
-// its parser says, which nobody can mend by hand.
+// its parser says, which nobody can fix by hand.
 type damagedError struct{ err error }
 
 func (e *damagedError) Error() string { return "a row is damaged" }
