@@ -21,8 +21,9 @@ const (
 	// storeLimit bounds the reading of the whole store.
 	storeLimit = time.Minute
 	// storePatience is how long doctor waits for that in a gateway that runs: long
-	// enough for a few hundred MB. What takes longer goes on, for the next time.
-	storePatience = 700 * time.Millisecond
+	// enough for a hundred MB, and with all the rest below a second. What takes longer
+	// goes on, for the next time.
+	storePatience = 400 * time.Millisecond
 	// storeFresh is how long a result counts.
 	storeFresh = 10 * time.Minute
 )
