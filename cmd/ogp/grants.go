@@ -198,7 +198,7 @@ func levelCommand(a *cli.App) *cobra.Command {
 	var topic string
 	var reset bool
 	cmd := &cobra.Command{
-		Use: "level [peer] [level]", Short: "Show or set how openly your agent answers a peer on a topic", Args: cobra.MaximumNArgs(2),
+		Use: "level [peer] [level]", Short: "Show or set how openly our agent answers a peer on a topic", Args: cobra.MaximumNArgs(2),
 		Long: "Set how openly the agent answers a peer's agent-comms messages: full, summary, escalate, deny, off, or \"default\" to take the setting away. Without --topic it is the level of all topics that have none of their own. Without a level, show what is set.\n\n  ogp federation level ben full --topic planning",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if reset {

@@ -22,7 +22,7 @@ var instead = map[string]map[string]string{
 		"project":     `projects are not kept here: a handler plugin can answer the intents project.* ("ogp plugin new project"), and "ogp federation agent <peer> <topic> <text>" talks about one`,
 	},
 	"ogp agent-comms": {
-		"interview": `"ogp federation level" sets how openly your agent answers a peer, "ogp config set agent_comms.default_level <level>" all others, and "ogp notify use" who is notified`,
+		"interview": `"ogp federation level" sets how openly our agent answers a peer, "ogp config set agent_comms.default_level <level>" all others, and "ogp notify use" who is notified`,
 		"logging":   `messages are kept for the setting "inbox.keep": "ogp inbox list --intent agent-comms" shows them`,
 	},
 	"ogp config": {

@@ -238,7 +238,7 @@ func (i *initializer) show() {
 		for _, w := range v.Imported.Warnings {
 			fmt.Fprintln(a.Err, "warning:", w)
 		}
-		fmt.Fprintf(a.Out, "Imported %s: key %s, %d peers, config %s\n", v.Imported.From, v.Imported.Key, v.Imported.Peers, v.Imported.Config)
+		fmt.Fprintf(a.Out, "Imported %s: key %s, %s, config %s\n", v.Imported.From, v.Imported.Key, text.Count(v.Imported.Peers, "peer"), v.Imported.Config)
 	}
 	if len(v.Changed) > 0 {
 		fmt.Fprintf(a.Out, "Set %s in %s\n", strings.Join(v.Changed, ", "), v.ConfigFile)
