@@ -314,14 +314,10 @@ func grantOwnURL(spec *plugin.Spec, c config.PluginConfig, settings map[string]a
 	return nil
 }
 
-// ownURL is what a grant for a URL says: without its query, and without what follows
-// a secret in its path. private says that it names this machine, or an address of
-// its networks.
+// ownURL is what a grant for a URL says. private says that it names this machine, or an
+// address of its networks.
 func ownURL(text string) (prefix string, private bool) {
-	text, _, _ = strings.Cut(text, "?")
-	if before, _, ok := strings.Cut(text, "{secret:"); ok {
-		text = before[:strings.LastIndexByte(before, '/')+1]
-	}
+	text = plugin.PrefixOf(text)
 	u, err := url.Parse(text)
 	if err != nil {
 		return text, false

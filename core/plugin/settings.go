@@ -38,6 +38,15 @@ func HostOf(raw string) string {
 	return u.Hostname()
 }
 
+// PrefixOf is what a grant for a URL says: without its query, and without what follows a secret in its path.
+func PrefixOf(raw string) string {
+	raw, _, _ = strings.Cut(raw, "?")
+	if before, _, ok := strings.Cut(raw, "{secret:"); ok {
+		return before[:strings.LastIndexByte(before, '/')+1]
+	}
+	return raw
+}
+
 // CheckSetting returns an error of kind NotFound for a setting that the plugin does not know: its [config] names
 // those that it has, with their defaults. One that names none may have any.
 func (m *Manifest) CheckSetting(name string) error {

@@ -165,6 +165,9 @@ func TestOtherProjectsBuildAndRun(t *testing.T) {
 	if os.Getenv("OGP_TOOLCHAINS") != "1" {
 		t.Skip("needs clang, rustc for wasm and asc: set OGP_TOOLCHAINS=1 where they are")
 	}
+	bin := t.TempDir()
+	run(t, ".", os.Environ(), "go", "build", "-o", filepath.Join(bin, "ogp"), "../../cmd/ogp")
+	env := append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "OGP_HOME="+filepath.Join(bin, "home"))
 	for _, lang := range []string{"rust", "assemblyscript", "c"} {
 		for _, hook := range scaffold.Hooks {
 			t.Run(lang+" "+hook, func(t *testing.T) {
@@ -172,8 +175,11 @@ func TestOtherProjectsBuildAndRun(t *testing.T) {
 				if err := scaffold.Write(dir, "my-plugin", lang, hook); err != nil {
 					t.Fatal(err)
 				}
-				run(t, dir, os.Environ(), "make")
+				run(t, dir, env, "make")
 				onHost(t, dir, hook)
+				if out := run(t, dir, env, "make", "test"); !strings.Contains(out, "ok    first\n") || !strings.Contains(out, "1 passed, 0 failed") {
+					t.Errorf("make test ran no case:\n%s", out)
+				}
 			})
 		}
 	}

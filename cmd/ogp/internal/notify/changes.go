@@ -86,11 +86,7 @@ func urlChanges(ctx context.Context, name string, m *plugin.Manifest, raw string
 	table := "plugins." + name
 	put(table+".config.url", raw)
 	if _, ships := plugins.Get(name); !ships { // one's own has what it was installed with
-		prefix, _, _ := strings.Cut(raw, "?")
-		if before, _, ok := strings.Cut(prefix, "{secret:"); ok {
-			prefix = before[:strings.LastIndexByte(before, '/')+1]
-		}
-		put(table+".grants.http", []any{prefix})
+		put(table+".grants.http", []any{plugin.PrefixOf(raw)})
 	}
 	if private {
 		put(table+".grants.private", true)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
@@ -69,22 +70,38 @@ func (t *trials) load(ctx context.Context, f *Found, c pluginCase) (*plugin.Plug
 			return nil, err
 		}
 	}
+	var err error
+	if spec.Config, err = over(spec.Config, c.Config); err != nil {
+		return nil, err
+	}
 	asks := f.Module.Manifest.Asks()
 	spec.KV, spec.Grants.KV, spec.Answer = kv, asks.KV, hooks.Answer
 	switch {
 	case c.HTTP != nil: // nothing leaves this process
-		spec.Grants.HTTP, spec.RoundTrip = asks.HTTP, &fakeServers{left: c.HTTP}
+		spec.Grants.HTTP, spec.RoundTrip = append(asks.HTTP, ownGrant(spec.Config, asks)...), &fakeServers{left: c.HTTP}
 		spec.Secrets = func(name string) (string, bool) { v, ok := c.Secrets[name]; return v, ok }
 	case !t.grant:
 		spec.Grants.HTTP = nil
 	case f.Granted == nil:
 		spec.Grants.HTTP = asks.HTTP
 	}
-	var err error
-	if spec.Config, err = over(spec.Config, c.Config); err != nil {
-		return nil, err
-	}
 	return t.host.Load(ctx, spec)
+}
+
+// ownGrant is the grant for the URL that a plugin is configured with, as "ogp notify use"
+// gives it: with the secrets that it asks for.
+func ownGrant(text []byte, asks plugin.Grants) []plugin.HTTPGrant {
+	var config struct {
+		URL string `json:"url"`
+	}
+	if json.Unmarshal(text, &config) != nil || plugin.CheckURL(config.URL) != nil || len(asks.HTTP) == 0 {
+		return nil
+	}
+	g := plugin.HTTPGrant{URL: plugin.PrefixOf(config.URL), Private: true}
+	for _, ask := range asks.HTTP {
+		g.Secrets = append(g.Secrets, ask.Secrets...)
+	}
+	return []plugin.HTTPGrant{g}
 }
 
 // notMine is the answer that stands for leaving the matter to the next plugin.
