@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 
+	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 	"github.com/tetratelabs/wazero/api"
 )
 
@@ -105,10 +106,10 @@ func abiGet(in *instance, mod api.Module, s []uint64) {
 		text, ok = in.callError, in.callError != nil
 	case name == "config.":
 		in.enter(mod, len(in.v.config))
-		text, ok = lookup(in.v.config, rest[7:])
+		text, ok = lookup.Path(in.v.config, rest[7:])
 	default:
 		in.enter(mod, len(in.input))
-		text, ok = lookup(in.input, key)
+		text, ok = lookup.Path(in.input, key)
 	}
 	in.pending = text
 	s[0] = api.EncodeI32(-1)

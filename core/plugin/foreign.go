@@ -4,6 +4,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/opengatewayprotocol/ogp/core/plugin/guest"
+	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
@@ -66,7 +67,7 @@ func (in *instance) Log(level int32, text []byte)             { in.v.log.line(le
 
 func (in *instance) Get(path string) ([]byte, bool) {
 	in.enter(in.mod, len(in.input))
-	return lookup(in.input, []byte(path))
+	return lookup.Path(in.input, []byte(path))
 }
 
 func (in *instance) Answer(b []byte) {

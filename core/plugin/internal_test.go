@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -126,7 +127,7 @@ func FuzzLookup(f *testing.F) {
 	f.Add([]byte(`{"a":"\`), "a")
 	f.Add([]byte(`{ "a" : -1.5e3 , "b" : [ ] }`), "b")
 	f.Fuzz(func(t *testing.T, doc []byte, name string) {
-		got, ok := lookup(bytes.Clone(doc), []byte(name))
+		got, ok := lookup.Path(bytes.Clone(doc), []byte(name))
 		var want any
 		if json.Unmarshal(doc, &want) != nil {
 			return // only that it does not panic

@@ -1,4 +1,5 @@
-package plugin
+// Package lookup finds attributes in JSON that is only read.
+package lookup
 
 import (
 	"bytes"
@@ -6,10 +7,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// lookup finds the value at a dotted path in a JSON object, as text: a string without its quotes, a list with
+// Path finds the value at a dotted path in a JSON object, as text: a string without its quotes, a list with
 // its elements joined by newlines, anything else as it is written. A null and what is not there are not found.
 // It never reads outside of doc, whatever doc holds. The text may share doc's bytes.
-func lookup(doc, path []byte) (text []byte, ok bool) {
+func Path(doc, path []byte) (text []byte, ok bool) {
 	for {
 		name, rest, more := bytes.Cut(path, []byte("."))
 		if doc, ok = member(doc, name); !ok {
