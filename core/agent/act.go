@@ -225,7 +225,7 @@ func replyOf(p api.AgentReplyParams) (core.Reply, error) {
 		return core.Reply{Error: p.Error}, nil
 	case len(p.Data) > 0:
 		if !jsontext.Value(p.Data).IsValid() {
-			return core.Reply{}, core.Refuse(core.Malformed, "data is no JSON")
+			return core.Reply{}, core.Refuse(core.Malformed, "data is not JSON")
 		}
 		return core.Reply{Success: true, Data: p.Data}, nil
 	}

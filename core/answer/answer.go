@@ -262,7 +262,7 @@ func quoted(words string) string { return `"` + line(words, 80) + `"` }
 func nobodyHint(a core.Answer) string {
 	switch {
 	case a.Status >= 200 && a.Status < 300:
-		return "the URL leads to something that is no gateway: a login page, a hoster or another service; check it with \"ogp federation ping\""
+		return "the URL leads to something that is not a gateway: a login page, a hoster or another service; check it with \"ogp federation ping\""
 	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status == http.StatusProxyAuthRequired:
 		return "something before the peer's gateway asks for a login or blocks us; its operator must let /federation/ through"
 	case a.Status == http.StatusNotFound:

@@ -344,7 +344,7 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 			return nil, ErrNoDaemon
 		}
 		if errors.Is(err, syscall.ENOTDIR) {
-			return nil, core.Refusef(core.Malformed, "%s is no folder", filepath.Dir(c.path))
+			return nil, core.Refusef(core.Malformed, "%s is not a folder", filepath.Dir(c.path))
 		}
 		var outer *url.Error // names an address that means nothing here
 		if errors.As(err, &outer) {

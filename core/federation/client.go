@@ -83,7 +83,7 @@ func notGateway(gatewayURL string, err error) error {
 }
 
 // Card gets a gateway's card. Errors are of kind Unreachable, or Refused when
-// what answers is no gateway.
+// what answers is not a gateway.
 func (c *Client) Card(ctx context.Context, gatewayURL string, headers map[string]string) (core.Card, error) {
 	var card core.Card
 	a, err := c.do(ctx, http.MethodGet, join(gatewayURL, PathCard), headers, nil)

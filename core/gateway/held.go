@@ -134,7 +134,7 @@ func (g *Gateway) heldMessage(ctx context.Context, id string) (unlock func(), m 
 	}
 	m, err = g.o.Store.InboxMessage(ctx, id)
 	if err == nil && m.Status != core.InboxHeld {
-		e := core.Refusef(core.Conflict, "message %s is not held, but %s", id, m.Status)
+		e := core.Refusef(core.Conflict, "message %s is %s, not held", id, m.Status)
 		e.Hint = `"ogp inbox list --held" shows what is`
 		err = e
 	}

@@ -39,7 +39,7 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 		return Outgoing{}, core.Refuse(core.NotFound, "no such peer")
 	}
 	if p.Trust != core.Approved {
-		e := core.Refusef(core.NotApproved, "%s is not approved, but %s", p.Name(), peering.StateOf(p).Word())
+		e := core.Refusef(core.NotApproved, "%s is %s, not approved", p.Name(), peering.StateOf(p).Word())
 		e.Hint = `"ogp federation request ` + p.URL + `" asks it, and federates again if it says yes`
 		if peering.StateOf(p).Waits() {
 			e.Hint = `"ogp federation approve ` + cmp.Or(p.Alias, p.Key.Fingerprint()) + `" approves it`

@@ -155,7 +155,7 @@ func QuestionOf(input []byte) (core.Question, error) {
 		} `json:"request"`
 	}
 	if err := json.Unmarshal(input, &in); err != nil {
-		return core.Question{}, &core.Error{Kind: core.Malformed, Public: "the case is no input of a policy", Err: err, Hint: "sdk/ABI.md shows inputs"}
+		return core.Question{}, &core.Error{Kind: core.Malformed, Public: "the case is not an input of a policy", Err: err, Hint: "sdk/ABI.md shows inputs"}
 	}
 	q := core.Question{Kind: cmp.Or(in.Kind, in.Hook), Now: time.Now(),
 		Peer: &core.Peer{Alias: in.Peer.Alias, Tags: in.Peer.Tags, Trust: in.Peer.State, URL: in.Peer.GatewayURL, Names: in.Peer.Names}}

@@ -40,7 +40,7 @@ func (q *Queue) CancelBy(ctx context.Context, w Which) (int, error) {
 	now := q.o.Now().UTC()
 	return q.operate(ctx, w, func(item *core.OutboxItem) error {
 		if item.State != core.OutWaiting {
-			return core.Refusef(core.Conflict, "%s does not wait, but is %s", item.ID, item.State)
+			return core.Refusef(core.Conflict, "%s is not waiting: it is %s", item.ID, item.State)
 		}
 		item.State, item.Error, item.Done = core.OutExpired, "cancelled by the operator", now
 		return nil

@@ -99,7 +99,7 @@ func (in *instance) line() (status int32, err error) {
 	if bytes.IndexByte(in.input, '\n') >= 0 {
 		v := jsontext.Value(bytes.Clone(in.input))
 		if err := v.Compact(); err != nil {
-			return 0, in.error(Failed, "an input that is no JSON")
+			return 0, in.error(Failed, "an input that is not JSON")
 		}
 		input = append(v, '\n')
 	}

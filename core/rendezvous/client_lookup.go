@@ -73,7 +73,7 @@ func (c *Client) found(a answer, want core.PublicKey, purpose, from string) (Fou
 	case f.IP.IsValid() && f.Port > 0 && f.Port <= 65535:
 		f.URL = "http://" + net.JoinHostPort(f.IP.String(), strconv.Itoa(f.Port))
 	default:
-		return Found{}, core.Refuse(core.Malformed, "rendezvous: the server says no place for the key")
+		return Found{}, core.Refuse(core.Malformed, "rendezvous: the server gives no address for the key")
 	}
 	return f, nil
 }

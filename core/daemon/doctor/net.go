@@ -63,7 +63,7 @@ func readCard(status int, text []byte, card *core.Card) error {
 		return fmt.Errorf("%s is answered with status %d", federation.PathCard, status)
 	}
 	if err := json.Unmarshal(text, card); err != nil || card.PublicKey == "" {
-		return fmt.Errorf("what answers at %s is no gateway", federation.PathCard)
+		return fmt.Errorf("what answers at %s is not a gateway", federation.PathCard)
 	}
 	return nil
 }

@@ -16,14 +16,14 @@ import (
 func (a *App) Confirm(question string) error {
 	file, ok := a.In.(*os.File)
 	if info, err := fileInfo(file, ok); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		e := core.Refuse(core.Forbidden, "this needs a yes")
-		e.Hint = "--yes says it"
+		e := core.Refuse(core.Forbidden, "this needs a confirmation")
+		e.Hint = "--yes confirms it"
 		return e
 	}
 	fmt.Fprintf(a.Err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(a.In).ReadString('\n')
 	if answer = strings.ToLower(strings.TrimSpace(answer)); err != nil || answer != "y" && answer != "yes" {
-		return core.Refuse(core.Forbidden, "no yes; nothing has changed")
+		return core.Refuse(core.Forbidden, "not confirmed; nothing has changed")
 	}
 	return nil
 }

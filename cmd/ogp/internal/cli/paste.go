@@ -54,7 +54,7 @@ func GatewayURL(text string) (string, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || !strings.EqualFold(u.Scheme, "http") && !strings.EqualFold(u.Scheme, "https") {
-		return "", Usagef("%q is no gateway URL: want one such as https://ogp.example.org", text)
+		return "", Usagef("%q is not a gateway URL: want one such as https://ogp.example.org", text)
 	}
 	u.RawQuery, u.Fragment = "", ""
 	return strings.TrimRight(strings.TrimSuffix(strings.TrimRight(u.String(), "/"), "/.well-known/ogp"), "/"), nil

@@ -60,7 +60,7 @@ func checkStateDir(r *api.Report, dir string) {
 		r.Fail("state", "ls -ld "+dir, "%v", err)
 		return
 	case !info.IsDir():
-		r.Fail("state", "--home names another one", "%s is no directory", dir)
+		r.Fail("state", "--home names another one", "%s is not a directory", dir)
 		return
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o022 != 0 {

@@ -146,7 +146,7 @@ func over(base, top []byte) ([]byte, error) {
 		}
 		var members map[string]core.Raw
 		if err := json.Unmarshal(text, &members); err != nil {
-			return nil, &core.Error{Kind: core.Malformed, Public: "config is no JSON object", Err: err}
+			return nil, &core.Error{Kind: core.Malformed, Public: "config is not a JSON object", Err: err}
 		}
 		for k, v := range members {
 			merged[k] = v

@@ -95,7 +95,7 @@ func Cases(ctx context.Context, a *cli.App, spec plugin.Spec, module *plugin.Mod
 func casesIn(dir string) ([]os.DirEntry, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, syscall.ENOTDIR) {
-		e := core.Refusef(core.Malformed, "%s is no folder", dir)
+		e := core.Refusef(core.Malformed, "%s is not a folder", dir)
 		e.Hint = "name the folder that holds the cases; \"ogp plugin run --case\" takes one case"
 		return nil, e
 	}
@@ -114,7 +114,7 @@ func testPlugin(ctx context.Context, a *cli.App, f *Found, dir string, grant boo
 	if len(entries) == 0 {
 		what := "%s holds no case (*.json)"
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			what = "there is no folder %s"
+			what = "there is not a folder %s"
 		}
 		e := core.Refusef(core.NotFound, what, dir)
 		e.Hint = `a case is {"input":{...},"expect":{...}}; sdk/ABI.md, "Cases"`
