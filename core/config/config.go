@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -358,12 +357,7 @@ func (c *Config) ListenAddress() string {
 // URL is on it, and no rendezvous tells others our address.
 func (c *Config) IsLocal() bool {
 	u, err := url.Parse(c.OwnURL(c.DaemonPort))
-	if err != nil || c.Rendezvous.Enabled {
-		return false
-	}
-	host := u.Hostname()
-	ip := net.ParseIP(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
+	return err == nil && !c.Rendezvous.Enabled && core.IsThisMachine(u.Hostname())
 }
 
 // OwnURL is where peers reach us: GatewayURL, or the name that a certificate is

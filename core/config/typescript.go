@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -145,11 +144,7 @@ func hermes(flat, ours map[string]any, theirs map[string]string) {
 
 func isLoopback(text string) bool {
 	u, err := url.Parse(text)
-	if err != nil {
-		return false
-	}
-	addr, err := netip.ParseAddr(u.Hostname())
-	return u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
+	return err == nil && core.IsThisMachine(u.Hostname())
 }
 
 // healthTimes makes times that the TypeScript gateway takes and we do not the

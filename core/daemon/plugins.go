@@ -322,9 +322,8 @@ func ownURL(text string) (prefix string, private bool) {
 	if err != nil {
 		return text, false
 	}
-	host := strings.ToLower(u.Hostname())
-	ip, err := netip.ParseAddr(host)
-	return text, host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && (ip.IsLoopback() || ip.IsPrivate())
+	ip, err := netip.ParseAddr(u.Hostname())
+	return text, core.IsThisMachine(u.Hostname()) || err == nil && ip.IsPrivate()
 }
 
 // secrets reads a plugin's secrets at every use, so that a changed one counts at

@@ -30,22 +30,17 @@ func recordSettings(c *config.Config) record.Settings {
 	return record.Settings{Keep: c.Policy.Record, Payloads: c.Policy.RecordPayloads}
 }
 
-// pruneRecordEvery is how often old decisions are let go of.
+// pruneRecordEvery is how often old decisions are deleted.
 const pruneRecordEvery = 10 * time.Minute
 
 func (d *Daemon) pruneRecord(ctx context.Context) error {
-	ticker := time.NewTicker(pruneRecordEvery)
-	defer ticker.Stop()
-	for {
+	prune := func(ctx context.Context) {
 		if err := d.record.Prune(ctx, time.Now()); err != nil && ctx.Err() == nil {
-			d.log.Warn("old decisions not let go of", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
+			d.log.Warn("old decisions not deleted", "err", err)
 		}
 	}
+	prune(ctx)
+	return core.Every(ctx, pruneRecordEvery, prune)
 }
 
 // decisionsAtOnce is how many decisions, with payloads of 64 KiB at the most, go in

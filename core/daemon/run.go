@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon/certs"
@@ -118,24 +119,18 @@ func (d *Daemon) giveBack(ctx context.Context) error {
 // tellSystemd says that we are ready, that we live, and that we stop.
 func (d *Daemon) tellSystemd(ctx context.Context) error {
 	notifySystemd("READY=1")
-	var beat <-chan time.Time
-	if every := watchdogEvery(); every > 0 {
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
-		beat = ticker.C
+	defer notifySystemd("STOPPING=1")
+	every := watchdogEvery()
+	if every <= 0 {
+		<-ctx.Done()
+		return nil
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			notifySystemd("STOPPING=1")
-			return nil
-		case <-beat:
-			// A store that does not answer is no sign of life.
-			if _, err := d.store.WaitingPeers(ctx); err == nil {
-				notifySystemd("WATCHDOG=1")
-			}
+	return core.Every(ctx, every, func(ctx context.Context) {
+		// A store that does not answer is no sign of life.
+		if _, err := d.store.WaitingPeers(ctx); err == nil {
+			notifySystemd("WATCHDOG=1")
 		}
-	}
+	})
 }
 
 // Close closes what Open has opened.

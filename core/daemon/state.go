@@ -148,15 +148,8 @@ const storeEvery = time.Second
 // watchStore says once that nothing can be kept any more, and once that it can be
 // again.
 func (d *Daemon) watchStore(ctx context.Context) error {
-	ticker := time.NewTicker(storeEvery)
-	defer ticker.Stop()
 	var since time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+	return core.Every(ctx, storeEvery, func(ctx context.Context) {
 		err := d.store.Health()
 		switch {
 		case err != nil && since.IsZero():
@@ -166,7 +159,7 @@ func (d *Daemon) watchStore(ctx context.Context) error {
 			d.log.Log(ctx, slog.LevelWarn, "the store keeps changes again", "after", time.Since(since).Round(time.Second))
 			since = time.Time{}
 		}
-	}
+	})
 }
 
 // storeNote is what a status says of a store that keeps nothing.

@@ -3,9 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -102,14 +100,7 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 // cannot, answers are polled for.
 func reachable(gatewayURL string) bool {
 	u, err := url.Parse(gatewayURL)
-	if err != nil || u.Hostname() == "" {
-		return false
-	}
-	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
-		return !a.IsLoopback() && !a.IsUnspecified()
-	}
-	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
-	return host != "localhost" && !strings.HasSuffix(host, ".localhost")
+	return err == nil && u.Hostname() != "" && !core.IsThisMachine(u.Hostname())
 }
 
 // outward is the gateway as its outbox sees it.

@@ -31,7 +31,7 @@ func Dialled(gatewayURL string) string {
 	}
 	port := u.Port()
 	if port == "" {
-		port = "18790"
+		port = strconv.Itoa(core.DefaultPort)
 	}
 	return net.JoinHostPort(u.Hostname(), port)
 }

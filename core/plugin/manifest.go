@@ -104,9 +104,9 @@ type Limits struct {
 // Duration is a time.Duration that is written like "10s".
 type Duration time.Duration
 
-// UnmarshalText reads what time.ParseDuration reads.
+// UnmarshalText reads what core.ParseDuration reads.
 func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
+	v, err := core.ParseDuration(string(b))
 	*d = Duration(v)
 	return err
 }

@@ -77,12 +77,6 @@ func fingerprintOf(key string) string {
 	return k.Fingerprint()
 }
 
-// onThisMachine reports whether a host is the machine itself, for whoever asks.
-func onThisMachine(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && (ip.IsLoopback() || ip.IsUnspecified())
-}
-
 // OwnURL asks for our card where peers would.
 func (d *Doctor) OwnURL(ctx context.Context, r *api.Report) {
 	own := d.Gateway.Settings().URL
@@ -114,7 +108,7 @@ func (d *Doctor) OwnURL(ctx context.Context, r *api.Report) {
 		r.Fail("url", passOn, "%s does not answer, asked from this machine: %v", own, err)
 	case card.PublicKey != d.Key.Public().String():
 		r.Fail("url", passOn, "another gateway answers at %s: its fingerprint is %s, ours is %s", own, fingerprintOf(card.PublicKey), d.Key.Public().Fingerprint())
-	case onThisMachine(u.Hostname()):
+	case core.IsThisMachine(u.Hostname()):
 		r.Warn("url", "ogp init --gateway-url https://<your host>", "%s is this machine for whoever asks: only gateways on it can answer us", own)
 	case card.GatewayURL != own:
 		r.Warn("url", fmt.Sprintf("gateway_url = %q in config.toml", own), "our card at %s says that we are at %s, which is where peers will write", own, card.GatewayURL)
@@ -163,7 +157,7 @@ func (d *Doctor) TLS(ctx context.Context, r *api.Report) {
 	own, err := url.Parse(d.Gateway.Settings().URL)
 	if err != nil || own.Scheme != "https" {
 		d.CertificateFiles(ctx, r)
-		if err == nil && own.Scheme == "http" && !onThisMachine(own.Hostname()) {
+		if err == nil && own.Scheme == "http" && !core.IsThisMachine(own.Hostname()) {
 			r.Warn("tls", "tls.domain = \""+own.Hostname()+"\" in config.toml, or a proxy or tunnel with HTTPS; then gateway_url = \"https://"+own.Hostname()+"\"",
 				"messages are signed and not secret: %s is plain http", own)
 		}
@@ -323,7 +317,7 @@ func (d *Doctor) checkRecord(ctx context.Context, r *api.Report, s rendezvous.St
 	case public == "":
 		r.Warn("rendezvous", "gateway_url, or rendezvous.public_url, in config.toml, unless that address is reached from outside",
 			"registered with %s without a URL: peers are sent to %s", s.URL, found.URL)
-	case onThisMachine(hostOf(public)):
+	case core.IsThisMachine(hostOf(public)):
 		r.Warn("rendezvous", "rendezvous.public_url = \"https://<your host>\" in config.toml", "registered with %s as %s, which leads others to themselves", s.URL, public)
 	case strings.TrimRight(found.PublicURL, "/") != strings.TrimRight(public, "/"):
 		r.Warn("rendezvous", "wait half a minute for the next renewal", "%s sends peers to %s, and we are at %s", s.URL, found.PublicURL, public)
