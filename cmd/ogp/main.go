@@ -22,6 +22,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/backup"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/complete"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/conform"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/demo"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/doctor"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/former"
@@ -30,6 +31,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/manual"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/migrate"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/notify"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/rendezvous"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/service"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/setup"
 	"github.com/opengatewayprotocol/ogp/core"
@@ -58,7 +60,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	inboxCommand,
 	outboxCommand,
 	deliveryCommand,
-	rendezvousCommand,
+	rendezvous.Command,
 	pluginCommand,
 	policyCommand,
 	notify.Command,
@@ -68,7 +70,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	migrate.Command,
 	backup.Command,
 	backup.RestoreCommand,
-	conformanceCommand,
+	conform.Command,
 	configCommand,
 	versionCommand,
 	licenses.Command,

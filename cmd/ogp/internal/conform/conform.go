@@ -1,4 +1,5 @@
-package main
+// Package conform puts the cases of package conformance to a gateway: "ogp conformance".
+package conform
 
 import (
 	"bytes"
@@ -21,7 +22,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/federation"
 )
 
-func conformanceCommand(a *cli.App) *cobra.Command {
+// Command is "ogp conformance".
+func Command(a *cli.App) *cobra.Command {
 	var only, level, junit string
 	var asPeer bool
 	var peer conformance.Peer

@@ -1,4 +1,5 @@
-package main
+// Package rendezvous runs a rendezvous server: "ogp rendezvous".
+package rendezvous
 
 import (
 	"context"
@@ -24,7 +25,8 @@ import (
 // defaultRendezvousListen is the port of the specification.
 const defaultRendezvousListen = ":3000"
 
-func rendezvousCommand(a *cli.App) *cobra.Command {
+// Command is "ogp rendezvous".
+func Command(a *cli.App) *cobra.Command {
 	var o rendezvous.ServerOptions
 	var listen, metrics, format string
 	var proxies []string
