@@ -149,7 +149,7 @@ func told(a *cli.App, o api.OutgoingView, what string) {
 
 func hint(a *cli.App, e *api.ErrorView) {
 	if e != nil && e.Hint != "" {
-		fmt.Fprintf(a.Err, "hint: %s\n", e.Hint)
+		fmt.Fprintf(a.Err, "hint: %s\n", a.Here(e.Hint))
 	}
 }
 

@@ -241,10 +241,10 @@ func sentText(s api.AgentSent) string {
 
 func stateText(s api.AgentState) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "We are %s, fingerprint %s, at %s.\n%d approved peers; %d messages of the last day wait for an answer; %d of ours wait for their peers.\n",
+	fmt.Fprintf(&b, "We are %s, fingerprint %s, at %s.\nApproved peers: %d. Messages of the last day that wait for an answer: %d. Ours that wait for their peers: %d.\n",
 		s.Name, s.Fingerprint, s.URL, s.Peers, s.Unanswered, s.Waiting)
 	for _, u := range s.Used {
-		fmt.Fprintf(&b, "Within 24 hours you have sent %s %d messages, %d bytes.\n", u.Peer, u.Messages, u.Bytes)
+		fmt.Fprintf(&b, "Sent to %s within 24 hours: messages %d, bytes %d.\n", u.Peer, u.Messages, u.Bytes)
 	}
 	if s.PerDay.Messages > 0 {
 		fmt.Fprintf(&b, "You may send each peer %d messages within 24 hours.\n", s.PerDay.Messages)

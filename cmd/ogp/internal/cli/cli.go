@@ -97,6 +97,33 @@ func (a *App) StateDir() (string, error) {
 	return filepath.Abs(dir)
 }
 
+// Here puts --home and --config into the commands that a text names in quotes, where they
+// were given as flags: typed without them, they would act on another gateway.
+func (a *App) Here(text string) string {
+	if place := a.place(); place != "" {
+		text = strings.ReplaceAll(text, `"ogp `, `"ogp `+place)
+	}
+	return text
+}
+
+// Command is a command line for this gateway, as it can be typed.
+func (a *App) Command(words ...string) string { return "ogp " + a.place() + Quoted(words...) }
+
+// place is the flags that say which gateway is meant, as given, or "".
+func (a *App) place() string {
+	var words []string
+	if a.Home != "" {
+		words = append(words, "--home", a.Home)
+	}
+	if a.File != "" {
+		words = append(words, "--config", a.File)
+	}
+	if words == nil {
+		return ""
+	}
+	return Quoted(words...) + " "
+}
+
 // Daemon returns a client of the running daemon.
 func (a *App) Daemon() (*control.Client, error) {
 	dir, err := a.StateDir()

@@ -62,6 +62,9 @@ messages. PORT in the environment sets the port.
 				}
 				o.Snapshot = filepath.Join(dir, "rendezvous.snapshot")
 			}
+			if err := placeForFile(o.Snapshot); err != nil {
+				return cli.Usagef("--snapshot %s: %v", o.Snapshot, err)
+			}
 			log := logpipe.New(a.Err)
 			defer log.Close()
 			o.Logger = daemon.NewLogger(log, format, slog.LevelInfo)
@@ -134,4 +137,18 @@ func reason(err error) error {
 		return call.Err
 	}
 	return err
+}
+
+// placeForFile says why no file can be written at path, before a server runs that would
+// find it out at its end.
+func placeForFile(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return errors.New("it is no file: name a file")
+	}
+	probe, err := os.CreateTemp(filepath.Dir(path), ".probe-*")
+	if err != nil {
+		return errors.New("no file can be written there: name one in a folder that is there and may be written")
+	}
+	probe.Close()
+	return os.Remove(probe.Name())
 }

@@ -176,7 +176,7 @@ func Keep(a *cli.App, dir string, flags *pflag.FlagSet, save bool) (Kept, error)
 			}
 			changes = append(changes, s)
 			k.Saved = append(k.Saved, g.Key)
-			k.Lasting = append(k.Lasting, "ogp config set "+cli.Quoted(g.Key, g.Text))
+			k.Lasting = append(k.Lasting, a.Command("config", "set", g.Key, g.Text))
 		}
 	}
 	if !save || len(changes) == 0 {
