@@ -177,7 +177,7 @@ func TestTalk(t *testing.T) {
 	if text, _, failed := r.call(t, "outbox", map[string]any{"peer": "bob", "limit": 1}); failed || !strings.Contains(text, "We said: done") {
 		t.Errorf("outbox: %q", text)
 	}
-	if text, _, failed := r.call(t, "status", nil); failed || !strings.Contains(text, "1 approved peers") || !strings.Contains(text, "sent bob 3 messages") {
+	if text, _, failed := r.call(t, "status", nil); failed || !strings.Contains(text, "Approved peers: 1.") || !strings.Contains(text, "Sent to bob within 24 hours: messages 3,") {
 		t.Errorf("status: %q", text)
 	}
 	res, err := r.client.ReadResource(t.Context(), &sdk.ReadResourceParams{URI: "ogp://inbox/" + id})

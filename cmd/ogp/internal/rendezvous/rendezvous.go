@@ -142,6 +142,9 @@ func reason(err error) error {
 // placeForFile says why no file can be written at path, before a server runs that would
 // find it out at its end.
 func placeForFile(path string) error {
+	if path == "" {
+		return nil // none is kept
+	}
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return errors.New("it is no file: name a file")
 	}
