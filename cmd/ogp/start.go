@@ -73,7 +73,7 @@ func keepFlags(a *cli.App, cmd *cobra.Command, save bool) error {
 	if errors.As(err, &problems) {
 		return err // the start would say the same
 	}
-	settings.Tell(a, k, err)
+	settings.Tell(a, k, err, !save)
 	return nil
 }
 
@@ -87,7 +87,7 @@ func start(a *cli.App, cmd *cobra.Command, newStore bool) error {
 	o.Ready = func(s api.StatusView, first bool) {
 		banner(a, s, first)
 		if k, err := settings.Keep(a, o.Dir, cmd.Flags(), false); err == nil && a.LogFile == "" {
-			settings.Tell(a, k, nil)
+			settings.Tell(a, k, nil, false)
 		}
 	}
 	d, err := daemon.Open(cmd.Context(), o)

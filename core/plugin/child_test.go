@@ -76,7 +76,7 @@ func TestD3ChildIsBounded(t *testing.T) {
 func TestD3NeverHere(t *testing.T) {
 	m := metered(t, "goguest.wasm")
 	dir := t.TempDir()
-	v := &version{limits: Limits{MemoryMiB: 64}}
+	v := &version{kind: &kind{}, limits: Limits{MemoryMiB: 64}}
 	if err := v.open(&entry{dir: dir}, m.Wasm); !errors.Is(err, context.Canceled) {
 		t.Errorf("open = %v, want that it is not there", err)
 	}

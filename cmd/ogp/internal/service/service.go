@@ -131,7 +131,7 @@ service of systemd runs as a user of its own, with its state in /var/lib/ogp, un
 			if err != nil {
 				return err
 			}
-			settings.Tell(a, k, nil)
+			settings.Tell(a, k, nil, false)
 			file, err := services(a, system).install(s)
 			if err != nil {
 				return err

@@ -201,7 +201,8 @@ func same(a *cli.App, dir string, s Setting) bool {
 }
 
 // Tell says what became of flags, on standard error. err is why they were not saved.
-func Tell(a *cli.App, k Kept, err error) {
+// With wanted, that they are not is what the user asked for.
+func Tell(a *cli.App, k Kept, err error, wanted bool) {
 	if err != nil {
 		fmt.Fprintf(a.Err, "warning: the flags are not saved, and last for this run: %s\n", term.SafeLine(api.ErrorOf(err).Message))
 	}
@@ -211,7 +212,7 @@ func Tell(a *cli.App, k Kept, err error) {
 	if len(k.Differs) > 0 {
 		fmt.Fprintf(a.Err, "note: %s: the flag counts for this run, and %s says otherwise\n", strings.Join(k.Differs, ", "), k.File)
 	}
-	if len(k.Lasting) > 0 && err == nil {
+	if len(k.Lasting) > 0 && err == nil && !wanted {
 		fmt.Fprintf(a.Err, "The flags last for this run. To keep them: %s\n", strings.Join(k.Lasting, "; "))
 	}
 }
