@@ -51,7 +51,8 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 		return Outgoing{}, core.Refusef(core.Malformed, "the intent %s is reserved", core.IntentStatus)
 	}
 	if m.ToAgent != "" && p.Version != "" && !p.HasFeature(core.FeaturePersonas) {
-		return Outgoing{}, core.Refusef(core.Malformed, "Peer %s does not advertise multi-agent-personas; it has no agents to address. Leave --to-agent out", p.Name())
+		return Outgoing{}, core.Refusef(core.Malformed, "Peer %s does not advertise the '%s' capability — --to-agent %s cannot be honored. Drop --to-agent or upgrade the peer.",
+			p.Name(), core.FeaturePersonas, m.ToAgent) // the words of the gateways in the field
 	}
 	item := g.outbox.Item(k, core.OutMessage)
 	item.Nonce = envelope.NewNonce()
