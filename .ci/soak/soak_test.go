@@ -4,6 +4,7 @@ package soak
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -32,8 +33,9 @@ const (
 	slowdown = 3         // honest p99 beside an attack, against that in calm
 	// p99Floor is what p99 may take in any case, in ms. A message waits for one sync to
 	// disk, which takes 1 to 30 ms on disks that are shared, and one that comes during it
-	// waits for two: three times a calm of 8 ms would be less than the disk's own noise.
-	p99Floor    = 60
+	// waits for two; attacker, gateway and honest peer share the cores. Three times a calm
+	// of 8 ms would be less than that noise.
+	p99Floor    = 100
 	honestEvery = 25 * time.Millisecond
 )
 
@@ -42,23 +44,25 @@ type attack struct {
 	name    string
 	run     func(ctx context.Context, s *soak)
 	crowded bool // the friend is at the attacker's address
+	files   int  // descriptors of the gateway; 0: few
 }
 
 var attacks = []attack{
-	{"idle", func(ctx context.Context, s *soak) { s.hold(ctx, s.gateway.far, 1100, "") }, false},
-	{"idle at loopback", func(ctx context.Context, s *soak) { s.hold(ctx, s.gateway.near, 1100, "") }, false},
-	{"idle at the rendezvous", func(ctx context.Context, s *soak) { s.hold(ctx, s.rendezvous.near, 1100, "") }, false},
-	{"slow bodies", func(ctx context.Context, s *soak) {
-		s.hold(ctx, s.gateway.near, 900, "POST /federation/message HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 65536\r\n\r\n{")
-	}, false},
-	{"bad envelopes in a friend's name", func(ctx context.Context, s *soak) { s.flooded(ctx, s.forged) }, true},
-	{"garbage", func(ctx context.Context, s *soak) { s.flooded(ctx, s.garbage) }, false},
-	{"requests and removals", func(ctx context.Context, s *soak) { s.flooded(ctx, s.requestAndRemoval) }, false},
-	{"a flood by an approved peer", func(ctx context.Context, s *soak) { s.flooded(ctx, s.flood) }, false},
-	{"hostile manifests", func(ctx context.Context, s *soak) { s.manifests(ctx) }, false},
-	{"modules that are much to compile", func(ctx context.Context, s *soak) { s.compiles(ctx) }, false},
-	{"a guest that never ends", func(ctx context.Context, s *soak) { s.guests(ctx) }, false},
-	{"guessed polls and cards", func(ctx context.Context, s *soak) { s.flooded(ctx, s.polls) }, false},
+	{"idle", func(ctx context.Context, s *soak) { s.hold(ctx, s.gateway.far, 1100, "") }, false, 0},
+	{"idle at loopback", func(ctx context.Context, s *soak) { s.hold(ctx, s.gateway.near, 1100, "") }, false, 0},
+	{"idle at the rendezvous", func(ctx context.Context, s *soak) { s.hold(ctx, s.rendezvous.near, 1100, "") }, false, 0},
+	{"bad envelopes in a friend's name", func(ctx context.Context, s *soak) { s.flooded(ctx, s.forged) }, true, 0},
+	{"garbage", func(ctx context.Context, s *soak) { s.flooded(ctx, s.garbage) }, false, 0},
+	{"requests and removals", func(ctx context.Context, s *soak) { s.flooded(ctx, s.requestAndRemoval) }, false, 0},
+	{"a flood by an approved peer", func(ctx context.Context, s *soak) { s.flooded(ctx, s.flood) }, false, 0},
+	{"hostile manifests", func(ctx context.Context, s *soak) { s.manifests(ctx) }, false, 0},
+	{"modules that are much to compile", func(ctx context.Context, s *soak) { s.compiles(ctx) }, false, 0},
+	{"a guest that never ends", func(ctx context.Context, s *soak) { s.guests(ctx) }, false, 0},
+	{"guessed polls and cards", func(ctx context.Context, s *soak) { s.flooded(ctx, s.polls) }, false, 0},
+	{"strangers who fill the list", func(ctx context.Context, s *soak) { s.crowd(ctx) }, false, 0},
+	{"wrong codes from many addresses", func(ctx context.Context, s *soak) { s.codes(ctx) }, false, 0},
+	{"folded headers", func(ctx context.Context, s *soak) { s.flooded(ctx, s.folded) }, false, 0},
+	{"slow bodies", func(ctx context.Context, s *soak) { s.slow(ctx) }, false, slowFiles}, // last, as its memory is looked at after it
 }
 
 // TestSoak is the soak.
@@ -76,48 +80,73 @@ func TestSoak(t *testing.T) {
 		chosen = slices.DeleteFunc(slices.Clone(attacks), func(a attack) bool { return a.name != only })
 	}
 	s := begin(t, program)
-	each := time.Duration(seconds) * time.Second / time.Duration(len(chosen)+2)
+	each := (time.Duration(seconds)*time.Second - giveBack/2) / time.Duration(len(chosen)+2)
 
 	calm := s.honest(each, s.gateway.near, nil)
-	t.Logf("%-34s %6d sent  p50 %4d ms  p99 %4d ms  RSS %3d MiB", "calm", calm.sent, calm.p50, calm.p99, calm.rss>>20)
+	calm.log(t, "calm")
 	if calm.acknowledged == 0 {
 		t.Fatalf("nothing is acknowledged in calm: %s", calm.last)
 	}
 	slowest := map[string]int64{}
 	for _, a := range chosen {
-		to := s.gateway.near
-		if a.crowded {
-			to = s.gateway.far
-		}
-		got := s.honest(each, to, func(ctx context.Context) { a.run(ctx, s) })
-		attempts := s.attempts.Swap(0)
-		t.Logf("%-34s %6d sent  p50 %4d ms  p99 %4d ms  RSS %3d MiB  %d attempts", a.name, got.sent, got.p50, got.p99, got.rss>>20, attempts)
-		if attempts == 0 {
-			t.Errorf("%s: nothing of the attack came through: it shows nothing", a.name)
-		}
-		slowest[a.name] = got.p99
-		if refused := got.sent - got.acknowledged; refused > got.sent/100 {
-			t.Errorf("%s: %d of %d honest messages were not acknowledged: %s", a.name, refused, got.sent, got.last)
-		}
-		if got.rss > maxRSS {
-			t.Errorf("%s: RSS %d MiB, want at most %d", a.name, got.rss>>20, maxRSS>>20)
-		}
-		for _, p := range []*process{s.gateway, s.rendezvous} {
-			if p.ended() {
-				t.Fatalf("%s: %s has ended:\n%s", a.name, p.name, p.tail())
-			}
-		}
+		slowest[a.name] = s.beside(a, each).p99
 	}
 	// Calm once more, as what else this machine does changes what calm is.
 	after := s.honest(each, s.gateway.near, nil)
-	t.Logf("%-34s %6d sent  p50 %4d ms  p99 %4d ms  RSS %3d MiB", "calm again", after.sent, after.p50, after.p99, after.rss>>20)
-	bound := max(slowdown*calm.p99, slowdown*after.p99, p99Floor)
-	for name, p99 := range slowest {
-		if p99 > bound {
-			t.Errorf("%s: honest p99 %d ms, want at most %d", name, p99, bound)
-		}
+	after.log(t, "calm again")
+	s.isGivenBack()
+	for _, a := range chosen {
+		s.isQuick(a, each, slowest[a.name], max(calm.p99, after.p99))
 	}
 	s.nothingIsLost()
+}
+
+// beside runs honest load beside an attack, which must neither end nor drown anything.
+func (s *soak) beside(a attack, d time.Duration) outcome {
+	t := s.t
+	if want := cmp.Or(a.files, files); want != s.gateway.files {
+		s.again(want, os.Interrupt)
+	}
+	to := s.gateway.near
+	if a.crowded {
+		to = s.gateway.far
+	}
+	got := s.honest(d, to, func(ctx context.Context) { a.run(ctx, s) })
+	attempts := s.attempts.Swap(0)
+	got.log(t, fmt.Sprintf("%s, %d attempts", a.name, attempts))
+	if attempts == 0 {
+		t.Errorf("%s: nothing of the attack came through: it shows nothing", a.name)
+	}
+	if refused := got.sent - got.acknowledged; refused > got.sent/100 {
+		t.Errorf("%s: %d of %d honest messages were not acknowledged: %s", a.name, refused, got.sent, got.last)
+	}
+	if got.rss > maxRSS {
+		t.Errorf("%s: RSS %d MiB, want at most %d", a.name, got.rss>>20, maxRSS>>20)
+	}
+	for _, p := range []*process{s.gateway, s.rendezvous} {
+		if p.ended() {
+			t.Fatalf("%s: %s has ended:\n%s", a.name, p.name, p.tail())
+		}
+	}
+	return got
+}
+
+// isQuick compares honest answers beside an attack with those in calm. What is too slow
+// is measured twice more, each with a calm of its own, as other work on this machine
+// comes and goes: what the attack itself makes slow is slow each time.
+func (s *soak) isQuick(a attack, d time.Duration, p99, calm int64) {
+	for try := 1; p99 > max(slowdown*calm, p99Floor); try++ {
+		say := s.t.Logf
+		if try == 3 {
+			say = s.t.Errorf
+		}
+		say("%s: honest p99 %d ms, want at most %d", a.name, p99, max(slowdown*calm, p99Floor))
+		if try == 3 {
+			return
+		}
+		calm = s.honest(d, s.gateway.near, nil).p99
+		p99 = s.beside(a, d).p99
+	}
 }
 
 type soak struct {
@@ -136,12 +165,16 @@ type soak struct {
 	attempts atomic.Int64
 	mu       sync.Mutex      // guards kept
 	kept     map[string]bool // what was acknowledged to the friend
+
+	before    int64     // RSS before the slow bodies
+	slowEnded time.Time // zero: there were none
 }
 
 type process struct {
 	name      string
 	cmd       *exec.Cmd
 	log       string // a file
+	files     int    // its limit on open files
 	done      chan struct{}
 	near, far string // addresses: loopback, and another of this machine where there is one
 }
@@ -193,10 +226,10 @@ func outside() string {
 	return "127.0.0.1"
 }
 
-// start runs the program with few descriptors until the test ends.
-func (s *soak) start(name, port string, env []string, args ...string) *process {
+// start runs the program with so many descriptors until the test ends.
+func (s *soak) start(name, port string, files int, env []string, args ...string) *process {
 	s.t.Helper()
-	p := &process{name: name, log: filepath.Join(s.t.TempDir(), name+".log"), done: make(chan struct{}),
+	p := &process{name: name, log: filepath.Join(s.t.TempDir(), name+".log"), files: files, done: make(chan struct{}),
 		near: "127.0.0.1:" + port, far: net.JoinHostPort(outside(), port)}
 	out, err := os.Create(p.log)
 	if err != nil {
@@ -250,14 +283,12 @@ func begin(t *testing.T, program string) *soak {
 	s := &soak{t: t, program: program, kept: map[string]bool{}, friend: &envelope.Sealer{Key: keys.Generate()},
 		loud: &envelope.Sealer{Key: keys.Generate()}, stranger: &envelope.Sealer{Key: keys.Generate()},
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}}
-	home := filepath.Join(t.TempDir(), "gateway")
-	port := freePort(t)
-	s.gateway = s.start("gateway", port, []string{"OGP_DAEMON_PORT=" + port, "OGP_LISTEN=0.0.0.0", "OGP_LOG_LEVEL=warn",
-		"OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8", "OGP_HEALTH_INTERVAL=24h",
-		// The honest load is a flood, too, and the brake would hold it.
-		"OGP_AGENT_BREAKER_RATE=0", "OGP_AGENT_BREAKER_REPEATS=0", "OGP_AGENT_BUDGET_MESSAGES=0", "OGP_AGENT_BUDGET_BYTES=0", "OGP_AGENT_BUDGET_RUNS=0"}, "start", "--home", home)
 	rport := freePort(t)
-	s.rendezvous = s.start("rendezvous", rport, nil, "rendezvous", "--listen", ":"+rport, "--home", filepath.Join(t.TempDir(), "rendezvous"))
+	s.rendezvous = s.start("rendezvous", rport, files, nil, "rendezvous", "--listen", ":"+rport, "--home", filepath.Join(t.TempDir(), "rendezvous"),
+		"--trusted-proxies", "127.0.0.1/32")
+	s.home = filepath.Join(t.TempDir(), "gateway")
+	home := s.home
+	s.gateway = s.open(freePort(t), files)
 	var who struct {
 		PublicKey core.PublicKey `json:"publicKey"`
 	}
@@ -274,14 +305,38 @@ func begin(t *testing.T, program string) *soak {
 		s.cli(home, "federation", "approve", peer.Key.Public().String(), "--alias", []string{"friend", "loud"}[i], "--intents", "message", "--rate", rate)
 	}
 	t.Cleanup(func() { s.client.CloseIdleConnections() })
-	s.home = home
 	return s
 }
 
+// open starts the gateway.
+func (s *soak) open(port string, files int) *process {
+	return s.start("gateway", port, files, []string{"OGP_DAEMON_PORT=" + port, "OGP_LISTEN=0.0.0.0", "OGP_LOG_LEVEL=warn",
+		"OGP_GATEWAY_URL=http://127.0.0.1:" + port, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL=http://" + s.rendezvous.near,
+		"OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8", "OGP_HEALTH_INTERVAL=24h",
+		// The honest load is a flood, too, and the brake would hold it.
+		"OGP_AGENT_BREAKER_RATE=0", "OGP_AGENT_BREAKER_REPEATS=0", "OGP_AGENT_BUDGET_MESSAGES=0", "OGP_AGENT_BUDGET_BYTES=0", "OGP_AGENT_BUDGET_RUNS=0"}, "start", "--home", s.home)
+}
+
+// again ends the gateway and starts it anew at the same port.
+func (s *soak) again(files int, by os.Signal) {
+	s.gateway.cmd.Process.Signal(by)
+	select {
+	case <-s.gateway.done:
+	case <-time.After(time.Minute):
+		s.t.Fatalf("the gateway does not end:\n%s", s.gateway.tail())
+	}
+	_, port, _ := net.SplitHostPort(s.gateway.near)
+	s.gateway = s.open(port, files)
+}
+
 func (s *soak) request(by *envelope.Sealer) []byte {
+	return by.SealRequest(s.self, s.introduction(by))
+}
+
+func (s *soak) introduction(by *envelope.Sealer) core.Request {
 	k := by.Key.Public()
-	return by.SealRequest(s.self, core.Request{Peer: core.PeerCard{ID: k.ID(), DisplayName: "soak", Email: "soak@example.org",
-		GatewayURL: "http://127.0.0.1:9", PublicKey: k.String()}, Timestamp: core.FormatTime(time.Now())})
+	return core.Request{Peer: core.PeerCard{ID: k.ID(), DisplayName: "soak", Email: "soak@example.org",
+		GatewayURL: "http://127.0.0.1:9", PublicKey: k.String()}, Timestamp: core.FormatTime(time.Now())}
 }
 
 func (s *soak) message(by, as *envelope.Sealer, nonce, text string) []byte {
@@ -310,6 +365,10 @@ type outcome struct {
 	p50, p99           int64 // ms
 	rss                int64 // the most
 	last               string
+}
+
+func (o outcome) log(t *testing.T, name string) {
+	t.Logf("%-52s %5d sent  p50 %4d ms  p99 %4d ms  RSS %3d MiB", name, o.sent, o.p50, o.p99, o.rss>>20)
 }
 
 // honest sends messages of the friend for a while, beside an attack, and looks a key
@@ -452,10 +511,7 @@ func (s *soak) polls(i int64) int {
 // nothingIsLost kills the gateway, starts it again, and finds every acknowledged
 // message in its inbox.
 func (s *soak) nothingIsLost() {
-	s.gateway.cmd.Process.Kill()
-	<-s.gateway.done
-	_, port, _ := net.SplitHostPort(s.gateway.near)
-	s.gateway = s.start("again", port, []string{"OGP_DAEMON_PORT=" + port, "OGP_LOG_LEVEL=warn"}, "start", "--home", s.home)
+	s.again(files, os.Kill)
 	var inbox []struct {
 		Message struct {
 			Nonce string `json:"nonce"`
