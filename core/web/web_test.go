@@ -361,6 +361,7 @@ func TestN4ClientIP(t *testing.T) {
 		{"no address", trusting, []string{"X-Forwarded-For: unknown"}, "0.0.0.0"},
 		{"no address behind a proxy", trusting, []string{"X-Forwarded-For: x, 10.1.2.3"}, "0.0.0.0"},
 		{"garbage right-most", trusting, []string{"X-Forwarded-For: 192.0.2.1, <x>"}, "0.0.0.0"},
+		{"an open bracket", trusting, []string{"X-Forwarded-For: 192.0.2.1, [::1"}, "0.0.0.0"},
 		{"no hop at all", trusting, nil, "127.0.0.1"},
 		{"with port", trusting, []string{"X-Forwarded-For: 192.0.2.1:99"}, "192.0.2.1"},
 		{"IPv6", trusting, []string{"X-Forwarded-For: 2001:db8::1"}, "2001:db8::1"},
