@@ -25,7 +25,7 @@ const (
 	slowConns = 5000
 	slowFiles = 8192 // of the gateway that holds them
 	// keptMemory is what of the memory that slow bodies took may be there 30 s after them.
-	keptMemory = 48 << 20
+	keptMemory = 64 << 20
 	giveBack   = 30 * time.Second
 )
 
