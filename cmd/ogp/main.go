@@ -199,8 +199,8 @@ func wrapArgs(cmd *cobra.Command) {
 		if err := check(c, args); err != nil {
 			if c.HasSubCommands() && len(args) > 0 {
 				text := fmt.Sprintf("unknown command %q", args[0])
-				if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-					text += fmt.Sprintf("; did you mean %q?", near[0])
+				if near := nearest(args[0], c.SuggestionsFor(args[0])); near != "" {
+					text += fmt.Sprintf("; did you mean %q?", near)
 				}
 				return cli.UsageError{Err: errors.New(text)}
 			}
@@ -211,6 +211,24 @@ func wrapArgs(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		wrapArgs(sub)
 	}
+}
+
+// nearest is the first of these suggestions that looks like what was typed. Two wrong
+// letters in a word of four are another word ("tcsh" is no "bash"), unless the first
+// letter or all the letters are the same.
+func nearest(typed string, suggestions []string) string {
+	letters := func(word string) string {
+		all := []byte(strings.ToLower(word))
+		slices.Sort(all)
+		return string(all)
+	}
+	for _, name := range suggestions {
+		if len(typed) > 4 || typed != "" && name != "" && strings.EqualFold(typed[:1], name[:1]) ||
+			letters(typed) == letters(name) || text.Distance(strings.ToLower(typed), name) < 2 {
+			return name
+		}
+	}
+	return ""
 }
 
 // countForm is what cobra says of a wrong count of arguments.

@@ -2,16 +2,12 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/mattn/go-runewidth"
 
@@ -19,71 +15,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
-
-// terminal is a pseudo terminal, and what was written to it.
-type terminal struct {
-	slave *os.File
-
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-func newTerminal(t *testing.T, width, height uint16) *terminal {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { master.Close() })
-	fd := int(master.Fd())
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: width, Row: height}); err != nil {
-		t.Fatal(err)
-	}
-	x := &terminal{}
-	if x.slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { x.slave.Close() })
-	go func() {
-		buf := make([]byte, 4096)
-		for {
-			n, err := master.Read(buf)
-			x.mu.Lock()
-			x.text.Write(buf[:n])
-			x.mu.Unlock()
-			if err != nil {
-				return
-			}
-		}
-	}()
-	return x
-}
-
-func (x *terminal) String() string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.text.String()
-}
-
-func (x *terminal) await(t *testing.T, want string, times int) string {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		text := x.String()
-		if strings.Count(text, want) >= times {
-			return text
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the terminal does not show %q %d times, but %q", want, times, text)
-		}
-	}
-}
 
 // ogp is a command line of this binary as the program, in an environment of its
 // own.

@@ -215,7 +215,7 @@ func TestReadWarnsOfWhatItLeavesOut(t *testing.T) {
 	for era, wants := range map[string][]string{
 		"h-0.2.20": {`peers.json[1] "Carol": pending, and the file does not say who asked`},
 		"s-0.2.30": {`peers.json[0] "Bob": notes on topic "memory-management" are not used`},
-		"m-0.4.3":  {`peers.json[2] "Dave": pending, and`, `member "agentId" of 1 records is not used`},
+		"m-0.4.3":  {`peers.json[2] "Dave": pending, and`, `member "agentId" of 1 record is not used`},
 		"e-0.7.2": {
 			`peers.json[5] "Erin": a second record`,
 			`peers.json[6] "Me": has our own key, left out`,

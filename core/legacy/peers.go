@@ -81,7 +81,7 @@ func (i *Import) readPeers(data []byte) error {
 	}
 	i.settleAliases()
 	for _, name := range slices.Sorted(maps.Keys(unused)) {
-		i.warnf("%s: member %q of %d records is not used by this gateway", peersFile, shown(name), unused[name])
+		i.warnf("%s: member %q of %s is not used by this gateway", peersFile, shown(name), text.Count(unused[name], "record"))
 	}
 	return nil
 }

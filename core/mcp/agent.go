@@ -247,7 +247,7 @@ func stateText(s api.AgentState) string {
 		fmt.Fprintf(&b, "Sent to %s within 24 hours: messages %d, bytes %d.\n", u.Peer, u.Messages, u.Bytes)
 	}
 	if s.PerDay.Messages > 0 {
-		fmt.Fprintf(&b, "You may send each peer %d messages within 24 hours.\n", s.PerDay.Messages)
+		fmt.Fprintf(&b, "Messages that you may send to each peer within 24 hours: %d.\n", s.PerDay.Messages)
 	}
 	return b.String()
 }

@@ -63,11 +63,7 @@ func Count(n int, noun string, plural ...string) string {
 // InWords says a duration as people do.
 func InWords(d time.Duration) string {
 	if d >= 2*time.Minute || d%time.Minute == 0 && d >= time.Minute {
-		n := int((d + time.Minute/2) / time.Minute)
-		if n == 1 {
-			return "1 minute"
-		}
-		return fmt.Sprintf("%d minutes", n)
+		return Count(int((d+time.Minute/2)/time.Minute), "minute")
 	}
-	return fmt.Sprintf("%d seconds", int(d/time.Second))
+	return Count(int(d/time.Second), "second")
 }

@@ -294,7 +294,7 @@ func (d *Doctor) Registrations(ctx context.Context, r *api.Report) {
 		case !s.Registered:
 			r.Fail("rendezvous", fix, "not registered with %s, tried %s: %s", s.URL, text.Count(s.Failures, "time"), s.Error)
 		case s.Failures > 0:
-			r.Warn("rendezvous", fix, "registered with %s, and the last %d renewals failed: %s", s.URL, s.Failures, s.Error)
+			r.Warn("rendezvous", fix, "registered with %s, and %s failed since: %s", s.URL, text.Count(s.Failures, "renewal"), s.Error)
 		default:
 			d.checkRecord(ctx, r, s)
 		}

@@ -66,7 +66,7 @@ func (s *Store) Check(ctx context.Context) error {
 		return nil
 	})
 	if err == nil && len(damage) > 0 {
-		err = fmt.Errorf("%d faults, the first: %s", len(damage), damage[0])
+		err = fmt.Errorf("faults: %d, the first: %s", len(damage), damage[0])
 		return &core.Error{Kind: core.Unavailable, Public: "store: check: damaged", Hint: corruptHint(s.dir), Err: err}
 	}
 	return s.wrap("check", err)

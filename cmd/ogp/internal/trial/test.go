@@ -72,6 +72,17 @@ func TestCommand(a *cli.App) *cobra.Command {
 	return cmd
 }
 
+// failing says how many of the cases fail.
+func failing(failed, all int) string {
+	if all == 1 {
+		return "its only case fails"
+	}
+	if failed == 1 {
+		return fmt.Sprintf("1 of its %d cases fails", all)
+	}
+	return fmt.Sprintf("%d of its %d cases fail", failed, all)
+}
+
 // Cases runs the cases that lie beside a plugin's module, before it is installed: those
 // that fail are an error. It says how many there were.
 func Cases(ctx context.Context, a *cli.App, spec plugin.Spec, module *plugin.Module) (int, error) {
@@ -85,7 +96,7 @@ func Cases(ctx context.Context, a *cli.App, spec plugin.Spec, module *plugin.Mod
 	}
 	if v.Failed > 0 {
 		showTest(a.Err, a, v)
-		e := core.Refusef(core.Malformed, "%d of its %d cases fail, nothing has changed", v.Failed, v.Failed+v.Passed)
+		e := core.Refusef(core.Malformed, "%s, nothing has changed", failing(v.Failed, v.Failed+v.Passed))
 		e.Hint = "\"ogp plugin test\" runs them again; --no-cases installs it without them"
 		return 0, e
 	}
