@@ -436,6 +436,30 @@ func TestN2NoInflatedBodiesRefuses(t *testing.T) {
 	}
 }
 
+// TestN2OneServer: net/http takes header lines that go on in the next. What listens to
+// others is core/web's; core/control listens to this account alone.
+// docs/threat-model.md#n2
+func TestN2OneServer(t *testing.T) {
+	var rooms []string
+	for _, s := range sources(t, parser.SkipObjectResolution) {
+		if s.test || !strings.HasPrefix(s.room, "core/") && !strings.HasPrefix(s.room, "cmd/") {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok {
+				pkg, name := sel.X.(*ast.Ident)
+				if name && pkg.Name == "http" && slices.Contains([]string{"Server", "Serve", "ListenAndServe"}, sel.Sel.Name) {
+					rooms = append(rooms, s.room)
+				}
+			}
+			return true
+		})
+	}
+	if !slices.Equal(slices.Compact(rooms), []string{"core/control"}) {
+		t.Errorf("servers of net/http in %v, want core/control alone: core/web serves handlers of net/http too", rooms)
+	}
+}
+
 // elsewhere finds paths that exist only where somebody once worked on the tree: a
 // home directory, or a folder beside the repository.
 var elsewhere = regexp.MustCompile(`(^|[\s"'(=` + "`" + `])(/w[o]rk/[\w.-]|\.\./sh[a]red\b)`)

@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -15,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
@@ -27,10 +24,10 @@ func (d *Daemon) observe(ctx context.Context) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(&collector{d: d}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]any{"ok": true}) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	app := web.New(web.Options{Name: "metrics", Logger: d.log, MaxConns: web.FewConns, OwnHost: web.OwnHost(d.config().Metrics.Listen)})
+	app.Get("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	app.Get("/healthz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]any{"ok": true}) }))
+	app.Get("/readyz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		failing := d.notReady()
 		status := http.StatusOK
 		if len(failing) > 0 {
@@ -40,30 +37,8 @@ func (d *Daemon) observe(ctx context.Context) error {
 			Ready   bool     `json:"ready"`
 			Failing []string `json:"failing"`
 		}{len(failing) == 0, failing})
-	})
-	server := &http.Server{Handler: ownHost(web.OwnHost(d.config().Metrics.Listen), mux), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
-		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn)}
-	stopped := context.AfterFunc(ctx, func() {
-		drain, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		server.Shutdown(drain)
-	})
-	defer stopped()
-	if err := server.Serve(files.Patient(d.observed, d.log)); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
-// ownHost refuses what asks for another host. docs/threat-model.md#n6
-func ownHost(own func(host string) bool, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !own(r.Host) {
-			answer(w, http.StatusMisdirectedRequest, map[string]string{"error": "This is served under its own address only"})
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+	}))
+	return app.Serve(ctx, d.observed)
 }
 
 func answer(w http.ResponseWriter, status int, v any) {

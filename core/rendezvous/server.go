@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -113,8 +112,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // ServeMetrics answers /metrics and /healthz on ln until ctx is done. It closes
 // ln, which should not be reachable from outside.
 func (s *Server) ServeMetrics(ctx context.Context, ln net.Listener) error {
-	app := web.New(web.Options{Name: "rendezvous metrics", Logger: s.opts.Logger, OwnHost: web.OwnHost(ln.Addr().String())})
-	app.Fiber.Get(pathMetrics, adaptor.HTTPHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})))
+	app := web.New(web.Options{Name: "rendezvous metrics", Logger: s.opts.Logger, MaxConns: web.FewConns, OwnHost: web.OwnHost(ln.Addr().String())})
+	app.Get(pathMetrics, promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	app.Fiber.Get(pathHealth, s.health)
 	return app.Serve(ctx, ln)
 }

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"runtime"
 	"runtime/debug"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/valyala/fasthttp"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -130,6 +132,12 @@ func New(o Options) *App {
 	}
 	return a
 }
+
+// FewConns is enough for what monitors us, and leaves the descriptors to others.
+const FewConns = 64
+
+// Get serves a path with a handler of net/http's.
+func (a *App) Get(path string, h http.Handler) { a.Fiber.Get(path, adaptor.HTTPHandler(h)) }
 
 // Serve answers requests until ctx is done. Then it takes no more, lets running
 // requests end within Options.Drain, closes what is left and returns nil. It
