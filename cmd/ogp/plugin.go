@@ -251,7 +251,7 @@ func pluginNewCommand(a *cli.App) *cobra.Command {
 				return nil
 			}
 			fmt.Fprintf(a.Out, "Wrote %s\n", dir)
-			fmt.Fprintf(a.Err, "Next: cd %s, make test, make, then \"ogp plugin install %s.wasm\"; its README has more\n", dir, name)
+			fmt.Fprintf(a.Err, "Next: cd %s, make test, make, then \"ogp plugin install %s.wasm\"; its README has more\n", cli.Quoted(dir), name)
 			return nil
 		},
 	}

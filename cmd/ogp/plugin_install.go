@@ -53,7 +53,7 @@ func pluginInstallCommand(a *cli.App) *cobra.Command {
 				fmt.Fprintln(a.Err, `No daemon is running; "ogp start" loads it.`)
 			}
 			for _, next := range r.Next {
-				fmt.Fprintln(a.Err, "Next:", next)
+				fmt.Fprintln(a.Err, "Next:", a.Here(next))
 			}
 			return nil
 		},
@@ -144,7 +144,7 @@ func nextSteps(name string, m *plugin.Manifest, g plugin.Grants) (out []string) 
 		case core.HookNotify:
 			out = append(out, "\"ogp notify use "+name+"\" lets it tell of events, and tests it")
 		case core.HookHandle:
-			out = append(out, "a peer needs a grant for "+strings.Join(m.Intents, ", ")+": \"ogp federation scopes <peer>\" shows what it has, \"ogp federation grant\" replaces that")
+			out = append(out, "a peer needs a grant for "+strings.Join(m.Intents, ", ")+": \"ogp federation scopes <peer>\" shows what it has, \"ogp federation grant <peer> --add "+strings.Join(m.Intents, ",")+"\" adds that")
 		}
 	}
 	return out

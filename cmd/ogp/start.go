@@ -199,7 +199,7 @@ func startBackground(ctx context.Context, a *cli.App) error {
 		return nil
 	}
 	fmt.Fprintf(a.Out, "Gateway is running (pid %d)\n\n  Card         %s\n  Fingerprint  %s\n  Log          %s\n\n", running.PID, running.CardURL, running.Fingerprint, path)
-	fmt.Fprintln(a.Out, "Next: ogp federation request <their gateway URL>")
+	fmt.Fprintf(a.Out, "Next: %s <their gateway URL>\n", a.Command("federation", "request"))
 	return nil
 }
 

@@ -48,7 +48,7 @@ On a terminal it asks for the passphrase of a backup that has one.
 				return nil
 			}
 			fmt.Fprintf(a.Out, "Restored %s to %s\n", text.Count(len(names), "file"), dir)
-			fmt.Fprintln(a.Err, "Next: ogp start")
+			fmt.Fprintln(a.Err, "Next:", a.Command("start"))
 			return nil
 		},
 	}

@@ -126,8 +126,8 @@ func (d *demo) command(who string, args ...string) (int, string, error) {
 }
 
 func (d *demo) commandUntil(ctx context.Context, who string, args ...string) (int, string, error) {
-	c := exec.CommandContext(ctx, d.self, append([]string{"--home", d.home(who)}, args...)...)
-	c.Env = []string{"HOME=" + d.dir, "PATH=" + d.app.Getenv("PATH"), "NO_COLOR=1"}
+	c := exec.CommandContext(ctx, d.self, args...)
+	c.Env = []string{"OGP_HOME=" + d.home(who), "HOME=" + d.dir, "PATH=" + d.app.Getenv("PATH"), "NO_COLOR=1"}
 	cli.Detach(c) // Ctrl-C is for the demo, which ends what it has started in order
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out

@@ -52,7 +52,7 @@ needs OGP_KEYPAIR_SECRET, unless the directory's own configuration has the secre
 				fmt.Fprintln(a.Err, "warning:", w)
 			}
 			fmt.Fprintf(a.Out, "Key          %s (%s)\nPeers        %d imported\nConfig       %s\n", r.Fingerprint, r.Key, r.Peers, r.Config)
-			fmt.Fprintln(a.Err, "Next: ogp start")
+			fmt.Fprintln(a.Err, "Next:", a.Command("start"))
 			return nil
 		},
 	}

@@ -303,7 +303,7 @@ func call(ctx context.Context, dir string, spec plugin.Spec) error {
 	if len(spec.Grants.HTTP) == 0 {
 		return notTaken(core.Malformed, spec.Name, text, cmp.Or(fix, "it may reach no URL: what it lacks is in its own words above"))
 	}
-	return notTaken(core.Unreachable, spec.Name, text, cmp.Or(fix, "is its server there?"))
+	return notTaken(core.Unreachable, spec.Name, text, cmp.Or(fix, "see whether its server is there"))
 }
 
 const testLine = `This is a test call of "ogp notify". Nothing has happened, and there is nothing to do.`
