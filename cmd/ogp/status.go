@@ -123,7 +123,7 @@ func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
 		line([]string{"Last errors", ""}[min(i, 1)], "%s", colour(yellow, text.Ago(e.At)+term.Optional(", ", term.SafeLine(e.From))+": "+eventText(e)))
 	}
 	for _, text := range s.Warnings {
-		line("Note", "%s", text)
+		line("Note", "%s", a.Here(text))
 	}
 }
 

@@ -76,7 +76,7 @@ func (d *Daemon) warningsNow() []string {
 		out = append(out, "listening on this machine alone, as the gateway URL was on localhost at the start: \"ogp stop\", then start again")
 	}
 	if strings.HasPrefix(d.gateway.Settings().URL, "http://localhost") {
-		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer: ogp config set gateway_url https://<your host>")
+		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer: \"ogp config set gateway_url https://<your host>\" says another")
 	}
 	moved, deaf := d.gateway.Moved(), []*core.Peer{}
 	moved = slices.DeleteFunc(moved, func(p *core.Peer) bool {
