@@ -259,7 +259,7 @@ func TestDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 		}
 	}
 	// As a person sees it, and without a daemon.
-	if out := s.must("doctor", "--no-test-call"); !strings.Contains(out, "warn  url         http://localhost:") || !strings.Contains(out, "\n      fix: ogp init --gateway-url ") {
+	if out := s.must("doctor", "--no-test-call"); !strings.Contains(out, "warn  url         http://localhost:") || !regexp.MustCompile(`\n      fix: ogp (--home \S+ )?init --gateway-url `).MatchString(out) {
 		t.Errorf("for people it says\n%s", out)
 	}
 	s.stop()

@@ -45,7 +45,7 @@ func listCommand(a *cli.App) *cobra.Command {
 				return nil
 			}
 			if len(peers) == 0 {
-				fmt.Fprintln(a.Err, "No peers yet. Ask one: ogp federation request <their gateway URL>")
+				fmt.Fprintln(a.Err, "No peers yet. Ask one: "+a.Here("ogp federation request <their gateway URL>"))
 				return nil
 			}
 			rows := make([][]string, len(peers))

@@ -97,13 +97,18 @@ func (a *App) StateDir() (string, error) {
 	return filepath.Abs(dir)
 }
 
-// Here puts --home and --config into the commands that a text names in quotes, where they
-// were given as flags: typed without them, they would act on another gateway.
+// Here puts --home and --config into the commands that a text begins with or names in
+// quotes, where they were given as flags: typed without them, they would act on another
+// gateway.
 func (a *App) Here(text string) string {
-	if place := a.place(); place != "" {
-		text = strings.ReplaceAll(text, `"ogp `, `"ogp `+place)
+	place := a.place()
+	if place == "" {
+		return text
 	}
-	return text
+	if rest, ok := strings.CutPrefix(text, "ogp "); ok {
+		text = "ogp " + place + rest
+	}
+	return strings.ReplaceAll(text, `"ogp `, `"ogp `+place)
 }
 
 // Command is a command line for this gateway, as it can be typed.

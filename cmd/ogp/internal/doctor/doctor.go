@@ -87,7 +87,7 @@ func ShowCheck(a *cli.App, c api.Check) {
 	word := a.Styled(a.Out, checkColours[c.State], fmt.Sprintf("%-4s", c.State))
 	fmt.Fprintf(a.Out, "%s  %-11s %s\n", word, c.Name, term.SafeLine(c.Text))
 	if c.Fix != "" {
-		fmt.Fprintf(a.Out, "      fix: %s\n", strings.ReplaceAll(term.SafeText(c.Fix), "\n", "\n            "))
+		fmt.Fprintf(a.Out, "      fix: %s\n", strings.ReplaceAll(a.Here(term.SafeText(c.Fix)), "\n", "\n            "))
 	}
 }
 

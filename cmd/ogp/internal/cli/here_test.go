@@ -1,0 +1,26 @@
+package cli_test
+
+import (
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+)
+
+// Commands that are shown act, typed as printed, on the gateway that the flags named.
+func TestHere(t *testing.T) {
+	for _, c := range []struct{ home, file, text, want string }{
+		{"", "", `ogp init, or "ogp start"`, `ogp init, or "ogp start"`},
+		{"a", "", `ogp init, or "ogp start"`, `ogp --home a init, or "ogp --home a start"`},
+		{"my state", "b.toml", `then "ogp stop"`, `then "ogp --home 'my state' --config b.toml stop"`},
+		{"a", "", `ogpx "ogpx"`, `ogpx "ogpx"`},
+	} {
+		a := &cli.App{Home: c.home, File: c.file}
+		if got := a.Here(c.text); got != c.want {
+			t.Errorf("Here(%q) with --home %q = %q, want %q", c.text, c.home, got, c.want)
+		}
+	}
+	a := &cli.App{Home: "a"}
+	if got := a.Command("config", "set", "display_name", "Ada L"); got != "ogp --home a config set display_name 'Ada L'" {
+		t.Errorf("Command = %q", got)
+	}
+}
