@@ -76,7 +76,7 @@ func TestErrorsNameTheFile(t *testing.T) {
 // An edited file keeps what it was: its mode, its owner, and the link that leads to it.
 func TestEditKeepsTheFile(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no modes and owners")
+		t.Skip("Windows has no modes and owners of this kind")
 	}
 	dir := t.TempDir()
 	path, link := filepath.Join(dir, "f"), filepath.Join(dir, "link")

@@ -149,7 +149,7 @@ func TestInitAsksWhatOpenClawAnswers(t *testing.T) {
 	}
 	t.Run("with its command", func(t *testing.T) {
 		if runtime.GOOS == "windows" {
-			t.Skip("the command is a shell script")
+			t.Skip("Windows: the stand-in for openclaw is a shell script")
 		}
 		i, _ := s.wizard(rest, "2", "y")
 		if err := i.write(); err != nil {
