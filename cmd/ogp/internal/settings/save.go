@@ -67,10 +67,12 @@ func Write(a *cli.App, dir, path string, changes []Setting, checks ...func(file 
 			return e
 		}
 	}
-	if !made && string(after) == string(text) {
+	same := !made && string(after) == string(text)
+	if same && len(checks) == 0 {
 		return nil
 	}
-	if err := try(a, dir, path, after, checks); err != nil {
+	// What the file says already is checked, too: the world may have changed.
+	if err := try(a, dir, path, after, checks); err != nil || same {
 		return err
 	}
 	if err := atomicfile.Edit(path, after); err != nil {

@@ -1,0 +1,31 @@
+package settings_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
+)
+
+// A check is made each time, also where the file says already what is to be written: a
+// backend that worked yesterday may be gone.
+func TestWriteChecksWhatIsThereAlready(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.toml")
+	if err := os.WriteFile(path, []byte("display_name = \"Ada\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := settings.Parse("display_name", "Ada")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := errors.New("gone")
+	calls := 0
+	err = settings.Write(&cli.App{}, dir, path, []settings.Setting{s}, func(string) error { calls++; return gone })
+	if calls != 1 || !errors.Is(err, gone) {
+		t.Errorf("Write = %v after %d checks, want the check's error", err, calls)
+	}
+}
