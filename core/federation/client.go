@@ -79,7 +79,7 @@ func join(gatewayURL, path string) string { return strings.TrimRight(gatewayURL,
 // notGateway is the error for an answer that no gateway gives.
 func notGateway(gatewayURL string, err error) error {
 	return &core.Error{Kind: core.Refused, Public: fmt.Sprintf("no OGP gateway answers at %s", gatewayURL), Err: err,
-		Hint: "check the URL; a gateway shows its own with \"ogp whoami\""}
+		Hint: "check the URL; the command ogp whoami, run at that gateway, shows it"}
 }
 
 // Card gets a gateway's card. Errors are of kind Unreachable, or Refused when
