@@ -105,6 +105,9 @@ func (g *grantChange) apply(current []core.Grant, given func(flag string) bool) 
 		return nil, err
 	}
 	topics := false
+	if len(said) == 0 && (given("rate") || given("bytes") || given("expires")) {
+		return nil, cli.Usagef("--rate, --bytes and --expires want a value")
+	}
 	for i := range out {
 		if out[i].Intent == core.IntentAgentComms && given("topics") {
 			out[i].Topics, topics = g.topics, true
