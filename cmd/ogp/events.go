@@ -118,7 +118,7 @@ func showEvents(ctx context.Context, a *cli.App, p api.EventParams) error {
 	err = api.Events.Follow(ctx, d, p, func(v api.EventView) error {
 		any = true
 		if a.JSON {
-			line, err := json.Marshal(v)
+			line, err := json.Marshal(v, json.Deterministic(true))
 			if err != nil {
 				return err
 			}

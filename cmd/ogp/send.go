@@ -90,7 +90,7 @@ func payloadOf(intent, text string, given bool) (core.Raw, error) {
 	default:
 		return nil, cli.Usagef("the payload is not JSON; write it like '{\"key\":\"value\"}'")
 	}
-	return json.Marshal(v)
+	return json.Marshal(v, json.Deterministic(true))
 }
 
 func send(a *cli.App, cmd *cobra.Command, p api.SendParams, wait bool, timeout time.Duration) error {

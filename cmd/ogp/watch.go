@@ -53,7 +53,7 @@ func watchStatus(ctx context.Context, a *cli.App) error {
 		case err != nil && !errors.Is(err, control.ErrNoDaemon):
 			return err
 		case a.JSON:
-			line, err := json.Marshal(s)
+			line, err := json.Marshal(s, json.Deterministic(true))
 			if err != nil {
 				return err
 			}

@@ -136,7 +136,7 @@ func payloadOf(p *api.AgentSendParams) (core.Raw, error) {
 	case core.IntentStatusUpdate:
 		v = map[string]string{"status": p.Text}
 	}
-	return json.Marshal(v)
+	return json.Marshal(v, json.Deterministic(true))
 }
 
 func (r *Role) result(ctx context.Context, p api.AgentResultParams) (api.AgentSent, error) {

@@ -23,7 +23,7 @@ type received struct {
 const Known = "already-pending-or-approved"
 
 func encode(v any) core.Raw {
-	b, err := json.Marshal(v)
+	b, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		panic(err) // our own types, which always encode
 	}

@@ -177,7 +177,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 }
 
 func write(w http.ResponseWriter, status int, v any) {
-	text, err := json.Marshal(v)
+	text, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		status, text = http.StatusInternalServerError, []byte(`{"kind":"internal","message":"the daemon cannot write its answer"}`)
 	}
@@ -208,7 +208,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	send := func(v any) error {
-		line, err := json.Marshal(v)
+		line, err := json.Marshal(v, json.Deterministic(true))
 		if err != nil {
 			return err
 		}
@@ -329,7 +329,7 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 	if params == nil {
 		params = struct{}{}
 	}
-	body, err := json.Marshal(params)
+	body, err := json.Marshal(params, json.Deterministic(true))
 	if err != nil {
 		return nil, err
 	}

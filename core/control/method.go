@@ -96,7 +96,7 @@ func (l Local) Call(ctx context.Context, method string, params, result any) erro
 		if h.name != method || h.call == nil {
 			continue
 		}
-		text, err := json.Marshal(params)
+		text, err := json.Marshal(params, json.Deterministic(true))
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (l Local) Call(ctx context.Context, method string, params, result any) erro
 		if err != nil || result == nil {
 			return err
 		}
-		if text, err = json.Marshal(answer); err != nil {
+		if text, err = json.Marshal(answer, json.Deterministic(true)); err != nil {
 			return err
 		}
 		return json.Unmarshal(text, result)

@@ -350,7 +350,7 @@ func tombstone(p *LegacyPeer, status string) {
 }
 
 func encode(v any) string {
-	b, err := json.Marshal(v)
+	b, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		panic(err) // values of this package
 	}

@@ -44,7 +44,7 @@ func (d *Daemon) observe(ctx context.Context) error {
 func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.MarshalWrite(w, v) // the reader has gone
+	_ = json.MarshalWrite(w, v, json.Deterministic(true)) // the reader has gone
 }
 
 // listenObserve opens the listener for monitoring, if one is configured.

@@ -50,7 +50,7 @@ func quote(text string) []byte {
 }
 
 func marshal(v any) []byte {
-	b, err := json.Marshal(v)
+	b, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		panic(err) // our own types, which always encode
 	}

@@ -17,7 +17,7 @@ import (
 
 // encode writes one of our own values as JSON.
 func encode(v any) core.Raw {
-	b, err := json.Marshal(v)
+	b, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		panic(err) // our own types, which always encode
 	}

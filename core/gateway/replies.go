@@ -379,7 +379,7 @@ func (g *replies) pollPeer(ctx context.Context, item *core.OutboxItem) error {
 		return err
 	}
 	body, err := json.Marshal(map[string]any{"reply": jsontext.Value(got.ReplyStr), "replyStr": got.ReplyStr,
-		"signature": got.Signature, "v2": got.V2})
+		"signature": got.Signature, "v2": got.V2}, json.Deterministic(true))
 	if err != nil {
 		return err
 	}

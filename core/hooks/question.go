@@ -15,7 +15,7 @@ import (
 
 // lenient replaces invalid UTF-8: an old name of a peer's must not keep a policy
 // from being asked.
-var lenient = jsontext.AllowInvalidUTF8(true)
+var lenient = json.JoinOptions(jsontext.AllowInvalidUTF8(true), json.Deterministic(true))
 
 type peerView struct {
 	Alias       string       `json:"alias"`

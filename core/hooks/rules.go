@@ -202,7 +202,7 @@ func (m *Manager) recordRules(ctx context.Context) {
 	d.failure.Add(d.before.Failures - total.Failures)
 	d.before = total
 	m.mu.Unlock()
-	text, err := json.Marshal(total)
+	text, err := json.Marshal(total, json.Deterministic(true))
 	if err == nil {
 		err = m.o.Store.Commit(ctx, &core.Change{KV: []core.KVPut{{Plugin: own, Key: "record/" + rules.Name, Value: text}}})
 	}

@@ -148,7 +148,7 @@ func (m *Manager) record(ctx context.Context, s *slot) {
 	t.since.Failures += failures
 	t.before = total
 	m.mu.Unlock()
-	text, err := json.Marshal(total)
+	text, err := json.Marshal(total, json.Deterministic(true))
 	if err == nil {
 		err = m.o.Store.Commit(ctx, &core.Change{KV: []core.KVPut{{Plugin: own, Key: "record/" + s.name, Value: text}}})
 	}
@@ -211,7 +211,7 @@ func Install(ctx context.Context, s core.Store, in Installed) error {
 	if err := CheckName(in.Name); err != nil {
 		return err
 	}
-	text, err := json.Marshal(in)
+	text, err := json.Marshal(in, json.Deterministic(true))
 	if err != nil {
 		return err
 	}

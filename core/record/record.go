@@ -219,7 +219,7 @@ func (r *Ring) Decided(c *core.Change, q core.Question, v core.Verdict, inboxID 
 			d.TextBytes = r.TextBytes(q.Message)
 		}
 	}
-	text, err := json.Marshal(d, jsontext.AllowInvalidUTF8(true))
+	text, err := json.Marshal(d, jsontext.AllowInvalidUTF8(true), json.Deterministic(true))
 	if err != nil || stranger && len(text) > maxStranger {
 		r.log.Debug("decision not recorded", "kind", q.Kind, "bytes", len(text), "err", err)
 		return

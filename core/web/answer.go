@@ -75,7 +75,7 @@ func statusText(status int) string {
 // HTML escapes, the order of the struct's fields. An error of the encoder
 // becomes a 500.
 func JSON(c *fiber.Ctx, status int, v any) error {
-	body, err := json.Marshal(v)
+	body, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		return err
 	}

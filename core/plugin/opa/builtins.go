@@ -88,7 +88,7 @@ func (p *policy) builtin(id int32, at []uint64) uint64 {
 	if err != nil {
 		return 0
 	}
-	text, err := json.Marshal(v)
+	text, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		return 0
 	}

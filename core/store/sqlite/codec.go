@@ -32,7 +32,7 @@ var codec = json.JoinOptions(
 )
 
 func encode(v any) (string, error) {
-	b, err := json.Marshal(v, codec)
+	b, err := json.Marshal(v, codec, json.Deterministic(true))
 	return string(b), err
 }
 

@@ -88,7 +88,7 @@ func onFlag(p config.Problem) bool { return strings.HasPrefix(p.Where, "--") }
 
 // WriteJSON prints one value. Nothing in it can act on a terminal.
 func (a *App) WriteJSON(v any) {
-	text, err := json.Marshal(v, jsontext.WithIndent("  "))
+	text, err := json.Marshal(v, json.Deterministic(true), jsontext.WithIndent("  "))
 	if err != nil {
 		panic(err) // our own views
 	}

@@ -34,7 +34,7 @@ func JSON(text []byte, s Setting) ([]byte, error) {
 // PlaceJSON sets a member of a JSON text, with the objects around it, and leaves every
 // other byte as it is.
 func PlaceJSON(text []byte, path []string, value any) ([]byte, error) {
-	literal, err := json.Marshal(value)
+	literal, err := json.Marshal(value, json.Deterministic(true))
 	if err != nil {
 		return nil, err
 	}
