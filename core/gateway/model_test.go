@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -314,17 +315,32 @@ func (w *world) quiet(d time.Duration) {
 // there reports whether b has a approved.
 func (w *world) there() bool {
 	if w.old != nil {
-		return w.old.Peer(w.a.Key()).Status == "approved"
+		return w.old.Peer(w.a.Key()).Status == "approved" && !w.misfiled()
 	}
 	return w.b.standing() == peering.Approved
 }
 
 func (w *world) approved() bool { return w.a.standing() == peering.Approved && w.there() }
 
+// misfiled reports whether an old b keeps a's key under the id of somebody else, so that it
+// refuses whatever a calls itself: gateways of 0.2.20 look a sender up by its id alone, and
+// write an approval's key into the record that the approval's URL finds, a stranger's
+// claim included. Such a b has no federation with a that anybody could keep.
+func (w *world) misfiled() bool {
+	key := w.a.Key().String()
+	return w.old.Era == coretest.H && !slices.ContainsFunc(w.old.Peers(), func(p coretest.LegacyPeer) bool {
+		return p.PublicKey == key && p.Status == "approved" &&
+			slices.Contains([]string{key[:32], key[:16], strings.TrimPrefix(w.a.url, "http://")}, p.ID)
+	})
+}
+
 func (w *world) where() string {
 	b := ""
 	if w.old != nil {
 		b = w.old.Peer(w.a.Key()).Status
+		if b == "approved" && w.misfiled() {
+			b += " under another id"
+		}
 	} else {
 		b = w.b.standing().Word()
 	}
