@@ -117,6 +117,107 @@ func TestInstrumentBends(t *testing.T) {
 	}
 }
 
+// importing are modules that import their memory, as those of "opa build" do.
+func importing() (all [][]byte) {
+	for _, m := range []struct{ min, max int }{{1, -1}, {2, 3}, {0, 1}} {
+		for _, exported := range []string{"", "memory", "other"} {
+			var a asm.Module
+			f := a.Import("env", "log", []byte{asm.I32}, nil)
+			a.ImportMemory("env", "memory", m.min, m.max)
+			g := a.Func([]byte{asm.I32}, []byte{asm.I32}, 1, asm.Get(0), asm.Call(f), asm.MemorySize)
+			a.Export("eval", g)
+			if exported != "" {
+				a.ExportKind(exported, 2, 0)
+			}
+			a.Global(3)
+			all = append(all, a.Bytes())
+		}
+	}
+	return all
+}
+
+// owns holds OwnMemory's promise: it makes no wrong module right and no right one wrong, the module has a memory of
+// its own of the size that it had imported, and everything else that it had.
+func owns(t *testing.T, rt wazero.Runtime, wasm []byte) (valid bool) {
+	t.Helper()
+	out, err := meter.OwnMemory(wasm, 16)
+	if err != nil {
+		return false
+	}
+	_, err = meter.Instrument(wasm, meter.Config{MaxMemoryPages: 16, MaxCompile: 1_000_000, MaxNesting: 1000})
+	_, ownErr := meter.Instrument(out, meter.Config{MaxMemoryPages: 16, MaxCompile: 1_000_000, MaxNesting: 1000})
+	if err != nil || ownErr != nil { // imported memories pass Instrument, so that only what it bounds may differ
+		return false
+	}
+	before, err := rt.CompileModule(t.Context(), withoutCustom(wasm))
+	after, ownErr := rt.CompileModule(t.Context(), withoutCustom(out))
+	if (err == nil) != (ownErr == nil) {
+		t.Fatalf("as it was: %v, with a memory of its own: %v", err, ownErr)
+	}
+	if err != nil {
+		return false
+	}
+	defer before.Close(t.Context())
+	defer after.Close(t.Context())
+	if n := len(after.ImportedMemories()); n != 0 {
+		t.Errorf("%d memories are still imported", n)
+	}
+	if a, b := len(before.ImportedFunctions()), len(after.ImportedFunctions()); a != b {
+		t.Errorf("%d imported functions, then %d", a, b)
+	}
+	for name := range before.ExportedFunctions() {
+		if after.ExportedFunctions()[name] == nil {
+			t.Errorf("the export %q is gone", name)
+		}
+	}
+	for _, was := range before.ImportedMemories() {
+		now := after.ExportedMemories()["memory"]
+		if now == nil {
+			if shape, err := meter.Read(wasm); err != nil || shape.Exports["memory"] == 0 && before.ExportedFunctions()["memory"] == nil {
+				t.Errorf("the memory is not exported, and nothing else has its name: %v", err)
+			}
+			continue
+		}
+		most, bounded := was.Max()
+		if m, b := now.Max(); now.Min() != was.Min() || b != bounded || m != most {
+			t.Errorf("a memory of %d to %d pages, then of %d to %d", was.Min(), most, now.Min(), m)
+		}
+	}
+	return true
+}
+
+// FuzzOwnMemory bends modules that import their memory, and some that do not.
+func FuzzOwnMemory(f *testing.F) {
+	for _, b := range append(importing(), seeds(f)...) {
+		f.Add(b)
+	}
+	rt := interpreter(f)
+	f.Fuzz(func(t *testing.T, wasm []byte) { owns(t, rt, wasm) })
+}
+
+// TestOwnMemoryBends changes every byte of modules that import their memory, one at a time.
+func TestOwnMemoryBends(t *testing.T) {
+	rt := interpreter(t)
+	valid := 0
+	for _, wasm := range importing() {
+		for i := 8; i < len(wasm); i++ {
+			for _, x := range []byte{0x01, 0x02, 0x03, 0x40, 0x80, 0xff} {
+				b := bytes.Clone(wasm)
+				b[i] ^= x
+				if owns(t, rt, b) {
+					valid++
+				}
+			}
+		}
+		if !owns(t, rt, wasm) {
+			t.Errorf("%x is refused", wasm)
+		}
+	}
+	if valid < 50 {
+		t.Errorf("%d bent modules were valid", valid)
+	}
+}
+
 // program writes a valid program from any bytes: arithmetic, locals, globals, memory, bulk instructions, tables,
 // calls, blocks, branches and bounded loops. Everything it computes ends in its result, its memory or its traps.
 type program struct {

@@ -63,8 +63,8 @@ func withoutMemory(b []byte) (imports, memory []byte) {
 	any := &module{}
 	for n := r.count(); n > 0; n-- {
 		s := r.i
-		r.take(r.count())
-		r.take(r.count())
+		r.text()
+		r.text()
 		kind := r.u8()
 		limits := r.i
 		switch kind {
