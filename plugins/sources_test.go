@@ -17,14 +17,15 @@ var built = flag.String("built", "", "languages whose modules were just built: w
 // folders says where the sources of each language's modules lie, seen from the root.
 var folders = map[string][]string{
 	"go": {"sdk", "sdk/notify", "sdk/policy", "sdk/handle", "sdk/wording", "plugins/*",
-		"examples/plugins/approve-by-domain", "examples/plugins/free-busy", "examples/plugins/audit-line"},
+		"examples/plugins/approve-by-domain", "examples/plugins/free-busy", "examples/plugins/audit-line", "examples/plugins/extism-links"},
 	"rust":           {"sdk/rust/src", "examples/plugins/office-hours/src"},
 	"assemblyscript": {"sdk/assemblyscript/assembly", "examples/plugins/secret-scrubber/assembly"},
 	"c":              {"sdk/c", "examples/plugins/topic-allowlist"},
+	"rego":           {"examples/plugins/rego-house-rules"},
 }
 
 // extensions are the files that a compiler reads.
-var extensions = map[string][]string{"go": {".go"}, "rust": {".rs"}, "assemblyscript": {".ts"}, "c": {".c", ".h"}}
+var extensions = map[string][]string{"go": {".go", ".mod", ".sum"}, "rust": {".rs"}, "assemblyscript": {".ts"}, "c": {".c", ".h"}, "rego": {".rego"}}
 
 // TestModulesAreOfTheseSources finds a committed module whose sources were changed after it
 // was built. It needs no compiler: build.sh writes down the sources that it built from, and
@@ -65,6 +66,7 @@ func sourcesSum(t *testing.T, language string) string {
 	root := os.DirFS("..")
 	var files []string
 	for _, folder := range folders[language] {
+		before := len(files)
 		for _, extension := range extensions[language] {
 			found, err := fs.Glob(root, folder+"/*"+extension)
 			if err != nil {
@@ -72,11 +74,11 @@ func sourcesSum(t *testing.T, language string) string {
 			}
 			files = append(files, found...)
 		}
+		if len(files) == before {
+			t.Fatalf("no sources of %s in %s", language, folder)
+		}
 	}
 	slices.Sort(files)
-	if len(files) < 2 {
-		t.Fatalf("no sources of %s where they were", language)
-	}
 	all := sha256.New()
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {
