@@ -231,7 +231,7 @@ func pluginNewCommand(a *cli.App) *cobra.Command {
 	var lang, hook string
 	cmd := &cobra.Command{
 		Use: "new <name> [folder]", Short: "Create a plugin project", Args: cobra.RangeArgs(1, 2),
-		Long: "Write the project of a new plugin, with a test case and a Makefile, into a new folder. It builds offline.\n\n  ogp plugin new small-only --lang go --hook message",
+		Long: "Write the project of a new plugin, with a test case and a Makefile, into a new folder. It builds offline, once Extism's PDK is there for extism-go.\n\n  ogp plugin new small-only --lang go --hook message",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if lang != "" && !slices.Contains(scaffold.Langs, lang) {
 				return cli.Usagef("--lang %q: want one of %s", lang, strings.Join(scaffold.Langs, ", "))

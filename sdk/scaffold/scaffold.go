@@ -1,8 +1,9 @@
 // Package scaffold writes new plugin projects: ogp plugin new. A project builds offline,
-// because the SDK is copied into it.
+// because the SDK is copied into it; Extism's PDK alone comes from the network.
 package scaffold
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -21,14 +22,25 @@ import (
 var templates embed.FS
 
 // Langs are the languages, the first one being the default.
-var Langs = []string{"go", "rust", "assemblyscript", "c", "stdio-go"}
+var Langs = []string{"go", "rust", "assemblyscript", "c", "rego", "extism-go", "stdio-go"}
 
 // Hooks are the hooks, the first one being the default.
 var Hooks = []string{sdk.HookMessage, sdk.HookRequest, sdk.HookNotify, sdk.HookHandle}
 
 // sources are where a language's main file goes.
 var sources = map[string]string{
-	"go": "main.go", "rust": "src/lib.rs", "assemblyscript": "assembly/index.ts", "c": "plugin.c", "stdio-go": "main.go",
+	"go": "main.go", "rust": "src/lib.rs", "assemblyscript": "assembly/index.ts", "c": "plugin.c",
+	"rego": "policy.rego", "extism-go": "main.go", "stdio-go": "main.go",
+}
+
+// abis are the kinds of module of the languages that do not make ogp_v1's.
+var abis = map[string]string{"rego": "opa", "extism-go": "extism", "stdio-go": "stdio"}
+
+// about is what the README says of a language.
+var about = map[string]string{
+	"go":        "`go doc ./ogp/sdk` describes the SDK. ",
+	"rego":      "`make` needs `opa` (go install github.com/open-policy-agent/opa@v1.22.4). ",
+	"extism-go": "`make` fetches Extism's PDK once. ",
 }
 
 var goodName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`) // as in plugin.toml, and a name for a Rust crate
@@ -50,6 +62,8 @@ func Write(dir, name, lang, hook string) error {
 		return fmt.Errorf("scaffold: language %q: want one of %s", lang, strings.Join(Langs, ", "))
 	case !slices.Contains(Hooks, hook):
 		return fmt.Errorf("scaffold: hook %q: want one of %s", hook, strings.Join(Hooks, ", "))
+	case lang == "rego" && hook != sdk.HookMessage && hook != sdk.HookRequest:
+		return fmt.Errorf("scaffold: hook %q in Rego: want message or request, as Rego decides and does nothing else", hook)
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -86,6 +100,9 @@ var what = map[string]string{
 // powers are the parts of a plugin.toml that a project can use.
 func powers(lang, hook string) string {
 	var out strings.Builder
+	if lang == "rego" {
+		fmt.Fprintf(&out, "\n[entrypoints]\n%s = \"ogp/%s\"\n", hook, hook)
+	}
 	if lang == "stdio-go" { // a program has no operations and no configuration
 		return ""
 	}
@@ -105,19 +122,13 @@ func powers(lang, hook string) string {
 
 // project gives the files of a project by their paths.
 func project(name, lang, hook string) (map[string][]byte, error) {
-	abi, docs := "ogp_v1", ""
-	if lang == "stdio-go" {
-		abi = "stdio"
-	}
-	if lang == "go" {
-		docs = "`go doc ./ogp/sdk` describes the SDK. "
-	}
+	abi := cmp.Or(abis[lang], "ogp_v1")
 	intents := ""
 	if hook == sdk.HookHandle {
 		intents = "intents = [\"example.echo\"]\n"
 	}
 	fill := strings.NewReplacer("@NAME@", name, "@CRATE@", strings.ReplaceAll(name, "-", "_"), "@HOOK@", hook, "@ABI@", abi, "@INTENTS@", intents,
-		"@WHAT@", what[hook], "@SDK@", docs, "@POWERS@", powers(lang, hook))
+		"@WHAT@", what[hook], "@SDK@", about[lang], "@POWERS@", powers(lang, hook))
 	files := map[string][]byte{}
 	take := func(from, to string) error {
 		text, err := templates.ReadFile("templates/" + from)
@@ -147,6 +158,8 @@ func project(name, lang, hook string) (map[string][]byte, error) {
 		err = errors.Join(take("assemblyscript/package.txt", "package.json"), copyOne(files, "assemblyscript/assembly/index.ts", "assembly/ogp.ts"))
 	case "c":
 		err = copyOne(files, "c/ogp.h", "ogp.h")
+	case "extism-go":
+		err = errors.Join(take("extism-go/go.mod.txt", "go.mod"), take("extism-go/go.sum.txt", "go.sum"))
 	case "stdio-go":
 		files["go.mod"] = []byte("module " + name + "\n\ngo 1.24\n")
 	}

@@ -14,11 +14,19 @@ import (
 	"github.com/opengatewayprotocol/ogp/sdk/sdktest"
 )
 
+// hooksOf are the hooks that a language can answer.
+func hooksOf(lang string) []string {
+	if lang == "rego" {
+		return []string{"message", "request"}
+	}
+	return scaffold.Hooks
+}
+
 // Every language and hook: the project is complete, names nothing unfilled, and is a
 // manifest that the host takes.
 func TestEveryProjectIsComplete(t *testing.T) {
 	for _, lang := range scaffold.Langs {
-		for _, hook := range scaffold.Hooks {
+		for _, hook := range hooksOf(lang) {
 			dir := filepath.Join(t.TempDir(), "new")
 			if err := scaffold.Write(dir, "my-plugin", lang, hook); err != nil {
 				t.Fatal(err)
@@ -63,6 +71,7 @@ func TestWriteRefuses(t *testing.T) {
 		{"", "A b", "go", "message", `name "A b"`},
 		{"", "../a", "go", "message", `name "../a"`},
 		{"", "a", "cobol", "message", `language "cobol": want one of go, rust`},
+		{"", "a", "rego", "notify", `hook "notify" in Rego: want message or request`},
 		{"", "a", "go", "vote", `hook "vote": want one of message, request, notify, handle`},
 	} {
 		if c.dir == "" {
@@ -160,16 +169,17 @@ func build(t *testing.T, dir, lang string) {
 }
 
 // The other languages' projects build with make, where OGP_TOOLCHAINS=1 says that clang, a
-// rustc with the wasm target (RUSTC) and asc (ASC) are installed.
+// rustc with the wasm target (RUSTC), asc (ASC) and opa (OPA) are installed, and that
+// Extism's PDK can be had.
 func TestOtherProjectsBuildAndRun(t *testing.T) {
 	if os.Getenv("OGP_TOOLCHAINS") != "1" {
-		t.Skip("needs clang, rustc for wasm and asc: set OGP_TOOLCHAINS=1 where they are")
+		t.Skip("needs clang, rustc for wasm, asc, opa and Extism's PDK: set OGP_TOOLCHAINS=1 where they are")
 	}
 	bin := t.TempDir()
 	run(t, ".", os.Environ(), "go", "build", "-o", filepath.Join(bin, "ogp"), "../../cmd/ogp")
 	env := append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "OGP_HOME="+filepath.Join(bin, "home"))
-	for _, lang := range []string{"rust", "assemblyscript", "c"} {
-		for _, hook := range scaffold.Hooks {
+	for _, lang := range []string{"rust", "assemblyscript", "c", "rego", "extism-go"} {
+		for _, hook := range hooksOf(lang) {
 			t.Run(lang+" "+hook, func(t *testing.T) {
 				dir := filepath.Join(t.TempDir(), "new")
 				if err := scaffold.Write(dir, "my-plugin", lang, hook); err != nil {
