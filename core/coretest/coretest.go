@@ -75,6 +75,11 @@ func WithBrake(settings func() brake.Settings) Option {
 	return func(g *Gateway) { g.brake = settings }
 }
 
+// WithRecord keeps what policies decide, in what is opened over the gateway's store.
+func WithRecord(open func(core.Store) gateway.Recorder) Option {
+	return func(g *Gateway) { g.record = open }
+}
+
 // WithKey gives the gateway a key; otherwise it makes one.
 func WithKey(k keys.Private) Option { return func(g *Gateway) { g.Private = k } }
 
@@ -102,6 +107,7 @@ type Gateway struct {
 	invites   func(*core.Invited, core.PublicKey) ([]core.Grant, bool)
 	now       func() time.Time
 	brake     func() brake.Settings
+	record    func(core.Store) gateway.Recorder
 	log       *slog.Logger
 	quiet     bool
 
@@ -187,9 +193,14 @@ func (g *Gateway) start() {
 	}
 	g.Dispatcher = delivery.New(o)
 	g.Dispatcher.Set(g.Notifier)
+	var recorder gateway.Recorder
+	if g.record != nil {
+		recorder = g.record(g.Store)
+	}
 	var err error
 	self, err = gateway.New(ctx, gateway.Options{
-		Key: g.Private, Store: g.Store, Transport: g.Transport, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
+		Record: recorder,
+		Key:    g.Private, Store: g.Store, Transport: g.Transport, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
 		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Queued: g.Dispatcher.Queued, Redeem: g.invites, Brake: stop,
 	})
 	must(err)

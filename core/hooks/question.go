@@ -19,7 +19,7 @@ var lenient = json.JoinOptions(jsontext.AllowInvalidUTF8(true), json.Determinist
 
 type peerView struct {
 	Alias       string       `json:"alias"`
-	Tags        []string     `json:"tags,omitempty"` // the operator's words for it
+	Tags        []string     `json:"tags"` // the operator's words for it; [] where there are none, as Rego cannot say what is not in nothing
 	Fingerprint string       `json:"fingerprint"`
 	ID          string       `json:"id"`
 	State       core.Trust   `json:"state"`
@@ -108,7 +108,7 @@ func (w *words) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 }
 
 type requestView struct {
-	OfferedIntents []string `json:"offeredIntents,omitempty"`
+	OfferedIntents []string `json:"offeredIntents"`
 	Invite         string   `json:"invite,omitempty"`
 	URLVerified    bool     `json:"urlVerified"`
 }
