@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Envelope is the memory that a peer has used a nonce, and what we answered. It
+// Receipt is the memory that a peer has used a nonce, and what we answered. It
 // makes the same bytes get the same answer, and other bytes a conflict.
 //
 // docs/threat-model.md#l6
@@ -118,6 +118,7 @@ type OutboxItem struct {
 	GiveUp   time.Time   `json:"giveUp"`
 	Attempts int         `json:"attempts"`
 	Error    string      `json:"error,omitempty"`    // of the last attempt
+	Hint     string      `json:"hint,omitempty"`     // what to do about Error
 	Answer   Raw         `json:"answer,omitempty"`   // what the peer's gateway answered
 	Answered bool        `json:"answered,omitempty"` // something answered, if not the peer's gateway
 	Done     time.Time   `json:"done,omitzero"`

@@ -85,6 +85,9 @@ func outboxShowCommand(a *cli.App) *cobra.Command {
 				return nil
 			}
 			fmt.Fprintf(a.Out, "%s  %s to %s: %s after %s%s\n", m.ID, m.Kind, m.To, m.State, text.Count(m.Attempts, "try", "tries"), term.Optional(", ", m.Error))
+			if m.Hint != "" {
+				fmt.Fprintf(a.Out, "hint: %s\n", a.Here(m.Hint))
+			}
 			if m.Message != nil {
 				fmt.Fprintf(a.Out, "%s  %s\n", term.SafeLine(m.Message.Intent), term.SafeLine(api.OneLine(m.Message.Payload)))
 			}

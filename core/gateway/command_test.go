@@ -63,6 +63,9 @@ func TestT12RequestOfWhoWaits(t *testing.T) {
 				if !errors.As(out.Err, &e) || !strings.Contains(e.Error(), c.err) || !strings.Contains(e.Hint, "ogp federation request "+p.url+" "+c.hint) {
 					t.Errorf("the approval: %#v, want %q with a hint that names the command", out.Err, c.err)
 				}
+				if kept, err := r.store.OutboxItem(t.Context(), out.Item.ID); err != nil || kept.Error != e.Error() || kept.Hint != e.Hint {
+					t.Errorf("kept is %+v, %v, want what was said", kept, err)
+				}
 				end := time.Until(outbox.Ends(out.Peer, out.Item))
 				if end < 299*time.Second || end > 301*time.Second {
 					t.Errorf("it is said to be tried for %v, want 300 s", end)

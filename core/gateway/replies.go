@@ -210,7 +210,7 @@ func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.Outbox
 		Expires: now.Add(g.settings.Load().ReplyLife)}}}
 	if item.State == core.OutWaiting { // the peer has the message, whatever became of its answer
 		next := *item
-		next.State, next.Done, next.Error = core.OutSent, now, ""
+		next.State, next.Done, next.Error, next.Hint = core.OutSent, now, "", ""
 		change.Outbox = append(change.Outbox, &next)
 	}
 	receipt := isReceipt(&r)

@@ -35,7 +35,7 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 	next := *item
 	now := q.o.Now().UTC()
 	stop := func(why error, tell bool) (*core.OutboxItem, error) {
-		next.State, next.Error, next.Done = core.OutExpired, why.Error(), now
+		next.State, next.Error, next.Hint, next.Done = core.OutExpired, why.Error(), hintOf(why), now
 		return &next, errors.Join(why, q.keepItem(ctx, &next, tell))
 	}
 	wanted := core.Approved
@@ -51,7 +51,7 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 	}
 	if p != nil && p.Doubt != nil && p.Doubt.Was == core.Approved && wanted == core.Approved && now.Sub(item.GiveUp) <= lateBy {
 		// It may not have removed us: what waits is whole until that is known.
-		next.Next, next.Error = now.Add(doubtWait), "the peer has perhaps removed us"
+		next.Next, next.Error, next.Hint = now.Add(doubtWait), "the peer has perhaps removed us", ""
 		return &next, errors.Join(core.Refuse(core.Unavailable, next.Error), q.keepItem(ctx, &next, false))
 	}
 	if p == nil || p.Trust != wanted {
@@ -61,12 +61,13 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 		return stop(core.Refuse(core.Unreachable, "given up: "+item.Error), !first)
 	}
 	if item.Attempts > 0 && q.hasReplied(ctx, item) {
-		next.State, next.Done, next.Error = core.OutSent, now, ""
+		next.State, next.Done, next.Error, next.Hint = core.OutSent, now, "", ""
 		return &next, q.keepItem(ctx, &next, false)
 	}
 	next.Attempts++
 	got, err := q.deliver(ctx, p, &next)
 	result := q.settle(ctx, p, &next, got, err)
+	next.Hint = hintOf(result)
 	if err == nil || ctx.Err() == nil { // else we were cut short ourselves
 		q.o.Gateway.Tried(p.Key, Unheard(result))
 	}
@@ -83,7 +84,7 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 		}
 		defer unlock()
 		if q.hasReplied(ctx, &next) {
-			next.State, next.Done, next.Error, result = core.OutSent, now, "", nil
+			next.State, next.Done, next.Error, next.Hint, result = core.OutSent, now, "", "", nil
 		}
 	}
 	return &next, errors.Join(result, q.keepItem(ctx, &next, !first || next.Attempts > 1))

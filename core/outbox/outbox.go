@@ -7,6 +7,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -108,7 +109,7 @@ func (q *Queue) Item(k core.PublicKey, kind core.OutboxKind) *core.OutboxItem {
 // Cancel lets a change give up all that waits for a peer.
 func (q *Queue) Cancel(ctx context.Context, k core.PublicKey, why string, change *core.Change) error {
 	return q.each(ctx, k, func(item *core.OutboxItem) {
-		item.State, item.Error, item.Done = core.OutExpired, why, q.o.Now().UTC()
+		item.State, item.Error, item.Hint, item.Done = core.OutExpired, why, "", q.o.Now().UTC()
 		change.Outbox = append(change.Outbox, item)
 	})
 }
@@ -118,7 +119,7 @@ func (q *Queue) Cancel(ctx context.Context, k core.PublicKey, why string, change
 func (q *Queue) CancelApprovals(ctx context.Context, k core.PublicKey, why string, refused bool, change *core.Change) error {
 	return q.each(ctx, k, func(item *core.OutboxItem) {
 		if item.Kind == core.OutApprove && (item.NotPending > 0 || !refused) {
-			item.State, item.Error, item.Done = core.OutExpired, why, q.o.Now().UTC()
+			item.State, item.Error, item.Hint, item.Done = core.OutExpired, why, "", q.o.Now().UTC()
 			change.Outbox = append(change.Outbox, item)
 		}
 	})
@@ -395,13 +396,25 @@ func holdsUp(item *core.OutboxItem) bool {
 	return item.Attempts < patience || item.Answer == nil && !item.Answered
 }
 
-// failureOf is why an envelope that was tried before was not delivered, or nil.
+// failureOf is why an envelope that was tried before was not delivered, or nil. It says
+// what the try itself said, with what to do about it.
 func failureOf(item *core.OutboxItem) error {
-	switch {
-	case item.State == core.OutSent:
+	if item.State == core.OutSent {
 		return nil
-	case item.State == core.OutRefused || item.Answered:
-		return core.Refuse(core.Refused, item.Error)
 	}
-	return core.Refuse(core.Unreachable, item.Error)
+	e := core.Refuse(core.Unreachable, item.Error)
+	if item.State == core.OutRefused || item.Answered {
+		e.Kind = core.Refused
+	}
+	e.Hint = item.Hint
+	return e
+}
+
+// hintOf is what an error says to do.
+func hintOf(err error) string {
+	var e *core.Error
+	if errors.As(err, &e) {
+		return e.Hint
+	}
+	return ""
 }
