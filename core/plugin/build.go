@@ -60,17 +60,7 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	if v.config, err = mergeConfig(manifest.Config, spec.Config); err != nil {
 		return fail(BadManifest, "config: %w", err)
 	}
-	wasm := m.wasm
-	if m.kind.prepare != nil {
-		if wasm, err = m.kind.prepare(wasm, v.pages()); err != nil {
-			return fail(BadModule, "%w", err)
-		}
-	}
-	metered, err := meter.Rewrite(wasm, meter.Config{MaxMemoryPages: v.pages(), MaxStack: limits.stack()})
-	if err != nil {
-		return fail(BadModule, "%w", err)
-	}
-	if err := h.prepare(ctx, v, metered); err != nil {
+	if err := h.prepare(ctx, v, m.wasm); err != nil {
 		return nil, notCompiled(name, err)
 	}
 	if err := v.ready(ctx); err != nil {
@@ -84,7 +74,10 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 // notCompiled gives a failure to compile its kind: the module's fault, unless it is the machine's or the caller's.
 func notCompiled(name string, err error) *Error {
 	var known *core.Error
+	var said *Error
 	switch {
+	case errors.As(err, &said):
+		return said
 	case errors.As(err, &known):
 		return &Error{Plugin: name, Kind: known.Kind, Text: "compiling", RetryAfter: known.RetryAfter, Err: err}
 	case isFiles(err), isScarce(err):
@@ -97,13 +90,14 @@ func notCompiled(name string, err error) *Error {
 
 // prepare has the module compiled by another process, where the cache has nothing, and gives it the host functions
 // that it imports.
-func (h *Host) prepare(ctx context.Context, v *version, m *meter.Metered) error {
+func (h *Host) prepare(ctx context.Context, v *version, wasm []byte) error {
+	key := fmt.Sprintf("%s %s, %d pages, %d bytes of stack", v.sha256, v.kind.name, v.pages(), v.limits.stack())
 	for try := 1; ; try++ {
-		e, err := h.compiler.get(ctx, v.name, m)
+		e, err := h.compiler.get(ctx, v.name, key, func() (*meter.Metered, error) { return v.rewrite(wasm) })
 		if err != nil {
 			return err
 		}
-		err = v.open(e, m.Wasm)
+		err = v.open(e)
 		e.release()
 		if !errors.Is(err, context.Canceled) || try == 2 {
 			return err
@@ -114,8 +108,22 @@ func (h *Host) prepare(ctx context.Context, v *version, m *meter.Metered) error 
 	}
 }
 
+// rewrite gives the module as it is compiled. Its errors are of type *Error.
+func (v *version) rewrite(wasm []byte) (m *meter.Metered, err error) {
+	if v.kind.prepare != nil {
+		wasm, err = v.kind.prepare(wasm, v.pages())
+	}
+	if err == nil {
+		m, err = meter.Rewrite(wasm, meter.Config{MaxMemoryPages: v.pages(), MaxStack: v.limits.stack()})
+	}
+	if err != nil {
+		return nil, &Error{Plugin: v.name, Kind: BadModule, Err: err}
+	}
+	return m, nil
+}
+
 // open reads the compiled module from its entry. It is context.Canceled when the entry is not the module's.
-func (v *version) open(e *entry, wasm []byte) (err error) {
+func (v *version) open(e *entry) (err error) {
 	v.base = context.Background()
 	if v.cache, err = wazero.NewCompilationCacheWithDir(e.dir); err != nil {
 		return err
@@ -127,7 +135,7 @@ func (v *version) open(e *entry, wasm []byte) (err error) {
 			v.cache.Close(v.base)
 		}
 	}()
-	if v.compiled, err = v.rt.CompileModule(found, wasm); err != nil {
+	if v.compiled, err = v.rt.CompileModule(found, e.outline); err != nil {
 		return err
 	}
 	if err = v.check(); err != nil {

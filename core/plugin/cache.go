@@ -15,10 +15,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/cpu"
+
+	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
 const (
-	// sumFile is beside wazero's file in an entry: the SHA-256 of the file, two spaces, its name.
+	// outlineFile is beside wazero's file in an entry: the module without its bodies, of the same imports and exports.
+	outlineFile = "outline.wasm"
+	// sumFile is beside both: the name of the entry, then the SHA-256 of each, two spaces, its name.
 	sumFile = "sum"
 	// maxEntry is the largest file of machine code. A program of 16 MiB comes to some 150 MB.
 	maxEntry = 512 << 20
@@ -79,25 +83,28 @@ var machine = func() string {
 	return fmt.Sprintf("%s %s/%s %v %v", version, runtime.GOOS, runtime.GOARCH, cpu.X86, cpu.ARM64)
 }()
 
-// place is the directory of a module's entry.
-func (c *cache) place(wasm []byte) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\n", machine)
-	h.Write(wasm)
-	return filepath.Join(c.dir, hex.EncodeToString(h.Sum(nil)))
+// named is the name of a module's entry. The key tells the module and all that is made of it before it is compiled.
+func named(key string) string {
+	sum := sha256.Sum256([]byte(machine + "\n" + meter.Version + "\n" + key))
+	return hex.EncodeToString(sum[:])
 }
+
+func (c *cache) place(key string) string { return filepath.Join(c.dir, named(key)) }
 
 // find gives the entry of a module, or nil. A damaged one is removed, and the error says what was wrong with it;
 // but see isScarce.
-func (c *cache) find(wasm []byte) (*entry, error) {
-	dir := c.place(wasm)
+func (c *cache) find(key string) (*entry, error) {
+	dir := c.place(key)
 	if _, err := os.Lstat(dir); err != nil {
 		return nil, nil // a directory that cannot be read is told of when its entry is to be kept
 	}
 	sum, name, err := only(dir)
+	var outline, want []byte
 	if err == nil {
-		var want []byte
-		if want, err = os.ReadFile(filepath.Join(dir, sumFile)); err == nil && string(want) != sumLine(sum, name) {
+		outline, err = readBounded(filepath.Join(dir, outlineFile), maxMetered)
+	}
+	if err == nil {
+		if want, err = os.ReadFile(filepath.Join(dir, sumFile)); err == nil && string(want) != sums(key, sum, name, outline) {
 			err = errors.New("its SHA-256 is another than when it was made")
 		}
 	}
@@ -109,10 +116,13 @@ func (c *cache) find(wasm []byte) (*entry, error) {
 	}
 	now := time.Now()
 	_ = os.Chtimes(dir, now, now) // it is in use: see prune
-	return &entry{dir: dir, kept: true}, nil
+	return &entry{dir: dir, outline: outline, kept: true}, nil
 }
 
-func sumLine(sum, name string) string { return sum + "  " + name + "\n" }
+// sums is what the file of sums says.
+func sums(key, sum, name string, outline []byte) string {
+	return fmt.Sprintf("%s\n%s  %s\n%x  %s\n", named(key), sum, name, sha256.Sum256(outline), outlineFile)
+}
 
 // only gives the SHA-256 and the name of the one file that wazero has written to a directory, and an error where
 // there is anything else.
@@ -125,7 +135,7 @@ func only(dir string) (sum, name string, err error) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && strings.Count(filepath.ToSlash(rel), "/") == 0, rel == sumFile:
+		case d.IsDir() && strings.Count(filepath.ToSlash(rel), "/") == 0, rel == sumFile, rel == outlineFile:
 			return nil
 		case !d.Type().IsRegular(), name != "":
 			return fmt.Errorf("%s: not what a compiler leaves", path)
@@ -154,36 +164,41 @@ func sumOf(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-// seal checks what a child has left in its directory and writes the sum beside it.
-func seal(dir string) error {
+// seal checks what a child has left in its directory and writes the outline and the sums beside it.
+func seal(dir, key string, outline []byte) error {
 	sum, name, err := only(dir)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, sumFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
+	for file, text := range map[string][]byte{outlineFile: outline, sumFile: []byte(sums(key, sum, name, outline))} {
+		f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		if _, err = f.Write(text); err == nil {
+			err = f.Sync()
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
 	}
-	if _, err = f.WriteString(sumLine(sum, name)); err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return nil
 }
 
 // keep moves a sealed directory to its place. The entry can be used in any case.
-func (c *cache) keep(dir string, wasm []byte) (*entry, error) {
-	place := c.place(wasm)
+func (c *cache) keep(dir, key string, outline []byte) (*entry, error) {
+	place := c.place(key)
 	err := os.Rename(dir, place)
 	if err == nil {
-		return &entry{dir: place, kept: true}, nil
+		return &entry{place, outline, true}, nil
 	}
 	if _, there := os.Lstat(place); there == nil { // another process was quicker
-		if e, damage := c.find(wasm); e != nil && damage == nil {
+		if e, damage := c.find(key); e != nil && damage == nil {
 			return e, os.RemoveAll(dir)
 		}
 		if err = os.Rename(dir, place); err == nil {
-			return &entry{dir: place, kept: true}, nil
+			return &entry{place, outline, true}, nil
 		}
 	}
-	return &entry{dir: dir}, err
+	return &entry{dir: dir, outline: outline}, err
 }

@@ -106,10 +106,7 @@ func (o *childOrder) compile(wasm io.Reader) childAnswer {
 	if err != nil {
 		return childAnswer{childFiles, err.Error()}
 	}
-	cache, err := wazero.NewCompilationCacheWithDir(o.Dir)
-	if err == nil {
-		err = compileInto(context.Background(), cache, b)
-	}
+	err = compileEntry(o.Dir, b)
 	var file *fs.PathError
 	switch {
 	case errors.As(err, &file):

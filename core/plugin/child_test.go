@@ -16,7 +16,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
-func metered(t testing.TB, file string) *meter.Metered {
+func metered(t testing.TB, file string) func() (*meter.Metered, error) {
 	t.Helper()
 	wasm, err := os.ReadFile(filepath.Join("testdata", "guests", file))
 	if err != nil {
@@ -26,7 +26,7 @@ func metered(t testing.TB, file string) *meter.Metered {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m
+	return func() (*meter.Metered, error) { return m, nil }
 }
 
 func testCompiler(t testing.TB) *compiler {
@@ -44,25 +44,25 @@ func TestD3ChildIsBounded(t *testing.T) {
 	m := metered(t, "goguest.wasm")
 	c := testCompiler(t)
 	c.memory = 24 << 20
-	if _, err := c.get(t.Context(), "x", m); !errors.Is(err, Limit) || !strings.Contains(err.Error(), "24 MiB") {
+	if _, err := c.get(t.Context(), "x", "key", m); !errors.Is(err, Limit) || !strings.Contains(err.Error(), "24 MiB") {
 		t.Errorf("memory: %v, want that it takes more than 24 MiB", err)
 	}
 	c = testCompiler(t)
 	c.time = 50 * time.Millisecond
-	if _, err := c.get(t.Context(), "x", m); !errors.Is(err, Limit) || !strings.Contains(err.Error(), "not compiled within") {
+	if _, err := c.get(t.Context(), "x", "key", m); !errors.Is(err, Limit) || !strings.Contains(err.Error(), "not compiled within") {
 		t.Errorf("time: %v, want that it takes too long", err)
 	}
 	c = testCompiler(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if _, err := c.get(ctx, "x", m); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := c.get(ctx, "x", "key", m); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("caller gone: %v", err)
 	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("ended after %v", took)
 	}
-	e, err := testCompiler(t).get(t.Context(), "x", m)
+	e, err := testCompiler(t).get(t.Context(), "x", "key", m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,8 @@ func TestD3NeverHere(t *testing.T) {
 	m := metered(t, "goguest.wasm")
 	dir := t.TempDir()
 	v := &version{kind: &kind{}, limits: Limits{MemoryMiB: 64}}
-	if err := v.open(&entry{dir: dir}, m.Wasm); !errors.Is(err, context.Canceled) {
+	whole, _ := m()
+	if err := v.open(&entry{dir: dir, outline: meter.Outline(whole.Wasm)}); !errors.Is(err, context.Canceled) {
 		t.Errorf("open = %v, want that it is not there", err)
 	}
 	if _, _, err := only(dir); err == nil {
@@ -97,7 +98,7 @@ func TestD3Replaced(t *testing.T) {
 func TestD3NoPlace(t *testing.T) {
 	c := testCompiler(t)
 	c.elsewhere = []string{filepath.Join(t.TempDir(), "gone")}
-	if _, err := c.get(t.Context(), "x", metered(t, "policy.wasm")); !errors.Is(err, core.Unavailable) {
+	if _, err := c.get(t.Context(), "x", "key", metered(t, "policy.wasm")); !errors.Is(err, core.Unavailable) {
 		t.Errorf("get = %v, want Unavailable", err)
 	}
 	if e := notCompiled("x", passing(errors.New("y"))); !errors.Is(e, core.Unavailable) || e.RetryAfter == 0 {
@@ -137,7 +138,7 @@ func TestD3Turns(t *testing.T) {
 // TestD3Key has the entry of a module depend on its bytes.
 func TestD3Key(t *testing.T) {
 	c := &cache{dir: "x"}
-	a, again, b := c.place([]byte("a")), c.place([]byte("a")), c.place([]byte("b"))
+	a, again, b := c.place("a"), c.place("a"), c.place("b")
 	if a == b || a != again {
 		t.Error("place does not tell modules apart")
 	}

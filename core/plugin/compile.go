@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -67,10 +68,11 @@ func newCompiler(dir string, log *slog.Logger) (*compiler, error) {
 	return c, nil
 }
 
-// entry is a compiled module: a directory that holds wazero's file and its sum.
+// entry is a compiled module: a directory that holds wazero's file, the module's outline, which names it, and sums.
 type entry struct {
-	dir  string
-	kept bool // in the cache; otherwise it goes when it was read
+	dir     string
+	outline []byte
+	kept    bool // in the cache; otherwise it goes when it was read
 }
 
 func (e *entry) release() {
@@ -79,12 +81,11 @@ func (e *entry) release() {
 	}
 }
 
-// get gives the entry for a module, from the cache or a child. Errors are of kind core.Unavailable where another
-// try may find what this one lacked: space, descriptors, memory for a process.
-func (c *compiler) get(ctx context.Context, name string, m *meter.Metered) (*entry, error) {
-	wasm := m.Wasm
+// get gives the entry for a module, from the cache or a child, for which alone it is rewritten. Errors are of kind
+// core.Unavailable where another try may find what this one lacked: space, descriptors, memory for a process.
+func (c *compiler) get(ctx context.Context, name, key string, rewrite func() (*meter.Metered, error)) (*entry, error) {
 	if c.cache != nil {
-		switch e, err := c.cache.find(wasm); {
+		switch e, err := c.cache.find(key); {
 		case isScarce(err):
 			return nil, passing(err)
 		case err != nil:
@@ -93,7 +94,11 @@ func (c *compiler) get(ctx context.Context, name string, m *meter.Metered) (*ent
 			return e, nil
 		}
 	}
-	if err := valid(wasm); err != nil {
+	m, err := rewrite()
+	if err != nil {
+		return nil, err
+	}
+	if err := valid(m.Wasm); err != nil {
 		return nil, err
 	}
 	leave, err := c.turn(ctx)
@@ -101,7 +106,7 @@ func (c *compiler) get(ctx context.Context, name string, m *meter.Metered) (*ent
 		return nil, err
 	}
 	defer leave()
-	return c.compile(ctx, name, m)
+	return c.compile(ctx, name, key, m)
 }
 
 // turn waits for a place. Whoever stays longer than patience gives his up, so that no load waits longer than that
@@ -119,11 +124,12 @@ func (c *compiler) turn(ctx context.Context) (leave func(), err error) {
 
 // compile has the module compiled in the first place that takes it: the cache's own directory, so that the entry
 // can be moved into its place, or where else there is space.
-func (c *compiler) compile(ctx context.Context, name string, m *meter.Metered) (*entry, error) {
+func (c *compiler) compile(ctx context.Context, name, key string, m *meter.Metered) (*entry, error) {
 	places := c.elsewhere
 	if c.cache != nil {
 		places = append([]string{c.cache.dir}, places...)
 	}
+	outline := meter.Outline(m.Wasm)
 	var errs []error
 	for i, place := range places {
 		dir, err := os.MkdirTemp(place, privatePrefix)
@@ -133,10 +139,10 @@ func (c *compiler) compile(ctx context.Context, name string, m *meter.Metered) (
 		}
 		err = c.child(ctx, dir, m)
 		if err == nil {
-			err = seal(dir)
+			err = seal(dir, key, outline)
 		}
 		if err == nil && c.cache != nil && i == 0 {
-			e, err := c.cache.keep(dir, m.Wasm)
+			e, err := c.cache.keep(dir, key, outline)
 			if err != nil {
 				c.log.Warn("a compiled module is not kept", "plugin", name, "err", err)
 			}
@@ -146,7 +152,7 @@ func (c *compiler) compile(ctx context.Context, name string, m *meter.Metered) (
 			if c.cache != nil {
 				c.log.Warn("a compiled module is not kept", "plugin", name, "err", errors.Join(errs...))
 			}
-			return &entry{dir: dir}, nil
+			return &entry{dir: dir, outline: outline}, nil
 		}
 		_ = os.RemoveAll(dir)
 		if !isFiles(err) {
@@ -236,9 +242,31 @@ func here(dir string, m *meter.Metered) error {
 	if m.Work > compileHere {
 		return errors.New("too large to compile in this process: the program's main must begin with plugin.CompileChildMain()")
 	}
-	cache, err := wazero.NewCompilationCacheWithDir(dir)
-	if err != nil {
-		return err
+	return compileEntry(dir, m.Wasm)
+}
+
+// compileEntry leaves the machine code of a module in a directory, under the name that wazero gives the machine code
+// of its outline.
+func compileEntry(dir string, wasm []byte) error {
+	full := filepath.Join(dir, "full")
+	var names []string
+	for _, one := range []struct {
+		dir  string
+		wasm []byte
+	}{{dir, meter.Outline(wasm)}, {full, wasm}} {
+		cache, err := wazero.NewCompilationCacheWithDir(one.dir)
+		if err != nil {
+			return err
+		}
+		if err := compileInto(context.Background(), cache, one.wasm); err != nil {
+			return err
+		}
+		_, name, err := only(one.dir)
+		if err != nil {
+			return err
+		}
+		names = append(names, name)
 	}
-	return compileInto(context.Background(), cache, m.Wasm)
+	err := os.Rename(filepath.Join(full, names[1]), filepath.Join(dir, names[0]))
+	return errors.Join(err, os.RemoveAll(full))
 }

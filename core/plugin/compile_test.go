@@ -68,7 +68,7 @@ func TestD3DamagedCache(t *testing.T) {
 	all, _ := entries(t, dir)
 	entry := all[0]
 	file, sum := code(t, entry), filepath.Join(entry, "sum")
-	good := read(t, file)
+	good, outline := read(t, file), read(t, filepath.Join(entry, "outline.wasm"))
 
 	// What another module came to, with a sum that holds.
 	other := filepath.Join(t.TempDir(), "cache")
@@ -91,6 +91,8 @@ func TestD3DamagedCache(t *testing.T) {
 		"a flipped length":    func() { b := bytes.Clone(good); b[20] ^= 0x40; write(file, b) },
 		"half a file":         func() { write(file, good[:len(good)/2]) },
 		"nothing in it":       func() { write(file, nil) },
+		"a flipped outline":   func() { b := bytes.Clone(outline); b[len(b)/2] ^= 1; write(filepath.Join(entry, "outline.wasm"), b) },
+		"no outline":          func() { os.Remove(filepath.Join(entry, "outline.wasm")) },
 		"no file":             func() { os.Remove(file) },
 		"no sum":              func() { os.Remove(sum) },
 		"another sum":         func() { write(sum, []byte(strings.Repeat("0", 64)+"  x\n")) },
