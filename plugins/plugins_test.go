@@ -228,7 +228,7 @@ func TestOpenClawReadsWhatTheGatewayWrites(t *testing.T) {
 	}
 	tell := func(n []core.Notice) {
 		t.Helper()
-		input, err := hooks.NotifyInput(n, func(to string) string { return map[string]string{"scribe": "writer"}[to] })
+		input, err := hooks.NotifyInput(n, func(to string) string { return map[string]string{"scribe": "writer"}[to] }, "")
 		if err != nil {
 			t.Fatal(err)
 		}

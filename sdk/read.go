@@ -127,7 +127,7 @@ func inviteOf(v Value) string {
 
 // eventOf reads one entry: {"event":{...},"peer":...,"message":...,"text":...}, or the
 // same with the event's own members beside the others.
-func eventOf(v Value, attempt int64) Event {
+func eventOf(v Value, attempt int64, command string) Event {
 	head := v.Get("event")
 	if head.Kind() != Map {
 		head = v
@@ -139,20 +139,20 @@ func eventOf(v Value, attempt int64) Event {
 	return Event{
 		ID: head.Get("id").Text(), Type: head.Get("type").Text(), At: timeOf(head.Get("at")),
 		Peer: peerOf(v.Get("peer")), Message: messageOf(v.Get("message")), Text: text.Text(),
-		By: head.Get("by").Text(), Data: head.Get("data"), Attempt: attempt, JSON: v,
+		By: head.Get("by").Text(), Data: head.Get("data"), Attempt: attempt, Command: command, JSON: v,
 	}
 }
 
 // eventsOf reads a notify input: a batch where there is one, else the single event.
 func eventsOf(v Value) []Event {
-	attempt := v.Get("attempt").Int()
+	attempt, command := v.Get("attempt").Int(), v.Get("command").Text()
 	batch := v.Get("events")
 	if batch.Kind() != Array || batch.Len() == 0 {
-		return []Event{eventOf(v, attempt)}
+		return []Event{eventOf(v, attempt, command)}
 	}
 	var all []Event
 	batch.Each(func(_ string, e Value) bool {
-		all = append(all, eventOf(e, attempt))
+		all = append(all, eventOf(e, attempt, command))
 		return true
 	})
 	return all

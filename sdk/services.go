@@ -21,6 +21,10 @@ const (
 func (e *CallError) Error() string {
 	what := "failed"
 	switch e.Code {
+	case CallFailed:
+		if e.Op == "http.request" && e.Text != "" {
+			return e.Text // the host says in plain words what came of it
+		}
 	case CallUnknown:
 		what = "unknown to this host"
 	case CallNotGranted:

@@ -207,6 +207,9 @@ type Event struct {
 	Data Value
 	// Attempt counts from 1.
 	Attempt int64
+	// Command is what a command for our gateway begins with: "ogp --home /srv/ogp", or
+	// empty for plain "ogp".
+	Command string
 	// JSON is the event as it came.
 	JSON Value
 }

@@ -31,7 +31,7 @@ is notified, until "ogp federation resume".
 				a.WriteJSON(v)
 				return nil
 			}
-			fmt.Fprintf(a.Out, "What %s sends is held; \"ogp federation resume %s\" lets it through again\n", v.Handle(), v.Handle())
+			a.Sayf(a.Out, "What %s sends is held; \"ogp federation resume %s\" lets it through again\n", v.Handle(), v.Handle())
 			return nil
 		},
 	}
@@ -63,7 +63,7 @@ as too much.
 				fmt.Fprintf(a.Out, "Released what was held: %d\n", v.Released)
 			}
 			if v.Held > 0 {
-				fmt.Fprintf(a.Out, "Still held: %d. --release lets them through, \"ogp inbox list --held\" shows them\n", v.Held)
+				a.Sayf(a.Out, "Still held: %d. --release lets them through, \"ogp inbox list --held\" shows them\n", v.Held)
 			}
 			return nil
 		},

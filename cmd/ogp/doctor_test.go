@@ -142,13 +142,29 @@ func (s *site) doctor(args ...string) (int, doctor.View) {
 	return code, v
 }
 
-// finds demands a check of a name and a state, whose text and whose fix have the
+var (
+	// goWords are words of libraries and of Go in what people read.
+	goWords = regexp.MustCompile(`dial tcp|: lookup |x509: |tls: |bind: |listen tcp|(open|stat|lstat|read|mkdir|parse) ["/]\S+: (no such|permission|is a dir|not a dir|invalid)|strconv| json: |dial: `)
+	// commandOfOurs is a command of this program, and its first word.
+	commandOfOurs = regexp.MustCompile(`(?m)(?:^|[" ])ogp (--home|[a-z]+)`)
+)
+
+// finds demands that every check says what to do in plain words, and a check of a name and a state, whose text and whose fix have the
 // patterns. A failed check makes the exit status 1.
 func (s *site) finds(name, state, text, fix string, args ...string) {
 	s.t.Helper()
 	code, v := s.doctor(args...)
 	found := false
 	for _, c := range v.Checks {
+		if m := goWords.FindString(c.Text + " " + c.Fix); m != "" {
+			s.t.Errorf("%s says %q, which is for programmers: %s", c.Name, m, c.Text)
+		}
+		if c.State != api.CheckOK && c.Fix == "" {
+			s.t.Errorf("%s does not say what to do: %s", c.Name, c.Text)
+		}
+		if m := commandOfOurs.FindStringSubmatch(c.Fix); m != nil && !strings.Contains(c.Fix, "operator runs") && m[1] != "--home" {
+			s.t.Errorf("%s names a command without --home: %s", c.Name, c.Fix)
+		}
 		found = found || c.Name == name && c.State == state && regexp.MustCompile(text).MatchString(c.Text) && regexp.MustCompile(fix).MatchString(c.Fix)
 	}
 	if !found {
@@ -288,12 +304,12 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			s.finds("config", api.CheckWarn, `holds a secret and has mode 0644`, `^chmod 600 .*config\.toml$`, "--no-test-call")
 		}},
 		{"no daemon", func(t *testing.T, s *site) {
-			s.finds("daemon", api.CheckWarn, "no daemon is running", "^ogp start")
+			s.finds("daemon", api.CheckWarn, "no daemon is running", `^ogp (--home \S+ )?start`)
 			s.finds("state", api.CheckOK, ".", "^$")
 		}},
 		{"no state directory", func(t *testing.T, s *site) {
 			os.Remove(s.dir)
-			s.finds("state", api.CheckWarn, "is not there yet", "^ogp init$")
+			s.finds("state", api.CheckWarn, "is not there yet", `^ogp (--home \S+ )?init$`)
 			if exists(s.dir) {
 				t.Error("the doctor has made the directory")
 			}
@@ -327,7 +343,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 		}},
 		{"a TypeScript gateway's identity", func(t *testing.T, s *site) {
 			s.write(daemon.LegacyKeyFile, `{}`, 0o600)
-			s.finds("key", api.CheckFail, "TypeScript", "^ogp import ")
+			s.finds("key", api.CheckFail, "TypeScript", `^ogp (--home \S+ )?import `)
 		}},
 		{"a sealed key without its passphrase", func(t *testing.T, s *site) {
 			if _, err := keys.Create(filepath.Join(s.dir, daemon.KeyFile), func() (string, error) { return "x", nil }); err != nil {
@@ -366,7 +382,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 				}
 			}()
 			s.env = append(s.env, fmt.Sprintf("OGP_DAEMON_PORT=%d", port))
-			s.finds("port", api.CheckFail, fmt.Sprintf(`something listens on 127\.0\.0\.1:%d`, port), fmt.Sprintf(`^daemon_port = %d .*ss -ltnp`, port+10))
+			s.finds("port", api.CheckFail, fmt.Sprintf(`something listens on 127\.0\.0\.1:%d`, port), fmt.Sprintf(`^ogp (?:--home \S+ )?config set daemon_port %d(?s:.*)ss -ltnp`, port+10))
 		}},
 		{"another gateway has the port", func(t *testing.T, s *site) {
 			other := newSite(t)
@@ -377,7 +393,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 		}},
 		{"an address that is not ours", func(t *testing.T, s *site) {
 			s.env = append(s.env, "OGP_LISTEN=192.0.2.1")
-			s.finds("port", api.CheckFail, `does not have the address`, `listen = ""`)
+			s.finds("port", api.CheckFail, `does not have the address`, `config unset listen`)
 		}},
 		{"a gateway URL that nobody answers", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0", "--gateway-url", "http://"+closedPort(t))
@@ -399,7 +415,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			defer web.Close()
 			s.start("--daemon-port", "0", "--gateway-url", web.URL)
 			s.finds("tls", api.CheckFail, `do not trust the certificate`, `fullchain\.pem`)
-			s.finds("url", api.CheckFail, `tls`, `see the line of tls`)
+			s.finds("url", api.CheckFail, `TLS`, `the line of tls`)
 		}},
 		{"a certificate that has ended", func(t *testing.T, s *site) {
 			cert, key := s.certificate(time.Now().Add(-time.Hour))
@@ -451,7 +467,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 		}},
 		{"nobody is told", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0")
-			s.finds("notifier", api.CheckWarn, `nobody is notified`, `ogp init`)
+			s.finds("notifier", api.CheckWarn, `nobody is notified`, `ogp (--home \S+ )?init`)
 		}},
 		{"a pinned module that has changed", func(t *testing.T, s *site) {
 			s.write(daemon.ConfigFile, "[plugins.openclaw]\nsha256 = '"+strings.Repeat("a", 64)+"'\n", 0o600)
@@ -540,7 +556,7 @@ func TestDoctorLooksAtAPeer(t *testing.T) {
 	ada.must("federation", "request", home.GatewayURL, "--alias", "ben")
 	ada.finds("trust", api.CheckWarn, "we asked ben", "ogp federation approve", "--peer", "ben")
 	adaFP := strings.TrimSpace(ada.must("whoami", "--fingerprint"))
-	ben.finds("trust", api.CheckWarn, "waits for you", "ogp federation approve", "--peer", adaFP)
+	ben.finds("trust", api.CheckWarn, "waits for you", `ogp (--home \S+ )?federation approve`, "--peer", adaFP)
 	ben.must("federation", "approve", adaFP, "--alias", "ada")
 	ada.until(func() bool {
 		code, out, _ := ada.run("federation", "list", "--status", "approved")
@@ -560,8 +576,8 @@ func TestDoctorLooksAtAPeer(t *testing.T) {
 	// It is gone, and a message waits.
 	ben.stop()
 	ada.run("federation", "send", "ben", "message", "hello")
-	ada.finds("reach", api.CheckFail, "refused", "ogp outbox|is it up", "--peer", "ben")
-	ada.finds("messages", api.CheckWarn, "1 message waits", "ogp outbox --peer ben", "--peer", "ben")
+	ada.finds("reach", api.CheckFail, "refused", "is it up", "--peer", "ben")
+	ada.finds("messages", api.CheckWarn, "1 message waits", `ogp (--home \S+ )?outbox --peer ben`, "--peer", "ben")
 	// It has removed us.
 	ben.start("--daemon-port", strings.TrimPrefix(home.Listen, "127.0.0.1:"))
 	ben.must("federation", "remove", "ada")
@@ -569,7 +585,7 @@ func TestDoctorLooksAtAPeer(t *testing.T) {
 		_, out, _ := ada.run("federation", "list", "--status", "removed")
 		return strings.Contains(out, "ben")
 	})
-	ada.finds("trust", api.CheckFail, "it has removed you", "ogp federation request --again", "--peer", "ben")
+	ada.finds("trust", api.CheckFail, "it has removed you", `ogp (--home \S+ )?federation request --again`, "--peer", "ben")
 	// Nobody is called so.
 	if code, out, _ := ada.run("doctor", "--peer", "nobody", "--json"); code != cli.Failed || !strings.Contains(out, "no peer") {
 		t.Errorf("an unknown peer: exit status %d, %s", code, out)
@@ -589,7 +605,7 @@ func TestDoctorNamesAnotherKeyAtAPeersURL(t *testing.T) {
 	s := newSite(t)
 	s.start("--daemon-port", "0")
 	s.must("federation", "request", server.URL, "--alias", "ben")
-	s.finds("features", api.CheckWarn, "signs in the old way", "updates it", "--peer", "ben")
+	s.finds("features", api.CheckWarn, "signs in the old way", "update it", "--peer", "ben")
 	mu.Lock()
 	key = keys.Generate().Public()
 	mu.Unlock()

@@ -19,7 +19,7 @@ import (
 )
 
 // eventText is an event in one line of a list.
-func eventText(v api.EventView) string {
+func eventText(a *cli.App, v api.EventView) string {
 	if v.Message != nil {
 		return term.SafeLine(v.Intent + "  " + api.OneLine(v.Message.Payload))
 	}
@@ -35,9 +35,9 @@ func eventText(v api.EventView) string {
 		Data       jsontext.Value `json:"data"`
 	}
 	if len(v.Data) > 0 && json.Unmarshal(v.Data, &data) != nil {
-		return term.SafeLine(v.Text)
+		return term.SafeLine(a.Here(v.Text))
 	}
-	text := v.Text
+	text := a.Here(v.Text) // ours, without a word of the peer's
 	switch v.Type {
 	case core.EventRequest:
 		text += term.Optional(" It says it is ", api.PeerView{Unverified: data.Unverified}.Said())
@@ -145,6 +145,6 @@ func eventLine(a *cli.App, w io.Writer, v api.EventView) error {
 	case core.EventDeliveryFailed, core.EventWarning:
 		kind = a.Styled(w, "33", kind)
 	}
-	_, err := fmt.Fprintf(w, "%s  %s  %s  %s\n", v.At.Local().Format(time.DateTime), kind, term.Padded(term.Dash(term.SafeLine(v.From)), 12), eventText(v))
+	_, err := fmt.Fprintf(w, "%s  %s  %s  %s\n", v.At.Local().Format(time.DateTime), kind, term.Padded(term.Dash(term.SafeLine(v.From)), 12), eventText(a, v))
 	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
@@ -19,9 +20,9 @@ func TestEventInOneLine(t *testing.T) {
 			"openclaw was not notified of message: 404"},
 		{api.EventView{Event: core.Event{Type: core.EventRequest, Text: "Asks.", Data: core.Raw(`{"unverified":{"displayName":"Ben\n\u001b"}}`)}},
 			`Asks. It says it is "Ben\n\x1b"`},
-		{api.EventView{Event: core.Event{Type: core.EventWarning, Text: "Look."}}, "Look."},
+		{api.EventView{Event: core.Event{Type: core.EventWarning, Text: `Look: "ogp federation remove ben".`}}, `Look: "ogp --home h federation remove ben".`},
 	} {
-		if got := eventText(x.view); got != x.want {
+		if got := eventText(&cli.App{Home: "h"}, x.view); got != x.want {
 			t.Errorf("%s: %q, want %q", x.view.Type, got, x.want)
 		}
 	}

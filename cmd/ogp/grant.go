@@ -98,7 +98,7 @@ func (g *grantChange) apply(current []core.Grant, given func(flag string) bool) 
 		return slices.Contains(g.drop, x.Intent) || len(g.intents) > 0 && !slices.Contains(g.intents, x.Intent)
 	})
 	if len(out) == 0 {
-		return nil, cli.Usagef("nothing would be granted any more; \"ogp federation remove\" ends the federation")
+		return nil, cli.UsageHint("\"ogp federation remove\" ends the federation", "nothing would be granted any more")
 	}
 	said, err := g.grants() // checks the flags
 	if err != nil {

@@ -41,7 +41,7 @@ func pluginListCommand(a *cli.App) *cobra.Command {
 				return nil
 			}
 			if len(list) == 0 {
-				fmt.Fprintln(a.Err, `No plugins. "ogp plugin new my-policy" begins one.`)
+				a.Sayf(a.Err, "No plugins. \"ogp plugin new my-policy\" begins one.\n")
 				return nil
 			}
 			rows := make([][]string, len(list))
@@ -251,7 +251,7 @@ func pluginNewCommand(a *cli.App) *cobra.Command {
 				return nil
 			}
 			fmt.Fprintf(a.Out, "Wrote %s\n", dir)
-			fmt.Fprintf(a.Err, "Next: cd %s, make test, make, then \"ogp plugin install %s.wasm\"; its README has more\n", cli.Quoted(dir), name)
+			a.Sayf(a.Err, "Next: cd %s, make test, make, then \"ogp plugin install %s.wasm\"; its README has more\n", cli.Quoted(dir), name)
 			return nil
 		},
 	}

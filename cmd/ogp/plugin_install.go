@@ -50,7 +50,7 @@ func pluginInstallCommand(a *cli.App) *cobra.Command {
 			}
 			fmt.Fprintf(a.Out, "%s %s (%s), SHA-256 %.12s: %s\n", verb, r.Plugin.Name, trial.Hooks(r.Plugin.Hooks), r.Plugin.SHA256, r.Plugin.State)
 			if !r.Running {
-				fmt.Fprintln(a.Err, `No daemon is running; "ogp start" loads it.`)
+				a.Sayf(a.Err, "No daemon is running; \"ogp start\" loads it.\n")
 			}
 			for _, next := range r.Next {
 				fmt.Fprintln(a.Err, "Next:", a.Here(next))

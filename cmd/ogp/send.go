@@ -126,7 +126,7 @@ func send(a *cli.App, cmd *cobra.Command, p api.SendParams, wait bool, timeout t
 		return cli.ErrPrinted(code)
 	case wait && o.Reply == nil:
 		if !a.JSON {
-			fmt.Fprintf(a.Err, "%s: no reply within %v\nhint: \"ogp outbox show %s\" shows it when it has come\n", cmd.CommandPath(), timeout, o.ID)
+			a.Sayf(a.Err, "%s: no reply within %v\nhint: \"ogp outbox show %s\" shows it when it has come\n", cmd.CommandPath(), timeout, o.ID)
 		}
 		return cli.ErrPrinted(cli.Failed)
 	}

@@ -110,10 +110,15 @@ func banner(a *cli.App, s api.StatusView, first bool) {
 	fmt.Fprintf(a.Out, "  Card         %s\n", s.CardURL)
 	fmt.Fprintf(a.Out, "  Fingerprint  %s\n", s.Fingerprint)
 	fmt.Fprintf(a.Out, "  Listening    %s\n\n", s.Listen+listensTo(s.Listen))
-	fmt.Fprintln(a.Out, "The gateway is running, and waits for other gateways; Ctrl-C stops it.")
-	ogp := program()
+	end := "Ctrl-C stops it"
+	if a.LogFile != "" {
+		end = a.Here("\"ogp stop\" stops it")
+	}
+	fmt.Fprintf(a.Out, "The gateway is running, and waits for other gateways; %s.\n", end)
 	if len(s.Peers) == 0 {
-		fmt.Fprintf(a.Out, "No peer yet. In another terminal:\n\n  %s demo    two gateways meet, on this machine\n  %s federation request <their gateway URL>\n", ogp, ogp)
+		ogp := program()
+		request := ogp + strings.TrimPrefix(a.Command("federation", "request"), "ogp")
+		fmt.Fprintf(a.Out, "No peer yet. In another terminal:\n\n  %s demo    two gateways meet, on this machine\n  %s <their gateway URL>\n", ogp, request)
 	}
 }
 

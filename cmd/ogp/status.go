@@ -94,7 +94,7 @@ func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
 		line([]string{"In 24 hours", ""}[min(i, 1)], "%s, %s", term.SafeLine(b.Name), spent(b.BudgetView))
 	}
 	for _, name := range s.Paused {
-		line("Paused", "%s", colour(yellow, fmt.Sprintf("%s: what it sends is held; \"ogp federation resume %s\" lets it through again", term.SafeLine(name), term.SafeLine(name))))
+		line("Paused", "%s", colour(yellow, fmt.Sprintf(a.HereFormat("%s: what it sends is held; \"ogp federation resume %s\" lets it through again"), term.SafeLine(name), term.SafeLine(name))))
 	}
 	line("Outbox", "%d waiting%s", s.Depths.Outbox, oldest(s.Depths.OldestOutbox))
 	for _, n := range s.Notifiers {
@@ -120,7 +120,7 @@ func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
 		}
 	}
 	for i, e := range s.LastErrors {
-		line([]string{"Last errors", ""}[min(i, 1)], "%s", colour(yellow, text.Ago(e.At)+term.Optional(", ", term.SafeLine(e.From))+": "+eventText(e)))
+		line([]string{"Last errors", ""}[min(i, 1)], "%s", colour(yellow, text.Ago(e.At)+term.Optional(", ", term.SafeLine(e.From))+": "+eventText(a, e)))
 	}
 	for _, text := range s.Warnings {
 		line("Note", "%s", a.Here(text))

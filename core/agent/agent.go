@@ -44,6 +44,8 @@ type Options struct {
 	// nothing. It is asked at each act.
 	PerDay func() brake.Use
 	Now    func() time.Time // nil: time.Now
+	// Command is what a command for this gateway begins with; empty: "ogp".
+	Command string
 }
 
 // Role answers the agent. Safe for concurrent use.

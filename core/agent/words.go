@@ -19,8 +19,8 @@ import (
 func word(s string) string { return wording.Word(s) }
 
 // say puts an event into the words of a notice.
-func say(e core.Event, p *core.Peer, maxBytes int) (string, error) {
-	input, err := hooks.NotifyInput([]core.Notice{{Event: e, Peer: p, Attempt: 1}}, nil)
+func (r *Role) say(e core.Event, p *core.Peer, maxBytes int) (string, error) {
+	input, err := hooks.NotifyInput([]core.Notice{{Event: e, Peer: p, Attempt: 1}}, nil, r.o.Command)
 	if err != nil {
 		return "", err
 	}
@@ -37,7 +37,7 @@ func (r *Role) message(m *core.InboxMessage, maxBytes int) (api.AgentMessage, er
 	if p == nil {
 		return api.AgentMessage{}, core.Refuse(core.NotFound, "the message is from nobody we know")
 	}
-	text, err := say(core.Event{ID: m.ID, Type: core.EventMessage, At: m.At, Peer: m.Peer, By: core.Them, Message: m}, p, maxBytes)
+	text, err := r.say(core.Event{ID: m.ID, Type: core.EventMessage, At: m.At, Peer: m.Peer, By: core.Them, Message: m}, p, maxBytes)
 	if err != nil {
 		return api.AgentMessage{}, err
 	}
@@ -99,7 +99,7 @@ func (r *Role) answerOf(ctx context.Context, p *core.Peer, item *core.OutboxItem
 		return err
 	}
 	v.Answered = true
-	v.Answer, err = say(core.Event{ID: item.ID, Type: core.EventReply, At: reply.At, Peer: p.Key, By: core.Them, Data: data}, p, maxBytes)
+	v.Answer, err = r.say(core.Event{ID: item.ID, Type: core.EventReply, At: reply.At, Peer: p.Key, By: core.Them, Data: data}, p, maxBytes)
 	return err
 }
 

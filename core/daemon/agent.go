@@ -52,7 +52,7 @@ func (d *Daemon) listenAgent() (net.Listener, error) {
 
 // openRole makes the role of the agent.
 func (d *Daemon) openRole(ctx context.Context) (err error) {
-	d.role, err = agent.New(ctx, agent.Options{Gateway: d.gateway, Store: d.store, PerDay: func() brake.Use { return perDay(d.config()) }})
+	d.role, err = agent.New(ctx, agent.Options{Gateway: d.gateway, Store: d.store, Command: d.o.Command, PerDay: func() brake.Use { return perDay(d.config()) }})
 	return err
 }
 

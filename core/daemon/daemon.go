@@ -54,6 +54,7 @@ type Options struct {
 	Config  config.Options // file, environment and flags
 	Shipped Shipped
 	Version string    // of the program
+	Command string    // what a command for this gateway begins with; empty: "ogp"
 	Log     io.Writer // nil: standard error
 	// NewStore says that a store that is missing or empty beside a key may be made anew.
 	NewStore bool

@@ -97,7 +97,7 @@ func (d *Daemon) checkPlugins(ctx context.Context, r *api.Report) {
 	}
 	manager, err := hooks.New(hooks.Options{Store: memory.New(), CacheDir: filepath.Join(d.dir, CompileCache), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		r.Failed("plugins", "", err)
+		r.Failed("plugins", "look at the disk and the permissions of "+d.dir, err)
 		return
 	}
 	defer manager.Close()

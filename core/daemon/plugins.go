@@ -32,7 +32,7 @@ const CompileCache = "cache"
 func (d *Daemon) openHooks(ctx context.Context) error {
 	var err error
 	d.hooks, err = hooks.New(hooks.Options{
-		Store: d.store, CacheDir: filepath.Join(d.dir, CompileCache), Logger: d.log,
+		Store: d.store, CacheDir: filepath.Join(d.dir, CompileCache), Logger: d.log, Command: d.o.Command,
 		HookAgent: func(toAgent string) string {
 			if p, ok := d.gateway.PersonaOf(toAgent); ok {
 				return hookAgent(p)

@@ -46,7 +46,7 @@ const fixPin = "is it the module that you trust? Then write its SHA-256 into con
 // pluginProblems are the problems of a plugin, the worst first.
 func (d *Daemon) pluginProblems(v hooks.View) []api.Problem {
 	var out problems
-	reload := "correct it, then: ogp plugin reload " + v.Name
+	reload := "correct it, then \"ogp plugin reload " + v.Name + "\""
 	if v.Source == hooks.FromInstall { // its own copy stays as it is
 		reload = "correct it, then \"ogp plugin install\" it again"
 	}
@@ -147,7 +147,7 @@ func (d *Daemon) notifierProblems(h delivery.Health, depths core.Depths) []api.P
 		out = append(d.a2aOff(), out...)
 	}
 	if dead := depths.DeadByName[h.Name]; dead > 0 {
-		out.warn("\"ogp delivery list\" shows them, ogp delivery retry --all tries them again", "%s set aside", text.Count(dead, "notice was", "notices were"))
+		out.warn("\"ogp delivery list\" shows them, \"ogp delivery retry --all\" tries them again", "%s set aside", text.Count(dead, "notice was", "notices were"))
 	}
 	return out.worstFirst()
 }
@@ -203,7 +203,7 @@ func (d *Daemon) unheard(names []string) (p api.Problem, ok bool) {
 			why = fmt.Sprintf("; OpenClaw's token cannot be read: %s: %s", from, strings.TrimPrefix(api.ErrorOf(err).Message, "config: secret: "))
 		}
 	}
-	return api.Problem{State: api.CheckWarn, Text: "nobody is notified of messages: they wait in \"ogp inbox\"" + why, Fix: fixDelivery}, true
+	return api.Problem{State: api.CheckWarn, Text: "nobody is notified of messages: they wait in the inbox" + why, Fix: fixDelivery}, true
 }
 
 // CheckConfigured looks at what a configuration makes of plugins and notifiers, without
@@ -252,8 +252,10 @@ func splitRemedy(name, detail string) (text, fix string) {
 	switch {
 	case strings.Contains(detail, "no token"):
 		return detail, fixDelivery
+	case strings.Contains(detail, "nothing listens there"):
+		return detail, "see whether its server runs, and whether its URL in config.toml is right; \"ogp notify test " + name + "\" tries it again"
 	case strings.HasPrefix(detail, "OpenClaw at"):
 		return detail, "start OpenClaw, or correct openclaw_url in config.toml"
 	}
-	return detail, "correct its settings or its server; ogp notify test " + name + " tries it again"
+	return detail, "correct its settings or its server; \"ogp notify test " + name + "\" tries it again"
 }

@@ -63,11 +63,14 @@ type Error struct {
 	Err error
 }
 
-// Error tells the kind, the origin and the fact.
+// Error tells the kind, the origin and the fact. People read it: of a peer, say.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString("dial: " + string(e.Kind))
-	if e.Origin != "" {
+	b.WriteString(string(e.Kind))
+	switch {
+	case e.Origin != "" && e.Kind == NobodyListens:
+		b.WriteString(": nothing listens at " + e.Origin)
+	case e.Origin != "":
 		b.WriteString(": " + e.Origin)
 	}
 	switch {
@@ -84,6 +87,47 @@ func (e *Error) Error() string {
 	}
 	return b.String()
 }
+
+// Words says why an exchange failed, for people who have not read this package.
+func (e *Error) Words() string {
+	fact := e.Detail
+	if fact == "" {
+		fact = inWords(e.Kind, e.Err)
+	}
+	with := func(words string) string {
+		if fact == "" {
+			return words
+		}
+		return words + ": " + fact
+	}
+	switch {
+	case e.Kind == NobodyListens:
+		return "nothing listens there (connection refused)"
+	case e.Kind == Timeout:
+		return "timed out"
+	case e.Kind == DNS:
+		return with("its name cannot be looked up")
+	case e.Kind == NoRoute:
+		return with("no way leads there")
+	case e.Kind == TLS:
+		return with("its TLS cannot be trusted")
+	case e.Kind == Broken:
+		return with("the connection broke")
+	case e.Kind == Blocked && e.Addr.IsValid() && e.Detail == "":
+		return fmt.Sprintf("%s is not a public address", e.Addr)
+	case e.Kind == Blocked && e.Addr.IsValid():
+		return fmt.Sprintf("%s, %s", e.Addr, e.Detail)
+	}
+	return with(string(e.Kind))
+}
+
+// Words says why any exchange failed, also one that this package has not made. Its URL is
+// not in it.
+func Words(err error) string { return classify("", err).Words() }
+
+// Classify is why any exchange failed, also one that this package has not made, without
+// its URL.
+func Classify(err error) *Error { return classify("", err) }
 
 // inWords is what a cause says beside its kind, without the layers that only programmers
 // know. It may be empty.

@@ -157,7 +157,7 @@ func (a notifierOf) Notify(ctx context.Context, notices []core.Notice) core.Outc
 	if err != nil {
 		o := core.Outcome{Status: core.OutcomeRetry, RetryAfter: time.Minute, Detail: "the plugin is not loaded: " + err.Error()}
 		if err != errLoading && err != errClosed && !errors.Is(err, core.Unavailable) { // it stays so until something is changed
-			o.Status, o.Detail = core.OutcomeSetup, o.Detail+" - change its settings or its module: ogp plugin list shows it"
+			o.Status, o.Detail = core.OutcomeSetup, o.Detail+" - change its settings or its module: \"ogp plugin list\" shows it"
 		}
 		return o
 	}

@@ -54,6 +54,8 @@ type Options struct {
 	Logger   *slog.Logger
 	// HookAgent gives the agent's id behind a message's toAgent, for notifiers.
 	HookAgent func(toAgent string) string
+	// Command is what a command for this gateway begins with, for notifiers; empty: "ogp".
+	Command string
 	// AtMost bounds what approving policies grant, where the operator has granted the
 	// power without a bound: the gateway's default grants. Nil: there is no such bound.
 	AtMost func() []core.Grant
@@ -105,7 +107,7 @@ func New(o Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{o: o, host: host, texts: texts{agent: o.HookAgent}}
+	m := &Manager{o: o, host: host, texts: texts{agent: o.HookAgent, command: o.Command}}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	m.inForce.Store(&inForce{err: notReady("the plugins", errLoading)})
 	return m, nil

@@ -641,7 +641,7 @@ func TestP1SecretsStayOutside(t *testing.T) {
 	if q := r.all()[0]; !strings.HasPrefix(q.header.Get("X-Hub-Signature-256"), "sha256=") || strings.Contains(fmt.Sprint(q), secret) {
 		t.Errorf("request = %v, want it signed and without the secret", q)
 	}
-	input, err := hooks.NotifyInput([]core.Notice{notice}, nil)
+	input, err := hooks.NotifyInput([]core.Notice{notice}, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,6 +121,8 @@ type texts struct {
 	// agent gives the agent's id behind a message's toAgent; nil gives none.
 	agent func(toAgent string) string
 
+	command string // what a command for this gateway begins with; empty: "ogp"
+
 	mu    sync.Mutex // guards peers
 	peers map[core.PublicKey]peerEntry
 }
@@ -298,12 +300,14 @@ type notifyInput struct {
 	Hook       core.Hook `json:"hook"`
 	noticeView `json:",inline"`
 	Attempt    int          `json:"attempt"`
+	Command    string       `json:"command,omitempty"`
 	Events     []noticeView `json:"events,omitempty"`
 }
 
 // NotifyInput writes what a notifier is told. agent gives the agent's id behind a
-// message's toAgent; nil gives none. sdk/ABI.md#notify
-func NotifyInput(notices []core.Notice, agent func(toAgent string) string) ([]byte, error) {
+// message's toAgent; nil gives none. command is what a command for this gateway begins
+// with; empty: "ogp". sdk/ABI.md#notify
+func NotifyInput(notices []core.Notice, agent func(toAgent string) string, command string) ([]byte, error) {
 	views := make([]noticeView, len(notices))
 	for i, n := range notices {
 		e := n.Event
@@ -317,14 +321,14 @@ func NotifyInput(notices []core.Notice, agent func(toAgent string) string) ([]by
 			views[i].Message = v
 		}
 	}
-	in := notifyInput{ABI: 1, Hook: core.HookNotify, noticeView: views[0], Attempt: notices[0].Attempt}
+	in := notifyInput{ABI: 1, Hook: core.HookNotify, noticeView: views[0], Attempt: notices[0].Attempt, Command: command}
 	if len(views) > 1 {
 		in.Events = views
 	}
 	return json.Marshal(in, lenient)
 }
 
-func (t *texts) notices(n []core.Notice) ([]byte, error) { return NotifyInput(n, t.agent) }
+func (t *texts) notices(n []core.Notice) ([]byte, error) { return NotifyInput(n, t.agent, t.command) }
 
 // Asked is the question that a kept message was, as far as what is kept can tell:
 // the peer as it is now, and the size of the text as we would write it.

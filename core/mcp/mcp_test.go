@@ -192,7 +192,7 @@ func TestTalk(t *testing.T) {
 // Without a daemon each tool says what to do.
 func TestNoDaemon(t *testing.T) {
 	r := &rig{client: connect(t, mcp.New(mcp.Options{Agent: control.Dial("/nonexistent/agent.sock"), Version: "test"}))}
-	if text, _, failed := r.call(t, "peers", nil); !failed || !strings.Contains(text, "ask your human to start it: ogp start") {
+	if text, _, failed := r.call(t, "peers", nil); !failed || !strings.Contains(text, "ask your human to start it") {
 		t.Errorf("peers: %q", text)
 	}
 }

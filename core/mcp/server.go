@@ -79,7 +79,7 @@ func tool[In, Out any](s *sdk.Server, name, description string, marks *sdk.ToolA
 // said is an error in words for an agent.
 func said(err error) error {
 	if errors.Is(err, control.ErrNoDaemon) {
-		return errors.New("the gateway does not run, or its agent's socket is switched off; ask your human to start it: ogp start")
+		return errors.New("the gateway does not run, or its agent's socket is switched off; ask your human to start it")
 	}
 	view := api.ErrorOf(err)
 	text := view.Message

@@ -92,7 +92,11 @@ func notPendingYet(p *core.Peer, err error) error {
 // approvalOver is why an approval is not tried any more, with the command that leads on.
 func approvalOver(p *core.Peer, j answer.Judged, why error) error {
 	if isNotPending(j) {
-		return core.Refusef(core.Refused, `%s: its own request is gone there. "ogp federation request %s --again" asks it instead`, why, p.URL)
+		e := core.Refusef(core.Refused, "%s: its own request is gone there", why)
+		e.Hint = `"ogp federation request ` + p.URL + ` --again" asks it instead`
+		return e
 	}
-	return core.Refusef(core.Refused, `%s; tried for %s. "ogp federation approve %s" sends it again`, why, ApproveWithin, p.Name())
+	e := core.Refusef(core.Refused, "%s; tried for %s", why, ApproveWithin)
+	e.Hint = `"ogp federation approve ` + p.Name() + `" sends it again`
+	return e
 }

@@ -46,7 +46,8 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 		return stop(core.Refuse(core.Conflict, "a later approval says it"), false)
 	}
 	if p != nil && item.Kind == core.OutApprove && Outrun(p, Ordered(p, item)) {
-		why := core.Refusef(core.Refused, `a removal notice of the peer came later than its request, and may be its own. "ogp federation approve %s" approves it all the same`, p.Name())
+		why := core.Refusef(core.Refused, "a removal notice of the peer came later than its request, and may be its own")
+		why.Hint = `"ogp federation approve ` + p.Name() + `" approves it all the same`
 		return stop(why, true)
 	}
 	if p != nil && p.Doubt != nil && p.Doubt.Was == core.Approved && wanted == core.Approved && now.Sub(item.GiveUp) <= lateBy {

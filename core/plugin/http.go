@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -319,18 +318,11 @@ func (f *secretFiller) failed(err error) error {
 
 // httpError is an error's text without the URL, which the guest knows, so that it can tell what happened.
 func httpError(err error) string {
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
+	words := dial.Words(err)
+	if errors.Is(err, dial.Blocked) {
+		return "refused: an address that is not allowed: " + words
 	}
-	var n net.Error
-	switch {
-	case errors.Is(err, dial.Blocked):
-		return "refused: an address that is not allowed: " + err.Error()
-	case errors.Is(err, dial.Timeout), errors.Is(err, context.DeadlineExceeded), errors.As(err, &n) && n.Timeout():
-		return "timed out"
-	}
-	return err.Error()
+	return words
 }
 
 func (v *version) secret(name string) (string, bool) {

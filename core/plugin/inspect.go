@@ -107,15 +107,18 @@ func readKind(err error, otherwise core.Kind) core.Kind {
 // readBounded reads a file, and no more than one byte past the bound, which tells that there is more.
 func readBounded(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	var b bytes.Buffer
-	if st, err := f.Stat(); err == nil {
-		b.Grow(int(min(st.Size(), most)) + bytes.MinRead)
+	if err == nil {
+		defer f.Close()
+		if st, err := f.Stat(); err == nil {
+			b.Grow(int(min(st.Size(), most)) + bytes.MinRead)
+		}
+		_, err = b.ReadFrom(io.LimitReader(f, most+1))
 	}
-	_, err = b.ReadFrom(io.LimitReader(f, most+1))
+	var p *fs.PathError
+	if errors.As(err, &p) { // without the name of the call
+		err = fmt.Errorf("%s: %w", path, p.Err)
+	}
 	return b.Bytes(), err
 }
 
@@ -172,7 +175,7 @@ func looksLikeModule(wasm []byte) error {
 		return errors.New("a Rego policy in its source, not a WebAssembly module: build it (opa build -t wasm -e ogp/message policy.rego; tar -xzf bundle.tar.gz /policy.wasm)")
 	case utf8.Valid(wasm) && !bytes.ContainsRune(wasm, 0):
 		line, _, _ := bytes.Cut(wasm, []byte("\n"))
-		return fmt.Errorf("a text, not a WebAssembly module: it begins with %s. A script hears of events by \"ogp events -f --json\", without being a plugin", inQuotes(line))
+		return fmt.Errorf("a text, not a WebAssembly module: it begins with %s. A script can follow the events as lines of JSON, without being a plugin", inQuotes(line))
 	}
 	return fmt.Errorf("not a WebAssembly module: it begins with the bytes % x, not % x", wasm[:min(4, len(wasm))], magic)
 }

@@ -11,7 +11,7 @@ import (
 // Errors say what is wrong in words, with the bytes that are.
 func TestErrorsShowWhatIsWrong(t *testing.T) {
 	for _, c := range []struct{ bytes, want string }{
-		{"#!/bin/sh\necho hello\n", `it begins with "#!/bin/sh". A script hears of events by "ogp events -f --json"`},
+		{"#!/bin/sh\necho hello\n", `it begins with "#!/bin/sh". A script can follow the events as lines of JSON`},
 		{"# ours\n\npackage ogp.message\n", "opa build -t wasm -e ogp/message policy.rego"},
 		{"\x1f\x8b\x08\x00\x00", "tar -xzf bundle.tar.gz /policy.wasm"},
 		{"\x7fELF\x02\x01\x00", "it begins with the bytes 7f 45 4c 46, not 00 61 73 6d"},

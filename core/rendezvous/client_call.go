@@ -3,7 +3,6 @@ package rendezvous
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -38,16 +38,12 @@ func (c *Client) call(ctx context.Context, r *remote, method, path string, body 
 	}
 	response, err := r.http.Do(request)
 	if err != nil {
-		var uerr *url.Error
-		if errors.As(err, &uerr) {
-			err = uerr.Err // its URL holds the code
-		}
-		return &core.Error{Kind: core.Unreachable, Public: "the rendezvous " + u.Host + " did not answer", Err: err}
+		return &core.Error{Kind: core.Unreachable, Public: "the rendezvous " + u.Host + " did not answer", Err: dial.Classify(err)} // without its URL, which holds the code
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
 	if err != nil {
-		return &core.Error{Kind: core.Unreachable, Public: "the rendezvous " + u.Host + " broke off", Err: err}
+		return &core.Error{Kind: core.Unreachable, Public: "the rendezvous " + u.Host + " broke off", Err: dial.Classify(err)}
 	}
 	if len(text) > maxAnswerBytes {
 		return core.Refusef(core.TooLarge, "the rendezvous %s answers with more than %d bytes", u.Host, maxAnswerBytes)

@@ -261,7 +261,7 @@ func inInbox(e *sdk.Event) bool {
 
 // wake tells the agent with a fixed line that something waits.
 func (p *post) wake() bool {
-	const line = "A federation event waits in the ogp inbox, and could not be handed over in full. See: ogp inbox list"
+	line := "A federation event waits in the ogp inbox, and could not be handed over in full. See: " + wording.Command(p.events[0]) + " inbox list"
 	r, err := request("/wake", new(sdk.Object).Text("text", line).Text("mode", "now").JSON(), "")
 	return err == nil && accepted(r)
 }

@@ -270,7 +270,7 @@ func TestOutcomesBeyondTheRecording(t *testing.T) {
 
 func TestNoAnswerIsRetriedAndNoGrantIsNot(t *testing.T) {
 	for want, host := range map[string]*sdktest.Host{
-		`{"status":"retry","detail":"OpenClaw at http://localhost:18789: http.request: failed: dial tcp: connection refused - start OpenClaw, or correct openclaw_url"}`: {
+		`{"status":"retry","detail":"OpenClaw at http://localhost:18789: dial tcp: connection refused - start OpenClaw, or correct openclaw_url"}`: {
 			Secrets: map[string]string{"hooks_token": "t"},
 			HTTP:    func(*http.Request) (*http.Response, error) { return nil, errors.New("dial tcp: connection refused") },
 		},

@@ -45,7 +45,7 @@ func Several(events []*sdk.Event, maxBytes int) string {
 	for _, fixed := range [...]struct {
 		said bool
 		text string
-	}{{once.stranger, aboutStrangers}, {once.waits, whoWaits}, {once.held, whatIsHeld}} {
+	}{{once.stranger, aboutStrangers}, {once.waits, whoWaits + Command(events[0]) + listWaits}, {once.held, whatIsHeld + Command(events[0]) + listHeld}} {
 		if fixed.said {
 			b.WriteString("\n" + fixed.text)
 		}
@@ -83,7 +83,9 @@ func (s says) at(end string, noted func(*once) *bool) string {
 	return ""
 }
 
-func (s says) whoWaits() string { return s.at(whoWaits, func(o *once) *bool { return &o.waits }) }
+func (s says) whoWaits(e *sdk.Event) string {
+	return s.at(whoWaits+Command(e)+listWaits, func(o *once) *bool { return &o.waits })
+}
 
 func (s says) event(e *sdk.Event) string {
 	who := Name(&e.Peer)
@@ -121,9 +123,23 @@ func (s says) event(e *sdk.Event) string {
 
 const (
 	aboutStrangers = "Your human decides about a gateway that asks to federate; until then it can send nothing. Nothing of what it says about itself is verified."
-	whoWaits       = "Tell your human who asks. Who is waiting: ogp federation list --status pending"
-	whatIsHeld     = "Tell your human. What is held: ogp inbox list --held"
 )
+
+// What stands once for several events, without the command that names our gateway.
+const (
+	whoWaits   = "Tell your human who asks. Who is waiting: "
+	listWaits  = " federation list --status pending"
+	whatIsHeld = "Tell your human. What is held: "
+	listHeld   = " inbox list --held"
+)
+
+// Command is what a command for our gateway begins with: "ogp", or that with --home.
+func Command(e *sdk.Event) string {
+	if e.Command != "" {
+		return e.Command
+	}
+	return "ogp"
+}
 
 func (s says) request(e *sdk.Event, who string) string {
 	head := "A gateway that we do not know asks to federate."
@@ -141,7 +157,7 @@ func (s says) request(e *sdk.Event, who string) string {
 	} else {
 		s.once.stranger = true
 	}
-	return head + s.fence(e, "UNVERIFIED STRANGER", stranger(e)) + s.whoWaits()
+	return head + s.fence(e, "UNVERIFIED STRANGER", stranger(e)) + s.whoWaits(e)
 }
 
 // proposed is what the agent asks of its human. The note is the agent's, who may have been
@@ -151,7 +167,7 @@ func (s says) proposed(e *sdk.Event) string {
 	if note := sdk.Line(e.Data.Get("note").Text(), 500); note != "" {
 		text += s.fence(e, "NOTE OF THE AGENT", note)
 	}
-	return text + "\nWho is waiting: ogp federation list --status pending"
+	return text + "\nWho is waiting: " + Command(e) + listWaits
 }
 
 // again is a peer that we had before.
@@ -171,9 +187,9 @@ func (s says) held(e *sdk.Event, who string) string {
 	if why := sdk.Line(e.Data.Get("reason").Text(), 200); why != "" {
 		text += " Its reason: " + why
 	}
-	text += s.at(whatIsHeld, func(o *once) *bool { return &o.held })
+	text += s.at(whatIsHeld+Command(e)+listHeld, func(o *once) *bool { return &o.held })
 	if id := Word(e.Data.Get("inboxId").Text()); id != "" {
-		text += "\nYour human can let it through or turn it down: ogp inbox release " + id + ", or ogp inbox deny " + id
+		text += "\nYour human can let it through or turn it down: " + Command(e) + " inbox release " + id + ", or " + Command(e) + " inbox deny " + id
 	}
 	return text
 }
@@ -284,13 +300,13 @@ func (s says) message(e *sdk.Event, who string) string {
 	}
 	if id = Word(id); id != "" {
 		if _, cut := sdk.Clean(text, s.maxBytes); cut > 0 {
-			b.WriteString("\nAll of it: the tool read with the id " + id + ". Or the command: ogp inbox show " + id)
+			b.WriteString("\nAll of it: the tool read with the id " + id + ". Or the command: " + Command(e) + " inbox show " + id)
 		}
 		if s.back {
 			b.WriteString("\nWhat you say to this is sent to that peer as your answer, signed by your gateway. Answer with no tool beside it.")
 			return b.String()
 		}
-		b.WriteString("\nTo answer: the tool reply with the id " + id + ". Or the command: ogp inbox reply " + id + " \"your answer\"")
+		b.WriteString("\nTo answer: the tool reply with the id " + id + ". Or the command: " + Command(e) + " inbox reply " + id + " \"your answer\"")
 	}
 	return b.String()
 }
@@ -376,7 +392,7 @@ func (s says) reply(e *sdk.Event, who string) string {
 	text += s.fence(e, "PEER REPLY", answer)
 	if id := Word(e.Data.Get("outboxId").Text()); id != "" {
 		if _, cut := sdk.Clean(answer, s.maxBytes); cut > 0 {
-			text += "\nAll of it: the tool result with the id " + id + ". Or the command: ogp outbox show " + id
+			text += "\nAll of it: the tool result with the id " + id + ". Or the command: " + Command(e) + " outbox show " + id
 		}
 	}
 	return text
@@ -468,7 +484,7 @@ func (s says) digest(e *sdk.Event) string {
 	if n := e.Data.Get("pending").Int(); n > 0 {
 		waiting = " " + strconv.FormatInt(n, 10) + " wait in all."
 	}
-	return "[OGP Federation Request] " + count + " that we do not know asked to federate." + waiting + " Your human decides; until then they can send nothing." + s.whoWaits()
+	return "[OGP Federation Request] " + count + " that we do not know asked to federate." + waiting + " Your human decides; until then they can send nothing." + s.whoWaits(e)
 }
 
 // Headline is what Of begins with: one line, all of it ours.

@@ -129,6 +129,25 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+// Commands name our gateway as it says that they do.
+func TestCommandsNameTheGateway(t *testing.T) {
+	const command = `,"command":"ogp --home /srv/gw"}`
+	with := func(e string) string { return strings.TrimSuffix(e, "}") + command }
+	held := event("message.held", `,"data":{"inboxId":"01H"}`)
+	for _, c := range []struct{ input, want string }{
+		{held, "ogp --home /srv/gw inbox list --held"},
+		{held, "ogp --home /srv/gw inbox deny 01H"},
+		{event("federation.request", ""), "ogp --home /srv/gw federation list --status pending"},
+		{event("agent.proposed", ""), "ogp --home /srv/gw federation list --status pending"},
+		{message(`"intent":"message","payload":{"text":"yes"}`), "ogp --home /srv/gw inbox reply 01J"},
+		{`{"events":[` + held + "," + held + "]}", "What is held: ogp --home /srv/gw inbox list --held"},
+	} {
+		if got := Several(read(t, with(c.input)), 1000); !strings.Contains(got, c.want) || strings.Contains(got, "ogp inbox") || strings.Contains(got, "ogp federation") {
+			t.Errorf("want %q, and no command without --home, in\n%s", c.want, got)
+		}
+	}
+}
+
 // TestSeveral: in a batch the fixed words stand once.
 func TestSeveral(t *testing.T) {
 	one := message(`"intent":"agent-comms","level":"summary","payload":{"message":"one"}`)

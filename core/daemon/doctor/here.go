@@ -12,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon/certs"
+	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -66,6 +67,11 @@ type onDisk interface {
 	Check(ctx context.Context) error
 }
 
+// fixDisk is what to do where the store cannot be read.
+func fixDisk(dir string) string {
+	return "is the disk full or broken, or are its files another user's? df -h " + dir + "; ls -l " + dir
+}
+
 // Damage reads the store and looks for damage. In a gateway that runs it waits
 // for no longer than storePatience.
 func (d *Doctor) Damage(ctx context.Context, r *api.Report) {
@@ -74,12 +80,12 @@ func (d *Doctor) Damage(ctx context.Context, r *api.Report) {
 		return // there is none yet
 	}
 	if err := d.Store.Health(); err != nil {
-		r.Failed("store", "look at the disk", err)
+		r.Failed("store", fixDisk(d.Dir), err)
 		return
 	}
 	size, err := s.Size()
 	if err != nil {
-		r.Failed("store", "look at the disk", err)
+		r.Failed("store", fixDisk(d.Dir), err)
 		return
 	}
 	patience := storePatience
@@ -99,9 +105,9 @@ func (d *Doctor) Damage(ctx context.Context, r *api.Report) {
 	defer d.Reading.mu.Unlock()
 	switch {
 	case d.Reading.cut:
-		r.Warn("store", "", "not read to its end within %v; no damage until there", storeLimit)
+		r.Warn("store", "it is too large to read in one go; what is read is sound. To read all of it: \"ogp stop\", then \"ogp backup\", which reads every row", "not read to its end within %v; no damage until there", storeLimit)
 	case d.Reading.err != nil:
-		r.Failed("store", "put your backup back: docs/operating.md", d.Reading.err)
+		r.Failed("store", "put your backup back: \"ogp stop\", move "+d.Dir+" elsewhere, then \"ogp restore <backup>\"", d.Reading.err)
 	default:
 		r.Ok("store", "no damage in %s", text.Bytes(uint64(size)))
 	}
@@ -124,10 +130,10 @@ func (d *Doctor) Disk(_ context.Context, r *api.Report) {
 	if !ok {
 		return
 	}
-	fix := "free some space where " + dir + " is; inbox.keep = \"30d\" in config.toml keeps less"
+	fix := "free some space where " + dir + " is; \"ogp config set inbox.keep 30d\" keeps less"
 	switch {
 	case free < diskFailBytes:
-		r.Fail("disk", fix, "%s of %s free: senders soon get 507", text.Bytes(free), text.Bytes(total))
+		r.Fail("disk", fix, "%s of %s free: soon no message can be kept, and peers' messages are turned away", text.Bytes(free), text.Bytes(total))
 	case free < diskWarnBytes:
 		r.Warn("disk", fix, "%s of %s free", text.Bytes(free), text.Bytes(total))
 	default:
@@ -148,14 +154,14 @@ func (d *Doctor) Descriptors(_ context.Context, r *api.Report) {
 	if !ok {
 		return
 	}
-	fix := "ulimit -n 4096 before \"ogp start\"; for systemd LimitNOFILE=4096"
+	fix := "run ulimit -n 4096 in the shell before \"ogp start\"; for a service LimitNOFILE=4096 in its unit"
 	switch {
 	case used >= most-most/20:
 		r.Fail("descriptors", fix, "%d of %d files are open: new connections are turned away", used, most)
 	case used >= most/5*4:
 		r.Warn("descriptors", fix, "%d of %d files are open", used, most)
 	case most < minDescriptors:
-		r.Warn("descriptors", fix, "only %d files may be open, want at least %d", most, minDescriptors)
+		r.Warn("descriptors", fix, "only %d files and connections may be open at a time, want at least %d", most, minDescriptors)
 	default:
 		r.Ok("descriptors", "%d of %d open", used, most)
 	}
@@ -170,20 +176,20 @@ func (d *Doctor) FreePort(ctx context.Context, r *api.Report) {
 		r.Ok("port", "%s is free", address)
 		return
 	}
-	otherPort := fmt.Sprintf("daemon_port = %d in config.toml", d.Config.DaemonPort+10)
+	fix := fmt.Sprintf("ogp config set daemon_port %d", d.Config.DaemonPort+10)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		who := "something"
 		if card, err := fetchCard(ctx, localURL(address, "http"), true); err == nil {
 			who = "another OGP gateway (" + fingerprintOf(card.PublicKey) + ")"
 		}
-		r.Fail("port", otherPort+", or stop that one: ss -ltnp sport = :"+fmt.Sprint(d.Config.DaemonPort), "%s listens on %s already", who, address)
+		r.Fail("port", fix+"\nor stop the other program; what it is: ss -ltnp sport = :"+fmt.Sprint(d.Config.DaemonPort), "%s listens on %s already", who, address)
 	case errors.Is(err, syscall.EACCES):
-		r.Fail("port", otherPort, "%s is not for this user: %v", address, err)
+		r.Fail("port", fix, "this user may not listen on %s: ports below 1024 are for root", address)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		r.Fail("port", `listen = "" in config.toml listens on every address`, "this machine does not have the address of %s", address)
+		r.Fail("port", "\"ogp config unset listen\" listens on every address", "this machine does not have the address of %s", address)
 	default:
-		r.Fail("port", `listen and daemon_port in config.toml`, "cannot listen on %s: %v", address, err)
+		r.Fail("port", "correct listen and daemon_port in config.toml", "cannot listen on %s: %s", address, dial.Words(err))
 	}
 }
 
@@ -210,10 +216,10 @@ func (d *Doctor) OwnPort(ctx context.Context, r *api.Report) {
 	card, err := fetchCard(ctx, localURL(address, scheme), true)
 	switch {
 	case err != nil:
-		r.Fail("port", `"ogp stop", then "ogp start --background"`, "our own listener on %s does not answer: %v", address, err)
+		r.Fail("port", `"ogp stop", then "ogp start --background"`, "our own listener on %s does not answer: %s", address, dial.Words(err))
 		return
 	case card.PublicKey != d.Key.Public().String():
-		r.Fail("port", "ss -ltnp sport = :"+fmt.Sprint(d.Listener.Port), "%s is answered by another gateway (%s)", address, fingerprintOf(card.PublicKey))
+		r.Fail("port", "stop the other one; what it is: ss -ltnp sport = :"+fmt.Sprint(d.Listener.Port), "%s is answered by another gateway (%s)", address, fingerprintOf(card.PublicKey))
 		return
 	}
 	if want := d.Config.DaemonPort; want != 0 && want != d.Listener.Port {
@@ -251,14 +257,14 @@ const (
 func (d *Doctor) Queues(_ context.Context, r *api.Report) {
 	depths, err := d.Depths()
 	if err != nil {
-		r.Failed("queues", "look at the disk", err)
+		r.Failed("queues", fixDisk(d.Dir), err)
 		return
 	}
 	old := func(t time.Time, most time.Duration) bool { return !t.IsZero() && time.Since(t) > most }
 	good := true
 	if depths.Outbox > 0 && old(depths.OldestOutbox, outboxOld) {
 		good = false
-		r.Warn("queues", "\"ogp outbox\" shows to whom and why; then ogp doctor --peer <name>", "%s to be sent, the oldest since %s", text.Count(depths.Outbox, "message waits", "messages wait"), text.Ago(depths.OldestOutbox))
+		r.Warn("queues", "\"ogp outbox\" shows to whom and why; then \"ogp doctor --peer <name>\"", "%s to be sent, the oldest since %s", text.Count(depths.Outbox, "message waits", "messages wait"), text.Ago(depths.OldestOutbox))
 	}
 	if depths.Deliveries > 0 && old(depths.OldestDelivery, deliveryOld) {
 		good = false

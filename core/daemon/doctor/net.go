@@ -68,6 +68,15 @@ func readCard(status int, text []byte, card *core.Card) error {
 	return nil
 }
 
+// saidBy is an error of readCard's as it is, and one of the network's in plain words.
+func saidBy(err error) string {
+	var e *dial.Error
+	if errors.As(err, &e) {
+		return e.Words()
+	}
+	return err.Error()
+}
+
 // fingerprintOf is for people who compare; nothing is decided by it.
 func fingerprintOf(key string) string {
 	k, err := keys.Parse(key)
@@ -82,7 +91,7 @@ func (d *Doctor) OwnURL(ctx context.Context, r *api.Report) {
 	own := d.Gateway.Settings().URL
 	u, err := url.Parse(own)
 	if err != nil {
-		r.Fail("url", `gateway_url = "https://<your host>" in config.toml`, "gateway_url %q: %v", own, err)
+		r.Fail("url", "ogp config set gateway_url https://<your host>", "gateway_url is no URL: %q", own)
 		return
 	}
 	took := time.Now()
@@ -90,7 +99,7 @@ func (d *Doctor) OwnURL(ctx context.Context, r *api.Report) {
 	defer client.CloseIdle()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(own, "/")+federation.PathCard, nil)
 	if err != nil {
-		r.Fail("url", `gateway_url in config.toml`, "%v", err)
+		r.Fail("url", "ogp config set gateway_url https://<your host>", "gateway_url cannot be asked: %q", own)
 		return
 	}
 	var card core.Card
@@ -101,20 +110,20 @@ func (d *Doctor) OwnURL(ctx context.Context, r *api.Report) {
 	passOn := fmt.Sprintf("let the proxy or tunnel of %s pass %s and /federation/ to port %d, or correct gateway_url in config.toml", u.Host, federation.PathCard, d.Listener.Port)
 	switch {
 	case errors.Is(err, dial.TLS):
-		r.Fail("url", "see the line of tls", "%s: %v", own, err)
+		r.Fail("url", "what the line of tls says", "%s cannot be asked: %s", own, dial.Words(err))
 	case errors.Is(err, dial.DNS):
-		r.Fail("url", "make a DNS record for "+u.Hostname()+", or correct gateway_url in config.toml", "%s: %v", own, err)
+		r.Fail("url", "make a DNS record for "+u.Hostname()+", or correct gateway_url in config.toml", "%s cannot be found: %s", own, dial.Words(err))
 	case err != nil:
-		r.Fail("url", passOn, "%s does not answer, asked from this machine: %v", own, err)
+		r.Fail("url", passOn, "%s does not answer, asked from this machine: %s", own, saidBy(err))
 	case card.PublicKey != d.Key.Public().String():
 		r.Fail("url", passOn, "another gateway answers at %s: its fingerprint is %s, ours is %s", own, fingerprintOf(card.PublicKey), d.Key.Public().Fingerprint())
 	case core.IsThisMachine(u.Hostname()):
 		r.Warn("url", "ogp init --gateway-url https://<your host>", "%s is this machine for whoever asks: only gateways on it can answer us", own)
 	case card.GatewayURL != own:
-		r.Warn("url", fmt.Sprintf("gateway_url = %q in config.toml", own), "our card at %s says that we are at %s, which is where peers will write", own, card.GatewayURL)
+		r.Warn("url", "ogp config set gateway_url "+own, "our card at %s says that we are at %s, which is where peers will write", own, card.GatewayURL)
 	default:
 		if ip := privateAddress(ctx, u.Hostname()); ip.IsValid() {
-			r.Warn("url", "a public DNS record, a tunnel, or the rendezvous", "%s answers with our key, and leads to %s, which only your own network reaches", own, ip)
+			r.Warn("url", "for peers outside: a public DNS record, a tunnel, or the rendezvous; for peers in your network leave it so", "%s answers with our key, and leads to %s, which only your own network reaches", own, ip)
 			return
 		}
 		r.Ok("url", "%s answers with our key in %v, asked from this machine", own, time.Since(took).Round(time.Millisecond))
@@ -142,11 +151,11 @@ func checkExpiry(r *api.Report, leaf *x509.Certificate, where string) {
 	left := time.Until(leaf.NotAfter)
 	switch {
 	case left < 0:
-		r.Fail("tls", "renew it", "the certificate of %s has ended %s", where, text.Ago(leaf.NotAfter))
+		r.Fail("tls", "renew it where it was made (certbot renew, say); the gateway reads the new file by itself", "the certificate of %s has ended %s", where, text.Ago(leaf.NotAfter))
 	case time.Now().Before(leaf.NotBefore):
 		r.Fail("tls", "look at this machine's clock", "the certificate of %s begins %s", where, leaf.NotBefore.UTC().Format(time.DateTime))
 	case left < certificateWarn:
-		r.Warn("tls", "renew it", "the certificate of %s ends %s", where, text.Until(leaf.NotAfter))
+		r.Warn("tls", "renew it where it was made (certbot renew, say); the gateway reads the new file by itself", "the certificate of %s ends %s", where, text.Until(leaf.NotAfter))
 	default:
 		r.Ok("tls", "the certificate of %s holds, and ends %s", where, text.Until(leaf.NotAfter))
 	}
@@ -169,13 +178,13 @@ func (d *Doctor) TLS(ctx context.Context, r *api.Report) {
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, ServerName: own.Hostname()}}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(own.Hostname(), cmp.Or(own.Port(), "443")))
 	if err != nil {
-		r.Fail("tls", "does the proxy speak HTTPS there? Otherwise gateway_url begins with http://", "%s: %v", own.Host, err)
+		r.Fail("tls", "does the proxy or tunnel run, and speak HTTPS there? Otherwise correct gateway_url in config.toml", "no TLS at %s: %s", own.Host, dial.Words(err))
 		return
 	}
 	defer conn.Close()
 	chain := conn.(*tls.Conn).ConnectionState().PeerCertificates
 	if len(chain) == 0 {
-		r.Fail("tls", "look at the proxy", "%s shows no certificate", own.Host)
+		r.Fail("tls", "give the proxy or tunnel in front of the gateway a certificate", "%s shows no certificate", own.Host)
 		return
 	}
 	between := x509.NewCertPool()
@@ -187,12 +196,12 @@ func (d *Doctor) TLS(ctx context.Context, r *api.Report) {
 	var authority x509.UnknownAuthorityError
 	switch {
 	case errors.As(err, &name):
-		r.Fail("tls", "a certificate for "+own.Hostname()+", or correct gateway_url in config.toml", "%v", err)
+		r.Fail("tls", "get a certificate for "+own.Hostname()+", or correct gateway_url in config.toml", "the certificate at %s is for another name: %s", own.Host, dial.Words(err))
 	case errors.As(err, &authority):
 		r.Fail("tls", "let the server send its whole chain (fullchain.pem), or take a certificate that everybody trusts: tls.domain = \""+own.Hostname()+"\"",
-			"peers do not trust the certificate of %s: %v", own.Host, err)
+			"peers do not trust the certificate of %s: %s", own.Host, dial.Words(err))
 	case err != nil && time.Now().Before(chain[0].NotAfter) && time.Now().After(chain[0].NotBefore):
-		r.Fail("tls", "look at the proxy's certificate", "%s: %v", own.Host, err)
+		r.Fail("tls", "get another certificate for the proxy or tunnel in front of the gateway", "the certificate at %s does not hold: %s", own.Host, dial.Words(err))
 	default:
 		checkExpiry(r, chain[0], own.Host)
 	}
@@ -251,7 +260,7 @@ func (d *Doctor) Clock(ctx context.Context, r *api.Report) {
 		r.Ok("clock", "%s; there is no rendezvous and no approved peer to compare it with", time.Now().UTC().Format(time.RFC3339))
 		return
 	}
-	r.Warn("clock", "date -u, and compare", "nobody of %d has told the time to compare with", len(sources))
+	r.Warn("clock", "compare date -u with a clock that you trust", "not compared: of %s none has told its time", text.Count(len(sources), "server and peer asked", "servers and peers asked"))
 }
 
 func checkSkew(r *api.Report, skew, window time.Duration, host string) {
@@ -261,7 +270,7 @@ func checkSkew(r *api.Report, skew, window time.Duration, host string) {
 	} else {
 		how += " of"
 	}
-	fix := "timedatectl set-ntp true, here or there"
+	fix := "set the clock that is wrong: timedatectl set-ntp true, here or there"
 	switch {
 	case skew.Abs() >= window:
 		r.Fail("clock", fix, "our clock is %s that of %s: messages are refused from %v on", how, host, window)
@@ -286,11 +295,11 @@ func (d *Doctor) Registrations(ctx context.Context, r *api.Report) {
 		r.Warn("rendezvous", `"ogp stop", then "ogp start --background"`, "the setting has changed since the start")
 		return
 	}
-	fix := "rendezvous.url in config.toml; is it up? curl " + strings.Join(servers, " ")
+	fix := "does that server run? curl " + strings.Join(servers, " ") + "; otherwise correct rendezvous.url in config.toml"
 	for _, s := range status {
 		switch {
 		case !s.Registered && s.Failures == 0:
-			r.Warn("rendezvous", "ogp doctor, in a moment", "%s "+api.NotYet, s.URL)
+			r.Warn("rendezvous", "look again in a moment: \"ogp doctor\"", "%s "+api.NotYet, s.URL)
 		case !s.Registered:
 			r.Fail("rendezvous", fix, "not registered with %s, tried %s: %s", s.URL, text.Count(s.Failures, "time"), s.Error)
 		case s.Failures > 0:
@@ -311,14 +320,14 @@ func (d *Doctor) checkRecord(ctx context.Context, r *api.Report, s rendezvous.St
 	switch {
 	case err != nil:
 		view := api.ErrorOf(err)
-		r.Fail("rendezvous", "wait a minute; if it stays so, another rendezvous.url", "%s has taken our registration and does not give it back: %s", s.URL, view.Message)
+		r.Fail("rendezvous", "wait a minute; if it stays so, name another server: rendezvous.url in config.toml", "%s has taken our registration and does not give it back: %s", s.URL, view.Message)
 	case !found.Verified:
-		r.Warn("rendezvous", "update that server", "%s gives others our address without our signature: they must take its word", s.URL)
+		r.Warn("rendezvous", "ask its operator to update it, or name another: rendezvous.url in config.toml", "%s gives others our address without our signature: they must take its word", s.URL)
 	case public == "":
-		r.Warn("rendezvous", "gateway_url, or rendezvous.public_url, in config.toml, unless that address is reached from outside",
+		r.Warn("rendezvous", "set gateway_url, or rendezvous.public_url, in config.toml, unless others reach that address",
 			"registered with %s without a URL: peers are sent to %s", s.URL, found.URL)
 	case core.IsThisMachine(hostOf(public)):
-		r.Warn("rendezvous", "rendezvous.public_url = \"https://<your host>\" in config.toml", "registered with %s as %s, which leads others to themselves", s.URL, public)
+		r.Warn("rendezvous", "ogp config set rendezvous.public_url https://<your host>", "registered with %s as %s, which leads others to themselves", s.URL, public)
 	case strings.TrimRight(found.PublicURL, "/") != strings.TrimRight(public, "/"):
 		r.Warn("rendezvous", "wait half a minute for the next renewal", "%s sends peers to %s, and we are at %s", s.URL, found.PublicURL, public)
 	default:

@@ -50,7 +50,7 @@ func (d *Doctor) checkTrust(r *api.Report, p *core.Peer) {
 	case core.Requested:
 		r.Warn("trust", "its operator runs: ogp federation approve "+d.Key.Public().Fingerprint(), "we asked %s %s, and it has not answered", name, since)
 	case core.Pending:
-		r.Warn("trust", "compare the fingerprint "+p.Key.Fingerprint()+" with its operator, then: ogp federation approve "+name, "%s asked %s, and waits for you", name, since)
+		r.Warn("trust", "compare the fingerprint "+p.Key.Fingerprint()+" with its operator, then \"ogp federation approve "+name+"\"", "%s asked %s, and waits for you", name, since)
 	case core.Removed:
 		who := "you have removed it"
 		if p.By == core.Them {
@@ -61,7 +61,7 @@ func (d *Doctor) checkTrust(r *api.Report, p *core.Peer) {
 		r.Fail("trust", "ogp federation request --again "+p.URL, "%s is %s since %s", name, p.Trust, since)
 	}
 	if p.Warning != "" {
-		r.Warn("trust", "ask its operator by another way", "%s", p.Warning)
+		r.Warn("trust", "ask its operator, by phone say, whether that is so", "%s", p.Warning)
 	}
 }
 
@@ -77,17 +77,17 @@ func (d *Doctor) checkPeerReach(ctx context.Context, r *api.Report, p *core.Peer
 	switch {
 	case errors.Is(err, core.Conflict):
 		r.Ok("reach", "%s answers in %v", p.URL, took)
-		r.Fail("peer-key", "compare fingerprints with its operator by another way; if it has moved: ogp federation remove "+p.Name()+", and begin anew",
+		r.Fail("peer-key", "compare fingerprints with its operator by another way; if it has moved: \"ogp federation remove "+p.Name()+"\", and begin anew",
 			"%s is answered with another key: fingerprint %s, on record is %s", p.URL, d.answering(ctx, p), p.Key.Fingerprint())
 		return true
 	case err != nil:
-		r.Failed("reach", "is it up? Messages wait meanwhile: ogp outbox", err)
+		r.Failed("reach", "is it up? Messages wait meanwhile: \"ogp outbox\"", err)
 		return false
 	}
 	r.Ok("reach", "%s answers in %v", p.URL, took)
 	r.Ok("peer-key", "the card has the key on record, fingerprint %s", p.Key.Fingerprint())
 	if said := strings.TrimRight(card.GatewayURL, "/"); said != strings.TrimRight(p.URL, "/") {
-		r.Warn("peer-url", "ask its operator to correct gateway_url there, or: ogp federation request --again "+said,
+		r.Warn("peer-url", "ask its operator to correct gateway_url there, or \"ogp federation request --again "+said+"\"",
 			"its card says that it is at %s, and we have %s on record", said, p.URL)
 	}
 	return true
@@ -126,7 +126,7 @@ func (d *Doctor) checkFeatures(r *api.Report, p *core.Peer) {
 		version = "version " + p.Version
 	}
 	if !p.HasFeature(core.FeatureV2) {
-		r.Warn("features", "its operator updates it; until then its messages name no recipient", "%s, signs in the old way; %s", version, cmp.Or(strings.Join(p.Features, ", "), "-"))
+		r.Warn("features", "ask its operator to update it; until then its messages name no recipient", "%s, signs in the old way; %s", version, cmp.Or(strings.Join(p.Features, ", "), "-"))
 		return
 	}
 	shown := "it has not sent us a message signed in the new way yet"
@@ -208,7 +208,7 @@ func (d *Doctor) checkOutgoing(ctx context.Context, r *api.Report, p *core.Peer)
 	}
 	if n := len(waiting); n > 0 {
 		oldest := slices.MinFunc(waiting, func(a, b *core.OutboxItem) int { return a.Created.Compare(b.Created) })
-		r.Warn("messages", "ogp outbox --peer "+p.Name(), "%s, the oldest since %s: %s", text.Count(n, "message waits", "messages wait"), text.Ago(oldest.Created), cmp.Or(oldest.Error, "-"))
+		r.Warn("messages", "ogp outbox --peer "+p.Name(), "%s, the oldest since %s: %s", text.Count(n, "message waits", "messages wait"), text.Ago(oldest.Created), cmp.Or(oldest.Error, "not tried yet"))
 	} else {
 		r.Ok("messages", "none waits")
 	}
@@ -218,7 +218,7 @@ func (d *Doctor) checkOutgoing(ctx context.Context, r *api.Report, p *core.Peer)
 	}
 	for _, item := range recent {
 		if item.State == core.OutRefused || item.State == core.OutExpired {
-			r.Warn("last-error", "ogp outbox show "+item.ID, "%s, %s: %s", item.State, text.Ago(item.Done), cmp.Or(item.Error, "-"))
+			r.Warn("last-error", "ogp outbox show "+item.ID, "a message was %s, %s: %s", item.State, text.Ago(item.Done), cmp.Or(item.Error, "the peer has not said why"))
 			return nil
 		}
 	}

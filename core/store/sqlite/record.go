@@ -169,10 +169,10 @@ func (s *Store) checkRecord() error {
 	case last.n > s.index.tally.n:
 		s.lost = &core.Error{Kind: core.Unavailable,
 			Public: fmt.Sprintf("store: %d of %d changes that were acknowledged are not in the store any more", last.n-s.index.tally.n, last.n),
-			Hint:   "its log " + filepath.Join(s.dir, file) + "-wal was damaged or taken away, or an older copy was put in place; a backup may have them: ogp restore"}
+			Hint:   "its log " + filepath.Join(s.dir, file) + "-wal was damaged or taken away, or an older copy was put in place; a backup may have them: \"ogp restore\""}
 	case last.n == s.index.tally.n && last.hash != s.index.tally.hash:
 		s.lost = &core.Error{Kind: core.Unavailable, Public: "store: this is not the store whose last change was acknowledged here",
-			Hint: "another copy was put in place; a backup may have what is missing: ogp restore"}
+			Hint: "another copy was put in place; a backup may have what is missing: \"ogp restore\""}
 	}
 	// From here on the count goes on above both, so that a loss is told once.
 	if known && last.n > s.index.tally.n {

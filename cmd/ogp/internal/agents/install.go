@@ -100,7 +100,7 @@ func install(a *cli.App, p program, only, remove, yes bool) error {
 		if err := all.write(a); err != nil {
 			return err
 		}
-		v.Changed, v.Note = true, "Start "+p.title+" again, if it runs. \"ogp agent install "+p.name+" --uninstall\" takes it out."
+		v.Changed, v.Note = true, a.Here("Start "+p.title+" again, if it runs. \"ogp agent install "+p.name+" --uninstall\" takes it out.")
 		if remove {
 			v.Note = "Start " + p.title + " again, if it runs."
 		}

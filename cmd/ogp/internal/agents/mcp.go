@@ -3,6 +3,7 @@
 package agents
 
 import (
+	"context"
 	"errors"
 	"io"
 
@@ -11,10 +12,26 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/mcp"
 )
+
+// starts says how to start a gateway that does not run.
+type starts struct {
+	control.Caller
+	app *cli.App
+}
+
+// Call calls a method.
+func (s starts) Call(ctx context.Context, method string, params, result any) error {
+	err := s.Caller.Call(ctx, method, params, result)
+	if errors.Is(err, control.ErrNoDaemon) {
+		return core.Refusef(core.Unavailable, "the gateway does not run, or its agent's socket is switched off; ask your human to run %q", s.app.Command("start"))
+	}
+	return err
+}
 
 // MCPCommand is "ogp mcp".
 func MCPCommand(a *cli.App) *cobra.Command {
@@ -33,7 +50,7 @@ writes this into that program's settings.
 			if err != nil {
 				return err
 			}
-			o := mcp.Options{Agent: client, Version: a.Version}
+			o := mcp.Options{Agent: starts{client, a}, Version: a.Version}
 			if operator {
 				if o.Operator, err = a.Daemon(); err != nil {
 					return err

@@ -80,6 +80,11 @@ type ErrPrinted int
 
 func (e ErrPrinted) Error() string { return "" }
 
+// UsageHint is a mistake on the command line, in words, and what to do instead.
+func UsageHint(hint, format string, args ...any) error {
+	return UsageError{Err: fmt.Errorf(format, args...), Hint: hint}
+}
+
 // StateDir is the state directory, whether it is there or not. It is absolute, as
 // the control socket's place is made from it.
 func (a *App) StateDir() (string, error) {
@@ -97,18 +102,31 @@ func (a *App) StateDir() (string, error) {
 	return filepath.Abs(dir)
 }
 
-// Here puts --home and --config into the commands that a text begins with or names in
-// quotes, where they were given as flags: typed without them, they would act on another
-// gateway.
+// Here puts --home and --config into the commands that a line of a text begins with, or
+// that it names in quotes, where they were given as flags: typed without them, they would
+// act on another gateway. A text that has them stays as it is.
 func (a *App) Here(text string) string {
 	place := a.place()
 	if place == "" {
 		return text
 	}
-	if rest, ok := strings.CutPrefix(text, "ogp "); ok {
-		text = "ogp " + place + rest
+	var pairs []string
+	for _, before := range []string{`"ogp `, "\nogp "} {
+		pairs = append(pairs, before+place, before+place, before, before+place) // once, however often it is called
 	}
-	return strings.ReplaceAll(text, `"ogp `, `"ogp `+place)
+	return strings.NewReplacer(pairs...).Replace("\n" + text)[1:]
+}
+
+// HereFormat is Here for a format of fmt.
+func (a *App) HereFormat(format string) string {
+	escaped := &App{Home: strings.ReplaceAll(a.Home, "%", "%%"), File: strings.ReplaceAll(a.File, "%", "%%")}
+	return escaped.Here(format)
+}
+
+// Sayf prints what we say: --home is put into the commands of the format, as Here does, and
+// the arguments, which may be anybody's words, stay as they are.
+func (a *App) Sayf(w io.Writer, format string, args ...any) {
+	fmt.Fprintf(w, a.HereFormat(format), args...)
 }
 
 // Command is a command line for this gateway, as it can be typed.

@@ -3,9 +3,12 @@ package cli
 import (
 	"context"
 	"errors"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/plugins"
@@ -15,7 +18,20 @@ import (
 // settings; nil: none.
 func (a *App) DaemonOptions(cmd *cobra.Command) (daemon.Options, error) {
 	dir, err := a.StateDir()
-	return daemon.Options{Dir: dir, Config: a.LoadOptions(cmd), Shipped: shipped, Version: a.Version, Log: a.Err, LogFile: a.LogFile}, err
+	if err != nil {
+		return daemon.Options{}, err
+	}
+	command := ""
+	if a.Home != "" || a.File != "" { // the words of a notice are read elsewhere
+		there := App{Home: dir}
+		if a.File != "" {
+			if there.File, err = filepath.Abs(config.ExpandHome(a.Env, a.File)); err != nil {
+				return daemon.Options{}, err
+			}
+		}
+		command = strings.TrimSpace(there.Command())
+	}
+	return daemon.Options{Dir: dir, Command: command, Config: a.LoadOptions(cmd), Shipped: shipped, Version: a.Version, Log: a.Err, LogFile: a.LogFile}, nil
 }
 
 func shipped(name string) (wasm, manifest []byte, ok bool) {

@@ -31,6 +31,7 @@ func (a *App) Fail(cmd *cobra.Command, err error) int {
 	}
 	var usage UsageError
 	errors.As(err, &usage)
+	view.Hint = a.Here(view.Hint)
 	if a.JSON {
 		if usage.Usage != "" {
 			view.Hint = "usage: " + usage.Usage
@@ -46,7 +47,7 @@ func (a *App) Fail(cmd *cobra.Command, err error) int {
 		fmt.Fprintf(a.Err, "  %s\n", c)
 	}
 	if view.Hint != "" {
-		fmt.Fprintf(a.Err, "hint: %s\n", strings.ReplaceAll(a.Here(view.Hint), "\n", "\n      "))
+		fmt.Fprintf(a.Err, "hint: %s\n", strings.ReplaceAll(view.Hint, "\n", "\n      "))
 	}
 	return code
 }

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
@@ -13,13 +14,22 @@ func TestHere(t *testing.T) {
 		{"a", "", `ogp init, or "ogp start"`, `ogp --home a init, or "ogp --home a start"`},
 		{"my state", "b.toml", `then "ogp stop"`, `then "ogp --home 'my state' --config b.toml stop"`},
 		{"a", "", `ogpx "ogpx"`, `ogpx "ogpx"`},
+		{"a", "", "ogp stop\nogp start", "ogp --home a stop\nogp --home a start"},
+		{"a", "", `ogp --home a stop, then "ogp --home a start"`, `ogp --home a stop, then "ogp --home a start"`},
+		{"a", "", "its operator runs: ogp whoami", "its operator runs: ogp whoami"},
 	} {
 		a := &cli.App{Home: c.home, File: c.file}
 		if got := a.Here(c.text); got != c.want {
 			t.Errorf("Here(%q) with --home %q = %q, want %q", c.text, c.home, got, c.want)
 		}
 	}
-	a := &cli.App{Home: "a"}
+	a := &cli.App{Home: "100% mine"}
+	var out strings.Builder
+	a.Sayf(&out, "%s: \"ogp start\"", `"ogp stop"`)
+	if want := `"ogp stop": "ogp --home '100% mine' start"`; out.String() != want {
+		t.Errorf("Sayf = %s, want %s: what others say stays as it is", &out, want)
+	}
+	a = &cli.App{Home: "a"}
 	if got := a.Command("config", "set", "display_name", "Ada L"); got != "ogp --home a config set display_name 'Ada L'" {
 		t.Errorf("Command = %q", got)
 	}

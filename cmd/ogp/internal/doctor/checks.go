@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -57,10 +58,10 @@ func checkStateDir(r *api.Report, dir string) {
 		r.Warn("state", "ogp init", "%s is not there yet", dir)
 		return
 	case err != nil:
-		r.Fail("state", "ls -ld "+dir, "%v", err)
+		r.Fail("state", "run ogp as the user whose it is; ls -ld "+dir+" shows that", "%s cannot be looked at: %s", dir, reason(err))
 		return
 	case !info.IsDir():
-		r.Fail("state", "--home names another one", "%s is not a directory", dir)
+		r.Fail("state", "move that file elsewhere, or name another directory with --home", "%s is not a directory", dir)
 		return
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o022 != 0 {
@@ -73,7 +74,7 @@ func checkStateDir(r *api.Report, dir string) {
 	}
 	probe, err := os.CreateTemp(dir, ".doctor-")
 	if err != nil {
-		r.Fail("state", "ls -ld "+dir+" shows whose it is; run ogp as that user", "%s cannot be written: %v", dir, err)
+		r.Fail("state", "run ogp as the user whose it is; ls -ld "+dir+" shows that", "%s cannot be written: %s", dir, reason(err))
 		return
 	}
 	probe.Close()
@@ -84,6 +85,15 @@ func checkStateDir(r *api.Report, dir string) {
 			r.Fail("key", "ogp import "+dir, "%s holds the identity of a TypeScript gateway, and none of ours", dir)
 		}
 	}
+}
+
+// reason is why the system refuses a file, without the names of its calls and of ours.
+func reason(err error) string {
+	var e *fs.PathError
+	if errors.As(err, &e) {
+		return e.Err.Error()
+	}
+	return err.Error()
 }
 
 // privateFiles are those that nobody else may read.
@@ -123,7 +133,7 @@ func checkDaemon(ctx context.Context, a *cli.App, r *api.Report) bool {
 		r.Warn("daemon", "ogp start --background", "no daemon is running: peers, rendezvous, reachability and the queues cannot be looked at")
 		return false
 	case err != nil && limited.Err() != nil:
-		r.Fail("daemon", "look at its log; \"ogp stop\", then \"ogp start --background\"", "it does not answer within 10 seconds")
+		r.Fail("daemon", "\"ogp logs\" shows what it does; end the process and \"ogp start --background\"", "it does not answer within 10 seconds")
 		return false
 	case err != nil:
 		r.Failed("daemon", "run ogp as the user that runs the daemon", err)

@@ -136,7 +136,8 @@ func doctor(ctx context.Context, a *cli.App, p api.DoctorParams) (View, error) {
 		r = append(r, here...)
 	}
 	v.Checks = r
-	for _, c := range r {
+	for i, c := range r {
+		r[i].Fix = a.Here(c.Fix)
 		switch c.State {
 		case api.CheckFail:
 			v.Failed++

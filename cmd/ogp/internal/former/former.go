@@ -222,7 +222,7 @@ func (w words) intents() *cobra.Command {
 	}
 	register := &cobra.Command{Use: "register <name>", Short: "Name an intent that peers may be granted", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		if script != "" {
-			return cli.Usagef("scripts are not run: a handler plugin answers an intent. \"ogp plugin new %s\" begins one", args[0])
+			return cli.UsageHint("\"ogp plugin new "+cli.Quoted(args[0])+"\" begins one", "scripts are not run: a handler plugin answers an intent")
 		}
 		if session != "" {
 			fmt.Fprintln(w.a.Err, "note: --session-key is not kept: all that comes goes to one agent, the setting \"agent_id\", or to the persona that it names")
@@ -259,7 +259,7 @@ func (w words) intents() *cobra.Command {
 			w.a.WriteJSON(map[string][]string{"builtIn": core.BuiltinIntents, "configured": cfg.Intents})
 			return nil
 		}
-		fmt.Fprintln(w.a.Err, "note: these are the built-in intents and the setting \"intents\"; \"ogp plugin list\" shows the plugins that answer some")
+		w.a.Sayf(w.a.Err, "note: these are the built-in intents and the setting \"intents\"; \"ogp plugin list\" shows the plugins that answer some\n")
 		for _, i := range slices.Concat(core.BuiltinIntents, cfg.Intents) {
 			fmt.Fprintln(w.a.Out, i)
 		}

@@ -16,7 +16,7 @@ import (
 var instead = map[string]map[string]string{
 	"ogp": {
 		"setup":       `"ogp init" asks what it asked; "ogp import" takes over the old state, with its key`,
-		"expose":      `run the tunnel by its own program ("cloudflared tunnel --url http://localhost:18790", "ngrok http 18790"), then: ogp config set gateway_url <its URL>`,
+		"expose":      `run the tunnel by its own program ("cloudflared tunnel --url http://localhost:18790", "ngrok http 18790"), then "ogp config set gateway_url <its URL>"`,
 		"expose-stop": "the tunnel is a program of its own: stop it where you started it",
 		"keychain":    `"ogp key seal" seals the key with a passphrase; the macOS keychain is not used`,
 		"project":     `projects are not kept here: a handler plugin can answer the intents project.* ("ogp plugin new project"), and "ogp federation agent <peer> <topic> <text>" talks about one`,

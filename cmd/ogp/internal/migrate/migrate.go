@@ -49,7 +49,7 @@ needs OGP_KEYPAIR_SECRET, unless the directory's own configuration has the secre
 				return nil
 			}
 			for _, w := range r.Warnings {
-				fmt.Fprintln(a.Err, "warning:", w)
+				fmt.Fprintln(a.Err, "warning:", a.Here(w))
 			}
 			fmt.Fprintf(a.Out, "Key          %s (%s)\nPeers        %d imported\nConfig       %s\n", r.Fingerprint, r.Key, r.Peers, r.Config)
 			fmt.Fprintln(a.Err, "Next:", a.Command("start"))

@@ -303,7 +303,7 @@ func offCommand(a *cli.App) *cobra.Command {
 func inWords(names []string) string {
 	others := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == logNotifier })
 	if len(others) == 0 {
-		return "nobody does: messages wait in \"ogp inbox\""
+		return "nobody does: messages wait in the inbox"
 	}
 	return "notified: " + strings.Join(others, ", ")
 }

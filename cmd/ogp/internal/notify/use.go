@@ -82,7 +82,7 @@ func useCommand(a *cli.App) *cobra.Command {
 			}
 			fmt.Fprintf(a.Out, "%s\n", term.SafeText(strings.ToUpper(inWords(v.Notifiers)[:1])+inWords(v.Notifiers)[1:]))
 			if !v.Running {
-				fmt.Fprintln(a.Err, `No daemon is running; "ogp start" takes it up.`)
+				a.Sayf(a.Err, "No daemon is running; \"ogp start\" takes it up.\n")
 			}
 			return nil
 		},
@@ -154,7 +154,7 @@ func (s *state) with(name string, add bool) []string {
 // useLog writes events into the log, too.
 func (s *state) useLog(ctx context.Context, u using) (v used, err error) {
 	if !u.add || u.url+u.topic+u.secretEnv+u.secretFile != "" || len(u.set) > 0 {
-		return v, cli.Usagef("the log has no settings, and stands beside others: ogp notify use log --add; \"ogp notify off\" ends another one")
+		return v, cli.UsageHint("\"ogp notify use log --add\"; \"ogp notify off\" ends another one", "the log has no settings, and stands beside others")
 	}
 	names := s.with(logNotifier, true)
 	v = used{Notifier: logNotifier, Notifiers: names, File: s.path, Set: []string{notifiersKey}, Running: s.running}
@@ -284,10 +284,10 @@ func call(ctx context.Context, dir string, spec plugin.Spec) error {
 	spec.Answer, spec.KV = hooks.Answer, &plugin.MemoryKV{}
 	p, err := host.Load(ctx, spec)
 	if err != nil {
-		return notTaken(core.Malformed, spec.Name, hooks.Words(spec.Name, err.Error()), "its README says which settings it needs: ogp notify use "+spec.Name+" --set name=value")
+		return notTaken(core.Malformed, spec.Name, hooks.Words(spec.Name, err.Error()), "its README says which settings it needs: \"ogp notify use "+spec.Name+" --set name=value\"")
 	}
 	defer p.Close()
-	input, err := hooks.NotifyInput([]core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: daemon.EventTest, At: time.Now(), Text: testLine}, Attempt: 1}}, nil)
+	input, err := hooks.NotifyInput([]core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: daemon.EventTest, At: time.Now(), Text: testLine}, Attempt: 1}}, nil, "")
 	if err != nil {
 		return err
 	}

@@ -141,8 +141,11 @@ service of systemd runs as a user of its own, with its state in /var/lib/ogp, un
 				return nil
 			}
 			fmt.Fprintf(a.Out, "Installed %s\n", file)
-			flag := map[bool]string{true: " --system"}[system]
-			fmt.Fprintf(a.Err, "Next: ogp service start%s\n", flag)
+			next := []string{"service", "start"}
+			if system {
+				next = append(next, "--system")
+			}
+			fmt.Fprintln(a.Err, "Next:", a.Command(next...))
 			if runtime.GOOS == "linux" && !system {
 				fmt.Fprintln(a.Err, `"loginctl enable-linger" lets it run while you are not logged in.`)
 			}

@@ -69,7 +69,7 @@ func (s systemctl) install(spec spec) (string, error) {
 	}
 	err = os.WriteFile(path, []byte(systemdUnit(spec)), 0o644) // as systemd wants it: anyone may read it
 	if errors.Is(err, fs.ErrPermission) {
-		return "", &core.Error{Kind: core.Forbidden, Public: "cannot write " + path, Err: err, Hint: "a service of the machine is installed as root: sudo ogp service install --system"}
+		return "", &core.Error{Kind: core.Forbidden, Public: "cannot write " + path, Err: err, Hint: "a service of the machine is installed as root: put sudo before \"ogp service install --system\""}
 	}
 	if err != nil {
 		return "", err

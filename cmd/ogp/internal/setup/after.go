@@ -115,7 +115,7 @@ func (i *initializer) test(ctx context.Context) error {
 		r.Failed("token", "openclaw_hooks_token in "+i.view.ConfigFile, err)
 		return nil
 	case token == "":
-		r.Warn("token", "ogp init --openclaw-token '${OPENCLAW_HOOKS_TOKEN}', or file:/path", "there is no token for OpenClaw: messages wait in \"ogp inbox\"")
+		r.Warn("token", "ogp init --openclaw-token '${OPENCLAW_HOOKS_TOKEN}', or file:/path", "there is no token for OpenClaw: messages wait in the inbox")
 		return nil
 	case from == o.Path:
 		r.Ok("token", "read from %s at each use; nothing is copied", from)
@@ -200,35 +200,27 @@ func (i *initializer) outside(ctx context.Context) {
 	}
 }
 
-// homeFlag is what commands need to mean this gateway.
-func (i *initializer) homeFlag() string {
-	if i.app.Home == "" {
-		return ""
-	}
-	return " --home " + cli.Quoted(i.dir)
-}
-
 // next says what to do now.
 func (i *initializer) next() {
-	home := i.homeFlag()
+	here := i.app.Command
 	restart := slices.ContainsFunc(i.view.Changed, func(key string) bool {
 		return strings.HasPrefix(key, "rendezvous.") && key != "rendezvous.public_url" || key == "gateway_url" && i.cfg.Listen == ""
 	})
 	switch {
 	case !i.view.Running:
-		i.view.Next = []string{"ogp start --background" + home}
+		i.view.Next = []string{here("start", "--background")}
 		if i.cfg.Rendezvous.Enabled {
-			i.view.Next = append(i.view.Next, "ogp federation invite --qr"+home)
+			i.view.Next = append(i.view.Next, here("federation", "invite", "--qr"))
 		}
 	case restart && !i.plan.Start:
-		i.view.Next = []string{"ogp stop" + home, "ogp start --background" + home}
+		i.view.Next = []string{here("stop"), here("start", "--background")}
 	case i.view.Invite == nil:
-		i.view.Next = []string{"ogp federation request <their gateway URL>" + home}
+		i.view.Next = []string{here("federation", "request") + " <their gateway URL>"}
 	default:
-		i.view.Next = []string{"ogp federation list --status pending" + home}
+		i.view.Next = []string{here("federation", "list", "--status", "pending")}
 	}
 	if i.openclaw.Err == nil { // OpenClaw is here: its agent can have the tools
-		i.view.Next = append(i.view.Next, "ogp agent install openclaw"+home)
+		i.view.Next = append(i.view.Next, here("agent", "install", "openclaw"))
 	}
 }
 
@@ -236,7 +228,7 @@ func (i *initializer) show() {
 	a, v := i.app, i.view
 	if v.Imported != nil {
 		for _, w := range v.Imported.Warnings {
-			fmt.Fprintln(a.Err, "warning:", w)
+			fmt.Fprintln(a.Err, "warning:", a.Here(w))
 		}
 		fmt.Fprintf(a.Out, "Imported %s: key %s, %s, config %s\n", v.Imported.From, v.Imported.Key, text.Count(v.Imported.Peers, "peer"), v.Imported.Config)
 	}
@@ -252,7 +244,7 @@ func (i *initializer) show() {
 		doctor.ShowCheck(a, c)
 	}
 	if u, err := url.Parse(i.cfg.GatewayURL); !v.Running && err == nil && u.Host != "" {
-		fmt.Fprintln(a.Out, "Whether others reach it cannot be seen before it runs; then \"ogp doctor\" looks.")
+		a.Sayf(a.Out, "Whether others reach it cannot be seen before it runs; then \"ogp doctor\" looks.\n")
 	}
 	fmt.Fprintf(a.Out, "\n  Card         %s\n  Fingerprint  %s\n", v.CardURL, v.Fingerprint)
 	if v.Invite != nil {
@@ -262,7 +254,7 @@ func (i *initializer) show() {
 		}
 	}
 	if i.started {
-		fmt.Fprintf(a.Out, "\nStarted the gateway in the background; \"ogp stop%s\" stops it.\n", i.homeFlag())
+		a.Sayf(a.Out, "\nStarted the gateway in the background; \"ogp stop\" stops it.\n")
 	}
 	fmt.Fprintf(a.Out, "\nNext: %s\n", strings.Join(v.Next, "\n      "))
 }
