@@ -5,6 +5,7 @@ package hooks_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/store"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
@@ -59,16 +61,27 @@ func BenchmarkReceive(b *testing.B) {
 			{"extism-go-1", times(b, 1, "extism-links")}, {"extism-go-3", times(b, 3, "extism-links")},
 			{"go-stdio-1", times(b, 1, "audit-line")},
 		} {
-			b.Run(kind+"/"+c.name, func(b *testing.B) { benchmarkReceive(b, kind, c.wanted) })
+			b.Run(kind+"/"+c.name, func(b *testing.B) { benchmarkReceive(b, kind, c.wanted, 0) })
+		}
+		for _, recorded := range []time.Duration{0, time.Hour} { // one after the other, to be compared
+			b.Run(fmt.Sprintf("%s/c-1/recorded=%v", kind, recorded > 0), func(b *testing.B) { benchmarkReceive(b, kind, times(b, 1, "topic-allowlist"), recorded) })
 		}
 	}
 }
 
-func benchmarkReceive(b *testing.B, kind string, wanted []hooks.Wanted) {
+// keep is for how long decisions are recorded: after the 2,000 of a peer each lets one go; zero: they are not.
+func benchmarkReceive(b *testing.B, kind string, wanted []hooks.Wanted, keep time.Duration) {
 	m := newManager(b, hooks.Options{})
 	apply(b, m, wanted...)
 	alice := coretest.New(b)
 	bob := coretest.New(b, coretest.WithStore(kind), coretest.Quiet(), coretest.WithPlugins(m.Plugins),
+		coretest.WithRecord(func(s core.Store) gateway.Recorder {
+			ring, err := record.Open(b.Context(), s.(record.Store), record.Settings{Keep: keep}, slog.New(slog.DiscardHandler))
+			if err != nil {
+				b.Fatal(err)
+			}
+			return ring
+		}),
 		coretest.WithSettings(func(s *gateway.Settings) { s.Levels.Default = scope.LevelFull }))
 	bob.Dispatcher.Set()
 	coretest.Ask(b, alice, bob)
