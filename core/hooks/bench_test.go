@@ -221,7 +221,7 @@ func BenchmarkStart(b *testing.B) {
 	for _, c := range []struct {
 		name   string
 		wanted []hooks.Wanted
-	}{{"all-9", all}, {"c-rust-as", all[1:4]}, {"openclaw", all[6:7]}} {
+	}{{"all", all}, {"c-rust-as", all[1:4]}, {"openclaw", all[6:7]}} {
 		b.Run("warm/"+c.name, func(b *testing.B) {
 			start(b, cacheDir, c.wanted)
 			before := cpu(b)
