@@ -88,14 +88,22 @@ func (r *Role) approved() []*core.Peer {
 // beginning of at least four characters that fits one.
 func (r *Role) find(ref string) (*core.Peer, error) {
 	ref = strings.TrimSpace(ref)
-	var fits []*core.Peer
+	var same, fits []*core.Peer
 	for _, p := range r.approved() {
-		if strings.EqualFold(p.Alias, ref) && ref != "" || strings.EqualFold(p.Key.Fingerprint(), ref) {
+		switch {
+		case strings.EqualFold(p.Key.Fingerprint(), ref): // no alias takes it
 			return p, nil
-		}
-		if len(ref) >= 4 && (begins(p.Alias, ref) || begins(p.Key.Fingerprint(), ref)) {
+		case strings.EqualFold(p.Alias, ref) && ref != "":
+			same = append(same, p)
+		case len(ref) >= 4 && (begins(p.Alias, ref) || begins(p.Key.Fingerprint(), ref)):
 			fits = append(fits, p)
 		}
+	}
+	if i := slices.IndexFunc(same, func(p *core.Peer) bool { return p.Alias == ref }); i >= 0 {
+		return same[i], nil
+	}
+	if len(same) > 0 {
+		fits = same
 	}
 	switch len(fits) {
 	case 1:

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
@@ -242,5 +244,97 @@ func TestT12GoingBackAnyState(t *testing.T) {
 				want(t, "its message", err, "")
 			})
 		})
+	}
+}
+
+// TestAliasNamesNobodyElse: an alias is not another peer's fingerprint or key, nor the
+// beginning of one, nor ours, nor a URL; and what old stores hold of such takes nobody's
+// place.
+func TestAliasNamesNobodyElse(t *testing.T) {
+	r := newRig(t, nil)
+	p, q := befriend(t, r.Gateway, nil), befriend(t, r.Gateway, nil)
+	stranger := newPeer(nil)
+	add(t, r.Gateway, stranger, core.Pending, nil)
+	raw := func(k core.PublicKey) string { return k.String()[len(core.SPKIPrefix):] }
+	bare := func(k core.PublicKey) string { return strings.ReplaceAll(k.Fingerprint(), "-", "") }
+	for name, alias := range map[string]string{
+		"a fingerprint": q.key.Fingerprint(), "without dashes": bare(q.key), "in lower case": strings.ToLower(q.key.Fingerprint()),
+		"the beginning of one": q.key.Fingerprint()[:9], "four characters": strings.ToLower(bare(q.key)[:4]), "five": bare(q.key)[:5],
+		"a key": raw(q.key), "the beginning of a key": raw(q.key)[:6], "an id": q.key.ID(),
+		"a stranger's": stranger.key.Fingerprint(), "the beginning of a stranger's": stranger.key.Fingerprint()[:9],
+		"our fingerprint": r.Key().Fingerprint(), "the beginning of ours": bare(r.Key())[:8], "our key": raw(r.Key()), "our id": r.Key().ID(),
+		"nobody's fingerprint": keys.Generate().Public().Fingerprint(), "a URL": "https://ben.example", "an address": "ben.example:18790",
+	} {
+		if _, err := r.SetAlias(t.Context(), p.key, alias); err == nil {
+			t.Errorf("alias: %s, %q, is taken", name, alias)
+		}
+		if _, err := r.ApprovePeer(t.Context(), p.key, gateway.Approval{Alias: alias}); err == nil {
+			t.Errorf("approve --alias: %s, %q, is taken", name, alias)
+		}
+		r.wire.mu.Lock()
+		x := newPeer(nil)
+		r.wire.card = func(context.Context, string, map[string]string) (core.Card, error) {
+			return core.Card{PublicKey: x.key.String(), GatewayURL: x.url}, nil
+		}
+		r.wire.mu.Unlock()
+		if _, err := r.RequestFederation(t.Context(), gateway.Ask{URL: x.url, Alias: alias}); err == nil {
+			t.Errorf("request --alias: %s, %q, is taken", name, alias)
+		}
+		imported := newPeer(nil)
+		add(t, r.Gateway, imported, core.Approved, func(p *core.Peer) { p.Alias = alias })
+		if got := r.Peer(imported.key).Alias; got != "" {
+			t.Errorf("import: %s, %q, is taken", name, got)
+		}
+	}
+	// A stranger cannot keep a friend's name from it with a key made for that.
+	if _, err := r.SetAlias(t.Context(), p.key, bare(stranger.key)[:5]); err != nil {
+		t.Errorf("an alias that a stranger's fingerprint begins with: %v", err)
+	}
+	r.restart()
+	if got := r.Peer(p.key).Alias; got != bare(stranger.key)[:5] {
+		t.Errorf("after a restart the alias is %q", got)
+	}
+
+	// What an old store holds: whole names go, and none takes another's place.
+	for _, alias := range []string{q.key.Fingerprint(), bare(q.key), "https://q.example"} {
+		old := r.Peer(p.key).Clone()
+		old.Alias, old.Revision = alias, old.Revision+1
+		if err := r.store.Commit(t.Context(), &core.Change{Peers: []*core.Peer{old}}); err != nil {
+			t.Fatal(err)
+		}
+		r.restart()
+		if got := r.Peer(p.key).Alias; got != "" {
+			t.Errorf("an old store's alias is kept: %q", got)
+		}
+	}
+	old := r.Peer(p.key).Clone()
+	old.Alias, old.Revision = q.key.Fingerprint()[:9], old.Revision+1
+	if err := r.store.Commit(t.Context(), &core.Change{Peers: []*core.Peer{old}}); err != nil {
+		t.Fatal(err)
+	}
+	r.restart()
+	for ref, want := range map[string]core.PublicKey{q.key.Fingerprint(): q.key, bare(q.key): q.key, q.key.ID(): q.key, q.key.String(): q.key, old.Alias: p.key} {
+		if got, err := r.Resolve(ref); err != nil || got.Key != want {
+			t.Errorf("Resolve(%q) = %v, %v, want %s", ref, got, err, want.Fingerprint())
+		}
+	}
+}
+
+// TestLabelNamesNobodyElse: what a peer calls itself is no name for it here, unless it is
+// the address where it is.
+func TestLabelNamesNobodyElse(t *testing.T) {
+	r := newRig(t, nil)
+	q := befriend(t, r.Gateway, nil)
+	host := strings.TrimPrefix(newPeer(nil).url, "http://") + ":18790"
+	p := befriend(t, r.Gateway, func(p *core.Peer) { p.Label = q.key.Fingerprint()[:9] })
+	at := befriend(t, r.Gateway, func(p *core.Peer) { p.URL, p.Label = "http://"+host, host })
+	befriend(t, r.Gateway, func(p *core.Peer) { p.Label = "bob" })
+	for ref, want := range map[string]core.PublicKey{r.Peer(p.key).Label: q.key, host: at.key} {
+		if got, err := r.Resolve(ref); err != nil || got.Key != want {
+			t.Errorf("Resolve(%q) = %v, %v, want %s", ref, got, err, want.Fingerprint())
+		}
+	}
+	if got, err := r.Resolve("bob"); err == nil {
+		t.Errorf("%s has named itself", got.Name())
 	}
 }

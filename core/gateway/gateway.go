@@ -21,6 +21,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/freshness"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
@@ -131,18 +132,23 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	r.polls = queue.New(maxPollsAtOnce, r.pollForReply)
 	g := &Gateway{state: s, trust: t, replies: r, inbound: &inbound{state: s, trust: t, replies: r}, reach: &reach{state: s, trust: t}, confirm: confirm}
 
-	peers, err := o.Store.Peers(ctx)
+	records, err := o.Store.Peers(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: read peers: %w", err)
 	}
-	for _, p := range peers {
+	for _, p := range records {
 		s.peers.Put(p)
 	}
-	for _, p := range peers {
-		if other := s.peers.ByAlias(p.Alias); other != nil && other.Key != p.Key { // it has gone, and the name with it
-			p.Alias = ""
-			s.peers.Put(p)
+	for _, p := range records {
+		if s.keepsAlias(p) {
+			continue
 		}
+		if peers.KeepsAlias(p) {
+			s.log.Warn("a peer goes without its alias, as it reads like what names a gateway by itself; \"ogp federation alias\" gives it another",
+				"peer", p.Key.Fingerprint(), "alias", p.Alias)
+		} // else it has gone, and the name with it
+		p.Alias = ""
+		s.peers.Put(p)
 	}
 	if err := s.readDigest(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: read digest: %w", err)

@@ -1,10 +1,10 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -303,19 +303,38 @@ func (g *trust) SetLevel(ctx context.Context, k core.PublicKey, topic, level str
 	})
 }
 
-// checkAlias refuses an alias that another peer has or that reads like a key.
+// checkAlias refuses an alias that another peer has, or that reads like what names a
+// gateway by itself: a fingerprint or key, of anybody's whole, of another peer's and ours
+// also its beginning, or a URL.
 func (s *state) checkAlias(alias string, k core.PublicKey) error {
 	if alias == "" {
 		return nil
 	}
-	if alias != clean(alias, 64) || strings.ContainsAny(alias, " \t") || strings.HasPrefix(alias, "-") ||
-		strings.HasPrefix(strings.ToLower(alias), core.SPKIPrefix[:16]) {
-		return core.Refusef(core.Malformed, "alias %q: want up to 64 characters without spaces", clean(alias, 64))
+	shown := clean(alias, 64)
+	if why := core.NotAlias(alias); why != "" || alias != shown {
+		return core.Refusef(core.Malformed, "alias %q: %s", shown, cmp.Or(why, "want up to 64 characters without spaces"))
+	}
+	if s.self.Named(alias) || s.self.Begins(alias, core.LeastStart) {
+		return core.Refusef(core.Malformed, "alias %q: our own fingerprint or key begins so", shown)
 	}
 	if p := s.peers.ByAlias(alias); p != nil && p.Key != k {
 		return core.Refusef(core.Conflict, "alias %q is the name of another peer", alias)
 	}
+	if p := s.peers.MeantByAlias(alias, k); p != nil {
+		return core.Refusef(core.Conflict, "alias %q could be taken for another peer, %s", alias, p.Key.Fingerprint())
+	}
 	return nil
+}
+
+// keepsAlias reports whether a stored alias still names its peer: nobody else has it, and
+// it is nobody's whole fingerprint or key. What a stranger can make up, a key that begins
+// so, takes no name away.
+func (s *state) keepsAlias(p *core.Peer) bool {
+	if p.Alias == "" {
+		return true
+	}
+	other := s.peers.ByAlias(p.Alias)
+	return (other == nil || other.Key == p.Key) && core.NotAlias(p.Alias) == "" && !s.self.Named(p.Alias) && s.peers.Whole(p.Alias, p.Key) == nil
 }
 
 // ImportPeers adds peers that another gateway's state held. A key that we know
@@ -330,7 +349,8 @@ func (g *trust) ImportPeers(ctx context.Context, peers []*core.Peer) (int, error
 			continue
 		}
 		p = p.Clone()
-		if aliases[p.Alias] || g.checkAlias(p.Alias, p.Key) != nil {
+		if err := g.checkAlias(p.Alias, p.Key); err != nil || aliases[p.Alias] {
+			g.log.Warn("a peer goes without its alias", "peer", p.Key.Fingerprint(), "alias", clean(p.Alias, 64), "err", err)
 			p.Alias = ""
 		}
 		aliases[p.Alias] = true

@@ -137,7 +137,7 @@ func (st *step) remember(k core.PublicKey, nonce core.Nonce, digest [32]byte, a 
 // number raises the revision of a record whose trust, URL or labels have changed,
 // and ties a new series of confirmations to it.
 func (s *state) number(old, next *core.Peer) {
-	if next.Alias != "" && peers.KeepsAlias(next) && (old == nil || !peers.KeepsAlias(old)) && s.checkAlias(next.Alias, next.Key) != nil {
+	if next.Alias != "" && peers.KeepsAlias(next) && (old == nil || !peers.KeepsAlias(old)) && !s.keepsAlias(next) {
 		next.Alias = "" // somebody else has it by now
 	}
 	switch {

@@ -385,6 +385,21 @@ func TestReadOfTwoRecordsTakesTheLaterStanding(t *testing.T) {
 	}
 }
 
+// An alias that names another gateway by itself stays behind, with a warning.
+func TestReadOfAnAliasThatIsAnothersName(t *testing.T) {
+	var carols core.PublicKey
+	if err := carols.UnmarshalText([]byte(core.SPKIPrefix + carol)); err != nil {
+		t.Fatal(err)
+	}
+	for _, alias := range []string{carols.Fingerprint(), carols.Fingerprint()[:9], carol[:8], "https://bob.example"} {
+		imp, _ := legacy.Read(write(t, map[string]string{"peers.json": `[{"publicKey":"` + core.SPKIPrefix + bob + `","gatewayUrl":"https://bob.example","status":"approved","alias":"` + alias + `"},` +
+			`{"publicKey":"` + core.SPKIPrefix + carol + `","gatewayUrl":"https://carol.example","status":"approved","alias":"carol"}]`}), nil)
+		if imp == nil || len(imp.Peers) != 2 || imp.Peers[0].Alias != "" || imp.Peers[1].Alias != "carol" || !strings.Contains(strings.Join(imp.Warnings, "\n"), "goes without its alias") {
+			t.Errorf("%q: Read = %+v, want bob without it, carol, and a warning", alias, imp)
+		}
+	}
+}
+
 func TestExportReadsBack(t *testing.T) {
 	sets := eras(t)
 	// What no TypeScript file holds.

@@ -101,7 +101,8 @@ func (r *record) merge(a, b *core.Peer) *core.Peer {
 	return winner
 }
 
-// settleAliases leaves each alias to the first peer that has it.
+// settleAliases leaves each alias to the first peer that has it, and none that reads like
+// what names a gateway by itself.
 func (i *Import) settleAliases() {
 	taken := map[string]bool{}
 	for _, p := range i.Peers {
@@ -113,8 +114,26 @@ func (i *Import) settleAliases() {
 			p.Alias = ""
 			continue
 		}
+		if why := i.notAlias(p); why != "" {
+			i.warnf("%s: %s goes without its alias %q: %s", peersFile, p.Key.Fingerprint(), p.Alias, why)
+			p.Alias = ""
+			continue
+		}
 		taken[p.Alias] = true
 	}
+}
+
+// notAlias says why a peer's alias is none here, or is empty.
+func (i *Import) notAlias(p *core.Peer) string {
+	if own := i.Key.Public(); own.Named(p.Alias) || own.Begins(p.Alias, core.LeastStart) {
+		return "our own fingerprint or key begins so"
+	}
+	for _, other := range i.Peers {
+		if other.Key != p.Key && (other.Key.Named(p.Alias) || other.Key.Begins(p.Alias, core.LeastStart)) {
+			return "it could be taken for " + other.Key.Fingerprint()
+		}
+	}
+	return core.NotAlias(p.Alias)
 }
 
 // record is one peer of peers.json. What is read is taken out of members.

@@ -341,9 +341,9 @@ func (b *Index) Checked(k core.PublicKey, err error, at time.Time, maxFailures i
 	}
 }
 
-// Resolve finds the one peer that an operator means: by alias, full key, id,
-// fingerprint, or the beginning of one of them (with or without dashes). Errors
-// are of kind NotFound, or Ambiguous with the candidates.
+// Resolve finds the one peer that an operator means: by its whole fingerprint, key or id,
+// which no alias takes from it, by alias, by label, or by the beginning of one of them
+// (with or without dashes). Errors are of kind NotFound, or Ambiguous with the candidates.
 func (b *Index) Resolve(ref string) (*core.Peer, error) {
 	ref = strings.TrimSpace(ref)
 	if ref == "" {
@@ -351,27 +351,28 @@ func (b *Index) Resolve(ref string) (*core.Peer, error) {
 	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if e := b.byAlias[ref]; e != nil {
-		return e.peer, nil
+	alias := b.byAlias[ref]
+	if alias != nil && len(ref) < leastWhole {
+		return alias.peer, nil
 	}
 	lower := strings.ToLower(ref)
-	squeezed := strings.ReplaceAll(lower, "-", "")
-	var exact, begins []*core.Peer
+	var whole, exact, begins []*core.Peer
 	for k, e := range b.byKey {
-		key := k.String()
-		fingerprint := strings.ToLower(strings.ReplaceAll(k.Fingerprint(), "-", ""))
 		switch {
-		case key == lower || fingerprint == squeezed || e.peer.Alias == ref && ref != "" || // of one that has gone
-			k.ID() == lower || e.peer.Label == ref && e.peer.Trust != core.Pending:
+		case len(ref) >= leastWhole && k.Named(ref):
+			whole = append(whole, e.peer)
+		case alias != nil:
+		case e.peer.Alias == ref, // of one that has gone
+			atLabel(ref, e.peer):
 			exact = append(exact, e.peer)
-		case strings.HasPrefix(strings.ToLower(e.peer.Alias), lower) && e.peer.Alias != "" && KeepsAlias(e.peer),
-			len(lower) > len(core.SPKIPrefix) && strings.HasPrefix(key, lower),
-			len(squeezed) >= 4 && strings.HasPrefix(fingerprint, squeezed),
-			strings.HasPrefix(key[len(core.SPKIPrefix):], lower) && len(lower) >= 4:
+		case strings.HasPrefix(strings.ToLower(e.peer.Alias), lower) && e.peer.Alias != "" && KeepsAlias(e.peer), k.Begins(ref, core.LeastStart):
 			begins = append(begins, e.peer)
 		}
 	}
-	for _, list := range [][]*core.Peer{exact, begins} {
+	if alias != nil {
+		exact = []*core.Peer{alias.peer}
+	}
+	for _, list := range [][]*core.Peer{whole, exact, begins} {
 		switch len(list) {
 		case 0:
 			continue

@@ -1,0 +1,57 @@
+package peers
+
+import (
+	"net"
+	"strings"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// leastOfStranger is how many characters of the fingerprint or key of a peer that nobody
+// here has said yes to keep an alias from being taken: anyone can make a key that begins
+// with a short word of their choice, and no stranger is to take a name from a friend.
+const leastOfStranger = 8
+
+// leastWhole is the length of the shortest whole name of a key: a fingerprint without
+// its dashes.
+const leastWhole = 20
+
+// MeantByAlias returns another peer than k that an alias would read as: its fingerprint or
+// key, or the beginning of one. nil: none.
+func (b *Index) MeantByAlias(alias string, k core.PublicKey) *core.Peer {
+	return b.other(k, func(p *core.Peer) bool {
+		least := core.LeastStart
+		if p.Trust == core.Pending && p.ApprovedAt.IsZero() && p.Alias == "" {
+			least = leastOfStranger
+		}
+		return p.Key.Named(alias) || p.Key.Begins(alias, least)
+	})
+}
+
+// Whole returns another peer than k of which a text is the whole fingerprint, id or key.
+// nil: none.
+func (b *Index) Whole(ref string, k core.PublicKey) *core.Peer {
+	return b.other(k, func(p *core.Peer) bool { return p.Key.Named(ref) })
+}
+
+func (b *Index) other(k core.PublicKey, is func(*core.Peer) bool) *core.Peer {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for key, e := range b.byKey {
+		if key != k && is(e.peer) {
+			return e.peer
+		}
+	}
+	return nil
+}
+
+// atLabel reports whether a text is the host:port by which a gateway of 0.2.20 calls
+// itself, at the host where it is. What else a peer calls itself names nobody here: it
+// could be another's name.
+func atLabel(ref string, p *core.Peer) bool {
+	if p.Label != ref || p.Trust == core.Pending {
+		return false
+	}
+	host, _, err := net.SplitHostPort(ref)
+	return err == nil && strings.EqualFold(host, HostName(p.URL))
+}
