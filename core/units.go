@@ -54,7 +54,7 @@ func FormatDuration(d time.Duration) string {
 // for that long.
 const MaxRateWindow = 31 * day
 
-var errRate = errors.New(`want a rate such as "100/3600" (requests/seconds) or "100/1h"`)
+var errRate = errors.New(`want a rate such as "100/1h" or "100/3600" (requests/seconds)`)
 
 var errBytes = errors.New(`want a size in a time such as "64KiB/1h" or "65536/3600"`)
 
@@ -79,7 +79,7 @@ func ParseByteLimit(s string) (ByteLimit, error) {
 }
 
 // String is what ParseByteLimit reads back, the size in the largest unit that fits.
-func (b ByteLimit) String() string { return FormatBytes(b.Bytes) + "/" + strconv.Itoa(b.WindowSeconds) }
+func (b ByteLimit) String() string { return FormatBytes(b.Bytes) + "/" + FormatDuration(b.Window()) }
 
 // FormatBytes writes a size in the largest unit that divides it.
 func FormatBytes(n int64) string {
@@ -114,5 +114,7 @@ func ParseRate(s string) (RateLimit, error) {
 	return RateLimit{Requests: int(requests), WindowSeconds: int(seconds)}, nil
 }
 
-// String is "requests/seconds", which ParseRate reads back.
-func (r RateLimit) String() string { return fmt.Sprintf("%d/%d", r.Requests, r.WindowSeconds) }
+// String is "requests/duration", which ParseRate reads back.
+func (r RateLimit) String() string {
+	return strconv.Itoa(r.Requests) + "/" + FormatDuration(r.Window())
+}

@@ -43,6 +43,14 @@ func TestRates(t *testing.T) {
 			t.Errorf("ParseRate(%q) = %v, %v, want %v", got, again, err, got)
 		}
 	}
+	for got, want := range map[string]string{
+		core.RateLimit{Requests: 100, WindowSeconds: 3600}.String(): "100/1h", core.RateLimit{Requests: 5, WindowSeconds: 90}.String(): "5/1m30s",
+		core.ByteLimit{Bytes: 1 << 10, WindowSeconds: 60}.String(): "1KiB/1m", core.DefaultBytes.String(): "256KiB/1h",
+	} {
+		if got != want {
+			t.Errorf("written as %s, want %s", got, want)
+		}
+	}
 	for _, text := range []string{"", "/", "100", "0/60", "100/0", "-1/60", "a/b", "1/32d", "1/500ms", "1/1.5s", "99999999999/60", "1/60/60"} {
 		if got, err := core.ParseRate(text); err == nil {
 			t.Errorf("ParseRate(%q) = %v, want an error", text, got)

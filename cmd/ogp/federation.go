@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ func showPeer(a *cli.App, p api.PeerView) {
 	if len(p.Received) > 0 {
 		fmt.Fprintln(a.Out, "\nWe may (granted by it)")
 		for _, g := range p.Received {
-			fmt.Fprintf(a.Out, "  %s\n", strings.Replace(term.SafeLine(api.GrantView{Grant: g}.Line()), "0 of ", "", 1))
+			fmt.Fprintf(a.Out, "  %s\n", term.SafeLine(api.GrantLine(g)))
 		}
 	}
 	if len(p.Levels) > 0 || p.DefaultLevel != "" {
@@ -134,6 +135,9 @@ func requestCommand(a *cli.App) *cobra.Command {
 			var err error
 			if p.URL, err = cli.GatewayURL(args[0]); err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("key") && p.Key == "" || slices.Contains(args[1:], "") {
+				return cli.Usagef("the key is empty: name the public key that it must have, or none")
 			}
 			given := append([]string{p.Key}, args[1:]...)
 			for i, text := range given {
@@ -166,14 +170,20 @@ func aliasFlag(a *cli.App, cmd *cobra.Command, alias *string) {
 	cmd.Flags().StringVarP(alias, "alias", "a", "", "our name for the peer")
 	former := cmd.Flags().String("petname", "", "")
 	_ = cmd.Flags().MarkHidden("petname") // the flag is there
-	cmd.PreRun = func(*cobra.Command, []string) {
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		for name, text := range map[string]string{"alias": *alias, "petname": *former} {
+			if cmd.Flags().Changed(name) && text == "" {
+				return cli.Usagef("--%s wants a name", name)
+			}
+		}
 		if *former == "" {
-			return
+			return nil
 		}
 		fmt.Fprintln(a.Err, "note: --petname is --alias")
 		if *alias == "" {
 			*alias = *former
 		}
+		return nil
 	}
 }
 
@@ -189,18 +199,28 @@ func requested(a *cli.App, r api.RequestResult) {
 	case r.Approval != nil:
 		fmt.Fprintf(a.Out, "Approved: %s had asked already, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
 	case r.Status == "already-pending-or-approved":
-		fmt.Fprintf(a.Out, "Asked again: %s knows us already, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
-		fmt.Fprintln(a.Err, "It must approve us (again) before we can talk.")
+		text := "Asked again: %s has a request of ours already or has approved us, and could not be asked which, fingerprint %s\n"
+		if r.Waits {
+			text = "Asked again: our request waits at %s already, fingerprint %s\n"
+		}
+		fmt.Fprintf(a.Out, text, r.Peer.Handle(), r.Peer.Fingerprint)
+		theirTurn(a, r)
 	case r.Peer.State == core.Approved:
 		fmt.Fprintf(a.Out, "Asked %s again, fingerprint %s: %s\n", r.Peer.Handle(), r.Peer.Fingerprint, r.Status)
 		fmt.Fprintln(a.Err, "It has us no more and must approve us again; here it stays approved.")
 	default:
 		fmt.Fprintf(a.Out, "Asked %s, fingerprint %s: %s\n", r.Peer.Handle(), r.Peer.Fingerprint, r.Status)
-		fmt.Fprintf(a.Err, "Next: %s approves with \"ogp federation approve\"; compare the fingerprint with what \"ogp whoami\" shows there.\n", term.Dash(r.Peer.Said()))
+		theirTurn(a, r)
 	}
 	if r.Approval != nil {
 		told(a, *r.Approval, "approval")
 	}
+}
+
+// theirTurn says what the peer's operator types.
+func theirTurn(a *cli.App, r api.RequestResult) {
+	fmt.Fprintf(a.Err, "Next: %s approves with \"ogp federation approve %s\", which names us; compare the fingerprint above with what \"ogp whoami\" shows there.\n",
+		cmp.Or(r.Peer.Said(), r.Peer.Handle()), r.Approve)
 }
 
 func aliasCommand(a *cli.App) *cobra.Command {

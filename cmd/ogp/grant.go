@@ -33,15 +33,15 @@ them. An intent that this gateway does not know is asked about.
 			if !anyChanged(cmd, "intents", "rate", "bytes", "topics", "personas", "expires", "add", "drop") {
 				return cli.Usagef("no change given; see --add, --drop, --intents, --rate, --bytes, --topics, --personas and --expires")
 			}
+			if _, err := g.said(cmd.Flags().Changed); err != nil {
+				return err
+			}
 			peer, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
 			if err != nil {
 				return err
 			}
-			current := make([]core.Grant, len(peer.Granted))
-			for i, x := range peer.Granted {
-				current[i] = x.Grant
-			}
-			grants, err := g.apply(current, func(flag string) bool { return cmd.Flags().Changed(flag) })
+			current := granted(peer)
+			grants, err := g.apply(current, cmd.Flags().Changed)
 			if err != nil {
 				return err
 			}
@@ -59,7 +59,7 @@ them. An intent that this gateway does not know is asked about.
 				return err
 			}
 			for _, x := range grants {
-				fmt.Fprintf(a.Out, "  %s\n", term.SafeLine(strings.Replace(api.GrantView{Grant: x}.Line(), "0 of ", "", 1)))
+				fmt.Fprintf(a.Out, "  %s\n", term.SafeLine(api.GrantLine(x)))
 			}
 			return nil
 		},
@@ -77,8 +77,20 @@ func anyChanged(cmd *cobra.Command, flags ...string) bool {
 	return slices.ContainsFunc(flags, func(name string) bool { return cmd.Flags().Changed(name) })
 }
 
+// said is what the flags say, once they are checked.
+func (g *grantChange) said(given func(flag string) bool) ([]core.Grant, error) {
+	if err := wantValues(given, map[string][]string{"add": g.add, "drop": g.drop}); err != nil {
+		return nil, err
+	}
+	return g.grants(given)
+}
+
 // apply changes grants by what the flags name.
 func (g *grantChange) apply(current []core.Grant, given func(flag string) bool) ([]core.Grant, error) {
+	said, err := g.said(given)
+	if err != nil {
+		return nil, err
+	}
 	has := func(intent string) bool {
 		return slices.ContainsFunc(current, func(x core.Grant) bool { return x.Intent == intent })
 	}
@@ -100,17 +112,10 @@ func (g *grantChange) apply(current []core.Grant, given func(flag string) bool) 
 	if len(out) == 0 {
 		return nil, cli.UsageHint("\"ogp federation remove\" ends the federation", "nothing would be granted any more")
 	}
-	said, err := g.grants() // checks the flags
-	if err != nil {
-		return nil, err
-	}
 	topics := false
-	if len(said) == 0 && (given("rate") || given("bytes") || given("expires")) {
-		return nil, cli.Usagef("--rate, --bytes and --expires want a value")
-	}
 	for i := range out {
 		if out[i].Intent == core.IntentAgentComms && given("topics") {
-			out[i].Topics, topics = g.topics, true
+			out[i].Topics, topics = all(g.topics), true
 		}
 		if len(wanted) > 0 && !slices.Contains(wanted, out[i].Intent) {
 			continue
@@ -122,7 +127,7 @@ func (g *grantChange) apply(current []core.Grant, given func(flag string) bool) 
 			out[i].ByteLimit = said[0].ByteLimit
 		}
 		if given("personas") {
-			out[i].Personas = g.personas
+			out[i].Personas = all(g.personas)
 		}
 		if given("expires") {
 			out[i].ExpiresAt = said[0].ExpiresAt

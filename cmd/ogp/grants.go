@@ -23,22 +23,62 @@ import (
 type grantFlags struct {
 	intents, topics, personas []string
 	rate, bytes, expires      string
+	ends                      string // the name of the flag for expires
 }
+
+// allOfThem is what --topics and --personas say for all of them.
+const allOfThem = "*"
+
+// never is what --expires says for grants without an end.
+const never = "never"
 
 func (g *grantFlags) register(cmd *cobra.Command) { g.registerAs(cmd, "expires") }
 
 // registerAs registers the flags where --expires is taken.
 func (g *grantFlags) registerAs(cmd *cobra.Command, expires string) {
+	g.ends = expires
 	cmd.Flags().StringSliceVar(&g.intents, "intents", nil, "intents that the peer may use (default: grants.default of the configuration)")
-	cmd.Flags().StringVar(&g.rate, "rate", "", "requests/seconds for each intent, such as 100/3600 or 100/1h")
+	cmd.Flags().StringVar(&g.rate, "rate", "", "requests in a time for each intent, such as 100/1h or 100/3600 (seconds)")
 	cmd.Flags().StringVar(&g.bytes, "bytes", "", "how much may come for each intent, such as 64KiB/1h (default: 256KiB/1h)")
-	cmd.Flags().StringSliceVar(&g.topics, "topics", nil, "agent-comms topics, each with all below it")
-	cmd.Flags().StringSliceVar(&g.personas, "personas", nil, "agents of ours that the peer may reach")
-	cmd.Flags().StringVar(&g.expires, expires, "", "when the grants end: a duration such as 30d, or a date")
+	cmd.Flags().StringSliceVar(&g.topics, "topics", nil, "agent-comms topics, each with all below it; * for all")
+	cmd.Flags().StringSliceVar(&g.personas, "personas", nil, "agents of ours that the peer may reach; * for all")
+	cmd.Flags().StringVar(&g.expires, expires, "", "when the grants end: a duration such as 30d, a date, or never")
+}
+
+// check refuses a flag that is given without a value: of a script's variable that is not
+// set, nobody knows what it was to say.
+func (g *grantFlags) check(given func(flag string) bool) error {
+	for flag, text := range map[string]string{"rate": g.rate, "bytes": g.bytes, g.ends: g.expires} {
+		if given(flag) && text == "" {
+			return cli.Usagef("--%s wants a value", flag)
+		}
+	}
+	return wantValues(given, map[string][]string{"intents": g.intents, "topics": g.topics, "personas": g.personas})
+}
+
+// wantValues refuses lists that are given empty, or with an empty word.
+func wantValues(given func(flag string) bool, lists map[string][]string) error {
+	for flag, list := range lists {
+		if given(flag) && (len(list) == 0 || slices.Contains(list, "")) {
+			return cli.Usagef("--%s wants a value", flag)
+		}
+	}
+	return nil
+}
+
+// all is a list of topics or personas as a grant has it: empty for all.
+func all(list []string) []string {
+	if slices.Contains(list, allOfThem) {
+		return nil
+	}
+	return list
 }
 
 // grants are the grants that the flags say; none given means none.
-func (g *grantFlags) grants() ([]core.Grant, error) {
+func (g *grantFlags) grants(given func(flag string) bool) ([]core.Grant, error) {
+	if err := g.check(given); err != nil {
+		return nil, err
+	}
 	if len(g.intents) == 0 && g.rate == "" && g.bytes == "" && len(g.topics) == 0 && len(g.personas) == 0 && g.expires == "" {
 		return nil, nil
 	}
@@ -62,33 +102,36 @@ func (g *grantFlags) grants() ([]core.Grant, error) {
 		}
 		size = &b
 	}
-	expires, err := parseExpiry(g.expires)
+	expires, err := parseExpiry(g.ends, g.expires)
 	if err != nil {
 		return nil, err
 	}
 	var out []core.Grant
 	for _, intent := range intents {
-		grant := core.Grant{Intent: intent, Enabled: true, RateLimit: rate, ByteLimit: size, Personas: g.personas, ExpiresAt: expires}
+		grant := core.Grant{Intent: intent, Enabled: true, RateLimit: rate, ByteLimit: size, Personas: all(g.personas), ExpiresAt: expires}
 		if intent == core.IntentAgentComms {
-			grant.Topics = g.topics
+			grant.Topics = all(g.topics)
 		}
 		out = append(out, grant)
 	}
 	return out, nil
 }
 
-func parseExpiry(s string) (string, error) {
-	if s == "" {
+func parseExpiry(flag, s string) (string, error) {
+	if s == "" || s == never {
 		return "", nil
 	}
 	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
 		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			if !t.After(time.Now()) {
+				return "", cli.Usagef("--%s %q: that time has passed", flag, s)
+			}
 			return core.FormatTime(t), nil
 		}
 	}
 	d, err := core.ParseDuration(s)
 	if err != nil || d <= 0 {
-		return "", cli.Usagef("--expires %q: want a duration such as 12h or 30d, or a date such as 2027-01-31", s)
+		return "", cli.Usagef("--%s %q: want a duration such as 12h or 30d, a date such as 2027-01-31, or never", flag, s)
 	}
 	return core.FormatTime(time.Now().Add(d)), nil
 }
@@ -98,11 +141,20 @@ func approveCommand(a *cli.App) *cobra.Command {
 	var alias string
 	cmd := &cobra.Command{
 		Use: "approve <peer>", Short: "Approve a peer that has asked", Args: cobra.ExactArgs(1),
-		Long: "Approve a peer that has asked, with these grants or the configured ones.\n\n  ogp federation approve K7QF-3MZA --alias ben --intents message,agent-comms --rate 50/3600 --topics general",
+		Long: "Approve a peer that has asked, with these grants or the configured ones. Of a peer that\nis approved already, what is not named stays.\n\n  ogp federation approve K7QF-3MZA --alias ben --intents message,agent-comms --rate 50/3600 --topics general",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			grants, err := g.grants()
+			given := cmd.Flags().Changed
+			grants, err := g.grants(given)
 			if err != nil {
 				return err
+			}
+			if len(grants) > 0 {
+				if peer, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]}); err == nil && len(peer.Granted) > 0 {
+					change := grantChange{grantFlags: g}
+					if grants, err = change.apply(granted(peer), given); err != nil {
+						return err
+					}
+				}
 			}
 			o, err := api.Approve.Call(cmd.Context(), a, api.ApproveParams{Peer: args[0], Alias: alias, Grants: grants})
 			if err != nil {
@@ -112,8 +164,17 @@ func approveCommand(a *cli.App) *cobra.Command {
 		},
 	}
 	g.register(cmd)
-	cmd.Flags().StringVarP(&alias, "alias", "a", "", "our name for the peer")
+	aliasFlag(a, cmd, &alias)
 	return cmd
+}
+
+// granted are a peer's grants as they are.
+func granted(peer api.PeerView) []core.Grant {
+	out := make([]core.Grant, len(peer.Granted))
+	for i, x := range peer.Granted {
+		out[i] = x.Grant
+	}
+	return out
 }
 
 // notified says what we did, and whether the peer knows.
@@ -175,7 +236,7 @@ func scopesCommand(a *cli.App) *cobra.Command {
 			}
 			fmt.Fprintf(a.Out, "We may, there:\n")
 			for _, g := range p.Received {
-				fmt.Fprintf(a.Out, "  %s\n", strings.Replace(term.SafeLine(api.GrantView{Grant: g}.Line()), "  0 of ", "  ", -1))
+				fmt.Fprintf(a.Out, "  %s\n", term.SafeLine(api.GrantLine(g)))
 			}
 			if len(p.Received) == 0 {
 				fmt.Fprintln(a.Out, "  unknown: it has not said")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -26,7 +27,7 @@ holds the long form or the link is approved at once, with these grants.
 
   ogp federation invite --approve --intents message,agent-comms --uses 1`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			grants, err := g.grants()
+			grants, err := g.grants(cmd.Flags().Changed)
 			if err != nil {
 				return err
 			}
@@ -168,7 +169,7 @@ func connected(a *cli.App, r api.AcceptResult, what string) {
 	fmt.Fprintf(a.Out, "Connected to %s... via rendezvous ✅\n", what)
 	name := r.Peer.Alias
 	if name == "" {
-		name = term.Dash(r.Peer.Said())
+		name = cmp.Or(r.Peer.Said(), r.Peer.Fingerprint)
 	}
 	if r.Confirmed || r.Approval != nil {
 		fmt.Fprintf(a.Out, "approved: %s %s, fingerprint %s\n", name, map[bool]string{true: "says that it has approved us", false: "had asked already"}[r.Confirmed], r.Peer.Fingerprint)
@@ -182,4 +183,5 @@ func connected(a *cli.App, r api.AcceptResult, what string) {
 		return
 	}
 	fmt.Fprintf(a.Out, "pending: waiting for %s to approve, fingerprint %s\n", name, r.Peer.Fingerprint)
+	theirTurn(a, r.RequestResult)
 }

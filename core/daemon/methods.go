@@ -85,7 +85,10 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 		RequestedAt: p.RequestedAt, ApprovedAt: p.ApprovedAt, RejectedAt: p.RejectedAt, RemovedAt: p.RemovedAt,
 		Offered: p.Offered, Levels: p.Levels, DefaultLevel: p.DefaultLevel, Version: p.Version, Features: p.Features,
 		Signature: "legacy",
-		Health:    api.HealthView{Word: h.Word(time.Now(), 2*d.gateway.Settings().CheckInterval), Health: h, LastContact: later(h.LastSuccess, h.LastInbound)},
+		Health:    api.HealthView{Health: h, LastContact: later(h.LastSuccess, h.LastInbound)},
+	}
+	if p.Trust == core.Approved { // nobody else is looked after
+		v.Health.Word = h.Word(time.Now(), 2*d.gateway.Settings().CheckInterval)
 	}
 	if p.V2 {
 		v.Signature = "v2"
@@ -106,9 +109,22 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 		}
 	}
 	if p.Received != nil {
-		v.Received = p.Received.Scopes
+		v.Received = sized(p)
 	}
 	return v
+}
+
+// sized is what a peer grants us, with the size that holds there where it names none:
+// gateways that sign in the v2 form all bound it.
+func sized(p *core.Peer) []core.Grant {
+	out := slices.Clone(p.Received.Scopes)
+	for i := range out {
+		if out[i].ByteLimit == nil && p.V2 {
+			size := core.DefaultBytes
+			out[i].ByteLimit = &size
+		}
+	}
+	return out
 }
 
 func later(a, b time.Time) time.Time {
@@ -158,7 +174,13 @@ func (d *Daemon) request(ctx context.Context, p api.RequestParams) (api.RequestR
 
 // requested shows what came of asking.
 func (d *Daemon) requested(asked gateway.Asked) api.RequestResult {
-	r := api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status, Confirmed: asked.Confirmed}
+	r := api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status, Confirmed: asked.Confirmed, Waits: asked.Waits}
+	if asked.Peer.Trust != core.Approved || asked.Waits {
+		r.Approve = d.gateway.Key().Fingerprint()
+		if !asked.Peer.V2 && !asked.Peer.HasFeature(core.FeatureV2) { // TypeScript gateways know no fingerprints
+			r.Approve = d.gateway.Key().ID()
+		}
+	}
 	if asked.Approval != nil {
 		v, _ := d.outgoing(*asked.Approval, nil)
 		r.Approval = &v

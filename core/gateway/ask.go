@@ -29,6 +29,9 @@ type Asked struct {
 	Status string // pending, approved, or what the peer said
 	// Confirmed says that no request was sent, as the peer says it has approved us.
 	Confirmed bool
+	// Waits says that the peer has our request already, and says that it has not approved
+	// us.
+	Waits bool
 	// Approval is what came of telling a peer that had asked, and is approved by this. nil:
 	// it had not asked.
 	Approval *Outgoing
@@ -48,11 +51,13 @@ func (g *trust) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 	if err != nil {
 		return Asked{}, err
 	}
+	not := false // it says that it has not approved us
 	if p := g.peers.Get(key); p != nil {
 		asked, done, err := g.askFirst(ctx, p, target, card, a)
 		if done || err != nil {
 			return asked, err
 		}
+		not = asked.Waits
 	}
 	old, next, err := g.storeRequest(ctx, key, target, card, a)
 	if err != nil {
@@ -62,7 +67,19 @@ func (g *trust) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 	if err != nil {
 		return Asked{}, errors.Join(err, g.unask(context.WithoutCancel(ctx), old, next, err))
 	}
-	return Asked{Peer: next, Status: clean(answer.RequestStatus(got.Body), 40)}, nil
+	asked := Asked{Peer: next, Status: clean(answer.RequestStatus(got.Body), 40)}
+	if asked.Status != answer.Known {
+		return asked, nil
+	}
+	if old == nil { // it knows us, and we have forgotten it
+		again, done, err := g.askFirst(ctx, next, target, card, a)
+		if err == nil && done {
+			return again, nil
+		}
+		not = again.Waits
+	}
+	asked.Waits = not
+	return asked, nil
 }
 
 // find gets the card at the URL that was asked for, or at one of its fallbacks, and
@@ -118,7 +135,7 @@ func (g *trust) askFirst(ctx context.Context, p *core.Peer, target string, card 
 		e.Hint = `"ogp federation request ` + target + ` --again" asks it to federate, if it has lost us`
 		return Asked{Peer: p}, false, e
 	default:
-		return Asked{}, false, nil
+		return Asked{Waits: h.word == core.HeardNo}, false, nil
 	}
 	var item *core.OutboxItem
 	next, err := g.transition(ctx, p.Key, func(now *core.Peer, st *step) (next *core.Peer, err error) {

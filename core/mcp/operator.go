@@ -61,7 +61,11 @@ func operatorTools(s *sdk.Server, c control.Caller) {
 		}, doneText)
 	tool(s, "approve", "Approve a gateway that asks to federate. Only after your human has compared its fingerprint.",
 		destroys("Approve a gateway"), func(ctx context.Context, p approveIn) (done, error) {
-			o, err := api.Approve.Call(ctx, c, api.ApproveParams{Peer: p.Peer, Alias: p.Alias, Grants: grantsOf(p.Intents)})
+			grants, err := grantsOf(ctx, c, p.Peer, p.Intents)
+			if err != nil {
+				return done{}, err
+			}
+			o, err := api.Approve.Call(ctx, c, api.ApproveParams{Peer: p.Peer, Alias: p.Alias, Grants: grants})
 			return about("Approved", o.Peer), err
 		}, doneText)
 	tool(s, "reject", "Reject a gateway that asks to federate.", destroys("Reject a gateway"), func(ctx context.Context, p peerIn) (done, error) {
@@ -72,7 +76,11 @@ func operatorTools(s *sdk.Server, c control.Caller) {
 		if len(p.Intents) == 0 {
 			return done{}, core.Refuse(core.Malformed, "name at least one intent; remove ends the federation")
 		}
-		o, err := api.Grant.Call(ctx, c, api.ApproveParams{Peer: p.Peer, Grants: grantsOf(p.Intents)})
+		grants, err := grantsOf(ctx, c, p.Peer, p.Intents)
+		if err != nil {
+			return done{}, err
+		}
+		o, err := api.Grant.Call(ctx, c, api.ApproveParams{Peer: p.Peer, Grants: grants})
 		return about("Changed the grants of", o.Peer), err
 	}, doneText)
 	tool(s, "remove", "End the federation with a peer.", destroys("Remove a peer"), func(ctx context.Context, p peerIn) (done, error) {
@@ -101,12 +109,27 @@ func operatorTools(s *sdk.Server, c control.Caller) {
 	}, doneText)
 }
 
-func grantsOf(intents []string) []core.Grant {
+// grantsOf are grants for some intents. One that the peer has keeps its bounds, which the
+// tools do not name.
+func grantsOf(ctx context.Context, c control.Caller, peer string, intents []string) ([]core.Grant, error) {
+	if len(intents) == 0 {
+		return nil, nil
+	}
+	has, err := api.Peer.Call(ctx, c, api.PeerRef{Peer: peer})
+	if err != nil {
+		return nil, err
+	}
 	out := make([]core.Grant, len(intents))
 	for i, name := range intents {
 		out[i] = core.Grant{Intent: name, Enabled: true}
+		for _, g := range has.Granted {
+			if g.Intent == name {
+				out[i] = g.Grant
+				out[i].Enabled = true
+			}
+		}
 	}
-	return out
+	return out, nil
 }
 
 // requestsText lists who asks. What a stranger says of itself stands between marks.

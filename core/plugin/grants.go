@@ -110,10 +110,10 @@ func GrantWords(grants []core.Grant) string {
 			out[i] += " on " + strings.Join(g.Topics, ", ")
 		}
 		if g.RateLimit != nil {
-			out[i] += fmt.Sprintf(" (%d in %s)", g.RateLimit.Requests, core.FormatDuration(g.RateLimit.Window()))
+			out[i] += fmt.Sprintf(" (%s)", g.RateLimit)
 		}
 		if g.ByteLimit != nil && *g.ByteLimit != core.DefaultBytes {
-			out[i] += fmt.Sprintf(" (%s in %s)", core.FormatBytes(g.ByteLimit.Bytes), core.FormatDuration(g.ByteLimit.Window()))
+			out[i] += fmt.Sprintf(" (%s)", g.ByteLimit)
 		}
 	}
 	return strings.Join(out, "; ")

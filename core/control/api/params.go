@@ -32,6 +32,10 @@ type RequestResult struct {
 	Status string   `json:"status"`
 	// Confirmed says that no request was sent, as the peer says it has approved us.
 	Confirmed bool `json:"confirmed,omitempty"`
+	// Waits says that the peer has our request already, and has not approved us.
+	Waits bool `json:"waits,omitempty"`
+	// Approve is what names us in the command by which the peer's operator approves.
+	Approve string `json:"approve,omitempty"`
 	// Approval is what came of telling a peer that had asked, and is approved by this.
 	Approval *OutgoingView `json:"approval,omitempty"`
 }

@@ -43,15 +43,23 @@ func OneLine(payload core.Raw) string {
 	return line
 }
 
-// Line is a grant in one line. What a peer has written in it is as it came.
+// Line is a grant in one line, with how much of it is used. What a peer has written in
+// it is as it came.
 func (g GrantView) Line() string {
+	return grantLine(g.Grant, fmt.Sprintf("%d of ", g.Used), core.FormatBytes(g.UsedBytes)+" of ")
+}
+
+// GrantLine is a grant in one line, where nobody counts its use.
+func GrantLine(g core.Grant) string { return grantLine(g, "", "") }
+
+func grantLine(g core.Grant, used, usedBytes string) string {
 	rate := core.DefaultRate
 	if g.RateLimit != nil {
 		rate = *g.RateLimit
 	}
-	line := fmt.Sprintf("%s  %d of %d in %s", g.Intent, g.Used, rate.Requests, core.FormatDuration(rate.Window()))
+	line := g.Intent + "  " + used + rate.String()
 	if g.ByteLimit != nil {
-		line += fmt.Sprintf("  %s of %s in %s", core.FormatBytes(g.UsedBytes), core.FormatBytes(g.ByteLimit.Bytes), core.FormatDuration(g.ByteLimit.Window()))
+		line += "  " + usedBytes + g.ByteLimit.String()
 	}
 	if len(g.Topics) > 0 {
 		line += "  topics " + strings.Join(g.Topics, ",")
