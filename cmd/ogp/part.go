@@ -164,7 +164,7 @@ func removeCommand(a *cli.App) *cobra.Command {
 				return nil
 			}
 			saidOfRemoval(a, r)
-			fmt.Fprintf(a.Out, "✓ Removed peer: %s (%s)\n", callName(r.Peer), r.Peer.Unverified.DisplayName)
+			fmt.Fprintf(a.Out, "✓ Removed peer: %s (%s)\n", r.Peer.Handle(), r.Peer.Unverified.DisplayName)
 			if r.Error != nil && r.Error.Kind != string(core.Refused) {
 				fmt.Fprintf(a.Err, "(%s)\n", r.Error.Message)
 			}
@@ -173,13 +173,6 @@ func removeCommand(a *cli.App) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask on a terminal")
 	return cmd
-}
-
-func callName(p api.PeerView) string {
-	if p.Alias != "" {
-		return p.Alias
-	}
-	return p.ID
 }
 
 // saidOfRemoval says what came of the notice, in the words of the specification.
@@ -223,7 +216,7 @@ func forgetCommand(a *cli.App) *cobra.Command {
 				if r.Error != nil {
 					saidOfRemoval(a, r)
 				}
-				fmt.Fprintf(a.Out, "✓ Forgot peer: %s (%s)\n", callName(r.Peer), r.Peer.Unverified.DisplayName)
+				fmt.Fprintf(a.Out, "✓ Forgot peer: %s (%s)\n", r.Peer.Handle(), r.Peer.Unverified.DisplayName)
 				return r, nil
 			})
 		},

@@ -85,6 +85,12 @@ var ours = []string{
 	"… is not valid JSON",
 }
 
+// lost are the refusals of a gateway that has us approved no more.
+var lost = []string{"Unknown peer", "Peer not approved", "Peer not found - no existing federation", "Cannot update identity - peer is not approved"}
+
+// HasLostUs reports whether a gateway's no means that it has us approved no more.
+func HasLostUs(j Judged) bool { return j.Verdict == No && fits(lost, j.Said) }
+
 // passing are the texts by which gateways say "not now". They decide nothing, as the
 // status does, but show that a gateway has spoken.
 var passing = []string{

@@ -79,6 +79,7 @@ func (g *trust) receiveRemoval(ctx context.Context, body []byte) (core.Answer, e
 	case err != nil:
 		return none, err
 	}
+	g.peers.Contact(opened.Key, g.o.Now())
 	return taken, nil
 }
 

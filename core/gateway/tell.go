@@ -6,6 +6,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
+	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
@@ -135,9 +136,11 @@ func (g *trust) postIdentity(ctx context.Context, p *core.Peer, s *Settings) err
 		AgentName: s.Names.AgentName, Organization: s.Names.Organization, Email: s.Names.Email, GatewayURL: s.URL, PublicKey: g.self.String()})
 	got, err := g.o.Transport.Post(ctx, p.URL, core.PathIdentity, body)
 	if err != nil {
+		g.peers.Checked(p.Key, err, g.o.Now(), s.CheckFailures)
 		return err
 	}
 	j := g.outbox.Judge(ctx, p, answer.Identity, got, false)
+	g.peers.Checked(p.Key, outbox.Unheard(j.Err()), g.o.Now(), s.CheckFailures)
 	if j.Verdict == answer.NoEndpoint {
 		return errNoIdentity
 	}

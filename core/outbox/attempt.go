@@ -234,5 +234,8 @@ func (q *Queue) Judge(ctx context.Context, p *core.Peer, to answer.Endpoint, a c
 			j.Verdict = answer.Wait
 		}
 	}
+	if j.Hint == "" && p.Trust == core.Approved && answer.HasLostUs(j) {
+		j.Hint = `it has removed or lost us, as it seems; "ogp federation request ` + p.URL + `" asks it, and asks to federate again`
+	}
 	return j
 }
