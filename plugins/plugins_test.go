@@ -174,7 +174,14 @@ func TestWebhookOnTheHost(t *testing.T) {
 }
 
 func TestNtfyOnTheHost(t *testing.T) {
-	s := serve(t, 200, "{}")
+	captive := serve(t, 200, "<html><title>Log in \xfcber WLAN</title>") // which is no UTF-8
+	for _, name := range []string{"ntfy", "webhook"} {
+		p := load(t, name, `{"url":"`+captive.URL+`","topic":"t"}`, captive.URL, nil)
+		if got := notify(t, p, event); !strings.Contains(got, `"status":"retry"`) || !strings.Contains(got, "a captive page") {
+			t.Errorf("%s: outcome = %s, want retry after a captive page", name, got)
+		}
+	}
+	s := serve(t, 200, `{"id":"sPs71M8A2T","event":"message"}`)
 	p := load(t, "ntfy", `{"url":"`+s.URL+`","topic":"t"}`, s.URL, nil)
 	if got := notify(t, p, event); got != `{"status":"delivered"}` {
 		t.Fatalf("outcome = %s, want delivered", got)

@@ -1,6 +1,9 @@
 package sdk
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // CallError is a host service that said no. Code is one of the Call codes.
 type CallError struct {
@@ -82,8 +85,8 @@ type HMAC struct {
 // HTTPResponse is what came back.
 type HTTPResponse struct {
 	Status  int64
-	Headers Value // an object: name in lower case to value
-	Body    string
+	Headers Value  // an object: name in lower case to value
+	Body    string // as it came, which need not be UTF-8
 }
 
 // Header gives a header's value, its name in lower case.
@@ -115,7 +118,30 @@ func HTTP(r HTTPRequest) (*HTTPResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &HTTPResponse{Status: v.Get("status").Int(), Headers: v.Get("headers"), Body: v.Get("body").Text()}, nil
+	body := v.Get("body").Text()
+	if encoded := v.Get("bodyBase64").Text(); encoded != "" {
+		body = unBase64(encoded)
+	}
+	return &HTTPResponse{Status: v.Get("status").Int(), Headers: v.Get("headers"), Body: body}, nil
+}
+
+// unBase64 reads what the host wrote. encoding/base64 would add reflect to a module.
+func unBase64(s string) string {
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	b := make([]byte, 0, len(s)/4*3)
+	var bits, n uint32
+	for i := range len(s) {
+		at := strings.IndexByte(digits, s[i])
+		if at < 0 {
+			break // the padding
+		}
+		bits, n = bits<<6|uint32(at), n+6
+		if n >= 8 {
+			n -= 8
+			b = append(b, byte(bits>>n))
+		}
+	}
+	return string(b)
 }
 
 // KVGet reads a key of the plugin's own store: kv.get.
@@ -206,39 +232,3 @@ func Warn(text string) { hostLog(2, text) }
 
 // Error writes a line of what could not be done.
 func Error(text string) { hostLog(3, text) }
-
-// OutcomeOf sorts the answer to a notification that was one HTTP request: any 2xx is
-// delivered; 408, 409, 425, 429, every 5xx and no answer at all are tried again, as late as
-// Retry-After says; 413 and 422 blame the event; the rest waits for the operator, and the
-// detail says what to change.
-func OutcomeOf(r *HTTPResponse, err error) Outcome {
-	if ce, ok := err.(*CallError); ok {
-		switch ce.Code {
-		case CallFailed, CallLimit:
-			return Retry(0, err.Error())
-		case CallNotGranted:
-			return SetUp(err.Error()) // what to change is in the host's words
-		}
-	}
-	if err != nil {
-		return SetUp(err.Error() + " - check this plugin's settings")
-	}
-	said := "answered " + strconv.FormatInt(r.Status, 10)
-	if text := Line(r.Body, 200); text != "" {
-		said += ": " + text
-	}
-	switch s := r.Status; {
-	case s >= 200 && s < 300:
-		return Delivered()
-	case s == 408 || s == 409 || s == 425 || s == 429 || s >= 500:
-		after, _ := ParseInt(r.Header("retry-after"))
-		return Retry(max(0, min(after, 3600)), said)
-	case s == 413 || s == 422:
-		return Failed(said + " - the receiver does not take this event; its limits may be raised there")
-	case s == 401 || s == 403:
-		return SetUp(said + " - check the secret that this plugin sends, and what the receiver allows")
-	case s >= 300 && s < 400:
-		return SetUp(said + " - redirects are not followed: set the URL to where it leads (" + Line(r.Header("location"), 200) + ")")
-	}
-	return SetUp(said + " - check the URL, and that the receiver takes a POST of JSON there")
-}

@@ -162,7 +162,7 @@ func backends(t *testing.T) (webhook, openclaw, ntfy *keyedBackend, config strin
 		}
 		return ids
 	})
-	ntfy, ntfyURL := newBackend(t, "{}", func(body string) (ids []string) {
+	ntfy, ntfyURL := newBackend(t, `{"id":"sPs71M8A2T","event":"message"}`, func(body string) (ids []string) {
 		for _, m := range marks.FindAllStringSubmatch(body, -1) {
 			ids = append(ids, m[1])
 		}

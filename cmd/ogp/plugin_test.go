@@ -168,7 +168,7 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, b.agent(string(body)))
 		return
 	}
-	fmt.Fprint(w, `{"ok":true,"runId":"run-1"}`)
+	fmt.Fprint(w, `{"ok":true,"runId":"run-1","id":"sPs71M8A2T","event":"message"}`) // OpenClaw's answer, and ntfy's
 }
 
 // agent is what an A2A agent answers. It has one task.

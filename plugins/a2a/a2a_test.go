@@ -158,7 +158,8 @@ func TestWhatGoesWrong(t *testing.T) {
 		{"too many requests", `"status":"retry","retryAfterSeconds":20`, []string{`{"error":{"code":-32000,"message":"Peer is rate limited"}}`}},
 		{"an older A2A", `it must speak A2A 1.0`, []string{`{"error":{"code":-32601,"message":"Method not found"}}`}},
 		{"bad parameters", `"status":"failed"`, []string{`{"error":{"code":-32602,"message":"Invalid params"}}`}},
-		{"no JSON", `"status":"setup"`, []string{`<html>`}},
+		{"no JSON", `"status":"setup"`, []string{`fine`}},
+		{"a captive page", `"status":"retry","detail":"answered 200 with a web page`, []string{`<html>`}},
 		{"no result", `"status":"setup"`, []string{`{}`}},
 		{"no task", `"status":"setup"`, []string{result(`{"task":{}}`)}},
 	} {

@@ -60,7 +60,19 @@ func tell(e *sdk.Event) sdk.Outcome {
 	case granted:
 		r.Headers = append(r.Headers, "Authorization", "Bearer {secret:ntfy_token}")
 	}
-	return sdk.OutcomeOf(sdk.HTTP(r))
+	answer, err := sdk.HTTP(r)
+	outcome := sdk.OutcomeOf(answer, err)
+	if outcome.Status == sdk.StatusDelivered && !published(answer) {
+		return sdk.Retry(answer.RetryAfter(), sdk.NotTheReceiver(answer))
+	}
+	return outcome
+}
+
+// published says that ntfy has answered: with the message as it keeps it. Nothing else says
+// so, whatever its status.
+func published(r *sdk.HTTPResponse) bool {
+	v, err := sdk.Parse(r.Body)
+	return err == nil && v.Get("id").Text() != "" && v.Get("event").Text() == "message"
 }
 
 // text is what the notification says. ntfy turns more than 4096 bytes into a file.

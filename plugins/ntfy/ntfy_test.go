@@ -10,7 +10,7 @@ import (
 
 func post(t *testing.T, config, input string) sdktest.Request {
 	t.Helper()
-	do, requests := sdktest.Answer(200, `{}`)
+	do, requests := sdktest.Answer(200, `{"id":"sPs71M8A2T","time":1,"event":"message","topic":"t"}`)
 	defer sdk.Use(&sdktest.Host{Secrets: map[string]string{"ntfy_token": "tk"}, HTTP: do})()
 	if err := sdk.Start(config); err != nil {
 		t.Fatal(err)
@@ -79,5 +79,26 @@ func TestNeverWithoutItsToken(t *testing.T) {
 	out, _ := sdk.Run(sdk.HookNotify, `{"event":{"id":"01J","type":"message"}}`)
 	if !strings.HasPrefix(out, `{"status":"setup"`) || len(requests()) != 0 {
 		t.Errorf("notify = %s with %d requests, want setup with none", out, len(requests()))
+	}
+}
+
+// Only ntfy's own answer says that it has a notice.
+func TestOthersAnswers(t *testing.T) {
+	for body, want := range map[string]string{
+		``:                            `answered 200 without a body - a proxy`,
+		`ok`:                          `answered 200: ok - a proxy`,
+		`{}`:                          `answered 200: {} - a proxy`,
+		`{"id":"x","event":"open"}`:   `answered 200: {\"id\":\"x\",\"event\":\"open\"} - a proxy`,
+		`<html><title>Log in</title>`: `answered 200 with a web page \"Log in\" - a proxy`,
+	} {
+		do, _ := sdktest.Answer(200, body)
+		restore := sdk.Use(&sdktest.Host{HTTP: do})
+		if err := sdk.Start(`{"topic":"t"}`); err != nil {
+			t.Fatal(err)
+		}
+		if out, _ := sdk.Run(sdk.HookNotify, `{"event":{"id":"01J","type":"message"}}`); !strings.HasPrefix(out, `{"status":"retry","detail":"`+want) {
+			t.Errorf("%s: %s, want retry with %s", body, out, want)
+		}
+		restore()
 	}
 }

@@ -319,8 +319,7 @@ func outcome(r *sdk.HTTPResponse) sdk.Outcome {
 	}
 	said := "OpenClaw answered " + strconv.FormatInt(r.Status, 10) + ": " + reason(r)
 	if r.Status == 408 || r.Status == 409 || r.Status == 429 || r.Status >= 500 {
-		after, _ := sdk.ParseInt(r.Header("retry-after"))
-		return sdk.Retry(max(0, min(after, 3600)), said)
+		return sdk.Retry(r.RetryAfter(), said)
 	}
 	if r.Status == 413 || r.Status == 400 && blamesBody(reason(r)) {
 		return sdk.Failed(said + " - " + remedy(r))
@@ -351,7 +350,7 @@ func remedy(r *sdk.HTTPResponse) string {
 	case strings.HasPrefix(why, "sessionKey"):
 		return "set hooks.allowRequestSessionKey = true and a fitting hooks.allowedSessionKeyPrefixes in OpenClaw's configuration, or take session_key away"
 	case r.Status >= 200 && r.Status < 300:
-		return "this is not OpenClaw's answer: check openclaw_url"
+		return "this is not OpenClaw's answer, but another server's, a proxy's or a captive page's: check openclaw_url"
 	case r.Status >= 300 && r.Status < 400:
 		return "redirects are not followed: set openclaw_url to where it leads (" + sdk.Line(r.Header("location"), 200) + ")"
 	}

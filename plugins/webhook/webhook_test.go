@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opengatewayprotocol/ogp/sdk"
 	"github.com/opengatewayprotocol/ogp/sdk/sdktest"
@@ -150,5 +151,53 @@ func TestNeverUnsigned(t *testing.T) {
 	out, _ := sdk.Run(sdk.HookNotify, `{"event":{"id":"01J","type":"message"},`+peerJSON+`}`)
 	if !strings.HasPrefix(out, `{"status":"setup"`) || len(requests()) != 0 {
 		t.Errorf("notify = %s with %d requests, want setup with none", out, len(requests()))
+	}
+}
+
+// Only a receiver's own answer is one. What it says in its body is its own business, but a
+// web page, or a redirect for now, is a proxy's or a captive page's.
+func TestWhatAnswersInTheReceiversPlace(t *testing.T) {
+	const (
+		taken = `{"status":"delivered"}`
+		isTo  = " - a proxy or a captive page seems to have answered in the receiver's place; if that lasts, check the URL"
+	)
+	for _, c := range []struct {
+		name, body string
+		status     int
+		headers    []string
+		want       string
+	}{
+		{"nothing", "", 200, nil, taken},
+		{"no content", "", 204, nil, taken},
+		{"plain", "ok", 200, []string{"Content-Type", "text/plain"}, taken},
+		{"a framework's plain text", "ok", 200, []string{"Content-Type", "text/html; charset=utf-8"}, taken},
+		{"a framework's empty body", "", 200, []string{"Content-Type", "text/html"}, taken},
+		{"JSON", ` {"html":"<html>"}`, 202, []string{"Content-Type", "application/json"}, taken},
+		{"XML", `<?xml version="1.0"?><Response/>`, 200, []string{"Content-Type", "text/xml"}, taken},
+		{"a login page", "\ufeff\r\n<!-- portal --><!DOCTYPE html>\n<html><head><title>Wi-Fi: log in</title>", 200, []string{"Content-Type", "text/html"},
+			`{"status":"retry","detail":"answered 200 with a web page \"Wi-Fi: log in\"` + isTo + `"}`},
+		{"a page without its type", "<HTML><HEAD></HEAD>", 201, nil, `{"status":"retry","detail":"answered 201 with a web page` + isTo + `"}`},
+		{"a page in Latin-1", "<html><title>Anmeldung f\xfcr G\xe4ste</title>", 200, nil, `{"status":"retry","detail":"answered 200 with a web page \"Anmeldung f�r G�ste\"` + isTo + `"}`},
+		{"bytes", "\xff\xfe\x00", 200, nil, taken},
+		{"a page's part", "<h1>Welcome</h1>", 200, []string{"Content-Type", "Text/HTML"}, `{"status":"retry","detail":"answered 200 with a web page` + isTo + `"}`},
+		{"a script that leads away", "<script>location='/login'</script>", 200, nil, `{"status":"retry","detail":"answered 200 with a web page` + isTo + `"}`},
+		{"a redirect to a portal", "", 302, []string{"Location", "http://portal.example/", "Retry-After", "30"},
+			`{"status":"retry","retryAfterSeconds":30,"detail":"answered 302 with a redirect to http://portal.example/` + isTo + `"}`},
+		{"moved", "", 301, []string{"Location", "https://new.example/"},
+			`{"status":"setup","detail":"answered 301 - redirects are not followed: set the URL to where it leads (https://new.example/)"}`},
+		{"a date", "", 429, []string{"Date", "Sun, 06 Nov 1994 08:49:37 GMT", "Retry-After", "Sun, 06 Nov 1994 08:51:07 GMT"}, `{"status":"retry","retryAfterSeconds":90,"detail":"answered 429"}`},
+		{"a date without another", "", 503, []string{"Retry-After", "Sun, 06 Nov 2094 08:51:07 GMT"}, `{"status":"retry","retryAfterSeconds":3600,"detail":"answered 503"}`},
+		{"a date that has passed", "", 429, []string{"Retry-After", "Sun, 06 Nov 1994 08:51:07 GMT"}, `{"status":"retry","detail":"answered 429"}`},
+		{"no date", "", 429, []string{"Retry-After", "Sun, 06 eco 1994 08:51:07 GMT"}, `{"status":"retry","detail":"answered 429"}`},
+	} {
+		do, _ := sdktest.Answer(c.status, c.body, c.headers...)
+		restore := sdk.Use(&sdktest.Host{HTTP: do, Now: time.Date(2026, 11, 28, 16, 0, 0, 0, time.UTC)})
+		if err := sdk.Start(`{"url":"https://hook.example/x"}`); err != nil {
+			t.Fatal(err)
+		}
+		if out, _ := sdk.Run(sdk.HookNotify, `{"event":{"id":"01J","type":"message"},`+peerJSON+`}`); out != c.want {
+			t.Errorf("%s: %s, want %s", c.name, out, c.want)
+		}
+		restore()
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/opengatewayprotocol/ogp/sdk"
 )
@@ -147,7 +149,12 @@ func (h *Host) request(in sdk.Value) (string, int32) {
 	for name, values := range resp.Header {
 		headers.Text(strings.ToLower(name), strings.Join(values, ", "))
 	}
-	out := new(sdk.Object).Int("status", int64(resp.StatusCode)).Object("headers", headers).Text("body", string(text))
+	out := new(sdk.Object).Int("status", int64(resp.StatusCode)).Object("headers", headers)
+	if utf8.Valid(text) {
+		out.Text("body", string(text))
+	} else {
+		out.Text("bodyBase64", base64.StdEncoding.EncodeToString(text))
+	}
 	return out.JSON(), 1
 }
 

@@ -377,6 +377,9 @@ func (s says) reply(e *sdk.Event, who string) string {
 	head := " answered a message of ours."
 	if success := e.Data.Get("success"); success.Exists() && !success.Bool() {
 		head = " could not do what a message of ours asked."
+		if e.Data.Get("data").Get("status").Text() == "rejected" {
+			head = " turned down a message of ours, which its policy had held."
+		}
 	}
 	sent, _ := sdk.ParseTime(e.Data.Get("timestamp").Text())
 	text := "[OGP Reply] " + who + head + times(sent, e)

@@ -166,3 +166,11 @@ func TestSeveral(t *testing.T) {
 		t.Errorf("one event alone is said as\n%s", single)
 	}
 }
+
+// A held message that was denied is no failure of what it asked.
+func TestDeniedReply(t *testing.T) {
+	got := of(t, event("reply", `,"data":{"success":false,"error":"not today","data":{"status":"rejected","reason":"not today"}}`), 1000)
+	if !strings.Contains(got, " turned down a message of ours") || !strings.Contains(got, "not today") {
+		t.Errorf("of a denial: %s", got)
+	}
+}
