@@ -39,7 +39,7 @@ type InboxMessage struct {
 	Status  InboxStatus `json:"status"`
 	Alias   string      `json:"alias,omitempty"`  // what we called the peer when the message came
 	Level   string      `json:"level,omitempty"`  // agent-comms level or a policy's advice
-	Reason  string      `json:"reason,omitempty"` // why it is held
+	Reason  string      `json:"reason,omitempty"` // why it is held, or was
 	Message Message     `json:"message"`
 	Reply   *Reply      `json:"reply,omitempty"`   // our answer, once given
 	Decided *Decided    `json:"decided,omitempty"` // what the operator made of a held one

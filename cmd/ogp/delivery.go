@@ -58,7 +58,7 @@ func deliveryListCommand(a *cli.App) *cobra.Command {
 }
 
 func deliveryRetryCommand(a *cli.App) *cobra.Command {
-	return deliveryOperation(a, api.RetryDeliveries, "Tried again", &cobra.Command{
+	return deliveryOperation(a, api.RetryDeliveries, "Trying again", &cobra.Command{
 		Use: "retry [event]", Short: "Send notices that were set aside again", Args: cobra.MaximumNArgs(1),
 		Long: "Send notices again that were set aside: one event, all of a notifier, or all.\n\n  ogp delivery retry --all",
 	})

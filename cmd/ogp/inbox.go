@@ -99,7 +99,12 @@ func inboxShowCommand(a *cli.App) *cobra.Command {
 			line("Intent", m.Message.Intent)
 			line("Agent", m.Message.ToAgent)
 			line("Conversation", m.Message.ConversationID)
-			line("Status", string(m.Status)+term.Optional(": ", m.Reason))
+			if m.Status == core.InboxHeld {
+				line("Status", string(m.Status)+term.Optional(": ", m.Reason))
+			} else {
+				line("Status", string(m.Status))
+				line("Was held", m.Reason)
+			}
 			if m.Decided != nil {
 				line("Decided", fmt.Sprintf("%s by the %s, %s%s", m.Decided.As, m.Decided.By, m.Decided.At.Local().Format(time.DateTime), term.Optional(": ", m.Decided.Reason)))
 			}
@@ -110,7 +115,7 @@ func inboxShowCommand(a *cli.App) *cobra.Command {
 				fmt.Fprintf(a.Out, "\n%s\n", term.SafeText(string(payload)))
 			}
 			if m.Reply != nil {
-				fmt.Fprintf(a.Out, "\nAnswered %s\n%s%s\n", m.Reply.Timestamp, m.Reply.Data, m.Reply.Error)
+				fmt.Fprintf(a.Out, "\nAnswered %s\n%s\n", m.Reply.Timestamp, replyText(m.Reply, "rejected"))
 			}
 			return nil
 		},

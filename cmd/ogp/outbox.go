@@ -92,8 +92,7 @@ func outboxShowCommand(a *cli.App) *cobra.Command {
 				fmt.Fprintf(a.Out, "%s  %s\n", term.SafeLine(m.Message.Intent), term.SafeLine(api.OneLine(m.Message.Payload)))
 			}
 			if m.Reply != nil {
-				fmt.Fprint(a.Out, "reply: ")
-				printReply(a, m.Reply)
+				fmt.Fprintf(a.Out, "reply: %s\n", replyText(&m.Reply.Reply, theyRejected))
 			}
 			return nil
 		},
@@ -101,20 +100,33 @@ func outboxShowCommand(a *cli.App) *cobra.Command {
 }
 
 func outboxRetryCommand(a *cli.App) *cobra.Command {
-	return outboxOperation(a, api.OutboxRetry, "Tried again", &cobra.Command{
+	return outboxOperation(a, api.OutboxRetry, triedAgain, &cobra.Command{
 		Use: "retry [id]", Short: "Try messages again now", Args: cobra.MaximumNArgs(1),
 		Long: "Try a message again now, also one that was refused or given up; or all that wait, for a peer or for anybody.\n\n  ogp outbox retry --peer ben",
 	})
 }
 
+// triedAgain says what is tried now. The messages to one peer leave in their order.
+func triedAgain(r api.CountResult) string {
+	turn := text.Count(r.Behind, "message waits for its turn", "messages wait for their turn") + " behind earlier ones"
+	switch now := "Trying " + text.Count(r.Count-r.Behind, "message") + " again now"; {
+	case r.Behind == 0:
+		return now
+	case r.Behind == r.Count:
+		return turn
+	default:
+		return now + "; " + turn
+	}
+}
+
 func outboxCancelCommand(a *cli.App) *cobra.Command {
-	return outboxOperation(a, api.OutboxCancel, "Cancelled", &cobra.Command{
+	return outboxOperation(a, api.OutboxCancel, func(r api.CountResult) string { return "Cancelled " + text.Count(r.Count, "message") }, &cobra.Command{
 		Use: "cancel [id]", Short: "Cancel waiting messages", Args: cobra.MaximumNArgs(1),
 		Long: "Give up a message that waits; or all that wait, for a peer or for anybody. What has left already is not called back.\n\n  ogp outbox cancel --peer ben",
 	})
 }
 
-func outboxOperation(a *cli.App, method control.Method[api.OutboxWhich, api.CountResult], done string, cmd *cobra.Command) *cobra.Command {
+func outboxOperation(a *cli.App, method control.Method[api.OutboxWhich, api.CountResult], done func(api.CountResult) string, cmd *cobra.Command) *cobra.Command {
 	var p api.OutboxWhich
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 1 {
@@ -131,7 +143,7 @@ func outboxOperation(a *cli.App, method control.Method[api.OutboxWhich, api.Coun
 			a.WriteJSON(r)
 			return nil
 		}
-		fmt.Fprintf(a.Out, "%s %s\n", done, text.Count(r.Count, "message"))
+		fmt.Fprintln(a.Out, done(r))
 		return nil
 	}
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "all that wait for this peer")

@@ -142,7 +142,7 @@ func sent(a *cli.App, o api.OutgoingView, wait bool, timeout time.Duration) {
 		fmt.Fprintf(a.Out, "Delivered to %s (nonce %s)\n", o.Peer.Handle(), o.Nonce)
 	}
 	if o.Reply != nil {
-		printReply(a, o.Reply)
+		fmt.Fprintln(a.Out, replyText(&o.Reply.Reply, theyRejected))
 	}
 }
 
@@ -169,25 +169,32 @@ func notYet(o api.OutgoingView) string {
 	return name + " has not taken it yet: " + o.Error.Message
 }
 
-// printReply prints what the peer answered: text as text, anything else as JSON.
-func printReply(a *cli.App, r *core.StoredReply) {
-	if !r.Reply.Success {
-		fmt.Fprintf(a.Out, "error: %s\n", term.SafeLine(r.Reply.Error))
-		return
+// theyRejected says that a message of ours was held by its peer's policy, and then denied.
+const theyRejected = "the peer's operator rejected it"
+
+// replyText is an answer for people: text as text, anything else as JSON. rejected is how
+// to say that it turned a held message down.
+func replyText(r *core.Reply, rejected string) string {
+	if !r.Success {
+		var data struct {
+			Status string `json:"status"`
+		}
+		if json.Unmarshal(r.Data, &data) == nil && data.Status == "rejected" {
+			return rejected + term.Optional(": ", term.SafeLine(r.Error))
+		}
+		return "error: " + term.SafeLine(r.Error)
 	}
 	var text string
-	if json.Unmarshal(r.Reply.Data, &text) == nil {
-		fmt.Fprintln(a.Out, term.SafeText(text))
-		return
+	if json.Unmarshal(r.Data, &text) == nil {
+		return term.SafeText(text)
 	}
 	var object struct {
 		Text *string `json:"text"`
 	}
-	if json.Unmarshal(r.Reply.Data, &object, json.RejectUnknownMembers(true)) == nil && object.Text != nil {
-		fmt.Fprintln(a.Out, term.SafeText(*object.Text))
-		return
+	if json.Unmarshal(r.Data, &object, json.RejectUnknownMembers(true)) == nil && object.Text != nil {
+		return term.SafeText(*object.Text)
 	}
-	fmt.Fprintf(a.Out, "%s\n", term.SafeJSON(r.Reply.Data))
+	return string(term.SafeJSON(r.Data))
 }
 
 func agentCommand(a *cli.App) *cobra.Command {

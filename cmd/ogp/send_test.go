@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
@@ -23,14 +21,31 @@ func TestT6RepliesAreHarmless(t *testing.T) {
 		"string": {Success: true, Data: core.Raw(quoted)},
 		"object": {Success: true, Data: core.Raw(`{` + string(quoted) + `:[` + string(quoted) + `]}`)},
 		"error":  {Error: nasty},
+		"denied": {Error: nasty, Data: core.Raw(`{"status":"rejected"}`)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var out bytes.Buffer
-			a := &cli.App{Out: &out}
-			printReply(a, &core.StoredReply{Reply: r})
-			if i := strings.IndexFunc(out.String(), dangerous); i >= 0 || !strings.Contains(out.String(), "Bob") {
-				t.Errorf("printed %q, want the text without what a terminal acts on", out.String())
+			got := replyText(&r, theyRejected)
+			if i := strings.IndexFunc(got, dangerous); i >= 0 || !strings.Contains(got, "Bob") {
+				t.Errorf("printed %q, want the text without what a terminal acts on", got)
 			}
 		})
+	}
+}
+
+// A reply that turns a held message down says so, and by whom.
+func TestReplyText(t *testing.T) {
+	for _, c := range []struct {
+		reply core.Reply
+		want  string
+	}{
+		{core.Reply{Success: true, Data: core.Raw(`{"text":"fine"}`)}, "fine"},
+		{core.Reply{Error: "no such day"}, "error: no such day"},
+		{core.Reply{Error: "no such day", Data: core.Raw(`{"status":"failed"}`)}, "error: no such day"},
+		{core.Reply{Error: "not today", Data: core.Raw(`{"status":"rejected","reason":"not today"}`)}, "the peer's operator rejected it: not today"},
+		{core.Reply{Data: core.Raw(`{"status":"rejected"}`)}, "the peer's operator rejected it"},
+	} {
+		if got := replyText(&c.reply, theyRejected); got != c.want {
+			t.Errorf("replyText(%+v) = %q, want %q", c.reply, got, c.want)
+		}
 	}
 }

@@ -86,8 +86,9 @@ func (j Judged) Err() error {
 // Try is what the judge must know of the envelope. The zero value is a first try at
 // a peer that has not shown v2.
 type Try struct {
-	V2    bool // the peer has shown v2
-	Again bool // this envelope was sent before, perhaps signed anew
+	Peer  string // what the operator calls the peer, for hints
+	V2    bool   // the peer has shown v2
+	Again bool   // this envelope was sent before, perhaps signed anew
 	// Now is when the answer came; zero: unknown, and then no clocks are compared.
 	Now time.Time
 }
@@ -152,7 +153,7 @@ func Judge(to Endpoint, a core.Answer, t Try) Judged {
 	gateway := j.Verdict == No || s.hasError && !ok && (s.is("success", false) || !shaped(to) && listed(to, s.err, t) || fits(passing, s.err))
 	if !gateway {
 		j.Said = ""
-		j.Text, j.Hint = nobody(a, s), nobodyHint(a)
+		j.Text, j.Hint = nobody(a, s), nobodyHint(a, t)
 		return j
 	}
 	j.Text = fmt.Sprintf("the peer answered %d: %s", a.Status, cmp.Or(j.Said, http.StatusText(a.Status), "without a reason"))
@@ -259,10 +260,14 @@ func what(a core.Answer, s said) string {
 
 func quoted(words string) string { return `"` + line(words, 80) + `"` }
 
-func nobodyHint(a core.Answer) string {
+func nobodyHint(a core.Answer, t Try) string {
 	switch {
 	case a.Status >= 200 && a.Status < 300:
-		return "the URL leads to something that is not a gateway: a login page, a hoster or another service; check it with \"ogp federation ping\""
+		hint := "the URL leads to something that is not a gateway: a login page, a hoster or another service"
+		if t.Peer != "" {
+			hint += "; check it with \"ogp federation ping " + t.Peer + "\""
+		}
+		return hint
 	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status == http.StatusProxyAuthRequired:
 		return "something before the peer's gateway asks for a login or blocks us; its operator must let /federation/ through"
 	case a.Status == http.StatusNotFound:

@@ -210,3 +210,13 @@ func TestJudgeText(t *testing.T) {
 		}
 	}
 }
+
+// A hint names what is to be typed in full, or no command.
+func TestJudgeHint(t *testing.T) {
+	page := core.Answer{Status: http.StatusOK, Body: []byte("<html>")}
+	for peer, want := range map[string]string{"ben": `check it with "ogp federation ping ben"`, "": "or another service"} {
+		if got := Judge(Message, page, Try{Peer: peer}); !strings.HasSuffix(got.Hint, want) {
+			t.Errorf("Hint = %q, want %q at its end", got.Hint, want)
+		}
+	}
+}

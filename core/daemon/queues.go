@@ -38,10 +38,13 @@ func (d *Daemon) outboxRetry(ctx context.Context, p api.OutboxWhich) (api.CountR
 }
 
 func (d *Daemon) outboxCancel(ctx context.Context, p api.OutboxWhich) (api.CountResult, error) {
-	return d.onOutbox(ctx, p, d.gateway.CancelOutbox)
+	return d.onOutbox(ctx, p, func(ctx context.Context, id string, k core.PublicKey) (int, int, error) {
+		n, err := d.gateway.CancelOutbox(ctx, id, k)
+		return n, 0, err
+	})
 }
 
-func (d *Daemon) onOutbox(ctx context.Context, p api.OutboxWhich, f func(context.Context, string, core.PublicKey) (int, error)) (api.CountResult, error) {
+func (d *Daemon) onOutbox(ctx context.Context, p api.OutboxWhich, f func(context.Context, string, core.PublicKey) (n, behind int, err error)) (api.CountResult, error) {
 	id, k := "", core.PublicKey{}
 	switch {
 	case p.ID != "":
@@ -59,8 +62,8 @@ func (d *Daemon) onOutbox(ctx context.Context, p api.OutboxWhich, f func(context
 	case !p.All:
 		return api.CountResult{}, core.Refuse(core.Malformed, "name a message by its id, or a peer, or all")
 	}
-	n, err := f(ctx, id, k)
-	return api.CountResult{Count: n}, err
+	n, behind, err := f(ctx, id, k)
+	return api.CountResult{Count: n, Behind: behind}, err
 }
 
 func (d *Daemon) deliveries(ctx context.Context, p api.DeliveryParams) ([]api.DeliveryView, error) {

@@ -803,7 +803,7 @@ func TestApprovalNotPending(t *testing.T) {
 			wantEnd(t, r, p, `"ogp federation approve `)
 			// The operator's command begins anew.
 			items, _ := r.store.Outbox(t.Context(), core.OutboxFilter{Peer: p.key})
-			if _, err := r.RetryOutbox(t.Context(), items[0].ID, core.PublicKey{}); err != nil {
+			if _, _, err := r.RetryOutbox(t.Context(), items[0].ID, core.PublicKey{}); err != nil {
 				t.Fatal(err)
 			}
 			start = time.Now()

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/scope"
@@ -134,7 +135,11 @@ func (g *Gateway) heldMessage(ctx context.Context, id string) (unlock func(), m 
 	}
 	m, err = g.o.Store.InboxMessage(ctx, id)
 	if err == nil && m.Status != core.InboxHeld {
-		e := core.Refusef(core.Conflict, "message %s is %s, not held", id, m.Status)
+		what := "is " + string(m.Status) + ": it was never held"
+		if d := m.Decided; d != nil {
+			what = fmt.Sprintf("was %s by the %s already", d.As, d.By)
+		}
+		e := core.Refusef(core.Conflict, "message %s %s", id, what)
 		e.Hint = `"ogp inbox list --held" shows what is`
 		err = e
 	}

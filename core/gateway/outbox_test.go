@@ -369,6 +369,46 @@ func TestOutboxPoison(t *testing.T) {
 	})
 }
 
+// What is tried again by order leaves in its turn, and what ended it before is forgotten.
+func TestOutboxRetryInTurn(t *testing.T) {
+	in(t, func(t *testing.T, r *rig, p *peer) {
+		r.wire.answer(answers(status(0)))
+		var ids []string
+		for n := range 3 {
+			out, err := r.Send(t.Context(), p.key, message(n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, out.Item.ID)
+		}
+		retry := func(id string, k core.PublicKey, want, wantBehind int) {
+			t.Helper()
+			if n, behind, err := r.RetryOutbox(t.Context(), id, k); n != want || behind != wantBehind || err != nil {
+				t.Errorf("RetryOutbox = %d, %d behind, %v, want %d, %d", n, behind, err, want, wantBehind)
+			}
+		}
+		retry(ids[0], core.PublicKey{}, 1, 0)
+		retry(ids[2], core.PublicKey{}, 1, 1)
+		retry("", p.key, 3, 2)
+		retry("", core.PublicKey{}, 3, 2)
+		if n, err := r.CancelOutbox(t.Context(), ids[1], core.PublicKey{}); n != 1 || err != nil {
+			t.Fatalf("CancelOutbox = %d, %v", n, err)
+		}
+		retry("", p.key, 2, 1)
+		retry(ids[1], core.PublicKey{}, 1, 1)
+		if x := item(t, r, ids[1]); x.State != core.OutWaiting || strings.Contains(x.Error, "cancelled") {
+			t.Errorf("%s with %q, want that it waits and says nothing of the end before", x.State, x.Error)
+		}
+		r.wire.answer(answers(status(200)))
+		time.Sleep(5 * time.Minute)
+		for _, id := range ids {
+			if x := item(t, r, id); x.State != core.OutSent || x.Error != "" {
+				t.Errorf("%s: %s %q, want sent", id, x.State, x.Error)
+			}
+		}
+	})
+}
+
 func TestOutboxCancelledByRemoval(t *testing.T) {
 	for _, us := range []bool{true, false} {
 		in(t, func(t *testing.T, r *rig, p *peer) {

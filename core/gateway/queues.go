@@ -9,8 +9,8 @@ import (
 
 // RetryOutbox makes envelopes of ours due now: one by id, also one that was refused or
 // given up; or, with an empty id, all that waits for a peer, or for anybody where the key is
-// zero. It returns how many.
-func (g *Gateway) RetryOutbox(ctx context.Context, id string, k core.PublicKey) (int, error) {
+// zero. It returns how many, and how many of them wait for their turn behind earlier ones.
+func (g *Gateway) RetryOutbox(ctx context.Context, id string, k core.PublicKey) (n, behind int, err error) {
 	return g.outbox.Retry(ctx, outbox.Which{ID: id, Peer: k})
 }
 

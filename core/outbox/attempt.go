@@ -59,7 +59,7 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 		return stop(core.Refuse(core.NotApproved, "the peer is no longer "+string(wanted)), !first && (item.Kind == core.OutMessage || item.Kind == core.OutReply))
 	}
 	if now.Sub(item.GiveUp) > lateBy {
-		return stop(core.Refuse(core.Unreachable, "given up: "+item.Error), !first)
+		return stop(core.Refuse(core.Unreachable, because("given up", item)), !first)
 	}
 	if item.Attempts > 0 && q.hasReplied(ctx, item) {
 		next.State, next.Done, next.Error, next.Hint = core.OutSent, now, "", ""
@@ -228,7 +228,11 @@ func Unheard(err error) error {
 // counts only where the peer's own card stands. again says that the envelope was
 // sent before.
 func (q *Queue) Judge(ctx context.Context, p *core.Peer, to answer.Endpoint, a core.Answer, again bool) answer.Judged {
-	j := answer.Judge(to, a, answer.Try{V2: p.V2, Again: again, Now: q.o.Now()})
+	name := p.Name()
+	if to == answer.Request { // it may not be on record yet
+		name = p.URL
+	}
+	j := answer.Judge(to, a, answer.Try{Peer: name, V2: p.V2, Again: again, Now: q.o.Now()})
 	if j.Verdict == answer.NoEndpoint {
 		if card, err := q.o.Transport.Card(ctx, p.URL, nil); err != nil || !strings.EqualFold(card.PublicKey, p.Key.String()) {
 			j.Verdict = answer.Wait

@@ -14,16 +14,32 @@ type Which struct {
 }
 
 // Retry makes envelopes due now: those that wait, and by ID one that was refused or given
-// up as well. It returns how many. The error is of kind NotFound for an ID of none, or
-// Conflict for one that was sent.
-func (q *Queue) Retry(ctx context.Context, w Which) (int, error) {
+// up as well. It returns how many, and how many of them have their turn only after earlier
+// ones to the same peer. The error is of kind NotFound for an ID of none, or Conflict for
+// one that was sent.
+func (q *Queue) Retry(ctx context.Context, w Which) (n, behind int, err error) {
 	now := q.o.Now().UTC()
-	return q.operate(ctx, w, func(item *core.OutboxItem) error {
+	first := map[core.PublicKey]string{} // the ID of the oldest that waits for a peer
+	n, err = q.operate(ctx, w, func(item *core.OutboxItem) error {
 		if item.State == core.OutSent {
 			return core.Refusef(core.Conflict, "%s was sent", item.ID)
 		}
-		if item.State != core.OutWaiting { // once more, from the beginning
+		if item.State != core.OutWaiting { // once more, from the beginning: what ended it is over
 			item.State, item.GiveUp, item.Done = core.OutWaiting, now.Add(q.o.Gateway.OutboxSettings().GiveUp), time.Time{}
+			item.Error, item.Hint, item.Answered = "", "", false
+		}
+		if first[item.Peer] == "" {
+			oldest, err := q.o.Store.Outbox(ctx, core.OutboxFilter{Peer: item.Peer, State: core.OutWaiting, Oldest: true, Limit: 1})
+			if err != nil {
+				return err
+			}
+			first[item.Peer] = item.ID
+			if len(oldest) > 0 {
+				first[item.Peer] = min(item.ID, oldest[0].ID)
+			}
+		}
+		if first[item.Peer] != item.ID {
+			behind++
 		}
 		item.Next, item.Answer = now, nil
 		item.Ordered, item.NotPending = now, 0
@@ -32,6 +48,7 @@ func (q *Queue) Retry(ctx context.Context, w Which) (int, error) {
 		q.waits(k, true)
 		q.Alive(k)
 	})
+	return n, behind, err
 }
 
 // CancelBy gives up envelopes that wait, and returns how many. The error is of kind NotFound

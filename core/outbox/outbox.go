@@ -6,6 +6,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -335,7 +336,7 @@ func (q *Queue) send(ctx context.Context, k core.PublicKey, x *pass) error {
 				if !holdsUp(item) {
 					continue
 				}
-				e := core.Refuse(core.Unavailable, "waits behind an earlier envelope: "+item.Error)
+				e := core.Refuse(core.Unavailable, because("waits behind an earlier envelope", item))
 				e.RetryAfter, x.behind = wait, e
 				return e
 			}
@@ -402,7 +403,7 @@ func failureOf(item *core.OutboxItem) error {
 	if item.State == core.OutSent {
 		return nil
 	}
-	e := core.Refuse(core.Unreachable, item.Error)
+	e := core.Refuse(core.Unreachable, cmp.Or(item.Error, "it was not tried yet"))
 	if item.State == core.OutRefused || item.Answered {
 		e.Kind = core.Refused
 	}
@@ -417,4 +418,12 @@ func hintOf(err error) string {
 		return e.Hint
 	}
 	return ""
+}
+
+// because is what with the reason that the envelope has, if it has one.
+func because(what string, item *core.OutboxItem) string {
+	if item.Error == "" {
+		return what
+	}
+	return what + ": " + item.Error
 }

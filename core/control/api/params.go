@@ -183,6 +183,8 @@ type DeliveryWhich struct {
 // CountResult is how many were changed.
 type CountResult struct {
 	Count int `json:"count"`
+	// Behind is how many of them wait for their turn: earlier ones to the same peer go first.
+	Behind int `json:"behind,omitzero"`
 }
 
 // PeersParams choose peers by their state and by a tag; empty chooses all.
