@@ -189,7 +189,8 @@ func startBackground(ctx context.Context, a *cli.App) error {
 		select {
 		case <-gone:
 			said, _ := tail(path, from)
-			return fmt.Errorf("the daemon did not start:\n%s", strings.TrimSpace(said))
+			said = strings.ReplaceAll("\n"+strings.TrimSpace(said), "\nogp start: ", "\n") // it has our name already
+			return fmt.Errorf("the daemon did not start:%s", said)
 		case <-deadline:
 			child.Process.Kill()
 			return fmt.Errorf("the daemon does not answer after %v; see %s", startWait, path)

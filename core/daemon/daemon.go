@@ -33,6 +33,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
+	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
@@ -162,8 +163,8 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 			d.logPipe.Close()
 		}
 	}()
-	if err := os.MkdirAll(d.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
+	if err := d.makeDir(); err != nil {
+		return nil, err
 	}
 	if err := d.loadConfig(); err != nil {
 		return nil, err
@@ -345,7 +346,7 @@ func (d *Daemon) listen() error {
 		if d.agentSock != nil {
 			d.agentSock.Close()
 		}
-		e := &core.Error{Kind: core.Unavailable, Public: fmt.Sprintf("cannot listen on %s", d.config().ListenAddress()), Err: err}
+		e := &core.Error{Kind: core.Unavailable, Public: fmt.Sprintf("cannot listen on %s: %s", d.config().ListenAddress(), dial.Fact(err))}
 		e.Hint = "is another gateway running there? --daemon-port picks another port"
 		return e
 	}

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -73,8 +72,8 @@ func (d *Daemon) openOffline(ctx context.Context, write bool) error {
 		d.store = memory.New()
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		if err := os.MkdirAll(d.dir, 0o700); err != nil {
-			return fmt.Errorf("make the state directory: %w", err)
+		if err := d.makeDir(); err != nil {
+			return err
 		}
 	}
 	d.store, err = store.Open(ctx, store.Default, d.dir)
@@ -148,4 +147,20 @@ func (d *Daemon) backup(ctx context.Context, p api.BackupParams) (api.None, erro
 		return api.None{}, core.Refuse(core.Unsupported, "this store cannot be backed up")
 	}
 	return api.None{}, db.Backup(ctx, p.Path)
+}
+
+// makeDir makes the state directory where it is not there.
+func (d *Daemon) makeDir() error {
+	err := os.MkdirAll(d.dir, 0o700)
+	if err == nil {
+		return nil
+	}
+	why := err.Error()
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		why = p.Path + ": " + p.Err.Error()
+	}
+	e := core.Refusef(core.Unavailable, "cannot make the state directory %s: %s", d.dir, why)
+	e.Hint = "run ogp as the user whose that folder is, or name another directory with --home"
+	return e
 }

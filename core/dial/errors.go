@@ -125,6 +125,10 @@ func (e *Error) Words() string {
 // not in it.
 func Words(err error) string { return classify("", err).Words() }
 
+// Fact is what the system says of a listener or a connection, without the layers that only
+// programmers know.
+func Fact(err error) string { return inWords(Broken, factOf(err)) }
+
 // Classify is why any exchange failed, also one that this package has not made, without
 // its URL.
 func Classify(err error) *Error { return classify("", err) }

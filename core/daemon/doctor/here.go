@@ -189,7 +189,7 @@ func (d *Doctor) FreePort(ctx context.Context, r *api.Report) {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		r.Fail("port", "\"ogp config unset listen\" listens on every address", "this machine does not have the address of %s", address)
 	default:
-		r.Fail("port", "correct listen and daemon_port in config.toml", "cannot listen on %s: %s", address, dial.Words(err))
+		r.Fail("port", "correct listen and daemon_port in config.toml", "cannot listen on %s: %s", address, dial.Fact(err))
 	}
 }
 
