@@ -78,7 +78,7 @@ func checkParts(cmd *cobra.Command, a *cli.App) (warnings []config.Warning, err 
 			bad = append(bad, config.Problem{Key: c.Name, What: what, Hint: c.Fix})
 			continue
 		}
-		warnings = append(warnings, config.Warning(what+term.Optional("\n  fix: ", c.Fix)))
+		warnings = append(warnings, config.Warning(what+term.Optional("\n  fix: ", a.Here(c.Fix))))
 	}
 	if len(bad) > 0 {
 		return nil, bad

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -50,6 +51,15 @@ func TestHintsNameTheGateway(t *testing.T) {
 		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "/gen/") {
 				return err
+			}
+			source, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for i, line := range strings.Split(string(source), "\n") {
+				if printsFix.MatchString(line) && !strings.Contains(line, "Here(") && !strings.HasSuffix(path, "cli/errors.go") {
+					t.Errorf("%s:%d: what to do is printed without App.Here", path, i+1)
+				}
 			}
 			f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
 			if err != nil {
@@ -97,6 +107,9 @@ func TestHintsNameTheGateway(t *testing.T) {
 // printed.
 var heard = []string{"next", "nextSteps", "warningsNow", "unheard", "notePassphrase", "instead", "oneEach", "noTags", "pick",
 	"nobodyHint", "tomlHint", "rejectHint", "corruptHint", "splitRemedy", "fixDelivery", "fixPin", "behind", "oldForm", "askedStill", "Notify", "findInbox", "findOutbox"}
+
+// printsFix is a line that prints what to do next.
+var printsFix = regexp.MustCompile(`(Fprint|Optional\().*\.(Fix|Hint)\b`)
 
 // fixes are functions of which the first argument, or all, are what to do next.
 var fixes = []string{"Here", "Sayf", "Sayln", "UsageHint", "Failed", "HereFormat", "warnf"}

@@ -284,7 +284,15 @@ func call(ctx context.Context, dir string, spec plugin.Spec) error {
 	spec.Answer, spec.KV = hooks.Answer, &plugin.MemoryKV{}
 	p, err := host.Load(ctx, spec)
 	if err != nil {
-		return notTaken(core.Malformed, spec.Name, hooks.Words(spec.Name, err.Error()), "its README says which settings it needs: \"ogp notify use "+spec.Name+" --set name=value\"")
+		_, why, inInit := strings.Cut(err.Error(), "ogp_init: ")
+		if !inInit {
+			why = hooks.Words(spec.Name, err.Error())
+		}
+		more := " --set name=value"
+		if spec.Name == "ntfy" {
+			more = " --topic <topic>"
+		}
+		return notTaken(core.Malformed, spec.Name, why, "its README says which settings it needs: \"ogp notify use "+spec.Name+more+"\"")
 	}
 	defer p.Close()
 	input, err := hooks.NotifyInput([]core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: daemon.EventTest, At: time.Now(), Text: testLine}, Attempt: 1}}, nil, "")
