@@ -4,6 +4,7 @@ import (
 	"database/sql/driver"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // writeID names a prepared statement of the writer.
@@ -155,7 +156,7 @@ func (r *request) compile(c *core.Change) error {
 	}
 	r.compileDeliveries(c)
 	for _, p := range c.Peers {
-		data, err := encode(p)
+		data, err := rows.Encode(p)
 		if err != nil {
 			return malformed("peer", p.Key.String(), err)
 		}
@@ -170,11 +171,11 @@ func (r *request) compile(c *core.Change) error {
 		}
 	}
 	for _, y := range c.Replies {
-		data, err := encode(y)
+		data, err := rows.Encode(y)
 		if err != nil {
 			return malformed("reply", string(y.Nonce), err)
 		}
-		r.add(putReply, string(y.Nonce), y.Peer[:], y.Ours, nanos(y.At), nanos(y.Expires), data)
+		r.add(putReply, string(y.Nonce), y.Peer[:], y.Ours, rows.Nanos(y.At), rows.Nanos(y.Expires), data)
 	}
 	for key, value := range c.Meta {
 		r.add(putMeta, key, value)
@@ -192,22 +193,22 @@ func (r *request) compile(c *core.Change) error {
 func (r *request) putOutbox(o *core.OutboxItem) error {
 	rest := *o
 	rest.Body = nil
-	data, err := encode(&rest)
+	data, err := rows.Encode(&rest)
 	if err != nil {
 		return err
 	}
 	var ended, body driver.Value
 	if o.State != core.OutWaiting {
-		ended = nanos(o.Done)
+		ended = rows.Nanos(o.Done)
 		if o.Done.IsZero() {
-			ended = nanos(o.Created)
+			ended = rows.Nanos(o.Created)
 		}
 	}
 	if o.Body != nil {
 		body = o.Body
 	}
 	r.add(putOutbox, o.ID, o.Peer[:], string(o.Kind), string(o.State), string(o.Nonce),
-		nanos(o.Created), ended, body, data)
+		rows.Nanos(o.Created), ended, body, data)
 	return nil
 }
 

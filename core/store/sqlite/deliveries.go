@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // queued is a delivery as it is read, with the place of its event.
@@ -37,7 +38,7 @@ func scanDelivery(row scanner) (queued, error) {
 	if err != nil {
 		return queued{}, err
 	}
-	d.Next, d.Created = fromNanos(next), fromNanos(created)
+	d.Next, d.Created = rows.FromNanos(next), rows.FromNanos(created)
 	return withEvent(&d, &r)
 }
 
@@ -47,7 +48,7 @@ func scanPending(row scanner, notifier string) (queued, error) {
 	if err := row.Scan(r.into()...); err != nil {
 		return queued{}, err
 	}
-	return withEvent(&core.Delivery{Notifier: notifier, Created: fromNanos(r.at)}, &r)
+	return withEvent(&core.Delivery{Notifier: notifier, Created: rows.FromNanos(r.at)}, &r)
 }
 
 func withEvent(d *core.Delivery, r *logScan) (queued, error) {
@@ -110,7 +111,7 @@ func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Tim
 		if all, err = s.dueRows(ctx, tx, notifier, now, limit); err != nil {
 			return err
 		}
-		more, err := s.pendingFor(ctx, tx, notifier, noTime, limit)
+		more, err := s.pendingFor(ctx, tx, notifier, rows.NoTime, limit)
 		all = append(all, more...)
 		return err
 	})
@@ -124,11 +125,11 @@ func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Tim
 // dueRows reads the rows of deliveries that are due.
 func (s *Store) dueRows(ctx context.Context, tx *sql.Tx, notifier string, now time.Time, limit int) (all []queued, err error) {
 	many, n := max(manyDue, 2*limit), 0
-	err = s.rows(ctx, tx, countDue, []any{notifier, nanos(now), many}, func(row scanner) error { return row.Scan(&n) })
+	err = s.rows(ctx, tx, countDue, []any{notifier, rows.Nanos(now), many}, func(row scanner) error { return row.Scan(&n) })
 	if err != nil || n == 0 {
 		return nil, err
 	}
-	err = s.rows(ctx, tx, either(n < many, dueByTime, dueByEvent), []any{notifier, nanos(now), limit}, func(row scanner) error {
+	err = s.rows(ctx, tx, either(n < many, dueByTime, dueByEvent), []any{notifier, rows.Nanos(now), limit}, func(row scanner) error {
 		d, err := scanDelivery(row)
 		all = append(all, d)
 		return err
@@ -152,13 +153,13 @@ func (s *Store) NextDelivery(ctx context.Context, notifier string) (next time.Ti
 			}
 		}
 		if err != nil || pending {
-			next = dueTime(0)
+			next = rows.DueTime(0)
 			return err
 		}
 		return s.rows(ctx, tx, nextDelivery, []any{notifier}, func(row scanner) error {
 			var n int64
 			err := row.Scan(&n)
-			next = dueTime(n)
+			next = rows.DueTime(n)
 			return err
 		})
 	})
@@ -178,7 +179,7 @@ func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.
 	f.Limit = limited(f.Limit)
 	var all []queued
 	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		above, below := int64(noTime), int64(0)
+		above, below := int64(rows.NoTime), int64(0)
 		if f.After != "" {
 			p, err := s.placeOf(ctx, tx, f.After)
 			if err != nil {
@@ -279,7 +280,7 @@ func (s *Store) countInbox(ctx context.Context, tx *sql.Tx, d *core.Depths) erro
 	err := s.rows(ctx, tx, countRows, nil, func(row scanner) error {
 		var oldest sql.NullInt64
 		err := row.Scan(&d.Receipts, &d.Outbox, &oldest)
-		d.OldestOutbox = fromNanos(oldest.Int64)
+		d.OldestOutbox = rows.FromNanos(oldest.Int64)
 		return err
 	})
 	if err != nil {
@@ -360,6 +361,6 @@ func (s *Store) countDeliveries(ctx context.Context, tx *sql.Tx, d *core.Depths)
 			return err
 		}
 	}
-	d.OldestDelivery = fromNanos(oldest)
+	d.OldestDelivery = rows.FromNanos(oldest)
 	return nil
 }

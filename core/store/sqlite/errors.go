@@ -11,6 +11,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // file is the database's name within the state directory.
@@ -61,9 +62,9 @@ func (s *Store) wrap(doing string, err error) error {
 		sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM:
 		e.Kind, e.Hint = core.Unavailable, "look at the disk and the permissions of "+s.dir
 	}
-	var row *damagedError
+	var row *rows.DamagedError
 	if strings.HasPrefix(err.Error(), "sql: Scan error") { // a column has not the type that it always has
-		e.Err = &damagedError{err}
+		e.Err = &rows.DamagedError{Err: err}
 	}
 	if errors.As(e.Err, &row) {
 		e.Kind, e.Hint = core.Unavailable, corruptHint(s.dir)

@@ -49,7 +49,7 @@ func (s *Store) heal() {
 		s.bad.Store(false)
 	}
 	s.looks++
-	r := &request{answer: make(chan struct{}), probe: true}
+	r := &request{probe: true}
 	r.then = func() error {
 		_, err := s.exec(putMeta, "store.looked", core.FormatTime(time.Now())+strconv.FormatUint(s.looks, 10))
 		return err

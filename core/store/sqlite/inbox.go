@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // logScan reads logColumns.
@@ -27,17 +28,17 @@ func (r *logScan) into() []any {
 
 func (r *logScan) message() (*core.InboxMessage, error) {
 	m := r.m
-	m.At, m.Status = fromNanos(r.at), core.InboxStatus(r.status)
+	m.At, m.Status = rows.FromNanos(r.at), core.InboxStatus(r.status)
 	copy(m.Peer[:], r.peer)
 	m.Message.Intent, m.Message.Payload = r.label, r.data
 	var err error
 	if r.reply != nil {
-		if m.Reply, err = decode[core.Reply](r.reply); err != nil {
+		if m.Reply, err = rows.Decode[core.Reply](r.reply); err != nil {
 			return nil, err
 		}
 	}
 	if r.decided != nil {
-		if m.Decided, err = decode[core.Decided](r.decided); err != nil {
+		if m.Decided, err = rows.Decode[core.Decided](r.decided); err != nil {
 			return nil, err
 		}
 	}
@@ -46,7 +47,7 @@ func (r *logScan) message() (*core.InboxMessage, error) {
 
 func (r *logScan) event() (*core.Event, error) {
 	if r.status == classEvent {
-		return decode[core.Event](r.data)
+		return rows.Decode[core.Event](r.data)
 	}
 	m, err := r.message()
 	if err != nil {
@@ -161,7 +162,7 @@ func (s *Store) placeBefore(ctx context.Context, tx *sql.Tx, id string) (place, 
 	if id == "" {
 		return place{math.MaxInt64, math.MaxInt64}, nil
 	}
-	found, p := false, place{noTime, noTime}
+	found, p := false, place{rows.NoTime, rows.NoTime}
 	scan := func(row scanner) error {
 		found = true
 		return row.Scan(&p.at, &p.seq)

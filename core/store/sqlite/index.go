@@ -13,6 +13,7 @@ import (
 	moderncsqlite "modernc.org/sqlite"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // The statuses of classes that are not of messages.
@@ -102,7 +103,7 @@ func (s *Store) class(k classKey) (*class, error) {
 	if c := s.index.classes[k]; c != nil {
 		return c, nil
 	}
-	c := &class{cleared: noTime}
+	c := &class{cleared: rows.NoTime}
 	var err error
 	if c.id, err = s.insert(putClass, k.peer[:], k.label, k.status); err != nil {
 		return nil, err

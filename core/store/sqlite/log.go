@@ -9,6 +9,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // receipt is a core.Receipt on its way into log.
@@ -28,7 +29,7 @@ func newReceipt(r *core.Receipt) *receipt {
 	if answer == nil {
 		answer = []byte{}
 	}
-	return &receipt{class: classKey{r.Peer, r.Intent, classReceipt}, at: nanos(r.At), hash: hashOf(r.Peer, r.Nonce),
+	return &receipt{class: classKey{r.Peer, r.Intent, classReceipt}, at: rows.Nanos(r.At), hash: hashOf(r.Peer, r.Nonce),
 		nonce: string(r.Nonce), status: int64(r.Status), digest: digest[:], answer: answer}
 }
 
@@ -45,14 +46,14 @@ type logRow struct {
 func newMessage(m *core.InboxMessage) (logRow, error) {
 	var reply, decided driver.Value
 	if m.Reply != nil {
-		data, err := encode(m.Reply)
+		data, err := rows.Encode(m.Reply)
 		if err != nil {
 			return logRow{}, err
 		}
 		reply = data
 	}
 	if m.Decided != nil {
-		data, err := encode(m.Decided)
+		data, err := rows.Encode(m.Decided)
 		if err != nil {
 			return logRow{}, err
 		}
@@ -63,7 +64,7 @@ func newMessage(m *core.InboxMessage) (logRow, error) {
 		payload = []byte(m.Message.Payload)
 	}
 	b := &m.Message
-	return logRow{id: m.ID, at: nanos(m.At), class: classKey{m.Peer, b.Intent, string(m.Status)}, nonce: string(b.Nonce),
+	return logRow{id: m.ID, at: rows.Nanos(m.At), class: classKey{m.Peer, b.Intent, string(m.Status)}, nonce: string(b.Nonce),
 		rest: [13]driver.Value{m.Level, m.Reason, b.From, b.To, b.ToAgent, b.Timestamp, b.ReplyTo, b.ConversationID, b.ProjectID,
 			m.Alias, reply, decided, payload}}, nil
 }
@@ -72,8 +73,8 @@ func newEvent(e *core.Event) (logRow, error) {
 	if e.Type == core.EventMessage {
 		return logRow{}, errors.New("a message is its own event")
 	}
-	data, err := encode(e)
-	row := logRow{id: e.ID, at: nanos(e.At), class: classKey{e.Peer, string(e.Type), classEvent}}
+	data, err := rows.Encode(e)
+	row := logRow{id: e.ID, at: rows.Nanos(e.At), class: classKey{e.Peer, string(e.Type), classEvent}}
 	row.rest[12] = []byte(data)
 	return row, err
 }

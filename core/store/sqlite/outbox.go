@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // Outbox returns envelopes of ours by a filter. It walks the queues that the
@@ -108,7 +109,7 @@ func scanOutbox(row scanner) (*core.OutboxItem, error) {
 }
 
 func outboxItem(body, data []byte) (*core.OutboxItem, error) {
-	o, err := decode[core.OutboxItem](data)
+	o, err := rows.Decode[core.OutboxItem](data)
 	if err == nil && body != nil {
 		o.Body = body
 	}

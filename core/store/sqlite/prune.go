@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // pruneChunk is how many rows one turn of Prune deletes, so that commits come
@@ -50,7 +51,7 @@ func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
 		find   string
 		drop   writeID
 	}{{c.Outbox, oldOutbox, pruneOutbox}, {c.Replies, oldReplies, pruneReply}} {
-		err := s.pruneEach(ctx, kind.find, 0, noTime, kind.cutoff, func(r *request, seq, cutoff int64) {
+		err := s.pruneEach(ctx, kind.find, 0, rows.NoTime, kind.cutoff, func(r *request, seq, cutoff int64) {
 			r.add(kind.drop, seq, cutoff)
 		})
 		if err != nil {
@@ -65,14 +66,14 @@ func (s *Store) pruneEach(ctx context.Context, find string, class, from int64, c
 	if cutoff.IsZero() {
 		return nil
 	}
-	at, seq := from, int64(noTime)
+	at, seq := from, int64(rows.NoTime)
 	for n := pruneChunk; n == pruneChunk; {
-		r := &request{answer: make(chan struct{})}
+		r := &request{}
 		n = 0
-		err := s.search(ctx, find, []any{class, nanos(cutoff), at, seq, pruneChunk}, func(row scanner) error {
+		err := s.search(ctx, find, []any{class, rows.Nanos(cutoff), at, seq, pruneChunk}, func(row scanner) error {
 			n++
 			err := row.Scan(&at, &seq)
-			f(r, seq, nanos(cutoff))
+			f(r, seq, rows.Nanos(cutoff))
 			return err
 		})
 		if err == nil && n > 0 {
@@ -88,7 +89,7 @@ func (s *Store) pruneEach(ctx context.Context, find string, class, from int64, c
 // pruneReceipts forgets the old receipts of a class: rows of their own go, and those
 // of messages lose them. What has been cleared is not looked at again.
 func (s *Store) pruneReceipts(ctx context.Context, k classRow, cutoff time.Time) error {
-	if cutoff.IsZero() || nanos(cutoff) <= k.cleared {
+	if cutoff.IsZero() || rows.Nanos(cutoff) <= k.cleared {
 		return nil
 	}
 	found := false
@@ -104,13 +105,13 @@ func (s *Store) pruneReceipts(ctx context.Context, k classRow, cutoff time.Time)
 		return err
 	}
 	// A change that came between may have brought one from before the cutoff.
-	r := &request{answer: make(chan struct{})}
+	r := &request{}
 	r.then = func() error {
 		c := s.index.classes[k.classKey]
 		if c == nil || c.id != k.id || c.cleared < k.cleared {
 			return nil
 		}
-		left := nanos(cutoff)
+		left := rows.Nanos(cutoff)
 		err := s.ask(firstReceipt, 1, func(row []driver.Value) error {
 			left, _ = row[0].(int64)
 			return nil
@@ -128,7 +129,7 @@ func (s *Store) pruneReceipts(ctx context.Context, k classRow, cutoff time.Time)
 // pruneRows forgets the old messages or events of a class. One whose receipt is
 // still needed becomes that receipt.
 func (s *Store) pruneRows(ctx context.Context, k classRow, cutoff time.Time) error {
-	return s.pruneEach(ctx, oldRows, k.id, noTime, cutoff, func(r *request, seq, cutoff int64) {
+	return s.pruneEach(ctx, oldRows, k.id, rows.NoTime, cutoff, func(r *request, seq, cutoff int64) {
 		r.add(pruneRow, seq, cutoff)
 		r.keepReceipt = append(r.keepReceipt, seq)
 		r.add(pruneDead, seq)
@@ -170,7 +171,7 @@ func (s *Store) pruneClasses(ctx context.Context, n int) error {
 	if n == 0 {
 		return nil
 	}
-	r := &request{answer: make(chan struct{})}
+	r := &request{}
 	r.then = func() error {
 		if n, err := s.exec(pruneClasses); err != nil || n == 0 {
 			return err

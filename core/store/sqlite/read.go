@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // defaultLimit is how many results a query has that names no limit.
@@ -258,7 +259,7 @@ func decodeRow[T any](row scanner) (*T, error) {
 	if err := row.Scan(&data); err != nil {
 		return nil, err
 	}
-	return decode[T](data)
+	return rows.Decode[T](data)
 }
 
 // one finds a value by its key, and says what it did not find.
@@ -267,7 +268,7 @@ func one[T any](ctx context.Context, s *Store, id queryID, what string, args ...
 	if err := s.row(ctx, id, args, &data); err != nil {
 		return nil, s.missing(err, what, args[0])
 	}
-	v, err := decode[T](data)
+	v, err := rows.Decode[T](data)
 	return v, s.wrap("read "+what, err)
 }
 
@@ -317,7 +318,7 @@ func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Non
 	if err != nil {
 		return nil, s.missing(err, "receipt", nonce)
 	}
-	l.At = fromNanos(at)
+	l.At = rows.FromNanos(at)
 	copy(l.Digest[:], digest)
 	return l, nil
 }
@@ -355,7 +356,7 @@ func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f fu
 			if err := row.Scan((*string)(&l.Nonce), &at, &l.Bytes); err != nil {
 				return err
 			}
-			l.At = fromNanos(at)
+			l.At = rows.FromNanos(at)
 			f(l)
 			return nil
 		})
@@ -400,9 +401,9 @@ func (s *Store) classesLike(ctx context.Context, tx *sql.Tx, peer any, label str
 // sinceNanos is nanos for a lower bound: no time lets all through.
 func sinceNanos(t time.Time) int64 {
 	if t.IsZero() {
-		return noTime
+		return rows.NoTime
 	}
-	return nanos(t)
+	return rows.Nanos(t)
 }
 
 // Meta finds a value by its key.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // settling is what becomes of one event for one notifier: it is put, or nil: told.
@@ -22,7 +23,7 @@ type delivery struct {
 }
 
 func newDelivery(d *core.Delivery) *delivery {
-	return &delivery{int64(d.Attempts), nanos(d.Next), d.Dead, nanos(d.Created), d.Error, d.Group}
+	return &delivery{int64(d.Attempts), rows.Nanos(d.Next), d.Dead, rows.Nanos(d.Created), d.Error, d.Group}
 }
 
 // fresh reports whether a delivery says no more than that its event is to be told:

@@ -27,6 +27,7 @@ import (
 	_ "modernc.org/sqlite" // the driver
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
 )
 
 const (
@@ -61,12 +62,8 @@ type Store struct {
 	queries [numQueries]*sql.Stmt
 	floors  sync.Map // by notifier: see floor
 
-	mu      sync.Mutex // guards waiting, eager, closed
-	waiting []*request
-	eager   int // how many of waiting are not lazy
-	closed  bool
+	queue   *group.Queue[*request]
 	closing sync.Once
-	wake    chan struct{} // holds a token when waiting or closed has changed
 	done    chan struct{} // closed when the writer has ended
 
 	broken error  // the writer's own: set once a sync was lost
@@ -87,7 +84,7 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	s := &Store{dir: dir, wake: make(chan struct{}, 1), done: make(chan struct{}), healIn: healEvery}
+	s := &Store{dir: dir, queue: group.New[*request](), done: make(chan struct{}), healIn: healEvery}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, s.wrap("make the state directory", asUnavailable(err))
 	}
@@ -228,10 +225,7 @@ func asUnavailable(err error) error {
 func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {
-		s.mu.Lock()
-		s.closed = true
-		s.mu.Unlock()
-		s.poke()
+		s.queue.Close()
 		<-s.done
 		err = s.release()
 	})
@@ -254,8 +248,4 @@ func (s *Store) release() error {
 	return nil
 }
 
-func (s *Store) isClosed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
-}
+func (s *Store) isClosed() bool { return s.queue.Closed() }

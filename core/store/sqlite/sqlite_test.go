@@ -19,6 +19,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 	"github.com/opengatewayprotocol/ogp/core/store/storetest"
 )
 
@@ -85,21 +86,9 @@ func mustCommit(t *testing.T, s *Store, from, to int) {
 	}
 }
 
-// together puts requests before the writer as one batch and waits for its answers.
-func together(s *Store, requests ...*request) {
-	s.mu.Lock()
-	s.waiting = append(s.waiting, requests...)
-	s.eager += len(requests)
-	s.mu.Unlock()
-	s.poke()
-	for _, r := range requests {
-		<-r.answer
-	}
-}
-
 func compiled(t testing.TB, c *core.Change) *request {
 	t.Helper()
-	r := &request{answer: make(chan struct{})}
+	r := &request{}
 	if err := r.compile(c); err != nil {
 		t.Fatal(err)
 	}
@@ -121,11 +110,11 @@ func TestL6OnceWithinOneBatch(t *testing.T) {
 	other.Inbox[0].ID = "other"
 	other.Deliveries = nil
 	a, b, c := compiled(t, accept(1)), compiled(t, other), compiled(t, accept(2))
-	together(s, a, b, c)
-	if a.err != nil || c.err != nil {
-		t.Errorf("errors = %v and %v, want nil", a.err, c.err)
+	s.queue.Together(a, b, c)
+	if a.Err != nil || c.Err != nil {
+		t.Errorf("errors = %v and %v, want nil", a.Err, c.Err)
 	}
-	want(t, b.err, core.Replayed)
+	want(t, b.Err, core.Replayed)
 	if _, err := s.InboxMessage(t.Context(), "other"); !errors.Is(err, core.NotFound) {
 		t.Errorf("InboxMessage of the refused change = %v, want NotFound", err)
 	}
@@ -140,12 +129,12 @@ func TestS1OneBadChangeCostsOnlyItself(t *testing.T) {
 	bad.rows[0].rest[0] = []byte("no text")
 	again := accept(1)
 	a, c, d := compiled(t, accept(1)), compiled(t, accept(3)), compiled(t, again)
-	together(s, a, bad, c, d)
-	if a.err != nil || c.err != nil {
-		t.Errorf("errors = %v and %v, want nil", a.err, c.err)
+	s.queue.Together(a, bad, c, d)
+	if a.Err != nil || c.Err != nil {
+		t.Errorf("errors = %v and %v, want nil", a.Err, c.Err)
 	}
-	want(t, bad.err, core.Internal)
-	want(t, d.err, core.Replayed)
+	want(t, bad.Err, core.Internal)
+	want(t, d.Err, core.Replayed)
 	for n, kept := range map[int]bool{1: true, 2: false, 3: true} {
 		if got := holds(t, s, n); got != kept {
 			t.Errorf("change %d is kept: %v, want %v", n, got, kept)
@@ -159,10 +148,10 @@ func TestS1BatchesAreBounded(t *testing.T) {
 	for n := range 2*maxBatch + 5 {
 		all = append(all, compiled(t, accept(n)))
 	}
-	together(s, all...)
+	s.queue.Together(all...)
 	for n, r := range all {
-		if r.err != nil {
-			t.Fatalf("Commit %d = %v, want nil", n, r.err)
+		if r.Err != nil {
+			t.Fatalf("Commit %d = %v, want nil", n, r.Err)
 		}
 	}
 	if st := s.Stats(); st.Batches != 3 || st.LastBatch != 5 {
@@ -176,14 +165,13 @@ func TestCallersWhoLeft(t *testing.T) {
 	var all []*request
 	for n := range maxBatch {
 		r := compiled(t, accept(n))
-		r.taken.Store(true)
-		close(r.answer)
+		r.Leave()
 		all = append(all, r)
 	}
 	last := compiled(t, accept(maxBatch))
-	together(s, append(all, last)...)
-	if last.err != nil || !holds(t, s, maxBatch) || holds(t, s, 0) {
-		t.Errorf("error = %v, want the last change to be kept and no other", last.err)
+	s.queue.Together(append(all, last)...)
+	if last.Err != nil || !holds(t, s, maxBatch) || holds(t, s, 0) {
+		t.Errorf("error = %v, want the last change to be kept and no other", last.Err)
 	}
 }
 
@@ -216,10 +204,10 @@ func TestS1DiskFull(t *testing.T) {
 	}
 	// In one batch with small ones, it alone is refused.
 	a, b, c := compiled(t, accept(20)), compiled(t, big), compiled(t, &core.Change{Meta: map[string]string{"a": "b"}})
-	together(s, a, b, c)
-	want(t, b.err, core.Full)
-	if c.err != nil || a.err != nil {
-		t.Errorf("small changes = %v and %v, want nil", a.err, c.err)
+	s.queue.Together(a, b, c)
+	want(t, b.Err, core.Full)
+	if c.Err != nil || a.Err != nil {
+		t.Errorf("small changes = %v and %v, want nil", a.Err, c.Err)
 	}
 	last := 20
 	for { // until nothing fits any more
@@ -295,8 +283,8 @@ func TestS1TheWayBackIsWritten(t *testing.T) {
 	for n := range 2 { // also when it has looked before
 		full.Store(true)
 		a := compiled(t, accept(1+n))
-		together(s, a)
-		want(t, a.err, core.Full)
+		s.queue.Together(a)
+		want(t, a.Err, core.Full)
 		was := version()
 		full.Store(false)
 		wellAgain(t, s)
@@ -314,9 +302,9 @@ func TestS1NothingIsKeptAfterALostSync(t *testing.T) {
 	commit := s.commit
 	s.commit = func() error { return syncFailed{} }
 	a, b := compiled(t, accept(3)), compiled(t, accept(4))
-	together(s, a, b)
+	s.queue.Together(a, b)
 	for _, r := range []*request{a, b} {
-		if e := want(t, r.err, core.Unavailable); !errors.Is(e, syncFailed{}) {
+		if e := want(t, r.Err, core.Unavailable); !errors.Is(e, syncFailed{}) {
 			t.Errorf("error = %v, want the cause in it", e)
 		}
 	}
@@ -390,9 +378,9 @@ func TestS1SomebodyElseLocksTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, b := compiled(t, accept(1)), compiled(t, accept(2))
-	together(s, a, b)
-	want(t, a.err, core.Unavailable)
-	want(t, b.err, core.Unavailable)
+	s.queue.Together(a, b)
+	want(t, a.Err, core.Unavailable)
+	want(t, b.Err, core.Unavailable)
 	if !holds(t, s, 0) || holds(t, s, 1) {
 		t.Error("reading goes wrong while the file is locked")
 	}
@@ -711,15 +699,15 @@ func TestMaintenance(t *testing.T) {
 }
 
 func TestTimes(t *testing.T) {
-	for _, at := range []time.Time{{}, time.Unix(0, 1), time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600)), minTime, maxTime} {
-		if got := fromNanos(nanos(at)); !got.Equal(at) {
+	for _, at := range []time.Time{{}, time.Unix(0, 1), time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600)), rows.MinTime, rows.MaxTime} {
+		if got := rows.FromNanos(rows.Nanos(at)); !got.Equal(at) {
 			t.Errorf("%v comes back as %v", at, got)
 		}
 	}
-	if got := fromNanos(nanos(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))); !got.Equal(maxTime) {
-		t.Errorf("the year 9999 comes back as %v, want %v", got, maxTime)
+	if got := rows.FromNanos(rows.Nanos(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))); !got.Equal(rows.MaxTime) {
+		t.Errorf("the year 9999 comes back as %v, want %v", got, rows.MaxTime)
 	}
-	if got := fromNanos(nanos(time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC))); !got.Equal(minTime) {
-		t.Errorf("the year 1 comes back as %v, want %v", got, minTime)
+	if got := rows.FromNanos(rows.Nanos(time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC))); !got.Equal(rows.MinTime) {
+		t.Errorf("the year 1 comes back as %v, want %v", got, rows.MinTime)
 	}
 }

@@ -20,7 +20,7 @@ func (s *stats) add(batch []*request, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range batch {
-		if r.err != nil {
+		if r.Err != nil {
 			s.now.Refused++
 		} else {
 			s.now.Commits++
@@ -43,9 +43,7 @@ func (s *Store) Stats() core.StoreStats {
 	s.stats.mu.Lock()
 	st := s.stats.now
 	s.stats.mu.Unlock()
-	s.mu.Lock()
-	st.Waiting = len(s.waiting)
-	s.mu.Unlock()
+	st.Waiting = s.queue.Len()
 	st.Broken = s.bad.Load()
 	return st
 }

@@ -5,10 +5,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
 )
 
 // maxBatch bounds the changes that share one transaction, and with it how long
@@ -17,6 +17,7 @@ const maxBatch = 512
 
 // request is a change on its way to the writer.
 type request struct {
+	group.Change
 	needs       []string // events that are to be there
 	expect      []core.Expect
 	receipt     *receipt // nil: none
@@ -27,12 +28,8 @@ type request struct {
 	keepReceipt []int64      // rows of messages to prune, for then
 	then        func() error // runs last, in the writer; nil: nothing
 
-	probe  bool // is not counted
-	lazy   bool // may wait for another, until due
-	due    time.Time
-	taken  atomic.Bool // by the writer, which then answers; or by its own caller, who has left
-	err    error       // the writer's answer, read after done
-	answer chan struct{}
+	probe bool // is not counted
+	lazy  bool // Change.Lazy
 }
 
 // Commit keeps a change. When ctx ends before the writer has taken the change,
@@ -40,7 +37,7 @@ type request struct {
 // for the disk. It returns NotFound when a delivery names an event that is not
 // kept, and Internal for a change that no store could keep.
 func (s *Store) Commit(ctx context.Context, c *core.Change) error {
-	r := &request{answer: make(chan struct{}), lazy: c.Lazy}
+	r := &request{lazy: c.Lazy}
 	if err := r.compile(c); err != nil {
 		return err
 	}
@@ -48,38 +45,7 @@ func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 }
 
 func (s *Store) submit(ctx context.Context, r *request) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return errClosed
-	}
-	s.waiting = append(s.waiting, r)
-	if r.lazy {
-		r.due = time.Now().Add(core.LazyWait)
-	} else {
-		s.eager++
-	}
-	s.mu.Unlock()
-	s.poke()
-	select {
-	case <-r.answer:
-	case <-ctx.Done():
-		if r.taken.CompareAndSwap(false, true) {
-			return ctx.Err()
-		}
-		<-r.answer
-	}
-	return r.err
-}
-
-func (s *Store) poke() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	return s.queue.Submit(ctx, r, r.lazy, errClosed)
 }
 
 // run is the writer. It ends when the store is closed and nothing waits.
@@ -89,7 +55,7 @@ func (s *Store) run() {
 	defer timer.Stop()
 	var looked time.Time // when heal was last tried, or the illness began; zero: all is well
 	for {
-		batch, n, wait := s.take()
+		batch, n, wait := s.queue.Take(maxBatch)
 		if len(batch) > 0 {
 			s.writeBatch(batch)
 		}
@@ -110,7 +76,7 @@ func (s *Store) run() {
 			}
 			timer.Reset(wait)
 			select {
-			case <-s.wake:
+			case <-s.queue.Wake():
 			case <-timer.C:
 			}
 			if ill && time.Since(looked) >= s.healIn {
@@ -119,47 +85,6 @@ func (s *Store) run() {
 			}
 		}
 	}
-}
-
-// take takes up to maxBatch changes, n, off the queue. The batch is those whose
-// callers have not left. With nothing to take, wait is how long a lazy change can
-// still wait, or negative when the store is closed and empty.
-func (s *Store) take() (batch []*request, n int, wait time.Duration) {
-	s.mu.Lock()
-	if wait := s.idle(); wait != 0 {
-		s.mu.Unlock()
-		return nil, 0, wait
-	}
-	n = min(len(s.waiting), maxBatch)
-	batch = s.waiting[:n:n]
-	s.waiting = s.waiting[n:]
-	for _, r := range batch {
-		if !r.lazy {
-			s.eager--
-		}
-	}
-	s.mu.Unlock()
-	live := batch[:0]
-	for _, r := range batch {
-		if r.taken.CompareAndSwap(false, true) {
-			live = append(live, r)
-		}
-	}
-	return live, n, 0
-}
-
-// idle is how long there is nothing to write; negative: never again. Called with
-// mu held.
-func (s *Store) idle() time.Duration {
-	switch {
-	case len(s.waiting) == 0 && s.closed:
-		return -1
-	case len(s.waiting) == 0:
-		return time.Hour
-	case s.eager > 0 || s.closed:
-		return 0
-	}
-	return max(0, time.Until(s.waiting[0].due)) // those that wait are all lazy, the oldest first
 }
 
 // writeBatch keeps each change of a batch, or says why not, and answers all.
@@ -172,19 +97,19 @@ func (s *Store) writeBatch(batch []*request) {
 		// that fails is nobody's fault, and trying it again for each takes long.
 		for _, r := range batch {
 			err := s.transact([]*request{r})
-			if r.err == nil {
-				r.err = err
+			if r.Err == nil {
+				r.Err = err
 			}
 			s.feel(err)
 		}
 	} else if err != nil {
 		for _, r := range batch {
-			r.err = err
+			r.Err = err
 		}
 	}
 	s.stats.add(batch, time.Since(start))
 	for _, r := range batch {
-		close(r.answer)
+		r.Answer()
 	}
 }
 
@@ -201,7 +126,7 @@ func (s *Store) transact(batch []*request) error {
 		}
 	}
 	for _, r := range batch {
-		r.err = nil
+		r.Err = nil
 	}
 	kept := 0
 	if err := s.begin(); err != nil {
@@ -213,7 +138,7 @@ func (s *Store) transact(batch []*request) error {
 			s.abort()
 			return s.wrap("write", err)
 		}
-		r.err = refusal
+		r.Err = refusal
 		if refusal == nil && !r.probe {
 			kept++
 		}

@@ -33,7 +33,7 @@ func BenchmarkWritten(b *testing.B) {
 					told = append(told, c.Deliveries...)
 					all[k] = compiled(b, c)
 				}
-				together(s, all...)
+				s.queue.Together(all...)
 			}
 			b.ReportMetric(per(size()-at), "accept-B/op")
 			b.ReportMetric(per((size()-at)/(4096+24)), "accept-pages/op")

@@ -1,4 +1,5 @@
-package sqlite
+// Package rows is how values become the columns of a database.
+package rows
 
 import (
 	"encoding/base64"
@@ -31,55 +32,58 @@ var codec = json.JoinOptions(
 	})),
 )
 
-func encode(v any) (string, error) {
+// Encode writes a value as the JSON of a row.
+func Encode(v any) (string, error) {
 	b, err := json.Marshal(v, codec, json.Deterministic(true))
 	return string(b), err
 }
 
-func decode[T any](text []byte) (*T, error) {
+// Decode reads what Encode has written. Its error is a DamagedError.
+func Decode[T any](text []byte) (*T, error) {
 	v := new(T)
 	if err := json.Unmarshal(text, v, codec); err != nil {
-		return nil, &damagedError{err}
+		return nil, &DamagedError{err}
 	}
 	return v, nil
 }
 
-// damagedError is a row that holds what was never written there. It does not say what
+// DamagedError is a row that holds what was never written there. It does not say what
 // its parser says, which nobody can fix by hand.
-type damagedError struct{ err error }
+type DamagedError struct{ Err error }
 
-func (e *damagedError) Error() string { return "a row is damaged" }
-func (e *damagedError) Unwrap() error { return e.err }
+func (e *DamagedError) Error() string { return "a row is damaged" }
+func (e *DamagedError) Unwrap() error { return e.Err }
 
-// The ends of what Unix nanoseconds can say: the years 1678 and 2262.
+// MinTime and MaxTime are the ends of what Unix nanoseconds can say: the years 1678 and 2262.
 var (
-	minTime = time.Unix(0, math.MinInt64)
-	maxTime = time.Unix(0, math.MaxInt64)
+	MinTime = time.Unix(0, math.MinInt64)
+	MaxTime = time.Unix(0, math.MaxInt64)
 )
 
-// noTime is before every time.
-const noTime = math.MinInt64
+// NoTime is before every time.
+const NoTime = math.MinInt64
 
-// nanos is how a time is kept in a column. Times beyond the ends become the ends.
-func nanos(t time.Time) int64 {
+// Nanos is how a time is kept in a column. Times beyond the ends become the ends.
+func Nanos(t time.Time) int64 {
 	switch {
 	case t.IsZero():
 		return 0
-	case t.Before(minTime):
+	case t.Before(MinTime):
 		return math.MinInt64
-	case t.After(maxTime):
+	case t.After(MaxTime):
 		return math.MaxInt64
 	}
 	return t.UnixNano()
 }
 
-func fromNanos(n int64) time.Time {
+// FromNanos is the time of a column, UTC.
+func FromNanos(n int64) time.Time {
 	if n == 0 {
 		return time.Time{}
 	}
 	return time.Unix(0, n).UTC()
 }
 
-// dueTime is fromNanos for a time that something waits for: one that never had a
+// DueTime is FromNanos for a time that something waits for: one that never had a
 // time is due since the epoch, as a zero time would say that nothing waits.
-func dueTime(n int64) time.Time { return time.Unix(0, n).UTC() }
+func DueTime(n int64) time.Time { return time.Unix(0, n).UTC() }

@@ -1,0 +1,131 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
+)
+
+const deliveryColumns = `SELECT d.notifier, d.attempts, d.next, d.dead, d.created, d.error, d.grp, l.message, l.data FROM `
+
+func delivery(row pgx.Rows) (*core.Delivery, error) {
+	var d core.Delivery
+	var notifier, failed, group, data []byte
+	var next, created int64
+	var message bool
+	if err := row.Scan(&notifier, &d.Attempts, &next, &d.Dead, &created, &failed, &group, &message, &data); err != nil {
+		return nil, err
+	}
+	e, err := event(message, data)
+	if err != nil {
+		return nil, err
+	}
+	d.Notifier, d.Error, d.Group = string(notifier), string(failed), string(group)
+	d.Next, d.Created, d.EventID, d.Event = rows.FromNanos(next), rows.FromNanos(created), e.ID, *e
+	return &d, nil
+}
+
+// DueDeliveries returns what a notifier is to be told now, in the order in which it
+// was kept.
+func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*core.Delivery, error) {
+	// A fresh one, of which no time is named, is due whatever the clock says.
+	return listOf(ctx, s, "deliveries", delivery, deliveryColumns+`deliveries d JOIN log l ON l.seq = d.seq
+		WHERE d.notifier = $1 AND NOT d.dead AND (d.next = 0 OR d.next <= $2) ORDER BY d.seq LIMIT $3`, []byte(notifier), rows.Nanos(now), limited(limit))
+}
+
+// NextDelivery returns when the notifier's earliest living delivery is due. One
+// without a time is due since the epoch.
+func (s *Store) NextDelivery(ctx context.Context, notifier string) (time.Time, error) {
+	all, err := listOf(ctx, s, "queue", func(row pgx.Rows) (n int64, err error) {
+		err = row.Scan(&n)
+		return n, err
+	}, `SELECT next FROM deliveries WHERE notifier = $1 AND NOT dead ORDER BY next LIMIT 1`, []byte(notifier))
+	if err != nil || len(all) == 0 {
+		return time.Time{}, err
+	}
+	return rows.DueTime(all[0]), nil
+}
+
+// DeadDeliveries returns what was set aside, oldest event first.
+func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery, error) {
+	return s.Deliveries(ctx, core.DeliveryFilter{Dead: true, Limit: limit})
+}
+
+// Deliveries returns deliveries by a filter, oldest event first.
+func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	var w where
+	if f.After != "" {
+		_, seq, _, err := s.place(ctx, f.After)
+		if err != nil {
+			return nil, s.wrap("read deliveries", err)
+		}
+		w.add("d.seq > ", seq)
+	}
+	if f.EventID != "" {
+		w.add("l.id = ", []byte(f.EventID))
+	}
+	if f.Notifier != "" {
+		w.add("d.notifier = ", []byte(f.Notifier))
+	}
+	if f.Dead {
+		w.add("d.dead")
+	}
+	return listOf(ctx, s, "deliveries", delivery, deliveryColumns+`deliveries d JOIN log l ON l.seq = d.seq`+
+		w.text()+` ORDER BY d.seq, d.notifier LIMIT `+w.arg(limited(f.Limit)), w.args...)
+}
+
+// Depths returns the lengths of the queues, all at one moment. It counts, so it is for
+// people and metrics, not for every message.
+func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
+	d := core.Depths{DeliveriesByNotifier: map[string]int{}, DeadByName: map[string]int{}}
+	if err := s.open(ctx); err != nil {
+		return d, err
+	}
+	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		var outbox *int64
+		if err := tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM log WHERE message), (SELECT count(*) FROM log WHERE message AND status = 'held'),
+			(SELECT count(*) FROM receipts), (SELECT count(*) FROM outbox WHERE state = 'waiting'),
+			(SELECT created FROM outbox WHERE state = 'waiting' ORDER BY id LIMIT 1)`).Scan(&d.Inbox, &d.InboxHeld, &d.Receipts, &d.Outbox, &outbox); err != nil {
+			return err
+		}
+		if outbox != nil {
+			d.OldestOutbox = rows.FromNanos(*outbox)
+		}
+		return countDeliveries(ctx, tx, &d)
+	})
+	return d, s.wrap("count", err)
+}
+
+func countDeliveries(ctx context.Context, tx pgx.Tx, d *core.Depths) error {
+	found, err := tx.Query(ctx, `SELECT notifier, dead, count(*), min(created) FROM deliveries GROUP BY notifier, dead`)
+	if err != nil {
+		return err
+	}
+	return each(found, func() error {
+		var notifier []byte
+		var dead bool
+		var n int
+		var created int64
+		if err := found.Scan(&notifier, &dead, &n, &created); err != nil {
+			return err
+		}
+		if dead {
+			d.DeadDeliveries += n
+			d.DeadByName[string(notifier)] = n
+			return nil
+		}
+		if oldest := rows.FromNanos(created); d.Deliveries == 0 || oldest.Before(d.OldestDelivery) {
+			d.OldestDelivery = oldest
+		}
+		d.Deliveries += n
+		d.DeliveriesByNotifier[string(notifier)] += n
+		return nil
+	})
+}

@@ -1,0 +1,67 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
+)
+
+var (
+	errClosed = &core.Error{Kind: core.Unavailable, Public: "store: closed"}
+	// errTaken says that a receipt is there already.
+	errTaken = core.Refuse(core.Replayed, "store: this nonce of this peer is taken")
+	// errOvertaken says that another node has the lease.
+	errOvertaken = &core.Error{Kind: core.Unavailable, Public: "store: another ogp has taken over the database",
+		Hint: "this one was not heard of for a while; stop it, or start it again to stand by"}
+)
+
+// wrap gives an error of the database its kind. Errors of ours and of contexts pass
+// unchanged.
+func (s *Store) wrap(doing string, err error) error {
+	var ours *core.Error
+	var answered *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &ours):
+		return err
+	case s.queue.Closed():
+		return errClosed
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	e := &core.Error{Kind: core.Unavailable, Public: "store: " + doing, Err: err,
+		Hint: "look at the database " + s.name + ", and at the way to it; it is tried again every few seconds"}
+	var damaged *rows.DamagedError
+	switch {
+	case errors.As(err, &damaged):
+		e.Hint = "a row of the database " + s.name + " was changed by somebody else; restore it from its backup"
+	case !errors.As(err, &answered):
+	case answered.Code == "53100": // disk full
+		e.Kind, e.Hint = core.Full, "the disk of the database "+s.name+" is full: free some space and try again"
+	case len(answered.Code) == 5 && (answered.Code[:2] == "22" || answered.Code[:2] == "23" || answered.Code[:2] == "42"): // data, constraint, statement
+		e.Kind, e.Hint = core.Internal, ""
+		if answered.Code == "42501" {
+			e.Kind, e.Hint = core.Unavailable, "give the user of the connection string the right to make tables in the database "+s.name
+		}
+	case answered.Code[:2] == "28" || answered.Code == "3D000": // who we are, or a database that there is not
+		e.Hint = "look at user, password and database of the connection string"
+	}
+	return e
+}
+
+func notFound(format string, args ...any) error {
+	return core.Refusef(core.NotFound, "store: no "+format, args...)
+}
+
+func (s *Store) missing(err error, what string, key any) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return notFound("%s %q", what, key)
+	}
+	return s.wrap("read "+what, err)
+}

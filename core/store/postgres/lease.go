@@ -1,0 +1,86 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+const (
+	// leaseName is the lease to commit.
+	leaseName = "commit"
+	// leaseTime is how long a node that no longer answers keeps others waiting.
+	leaseTime = 12 * time.Second
+	// leaseEvery is how often the lease is renewed.
+	leaseEvery = 3 * time.Second
+)
+
+// lease is the right of one node to commit. The database's clock counts.
+type lease struct {
+	holder string
+	fence  int64
+
+	stop sync.Once
+	end  chan struct{}
+	done chan struct{}
+}
+
+// take takes the lease if nobody has it.
+func (l *lease) take(ctx context.Context, s *Store) error {
+	l.end, l.done = make(chan struct{}), make(chan struct{})
+	err := s.pool.QueryRow(ctx, `INSERT INTO leases (name, holder, fence, until) VALUES ($1, $2, 1, now() + make_interval(secs => $3))
+		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = leases.fence + 1, until = excluded.until
+			WHERE leases.until < now() RETURNING fence`, leaseName, l.holder, leaseTime.Seconds()).Scan(&l.fence)
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	var holder string
+	var left float64
+	if err := s.pool.QueryRow(ctx, `SELECT holder, greatest(0, extract(epoch FROM until - now())) FROM leases WHERE name = $1`, leaseName).Scan(&holder, &left); err != nil {
+		return err
+	}
+	return &core.Error{Kind: core.Conflict, Public: "store: the database " + s.name + " is in use by another ogp, on " + holder,
+		Hint: fmt.Sprintf("this one can take over when that one has ended, or has not been heard of for %d s; start it again then", int(left)+1)}
+}
+
+// keep renews the lease until it is freed. What a node without it wants to keep is
+// refused by the transaction itself.
+func (l *lease) keep(s *Store) {
+	defer close(l.done)
+	ticker := time.NewTicker(leaseEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-l.end:
+			return
+		case <-ticker.C:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), leaseTime)
+		tag, err := s.pool.Exec(ctx, `UPDATE leases SET until = now() + make_interval(secs => $3) WHERE name = $1 AND fence = $2`, leaseName, l.fence, leaseTime.Seconds())
+		cancel()
+		switch {
+		case err != nil:
+			s.feel(s.wrap("renew the lease", err))
+		case tag.RowsAffected() == 0:
+			s.feel(errOvertaken)
+		}
+	}
+}
+
+// free lets another node have the lease.
+func (l *lease) free(s *Store) {
+	l.stop.Do(func() {
+		close(l.end)
+		<-l.done
+		ctx, cancel := context.WithTimeout(context.Background(), leaseEvery)
+		defer cancel()
+		// Where this fails, the lease ends by itself.
+		_, _ = s.pool.Exec(ctx, `UPDATE leases SET until = '-infinity' WHERE name = $1 AND fence = $2`, leaseName, l.fence)
+	})
+}

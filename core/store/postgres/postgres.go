@@ -1,0 +1,190 @@
+// Package postgres keeps the gateway's state in a PostgreSQL database, so that the
+// gateway outlives its machine.
+//
+// One goroutine of a node writes. It takes all changes that wait, judges them, and
+// keeps them in one transaction, so that many commits at the same time cost one write
+// to disk (docs/threat-model.md#s1). The transaction locks the row of head, so that the
+// nodes that share a database commit one after the other: what a change was judged by
+// still stands when it is kept, and the order of the log is the order of the commits.
+//
+// One node at a time has the lease to commit. A node that was overtaken keeps nothing
+// more: the lease is checked in the transaction itself.
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
+)
+
+const (
+	// maxConns bounds the connections of one node.
+	maxConns = 8
+	// maxBatch bounds the changes that share one transaction.
+	maxBatch = 512
+	// healEvery is how long the writer waits, while nothing can be kept, until it looks
+	// whether that is over.
+	healEvery = 2 * time.Second
+	// writeTime bounds one transaction of the writer.
+	writeTime = 30 * time.Second
+	// connectTime bounds the first connection.
+	connectTime = 10 * time.Second
+)
+
+// Store is a core.Store in a database. Safe for concurrent use.
+type Store struct {
+	pool *pgxpool.Pool
+	name string // of the database, without a secret
+
+	queue   *group.Queue[*request]
+	closing sync.Once
+	done    chan struct{} // closed when the writer has ended
+
+	lease  *lease
+	ensure bool // the server's synchronous_commit does not wait for its disk: ours does
+
+	ill   atomic.Pointer[core.Error] // why nothing can be kept
+	stats stats
+}
+
+var _ core.Store = (*Store)(nil)
+
+// Open opens the store in the database of a connection string, such as
+// "postgres://user:password@host/database?sslmode=verify-full", makes its tables, or
+// brings older ones up to date, and takes the lease to commit. It returns an error of
+// kind Conflict while another node has the lease, and of kind Unavailable when the
+// database cannot be reached. The caller closes the store.
+func Open(ctx context.Context, url string) (_ *Store, err error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// Its text has the whole string, password and all.
+		return nil, &core.Error{Kind: core.Malformed, Public: "store: the connection string cannot be read",
+			Hint: `write it like "postgres://user:password@host:5432/database?sslmode=verify-full"`}
+	}
+	config.MaxConns = maxConns
+	config.ConnConfig.ConnectTimeout = min(connectTime, either(config.ConnConfig.ConnectTimeout > 0, config.ConnConfig.ConnectTimeout, connectTime))
+	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
+		config.ConnConfig.RuntimeParams["application_name"] = "ogp"
+	}
+	s := &Store{name: config.ConnConfig.Database + " at " + config.ConnConfig.Host, queue: group.New[*request](), done: make(chan struct{})}
+	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return nil, s.wrap("open", err)
+	}
+	defer func() {
+		if err != nil {
+			s.pool.Close()
+		}
+	}()
+	if err := s.migrate(ctx); err != nil {
+		return nil, s.wrap("open", err)
+	}
+	var level string
+	if err := s.pool.QueryRow(ctx, "SHOW synchronous_commit").Scan(&level); err != nil {
+		return nil, s.wrap("open", err)
+	}
+	s.ensure = level == "off"
+	host, err := os.Hostname()
+	if err != nil {
+		host = "a host without a name"
+	}
+	s.lease = &lease{holder: host + " " + rand.Text()[:8]}
+	if err := s.lease.take(ctx, s); err != nil {
+		return nil, s.wrap("take the lease", err)
+	}
+	go s.run()
+	go s.lease.keep(s)
+	return s, nil
+}
+
+func either[T any](cond bool, yes, no T) T {
+	if cond {
+		return yes
+	}
+	return no
+}
+
+// Close ends the store: changes that wait are still written, later ones get
+// Unavailable, and the lease is free for another node. Only the first call does
+// anything; the others wait for it.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.queue.Close()
+		<-s.done
+		s.lease.free(s)
+		s.pool.Close()
+	})
+	return nil
+}
+
+// Health is nil while changes can be kept, and otherwise why they cannot.
+func (s *Store) Health() error {
+	if s.queue.Closed() {
+		return errClosed
+	}
+	if e := s.ill.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// Lost is nil: what the database has acknowledged is its own promise.
+func (s *Store) Lost() error { return nil }
+
+// feel notes how a transaction went. What one change alone is to blame for is no
+// illness; nor is a caller who left.
+func (s *Store) feel(err error) {
+	var e *core.Error
+	switch {
+	case err == nil:
+		s.ill.Store(nil)
+	case errors.As(err, &e) && (e.Kind == core.Full || e.Kind == core.Unavailable):
+		s.ill.Store(e)
+	}
+}
+
+type stats struct {
+	mu  sync.Mutex // guards now
+	now core.StoreStats
+}
+
+func (s *stats) add(batch []*request, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range batch {
+		if r.Err != nil {
+			s.now.Refused++
+		} else {
+			s.now.Commits++
+		}
+	}
+	s.now.Batches++
+	s.now.LastBatch = len(batch)
+	s.now.LastCommit = took
+	s.now.TotalCommit += took
+}
+
+// Stats returns what this node's writer has done so far.
+func (s *Store) Stats() core.StoreStats {
+	s.stats.mu.Lock()
+	st := s.stats.now
+	s.stats.mu.Unlock()
+	st.Waiting = s.queue.Len()
+	return st
+}
+
+// Size returns the bytes that the database takes, with all that is in it.
+func (s *Store) Size() (n int64, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), connectTime)
+	defer cancel()
+	err = s.pool.QueryRow(ctx, "SELECT pg_database_size(current_database())").Scan(&n)
+	return n, s.wrap("size", err)
+}

@@ -1,0 +1,332 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
+)
+
+// defaultLimit is how many results a query has that names no limit.
+const defaultLimit = 100
+
+func limited(n int) int {
+	if n <= 0 {
+		return defaultLimit
+	}
+	return n
+}
+
+// open says whether a method may go on.
+func (s *Store) open(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.queue.Closed() {
+		return errClosed
+	}
+	return nil
+}
+
+// querier is the pool, or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// list reads one value of every row.
+func list[T any](ctx context.Context, q querier, scan func(pgx.Rows) (T, error), query string, args ...any) ([]T, error) {
+	found, err := q.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	var all []T
+	err = each(found, func() error {
+		v, err := scan(found)
+		all = append(all, v)
+		return err
+	})
+	return all, err
+}
+
+// listOf is list from the pool, with the errors of what it reads.
+func listOf[T any](ctx context.Context, s *Store, what string, scan func(pgx.Rows) (T, error), query string, args ...any) ([]T, error) {
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	all, err := list(ctx, s.pool, scan, query, args...)
+	return all, s.wrap("read "+what, err)
+}
+
+// one reads the value of the only row, and says what it did not find.
+func one[T any](ctx context.Context, s *Store, what string, key any, scan func(pgx.Rows) (T, error), query string, args ...any) (v T, err error) {
+	all, err := listOf(ctx, s, what, scan, query, args...)
+	if err != nil {
+		return v, err
+	}
+	if len(all) == 0 {
+		return v, notFound("%s %q", what, key)
+	}
+	return all[0], nil
+}
+
+func decoded[T any](row pgx.Rows) (*T, error) {
+	var data []byte
+	if err := row.Scan(&data); err != nil {
+		return nil, err
+	}
+	return rows.Decode[T](data)
+}
+
+// Peers returns all peers, in the order of their keys.
+func (s *Store) Peers(ctx context.Context) ([]*core.Peer, error) {
+	return listOf(ctx, s, "peers", decoded[core.Peer], `SELECT data FROM peers ORDER BY key`)
+}
+
+// Receipt finds what we answered to a peer's nonce.
+func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Receipt, error) {
+	return one(ctx, s, "envelope", nonce, func(row pgx.Rows) (*core.Receipt, error) {
+		r := &core.Receipt{Peer: peer, Nonce: nonce}
+		var at int64
+		var intent, digest []byte
+		if err := row.Scan(&at, &intent, &r.Status, &digest, &r.Answer); err != nil {
+			return nil, err
+		}
+		r.At, r.Intent = rows.FromNanos(at), string(intent)
+		copy(r.Digest[:], digest)
+		return r, nil
+	}, `SELECT at, intent, status, digest, answer FROM receipts WHERE peer = $1 AND nonce = $2`, peer[:], []byte(nonce))
+}
+
+
+// EachReceipt calls f for the receipts since a time, of each peer and intent the newest
+// ones.
+func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f func(core.Receipt)) error {
+	all, err := listOf(ctx, s, "receipts", func(row pgx.Rows) (core.Receipt, error) {
+		var r core.Receipt
+		var at int64
+		var peer, nonce, intent []byte
+		if err := row.Scan(&peer, &nonce, &at, &intent, &r.Bytes); err != nil {
+			return r, err
+		}
+		r.Peer, r.Nonce, r.At, r.Intent = core.PublicKey(peer), core.Nonce(nonce), rows.FromNanos(at), string(intent)
+		return r, nil
+	}, `SELECT peer, nonce, at, intent, bytes FROM (
+			SELECT *, row_number() OVER (PARTITION BY peer, intent ORDER BY at DESC) AS place FROM receipts WHERE at >= $1) newest
+		WHERE $2 <= 0 OR place <= $2 ORDER BY at`, either(since.IsZero(), rows.NoTime, rows.Nanos(since)), most)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		f(r)
+	}
+	return nil
+}
+
+// EachNonce calls f with the hash of every receipt.
+func (s *Store) EachNonce(ctx context.Context, f func(hash uint64)) error {
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	found, err := s.pool.Query(ctx, `SELECT peer, nonce FROM receipts`)
+	if err != nil {
+		return s.wrap("read receipts", err)
+	}
+	return s.wrap("read receipts", each(found, func() error {
+		var peer, nonce []byte
+		err := found.Scan(&peer, &nonce)
+		if err == nil {
+			f(core.NonceHash(core.PublicKey(peer), core.Nonce(nonce)))
+		}
+		return err
+	}))
+}
+
+// place finds where an id stands, or the next lower one: its time and place.
+func (s *Store) place(ctx context.Context, id string) (at, seq int64, exact bool, err error) {
+	type found struct {
+		at, seq int64
+		exact   bool
+	}
+	all, err := list(ctx, s.pool, func(row pgx.Rows) (f found, err error) {
+		err = row.Scan(&f.at, &f.seq, &f.exact)
+		return f, err
+	}, `SELECT at, seq, id = $1 FROM log WHERE id <= $1 ORDER BY id DESC LIMIT 1`, []byte(id))
+	if err != nil || len(all) == 0 {
+		return rows.NoTime, rows.NoTime, false, err
+	}
+	return all[0].at, all[0].seq, all[0].exact, nil
+}
+
+// Inbox returns messages by a filter.
+func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMessage, error) {
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	var w where
+	w.add("message")
+	if !f.Peer.IsZero() {
+		w.add("peer = ", f.Peer[:])
+	}
+	if f.Status != "" {
+		w.add("status = ", string(f.Status))
+	}
+	if f.Intent != "" {
+		w.add("intent = ", []byte(f.Intent))
+	}
+	if !f.Since.IsZero() {
+		w.add("at >= ", rows.Nanos(f.Since))
+	}
+	if f.Before != "" {
+		at, seq, exact, err := s.place(ctx, f.Before)
+		if err != nil {
+			return nil, s.wrap("read inbox", err)
+		}
+		if !exact && seq != rows.NoTime {
+			seq++ // the next lower one stands before it, too
+		}
+		w.add("(at, seq) < ", at, seq)
+	}
+	return listOf(ctx, s, "inbox", decoded[core.InboxMessage],
+		`SELECT data FROM log`+w.text()+either(f.Oldest, ` ORDER BY at, seq`, ` ORDER BY at DESC, seq DESC`)+` LIMIT `+w.arg(limited(f.Limit)), w.args...)
+}
+
+// InboxMessage finds one message.
+func (s *Store) InboxMessage(ctx context.Context, id string) (*core.InboxMessage, error) {
+	return one(ctx, s, "inbox message", id, decoded[core.InboxMessage], `SELECT data FROM log WHERE id = $1 AND message`, []byte(id))
+}
+
+// event reads a row of log.
+func event(message bool, data []byte) (*core.Event, error) {
+	if !message {
+		return rows.Decode[core.Event](data)
+	}
+	m, err := rows.Decode[core.InboxMessage](data)
+	if err != nil {
+		return nil, err
+	}
+	return &core.Event{ID: m.ID, Type: core.EventMessage, At: m.At, Peer: m.Peer, Message: m}, nil
+}
+
+// Events returns the events that were kept after the one of an id, oldest first,
+// messages included.
+func (s *Store) Events(ctx context.Context, after string, limit int) ([]*core.Event, error) {
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	from := int64(0)
+	if after != "" {
+		_, seq, _, err := s.place(ctx, after)
+		if err != nil {
+			return nil, s.wrap("read events", err)
+		}
+		from = seq
+	}
+	return listOf(ctx, s, "events", func(row pgx.Rows) (*core.Event, error) {
+		var message bool
+		var data []byte
+		if err := row.Scan(&message, &data); err != nil {
+			return nil, err
+		}
+		return event(message, data)
+	}, `SELECT message, data FROM log WHERE seq > $1 ORDER BY seq LIMIT $2`, from, limited(limit))
+}
+
+func outboxItem(row pgx.Rows) (*core.OutboxItem, error) {
+	var data, body []byte
+	if err := row.Scan(&data, &body); err != nil {
+		return nil, err
+	}
+	o, err := rows.Decode[core.OutboxItem](data)
+	if err == nil {
+		o.Body = body
+	}
+	return o, err
+}
+
+// Outbox returns envelopes of ours by a filter.
+func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
+	var w where
+	if f.State != "" {
+		w.add("state = ", string(f.State))
+	}
+	if !f.Peer.IsZero() {
+		w.add("peer = ", f.Peer[:])
+	}
+	if f.Before != "" {
+		w.add("id < ", []byte(f.Before))
+	}
+	if f.After != "" {
+		w.add("id > ", []byte(f.After))
+	}
+	return listOf(ctx, s, "outbox", outboxItem,
+		`SELECT data, body FROM outbox`+w.text()+either(f.Oldest, ` ORDER BY id`, ` ORDER BY id DESC`)+` LIMIT `+w.arg(limited(f.Limit)), w.args...)
+}
+
+// WaitingPeers returns the peers that an envelope waits for, by key. It goes from peer to
+// peer through the index, and not from envelope to envelope.
+func (s *Store) WaitingPeers(ctx context.Context) ([]core.PublicKey, error) {
+	return listOf(ctx, s, "outbox", func(row pgx.Rows) (core.PublicKey, error) {
+		var key []byte
+		if err := row.Scan(&key); err != nil {
+			return core.PublicKey{}, err
+		}
+		return core.PublicKey(key), nil
+	}, `WITH RECURSIVE p AS ((SELECT peer FROM outbox WHERE state = 'waiting' ORDER BY peer LIMIT 1)
+			UNION ALL SELECT (SELECT peer FROM outbox WHERE state = 'waiting' AND peer > p.peer ORDER BY peer LIMIT 1) FROM p WHERE p.peer IS NOT NULL)
+		SELECT peer FROM p WHERE peer IS NOT NULL`)
+}
+
+// OutboxItem finds one envelope of ours.
+func (s *Store) OutboxItem(ctx context.Context, id string) (*core.OutboxItem, error) {
+	return one(ctx, s, "outbox item", id, outboxItem, `SELECT data, body FROM outbox WHERE id = $1`, []byte(id))
+}
+
+// OutboxByNonce finds a message of ours by its nonce.
+func (s *Store) OutboxByNonce(ctx context.Context, nonce core.Nonce) (*core.OutboxItem, error) {
+	return one(ctx, s, "message sent with nonce", nonce, outboxItem,
+		`SELECT data, body FROM outbox WHERE nonce = $1 AND kind = 'message' ORDER BY id DESC LIMIT 1`, []byte(nonce))
+}
+
+// Reply finds the reply that came from a peer.
+func (s *Store) Reply(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.StoredReply, error) {
+	return one(ctx, s, "reply", nonce, decoded[core.StoredReply], `SELECT data FROM replies WHERE nonce = $1 AND peer = $2 AND NOT ours`, []byte(nonce), peer[:])
+}
+
+// OurReply finds what we have answered under a nonce, the first that was given.
+func (s *Store) OurReply(ctx context.Context, nonce core.Nonce) (*core.StoredReply, error) {
+	return one(ctx, s, "reply of ours to", nonce, decoded[core.StoredReply],
+		`SELECT data FROM replies WHERE nonce = $1 AND ours ORDER BY at, peer LIMIT 1`, []byte(nonce))
+}
+
+// Meta finds a value by its key.
+func (s *Store) Meta(ctx context.Context, key string) (string, error) {
+	value, err := one(ctx, s, "meta", key, bytesOf, `SELECT value FROM meta WHERE key = $1`, []byte(key))
+	return string(value), err
+}
+
+// KV finds a value of a plugin's memory.
+func (s *Store) KV(ctx context.Context, plugin, key string) ([]byte, error) {
+	return one(ctx, s, "value", key, bytesOf, `SELECT value FROM kv WHERE plugin = $1 AND key = $2`, []byte(plugin), []byte(key))
+}
+
+func bytesOf(row pgx.Rows) ([]byte, error) {
+	value := []byte{}
+	err := row.Scan(&value)
+	return value, err
+}
+
+// KVList returns the sizes of a plugin's values whose keys begin with prefix.
+func (s *Store) KVList(ctx context.Context, plugin, prefix string) (map[string]int, error) {
+	sizes := map[string]int{}
+	_, err := listOf(ctx, s, "values", func(row pgx.Rows) (struct{}, error) {
+		var key []byte
+		var size int
+		err := row.Scan(&key, &size)
+		sizes[string(key)] = size
+		return struct{}{}, err
+	}, `SELECT key, length(value) FROM kv WHERE plugin = $1 AND key >= $2 AND substr(key, 1, length($2::bytea)) = $2`, []byte(plugin), []byte(prefix))
+	return sizes, err
+}

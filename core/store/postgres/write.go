@@ -1,0 +1,206 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
+)
+
+// request is a change on its way to the writer.
+type request struct {
+	group.Change
+	change *core.Change
+	*prepared
+}
+
+// Commit keeps a change. When ctx ends before the writer has taken the change,
+// nothing is kept and the context's error is returned; from then on Commit waits
+// for the database. It returns NotFound when a delivery names an event that is not
+// kept, and Internal for a change that no store could keep. Where the database went
+// away during a commit, whether it was kept is not known, and Commit returns
+// Unavailable: a receipt that was kept refuses the change when it is tried again.
+func (s *Store) Commit(ctx context.Context, c *core.Change) error {
+	p, err := prepare(c)
+	if err != nil {
+		return err
+	}
+	return s.queue.Submit(ctx, &request{change: c, prepared: p}, c.Lazy, errClosed)
+}
+
+// run is the writer. It ends when the store is closed and nothing waits.
+func (s *Store) run() {
+	defer close(s.done)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		batch, n, wait := s.queue.Take(maxBatch)
+		if len(batch) > 0 {
+			s.writeBatch(batch)
+		}
+		switch {
+		case n > 0:
+			continue
+		case wait < 0:
+			return
+		}
+		ill := s.ill.Load() != nil
+		if ill {
+			wait = min(wait, healEvery)
+		}
+		timer.Reset(wait)
+		select {
+		case <-s.queue.Wake():
+		case <-timer.C:
+			if ill {
+				s.feel(s.transact(nil)) // as a change would find it
+			}
+		}
+	}
+}
+
+// writeBatch keeps each change of a batch, or says why not, and answers all.
+func (s *Store) writeBatch(batch []*request) {
+	start := time.Now()
+	err := s.transact(batch)
+	s.feel(err)
+	if len(batch) > 1 && errors.Is(err, core.Internal) {
+		// One of them may be to blame: each alone then costs only itself.
+		for _, r := range batch {
+			err := s.transact([]*request{r})
+			if r.Err == nil {
+				r.Err = err
+			}
+			s.feel(err)
+		}
+	} else if err != nil {
+		for _, r := range batch {
+			r.Err = err
+		}
+	}
+	s.stats.add(batch, time.Since(start))
+	for _, r := range batch {
+		r.Answer()
+	}
+}
+
+// transact runs the changes in one transaction. Refusals are left in the request
+// itself; a returned error means that none of the batch is kept, or that it is not
+// known, whatever their own errors say.
+func (s *Store) transact(batch []*request) error {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
+	defer cancel()
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return s.wrap("connect", unavailable(err))
+	}
+	defer conn.Release()
+	if err := s.transactOn(ctx, conn, batch); err != nil {
+		// What the server makes of it: the connection is given back outside of any
+		// transaction, or not at all.
+		if _, err := conn.Exec(ctx, "ROLLBACK"); err != nil {
+			_ = conn.Conn().Close(ctx)
+		}
+		return s.wrap("write", unavailable(err))
+	}
+	return nil
+}
+
+// unavailable keeps a time that ran out from being taken for the caller's own.
+func unavailable(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("it did not answer in time")
+	}
+	return err
+}
+
+func (s *Store) transactOn(ctx context.Context, conn *pgxpool.Conn, batch []*request) error {
+	for _, r := range batch {
+		r.Err = nil
+	}
+	k := newKept(batch)
+	if err := s.look(ctx, conn, k); err != nil {
+		return err
+	}
+	for _, r := range batch {
+		r.Err = k.judge(r)
+		if r.Err == nil {
+			k.fold(r)
+		}
+	}
+	var out pgx.Batch
+	k.write(&out)
+	out.Queue("COMMIT")
+	return conn.SendBatch(ctx, &out).Close()
+}
+
+// look begins the transaction and reads what the changes are judged by, in one round trip.
+// From its first answer on, no other node commits until this transaction has ended.
+func (s *Store) look(ctx context.Context, conn *pgxpool.Conn, k *kept) error {
+	var b pgx.Batch
+	b.Queue("BEGIN")
+	if s.ensure {
+		b.Queue("SET LOCAL synchronous_commit = on")
+	}
+	b.Queue("SELECT seq FROM head FOR UPDATE").QueryRow(func(row pgx.Row) error { return row.Scan(&k.seq) })
+	b.Queue("SELECT count(*) FROM leases WHERE name = $1 AND fence = $2", leaseName, s.lease.fence).QueryRow(func(row pgx.Row) error {
+		var n int
+		if err := row.Scan(&n); err != nil {
+			return err
+		}
+		if n == 0 {
+			return errOvertaken
+		}
+		return nil
+	})
+	if len(k.nonces) > 0 {
+		b.Queue(`SELECT peer, nonce FROM receipts WHERE (peer, nonce) IN (SELECT * FROM unnest($1::bytea[], $2::bytea[]))`, k.noncePeers, k.nonces).
+			Query(func(rows pgx.Rows) error {
+				return each(rows, func() error {
+					var peer, nonce []byte
+					err := rows.Scan(&peer, &nonce)
+					k.taken[receiptKey{core.PublicKey(peer), string(nonce)}] = true
+					return err
+				})
+			})
+	}
+	if len(k.expected) > 0 {
+		b.Queue(`SELECT key, revision FROM peers WHERE key = ANY($1)`, k.expected).Query(func(rows pgx.Rows) error {
+			return each(rows, func() error {
+				var key []byte
+				var revision int64
+				err := rows.Scan(&key, &revision)
+				k.revisions[core.PublicKey(key)] = uint64(revision)
+				return err
+			})
+		})
+	}
+	if len(k.named) > 0 {
+		b.Queue(`SELECT id, seq FROM log WHERE id = ANY($1)`, k.named).Query(func(rows pgx.Rows) error {
+			return each(rows, func() error {
+				var id []byte
+				var seq int64
+				err := rows.Scan(&id, &seq)
+				k.places[string(id)] = seq
+				return err
+			})
+		})
+	}
+	return conn.SendBatch(ctx, &b).Close()
+}
+
+// each calls f for every row.
+func each(rows pgx.Rows, f func() error) error {
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
