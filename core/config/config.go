@@ -41,6 +41,8 @@ type Config struct {
 	AgentID string   `koanf:"agent_id" check:"id" doc:"The OpenClaw agent that hears of federation events."`
 	Intents []string `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents of our own, beside message, task-request, status-update and agent-comms."`
 
+	Store Secret `koanf:"store" unit:"secret" doc:"Where the state is kept. Empty: a file in the state directory. A PostgreSQL database: \"postgres://user:password@host/database\", \"${VARIABLE}\" or \"file:/path\". docs/scaling.md"`
+
 	Rendezvous Rendezvous `koanf:"rendezvous" doc:"Finding peers by key and by invite code."`
 	Network    Network    `koanf:"network" doc:"What we dial, and whom we believe about addresses."`
 	Freshness  Freshness  `koanf:"freshness" doc:"How old a message may be, and how long it is known."`

@@ -91,6 +91,7 @@ func (c *Config) CheckSecrets(origins Origins) Problems {
 				What: key + ": " + strings.TrimPrefix(err.Error(), "config: secret: "), Hint: `set the variable, or write the file, or change ` + key})
 		}
 	}
+	check("store", c.Store)
 	check("openclaw_token", c.OpenClawToken)
 	check("openclaw_hooks_token", c.OpenClawHooksToken)
 	for _, plugin := range sortedKeys(c.Plugins) {

@@ -42,7 +42,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/scope"
-	"github.com/opengatewayprotocol/ogp/core/store"
 	"github.com/opengatewayprotocol/ogp/core/tracing"
 )
 
@@ -182,7 +181,7 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if wrote {
 		d.read = d.configFiles()
 	}
-	if d.store, err = store.Open(ctx, store.Default, d.dir); err != nil {
+	if d.store, err = d.openStore(ctx); err != nil {
 		return nil, err
 	}
 	defer func() {

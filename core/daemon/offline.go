@@ -68,6 +68,7 @@ func configured(o Options) (*Daemon, error) {
 func (d *Daemon) openOffline(ctx context.Context, write bool) error {
 	_, err := os.Stat(filepath.Join(d.dir, StoreFile))
 	switch {
+	case d.config().Store.IsSet():
 	case errors.Is(err, fs.ErrNotExist) && !write:
 		d.store = memory.New()
 		return nil
@@ -76,7 +77,7 @@ func (d *Daemon) openOffline(ctx context.Context, write bool) error {
 			return err
 		}
 	}
-	d.store, err = store.Open(ctx, store.Default, d.dir)
+	d.store, err = d.openStore(ctx)
 	return err
 }
 
@@ -144,7 +145,9 @@ func (d *Daemon) backup(ctx context.Context, p api.BackupParams) (api.None, erro
 		Backup(ctx context.Context, path string) error
 	})
 	if !ok {
-		return api.None{}, core.Refuse(core.Unsupported, "this store cannot be backed up")
+		e := core.Refuse(core.Unsupported, "the store is a database of its own, which ogp does not back up")
+		e.Hint = "use the database's own way, such as pg_dump or its provider's backups; and keep a copy of " + KeyFile
+		return api.None{}, e
 	}
 	return api.None{}, db.Backup(ctx, p.Path)
 }

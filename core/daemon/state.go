@@ -29,8 +29,20 @@ func storeThere(dir string) bool {
 	return err == nil && info.Size() > 0
 }
 
+// openStore opens the store where the configuration says.
+func (d *Daemon) openStore(ctx context.Context) (core.Store, error) {
+	at, err := d.config().Store.Reveal()
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return store.Open(ctx, at, d.dir)
+}
+
 // checkHalves refuses a directory that has lost its key or its store.
 func (d *Daemon) checkHalves(ctx context.Context) error {
+	if d.config().Store.IsSet() {
+		return nil // the key and the store are in two places: claim says whether they belong together
+	}
 	_, err := os.Stat(filepath.Join(d.dir, KeyFile))
 	switch {
 	case err == nil && !storeThere(d.dir) && d.o.NewStore:
@@ -75,7 +87,7 @@ func setAside(dir string) error {
 
 // checkOwner refuses a store without a key, unless it is nobody's yet.
 func (d *Daemon) checkOwner(ctx context.Context) error {
-	s, err := store.Open(ctx, store.Default, d.dir)
+	s, err := d.openStore(ctx)
 	if err != nil {
 		return err
 	}

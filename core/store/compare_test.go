@@ -17,7 +17,7 @@ import (
 
 // pair is the durable store beside the simple one, which is right by inspection.
 type pair struct {
-	dir       string
+	kind, dir string // as Open takes them
 	real, ref core.Store
 }
 
@@ -161,7 +161,7 @@ func (p *pair) Reopen(t *rapid.T) {
 		t.Fatal(err)
 	}
 	var err error
-	if p.real, err = store.Open(t.Context(), "sqlite", p.dir); err != nil {
+	if p.real, err = store.Open(t.Context(), p.kind, p.dir); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -237,10 +237,19 @@ func TestCompare(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	t.Run("sqlite", func(t *testing.T) { compare(t, func(t *testing.T) (kind, dir string) { return "sqlite", t.TempDir() }) })
+	t.Run("postgres", func(t *testing.T) {
+		storetest.PostgresServer(t)
+		compare(t, func(t *testing.T) (kind, dir string) { return storetest.Postgres(t), "" })
+	})
+}
+
+func compare(t *testing.T, empty func(t *testing.T) (kind, dir string)) {
 	rapid.Check(t, func(rt *rapid.T) {
-		p := &pair{dir: t.TempDir()}
+		p := &pair{}
+		p.kind, p.dir = empty(t)
 		var err error
-		if p.real, err = store.Open(rt.Context(), "sqlite", p.dir); err != nil {
+		if p.real, err = store.Open(rt.Context(), p.kind, p.dir); err != nil {
 			rt.Fatal(err)
 		}
 		if p.ref, err = store.Open(rt.Context(), "memory", ""); err != nil {

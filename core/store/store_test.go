@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,7 +12,7 @@ import (
 )
 
 func TestOpen(t *testing.T) {
-	for _, kind := range append(store.Kinds(), "") {
+	for _, kind := range []string{"sqlite", "memory", ""} {
 		t.Run("kind "+kind, func(t *testing.T) {
 			s, err := store.Open(t.Context(), kind, t.TempDir())
 			if err != nil {
@@ -51,5 +53,10 @@ func TestOpen(t *testing.T) {
 	}
 	if _, err := store.Open(t.Context(), "etcd", t.TempDir()); !errors.Is(err, core.Unsupported) {
 		t.Errorf("Open of an unknown kind = %v, want Unsupported", err)
+	}
+	for _, at := range []string{"mysql://u:secret@host/db", "postgres", "postgres://u:secret@host:port/db", "postgres://u:secret@127.0.0.1:1/db"} {
+		if _, err := store.Open(t.Context(), at, t.TempDir()); err == nil || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), "secret") {
+			t.Errorf("Open of %q = %v, want an error that has no password", at, err)
+		}
 	}
 }

@@ -31,22 +31,38 @@ type lease struct {
 	done chan struct{}
 }
 
-// take takes the lease if nobody has it.
+// take takes the lease. While its holder was not heard of for less than leaseTime, it waits
+// for that to pass, or for the holder to renew it: then somebody else is at work, and the
+// error is of kind Conflict.
 func (l *lease) take(ctx context.Context, s *Store) error {
 	l.end, l.done = make(chan struct{}), make(chan struct{})
-	err := s.pool.QueryRow(ctx, `INSERT INTO leases (name, holder, fence, until) VALUES ($1, $2, 1, now() + make_interval(secs => $3))
-		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = leases.fence + 1, until = excluded.until
-			WHERE leases.until < now() RETURNING fence`, leaseName, l.holder, leaseTime.Seconds()).Scan(&l.fence)
-	if !errors.Is(err, pgx.ErrNoRows) {
-		return err
+	var last time.Time
+	for {
+		err := s.pool.QueryRow(ctx, `INSERT INTO leases (name, holder, fence, until) VALUES ($1, $2, 1, now() + make_interval(secs => $3))
+			ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = leases.fence + 1, until = excluded.until
+				WHERE leases.until < now() RETURNING fence`, leaseName, l.holder, leaseTime.Seconds()).Scan(&l.fence)
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		var holder string
+		var until time.Time
+		err = s.pool.QueryRow(ctx, `SELECT holder, until FROM leases WHERE name = $1 AND until >= now()`, leaseName).Scan(&holder, &until)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows): // it has just ended
+			continue
+		case err != nil:
+			return err
+		case !last.IsZero() && until.After(last):
+			return &core.Error{Kind: core.Conflict, Public: "store: the database " + s.name + " is in use by another ogp, on " + holder,
+				Hint: fmt.Sprintf("this one can take over when that one has ended, or has not been heard of for %v; start it again then", leaseTime)}
+		}
+		last = until
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(leaseEvery / 6):
+		}
 	}
-	var holder string
-	var left float64
-	if err := s.pool.QueryRow(ctx, `SELECT holder, greatest(0, extract(epoch FROM until - now())) FROM leases WHERE name = $1`, leaseName).Scan(&holder, &left); err != nil {
-		return err
-	}
-	return &core.Error{Kind: core.Conflict, Public: "store: the database " + s.name + " is in use by another ogp, on " + holder,
-		Hint: fmt.Sprintf("this one can take over when that one has ended, or has not been heard of for %d s; start it again then", int(left)+1)}
 }
 
 // keep renews the lease until it is freed. What a node without it wants to keep is
@@ -81,6 +97,6 @@ func (l *lease) free(s *Store) {
 		ctx, cancel := context.WithTimeout(context.Background(), leaseEvery)
 		defer cancel()
 		// Where this fails, the lease ends by itself.
-		_, _ = s.pool.Exec(ctx, `UPDATE leases SET until = '-infinity' WHERE name = $1 AND fence = $2`, leaseName, l.fence)
+		_, _ = s.pool.Exec(ctx, `UPDATE leases SET until = now() - interval '1 second' WHERE name = $1 AND fence = $2`, leaseName, l.fence)
 	})
 }

@@ -181,6 +181,16 @@ func (s *Store) Stats() core.StoreStats {
 	return st
 }
 
+// Check asks the database for what the writer needs. Damage is for the database itself to
+// find.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	var seq int64
+	return s.wrap("check", s.pool.QueryRow(ctx, "SELECT seq FROM head").Scan(&seq))
+}
+
 // Size returns the bytes that the database takes, with all that is in it.
 func (s *Store) Size() (n int64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), connectTime)

@@ -100,7 +100,6 @@ func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Non
 	}, `SELECT at, intent, status, digest, answer FROM receipts WHERE peer = $1 AND nonce = $2`, peer[:], []byte(nonce))
 }
 
-
 // EachReceipt calls f for the receipts since a time, of each peer and intent the newest
 // ones.
 func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f func(core.Receipt)) error {
