@@ -208,6 +208,7 @@ func requested(a *cli.App, r api.RequestResult) {
 	case r.Peer.State == core.Approved:
 		fmt.Fprintf(a.Out, "Asked %s again, fingerprint %s: %s\n", r.Peer.Handle(), r.Peer.Fingerprint, r.Status)
 		fmt.Fprintln(a.Err, "It has us no more and must approve us again; here it stays approved.")
+		theirTurn(a, r)
 	default:
 		fmt.Fprintf(a.Out, "Asked %s, fingerprint %s: %s\n", r.Peer.Handle(), r.Peer.Fingerprint, r.Status)
 		theirTurn(a, r)

@@ -175,7 +175,7 @@ func (d *Daemon) request(ctx context.Context, p api.RequestParams) (api.RequestR
 // requested shows what came of asking.
 func (d *Daemon) requested(asked gateway.Asked) api.RequestResult {
 	r := api.RequestResult{Peer: d.view(asked.Peer, true), Status: asked.Status, Confirmed: asked.Confirmed, Waits: asked.Waits}
-	if asked.Peer.Trust != core.Approved || asked.Waits {
+	if !asked.Confirmed && asked.Approval == nil {
 		r.Approve = d.gateway.Key().Fingerprint()
 		if !asked.Peer.V2 && !asked.Peer.HasFeature(core.FeatureV2) { // TypeScript gateways know no fingerprints
 			r.Approve = d.gateway.Key().ID()
