@@ -19,12 +19,14 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/store/storetest"
 )
 
 // crashKills is how often TestCrash kills the daemon; the variable asks for more.
@@ -202,7 +204,28 @@ runs = 0
 // and what is told again has its key, its group and its bytes.
 //
 // docs/operating.md#notices
-func TestCrash(t *testing.T) {
+func TestCrash(t *testing.T) { crash(t, "", func() {}) }
+
+// TestCrashPostgres is TestCrash with the state in a database. What takes over after a
+// kill has the lease at once, as if the time of the dead one's had passed.
+//
+// docs/scaling.md#a-second-machine-that-takes-over
+func TestCrashPostgres(t *testing.T) {
+	at := storetest.Postgres(t)
+	conn, err := pgx.Connect(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	crash(t, fmt.Sprintf("store = %q\n", at), func() {
+		if _, err := conn.Exec(context.Background(), "UPDATE leases SET until = now() - interval '1 second'"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// crash is TestCrash with settings of the daemon's; after is called after each kill.
+func crash(t *testing.T, settings string, after func()) {
 	kills := crashKills
 	if n, err := strconv.Atoi(os.Getenv(crashKillsVariable)); err == nil {
 		kills = n
@@ -224,7 +247,7 @@ func TestCrash(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	port := closedPort(t)[len("127.0.0.1:"):]
-	text := notifiers + "[network]\nallow_private = [\"127.0.0.0/8\"]\n[outbox]\nfirst_retry = \"10ms\"\nmax_retry = \"200ms\"\n"
+	text := settings + notifiers + "[network]\nallow_private = [\"127.0.0.0/8\"]\n[outbox]\nfirst_retry = \"10ms\"\nmax_retry = \"200ms\"\n"
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -281,6 +304,7 @@ func TestCrash(t *testing.T) {
 		}
 		time.Sleep(time.Duration(life) * time.Millisecond)
 		d.kill()
+		after()
 		d.start()
 	}
 	time.Sleep(300 * time.Millisecond)
