@@ -100,6 +100,9 @@ const (
 	OutExpired OutboxState = "expired" // given up
 )
 
+// OutboxCancelled is the error of an envelope that was given up by order.
+const OutboxCancelled = "cancelled by the operator"
+
 // OutboxItem is an envelope of ours until it is delivered, and for a while after,
 // as its nonce is what allows a reply.
 type OutboxItem struct {

@@ -66,6 +66,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	notify.Command,
 	agents.MCPCommand,
 	agents.Command,
+	a2aCommand,
 	peersCommand,
 	migrate.Command,
 	backup.Command,

@@ -64,6 +64,9 @@ func (r *Role) sent(ctx context.Context, item *core.OutboxItem, maxBytes int) (a
 		return api.AgentSent{}, core.Refuse(core.NotFound, "it is for nobody we know")
 	}
 	v := api.AgentSent{ID: item.ID, To: p.Name(), Fingerprint: p.Key.Fingerprint(), Kind: string(item.Kind), At: item.Created, State: string(item.State)}
+	if item.State == core.OutExpired && item.Error == core.OutboxCancelled {
+		v.State = "cancelled"
+	}
 	if item.Error != "" {
 		v.Problem = fenced(item.ID, "REPORTED ERROR", item.Error, maxBytes)
 	}
@@ -98,7 +101,7 @@ func (r *Role) answerOf(ctx context.Context, p *core.Peer, item *core.OutboxItem
 	if err != nil {
 		return err
 	}
-	v.Answered = true
+	v.Answered, v.Failed = true, !reply.Reply.Success
 	v.Answer, err = r.say(core.Event{ID: item.ID, Type: core.EventReply, At: reply.At, Peer: p.Key, By: core.Them, Data: data}, p, maxBytes)
 	return err
 }

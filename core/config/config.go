@@ -57,6 +57,7 @@ type Config struct {
 	Health     Health     `koanf:"health" doc:"Checking whether peers can be reached."`
 	Log        Log        `koanf:"log" doc:"The daemon's log, on standard error."`
 	Metrics    Metrics    `koanf:"metrics" doc:"What a monitoring system reads. Not for the public internet."`
+	A2A        A2A        `koanf:"a2a" doc:"Approved peers as A2A agents, for programs on this machine. What they do counts as the agent's."`
 	TLS        TLS        `koanf:"tls" doc:"HTTPS of our own. Without it, a proxy or tunnel in front does that."`
 	Policy     Policy     `koanf:"policy" doc:"Deciding about messages and requests: the rules below, and what is recorded."`
 	Key        Key        `koanf:"key" doc:"Our private key. Its passphrase may also come from OGP_KEY_PASSPHRASE."`
@@ -160,6 +161,11 @@ type Health struct {
 // Metrics is the [metrics] table.
 type Metrics struct {
 	Listen string `koanf:"listen" unit:"host:port" check:"hostport?" doc:"Address for /metrics (Prometheus), /healthz and /readyz, such as \"127.0.0.1:9290\". Empty: none."`
+}
+
+// A2A is the [a2a] table.
+type A2A struct {
+	Listen string `koanf:"listen" unit:"host:port" check:"loopback?" doc:"Loopback address at which each approved peer is an A2A agent, /a2a/<alias>, such as \"127.0.0.1:18795\". \"ogp a2a token\" shows the token. Empty: none."`
 }
 
 // TLS is the [tls] table.

@@ -25,6 +25,8 @@ func draw(t *rapid.T, s Setting, v reflect.Value) {
 			return rapid.StringMatching(`https?://[a-z]{1,8}\.example(:[1-9][0-9]{0,3})?(/[a-z]{0,5})?`).Draw(t, s.Key)
 		case "host":
 			return rapid.SampledFrom([]string{"", "127.0.0.1", "::1", "localhost", "host.example"}).Draw(t, s.Key)
+		case "loopback?":
+			return rapid.SampledFrom([]string{"", "localhost:80", "[::1]:18790", "127.0.0.1:1"}).Draw(t, s.Key)
 		case "hostport", "hostport?":
 			return rapid.SampledFrom([]string{"a.example:80", "[::1]:18790", "127.0.0.1:1"}).Draw(t, s.Key)
 		case "id", "intents":

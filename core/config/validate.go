@@ -67,6 +67,12 @@ var checks = map[string]func(v reflect.Value) string{
 		_, perr := strconv.ParseUint(port, 10, 16)
 		return unless(v.Len() == 0 || err == nil && perr == nil, "host:port")
 	},
+	"loopback?": func(v reflect.Value) string {
+		host, port, err := net.SplitHostPort(v.String())
+		_, perr := strconv.ParseUint(port, 10, 16)
+		ip, _ := netip.ParseAddr(host)
+		return unless(v.Len() == 0 || err == nil && perr == nil && (ip.IsLoopback() || strings.EqualFold(host, "localhost")), "a loopback address and a port, such as \"127.0.0.1:18795\"")
+	},
 	"hostport": func(v reflect.Value) string {
 		host, port, err := net.SplitHostPort(v.String())
 		_, perr := strconv.ParseUint(port, 10, 16)

@@ -74,6 +74,7 @@ const (
 	LegacyConfig  = "config.json"
 	LegacyKeyFile = "keypair.json"
 	LogFile       = "daemon.log"
+	A2ATokenFile  = "a2a.token"    // what an A2A client shows
 	Certificates  = "Certificates" // fetched ones
 	storeLock     = "ogp.db.lock"  // held by the process that has the store open
 )
@@ -106,6 +107,7 @@ type Daemon struct {
 	brake      *brake.Brake
 	agentSock  net.Listener // the agent's; nil: it is switched off
 	role       *agent.Role
+	agents     net.Listener // peers as A2A agents; nil: none
 	observed   net.Listener // for monitoring; nil: none
 	failures   failures
 	tests      sync.Map // notifier to testResult: the last test calls
@@ -351,6 +353,9 @@ func (d *Daemon) listen() error {
 	}
 	if d.port() != d.config().DaemonPort {
 		d.gateway.SetSettings(settings(d.config(), d.port()))
+	}
+	if err := d.listenA2A(); err != nil {
+		return err
 	}
 	return d.listenObserve()
 }

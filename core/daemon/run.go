@@ -80,6 +80,7 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 		func(ctx context.Context) error { return server.Serve(ctx, public) },
 		func(ctx context.Context) error { return local.Serve(ctx, d.control) },
 		d.serveAgent,
+		d.serveA2A,
 		func(ctx context.Context) error { return d.brake.Recount(ctx, d.store) },
 		d.gateway.Run,
 		d.dispatcher.Run,
@@ -139,7 +140,7 @@ func (d *Daemon) Close() {
 	if d.hooks != nil {
 		d.hooks.Close()
 	}
-	for _, ln := range []net.Listener{d.public, d.control, d.agentSock, d.observed} {
+	for _, ln := range []net.Listener{d.public, d.control, d.agentSock, d.agents, d.observed} {
 		if ln != nil {
 			ln.Close()
 		}

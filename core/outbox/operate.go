@@ -59,7 +59,7 @@ func (q *Queue) CancelBy(ctx context.Context, w Which) (int, error) {
 		if item.State != core.OutWaiting {
 			return core.Refusef(core.Conflict, "%s is not waiting: it is %s", item.ID, item.State)
 		}
-		item.State, item.Error, item.Hint, item.Done = core.OutExpired, "cancelled by the operator", "", now
+		item.State, item.Error, item.Hint, item.Done = core.OutExpired, core.OutboxCancelled, "", now
 		return nil
 	}, func(k core.PublicKey) { q.Wake(k) })
 }

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
+)
+
+func a2aCommand(a *cli.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "a2a", Short: "Let A2A clients talk to peers", Args: cobra.NoArgs,
+		Long: `Each approved peer is an A2A agent for programs on this machine, at /a2a/<alias> of
+the address in the setting a2a.listen. They show a token, and can do what the agent can.
+
+  ogp a2a token`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a2aToken(a))
+	return cmd
+}
+
+func a2aToken(a *cli.App) *cobra.Command {
+	var renew bool
+	cmd := &cobra.Command{
+		Use: "token", Short: "Show the token of A2A clients", Args: cobra.NoArgs,
+		Long: `Show the token that A2A clients send as "Authorization: Bearer", and make it where
+there is none. With --new it is replaced, and the old one counts no more at once.
+
+  ogp a2a token`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := a.StateDir()
+			if err != nil {
+				return err
+			}
+			token, err := daemon.A2AToken(dir, renew)
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(map[string]string{"token": token, "file": filepath.Join(dir, daemon.A2ATokenFile)})
+				return nil
+			}
+			fmt.Fprintln(a.Out, token)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&renew, "new", false, "replace the token")
+	return cmd
+}

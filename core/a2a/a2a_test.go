@@ -1,0 +1,122 @@
+package a2a
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+)
+
+// role is a role with two peers and one message to each.
+type role struct{ sent, cancelled []string }
+
+func (r *role) Peers(context.Context) ([]api.AgentPeer, error) {
+	return []api.AgentPeer{{Name: "bob", Fingerprint: "BBBB", WeMay: []string{"message", "agent-comms on general, plans"}}, {Name: "eve", Fingerprint: "EEEE"}}, nil
+}
+
+func (r *role) Send(_ context.Context, p api.AgentSendParams) (api.AgentSent, error) {
+	r.sent = append(r.sent, p.Peer+" "+p.Intent+" "+p.Text+string(p.Data))
+	return api.AgentSent{ID: "T1", Kind: "message", Fingerprint: p.Peer, Conversation: p.Conversation, State: "sent"}, nil
+}
+
+func (r *role) Result(_ context.Context, p api.AgentResultParams) (api.AgentSent, error) {
+	v := api.AgentSent{ID: p.ID, Kind: "message", Fingerprint: "BBBB", State: "waiting"}
+	switch p.ID {
+	case "BOBS":
+	case "DONE":
+		v.State, v.Answered, v.Answer = "sent", true, "<<<yes>>>"
+	case "EVES":
+		v.Fingerprint = "EEEE"
+	case "REPLY":
+		v.Kind = "reply"
+	default:
+		return v, core.Refuse(core.NotFound, "none")
+	}
+	return v, nil
+}
+
+func (r *role) Tasks(context.Context, string, string) ([]api.AgentSent, error) {
+	return []api.AgentSent{{ID: "03", State: "sent"}, {ID: "02", State: "refused"}, {ID: "01", State: "sent", Answered: true, Failed: true}}, nil
+}
+
+func (r *role) Cancel(_ context.Context, id string) (api.AgentSent, error) {
+	r.cancelled = append(r.cancelled, id)
+	return api.AgentSent{ID: id, State: "cancelled"}, nil
+}
+
+// TestG4Door: what comes without the token, under a foreign name, to another peer's task or
+// in broken JSON is refused in the protocol's words, and sends nothing.
+// docs/threat-model.md#g4
+func TestG4Door(t *testing.T) {
+	r := &role{}
+	s := New(Options{Role: r, Token: func() (string, error) { return "the token", nil }, Version: "1", Logger: slog.New(slog.DiscardHandler),
+		OwnHost: func(host string) bool { return host == "127.0.0.1:1" }})
+	call := func(method, params string) string {
+		return `{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":` + params + `}`
+	}
+	send := call("SendMessage", `{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"text":"hello"}]}}`)
+	const card = "/a2a/bob/.well-known/agent-card.json"
+	for _, c := range []struct {
+		name, host, auth, path, body string
+		status                       int
+		want                         string
+		sends                        int
+	}{
+		{"no token", "127.0.0.1:1", "", "/a2a/bob", send, 401, "ogp a2a token", 0},
+		{"a wrong token", "127.0.0.1:1", "Bearer the toke", "/a2a/bob", send, 401, "", 0},
+		{"another scheme", "127.0.0.1:1", "Basic the token", "/a2a/bob", send, 401, "", 0},
+		{"no token for a card", "127.0.0.1:1", "", card, "", 401, "", 0},
+		{"a foreign host", "evil.example", "Bearer the token", "/a2a/bob", send, 421, "", 0},
+		{"an unknown peer", "127.0.0.1:1", "Bearer the token", "/a2a/mallory", send, 404, "no approved peer", 0},
+		{"a card", "127.0.0.1:1", "Bearer the token", card, "", 200, `"id":"agent-comms"`, 0},
+		{"a message", "127.0.0.1:1", "Bearer the token", "/a2a/bob", send, 200, "TASK_STATE_WORKING", 1},
+		{"a skill", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("SendMessage", `{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"data":{"a":1}}],"metadata":{"skillId":"message"}}}`), 200, "TASK_STATE_WORKING", 1},
+		{"a file", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("SendMessage", `{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"url":"http://x"}]}}`), 200, "-32005", 0},
+		{"no message", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("SendMessage", `{}`), 200, "-32602", 0},
+		{"null", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("SendMessage", `null`), 200, "-32602", 0},
+		{"a null part", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("SendMessage", `{"message":{"parts":[null]}}`), 200, `"error"`, 0},
+		{"a further message of a task", "127.0.0.1:1", "Bearer the token", "/a2a/bob", strings.Replace(send, `"role"`, `"taskId":"BOBS","role"`, 1), 200, "-32004", 0},
+		{"push", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("CreateTaskPushNotificationConfig", `{"taskId":"BOBS","url":"http://169.254.169.254/"}`), 200, "-32003", 0},
+		{"a task", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("GetTask", `{"id":"BOBS"}`), 200, "TASK_STATE_SUBMITTED", 0},
+		{"a task that is done", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("GetTask", `{"id":"DONE"}`), 200, "TASK_STATE_COMPLETED", 0},
+		{"a task of another peer", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("GetTask", `{"id":"EVES"}`), 200, "-32001", 0},
+		{"cancelling it", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("CancelTask", `{"id":"EVES"}`), 200, "-32001", 0},
+		{"following it", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("SubscribeToTask", `{"id":"EVES"}`), 200, "-32001", 0},
+		{"an answer of ours", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("GetTask", `{"id":"REPLY"}`), 200, "-32001", 0},
+		{"cancelling one that is done", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("CancelTask", `{"id":"DONE"}`), 200, "-32002", 0},
+		{"a page", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("ListTasks", `{"pageSize":1,"pageToken":"03"}`), 200, `"nextPageToken":"02"`, 0},
+		{"by state", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("ListTasks", `{"status":"TASK_STATE_FAILED"}`), 200, `"totalSize":1`, 0},
+		{"a page too large", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("ListTasks", `{"pageSize":101}`), 200, "-32602", 0},
+		{"an unknown method", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("Approve", `{}`), 200, "-32601", 0},
+		{"no JSON", "127.0.0.1:1", "Bearer the token", "/a2a/bob", "{", 200, "-32700", 0},
+		{"a name twice", "127.0.0.1:1", "Bearer the token", "/a2a/bob", strings.Replace(send, `"id":1`, `"id":1,"id":2`, 1), 200, "-32700", 0},
+		{"deep JSON", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("SendMessage", strings.Repeat("[", 100_000)+strings.Repeat("]", 100_000)), 200, "-32700", 0},
+		{"a huge body", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("SendMessage", `"`+strings.Repeat("x", maxBody)+`"`), 413, "256 KiB", 0},
+	} {
+		r.sent, r.cancelled = nil, nil
+		method := http.MethodPost
+		if c.body == "" {
+			method = http.MethodGet
+		}
+		req := httptest.NewRequest(method, c.path, strings.NewReader(c.body))
+		req.Host = c.host
+		if c.auth != "" {
+			req.Header.Set("Authorization", c.auth)
+		}
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, req)
+		body, _ := io.ReadAll(w.Body)
+		if w.Code != c.status || !strings.Contains(string(body), c.want) || len(r.sent) != c.sends || len(r.cancelled) > 0 {
+			t.Errorf("%s: %d %s, %d sent, %d cancelled; want %d with %q, %d sent", c.name, w.Code, body, len(r.sent), len(r.cancelled), c.status, c.want, c.sends)
+		}
+		if w.Header().Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: pages of other origins may read", c.name)
+		}
+	}
+}

@@ -1,0 +1,313 @@
+package a2a
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/a2aproject/a2a-go/v2/a2a"
+	"github.com/a2aproject/a2a-go/v2/a2asrv"
+	"github.com/go-json-experiment/json"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+)
+
+// handler answers the calls to one peer.
+type handler struct {
+	role Role
+	peer api.AgentPeer
+	log  *slog.Logger
+}
+
+var _ a2asrv.RequestHandler = (*handler)(nil)
+
+// SkillKey is the member of a message's metadata, or of the call's, that names a skill of
+// the card. Without it a message is agent-comms.
+const SkillKey = "skillId"
+
+// SendMessage sends a message, and waits for the answer unless the client wants the task at
+// once. The wait is bounded: a task that is still open then is polled or subscribed to.
+func (h *handler) SendMessage(ctx context.Context, req *a2a.SendMessageRequest) (a2a.SendMessageResult, error) {
+	wait := maxWait
+	if req.Config != nil && req.Config.ReturnImmediately {
+		wait = 0
+	}
+	return h.send(ctx, req, wait)
+}
+
+func (h *handler) send(ctx context.Context, req *a2a.SendMessageRequest, wait time.Duration) (*a2a.Task, error) {
+	p, err := h.sending(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	p.WaitMillis = wait.Milliseconds()
+	sent, err := h.role.Send(ctx, p)
+	if err != nil {
+		return nil, h.fault(err)
+	}
+	return task(&sent, true), nil
+}
+
+// sending makes a message of ours from a client's.
+func (h *handler) sending(ctx context.Context, req *a2a.SendMessageRequest) (api.AgentSendParams, error) {
+	p := api.AgentSendParams{Peer: h.peer.Fingerprint, WantReply: true}
+	m := req.Message
+	if m == nil || len(m.Parts) == 0 {
+		return p, a2a.NewError(a2a.ErrInvalidParams, "the message has no parts")
+	}
+	if req.Config != nil && req.Config.PushConfig != nil {
+		return p, a2a.ErrPushNotificationNotSupported
+	}
+	if m.TaskID != "" { // a task is one message; a further one is another of the same context
+		if _, err := h.get(ctx, m.TaskID, 0); err != nil {
+			return p, err
+		}
+		return p, a2a.NewError(a2a.ErrUnsupportedOperation, "a task takes no further message; send one with the same contextId and no taskId")
+	}
+	for _, meta := range []map[string]any{req.Metadata, m.Metadata} {
+		if v, ok := meta[SkillKey]; ok {
+			if p.Intent, ok = v.(string); !ok || p.Intent == "" {
+				return p, a2a.NewError(a2a.ErrInvalidParams, "skillId is the id of a skill of the card")
+			}
+		}
+	}
+	if p.Conversation = m.ContextID; p.Conversation == "" {
+		p.Conversation = "a2a-" + strings.ToLower(ulid.Make().String())
+	}
+	return p, content(&p, m.Parts)
+}
+
+// content puts parts into a message: texts, or one JSON object.
+func content(p *api.AgentSendParams, parts a2a.ContentParts) error {
+	var texts []string
+	for _, part := range parts {
+		if part == nil {
+			return a2a.NewError(a2a.ErrInvalidParams, "a part is null")
+		}
+		switch v := part.Content.(type) {
+		case a2a.Text:
+			texts = append(texts, string(v))
+		case a2a.Data:
+			if len(p.Data) > 0 {
+				return a2a.NewError(a2a.ErrInvalidParams, "a message carries one data part at the most")
+			}
+			data, err := json.Marshal(v.Value, json.Deterministic(true))
+			if err != nil {
+				return a2a.NewError(a2a.ErrInvalidParams, "the data part is not JSON")
+			}
+			p.Data = data
+		default:
+			return a2a.NewError(a2a.ErrUnsupportedContentType, "files cannot be sent to a peer; send text or data")
+		}
+	}
+	p.Text = strings.Join(texts, "\n")
+	return nil
+}
+
+// get reads one task of this peer. Tasks of other peers are unknown here.
+func (h *handler) get(ctx context.Context, id a2a.TaskID, wait time.Duration) (*a2a.Task, error) {
+	sent, err := h.role.Result(ctx, api.AgentResultParams{ID: string(id), WaitMillis: wait.Milliseconds()})
+	if err != nil {
+		return nil, h.fault(err)
+	}
+	if sent.Kind != string(core.OutMessage) || sent.Fingerprint != h.peer.Fingerprint {
+		return nil, a2a.ErrTaskNotFound
+	}
+	return task(&sent, true), nil
+}
+
+func (h *handler) GetTask(ctx context.Context, req *a2a.GetTaskRequest) (*a2a.Task, error) {
+	return h.get(ctx, req.ID, 0)
+}
+
+// The number of tasks of a page, as the protocol has it.
+const (
+	usualPage = 50
+	maxPage   = 100
+)
+
+// ListTasks lists our messages to this peer, the newest first.
+func (h *handler) ListTasks(ctx context.Context, req *a2a.ListTasksRequest) (*a2a.ListTasksResponse, error) {
+	size := req.PageSize
+	if size == 0 {
+		size = usualPage
+	}
+	if size < 1 || size > maxPage {
+		return nil, a2a.NewError(a2a.ErrInvalidParams, "pageSize is 1 to 100")
+	}
+	list, err := h.role.Tasks(ctx, h.peer.Fingerprint, req.ContextID)
+	if err != nil {
+		return nil, h.fault(err)
+	}
+	out := &a2a.ListTasksResponse{Tasks: []*a2a.Task{}}
+	for i := range list {
+		t := task(&list[i], req.IncludeArtifacts)
+		if req.Status != a2a.TaskStateUnspecified && t.Status.State != req.Status || req.StatusTimestampAfter != nil && !list[i].At.After(*req.StatusTimestampAfter) {
+			continue
+		}
+		out.TotalSize++
+		switch {
+		case req.PageToken != "" && list[i].ID >= strings.ToUpper(req.PageToken): // of an earlier page
+		case len(out.Tasks) < size:
+			out.Tasks = append(out.Tasks, t)
+		case out.NextPageToken == "":
+			out.NextPageToken = string(out.Tasks[size-1].ID)
+		}
+	}
+	out.PageSize = len(out.Tasks)
+	return out, nil
+}
+
+// CancelTask gives up a message that the peer does not have yet.
+func (h *handler) CancelTask(ctx context.Context, req *a2a.CancelTaskRequest) (*a2a.Task, error) {
+	t, err := h.get(ctx, req.ID, 0)
+	if err != nil {
+		return nil, err
+	}
+	if t.Status.State != a2a.TaskStateSubmitted {
+		return nil, a2a.NewError(a2a.ErrTaskNotCancelable, "the peer has the message already, or it is done")
+	}
+	sent, err := h.role.Cancel(ctx, string(t.ID))
+	if err != nil {
+		return nil, a2a.NewError(a2a.ErrTaskNotCancelable, h.fault(err).Error())
+	}
+	return task(&sent, true), nil
+}
+
+// SendStreamingMessage sends a message, and tells of its task until that is done.
+func (h *handler) SendStreamingMessage(ctx context.Context, req *a2a.SendMessageRequest) iter.Seq2[a2a.Event, error] {
+	return func(yield func(a2a.Event, error) bool) {
+		t, err := h.send(ctx, req, 0)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		h.follow(ctx, t, yield)
+	}
+}
+
+// SubscribeToTask tells of a task that is not done.
+func (h *handler) SubscribeToTask(ctx context.Context, req *a2a.SubscribeToTaskRequest) iter.Seq2[a2a.Event, error] {
+	return func(yield func(a2a.Event, error) bool) {
+		t, err := h.get(ctx, req.ID, 0)
+		if err == nil && t.Status.State.Terminal() {
+			err = a2a.NewError(a2a.ErrUnsupportedOperation, "the task is done; GetTask has its result")
+		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		h.follow(ctx, t, yield)
+	}
+}
+
+// followEvery is how often a stream looks for a change that is no answer; an answer is
+// told at once.
+const followEvery = time.Second
+
+// follow tells of a task as it is, and of each change until it is done, the peer is no
+// longer approved, or the stream is old.
+func (h *handler) follow(ctx context.Context, t *a2a.Task, yield func(a2a.Event, error) bool) {
+	ctx, stop := context.WithTimeout(ctx, maxStream)
+	defer stop()
+	if !yield(t, nil) {
+		return
+	}
+	state := t.Status.State
+	for !state.Terminal() && ctx.Err() == nil {
+		began := time.Now()
+		next, err := h.get(ctx, t.ID, followEvery)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		if next.Status.State == state { // a wait that ended early is not repeated at once
+			select {
+			case <-ctx.Done():
+			case <-time.After(max(0, followEvery/4-time.Since(began))):
+			}
+			continue
+		}
+		state = next.Status.State
+		for _, artifact := range next.Artifacts {
+			if !yield(&a2a.TaskArtifactUpdateEvent{TaskID: next.ID, ContextID: next.ContextID, Artifact: artifact, LastChunk: true}, nil) {
+				return
+			}
+		}
+		if !yield(&a2a.TaskStatusUpdateEvent{TaskID: next.ID, ContextID: next.ContextID, Status: next.Status}, nil) {
+			return
+		}
+	}
+}
+
+// task shows a message of ours as a task.
+func task(s *api.AgentSent, artifacts bool) *a2a.Task {
+	t := &a2a.Task{ID: a2a.TaskID(s.ID), ContextID: s.Conversation, Status: a2a.TaskStatus{State: stateOf(s)}}
+	if t.ContextID == "" { // it was sent without one
+		t.ContextID = s.ID
+	}
+	if !s.At.IsZero() {
+		at := s.At.UTC()
+		t.Status.Timestamp = &at
+	}
+	words := s.Problem
+	if s.Answered {
+		words = s.Answer
+	}
+	if s.Answered && !s.Failed {
+		if artifacts {
+			t.Artifacts = []*a2a.Artifact{{ID: "answer", Name: "answer", Description: "The peer's answer, between marks.", Parts: a2a.ContentParts{a2a.NewTextPart(words)}}}
+		}
+	} else if words != "" {
+		t.Status.Message = &a2a.Message{ID: s.ID + "-status", Role: a2a.MessageRoleAgent, TaskID: t.ID, ContextID: t.ContextID, Parts: a2a.ContentParts{a2a.NewTextPart(words)}}
+	}
+	return t
+}
+
+// stateOf is where a message of ours stands, in the protocol's words.
+func stateOf(s *api.AgentSent) a2a.TaskState {
+	switch {
+	case s.Answered && s.Failed:
+		return a2a.TaskStateFailed
+	case s.Answered:
+		return a2a.TaskStateCompleted
+	}
+	switch s.State {
+	case string(core.OutWaiting):
+		return a2a.TaskStateSubmitted
+	case string(core.OutSent):
+		return a2a.TaskStateWorking
+	case string(core.OutRefused):
+		return a2a.TaskStateRejected
+	case "cancelled":
+		return a2a.TaskStateCanceled
+	}
+	return a2a.TaskStateFailed
+}
+
+func (h *handler) GetTaskPushConfig(context.Context, *a2a.GetTaskPushConfigRequest) (*a2a.PushConfig, error) {
+	return nil, a2a.ErrPushNotificationNotSupported
+}
+
+func (h *handler) ListTaskPushConfigs(context.Context, *a2a.ListTaskPushConfigRequest) (*a2a.ListTaskPushConfigResponse, error) {
+	return nil, a2a.ErrPushNotificationNotSupported
+}
+
+func (h *handler) CreateTaskPushConfig(context.Context, *a2a.PushConfig) (*a2a.PushConfig, error) {
+	return nil, a2a.ErrPushNotificationNotSupported
+}
+
+func (h *handler) DeleteTaskPushConfig(context.Context, *a2a.DeleteTaskPushConfigRequest) error {
+	return a2a.ErrPushNotificationNotSupported
+}
+
+func (h *handler) GetExtendedAgentCard(context.Context, *a2a.GetExtendedAgentCardRequest) (*a2a.AgentCard, error) {
+	return nil, a2a.ErrExtendedCardNotConfigured
+}
