@@ -115,7 +115,7 @@ var rooms = []arrows{
 	// The composition root, and the command line around it.
 	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/files", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/record", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},
-	{"core/daemon/doctor", []string{"core", "core/config", "core/control/api", "core/daemon/certs", "core/daemon/openclaw", "core/dial", "core/federation", "core/gateway", "core/keys", "core/rendezvous", "core/text"}},
+	{"core/daemon/doctor", []string{"core", "core/config", "core/control/api", "core/daemon/certs", "core/daemon/openclaw", "core/dial", "core/federation", "core/gateway", "core/keys", "core/peers", "core/rendezvous", "core/text"}},
 	{"core/tracing", []string{"core", "core/config", "core/delivery", "core/federation", "core/gateway"}},
 	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/files", "core/nesting"}},
 	{"cmd/ogp", []string{"cmd/ogp/internal/...", "core", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/scope", "core/text", "sdk/scaffold"}},

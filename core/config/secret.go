@@ -70,9 +70,9 @@ func (s Secret) path() string {
 func (s Secret) check() error {
 	raw := s.raw()
 	switch {
-	case strings.HasPrefix(raw, "$") && isVariable(raw[1:]) && raw == strings.ToUpper(raw):
+	case strings.HasPrefix(raw, "$") && IsVariable(raw[1:]) && raw == strings.ToUpper(raw):
 		return fmt.Errorf(`a reference with braces, "${%s}"`, raw[1:])
-	case strings.HasPrefix(raw, "${") && !isVariable(s.variable()):
+	case strings.HasPrefix(raw, "${") && !IsVariable(s.variable()):
 		return errors.New(`a reference "${VARIABLE}"`)
 	case strings.HasPrefix(raw, "file:") && !filepath.IsAbs(s.path()) && !strings.HasPrefix(s.path(), "~/"):
 		return errors.New(`a reference "file:/absolute/path" or "file:~/path"`)
@@ -105,7 +105,9 @@ func (c *Config) CheckSecrets(origins Origins) Problems {
 	return out
 }
 
-func isVariable(name string) bool {
+// IsVariable reports whether a text is the name of an environment variable: letters, digits
+// and underscores, no digit first.
+func IsVariable(name string) bool {
 	for i, c := range name {
 		if c != '_' && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (i == 0 || c < '0' || c > '9') {
 			return false

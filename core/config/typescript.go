@@ -51,8 +51,6 @@ var typescriptAgentKeys = map[string]string{
 	"hookAgentId": "hook_agent_id",
 }
 
-// json reads the TypeScript gateway's config.json. What it sets and we do not
-// know is named in one warning; a value of the wrong form is a mistake.
 // brokenJSON complains of what is no JSON object, with its line.
 func (l *loader) brokenJSON(path string, text []byte, err error) {
 	var at *jsontext.SyntacticError
@@ -64,6 +62,8 @@ func (l *loader) brokenJSON(path string, text []byte, err error) {
 	l.problem("", fmt.Sprintf("%s:%d", path, line), "no valid JSON", "look for a missing quote, comma or brace there, and for a comma too much; names stand in quotes")
 }
 
+// json reads the TypeScript gateway's config.json. What it sets and we do not
+// know is named in one warning; a value of the wrong form is a mistake.
 func (l *loader) json(path string, text []byte) error {
 	var raw map[string]any
 	if err := json.Unmarshal(text, &raw); err != nil {

@@ -30,7 +30,7 @@ func (d *Daemon) configView(_ context.Context, p api.ConfigParams) (api.ConfigVi
 	if err != nil {
 		return api.ConfigView{}, err
 	}
-	v.PID, v.File, v.Overrides = os.Getpid(), d.configFile(), origins.Overrides()
+	v.PID, v.File, v.Overrides = os.Getpid(), configFile(d.o, d.dir), origins.Overrides()
 	file, at, _, err := config.Load(config.Options{Home: d.dir, File: d.o.Config.File, Env: withoutSettings(d.o.env())})
 	if err != nil {
 		view := api.ErrorOf(err)
@@ -52,7 +52,7 @@ func Configuration(o Options, p api.ConfigParams) (api.ConfigView, error) {
 		return api.ConfigView{}, err
 	}
 	v, err := showConfig(cfg, origins, p)
-	v.File, v.Overrides = (&Daemon{o: o, dir: o.Dir}).configFile(), origins.Overrides()
+	v.File, v.Overrides = configFile(o, o.Dir), origins.Overrides()
 	return v, err
 }
 
@@ -74,12 +74,12 @@ func showConfig(cfg *config.Config, origins config.Origins, p api.ConfigParams) 
 }
 
 // configFile is the file that settings are read of, or empty where there is none.
-func (d *Daemon) configFile() string {
-	if d.o.Config.File != "" {
-		return d.o.Config.File
+func configFile(o Options, dir string) string {
+	if o.Config.File != "" {
+		return o.Config.File
 	}
 	for _, name := range []string{ConfigFile, LegacyConfig} {
-		if path := filepath.Join(d.dir, name); isThere(path) {
+		if path := filepath.Join(dir, name); isThere(path) {
 			return path
 		}
 	}

@@ -461,19 +461,21 @@ func (d *Daemon) answered() map[string]any {
 	return map[string]any{"intents": intents, "peers": c.Config["peers"]}
 }
 
+// notifies reports whether the operator wants a notifier told of what comes in: one that is
+// named, or any where none is.
+func (d *Daemon) notifies(name string) bool {
+	return !d.notifiersChosen() || slices.Contains(d.config().Delivery.Notifiers, name) || name == a2aPlugin && len(d.config().OpenClawAnswers) > 0
+}
+
 // setNotifiers puts the notifiers in force: those that the operator has named, or
 // the log and every plugin that is loaded and notifies (wantedPlugins adds OpenClaw).
 func (d *Daemon) setNotifiers() {
 	list := []core.Notifier{}
-	chosen := d.notifiersChosen()
-	wanted := func(name string) bool {
-		return !chosen || slices.Contains(d.config().Delivery.Notifiers, name) || name == a2aPlugin && len(d.config().OpenClawAnswers) > 0
-	}
-	if wanted("log") {
+	if d.notifies("log") {
 		list = append(list, d.tracing.Notifier(delivery.LogNotifier{Logger: d.log}))
 	}
 	for _, n := range d.hooks.Notifiers() {
-		if wanted(n.Name()) {
+		if d.notifies(n.Name()) {
 			if isAgent(n.Name()) {
 				n = runs{n, d.brake}
 			}

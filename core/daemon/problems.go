@@ -226,7 +226,7 @@ func CheckConfigured(ctx context.Context, o Options, installed []hooks.Installed
 		for _, p := range d.pluginProblems(v) {
 			r = append(r, api.Check{Name: "plugins." + v.Name, State: p.State, Text: p.Text, Fix: p.Fix})
 		}
-		if slices.Contains(v.Hooks, core.HookNotify) && (!d.notifiersChosen() || slices.Contains(d.config().Delivery.Notifiers, v.Name) || v.Name == a2aPlugin && len(d.config().OpenClawAnswers) > 0) {
+		if slices.Contains(v.Hooks, core.HookNotify) && d.notifies(v.Name) {
 			names = append(names, v.Name)
 		}
 	}

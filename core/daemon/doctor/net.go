@@ -23,6 +23,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
@@ -326,21 +327,13 @@ func (d *Doctor) checkRecord(ctx context.Context, r *api.Report, s rendezvous.St
 	case public == "":
 		r.Warn("rendezvous", "set gateway_url, or rendezvous.public_url, in config.toml, unless others reach that address",
 			"registered with %s without a URL: peers are sent to %s", s.URL, found.URL)
-	case core.IsThisMachine(hostOf(public)):
+	case core.IsThisMachine(peers.HostName(public)):
 		r.Warn("rendezvous", "ogp config set rendezvous.public_url https://<your host>", "registered with %s as %s, which leads others to themselves", s.URL, public)
 	case strings.TrimRight(found.PublicURL, "/") != strings.TrimRight(public, "/"):
 		r.Warn("rendezvous", "wait half a minute for the next renewal", "%s sends peers to %s, and we are at %s", s.URL, found.PublicURL, public)
 	default:
 		r.Ok("rendezvous", "registered with %s as %s, renewed %s", s.URL, public, text.Ago(s.At))
 	}
-}
-
-func hostOf(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return ""
-	}
-	return u.Hostname()
 }
 
 // RendezvousThere asks whether the servers are there at all.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/titanous/json5"
 
@@ -164,10 +165,15 @@ func dotenv(env []string) map[string]string {
 // It is read at every use, so that a changed one counts at once. An error names what
 // cannot be read, or the variable that is missing.
 func Token(env []string, c *config.Config) (token, from string, err error) {
+	return tokenOf(env, c, func() (Config, error) { return Read(env) })
+}
+
+// tokenOf is Token, by OpenClaw's configuration as read gives it.
+func tokenOf(env []string, c *config.Config, read func() (Config, error)) (token, from string, err error) {
 	if token, err = c.OpenClawHooksToken.Reveal(); err != nil || token != "" {
 		return token, "openclaw_hooks_token", err
 	}
-	own, err := Read(env)
+	own, err := read()
 	if err != nil && !errors.Is(err, core.NotFound) {
 		return "", File(env), err
 	}
@@ -182,7 +188,11 @@ func Token(env []string, c *config.Config) (token, from string, err error) {
 // A2AToken is the token for OpenClaw's A2A channel, of OpenClaw's own configuration; empty:
 // there is none. It is read at every use.
 func A2AToken(env []string) (string, error) {
-	own, err := Read(env)
+	return a2aTokenOf(env, func() (Config, error) { return Read(env) })
+}
+
+func a2aTokenOf(env []string, read func() (Config, error)) (string, error) {
+	own, err := read()
 	if errors.Is(err, core.NotFound) {
 		return "", nil
 	}
@@ -204,18 +214,19 @@ type Seen struct {
 	Err     string
 }
 
-// Look reads OpenClaw's set-up, with the token that counts for us.
+// Look reads OpenClaw's set-up once, with the token that counts for us.
 func Look(env []string, c *config.Config) Seen {
 	var s Seen
-	if own, err := Read(env); err == nil {
+	read := sync.OnceValues(func() (Config, error) { return Read(env) })
+	if own, err := read(); err == nil {
 		s.Enabled, s.Path, s.Port = own.Hooks.Enabled, own.Hooks.Path, own.Gateway.Port
 	}
-	token, _, err := Token(env, c)
+	token, _, err := tokenOf(env, c, read)
 	if err != nil {
 		s.Err = err.Error()
 	}
 	s.Token = sha256.Sum256([]byte(token))
-	a2a, err := A2AToken(env)
+	a2a, err := a2aTokenOf(env, read)
 	if err != nil {
 		s.Err += err.Error()
 	}

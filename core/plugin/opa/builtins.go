@@ -26,10 +26,13 @@ type builtin struct {
 // provided are all. Most of Rego's functions are in the module itself. They tell no more than the input does, and
 // take time and memory in proportion to their arguments, which are paid for before they run.
 var provided = map[string]builtin{
-	"sprintf":               {2, sprintf},
-	"trace":                 {1, trace},
-	"time.now_ns":           {0, nowNS},
-	"time.parse_rfc3339_ns": {1, parseRFC3339},
+	"sprintf":     {2, sprintf},
+	"trace":       {1, trace},
+	"time.now_ns": {0, nowNS},
+	"time.parse_rfc3339_ns": {1, of(func(text string) (any, error) {
+		t, err := time.Parse(time.RFC3339Nano, text)
+		return t.UnixNano(), err
+	})},
 	"time.parse_duration_ns": {1, of(func(text string) (any, error) {
 		d, err := time.ParseDuration(text)
 		return d.Nanoseconds(), err
@@ -157,13 +160,6 @@ func nowNS(p *policy, _ []jsontext.Value) (any, error) {
 	text, _ := p.h.Get("now")
 	t, err := time.Parse(time.RFC3339Nano, string(text))
 	return t.UnixNano(), err
-}
-
-func parseRFC3339(p *policy, args []jsontext.Value) (any, error) {
-	return of(func(text string) (any, error) {
-		t, err := time.Parse(time.RFC3339Nano, text)
-		return t.UnixNano(), err
-	})(p, args)
 }
 
 func addDate(_ *policy, args []jsontext.Value) (any, error) {

@@ -199,14 +199,10 @@ func (u using) secret() (string, error) {
 		return "file:" + path, err
 	case u.secretEnv == "":
 		return "", nil
-	case !isVariable(u.secretEnv):
+	case !config.IsVariable(u.secretEnv):
 		return "", cli.Usagef("--secret-env: want the name of a variable; the secret itself does not belong on a command line")
 	}
 	return "${" + u.secretEnv + "}", nil
-}
-
-func isVariable(name string) bool {
-	return !strings.ContainsFunc(name, func(c rune) bool { return c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') })
 }
 
 // takesBase are the notifiers whose URL is the beginning of others.
