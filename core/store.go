@@ -305,6 +305,9 @@ type Store interface {
 	Meta(ctx context.Context, key string) (string, error)
 	KV(ctx context.Context, plugin, key string) ([]byte, error)
 	KVList(ctx context.Context, plugin, prefix string) (map[string]int, error) // sizes by key
+	// Dump calls f, piece by piece, with the changes that put what no other method lists:
+	// all replies, all of Meta and all of KV. f may use the store.
+	Dump(ctx context.Context, f func(*Change) error) error
 
 	// Health is nil while changes can be kept, and otherwise why they cannot, with
 	// what to do as its Hint: no space, a disk that fails. A store looks by itself

@@ -201,7 +201,7 @@ func scriptLines(t *testing.T) []string {
 }
 
 // command finds what the texts of the program and its plugins say to type.
-var command = regexp.MustCompile(`\\?"ogp ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?`)
+var command = regexp.MustCompile(`\\?"ogp ([a-z][a-z0-9-]*)(?: ([a-z][a-z0-9-]*))?`)
 
 // A hint names a command that there is.
 func TestHintsNameCommands(t *testing.T) {

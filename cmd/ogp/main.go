@@ -71,6 +71,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	migrate.Command,
 	backup.Command,
 	backup.RestoreCommand,
+	backup.StoreCommand,
 	conform.Command,
 	configCommand,
 	versionCommand,

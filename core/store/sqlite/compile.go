@@ -68,11 +68,11 @@ var writes = [numWrites]string{
 	setCleared: `UPDATE classes SET cleared = ?1 WHERE id = ?2`,
 
 	putLog: `INSERT INTO log (seq, id, at, class, hash, tell, nonce, answered, digest, answer, level, reason, sender, recipient,
-			agent, sent, reply_to, conversation, project, alias, reply, decided, data)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			agent, sent, reply_to, conversation, project, alias, hops, reply, decided, data)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (hash) WHERE hash IS NOT NULL DO NOTHING`,
 	replaceLog: `UPDATE log SET at = ?2, class = ?3, nonce = ?4, level = ?5, reason = ?6, sender = ?7, recipient = ?8, agent = ?9,
-			sent = ?10, reply_to = ?11, conversation = ?12, project = ?13, alias = ?14, reply = ?15, decided = ?16, data = ?17
+			sent = ?10, reply_to = ?11, conversation = ?12, project = ?13, alias = ?14, hops = ?15, reply = ?16, decided = ?17, data = ?18
 		WHERE seq = ?1`,
 	copyReceipt: `INSERT INTO log (seq, at, class, nonce, answered, digest, answer)
 		SELECT ?1, at, ?2, nonce, answered, digest, answer FROM log WHERE seq = ?3`,
@@ -116,7 +116,7 @@ var writes = [numWrites]string{
 	hasReceipt:   `SELECT hash IS NOT NULL FROM log WHERE seq = ?`,
 	pruneRow:     `DELETE FROM log WHERE seq = ?1 AND at < ?2 AND hash IS NULL AND NOT ` + untold,
 	pruneToReceipt: `UPDATE log SET id = NULL, class = ?3, tell = NULL, level = NULL, reason = NULL, sender = NULL, recipient = NULL,
-			agent = NULL, sent = NULL, reply_to = NULL, conversation = NULL, project = NULL, alias = NULL, reply = NULL,
+			agent = NULL, sent = NULL, reply_to = NULL, conversation = NULL, project = NULL, alias = NULL, hops = NULL, reply = NULL,
 			decided = NULL, data = NULL
 		WHERE seq = ?1 AND at < ?2 AND hash IS NOT NULL AND NOT ` + untold,
 	pruneDead:    `DELETE FROM deliveries WHERE event = ?1 AND dead = 1 AND NOT EXISTS (SELECT 1 FROM log WHERE seq = ?1 AND id IS NOT NULL)`,

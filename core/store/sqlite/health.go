@@ -9,6 +9,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
+// lookedKey is where heal writes.
+const lookedKey = "store.looked"
+
 // healEvery is how long the writer waits, while nothing can be kept, until it looks
 // whether that is over.
 const healEvery = 5 * time.Second
@@ -51,7 +54,7 @@ func (s *Store) heal() {
 	s.looks++
 	r := &request{probe: true}
 	r.then = func() error {
-		_, err := s.exec(putMeta, "store.looked", core.FormatTime(time.Now())+strconv.FormatUint(s.looks, 10))
+		_, err := s.exec(putMeta, lookedKey, core.FormatTime(time.Now())+strconv.FormatUint(s.looks, 10))
 		return err
 	}
 	s.feel(s.transact([]*request{r}))

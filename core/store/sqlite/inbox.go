@@ -23,7 +23,7 @@ type logScan struct {
 func (r *logScan) into() []any {
 	b := &r.m.Message
 	return []any{&r.seq, &r.m.ID, &r.at, &r.peer, &r.label, &r.status, (*string)(&b.Nonce), &r.m.Level, &r.m.Reason, &b.From,
-		&b.To, &b.ToAgent, &b.Timestamp, &b.ReplyTo, &b.ConversationID, &b.ProjectID, &r.m.Alias, &r.reply, &r.decided, &r.data}
+		&b.To, &b.ToAgent, &b.Timestamp, &b.ReplyTo, &b.ConversationID, &b.ProjectID, &r.m.Alias, &b.Hops, &r.reply, &r.decided, &r.data}
 }
 
 func (r *logScan) message() (*core.InboxMessage, error) {

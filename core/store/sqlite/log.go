@@ -39,7 +39,7 @@ type logRow struct {
 	at    int64
 	class classKey
 	nonce driver.Value
-	rest  [13]driver.Value // the columns from level on
+	rest  [14]driver.Value // the columns from level on
 	tell  []string         // who is yet to be told
 }
 
@@ -65,8 +65,8 @@ func newMessage(m *core.InboxMessage) (logRow, error) {
 	}
 	b := &m.Message
 	return logRow{id: m.ID, at: rows.Nanos(m.At), class: classKey{m.Peer, b.Intent, string(m.Status)}, nonce: string(b.Nonce),
-		rest: [13]driver.Value{m.Level, m.Reason, b.From, b.To, b.ToAgent, b.Timestamp, b.ReplyTo, b.ConversationID, b.ProjectID,
-			m.Alias, reply, decided, payload}}, nil
+		rest: [14]driver.Value{m.Level, m.Reason, b.From, b.To, b.ToAgent, b.Timestamp, b.ReplyTo, b.ConversationID, b.ProjectID,
+			m.Alias, b.Hops, reply, decided, payload}}, nil
 }
 
 func newEvent(e *core.Event) (logRow, error) {
@@ -75,7 +75,7 @@ func newEvent(e *core.Event) (logRow, error) {
 	}
 	data, err := rows.Encode(e)
 	row := logRow{id: e.ID, at: rows.Nanos(e.At), class: classKey{e.Peer, string(e.Type), classEvent}}
-	row.rest[12] = []byte(data)
+	row.rest[13] = []byte(data)
 	return row, err
 }
 
@@ -97,7 +97,7 @@ func (s *Store) putReceipt(r *receipt) error {
 	return s.place(r, func(hash int64) (int64, error) {
 		s.index.seq++
 		return s.exec(putLog, s.index.seq, nil, r.at, c.id, hash, nil, r.nonce, r.status, r.digest, r.answer,
-			nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil)
+			nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil)
 	}, c)
 }
 

@@ -169,3 +169,33 @@ func TestMigrateSchema1(t *testing.T) {
 		t.Errorf("%d are due, %v, want the new one", len(due), err)
 	}
 }
+
+// TestMigrateSchema2 opens a store of schema 2, which kept no hops, and goes on with it.
+func TestMigrateSchema2(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	mustCommit(t, s, 0, 3)
+	pragma(t, s, "user_version = 2")
+	for _, q := range []string{"ALTER TABLE log DROP COLUMN hops", "DELETE FROM goose_db_version WHERE version_id > 2"} {
+		if _, err := s.conn.ExecContext(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, dir)
+	for n := range 3 {
+		if !holds(t, s, n) {
+			t.Errorf("change %d is lost", n)
+		}
+	}
+	c := accept(3)
+	c.Inbox[0].Message.Hops = "a.b"
+	if err := s.Commit(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := s.InboxMessage(t.Context(), c.Inbox[0].ID); err != nil || m.Message.Hops != "a.b" {
+		t.Errorf("kept as %+v, %v, want its hops", m, err)
+	}
+}

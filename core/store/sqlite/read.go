@@ -65,7 +65,7 @@ const (
 	// logColumns are those of a message or an event, which scanRow reads.
 	logColumns = `l.seq, l.id, l.at, c.peer, c.label, c.status, ifnull(l.nonce, ''), ifnull(l.level, ''), ifnull(l.reason, ''), ifnull(l.sender, ''),
 		ifnull(l.recipient, ''), ifnull(l.agent, ''), ifnull(l.sent, ''), ifnull(l.reply_to, ''), ifnull(l.conversation, ''),
-		ifnull(l.project, ''), ifnull(l.alias, ''), l.reply, l.decided, l.data`
+		ifnull(l.project, ''), ifnull(l.alias, ''), ifnull(l.hops, ''), l.reply, l.decided, l.data`
 	fromLog = ` FROM log l JOIN classes c ON c.id = l.class `
 
 	deliveryColumns = `d.notifier, d.attempts, d.next, d.dead, d.created, d.error, d.grp, `

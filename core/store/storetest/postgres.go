@@ -12,6 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// HasPostgres reports whether there is a PostgreSQL to test with.
+func HasPostgres() bool { return os.Getenv("OGP_TEST_POSTGRES") != "" }
+
 // PostgresServer is a PostgreSQL in which the tests may make schemas.
 func PostgresServer(t testing.TB) string {
 	t.Helper()

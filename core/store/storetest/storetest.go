@@ -217,6 +217,9 @@ func copies(t *testing.T, s core.Store) {
 // exact has what a store that writes JSON, C strings or millisecond times would
 // change.
 func exact(t *testing.T, s core.Store) {
+	m := wholeMessage(t, 5000)
+	commit(t, s, &core.Change{Inbox: []*core.InboxMessage{m}})
+	equal(t, must(s.InboxMessage(t.Context(), m.ID))(t), m)
 	texts := []string{"", "a\x00b", "\u2028<&>", "'; DROP TABLE inbox; --", "\U0001f600", "-0", "\ufeff"}
 	raws := []string{`{}`, `[]`, `""`, `null`, ` { "b" : 1 , "a":1.0e2, "a": "\u00e9" } `, `-0`, `"\ud800"`, `12345678901234567890`}
 	n := 0
@@ -227,7 +230,7 @@ func exact(t *testing.T, s core.Store) {
 			m := message(n)
 			m.At, m.Reason, m.Level, m.Alias = when, text, text, text
 			m.Decided = &core.Decided{As: core.Denied, By: text, At: when, Reason: text}
-			m.Message.From, m.Message.ConversationID, m.Message.Payload = text, text, core.Raw(raw)
+			m.Message.From, m.Message.ConversationID, m.Message.Hops, m.Message.Payload = text, text, text, core.Raw(raw)
 			m.Reply = &core.Reply{Error: text, Data: core.Raw(raw)}
 			e := event(n + 1000)
 			e.Text, e.Data, e.At = text, core.Raw(raw), when

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func message(n int) *core.InboxMessage {
 	return &core.InboxMessage{
 		ID: id(n), Peer: key(1), At: at(n), Status: core.InboxNew, Level: "summary",
 		Message: core.Message{Intent: "message", From: "a", To: "b", ToAgent: "main", Nonce: core.Nonce(fmt.Sprint("nonce-", n)),
-			Timestamp: core.FormatTime(at(n)), ReplyTo: "https://a.example/reply", ConversationID: "c", ProjectID: "p",
+			Timestamp: core.FormatTime(at(n)), ReplyTo: "https://a.example/reply", ConversationID: "c", ProjectID: "p", Hops: "mark.other",
 			Payload: core.Raw(`{"message":"héllo"}`)},
 	}
 }
@@ -184,4 +185,16 @@ func withEvent(d *core.Delivery, e *core.Event) *core.Delivery {
 
 func sortedPeers(all []*core.Peer) []*core.Peer {
 	return slices.SortedFunc(slices.Values(all), func(a, b *core.Peer) int { return bytes.Compare(a.Key[:], b.Key[:]) })
+}
+
+// wholeMessage is a message of which no member is empty.
+func wholeMessage(t *testing.T, n int) *core.InboxMessage {
+	m := message(n)
+	v := reflect.ValueOf(&m.Message).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.IsZero() {
+			t.Fatalf("Message.%s is empty: a store that forgets it would not be found out", v.Type().Field(i).Name)
+		}
+	}
+	return m
 }

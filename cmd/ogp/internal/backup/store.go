@@ -1,0 +1,54 @@
+package backup
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
+	"github.com/opengatewayprotocol/ogp/core/text"
+)
+
+// StoreCommand is "ogp store".
+func StoreCommand(a *cli.App) *cobra.Command {
+	cmd := &cobra.Command{Use: "store", Short: "Where the state is kept"}
+	cmd.AddCommand(&cobra.Command{
+		Use: "migrate <where>", Short: "Copy the state into a PostgreSQL database, or back", Args: cobra.ExactArgs(1),
+		Long: `Copy peers, messages, queues and all else into another store, and compare both. The
+gateway has to be stopped. The store that is in use stays as it is; when the copy has
+ended, the setting "store" says which one counts. Where a copy was cut short, the same
+command goes on.
+
+  ogp store migrate file:/etc/ogp/store    # holds: postgres://user:password@host/database
+  ogp store migrate sqlite                 # back into the state directory`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := a.DaemonOptions(cmd)
+			if err != nil {
+				return err
+			}
+			n, err := daemon.CopyStore(cmd.Context(), o, args[0])
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(n)
+				return nil
+			}
+			fmt.Fprintf(a.Out, "Copied and compared: %s, %s, %s, %s, %s, %s\n", text.Count(n.Peers, "peer", "peers"),
+				text.Count(n.Events, "message or event", "messages and events"), text.Count(n.Receipts, "receipt", "receipts"),
+				text.Count(n.Deliveries, "notice that waits", "notices that wait"), text.Count(n.Outbox, "envelope of ours", "envelopes of ours"), text.Count(n.Replies, "reply", "replies"))
+			switch {
+			case args[0] == "sqlite":
+				fmt.Fprintf(a.Out, "Next: %s\n", a.Command("config", "unset", "store"))
+			case strings.Contains(args[0], "://"): // it may hold a password
+				a.Sayf(a.Out, "Next: write it to a file that only you can read, and \"ogp config set store file:/path/of/it\"\n")
+			default:
+				fmt.Fprintf(a.Out, "Next: %s\n", a.Command("config", "set", "store", args[0]))
+			}
+			return nil
+		},
+	})
+	return cmd
+}

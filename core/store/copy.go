@@ -1,0 +1,322 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
+)
+
+// copyPage is how many rows of one kind are copied at a time.
+const copyPage = 500
+
+// copyWriters is how many receipts are on their way at a time: they share commits.
+const copyWriters = 256
+
+// copyKey is where a store says that a copy into it has begun, and not ended.
+const copyKey = "copy.into"
+
+// Copied says how much a copy has of each kind.
+type Copied struct {
+	Peers, Events, Receipts, Deliveries, Outbox, Replies int
+}
+
+// Copy puts all that one store has into another, which is empty, or holds a copy that was
+// cut short. It compares both at the end, by their counts and by a hash of all. Nobody else
+// may use the two meanwhile. It returns an error of kind Conflict where the other store
+// holds something else, or where both differ in the end.
+func Copy(ctx context.Context, from, to core.Store) (Copied, error) {
+	if err := empty(ctx, to); err != nil {
+		return Copied{}, err
+	}
+	if err := to.Commit(ctx, &core.Change{Meta: map[string]string{copyKey: "under way"}}); err != nil {
+		return Copied{}, err
+	}
+	for _, part := range []func(ctx context.Context, from, to core.Store) error{copyPeers, copyLog, copyDeliveries, copyOutbox, copyReceipts, copyRest} {
+		if err := part(ctx, from, to); err != nil {
+			return Copied{}, err
+		}
+	}
+	if err := to.Commit(ctx, &core.Change{Meta: map[string]string{copyKey: ""}}); err != nil {
+		return Copied{}, err
+	}
+	want, err := digest(ctx, from)
+	if err != nil {
+		return Copied{}, err
+	}
+	got, err := digest(ctx, to)
+	if err != nil {
+		return Copied{}, err
+	}
+	if got != want {
+		return got.n, core.Refusef(core.Conflict, "store: the copy differs from what was copied: %+v and %+v", got.n, want.n)
+	}
+	return got.n, nil
+}
+
+// empty refuses a store that holds something else than a copy that was cut short.
+func empty(ctx context.Context, s core.Store) error {
+	mark, err := s.Meta(ctx, copyKey)
+	switch {
+	case err != nil && !errors.Is(err, core.NotFound):
+		return err
+	case mark != "":
+		return nil
+	}
+	peers, err := s.Peers(ctx)
+	if err != nil {
+		return err
+	}
+	events, err := s.Events(ctx, "", 1)
+	if err != nil {
+		return err
+	}
+	outbox, err := s.Outbox(ctx, core.OutboxFilter{Limit: 1})
+	if err != nil {
+		return err
+	}
+	if len(peers)+len(events)+len(outbox) > 0 {
+		e := core.Refuse(core.Conflict, "store: it is not empty where the copy is to go")
+		e.Hint = "name an empty database, or move what is there away"
+		return e
+	}
+	return nil
+}
+
+func copyPeers(ctx context.Context, from, to core.Store) error {
+	all, err := from.Peers(ctx)
+	for len(all) > 0 && err == nil {
+		n := min(len(all), copyPage)
+		err = to.Commit(ctx, &core.Change{Peers: all[:n]})
+		all = all[n:]
+	}
+	return err
+}
+
+// copyLog copies messages and other events in the order in which they were kept.
+func copyLog(ctx context.Context, from, to core.Store) error {
+	return eachEvent(ctx, from, func(page []*core.Event) error {
+		c := &core.Change{}
+		for _, e := range page {
+			isMessage := e.Type == core.EventMessage
+			// A change keeps its messages before its events.
+			if isMessage && len(c.Events) > 0 || len(c.Events)+len(c.Inbox) >= copyPage {
+				if err := to.Commit(ctx, c); err != nil {
+					return err
+				}
+				c = &core.Change{}
+			}
+			if isMessage {
+				c.Inbox = append(c.Inbox, e.Message)
+			} else {
+				c.Events = append(c.Events, e)
+			}
+		}
+		return to.Commit(ctx, c)
+	})
+}
+
+func eachEvent(ctx context.Context, s core.Store, f func(page []*core.Event) error) error {
+	for after := ""; ; {
+		page, err := s.Events(ctx, after, copyPage)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		if err := f(page); err != nil {
+			return err
+		}
+		after = page[len(page)-1].ID
+	}
+}
+
+func copyDeliveries(ctx context.Context, from, to core.Store) error {
+	return eachDelivery(ctx, from, func(page []*core.Delivery) error {
+		return to.Commit(ctx, &core.Change{Deliveries: page})
+	})
+}
+
+func eachDelivery(ctx context.Context, s core.Store, f func(page []*core.Delivery) error) error {
+	depths, err := s.Depths(ctx)
+	if err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for _, m := range []map[string]int{depths.DeliveriesByNotifier, depths.DeadByName} {
+		for name := range m {
+			names[name] = true
+		}
+	}
+	for name := range names {
+		for after := ""; ; {
+			page, err := s.Deliveries(ctx, core.DeliveryFilter{Notifier: name, After: after, Limit: copyPage})
+			if err != nil {
+				return err
+			}
+			if len(page) == 0 {
+				break
+			}
+			if err := f(page); err != nil {
+				return err
+			}
+			after = page[len(page)-1].EventID
+		}
+	}
+	return nil
+}
+
+func copyOutbox(ctx context.Context, from, to core.Store) error {
+	return eachEnvelope(ctx, from, func(page []*core.OutboxItem) error {
+		return to.Commit(ctx, &core.Change{Outbox: page})
+	})
+}
+
+func eachEnvelope(ctx context.Context, s core.Store, f func(page []*core.OutboxItem) error) error {
+	for after := ""; ; {
+		page, err := s.Outbox(ctx, core.OutboxFilter{Oldest: true, After: after, Limit: copyPage})
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		if err := f(page); err != nil {
+			return err
+		}
+		after = page[len(page)-1].ID
+	}
+}
+
+// copyReceipts copies what peers have used. One that is there was copied before.
+func copyReceipts(ctx context.Context, from, to core.Store) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	work := make(chan core.Receipt)
+	var wg sync.WaitGroup
+	for range copyWriters {
+		wg.Go(func() {
+			for r := range work {
+				whole, err := from.Receipt(ctx, r.Peer, r.Nonce)
+				if err == nil {
+					whole.Bytes = r.Bytes
+					err = to.Commit(ctx, &core.Change{Receipt: whole})
+				}
+				if err != nil && !errors.Is(err, core.Replayed) {
+					cancel(err)
+				}
+			}
+		})
+	}
+	err := from.EachReceipt(ctx, time.Time{}, 0, func(r core.Receipt) {
+		select {
+		case work <- r:
+		case <-ctx.Done():
+		}
+	})
+	close(work)
+	wg.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// copyRest copies replies, Meta and KV.
+func copyRest(ctx context.Context, from, to core.Store) error {
+	return from.Dump(ctx, func(c *core.Change) error { return to.Commit(ctx, c) })
+}
+
+// sum is a hash of everything in a store, in whatever order it is read.
+type sum struct {
+	n   Copied
+	all [4]uint64
+}
+
+func (s *sum) add(kind string, v any) error {
+	text, err := rows.Encode(v)
+	if err != nil {
+		return err
+	}
+	h := sha256.Sum256([]byte(kind + "\x00" + text))
+	for i := range s.all {
+		s.all[i] += binary.LittleEndian.Uint64(h[8*i:])
+	}
+	return nil
+}
+
+// digest reads everything in a store. How big a message was is not part of a receipt: not
+// every store keeps it there.
+func digest(ctx context.Context, s core.Store) (d sum, err error) {
+	peers, err := s.Peers(ctx)
+	for _, p := range peers {
+		d.n.Peers++
+		err = errors.Join(err, d.add("peer", p))
+	}
+	if err != nil {
+		return d, err
+	}
+	err = eachEvent(ctx, s, func(page []*core.Event) error {
+		var err error
+		for _, e := range page {
+			d.n.Events++
+			err = errors.Join(err, d.add(fmt.Sprint("event ", d.n.Events), e), d.add("message", e.Message))
+		}
+		return err
+	})
+	if err != nil {
+		return d, err
+	}
+	err = eachDelivery(ctx, s, func(page []*core.Delivery) error {
+		var err error
+		for _, x := range page {
+			d.n.Deliveries++
+			err = errors.Join(err, d.add("delivery", x))
+		}
+		return err
+	})
+	if err != nil {
+		return d, err
+	}
+	err = eachEnvelope(ctx, s, func(page []*core.OutboxItem) error {
+		var err error
+		for _, o := range page {
+			d.n.Outbox++
+			err = errors.Join(err, d.add("envelope", o))
+		}
+		return err
+	})
+	if err != nil {
+		return d, err
+	}
+	var failed error
+	err = s.EachReceipt(ctx, time.Time{}, 0, func(r core.Receipt) {
+		d.n.Receipts++
+		whole, err := s.Receipt(ctx, r.Peer, r.Nonce)
+		if err == nil {
+			whole.Bytes = 0
+			err = d.add("receipt", whole)
+		}
+		failed = errors.Join(failed, err)
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return d, err
+	}
+	return d, s.Dump(ctx, func(c *core.Change) error {
+		var err error
+		for _, r := range c.Replies {
+			d.n.Replies++
+			err = errors.Join(err, d.add("reply", r))
+		}
+		for key, value := range c.Meta {
+			if key != copyKey {
+				err = errors.Join(err, d.add("meta", [2]string{key, value}))
+			}
+		}
+		for _, kv := range c.KV {
+			err = errors.Join(err, d.add("value", kv))
+		}
+		return err
+	})
+}
