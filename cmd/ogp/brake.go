@@ -23,16 +23,9 @@ is notified, until "ogp federation resume".
   ogp federation pause ben --reason "their agent repeats itself"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.Peer = args[0]
-			v, err := api.Pause.Call(cmd.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(v)
-				return nil
-			}
-			a.Sayf(a.Out, "What %s sends is held; \"ogp federation resume %s\" lets it through again\n", v.Handle(), v.Handle())
-			return nil
+			return cli.Show(cmd.Context(), a, api.Pause, p, func(v api.PeerView) {
+				a.Sayf(a.Out, "What %s sends is held; \"ogp federation resume %s\" lets it through again\n", v.Handle(), v.Handle())
+			})
 		},
 	}
 	cmd.Flags().StringVar(&p.Reason, "reason", "", "why, for the record")
@@ -50,22 +43,15 @@ as too much.
   ogp federation resume ben --release`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.Peer = args[0]
-			v, err := api.Resume.Call(cmd.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(v)
-				return nil
-			}
-			fmt.Fprintf(a.Out, "What %s sends reaches the agent again\n", v.Peer.Handle())
-			if v.Released > 0 {
-				fmt.Fprintf(a.Out, "Released what was held: %d\n", v.Released)
-			}
-			if v.Held > 0 {
-				a.Sayf(a.Out, "Still held: %d. --release lets them through, \"ogp inbox list --held\" shows them\n", v.Held)
-			}
-			return nil
+			return cli.Show(cmd.Context(), a, api.Resume, p, func(v api.ResumeResult) {
+				fmt.Fprintf(a.Out, "What %s sends reaches the agent again\n", v.Peer.Handle())
+				if v.Released > 0 {
+					fmt.Fprintf(a.Out, "Released what was held: %d\n", v.Released)
+				}
+				if v.Held > 0 {
+					a.Sayf(a.Out, "Still held: %d. --release lets them through, \"ogp inbox list --held\" shows them\n", v.Held)
+				}
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&p.Release, "release", false, "also let through what was held meanwhile")

@@ -80,10 +80,5 @@ func writeSetting(ctx context.Context, a *cli.App, s settings.Setting, done stri
 	if where != "" {
 		fmt.Fprintf(a.Err, "note: %s is set by %s, which counts more than the file\n", s.Key, where)
 	}
-	if a.JSON {
-		a.WriteJSON(map[string]string{"key": s.Key, "file": path})
-		return nil
-	}
-	fmt.Fprintf(a.Out, "%s %s in %s\n", done, s.Key, path)
-	return nil
+	return a.Done(map[string]string{"key": s.Key, "file": path}, "%s %s in %s", done, s.Key, path)
 }

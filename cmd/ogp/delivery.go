@@ -23,31 +23,24 @@ func deliveryListCommand(a *cli.App) *cobra.Command {
 		Use: "list", Short: "List notices that were set aside", Args: cobra.NoArgs,
 		Long: "List the notices that could not be delivered and are not retried. --all includes those that still wait.\n\n  ogp delivery list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, err := api.Deliveries.Call(cmd.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(list)
-				return nil
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(a.Err, "Nothing was set aside.")
-				return nil
-			}
-			rows := make([][]string, len(list))
-			for i, x := range list {
-				next := "set aside"
-				if !x.SetAside {
-					next = "now"
-					if x.Next.After(time.Now()) {
-						next = text.Until(x.Next)
-					}
+			return cli.Show(cmd.Context(), a, api.Deliveries, p, func(list []api.DeliveryView) {
+				if len(list) == 0 {
+					fmt.Fprintln(a.Err, "Nothing was set aside.")
+					return
 				}
-				rows[i] = []string{x.Event, x.Notifier, string(x.Type), term.Dash(x.From), fmt.Sprint(x.Attempts), next, term.Dash(term.SafeLine(x.Error))}
-			}
-			term.Table(a.Out, []string{"EVENT", "NOTIFIER", "TYPE", "FROM", "TRIES", "NEXT", "ERROR"}, rows)
-			return nil
+				rows := make([][]string, len(list))
+				for i, x := range list {
+					next := "set aside"
+					if !x.SetAside {
+						next = "now"
+						if x.Next.After(time.Now()) {
+							next = text.Until(x.Next)
+						}
+					}
+					rows[i] = []string{x.Event, x.Notifier, string(x.Type), term.Dash(x.From), fmt.Sprint(x.Attempts), next, term.Dash(term.SafeLine(x.Error))}
+				}
+				term.Table(a.Out, []string{"EVENT", "NOTIFIER", "TYPE", "FROM", "TRIES", "NEXT", "ERROR"}, rows)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&p.Notifier, "notifier", "", "only of this notifier")
@@ -80,16 +73,9 @@ func deliveryOperation(a *cli.App, method control.Method[api.DeliveryWhich, api.
 		if p.Event == "" && p.Notifier == "" && !p.All {
 			return cli.Usagef("name an event by its id, or --notifier, or --all")
 		}
-		r, err := method.Call(cmd.Context(), a, p)
-		if err != nil {
-			return err
-		}
-		if a.JSON {
-			a.WriteJSON(r)
-			return nil
-		}
-		fmt.Fprintf(a.Out, "%s: %d\n", done, r.Count)
-		return nil
+		return cli.Show(cmd.Context(), a, method, p, func(r api.CountResult) {
+			fmt.Fprintf(a.Out, "%s: %d\n", done, r.Count)
+		})
 	}
 	cmd.Flags().StringVar(&p.Notifier, "notifier", "", "all of this notifier")
 	cmd.Flags().BoolVar(&p.All, "all", false, "all that was set aside")

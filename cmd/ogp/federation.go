@@ -33,28 +33,21 @@ func listCommand(a *cli.App) *cobra.Command {
 			default:
 				return cli.Usagef("--status %q: want requested, pending, approved, rejected or removed", status)
 			}
-			peers, err := api.Peers.Call(cmd.Context(), a, api.PeersParams{Status: core.Trust(status), Tag: tag})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(peers)
-				return nil
-			}
-			if len(peers) == 0 && status+tag != "" {
-				fmt.Fprintln(a.Err, "No such peers.")
-				return nil
-			}
-			if len(peers) == 0 {
-				fmt.Fprintln(a.Err, "No peers yet. Ask one: "+a.Here("ogp federation request <their gateway URL>"))
-				return nil
-			}
-			rows := make([][]string, len(peers))
-			for i, p := range peers {
-				rows[i] = []string{term.Dash(p.Alias), p.Fingerprint, p.Standing, term.Dash(p.Health.Word), text.Ago(p.Health.LastContact), p.URL, p.Said()}
-			}
-			term.Table(a.Out, []string{"ALIAS", "FINGERPRINT", "STATE", "HEALTH", "LAST CONTACT", "URL", "SAYS IT IS"}, rows)
-			return nil
+			return cli.Show(cmd.Context(), a, api.Peers, api.PeersParams{Status: core.Trust(status), Tag: tag}, func(peers []api.PeerView) {
+				if len(peers) == 0 && status+tag != "" {
+					fmt.Fprintln(a.Err, "No such peers.")
+					return
+				}
+				if len(peers) == 0 {
+					fmt.Fprintln(a.Err, "No peers yet. Ask one: "+a.Here("ogp federation request <their gateway URL>"))
+					return
+				}
+				rows := make([][]string, len(peers))
+				for i, p := range peers {
+					rows[i] = []string{term.Dash(p.Alias), p.Fingerprint, p.Standing, term.Dash(p.Health.Word), text.Ago(p.Health.LastContact), p.URL, p.Said()}
+				}
+				term.Table(a.Out, []string{"ALIAS", "FINGERPRINT", "STATE", "HEALTH", "LAST CONTACT", "URL", "SAYS IT IS"}, rows)
+			})
 		},
 	}
 	cmd.Flags().StringVarP(&status, "status", "s", "", "only peers in this state: requested, pending, approved, rejected, removed")
@@ -67,16 +60,9 @@ func showCommand(a *cli.App) *cobra.Command {
 		Use: "show <peer>", Short: "Show everything about a peer", Args: cobra.ExactArgs(1),
 		Long: "Show all about a peer, named by alias, fingerprint, id, or the beginning of one.\n\n  ogp federation show ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(p)
-				return nil
-			}
-			showPeer(a, p)
-			return nil
+			return cli.Show(cmd.Context(), a, api.Peer, api.PeerRef{Peer: args[0]}, func(p api.PeerView) {
+				showPeer(a, p)
+			})
 		},
 	}
 }
@@ -277,16 +263,9 @@ func tagging(a *cli.App, cmd *cobra.Command, f func(p *api.TagParams, tags []str
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p := api.TagParams{Peer: args[0]}
 		f(&p, args[1:])
-		v, err := api.Tag.Call(cmd.Context(), a, p)
-		if err != nil {
-			return err
-		}
-		if a.JSON {
-			a.WriteJSON(v)
-			return nil
-		}
-		fmt.Fprintf(a.Out, "%s has %s\n", v.Handle(), cmp.Or(strings.Join(v.Tags, ", "), "no tags"))
-		return nil
+		return cli.Show(cmd.Context(), a, api.Tag, p, func(v api.PeerView) {
+			fmt.Fprintf(a.Out, "%s has %s\n", v.Handle(), cmp.Or(strings.Join(v.Tags, ", "), "no tags"))
+		})
 	}
 	return cmd
 }

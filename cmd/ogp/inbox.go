@@ -45,24 +45,17 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 			default:
 				return cli.Usagef("--status %q: want new, held, replied or denied", status)
 			}
-			list, err := api.Inbox.Call(cmd.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(list)
-				return nil
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(a.Err, "No messages.")
-				return nil
-			}
-			rows := make([][]string, len(list))
-			for i, m := range list {
-				rows[i] = []string{m.ID, text.Ago(m.At), m.From, term.SafeLine(m.Message.Intent), string(m.Status), m.Text}
-			}
-			term.Table(a.Out, []string{"ID", "CAME", "FROM", "INTENT", "STATUS", "TEXT"}, rows)
-			return nil
+			return cli.Show(cmd.Context(), a, api.Inbox, p, func(list []api.InboxView) {
+				if len(list) == 0 {
+					fmt.Fprintln(a.Err, "No messages.")
+					return
+				}
+				rows := make([][]string, len(list))
+				for i, m := range list {
+					rows[i] = []string{m.ID, text.Ago(m.At), m.From, term.SafeLine(m.Message.Intent), string(m.Status), m.Text}
+				}
+				term.Table(a.Out, []string{"ID", "CAME", "FROM", "INTENT", "STATUS", "TEXT"}, rows)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "only from this peer")
@@ -80,44 +73,37 @@ func inboxShowCommand(a *cli.App) *cobra.Command {
 		Use: "show <id>", Short: "Show a message", Args: cobra.ExactArgs(1),
 		Long: "Show a message, named by its id, the end of it, or \"last\".\n\n  ogp inbox show last",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m, err := api.InboxMessage.Call(cmd.Context(), a, api.IDParams{ID: args[0]})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(m)
-				return nil
-			}
-			line := func(k, v string) {
-				if v != "" {
-					fmt.Fprintf(a.Out, "%-13s %s\n", k, term.SafeLine(v))
+			return cli.Show(cmd.Context(), a, api.InboxMessage, api.IDParams{ID: args[0]}, func(m api.InboxView) {
+				line := func(k, v string) {
+					if v != "" {
+						fmt.Fprintf(a.Out, "%-13s %s\n", k, term.SafeLine(v))
+					}
 				}
-			}
-			line("Id", m.ID)
-			line("From", m.From+"  "+m.Fingerprint)
-			line("Came", m.At.Local().Format(time.DateTime))
-			line("Intent", m.Message.Intent)
-			line("Agent", m.Message.ToAgent)
-			line("Conversation", m.Message.ConversationID)
-			if m.Status == core.InboxHeld {
-				line("Status", string(m.Status)+term.Optional(": ", m.Reason))
-			} else {
-				line("Status", string(m.Status))
-				line("Was held", m.Reason)
-			}
-			if m.Decided != nil {
-				line("Decided", fmt.Sprintf("%s by the %s, %s%s", m.Decided.As, m.Decided.By, m.Decided.At.Local().Format(time.DateTime), term.Optional(": ", m.Decided.Reason)))
-			}
-			line("Level", m.Level)
-			line("Reply wanted", m.Message.ReplyTo)
-			payload := jsontext.Value(m.Message.Payload)
-			if payload.Indent() == nil {
-				fmt.Fprintf(a.Out, "\n%s\n", term.SafeText(string(payload)))
-			}
-			if m.Reply != nil {
-				fmt.Fprintf(a.Out, "\nAnswered %s\n%s\n", m.Reply.Timestamp, replyText(m.Reply, "rejected"))
-			}
-			return nil
+				line("Id", m.ID)
+				line("From", m.From+"  "+m.Fingerprint)
+				line("Came", m.At.Local().Format(time.DateTime))
+				line("Intent", m.Message.Intent)
+				line("Agent", m.Message.ToAgent)
+				line("Conversation", m.Message.ConversationID)
+				if m.Status == core.InboxHeld {
+					line("Status", string(m.Status)+term.Optional(": ", m.Reason))
+				} else {
+					line("Status", string(m.Status))
+					line("Was held", m.Reason)
+				}
+				if m.Decided != nil {
+					line("Decided", fmt.Sprintf("%s by the %s, %s%s", m.Decided.As, m.Decided.By, m.Decided.At.Local().Format(time.DateTime), term.Optional(": ", m.Decided.Reason)))
+				}
+				line("Level", m.Level)
+				line("Reply wanted", m.Message.ReplyTo)
+				payload := jsontext.Value(m.Message.Payload)
+				if payload.Indent() == nil {
+					fmt.Fprintf(a.Out, "\n%s\n", term.SafeText(string(payload)))
+				}
+				if m.Reply != nil {
+					fmt.Fprintf(a.Out, "\nAnswered %s\n%s\n", m.Reply.Timestamp, replyText(m.Reply, "rejected"))
+				}
+			})
 		},
 	}
 }
@@ -148,27 +134,20 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 				}
 				p.Data = data
 			}
-			o, err := api.InboxReply.Call(cmd.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(o)
-				return nil
-			}
-			switch core.OutboxState(o.State) {
-			case core.OutSent:
-				fmt.Fprintf(a.Out, "Replied to %s%s\n", o.Peer.Handle(), about(o))
-			case core.OutWaiting:
-				fmt.Fprintf(a.Out, "Reply queued for %s%s (%s)\n", o.Peer.Handle(), about(o), o.ID)
-				fmt.Fprintln(a.Err, notYet(o))
-			case "none":
-				fmt.Fprintf(a.Out, "Reply%s is ready for %s to fetch\n", toText(o), o.Peer.Handle())
-			default:
-				fmt.Fprintf(a.Out, "Reply%s is ready for %s to fetch\n", toText(o), o.Peer.Handle())
-				fmt.Fprintf(a.Err, "⚠ It did not take it at its reply address: %s\n", o.Error.Message)
-			}
-			return nil
+			return cli.Show(cmd.Context(), a, api.InboxReply, p, func(o api.OutgoingView) {
+				switch core.OutboxState(o.State) {
+				case core.OutSent:
+					fmt.Fprintf(a.Out, "Replied to %s%s\n", o.Peer.Handle(), about(o))
+				case core.OutWaiting:
+					fmt.Fprintf(a.Out, "Reply queued for %s%s (%s)\n", o.Peer.Handle(), about(o), o.ID)
+					fmt.Fprintln(a.Err, notYet(o))
+				case "none":
+					fmt.Fprintf(a.Out, "Reply%s is ready for %s to fetch\n", toText(o), o.Peer.Handle())
+				default:
+					fmt.Fprintf(a.Out, "Reply%s is ready for %s to fetch\n", toText(o), o.Peer.Handle())
+					fmt.Fprintf(a.Err, "⚠ It did not take it at its reply address: %s\n", o.Error.Message)
+				}
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&failure, "error", false, "answer with an error of this text")
@@ -196,20 +175,13 @@ func inboxReleaseCommand(a *cli.App) *cobra.Command {
 		Use: "release <id>", Short: "Let a held message through", Args: cobra.ExactArgs(1),
 		Long: "Deliver a message that a policy held back, if the sender's grants still allow it: to the notifiers, once, or to the plugin that handles such messages.\n\n  ogp inbox release last",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m, err := api.InboxRelease.Call(cmd.Context(), a, api.IDParams{ID: args[0]})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(m)
-				return nil
-			}
-			if m.Reply != nil {
-				fmt.Fprintf(a.Out, "Released %s from %s; a plugin has answered it\n", m.ID, m.From)
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Released %s from %s\n", m.ID, m.From)
-			return nil
+			return cli.Show(cmd.Context(), a, api.InboxRelease, api.IDParams{ID: args[0]}, func(m api.InboxView) {
+				if m.Reply != nil {
+					fmt.Fprintf(a.Out, "Released %s from %s; a plugin has answered it\n", m.ID, m.From)
+					return
+				}
+				fmt.Fprintf(a.Out, "Released %s from %s\n", m.ID, m.From)
+			})
 		},
 	}
 }
@@ -223,23 +195,16 @@ func inboxDenyCommand(a *cli.App) *cobra.Command {
 			if len(args) == 2 {
 				p.Reason = args[1]
 			}
-			o, err := api.InboxDeny.Call(cmd.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(o)
-				return nil
-			}
-			switch core.OutboxState(o.State) {
-			case core.OutSent:
-				fmt.Fprintf(a.Out, "Denied; %s has the reply\n", o.Peer.Handle())
-			case core.OutWaiting:
-				fmt.Fprintf(a.Out, "Denied; the reply is queued for %s (%s)\n", o.Peer.Handle(), o.ID)
-			default:
-				fmt.Fprintln(a.Out, "Denied")
-			}
-			return nil
+			return cli.Show(cmd.Context(), a, api.InboxDeny, p, func(o api.OutgoingView) {
+				switch core.OutboxState(o.State) {
+				case core.OutSent:
+					fmt.Fprintf(a.Out, "Denied; %s has the reply\n", o.Peer.Handle())
+				case core.OutWaiting:
+					fmt.Fprintf(a.Out, "Denied; the reply is queued for %s (%s)\n", o.Peer.Handle(), o.ID)
+				default:
+					fmt.Fprintln(a.Out, "Denied")
+				}
+			})
 		},
 	}
 }

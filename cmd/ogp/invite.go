@@ -38,25 +38,18 @@ holds the long form or the link is approved at once, with these grants.
 			if cmd.Flags().Changed("expires") && expires < 10*time.Second {
 				return cli.Usagef("--expires %v: want at least 10s", expires)
 			}
-			v, err := api.Invite.Call(cmd.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(v)
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Your invite code: %s (expires in %s)\n", v.Code, text.InWords(time.Duration(v.ExpiresIn)*time.Second))
-			fmt.Fprintf(a.Out, "Share this with your peer — they run: ogp federation accept %s\n", v.Code)
-			fmt.Fprintf(a.Out, "\nLong form, which pins your key: %s\n", v.Long)
-			if v.Approves {
-				fmt.Fprintln(a.Out, "Whoever accepts the long form or the link is approved at once; the short code alone never is.")
-			}
-			if qr {
-				fmt.Fprintf(a.Out, "\n%s\n", v.Link)
-				qrterminal.GenerateHalfBlock(v.Link, qrterminal.L, a.Out)
-			}
-			return nil
+			return cli.Show(cmd.Context(), a, api.Invite, p, func(v api.InviteView) {
+				fmt.Fprintf(a.Out, "Your invite code: %s (expires in %s)\n", v.Code, text.InWords(time.Duration(v.ExpiresIn)*time.Second))
+				fmt.Fprintf(a.Out, "Share this with your peer — they run: ogp federation accept %s\n", v.Code)
+				fmt.Fprintf(a.Out, "\nLong form, which pins your key: %s\n", v.Long)
+				if v.Approves {
+					fmt.Fprintln(a.Out, "Whoever accepts the long form or the link is approved at once; the short code alone never is.")
+				}
+				if qr {
+					fmt.Fprintf(a.Out, "\n%s\n", v.Link)
+					qrterminal.GenerateHalfBlock(v.Link, qrterminal.L, a.Out)
+				}
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -74,28 +67,21 @@ func inviteListCommand(a *cli.App) *cobra.Command {
 		Use: "list", Short: "List our open invites", Args: cobra.NoArgs,
 		Long: "List our open invites.\n\n  ogp federation invite list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, err := api.Invites.Call(cmd.Context(), a, api.None{})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(list)
-				return nil
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(a.Err, "No open invites.")
-				return nil
-			}
-			rows := make([][]string, len(list))
-			for i, v := range list {
-				uses := fmt.Sprint(v.Used)
-				if v.Uses > 0 {
-					uses += fmt.Sprintf(" of %d", v.Uses)
+			return cli.Show(cmd.Context(), a, api.Invites, api.None{}, func(list []api.InviteView) {
+				if len(list) == 0 {
+					fmt.Fprintln(a.Err, "No open invites.")
+					return
 				}
-				rows[i] = []string{v.Code, text.Until(v.Expires), uses}
-			}
-			term.Table(a.Out, []string{"CODE", "EXPIRES", "USED"}, rows)
-			return nil
+				rows := make([][]string, len(list))
+				for i, v := range list {
+					uses := fmt.Sprint(v.Used)
+					if v.Uses > 0 {
+						uses += fmt.Sprintf(" of %d", v.Uses)
+					}
+					rows[i] = []string{v.Code, text.Until(v.Expires), uses}
+				}
+				term.Table(a.Out, []string{"CODE", "EXPIRES", "USED"}, rows)
+			})
 		},
 	}
 }
@@ -108,12 +94,7 @@ func inviteRevokeCommand(a *cli.App) *cobra.Command {
 			if _, err := api.RevokeInvite.Call(cmd.Context(), a, api.CodeParams{Code: args[0]}); err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]string{"revoked": args[0]})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Revoked %s\n", args[0])
-			return nil
+			return a.Done(map[string]string{"revoked": args[0]}, "Revoked %s", args[0])
 		},
 	}
 }

@@ -68,12 +68,7 @@ only its owner can read.
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]string{"unsealed": path})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Unsealed %s\n", path)
-			return nil
+			return a.Done(map[string]string{"unsealed": path}, "Unsealed %s", path)
 		},
 	}
 }

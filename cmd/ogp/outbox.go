@@ -39,28 +39,21 @@ func outboxListCommand(a *cli.App) *cobra.Command {
 			if state == "" && !all {
 				p.State = core.OutWaiting
 			}
-			list, err := api.Outbox.Call(cmd.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(list)
-				return nil
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(a.Err, "Nothing waits.")
-				return nil
-			}
-			rows := make([][]string, len(list))
-			for i, m := range list {
-				next := "-"
-				if m.State == core.OutWaiting {
-					next = nextTry(m.Next)
+			return cli.Show(cmd.Context(), a, api.Outbox, p, func(list []api.OutboxView) {
+				if len(list) == 0 {
+					fmt.Fprintln(a.Err, "Nothing waits.")
+					return
 				}
-				rows[i] = []string{m.ID, m.To, string(m.Kind), string(m.State), fmt.Sprint(m.Attempts), next, term.Dash(m.Error)}
-			}
-			term.Table(a.Out, []string{"ID", "TO", "KIND", "STATE", "TRIES", "NEXT", "ERROR"}, rows)
-			return nil
+				rows := make([][]string, len(list))
+				for i, m := range list {
+					next := "-"
+					if m.State == core.OutWaiting {
+						next = nextTry(m.Next)
+					}
+					rows[i] = []string{m.ID, m.To, string(m.Kind), string(m.State), fmt.Sprint(m.Attempts), next, term.Dash(m.Error)}
+				}
+				term.Table(a.Out, []string{"ID", "TO", "KIND", "STATE", "TRIES", "NEXT", "ERROR"}, rows)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "only to this peer")
@@ -76,25 +69,18 @@ func outboxShowCommand(a *cli.App) *cobra.Command {
 		Use: "show <id>", Short: "Show an outgoing message and its reply", Args: cobra.ExactArgs(1),
 		Long: "Show a message of ours, what the peer answered, and its reply.\n\n  ogp outbox show last",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m, err := api.OutboxItem.Call(cmd.Context(), a, api.IDParams{ID: args[0]})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(m)
-				return nil
-			}
-			fmt.Fprintf(a.Out, "%s  %s to %s: %s after %s%s\n", m.ID, m.Kind, m.To, m.State, text.Count(m.Attempts, "try", "tries"), term.Optional(", ", m.Error))
-			if m.Hint != "" {
-				fmt.Fprintf(a.Out, "hint: %s\n", a.Here(m.Hint))
-			}
-			if m.Message != nil {
-				fmt.Fprintf(a.Out, "%s  %s\n", term.SafeLine(m.Message.Intent), term.SafeLine(api.OneLine(m.Message.Payload)))
-			}
-			if m.Reply != nil {
-				fmt.Fprintf(a.Out, "reply: %s\n", replyText(&m.Reply.Reply, theyRejected))
-			}
-			return nil
+			return cli.Show(cmd.Context(), a, api.OutboxItem, api.IDParams{ID: args[0]}, func(m api.OutboxView) {
+				fmt.Fprintf(a.Out, "%s  %s to %s: %s after %s%s\n", m.ID, m.Kind, m.To, m.State, text.Count(m.Attempts, "try", "tries"), term.Optional(", ", m.Error))
+				if m.Hint != "" {
+					fmt.Fprintf(a.Out, "hint: %s\n", a.Here(m.Hint))
+				}
+				if m.Message != nil {
+					fmt.Fprintf(a.Out, "%s  %s\n", term.SafeLine(m.Message.Intent), term.SafeLine(api.OneLine(m.Message.Payload)))
+				}
+				if m.Reply != nil {
+					fmt.Fprintf(a.Out, "reply: %s\n", replyText(&m.Reply.Reply, theyRejected))
+				}
+			})
 		},
 	}
 }
@@ -135,16 +121,9 @@ func outboxOperation(a *cli.App, method control.Method[api.OutboxWhich, api.Coun
 		if named := len(args) == 1; named == (p.Peer != "" || p.All) || p.Peer != "" && p.All {
 			return cli.Usagef("name a message by its id, or --peer, or --all")
 		}
-		r, err := method.Call(cmd.Context(), a, p)
-		if err != nil {
-			return err
-		}
-		if a.JSON {
-			a.WriteJSON(r)
-			return nil
-		}
-		fmt.Fprintln(a.Out, done(r))
-		return nil
+		return cli.Show(cmd.Context(), a, method, p, func(r api.CountResult) {
+			fmt.Fprintln(a.Out, done(r))
+		})
 	}
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "all that wait for this peer")
 	cmd.Flags().BoolVar(&p.All, "all", false, "all that wait")

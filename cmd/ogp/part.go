@@ -155,20 +155,13 @@ func removeCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := api.Remove.Call(cmd.Context(), a, api.EndParams{Peer: args[0]})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(r)
-				return nil
-			}
-			saidOfRemoval(a, r)
-			fmt.Fprintf(a.Out, "✓ Removed peer: %s (%s)\n", r.Peer.Handle(), r.Peer.Unverified.DisplayName)
-			if r.Error != nil && r.Error.Kind != string(core.Refused) {
-				fmt.Fprintf(a.Err, "(%s)\n", r.Error.Message)
-			}
-			return nil
+			return cli.Show(cmd.Context(), a, api.Remove, api.EndParams{Peer: args[0]}, func(r api.RemoveResult) {
+				saidOfRemoval(a, r)
+				fmt.Fprintf(a.Out, "✓ Removed peer: %s (%s)\n", r.Peer.Handle(), r.Peer.Unverified.DisplayName)
+				if r.Error != nil && r.Error.Kind != string(core.Refused) {
+					fmt.Fprintf(a.Err, "(%s)\n", r.Error.Message)
+				}
+			})
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask on a terminal")
@@ -241,21 +234,14 @@ func updateIdentityCommand(a *cli.App) *cobra.Command {
 			if !all {
 				ref.Peer = args[0]
 			}
-			r, err := api.UpdateIdentity.Call(cmd.Context(), a, ref)
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(r)
-				return nil
-			}
-			for _, name := range r.Notified {
-				fmt.Fprintf(a.Out, "✓ Notified %s\n", name)
-			}
-			for _, name := range slices.Sorted(maps.Keys(r.Failed)) {
-				fmt.Fprintf(a.Out, "⚠ Could not tell %s: %s\n", name, r.Failed[name].Message)
-			}
-			return nil
+			return cli.Show(cmd.Context(), a, api.UpdateIdentity, ref, func(r api.UpdateResult) {
+				for _, name := range r.Notified {
+					fmt.Fprintf(a.Out, "✓ Notified %s\n", name)
+				}
+				for _, name := range slices.Sorted(maps.Keys(r.Failed)) {
+					fmt.Fprintf(a.Out, "⚠ Could not tell %s: %s\n", name, r.Failed[name].Message)
+				}
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all approved peers")

@@ -191,12 +191,7 @@ func pluginRemoveCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]any{"removed": args[0], "running": running})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Removed %s\n", args[0])
-			return nil
+			return a.Done(map[string]any{"removed": args[0], "running": running}, "Removed %s", args[0])
 		},
 	}
 }
@@ -206,21 +201,14 @@ func pluginReloadCommand(a *cli.App) *cobra.Command {
 		Use: "reload [name]", Short: "Reload plugins from their files", Args: cobra.MaximumNArgs(1),
 		Long: "Load a plugin of the running gateway anew from its file, or all of them. One that does not load or fails its self-tests changes nothing.\n\n  ogp plugin reload small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := api.PluginReload.Call(cmd.Context(), a, api.PluginRef{Name: append(args, "")[0]})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(list)
-				return nil
-			}
-			for _, v := range list {
-				fmt.Fprintf(a.Out, "%s: loaded anew, %s, SHA-256 %.12s\n", v.Name, v.State, v.SHA256)
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(a.Err, "Nothing to load anew: no plugin has a file of its own here.")
-			}
-			return nil
+			return cli.Show(cmd.Context(), a, api.PluginReload, api.PluginRef{Name: append(args, "")[0]}, func(list []api.PluginView) {
+				for _, v := range list {
+					fmt.Fprintf(a.Out, "%s: loaded anew, %s, SHA-256 %.12s\n", v.Name, v.State, v.SHA256)
+				}
+				if len(list) == 0 {
+					fmt.Fprintln(a.Err, "Nothing to load anew: no plugin has a file of its own here.")
+				}
+			})
 		},
 	}
 }

@@ -234,16 +234,9 @@ func pingCommand(a *cli.App) *cobra.Command {
 		Use: "ping <peer or URL>", Short: "Check whether a gateway answers", Args: cobra.ExactArgs(1),
 		Long: "Check whether a gateway answers. Exit status 4 means that it does not.\n\n  ogp federation ping ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := api.Ping.Call(cmd.Context(), a, api.PingParams{Target: args[0]})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(r)
-				return nil
-			}
-			fmt.Fprintf(a.Out, "%s answers as %q in %.1f ms\n", r.URL, term.SafeText(r.DisplayName), r.TookMillis)
-			return nil
+			return cli.Show(cmd.Context(), a, api.Ping, api.PingParams{Target: args[0]}, func(r api.PingResult) {
+				fmt.Fprintf(a.Out, "%s answers as %q in %.1f ms\n", r.URL, term.SafeText(r.DisplayName), r.TookMillis)
+			})
 		},
 	}
 }

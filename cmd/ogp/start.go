@@ -246,12 +246,7 @@ func stopCommand(a *cli.App) *cobra.Command {
 				case <-time.After(20 * time.Millisecond):
 				}
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]bool{"stopped": true})
-				return nil
-			}
-			fmt.Fprintln(a.Out, "Gateway has stopped")
-			return nil
+			return a.Done(map[string]bool{"stopped": true}, "Gateway has stopped")
 		},
 	}
 }

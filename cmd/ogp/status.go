@@ -31,16 +31,9 @@ daemon is running. With --watch it is drawn anew every two seconds.
 			if watch {
 				return watchStatus(cmd.Context(), a)
 			}
-			s, err := api.Status.Call(cmd.Context(), a, api.None{})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(s)
-				return nil
-			}
-			showStatus(a, a.Out, s)
-			return nil
+			return cli.Show(cmd.Context(), a, api.Status, api.None{}, func(s api.StatusView) {
+				showStatus(a, a.Out, s)
+			})
 		},
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "draw it anew every two seconds, until interrupted")

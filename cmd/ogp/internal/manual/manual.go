@@ -52,12 +52,7 @@ func Command(a *cli.App) *cobra.Command {
 					return err
 				}
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]any{"folder": args[0], "pages": len(pages)})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Wrote %d pages to %s\n", len(pages), args[0])
-			return nil
+			return a.Done(map[string]any{"folder": args[0], "pages": len(pages)}, "Wrote %d pages to %s", len(pages), args[0])
 		},
 	}
 	cmd.Flags().BoolVar(&markdown, "markdown", false, "print one document of all commands")

@@ -3,7 +3,6 @@ package notify
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -289,12 +288,7 @@ func offCommand(a *cli.App) *cobra.Command {
 			if err := s.write(cmd.Context(), []settings.Setting{chooses(left)}, left); err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]any{"notifiers": left, "running": s.running})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "%s hears of nothing any more; %s\n", args[0], inWords(left))
-			return nil
+			return a.Done(map[string]any{"notifiers": left, "running": s.running}, "%s hears of nothing any more; %s", args[0], inWords(left))
 		},
 	}
 }

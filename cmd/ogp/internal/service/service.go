@@ -216,12 +216,7 @@ func uninstallCommand(a *cli.App) *cobra.Command {
 				}
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]bool{"uninstalled": true})
-				return nil
-			}
-			fmt.Fprintln(a.Out, "Uninstalled; the state directory is as it was")
-			return nil
+			return a.Done(map[string]bool{"uninstalled": true}, "Uninstalled; the state directory is as it was")
 		},
 	}
 	systemFlag(cmd, &system)
@@ -237,12 +232,7 @@ func actionCommand(a *cli.App, name, short, done string, act func(manager) error
 			if err := act(services(a, system)); err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]bool{strings.ToLower(done): true})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "%s the service\n", done)
-			return nil
+			return a.Done(map[string]bool{strings.ToLower(done): true}, "%s the service", done)
 		},
 	}
 	systemFlag(cmd, &system)
