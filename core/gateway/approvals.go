@@ -117,7 +117,7 @@ func (g *trust) approval(p *core.Peer, a core.Approval, named, v2 bool, st *step
 	}
 	g.introduceApprover(next, a)
 	if isApproved(p) || inDoubt(p) {
-		return next, nil
+		return next, g.tellGrantsAgain(p, a, v2, st)
 	}
 	if next.Granted == nil {
 		g.grant(next, nil)
@@ -128,6 +128,20 @@ func (g *trust) approval(p *core.Peer, a core.Approval, named, v2 bool, st *step
 	st.Events = append(st.Events, g.event(core.EventApproved, next, core.Them, "The peer has approved our federation request.",
 		map[string]any{"unverified": next.Names, "gatewayUrl": next.URL}))
 	return next, nil
+}
+
+// tellGrantsAgain answers an approved peer that approves us anew with what we grant it: it
+// may have lost that with its record of us. A peer that never showed v2 hears it only if we
+// have asked it anew ourselves. What answers is no full approval, so that nobody answers it.
+func (g *trust) tellGrantsAgain(p *core.Peer, a core.Approval, v2 bool, st *step) error {
+	if a.Approved == nil || !v2 && !p.RequestedAt.After(p.ApprovedAt) {
+		return nil
+	}
+	if waits, err := g.outbox.ApprovalWaits(context.Background(), p.Key); waits || err != nil {
+		return err // it says the same
+	}
+	st.Outbox = append(st.Outbox, g.approvalItem(p, false))
+	return nil
 }
 
 // introduceApprover takes over what an approval says that is for us.

@@ -247,10 +247,10 @@ func TestT12GoingBackAnyState(t *testing.T) {
 	}
 }
 
-// TestAliasNamesNobodyElse: an alias is not another peer's fingerprint or key, nor the
+// TestK3AliasNamesNobodyElse: an alias is not another peer's fingerprint or key, nor the
 // beginning of one, nor ours, nor a URL; and what old stores hold of such takes nobody's
 // place.
-func TestAliasNamesNobodyElse(t *testing.T) {
+func TestK3AliasNamesNobodyElse(t *testing.T) {
 	r := newRig(t, nil)
 	p, q := befriend(t, r.Gateway, nil), befriend(t, r.Gateway, nil)
 	stranger := newPeer(nil)
@@ -285,6 +285,15 @@ func TestAliasNamesNobodyElse(t *testing.T) {
 		if got := r.Peer(imported.key).Alias; got != "" {
 			t.Errorf("import: %s, %q, is taken", name, got)
 		}
+	}
+	if _, err := r.SetAlias(t.Context(), q.key, "Quentin"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.SetAlias(t.Context(), p.key, "quentin"); !errors.Is(err, core.Conflict) {
+		t.Errorf("an alias that differs in case alone from another's = %v, want a conflict", err)
+	}
+	if _, err := r.SetAlias(t.Context(), q.key, "QUENTIN"); err != nil {
+		t.Errorf("its own alias in upper case: %v", err)
 	}
 	// A stranger cannot keep a friend's name from it with a key made for that.
 	if _, err := r.SetAlias(t.Context(), p.key, bare(stranger.key)[:5]); err != nil {

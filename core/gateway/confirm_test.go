@@ -755,7 +755,7 @@ func TestApprovalNotPending(t *testing.T) {
 	wantEnd := func(t *testing.T, r *rig, p *peer, command string) {
 		t.Helper()
 		items, err := r.store.Outbox(t.Context(), core.OutboxFilter{Peer: p.key})
-		if err != nil || len(items) != 1 || items[0].State == core.OutWaiting || !strings.Contains(items[0].Error, command) {
+		if err != nil || len(items) != 1 || items[0].State == core.OutWaiting || !strings.Contains(items[0].Hint, command) {
 			t.Fatalf("the approval is %+v, %v, want one that ended with %q", items[0], err, command)
 		}
 		if n := len(events(t, r.store, core.EventDeliveryFailed)); n != 1 {
@@ -896,7 +896,7 @@ func TestT12ApprovalOutrun(t *testing.T) {
 				t.Errorf("%d approvals, want none after the removal notice", n-1)
 			}
 			items, _ := r.store.Outbox(t.Context(), core.OutboxFilter{Peer: p.key})
-			if len(items) != 1 || items[0].State == core.OutWaiting || !strings.Contains(items[0].Error, `"ogp federation approve `) {
+			if len(items) != 1 || items[0].State == core.OutWaiting || !strings.Contains(items[0].Hint, `"ogp federation approve `) {
 				t.Errorf("the approval is %+v, want one that ended with the command", items[0])
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -317,7 +318,7 @@ func (s *state) checkAlias(alias string, k core.PublicKey) error {
 	if s.self.Named(alias) || s.self.Begins(alias, core.LeastStart) {
 		return core.Refusef(core.Malformed, "alias %q: our own fingerprint or key begins so", shown)
 	}
-	if p := s.peers.ByAlias(alias); p != nil && p.Key != k {
+	if p := s.peers.AliasTwin(alias, k); p != nil {
 		return core.Refusef(core.Conflict, "alias %q is the name of another peer", alias)
 	}
 	if p := s.peers.MeantByAlias(alias, k); p != nil {
@@ -349,11 +350,11 @@ func (g *trust) ImportPeers(ctx context.Context, peers []*core.Peer) (int, error
 			continue
 		}
 		p = p.Clone()
-		if err := g.checkAlias(p.Alias, p.Key); err != nil || aliases[p.Alias] {
+		if err := g.checkAlias(p.Alias, p.Key); err != nil || aliases[strings.ToLower(p.Alias)] {
 			g.log.Warn("a peer goes without its alias", "peer", p.Key.Fingerprint(), "alias", clean(p.Alias, 64), "err", err)
 			p.Alias = ""
 		}
-		aliases[p.Alias] = true
+		aliases[strings.ToLower(p.Alias)] = true
 		g.number(nil, p)
 		st.Peers = append(st.Peers, p)
 	}

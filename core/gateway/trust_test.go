@@ -210,6 +210,22 @@ func TestT4LateRejection(t *testing.T) {
 	}
 }
 
+// TestT4RejectionOfWhoDoesNotWait: a peer that has us approved and asked because we had lost
+// it takes no rejection. That is over at once, and holds up nothing.
+func TestT4RejectionOfWhoDoesNotWait(t *testing.T) {
+	r := newRig(t, nil)
+	p := newPeer(nil)
+	_, err := r.ReceiveRequest(t.Context(), p.request(r.Key(), nil), nowhere)
+	want(t, "ReceiveRequest", err, "")
+	r.wire.answer(func(context.Context, string, string, []byte) (core.Answer, error) {
+		return core.Answer{Status: 404, Body: []byte(`{"error":"No pending peer found"}`)}, nil
+	})
+	out, err := r.RejectPeer(t.Context(), p.key, false)
+	if err != nil || out.Item.State != core.OutRefused || !strings.Contains(out.Item.Error, "does not wait") {
+		t.Fatalf("RejectPeer = %+v, %v, want an envelope that is over", out.Item, err)
+	}
+}
+
 // TestT13TypedURLWins: who asked us with a URL that is not its own, and is asked by our
 // operator where it really is, is known by what the operator typed.
 func TestT13TypedURLWins(t *testing.T) {
@@ -595,6 +611,45 @@ func TestT12OneSidedRemoval(t *testing.T) {
 	}
 	if x, y := a.TrustOf(b), b.TrustOf(a); x != core.Approved || y != core.Approved {
 		t.Errorf("a has b %q and b has a %q, want approved on both sides", x, y)
+	}
+}
+
+// TestT12GrantsToldAgain: who has lost what we grant it with its record of us hears it again
+// once it has approved us anew.
+func TestT12GrantsToldAgain(t *testing.T) {
+	for name, again := range map[string]func(a, b *coretest.Gateway){
+		"the other side asks": func(a, b *coretest.Gateway) {
+			if _, err := b.RequestFederation(t.Context(), gateway.Ask{URL: a.URL}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.ApprovePeer(t.Context(), b.Key(), gateway.Approval{}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"it asks, and hears that it is approved": func(a, b *coretest.Gateway) {
+			if _, err := a.RequestFederation(t.Context(), gateway.Ask{URL: b.URL}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		a, b := coretest.Pair(t)
+		coretest.Federate(t, a, b)
+		b.Offline()
+		if _, _, err := a.RemovePeer(t.Context(), b.Key()); err != nil {
+			t.Fatal(err)
+		}
+		b.Online()
+		again(a, b)
+		coretest.Await(t, name+": both know what they may", func() bool {
+			x, y := a.Peer(b.Key()), b.Peer(a.Key())
+			return x != nil && x.Trust == core.Approved && y.Trust == core.Approved && x.Received != nil && y.Received != nil
+		})
+		b.Offline() // nothing goes to and fro for ever
+		for _, g := range []*coretest.Gateway{a, b} {
+			if list, err := g.Store.Outbox(t.Context(), core.OutboxFilter{State: core.OutWaiting}); err != nil || len(list) != 0 {
+				t.Errorf("%s: %d envelopes wait, %v, want none", name, len(list), err)
+			}
+		}
 	}
 }
 

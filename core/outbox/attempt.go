@@ -191,6 +191,11 @@ func (q *Queue) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem,
 	if retry > 0 && j.Said != "" && holdsUp(item) {
 		pause = retry // the later ones wait for no longer than the peer has asked for
 	}
+	if item.Kind == core.OutReject && isNotPending(j) { // whom we could reject wrote its request down before it asked
+		err = core.Refusef(core.Refused, "%s: it does not wait for our answer", err)
+		item.State, item.Done, item.Error = core.OutRefused, now, err.Error()
+		return err
+	}
 	if item.Kind == core.OutApprove {
 		var over bool
 		if pause, over = approvalWait(p, item, j, pause, now); over {

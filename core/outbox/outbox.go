@@ -126,6 +126,12 @@ func (q *Queue) CancelApprovals(ctx context.Context, k core.PublicKey, why strin
 	})
 }
 
+// ApprovalWaits reports whether an approval waits for a peer.
+func (q *Queue) ApprovalWaits(ctx context.Context, k core.PublicKey) (yes bool, err error) {
+	err = q.each(ctx, k, func(item *core.OutboxItem) { yes = yes || item.Kind == core.OutApprove })
+	return yes, err
+}
+
 // each calls f for all that waits for a peer, oldest first.
 func (q *Queue) each(ctx context.Context, k core.PublicKey, f func(*core.OutboxItem)) error {
 	page := core.OutboxFilter{Peer: k, State: core.OutWaiting, Oldest: true, Limit: 1000}

@@ -28,6 +28,12 @@ func (b *Index) MeantByAlias(alias string, k core.PublicKey) *core.Peer {
 	})
 }
 
+// AliasTwin returns another peer than k whose alias is the same but for upper and lower
+// case: what is typed for the one would name the other. nil: none.
+func (b *Index) AliasTwin(alias string, k core.PublicKey) *core.Peer {
+	return b.other(k, func(p *core.Peer) bool { return p.Alias != "" && strings.EqualFold(p.Alias, alias) && KeepsAlias(p) })
+}
+
 // Whole returns another peer than k of which a text is the whole fingerprint, id or key.
 // nil: none.
 func (b *Index) Whole(ref string, k core.PublicKey) *core.Peer {
