@@ -23,9 +23,10 @@ const (
 
 	// What the agent did through its own socket. Notifiers hear of proposals alone: the
 	// agent is not told what it did itself.
-	EventAgentSent     EventType = "agent.sent"
-	EventAgentReplied  EventType = "agent.replied"
-	EventAgentProposed EventType = "agent.proposed" // it proposes to approve somebody; only the human can
+	EventAgentSent      EventType = "agent.sent"
+	EventAgentReplied   EventType = "agent.replied"
+	EventAgentCancelled EventType = "agent.cancelled" // a message of its own that still waited
+	EventAgentProposed  EventType = "agent.proposed"  // it proposes to approve somebody; only the human can
 )
 
 // Event is one thing that happened, kept until every notifier has been told.

@@ -100,8 +100,11 @@ const (
 	OutExpired OutboxState = "expired" // given up
 )
 
-// OutboxCancelled is the error of an envelope that was given up by order.
-const OutboxCancelled = "cancelled by the operator"
+// The errors of an envelope that was given up by order.
+const (
+	OutboxCancelled = "cancelled by the operator"
+	OutboxTakenBack = "cancelled by the agent"
+)
 
 // OutboxItem is an envelope of ours until it is delivered, and for a while after,
 // as its nonce is what allows a reply.

@@ -34,7 +34,7 @@ type Gateway interface {
 	InboxReply(ctx context.Context, id string, reply core.Reply, byAgent bool) (gateway.Outgoing, error)
 	ReplyBack(ctx context.Context, d *core.Delivery, reply core.Reply) error
 	Propose(ctx context.Context, p *core.Peer, note string) error
-	CancelOutbox(ctx context.Context, id string, k core.PublicKey) (int, error)
+	TakeBack(ctx context.Context, item *core.OutboxItem, p *core.Peer) error
 }
 
 // Options are what a Role is made of.

@@ -72,7 +72,7 @@ func (r *Role) Cancel(ctx context.Context, id string) (api.AgentSent, error) {
 	if !own {
 		return v, core.Refuse(core.Conflict, "the human sent this message; only the human cancels it")
 	}
-	if _, err := r.o.Gateway.CancelOutbox(ctx, item.ID, item.Peer); err != nil {
+	if err := r.o.Gateway.TakeBack(ctx, item, r.o.Gateway.Peer(item.Peer)); err != nil {
 		return v, plain(err)
 	}
 	return r.result(ctx, api.AgentResultParams{ID: item.ID})

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -8,6 +9,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/sdk/wording"
 )
 
 // TestG4Cancel: what the agent sent and the peer does not have is given up; what the human
@@ -35,8 +37,17 @@ func TestG4Cancel(t *testing.T) {
 	}
 	_, err = role.Cancel(t.Context(), human.Item.ID)
 	wantKind(t, "cancelling the human's", err, core.Conflict)
-	if v, err := role.Cancel(t.Context(), waits.ID); err != nil || v.State != "cancelled" {
-		t.Errorf("Cancel = %+v, %v; want it cancelled", v, err)
+	if strings.Contains(waits.Problem, wording.Notice) || !strings.Contains(waits.Problem, "<<<OUR REPORT") {
+		t.Errorf("the problem of what nobody answered is %q, want it as a report of ours", waits.Problem)
+	}
+	if v, err := role.Cancel(t.Context(), waits.ID); err != nil || v.State != "cancelled" || v.Problem != core.OutboxTakenBack {
+		t.Errorf("Cancel = %+v, %v; want it cancelled by the agent", v, err)
+	}
+	if acts := r.acts(t); len(acts) != 3 || acts[2].Type != core.EventAgentCancelled || acts[2].Peer != r.bob.Key() {
+		t.Errorf("events of the agent: %+v, want that it cancelled as the last", acts)
+	}
+	if told := r.Notifier.Notified(core.EventAgentCancelled); len(told) > 0 {
+		t.Errorf("the agent is told what it did: %v", told)
 	}
 	list, err := role.Tasks(t.Context(), "bob", "")
 	if err != nil || len(list) != 3 || list[0].ID != human.Item.ID || list[0].State != string(core.OutWaiting) {

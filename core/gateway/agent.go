@@ -22,9 +22,14 @@ func nobody(string) bool { return false }
 
 // agentActs lets a change keep what the agent did, in one step with it.
 func (g *state) agentActs(change *core.Change, t core.EventType, p *core.Peer, a Act) {
+	change.Events = append(change.Events, g.agentEvent(t, p, a))
+}
+
+func (g *state) agentEvent(t core.EventType, p *core.Peer, a Act) *core.Event {
 	text := map[core.EventType]string{core.EventAgentSent: "The agent sent a message.", core.EventAgentReplied: "The agent answered a message.",
-		core.EventAgentProposed: "The agent proposes to approve this gateway. Its human decides."}[t]
-	change.Events = append(change.Events, g.event(t, p, core.Us, text, a))
+		core.EventAgentCancelled: "The agent cancelled a message of its own.",
+		core.EventAgentProposed:  "The agent proposes to approve this gateway. Its human decides."}[t]
+	return g.event(t, p, core.Us, text, a)
 }
 
 // Propose tells the human that the agent would approve a peer, and changes nothing else.

@@ -17,5 +17,15 @@ func (g *Gateway) RetryOutbox(ctx context.Context, id string, k core.PublicKey) 
 // CancelOutbox gives up envelopes of ours that wait, chosen as for RetryOutbox. It returns
 // how many.
 func (g *Gateway) CancelOutbox(ctx context.Context, id string, k core.PublicKey) (int, error) {
-	return g.outbox.CancelBy(ctx, outbox.Which{ID: id, Peer: k})
+	return g.outbox.CancelBy(ctx, outbox.Which{ID: id, Peer: k}, core.OutboxCancelled, nil)
+}
+
+// TakeBack gives up one envelope that waits, for the agent, which sent it.
+func (g *Gateway) TakeBack(ctx context.Context, item *core.OutboxItem, p *core.Peer) error {
+	_, err := g.outbox.CancelBy(ctx, outbox.Which{ID: item.ID}, core.OutboxTakenBack, func(item *core.OutboxItem) *core.Event {
+		e := g.agentEvent(core.EventAgentCancelled, p, Act{OutboxID: item.ID})
+		e.Quiet = true // as of what else the agent does itself
+		return e
+	})
+	return err
 }

@@ -20,7 +20,7 @@ type Which struct {
 func (q *Queue) Retry(ctx context.Context, w Which) (n, behind int, err error) {
 	now := q.o.Now().UTC()
 	first := map[core.PublicKey]string{} // the ID of the oldest that waits for a peer
-	n, err = q.operate(ctx, w, func(item *core.OutboxItem) error {
+	n, err = q.operate(ctx, w, func(item *core.OutboxItem, _ *core.Change) error {
 		if item.State == core.OutSent {
 			return core.Refusef(core.Conflict, "%s was sent", item.ID)
 		}
@@ -51,21 +51,25 @@ func (q *Queue) Retry(ctx context.Context, w Which) (n, behind int, err error) {
 	return n, behind, err
 }
 
-// CancelBy gives up envelopes that wait, and returns how many. The error is of kind NotFound
-// for an ID of none, or Conflict for one that does not wait.
-func (q *Queue) CancelBy(ctx context.Context, w Which) (int, error) {
+// CancelBy gives up envelopes that wait, and returns how many. event makes what is kept in
+// one step with each; nil: nothing. The error is of kind NotFound for an ID of none, or
+// Conflict for one that does not wait.
+func (q *Queue) CancelBy(ctx context.Context, w Which, why string, event func(*core.OutboxItem) *core.Event) (int, error) {
 	now := q.o.Now().UTC()
-	return q.operate(ctx, w, func(item *core.OutboxItem) error {
+	return q.operate(ctx, w, func(item *core.OutboxItem, change *core.Change) error {
 		if item.State != core.OutWaiting {
 			return core.Refusef(core.Conflict, "%s is not waiting: it is %s", item.ID, item.State)
 		}
-		item.State, item.Error, item.Hint, item.Done = core.OutExpired, core.OutboxCancelled, "", now
+		item.State, item.Error, item.Hint, item.Answered, item.Done = core.OutExpired, why, "", false, now
+		if event != nil {
+			change.Events = append(change.Events, event(item))
+		}
 		return nil
 	}, func(k core.PublicKey) { q.Wake(k) })
 }
 
 // operate changes envelopes, each while nobody tries it, and calls done for their peers.
-func (q *Queue) operate(ctx context.Context, w Which, f func(*core.OutboxItem) error, done func(core.PublicKey)) (int, error) {
+func (q *Queue) operate(ctx context.Context, w Which, f func(*core.OutboxItem, *core.Change) error, done func(core.PublicKey)) (int, error) {
 	peers := []core.PublicKey{w.Peer}
 	if w.ID != "" {
 		item, err := q.o.Store.OutboxItem(ctx, w.ID)
@@ -90,7 +94,7 @@ func (q *Queue) operate(ctx context.Context, w Which, f func(*core.OutboxItem) e
 	return n, nil
 }
 
-func (q *Queue) operatePeer(ctx context.Context, k core.PublicKey, id string, f func(*core.OutboxItem) error) (int, error) {
+func (q *Queue) operatePeer(ctx context.Context, k core.PublicKey, id string, f func(*core.OutboxItem, *core.Change) error) (int, error) {
 	release, err := q.engine.Lease(ctx, k) // a try that is under way ends first
 	if err != nil {
 		return 0, err
@@ -100,14 +104,14 @@ func (q *Queue) operatePeer(ctx context.Context, k core.PublicKey, id string, f 
 	if id != "" {
 		item, err := q.o.Store.OutboxItem(ctx, id)
 		if err == nil {
-			err = f(item)
+			err = f(item, change)
 		}
 		if err != nil {
 			return 0, err
 		}
 		change.Outbox = append(change.Outbox, item)
 	} else if err := q.each(ctx, k, func(item *core.OutboxItem) {
-		if f(item) == nil {
+		if f(item, change) == nil {
 			change.Outbox = append(change.Outbox, item)
 		}
 	}); err != nil {

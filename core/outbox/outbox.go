@@ -110,7 +110,7 @@ func (q *Queue) Item(k core.PublicKey, kind core.OutboxKind) *core.OutboxItem {
 // Cancel lets a change give up all that waits for a peer.
 func (q *Queue) Cancel(ctx context.Context, k core.PublicKey, why string, change *core.Change) error {
 	return q.each(ctx, k, func(item *core.OutboxItem) {
-		item.State, item.Error, item.Hint, item.Done = core.OutExpired, why, "", q.o.Now().UTC()
+		item.State, item.Error, item.Hint, item.Answered, item.Done = core.OutExpired, why, "", false, q.o.Now().UTC()
 		change.Outbox = append(change.Outbox, item)
 	})
 }
@@ -120,7 +120,7 @@ func (q *Queue) Cancel(ctx context.Context, k core.PublicKey, why string, change
 func (q *Queue) CancelApprovals(ctx context.Context, k core.PublicKey, why string, refused bool, change *core.Change) error {
 	return q.each(ctx, k, func(item *core.OutboxItem) {
 		if item.Kind == core.OutApprove && (item.NotPending > 0 || !refused) {
-			item.State, item.Error, item.Hint, item.Done = core.OutExpired, why, "", q.o.Now().UTC()
+			item.State, item.Error, item.Hint, item.Answered, item.Done = core.OutExpired, why, "", false, q.o.Now().UTC()
 			change.Outbox = append(change.Outbox, item)
 		}
 	})
