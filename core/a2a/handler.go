@@ -2,6 +2,7 @@ package a2a
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"log/slog"
 	"strings"
@@ -111,10 +112,10 @@ func content(p *api.AgentSendParams, parts a2a.ContentParts) error {
 // get reads one task of this peer. Tasks of other peers are unknown here.
 func (h *handler) get(ctx context.Context, id a2a.TaskID, wait time.Duration) (*a2a.Task, error) {
 	sent, err := h.role.Result(ctx, api.AgentResultParams{ID: string(id), WaitMillis: wait.Milliseconds()})
-	if err != nil {
+	if err != nil && !errors.Is(err, core.NotFound) {
 		return nil, h.fault(err)
 	}
-	if sent.Kind != string(core.OutMessage) || sent.Fingerprint != h.peer.Fingerprint {
+	if err != nil || sent.Kind != string(core.OutMessage) || sent.Fingerprint != h.peer.Fingerprint {
 		return nil, a2a.ErrTaskNotFound
 	}
 	return task(&sent, true), nil
