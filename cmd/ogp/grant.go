@@ -120,23 +120,28 @@ func (g *grantChange) apply(current []core.Grant, given func(flag string) bool) 
 		if len(wanted) > 0 && !slices.Contains(wanted, out[i].Intent) {
 			continue
 		}
-		if given("rate") {
-			out[i].RateLimit = said[0].RateLimit
-		}
-		if given("bytes") {
-			out[i].ByteLimit = said[0].ByteLimit
-		}
-		if given("personas") {
-			out[i].Personas = all(g.personas)
-		}
-		if given("expires") {
-			out[i].ExpiresAt = said[0].ExpiresAt
-		}
+		g.limit(&out[i], said, given)
 	}
 	if given("topics") && !topics {
 		return nil, cli.Usagef("topics are of %s, which is not granted: --add %s", core.IntentAgentComms, core.IntentAgentComms)
 	}
 	return out, nil
+}
+
+// limit puts onto a grant the limits that the flags name.
+func (g *grantChange) limit(x *core.Grant, said []core.Grant, given func(flag string) bool) {
+	if given("rate") {
+		x.RateLimit = said[0].RateLimit
+	}
+	if given("bytes") {
+		x.ByteLimit = said[0].ByteLimit
+	}
+	if given("personas") {
+		x.Personas = all(g.personas)
+	}
+	if given("expires") {
+		x.ExpiresAt = said[0].ExpiresAt
+	}
 }
 
 // unknownIntents are those that are granted anew, and that neither the protocol nor

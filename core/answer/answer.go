@@ -133,7 +133,7 @@ func Judge(to Endpoint, a core.Answer, t Try) Judged {
 	if s.hasError {
 		j.Said = shown(s.err, s.members["response"])
 	}
-	ok := a.Status >= 200 && a.Status < 300
+	ok := a.Status/100 == 2
 	own := ok && s.is(yes[to], true)
 	switch {
 	case own:
@@ -150,8 +150,7 @@ func Judge(to Endpoint, a core.Answer, t Try) Judged {
 	case refuses(to, a.Status, s, t):
 		j.Verdict = No
 	}
-	gateway := j.Verdict == No || s.hasError && !ok && (s.is("success", false) || !shaped(to) && listed(to, s.err, t) || fits(passing, s.err))
-	if !gateway {
+	if j.Verdict != No && (ok || !isOfGateway(to, s, t)) {
 		j.Said = ""
 		j.Text, j.Hint = nobody(a, s), nobodyHint(a, t)
 		return j
@@ -163,6 +162,11 @@ func Judge(to Endpoint, a core.Answer, t Try) Judged {
 		j.Hint = "set the clock that is wrong: ours with this machine's time service, the peer's by its operator"
 	}
 	return j
+}
+
+// isOfGateway reports whether a body that is no yes is a gateway's, not a proxy's before it.
+func isOfGateway(to Endpoint, s said, t Try) bool {
+	return s.hasError && (s.is("success", false) || !shaped(to) && listed(to, s.err, t) || fits(passing, s.err))
 }
 
 // waits reports whether a gateway's refusal means "not now".

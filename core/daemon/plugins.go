@@ -156,12 +156,7 @@ func (d *Daemon) wantedWith(installed []hooks.Installed) ([]hooks.Wanted, error)
 		out = append(out, w)
 	}
 	if !names[openclawPlugin] && !d.notifiersChosen() {
-		token, from, err := openclaw.Token(d.o.env(), d.config())
-		if err != nil {
-			d.log.Warn("OpenClaw is not notified, as its token is not readable", "from", from, "err", err)
-		}
-		if err == nil && token != "" {
-			d.log.Info("OpenClaw is notified", "url", d.config().OpenClawURL, "token", from)
+		if d.hasOpenClawToken() {
 			w, err := d.configured(openclawPlugin, config.PluginConfig{}, nil)
 			if err != nil {
 				return nil, err
@@ -465,6 +460,19 @@ func (d *Daemon) answered() map[string]any {
 // named, or any where none is.
 func (d *Daemon) notifies(name string) bool {
 	return !d.notifiersChosen() || slices.Contains(d.config().Delivery.Notifiers, name) || name == a2aPlugin && len(d.config().OpenClawAnswers) > 0
+}
+
+// hasOpenClawToken reports whether OpenClaw can be notified, and logs what it goes by.
+func (d *Daemon) hasOpenClawToken() bool {
+	token, from, err := openclaw.Token(d.o.env(), d.config())
+	if err != nil {
+		d.log.Warn("OpenClaw is not notified, as its token is not readable", "from", from, "err", err)
+		return false
+	}
+	if token != "" {
+		d.log.Info("OpenClaw is notified", "url", d.config().OpenClawURL, "token", from)
+	}
+	return token != ""
 }
 
 // setNotifiers puts the notifiers in force: those that the operator has named, or

@@ -95,6 +95,12 @@ func (d *Daemon) pluginProblems(v hooks.View) []api.Problem {
 	default:
 		out.warn("ogp plugin reload "+v.Name, "its file has changed since it was loaded")
 	}
+	out = append(out, unusedPower(v)...)
+	return out.worstFirst()
+}
+
+// unusedPower says what a plugin would have done, had it the power to.
+func unusedPower(v hooks.View) (out problems) {
 	if v.Ignored > 0 && !v.Replies && slices.Contains(v.Hooks, core.HookNotify) {
 		out.warn("if it shall: replies = true in its plugin.toml, which asks for the power, and in [plugins."+v.Name+".grants] of config.toml, which grants it",
 			"it would have answered %s, and has not the power to", text.Count(int(v.Ignored), "message"))
@@ -103,7 +109,7 @@ func (d *Daemon) pluginProblems(v hooks.View) []api.Problem {
 		out.warn("if it shall: approves = true in its plugin.toml, which asks for the power, and in [plugins."+v.Name+".grants] of config.toml, which grants it",
 			"it would have approved %s, and has not the power to", text.Count(int(v.Ignored), "stranger"))
 	}
-	return out.worstFirst()
+	return out
 }
 
 // pluginViews shows plugins with their problems.

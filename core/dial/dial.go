@@ -19,11 +19,11 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
@@ -152,7 +152,7 @@ func (c *Client) CloseIdle() { c.transport.CloseIdleConnections() }
 // Blocked, DNS, Refused, Unreachable, TLS, Timeout, Redirected, TooLong, Canceled
 // or Broken.
 func (c *Client) Do(ctx context.Context, req *http.Request) (Answer, error) {
-	origin := originOf(req.URL)
+	origin := core.Origin(req.URL)
 	resp, err := c.http.Do(req.WithContext(ctx))
 	if err != nil {
 		return Answer{}, classify(origin, err)
@@ -170,7 +170,7 @@ func (c *Client) Do(ctx context.Context, req *http.Request) (Answer, error) {
 // The error is an *Error of kind BadURL or Blocked. That the address behind the
 // host is allowed is known only when it is dialled.
 func CheckURL(u *url.URL) error {
-	bad := func(why string) error { return &Error{Kind: BadURL, Origin: originOf(u), Detail: why} }
+	bad := func(why string) error { return &Error{Kind: BadURL, Origin: core.Origin(u), Detail: why} }
 	switch {
 	case u == nil:
 		return bad("no url")
@@ -182,7 +182,7 @@ func CheckURL(u *url.URL) error {
 		return bad("no host")
 	}
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil && a.Is4In6() {
-		return &Error{Kind: Blocked, Origin: originOf(u), Addr: a, Detail: "an IPv4 address in IPv6 form"}
+		return &Error{Kind: Blocked, Origin: core.Origin(u), Addr: a, Detail: "an IPv4 address in IPv6 form"}
 	}
 	return nil
 }
@@ -208,13 +208,13 @@ func (d *door) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := d.next.RoundTrip(req)
 	if err != nil {
-		return nil, classify(originOf(req.URL), err)
+		return nil, classify(core.Origin(req.URL), err)
 	}
 	if req.Method != http.MethodHead && resp.ContentLength > d.maxAnswerBytes {
 		resp.Body.Close()
-		return nil, tooLong(originOf(req.URL), d.maxAnswerBytes)
+		return nil, tooLong(core.Origin(req.URL), d.maxAnswerBytes)
 	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, left: d.maxAnswerBytes, err: tooLong(originOf(req.URL), d.maxAnswerBytes)}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: d.maxAnswerBytes, err: tooLong(core.Origin(req.URL), d.maxAnswerBytes)}
 	return resp, nil
 }
 
@@ -250,30 +250,18 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0]
 	refuse := func(why string) error {
-		return &Error{Kind: Redirected, Origin: originOf(first.URL), Detail: why}
+		return &Error{Kind: Redirected, Origin: core.Origin(first.URL), Detail: why}
 	}
 	if first.Method != http.MethodGet && first.Method != http.MethodHead {
 		return refuse("a " + first.Method + " is not sent on")
 	}
-	if to := originOf(req.URL); to != originOf(first.URL) {
+	if to := core.Origin(req.URL); to != core.Origin(first.URL) {
 		return refuse("to another origin, " + to)
 	}
 	if len(via) > maxRedirects {
 		return refuse(fmt.Sprintf("more than %d times", maxRedirects))
 	}
 	return nil
-}
-
-// originOf is the scheme, host and port of a URL, as RFC 6454 compares them.
-func originOf(u *url.URL) string {
-	if u == nil {
-		return ""
-	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
 // attempts notes whether any address of a name passed the guard. Addresses of

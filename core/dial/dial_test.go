@@ -353,32 +353,6 @@ func TestN1Redirects(t *testing.T) {
 	}
 }
 
-func TestN1OneOriginHasManySpellings(t *testing.T) {
-	for _, same := range [][2]string{
-		{"http://Peer.Example/a", "http://peer.example:80/b"},
-		{"https://peer.example/", "https://PEER.example:443"},
-		{"http://[2001:db8::1]:1/", "http://[2001:DB8::1]:1/x"},
-	} {
-		a, _ := url.Parse(same[0])
-		b, _ := url.Parse(same[1])
-		if originOf(a) != originOf(b) {
-			t.Errorf("%s and %s are two origins, want one", a, b)
-		}
-	}
-	for _, two := range [][2]string{
-		{"http://peer.example/", "https://peer.example/"},
-		{"http://peer.example/", "http://peer.example:443/"},
-		{"http://peer.example/", "http://peer.example.org/"},
-		{"https://peer.example/", "https://peer.example./"},
-	} {
-		a, _ := url.Parse(two[0])
-		b, _ := url.Parse(two[1])
-		if originOf(a) == originOf(b) {
-			t.Errorf("%s and %s are one origin, want two", a, b)
-		}
-	}
-}
-
 func TestN1AnswerIsBounded(t *testing.T) {
 	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		var n int

@@ -155,19 +155,9 @@ func (o *Opener) openText(payload, signature, purpose string) (Opened[Hints], er
 	if err != nil || inner == nil {
 		return none, core.Refuse(core.Malformed, "payloadStr is not valid JSON")
 	}
-	pubkey, ok := inner.text("pubkey")
-	switch ctx, _ := inner.text("ctx"); {
-	case !ok:
-		return none, core.Refuse(core.Malformed, "pubkey is required and must be a string")
-	case purpose != "" && ctx != RecordCtx(purpose):
-		return none, core.Refuse(core.Malformed, "v2 signature is for another purpose")
-	case purpose == "" && !inner.is(ShapeRegistration):
-		return none, core.Refuse(core.Malformed, "Not a signed registration")
-	}
-	if inner.has("port") || purpose == "" || isOpen(purpose) {
-		if _, ok := portOf(inner.raw("port")); !ok {
-			return none, core.Refuse(core.Malformed, "port is required and must be a number (1-65535)")
-		}
+	pubkey, err := inner.claim(purpose)
+	if err != nil {
+		return none, err
 	}
 	sentAt, err := o.sentAt(inner)
 	if err != nil {
@@ -266,4 +256,23 @@ func (o *Opener) openPlainHints(ms members, purpose string) (OpenedHints, error)
 		}
 	}
 	return OpenedHints{Opened: unsigned(h, key, nil, sentAt)}, nil
+}
+
+// claim is the key that a record names, of a record that is meant for a purpose.
+func (ms members) claim(purpose string) (pubkey string, err error) {
+	pubkey, ok := ms.text("pubkey")
+	switch ctx, _ := ms.text("ctx"); {
+	case !ok:
+		return "", core.Refuse(core.Malformed, "pubkey is required and must be a string")
+	case purpose != "" && ctx != RecordCtx(purpose):
+		return "", core.Refuse(core.Malformed, "v2 signature is for another purpose")
+	case purpose == "" && !ms.is(ShapeRegistration):
+		return "", core.Refuse(core.Malformed, "Not a signed registration")
+	}
+	if ms.has("port") || purpose == "" || isOpen(purpose) {
+		if _, ok := portOf(ms.raw("port")); !ok {
+			return "", core.Refuse(core.Malformed, "port is required and must be a number (1-65535)")
+		}
+	}
+	return pubkey, nil
 }

@@ -35,19 +35,10 @@ func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, 
 	if err != nil {
 		return none, err
 	}
+	if err := g.checkApproval(opened); err != nil {
+		return none, err
+	}
 	a := opened.Value
-	switch {
-	case opened.Unsigned:
-		return none, errNoPending
-	case a.FromPublicKey != "" && !sameKey(a.FromPublicKey, opened.Key):
-		return none, core.Refuse(core.Forbidden, "fromPublicKey does not match stored peer publicKey")
-	case a.ScopeGrants != nil && (a.ScopeGrants.Scopes == nil || len(a.ScopeGrants.Scopes) > scope.MaxGrants):
-		return none, core.Refuse(core.Malformed, "Invalid scopeGrants")
-	}
-	// One that is meant for another gateway was carried over to us.
-	if !opened.V2 && a.PeerID != "" && a.PeerID != g.self.ShortID() && !g.settings.Load().names(a.PeerID) {
-		return none, errNoPending
-	}
 	named := opened.V2 || a.PeerID != "" && a.PeerID != g.self.ShortID()
 
 	taken := answer.Received()
@@ -74,6 +65,21 @@ func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, 
 	}
 	g.peers.Contact(opened.Key, g.o.Now())
 	return taken, nil
+}
+
+// checkApproval says what an approval lacks, whoever it is from.
+func (g *trust) checkApproval(opened envelope.Opened[core.Approval]) error {
+	switch a := opened.Value; {
+	case opened.Unsigned:
+		return errNoPending
+	case a.FromPublicKey != "" && !sameKey(a.FromPublicKey, opened.Key):
+		return core.Refuse(core.Forbidden, "fromPublicKey does not match stored peer publicKey")
+	case a.ScopeGrants != nil && (a.ScopeGrants.Scopes == nil || len(a.ScopeGrants.Scopes) > scope.MaxGrants):
+		return core.Refuse(core.Malformed, "Invalid scopeGrants")
+	case !opened.V2 && a.PeerID != "" && a.PeerID != g.self.ShortID() && !g.settings.Load().names(a.PeerID):
+		return errNoPending // it is meant for another gateway, and was carried over to us
+	}
+	return nil
 }
 
 // approvers finds the keys that an approval may be from. Direction counts: only a
@@ -152,7 +158,7 @@ func (g *trust) introduceApprover(p *core.Peer, a core.Approval) {
 	if a.FromEmail != "" {
 		p.Names.Email = clean(a.FromEmail, maxNameRunes)
 	}
-	if url, err := gatewayURL(a.FromGatewayURL); err == nil && url != p.URL {
+	if url, err := core.GatewayURL(a.FromGatewayURL); err == nil && url != p.URL {
 		if g.peers.ByURL(url, p.Key) == nil {
 			p.URL = url
 		} else {

@@ -85,12 +85,12 @@ func (g *trust) RequestFederation(ctx context.Context, a Ask) (Asked, error) {
 // find gets the card at the URL that was asked for, or at one of its fallbacks, and
 // follows it to the URL that it names, if the same key answers there.
 func (g *trust) find(ctx context.Context, a Ask) (target string, card core.Card, key core.PublicKey, err error) {
-	if target, err = gatewayURL(a.URL); err != nil {
+	if target, err = core.GatewayURL(a.URL); err != nil {
 		return target, card, key, err
 	}
 	card, err = g.o.Transport.Card(ctx, target, nil)
 	for i := 0; err != nil && errors.Is(err, core.Unreachable) && i < len(a.Fallback); i++ {
-		if target, err = gatewayURL(a.Fallback[i]); err == nil {
+		if target, err = core.GatewayURL(a.Fallback[i]); err == nil {
 			card, err = g.o.Transport.Card(ctx, target, nil)
 		}
 	}
@@ -109,7 +109,7 @@ func (g *trust) find(ctx context.Context, a Ask) (target string, card core.Card,
 		e.Hint = "ask your peer, by another way, for the fingerprint that the command ogp whoami shows there"
 		return target, card, key, e
 	}
-	if canonical, err := gatewayURL(card.GatewayURL); err == nil && canonical != target {
+	if canonical, err := core.GatewayURL(card.GatewayURL); err == nil && canonical != target {
 		if again, err := g.o.Transport.Card(ctx, canonical, nil); err == nil && sameKey(again.PublicKey, key) {
 			target = canonical
 		}
@@ -117,12 +117,17 @@ func (g *trust) find(ctx context.Context, a Ask) (target string, card core.Card,
 	return target, card, key, nil
 }
 
+// isOld reports whether a gateway's card names a version without the v2 form.
+func isOld(c core.Card) bool {
+	return c.Version != "" && !slices.Contains(c.Capabilities.Features, core.FeatureV2)
+}
+
 // askFirst asks a peer that we know whether it has approved us, before a request is
 // sent. done says that there is nothing left to ask for: it has, or it has asked us, and
 // asking it is saying yes.
 func (g *trust) askFirst(ctx context.Context, p *core.Peer, target string, card core.Card, a Ask) (asked Asked, done bool, err error) {
 	waits := peering.StateOf(p).Waits()
-	if p.V2 && !(waits && p.OldForm) && !slices.Contains(card.Capabilities.Features, core.FeatureV2) && card.Version != "" {
+	if p.V2 && !(waits && p.OldForm) && isOld(card) {
 		e := core.Refusef(core.Conflict, "%s has signed in the v2 form before, and its card now names version %s, which has none", p.Name(), clean(card.Version, 32))
 		e.Hint = `let its operator ask you, and approve that; or forget the peer first: "ogp federation remove ` + p.Name() + `", then "ogp federation forget ` + p.Name() + `"`
 		return Asked{Peer: p}, false, e

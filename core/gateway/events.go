@@ -68,11 +68,8 @@ func (g *state) Watch() (<-chan core.Event, func()) {
 	}
 }
 
-// Bounds on what a peer says of itself.
-const (
-	maxNameRunes = 80
-	maxURLBytes  = 512
-)
+// maxNameRunes bounds a name that a peer gives itself.
+const maxNameRunes = 80
 
 // clean makes a peer's words safe to show. docs/threat-model.md#t6
 func clean(s string, maxRunes int) string { return text.Line(s, maxRunes) }

@@ -97,7 +97,7 @@ func (g *trust) identify(p *core.Peer, id core.Identity, v2 bool) {
 		names.DisplayName, names.Email = p.Names.DisplayName, p.Names.Email
 	}
 	p.Names = names
-	if url, err := gatewayURL(id.GatewayURL); err == nil && v2 {
+	if url, err := core.GatewayURL(id.GatewayURL); err == nil && v2 {
 		p.Claimed = ""
 		if url != p.URL {
 			p.Claimed = url

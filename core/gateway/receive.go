@@ -179,10 +179,10 @@ func (s *Settings) addressed(m *core.Message, p *core.Peer) error {
 func sameOrigin(a, b string) bool {
 	x, err1 := url.Parse(a)
 	y, err2 := url.Parse(b)
-	if err1 != nil || err2 != nil || x.Host == "" || x.User != nil || len(a) > maxURLBytes {
+	if err1 != nil || err2 != nil || x.Host == "" || x.User != nil || len(a) > core.MaxURLBytes {
 		return false
 	}
-	return x.Scheme == y.Scheme && (x.Scheme == "http" || x.Scheme == "https") && hostOf(x) == hostOf(y)
+	return (x.Scheme == "http" || x.Scheme == "https") && core.Origin(x) == core.Origin(y)
 }
 
 // topicOf reads the topic of an agent-comms message.
@@ -211,6 +211,18 @@ type incoming struct {
 }
 
 const topicOff = "This topic is not open to you here."
+
+// response is what a message is answered with before a handler adds its own.
+func (in *incoming) response(handled bool) answer.Response {
+	r := answer.Response{Received: true, Timestamp: core.FormatTime(in.now)}
+	if in.m.Intent == core.IntentAgentComms {
+		r.Topic = in.topic
+	}
+	if in.m.ReplyTo == "" && (in.m.Intent == core.IntentAgentComms || handled) {
+		r.ReplyEndpoint = core.PathReply + string(in.m.Nonce)
+	}
+	return r
+}
 
 // decide asks what the grants cannot say and fills the change with what is to be
 // kept. Refusals are answers, too: they are recorded, so that the same bytes get
@@ -254,13 +266,7 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 		g.brake(p, kept, change)
 	}
 	kept.Level = scope.Stricter(kept.Level, verdict.Level)
-	response := answer.Response{Received: true, Timestamp: core.FormatTime(in.now)}
-	if m.Intent == core.IntentAgentComms {
-		response.Topic = in.topic
-	}
-	if m.ReplyTo == "" && (m.Intent == core.IntentAgentComms || handler != nil) {
-		response.ReplyEndpoint = core.PathReply + string(m.Nonce)
-	}
+	response := in.response(handler != nil)
 	if handler != nil && kept.Status != core.InboxHeld {
 		if err := g.handle(ctx, handler, in, kept, &response, change); err != nil {
 			return core.Answer{}, err

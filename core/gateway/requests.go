@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -27,22 +28,11 @@ func (g *trust) ReceiveRequest(ctx context.Context, body []byte, from netip.Addr
 
 func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {
 	none := core.Answer{}
-	s := g.settings.Load()
-	opened, err := envelope.Open(g.opener(), envelope.Request, body, nil)
+	opened, target, err := g.openRequest(body)
 	if err != nil {
 		return none, err
 	}
 	plain := opened.SentAt.IsZero()
-	if plain && s.NoPlainRequests {
-		return none, core.Refuse(core.Malformed, "Missing payloadStr or signature")
-	}
-	if opened.Key == g.self {
-		return none, core.Refuse(core.Malformed, "A gateway cannot federate with itself")
-	}
-	target, err := gatewayURL(opened.Value.Peer.GatewayURL)
-	if err != nil {
-		return none, core.Refuse(core.Malformed, "Invalid peer.gatewayUrl")
-	}
 
 	// One key's requests are taken one after the other, so that policies are asked
 	// once for the same envelope.
@@ -60,11 +50,8 @@ func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr
 			}
 		}
 		known := g.peers.Get(opened.Key)
-		r.peer = known
-		if known == nil {
-			r.peer = &core.Peer{Key: opened.Key}
-		}
-		if known != nil && isApproved(known) && known.V2 && !r.v2 {
+		r.peer = cmp.Or(known, &core.Peer{Key: opened.Key})
+		if isApproved(r.peer) && r.peer.V2 && !r.v2 {
 			return none, g.oldForm(ctx, known)
 		}
 		verdict, err := g.judge(ctx, &r)
@@ -76,16 +63,16 @@ func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr
 			if again = p != known; again { // it has changed while the policies were asked
 				return nil, nil
 			}
-			if said, next, err = g.asked(r, verdict, st); err != nil {
-				return nil, err
+			said, next, err = g.asked(r, verdict, st)
+			if err == nil && (next != nil || len(st.Events) > 0) {
+				if !plain {
+					st.remember(opened.Key, nonce, opened.Digest, said)
+				}
+				if r.question.Kind != "" {
+					g.record(&st.Change, r.question, verdict, "")
+				}
 			}
-			if !plain && (next != nil || len(st.Events) > 0) {
-				st.remember(opened.Key, nonce, opened.Digest, said)
-			}
-			if r.question.Kind != "" && (next != nil || len(st.Events) > 0) {
-				g.record(&st.Change, r.question, verdict, "")
-			}
-			return next, nil
+			return next, err
 		})
 		if err != nil {
 			if r.question.Kind != "" && verdict.Decision == core.Deny {
@@ -99,6 +86,23 @@ func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr
 		}
 	}
 	return none, &core.Error{Kind: core.Unavailable, Err: ctx.Err()}
+}
+
+// openRequest opens a request and finds where its sender is.
+func (g *trust) openRequest(body []byte) (opened envelope.Opened[core.Request], target string, err error) {
+	if opened, err = envelope.Open(g.opener(), envelope.Request, body, nil); err != nil {
+		return opened, "", err
+	}
+	if opened.SentAt.IsZero() && g.settings.Load().NoPlainRequests {
+		return opened, "", core.Refuse(core.Malformed, "Missing payloadStr or signature")
+	}
+	if opened.Key == g.self {
+		return opened, "", core.Refuse(core.Malformed, "A gateway cannot federate with itself")
+	}
+	if target, err = core.GatewayURL(opened.Value.Peer.GatewayURL); err != nil {
+		return opened, "", core.Refuse(core.Malformed, "Invalid peer.gatewayUrl")
+	}
+	return opened, target, nil
 }
 
 // requester is who asks, with a proof that it holds its key.

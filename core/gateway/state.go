@@ -143,8 +143,7 @@ func (s *state) number(old, next *core.Peer) {
 	switch {
 	case old == nil || old.Revision == 0:
 		next.Revision = 1
-	case peering.StateOf(old) != peering.StateOf(next) || old.URL != next.URL || old.Alias != next.Alias || old.Label != next.Label ||
-		old.OurLabel != next.OurLabel || old.V2 && !next.V2:
+	case hasChanged(old, next):
 		next.Revision = old.Revision + 1
 	}
 	if series := next.Asking.Series; series != nil && series.Revision == 0 {
@@ -154,6 +153,12 @@ func (s *state) number(old, next *core.Peer) {
 		set := s.settings.Load()
 		next.Notified = core.Notified{URL: set.URL, Names: set.Names}
 	}
+}
+
+// hasChanged reports whether a record means something else than before to those who act on it.
+func hasChanged(old, next *core.Peer) bool {
+	return peering.StateOf(old) != peering.StateOf(next) || old.URL != next.URL || old.Alias != next.Alias || old.Label != next.Label ||
+		old.OurLabel != next.OurLabel || old.V2 && !next.V2
 }
 
 // renamed are the records of peers that have gone, without the alias that somebody else has

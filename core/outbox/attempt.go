@@ -34,32 +34,13 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 	p := q.o.Gateway.Peer(item.Peer)
 	next := *item
 	now := q.o.Now().UTC()
-	stop := func(why error, tell bool) (*core.OutboxItem, error) {
-		next.State, next.Error, next.Hint, next.Done = core.OutExpired, why.Error(), hintOf(why), now
+	if why, tell := q.mayNot(ctx, p, item, now, first); why != nil {
+		if errors.Is(why, errDoubt) { // what waits is whole until it is known whether it has removed us
+			next.Next, next.Error, next.Hint = now.Add(doubtWait), "the peer has perhaps removed us", ""
+		} else {
+			next.State, next.Error, next.Hint, next.Done = core.OutExpired, why.Error(), hintOf(why), now
+		}
 		return &next, errors.Join(why, q.keepItem(ctx, &next, tell))
-	}
-	wanted := core.Approved
-	if item.Kind == core.OutReject {
-		wanted = core.Rejected // a peer that has come back since is not turned away
-	}
-	if item.Kind == core.OutApprove && q.superseded(ctx, item) {
-		return stop(core.Refuse(core.Conflict, "a later approval says it"), false)
-	}
-	if p != nil && item.Kind == core.OutApprove && Outrun(p, Ordered(p, item)) {
-		why := core.Refusef(core.Refused, "a removal notice of the peer came later than its request, and may be its own")
-		why.Hint = `"ogp federation approve ` + p.Name() + `" approves it all the same`
-		return stop(why, true)
-	}
-	if p != nil && p.Doubt != nil && p.Doubt.Was == core.Approved && wanted == core.Approved && now.Sub(item.GiveUp) <= lateBy {
-		// It may not have removed us: what waits is whole until that is known.
-		next.Next, next.Error, next.Hint = now.Add(doubtWait), "the peer has perhaps removed us", ""
-		return &next, errors.Join(core.Refuse(core.Unavailable, next.Error), q.keepItem(ctx, &next, false))
-	}
-	if p == nil || p.Trust != wanted {
-		return stop(core.Refuse(core.NotApproved, "the peer is no longer "+string(wanted)), !first && (item.Kind == core.OutMessage || item.Kind == core.OutReply))
-	}
-	if now.Sub(item.GiveUp) > lateBy {
-		return stop(core.Refuse(core.Unreachable, because("given up", item)), !first)
 	}
 	if item.Attempts > 0 && q.hasReplied(ctx, item) {
 		next.State, next.Done, next.Error, next.Hint = core.OutSent, now, "", ""
@@ -89,6 +70,32 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 		}
 	}
 	return &next, errors.Join(result, q.keepItem(ctx, &next, !first || next.Attempts > 1))
+}
+
+var errDoubt = core.Refuse(core.Unavailable, "the peer has perhaps removed us")
+
+// mayNot says why an envelope is not tried, and whether somebody is to be told by an event: it
+// ends with it, or waits longer if it is errDoubt.
+func (q *Queue) mayNot(ctx context.Context, p *core.Peer, item *core.OutboxItem, now time.Time, first bool) (why error, tell bool) {
+	wanted, late := core.Approved, now.Sub(item.GiveUp) > lateBy
+	if item.Kind == core.OutReject {
+		wanted = core.Rejected // a peer that has come back since is not turned away
+	}
+	switch {
+	case item.Kind == core.OutApprove && q.superseded(ctx, item):
+		return core.Refuse(core.Conflict, "a later approval says it"), false
+	case p != nil && item.Kind == core.OutApprove && Outrun(p, Ordered(p, item)):
+		e := core.Refuse(core.Refused, "a removal notice of the peer came later than its request, and may be its own")
+		e.Hint = `"ogp federation approve ` + p.Name() + `" approves it all the same`
+		return e, true
+	case p != nil && p.Doubt != nil && p.Doubt.Was == core.Approved && wanted == core.Approved && !late:
+		return errDoubt, false
+	case p == nil || p.Trust != wanted:
+		return core.Refuse(core.NotApproved, "the peer is no longer "+string(wanted)), !first && (item.Kind == core.OutMessage || item.Kind == core.OutReply)
+	case late:
+		return core.Refuse(core.Unreachable, because("given up", item)), !first
+	}
+	return nil, false
 }
 
 // superseded reports whether a later approval waits for the same peer.

@@ -47,13 +47,7 @@ func (g Grants) Missing(ask Grants) []string {
 		if err != nil {
 			continue
 		}
-		var have *grant
-		for _, h := range g.HTTP {
-			if p, err := parseGrant(h); err == nil && p.holds(want.scheme, want.host, want.path) {
-				have = p
-				break
-			}
-		}
+		have := g.holding(want)
 		switch {
 		case have == nil:
 			out = append(out, "http "+a.URL)
@@ -85,6 +79,16 @@ func (g Grants) Missing(ask Grants) []string {
 		out = append(out, MayReply)
 	}
 	return out
+}
+
+// holding is the grant that a URL is within; nil for none.
+func (g Grants) holding(want *grant) *grant {
+	for _, h := range g.HTTP {
+		if p, err := parseGrant(h); err == nil && p.holds(want.scheme, want.host, want.path) {
+			return p
+		}
+	}
+	return nil
 }
 
 // MayReply is how Missing names the power of Grants.Replies.
@@ -162,7 +166,7 @@ func parseURL(raw string) (u *url.URL, host string, err error) {
 	switch {
 	case port == "":
 		return nil, "", fmt.Errorf("want http or https")
-	case u.Opaque != "" || u.Host == "" || u.Hostname() == "":
+	case u.Opaque != "" || u.Hostname() == "":
 		return nil, "", fmt.Errorf("it has no host")
 	case u.User != nil || strings.Contains(u.Host, "@"):
 		return nil, "", fmt.Errorf("it holds user information")
@@ -174,13 +178,8 @@ func parseURL(raw string) (u *url.URL, host string, err error) {
 	if u.Path == "" {
 		u.Path = "/"
 	}
-	for _, enc := range []string{"%2e", "%2f", "%5c", "%25", "%00"} {
-		if strings.Contains(strings.ToLower(u.EscapedPath()), enc) {
-			return nil, "", fmt.Errorf("it holds an encoded %q in the path", enc)
-		}
-	}
-	if clean := path.Clean(u.Path); clean != u.Path && clean+"/" != u.Path {
-		return nil, "", fmt.Errorf("its path is not clean")
+	if err := checkPath(u); err != nil {
+		return nil, "", err
 	}
 	if p := u.Port(); p != "" {
 		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
@@ -191,6 +190,19 @@ func parseURL(raw string) (u *url.URL, host string, err error) {
 		return nil, "", fmt.Errorf("its port is empty")
 	}
 	return u, net.JoinHostPort(strings.ToLower(u.Hostname()), port), nil
+}
+
+// checkPath refuses a path that servers may read in more than one way.
+func checkPath(u *url.URL) error {
+	for _, enc := range []string{"%2e", "%2f", "%5c", "%25", "%00"} {
+		if strings.Contains(strings.ToLower(u.EscapedPath()), enc) {
+			return fmt.Errorf("it holds an encoded %q in the path", enc)
+		}
+	}
+	if clean := path.Clean(u.Path); clean != u.Path && clean+"/" != u.Path {
+		return fmt.Errorf("its path is not clean")
+	}
+	return nil
 }
 
 // granted gives the grants that hold for a URL.

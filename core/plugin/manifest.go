@@ -211,6 +211,34 @@ func (m *Manifest) check() error {
 	if m.Stdio != "" && m.ABI != "" && m.ABI != "stdio" {
 		return fmt.Errorf("stdio %q beside abi %q", m.Stdio, m.ABI)
 	}
+	if err := m.checkHooks(); err != nil {
+		return err
+	}
+	if m.Replies && m.Batch {
+		return errors.New("replies = true beside batch = true: an answer is to one message")
+	}
+	if m.AtMost != nil {
+		if !m.Approves {
+			return errors.New("[at_most] bounds what the plugin may grant, and needs approves = true")
+		}
+		if _, err := m.AtMost.grants(); err != nil {
+			return fmt.Errorf("at_most: %w", err)
+		}
+	}
+	if err := m.Limits.check(); err != nil {
+		return err
+	}
+	for _, h := range m.HTTP {
+		if _, err := parseGrant(HTTPGrant{URL: h.URL}); err != nil {
+			return err
+		}
+	}
+	return m.KV.check()
+}
+
+// checkHooks validates the hooks' names. Hooks that are not named are those that have an
+// entry point.
+func (m *Manifest) checkHooks() error {
 	var hooks []Hook
 	for _, name := range m.Hooks {
 		h, ok := core.HookNamed(string(name))
@@ -236,38 +264,22 @@ func (m *Manifest) check() error {
 			}
 		}
 	}
-	if m.Replies && m.Batch {
-		return errors.New("replies = true beside batch = true: an answer is to one message")
-	}
-	if m.AtMost != nil {
-		if !m.Approves {
-			return errors.New("[at_most] bounds what the plugin may grant, and needs approves = true")
-		}
-		if _, err := m.AtMost.grants(); err != nil {
-			return fmt.Errorf("at_most: %w", err)
-		}
-	}
-	if err := m.Limits.check(); err != nil {
-		return err
-	}
-	for _, h := range m.HTTP {
-		if _, err := parseGrant(HTTPGrant{URL: h.URL}); err != nil {
-			return err
-		}
-	}
-	if m.KV != nil {
-		if m.KV.MaxBytes < 0 {
-			return fmt.Errorf("kv: max_bytes %d", m.KV.MaxBytes)
-		}
-		if m.KV.MaxBytes == 0 {
-			m.KV.MaxBytes = 1 << 20
-		}
-	}
 	for i, t := range m.SelfTests {
 		if _, ok := core.HookNamed(string(t.Hook)); t.Hook != "" && !ok {
 			return fmt.Errorf("selftest %d: hook %q: want one of %q", i+1, t.Hook, hookNames())
 		}
 	}
+	return nil
+}
+
+func (kv *KVAsk) check() error {
+	if kv == nil {
+		return nil
+	}
+	if kv.MaxBytes < 0 {
+		return fmt.Errorf("kv: max_bytes %d", kv.MaxBytes)
+	}
+	kv.MaxBytes = cmp.Or(kv.MaxBytes, 1<<20)
 	return nil
 }
 

@@ -146,6 +146,19 @@ type candidate struct {
 
 var errNewer = core.Refuse(core.Conflict, "A newer registration is known for this key")
 
+// outranks says why what is known of a key stays, rather than a registration in the form f that
+// was signed at the time at; nil: it gives way. Both times are ms.
+func (s *shard) outranks(e *entry, live bool, f form, at, now int64) error {
+	switch ahead := s.ahead[e.key]; {
+	case live && (f == unsigned && e.signed() || f == formLegacy && e.v2()):
+		return core.Refuse(core.Conflict, "A better signed registration is known for this key")
+	case f == unsigned && live && at < e.said,
+		f != unsigned && (!ahead.after(at, e.newest, now) || ahead.full(at, now)):
+		return errNewer
+	}
+	return nil
+}
+
 // put registers or renews. The same signed text again changes nothing, not even
 // when it was last seen, as everybody can look it up and send it.
 //
@@ -164,15 +177,11 @@ func (r *registry) put(c candidate, now time.Time) (renewal bool, err error) {
 	e := s.m[c.key]
 	live := e != nil && r.isLive(e, ms)
 	if e != nil {
-		switch {
-		case live && (f == unsigned && e.signed() || f == formLegacy && e.v2()):
-			return false, core.Refuse(core.Conflict, "A better signed registration is known for this key")
-		case f == unsigned && live && at < e.said:
-			return false, errNewer
-		case f != unsigned && at == e.newest && live && e.form == f && e.extra == extra && e.port == uint16(c.port):
+		if f != unsigned && at == e.newest && live && e.form == f && e.extra == extra && e.port == uint16(c.port) {
 			return false, nil
-		case f != unsigned && (!s.ahead[c.key].after(at, e.newest, ms) || s.ahead[c.key].full(at, ms)):
-			return false, errNewer
+		}
+		if err := s.outranks(e, live, f, at, ms); err != nil {
+			return false, err
 		}
 	}
 	addr := c.addr.As16()

@@ -155,6 +155,25 @@ func restore(ctx context.Context, a *cli.App, path string, ids []age.Identity) (
 // ageHeader is how every age file begins (age-encryption.org/v1).
 const ageHeader = "age-encryption.org/"
 
+// decrypted is what a backup holds, which may be encrypted, from its beginning.
+func decrypted(r io.ReadSeeker, ids []age.Identity) (io.Reader, error) {
+	head := make([]byte, len(ageHeader))
+	n, _ := io.ReadFull(r, head)
+	if _, err := r.Seek(0, io.SeekStart); err != nil || string(head[:n]) != ageHeader {
+		return r, err
+	}
+	if len(ids) == 0 {
+		e := core.Refuse(core.Forbidden, "the backup is encrypted")
+		e.Hint = "--identity, --passphrase or --passphrase-file opens it"
+		return nil, e
+	}
+	plain, err := age.Decrypt(r, ids...)
+	if err != nil {
+		return nil, fmt.Errorf("open the backup: %w", err)
+	}
+	return plain, nil
+}
+
 func unpack(r io.ReadSeeker, dir string, ids []age.Identity) ([]string, error) {
 	size, err := r.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -164,23 +183,9 @@ func unpack(r io.ReadSeeker, dir string, ids []age.Identity) ([]string, error) {
 		return nil, err
 	}
 	most := min(minRestoreBytes+maxRestoreRatio*size, maxRestoreBytes)
-	head := make([]byte, len(ageHeader))
-	n, _ := io.ReadFull(r, head)
-	if _, err := r.Seek(0, io.SeekStart); err != nil {
+	in, err := decrypted(r, ids)
+	if err != nil {
 		return nil, err
-	}
-	var in io.Reader = r
-	if string(head[:n]) == ageHeader {
-		if len(ids) == 0 {
-			e := core.Refuse(core.Forbidden, "the backup is encrypted")
-			e.Hint = "--identity, --passphrase or --passphrase-file opens it"
-			return nil, e
-		}
-		plain, err := age.Decrypt(r, ids...)
-		if err != nil {
-			return nil, fmt.Errorf("open the backup: %w", err)
-		}
-		in = plain
 	}
 	z, err := gzip.NewReader(in)
 	if err != nil {

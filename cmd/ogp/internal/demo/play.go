@@ -66,13 +66,8 @@ func (d *demo) play() error {
 		return err
 	}
 	d.say("The rate that Ada granted holds")
-	for range 6 {
-		if code, err := d.run("ben", "federation", "send", "ada", "message", "one more", "--now"); err != nil || code == cli.Refused {
-			break
-		}
-	}
-	if !strings.Contains(d.seen, "Rate limit") {
-		return fmt.Errorf("demo: the rate limit was not met; the last answer was: %s", d.seen)
+	if err := d.overRate(); err != nil {
+		return err
 	}
 	d.say("Ada parts, and both sides know")
 	if err := d.must("ada", "federation", "remove", "ben"); err != nil {
@@ -149,6 +144,19 @@ func (d *demo) policy() error {
 	}
 	if code != cli.Refused {
 		return fmt.Errorf("demo: the policy did not refuse: %s", d.seen)
+	}
+	return nil
+}
+
+// overRate has Ben send until Ada's gateway refuses.
+func (d *demo) overRate() error {
+	for range 6 {
+		if code, err := d.run("ben", "federation", "send", "ada", "message", "one more", "--now"); err != nil || code == cli.Refused {
+			break
+		}
+	}
+	if !strings.Contains(d.seen, "Rate limit") {
+		return fmt.Errorf("demo: the rate limit was not met; the last answer was: %s", d.seen)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"reflect"
 	"regexp"
@@ -176,11 +177,7 @@ func findTOML(text []byte, key, table, name string) (tomlPlaces, error) {
 				head, named = span{from, from + len(line)}, string(m[1])
 				continue
 			}
-			in := section
-			if named != "" {
-				in = named
-			}
-			if at.comment.to == 0 && !inTables && in == table && commented.Match(line) {
+			if at.comment.to == 0 && !inTables && cmp.Or(named, section) == table && commented.Match(line) {
 				at.comment = span{from, from + len(line)}
 				if named != "" {
 					at.head = head

@@ -69,36 +69,45 @@ func (i *initializer) changes() ([]settings.Setting, error) {
 	if p.Rendezvous && p.RendezvousURL == "" && len(c.Rendezvous.Servers()) == 0 {
 		return nil, cli.Usagef("a rendezvous needs its URL: --rendezvous-url https://rendezvous.example.org")
 	}
-	switch token := p.Token; {
-	case token == tokenKeep:
-	case token == tokenAuto:
-		if c.OpenClawHooksToken.IsSet() {
-			out = append(out, settings.Setting{Key: "openclaw_hooks_token", Value: ""})
-		}
-	case strings.HasPrefix(token, "${") || strings.HasPrefix(token, "file:"):
-		if !c.OpenClawHooksToken.Equal(config.NewSecret(token)) {
-			out = append(out, settings.Setting{Key: "openclaw_hooks_token", Value: token})
-		}
-	default:
-		return nil, cli.Usagef("--openclaw-token: want auto, '${VARIABLE}' or file:/path; a token itself does not belong on a command line")
+	token, err := changedToken(p.Token, c.OpenClawHooksToken)
+	if err != nil {
+		return nil, err
 	}
-	if p.Answers != "" {
-		answers := []string{}
-		if p.Answers != answersNone {
-			answers = strings.Split(strings.ReplaceAll(p.Answers, " ", ""), ",")
-		}
-		if !slices.Equal(answers, c.OpenClawAnswers) {
-			list := make([]any, len(answers))
-			for n, intent := range answers {
-				list[n] = intent
-			}
-			out = append(out, settings.Setting{Key: "openclaw_answers", Value: list})
-		}
-	}
+	out = slices.Concat(out, token, changedAnswers(p.Answers, c.OpenClawAnswers))
 	if port := i.openclaw.File.Gateway.Port; port != 0 && p.OpenClawURL == "" && i.origins.Of("openclaw_url").Layer == config.LayerDefault {
 		text("openclaw-url", "openclaw_url", fmt.Sprintf("http://localhost:%d", port), c.OpenClawURL)
 	}
 	return out, nil
+}
+
+// changedToken is the setting of the token for OpenClaw's webhooks, if it differs.
+func changedToken(token string, now config.Secret) ([]settings.Setting, error) {
+	switch {
+	case token == tokenKeep:
+		return nil, nil
+	case token == tokenAuto:
+		token = ""
+	case !strings.HasPrefix(token, "${") && !strings.HasPrefix(token, "file:"):
+		return nil, cli.Usagef("--openclaw-token: want auto, '${VARIABLE}' or file:/path; a token itself does not belong on a command line")
+	}
+	if now.Equal(config.NewSecret(token)) {
+		return nil, nil
+	}
+	return []settings.Setting{{Key: "openclaw_hooks_token", Value: token}}, nil
+}
+
+// changedAnswers is the setting of the intents that OpenClaw answers, if it differs.
+func changedAnswers(said string, now []string) []settings.Setting {
+	answers := []any{}
+	if said != answersNone {
+		for intent := range strings.SplitSeq(strings.ReplaceAll(said, " ", ""), ",") {
+			answers = append(answers, intent)
+		}
+	}
+	if said == "" || slices.EqualFunc(answers, now, func(a any, b string) bool { return a == b }) {
+		return nil
+	}
+	return []settings.Setting{{Key: "openclaw_answers", Value: answers}}
 }
 
 func exists(path string) bool {

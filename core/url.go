@@ -1,0 +1,40 @@
+package core
+
+import (
+	"net"
+	"net/url"
+	"strings"
+)
+
+// MaxURLBytes bounds a gateway URL that a peer says of itself.
+const MaxURLBytes = 512
+
+// GatewayURL reads the URL of a gateway as somebody wrote it and returns its plain
+// form: scheme, host, port and path without a trailing slash. Errors are of kind
+// Malformed.
+func GatewayURL(text string) (string, error) {
+	u, err := url.Parse(strings.TrimSpace(text))
+	if err != nil || len(text) > MaxURLBytes || u.Scheme != "http" && u.Scheme != "https" ||
+		u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		e := Refuse(Malformed, "not a gateway URL")
+		e.Hint = "a gateway URL looks like https://ogp.example.org"
+		return "", e
+	}
+	u.Host = strings.ToLower(u.Host)
+	u.Path = strings.TrimRight(u.Path, "/")
+	u.RawPath = ""
+	return u.String(), nil
+}
+
+// Origin is a URL's scheme, host and port, the scheme's own port written out; empty
+// for nil. RFC 6454 §4
+func Origin(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}
