@@ -102,6 +102,8 @@ func fetchCmd(ts *testscript.TestScript, neg bool, args []string) {
 		switch args[0] {
 		case "--until":
 			until = pattern(ts, args[1])
+		case "--bearer":
+			client.Transport = bearer(strings.TrimSpace(ts.ReadFile(args[1])))
 		case "--ca":
 			pool := x509.NewCertPool()
 			if !pool.AppendCertsFromPEM([]byte(ts.ReadFile(args[1]))) {
@@ -112,7 +114,7 @@ func fetchCmd(ts *testscript.TestScript, neg bool, args []string) {
 		args = args[2:]
 	}
 	if neg || len(args) < 2 || len(args) > 3 {
-		ts.Fatalf("usage: fetch [--until regexp] [--ca file] METHOD url [body]")
+		ts.Fatalf("usage: fetch [--until regexp] [--bearer file] [--ca file] METHOD url [body]")
 	}
 	body := strings.Join(args[2:], "")
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
@@ -128,6 +130,14 @@ func fetchCmd(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s: no %q within %v, but:\n%s", args[1], until, patience, text)
 		}
 	}
+}
+
+// bearer is a token that goes along with each request.
+type bearer string
+
+func (b bearer) RoundTrip(req *http.Request) (*http.Response, error) {
+	req.Header.Set("Authorization", "Bearer "+string(b))
+	return http.DefaultTransport.RoundTrip(req)
 }
 
 func fetch(client *http.Client, method, url, body string) (string, error) {
