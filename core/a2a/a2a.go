@@ -38,6 +38,7 @@ const (
 	maxRequests = 64 // at once; streams are among them
 	maxStream   = time.Hour
 	maxWait     = 55 * time.Second // for an answer, within one request
+	maxWrite    = 30 * time.Second // until a client has read what is written
 )
 
 // Role is what the door does things through: the agent's role, with its limits.
@@ -100,6 +101,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // was made to point here, and without the token nothing is told, not even which peers there
 // are.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w = &timely{w, maxWrite}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if !s.o.OwnHost(r.Host) {
@@ -120,6 +122,28 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mux.ServeHTTP(w, r)
+}
+
+// timely ends the connection of a client that does not read: a stream has no end by which
+// all of it must be written, so that each piece has.
+type timely struct {
+	http.ResponseWriter
+	most time.Duration
+}
+
+func (t *timely) Write(b []byte) (int, error) {
+	t.begin()
+	return t.ResponseWriter.Write(b)
+}
+
+// Flush is what the protocol's streams ask for.
+func (t *timely) Flush() {
+	t.begin()
+	_ = http.NewResponseController(t.ResponseWriter).Flush() // the next Write has the error
+}
+
+func (t *timely) begin() {
+	_ = http.NewResponseController(t.ResponseWriter).SetWriteDeadline(time.Now().Add(t.most)) // a recorder of a test has none
 }
 
 // knows compares a token in constant time.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
@@ -118,5 +120,39 @@ func TestG4Door(t *testing.T) {
 		if w.Header().Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: pages of other origins may read", c.name)
 		}
+	}
+}
+
+// TestG4SlowReader: a client that does not read what it asked for is let go.
+// docs/threat-model.md#g4
+func TestG4SlowReader(t *testing.T) {
+	ended := make(chan error, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		slow := &timely{w, 50 * time.Millisecond}
+		for range 1000 {
+			if _, err := slow.Write(make([]byte, 64<<10)); err != nil {
+				ended <- err
+				return
+			}
+			slow.Flush()
+		}
+		ended <- nil
+	}))
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("64 MB were written to a client that reads nothing")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it is still written to a client that reads nothing")
 	}
 }
