@@ -57,9 +57,6 @@ func ParseStored(text string) (core.PublicKey, error) {
 	return k, nil
 }
 
-// Check reports whether k is a sound key, as Parse does: nil, or core.Malformed.
-func Check(k core.PublicKey) error { return check(k) }
-
 // ParseSignature reads a signature: exactly 128 hex characters of either case,
 // or base64 of 64 bytes (standard or URL alphabet, padded or not). Anything else
 // is core.Malformed. Whether it is a good signature is Verify's to say.

@@ -489,7 +489,7 @@ func FuzzReadPeers(f *testing.F) {
 		// Whatever was let in is sound, once, and reads back the same.
 		seen, aliases := map[core.PublicKey]bool{}, map[string]bool{}
 		for _, p := range imp.Peers {
-			if seen[p.Key] || p.Alias != "" && aliases[p.Alias] || keys.Check(p.Key) != nil {
+			if seen[p.Key] || p.Alias != "" && aliases[p.Alias] || !sound(p.Key) {
 				t.Fatalf("unsound or twice: %+v", p)
 			}
 			seen[p.Key], aliases[p.Alias] = true, true
@@ -507,4 +507,9 @@ func FuzzReadPeers(f *testing.F) {
 			t.Fatalf("export, import, export, %v:\n%s", err, cmp.Diff(string(out), string(back)))
 		}
 	})
+}
+
+func sound(k core.PublicKey) bool {
+	_, err := keys.Parse(k.String())
+	return err == nil
 }

@@ -19,7 +19,6 @@ type name struct {
 	name string
 	of   *cel.Type
 	read func(v *vars) any
-	doc  string
 }
 
 func peer(f func(p *core.Peer) any) func(*vars) any {
@@ -33,48 +32,48 @@ func message(f func(m *core.Message) any) func(*vars) any {
 // names are all names. A name holds a value only where the question has one: those
 // of messages and of requests are never read for the other.
 var names = []name{
-	{"kind", cel.StringType, func(v *vars) any { return string(v.in.Kind) }, `"message" or "request"`},
-	{"now", cel.TimestampType, func(v *vars) any { return v.in.Now }, "when it came"},
+	{"kind", cel.StringType, func(v *vars) any { return string(v.in.Kind) }}, // "message" or "request"
+	{"now", cel.TimestampType, func(v *vars) any { return v.in.Now }},        // when it came
 
-	{"peer.alias", cel.StringType, peer(func(p *core.Peer) any { return p.Alias }), "our own name for the peer; a stranger has none"},
-	{"peer.tags", cel.ListType(cel.StringType), peer(func(p *core.Peer) any { return p.Tags }), "our own words for it"},
-	{"peer.fingerprint", cel.StringType, peer(func(p *core.Peer) any { return p.Key.Fingerprint() }), "of its key"},
-	{"peer.id", cel.StringType, peer(func(p *core.Peer) any { return p.Key.ID() }), "a short label, which can collide"},
-	{"peer.state", cel.StringType, peer(func(p *core.Peer) any { return string(p.Trust) }), "approved, pending, removed, ..."},
-	{"peer.gatewayUrl", cel.StringType, peer(func(p *core.Peer) any { return p.URL }), "where it says it lives: a claim"},
-	{"peer.names.displayName", cel.StringType, peer(func(p *core.Peer) any { return p.Names.DisplayName }), "what it calls itself: a claim"},
-	{"peer.names.email", cel.StringType, peer(func(p *core.Peer) any { return p.Names.Email }), "a claim"},
-	{"peer.names.humanName", cel.StringType, peer(func(p *core.Peer) any { return p.Names.HumanName }), "a claim"},
-	{"peer.names.agentName", cel.StringType, peer(func(p *core.Peer) any { return p.Names.AgentName }), "a claim"},
-	{"peer.names.organization", cel.StringType, peer(func(p *core.Peer) any { return p.Names.Organization }), "a claim"},
+	{"peer.alias", cel.StringType, peer(func(p *core.Peer) any { return p.Alias })},                           // our own name for the peer; a stranger has none
+	{"peer.tags", cel.ListType(cel.StringType), peer(func(p *core.Peer) any { return p.Tags })},               // our own words for it
+	{"peer.fingerprint", cel.StringType, peer(func(p *core.Peer) any { return p.Key.Fingerprint() })},         // of its key
+	{"peer.id", cel.StringType, peer(func(p *core.Peer) any { return p.Key.ID() })},                           // a short label, which can collide
+	{"peer.state", cel.StringType, peer(func(p *core.Peer) any { return string(p.Trust) })},                   // approved, pending, removed, ...
+	{"peer.gatewayUrl", cel.StringType, peer(func(p *core.Peer) any { return p.URL })},                        // where it says it lives: a claim
+	{"peer.names.displayName", cel.StringType, peer(func(p *core.Peer) any { return p.Names.DisplayName })},   // what it calls itself: a claim
+	{"peer.names.email", cel.StringType, peer(func(p *core.Peer) any { return p.Names.Email })},               // a claim
+	{"peer.names.humanName", cel.StringType, peer(func(p *core.Peer) any { return p.Names.HumanName })},       // a claim
+	{"peer.names.agentName", cel.StringType, peer(func(p *core.Peer) any { return p.Names.AgentName })},       // a claim
+	{"peer.names.organization", cel.StringType, peer(func(p *core.Peer) any { return p.Names.Organization })}, // a claim
 
-	{"message.id", cel.StringType, message(func(m *core.Message) any { return string(m.Nonce) }), "its nonce"},
-	{"message.intent", cel.StringType, message(func(m *core.Message) any { return m.Intent }), ""},
-	{"message.topic", cel.StringType, func(v *vars) any { return v.in.Topic }, "of agent-comms"},
-	{"message.priority", cel.StringType, func(v *vars) any { v.say(); return v.priority }, "of agent-comms"},
-	{"message.conversationId", cel.StringType, message(func(m *core.Message) any { return m.ConversationID }), ""},
-	{"message.toAgent", cel.StringType, message(func(m *core.Message) any { return m.ToAgent }), "the persona that it names"},
-	{"message.replyWanted", cel.BoolType, message(func(m *core.Message) any { return m.ReplyTo != "" }), ""},
-	{"message.text", cel.StringType, func(v *vars) any { v.needPayload(); v.say(); return v.text }, "what it says to a reader"},
+	{"message.id", cel.StringType, message(func(m *core.Message) any { return string(m.Nonce) })}, // its nonce
+	{"message.intent", cel.StringType, message(func(m *core.Message) any { return m.Intent })},
+	{"message.topic", cel.StringType, func(v *vars) any { return v.in.Topic }},             // of agent-comms
+	{"message.priority", cel.StringType, func(v *vars) any { v.say(); return v.priority }}, // of agent-comms
+	{"message.conversationId", cel.StringType, message(func(m *core.Message) any { return m.ConversationID })},
+	{"message.toAgent", cel.StringType, message(func(m *core.Message) any { return m.ToAgent })}, // the persona that it names
+	{"message.replyWanted", cel.BoolType, message(func(m *core.Message) any { return m.ReplyTo != "" })},
+	{"message.text", cel.StringType, func(v *vars) any { v.needPayload(); v.say(); return v.text }}, // what it says to a reader
 	{"message.textBytes", cel.IntType, func(v *vars) any {
 		if v.in.Withheld {
 			return int64(v.in.TextBytes)
 		}
 		v.say()
 		return int64(len(v.text))
-	}, "the size of message.text"},
-	{"message.signedBytes", cel.IntType, func(v *vars) any { return int64(v.in.Bytes) }, "the size of the signed envelope"},
-	{"message.payload", cel.DynType, func(v *vars) any { v.needPayload(); return v.parsed() }, "the peer's own JSON"},
+	}}, // the size of message.text
+	{"message.signedBytes", cel.IntType, func(v *vars) any { return int64(v.in.Bytes) }},       // the size of the signed envelope
+	{"message.payload", cel.DynType, func(v *vars) any { v.needPayload(); return v.parsed() }}, // the peer's own JSON
 
-	{"request.offeredIntents", cel.ListType(cel.StringType), peer(func(p *core.Peer) any { return p.Offered }), "the intents that it offers"},
+	{"request.offeredIntents", cel.ListType(cel.StringType), peer(func(p *core.Peer) any { return p.Offered })}, // the intents that it offers
 	{"request.invite", cel.StringType, func(v *vars) any {
 		if r := v.in.Request; r != nil && r.Invite != nil {
 			return r.Invite.Token
 		}
 		return ""
-	}, "the code of the invite that it follows"},
-	{"request.urlVerified", cel.BoolType, func(v *vars) any { return v.in.URLVerified }, "the gateway at peer.gatewayUrl shows the asker's key"},
-	{"request.domain", cel.StringType, peer(func(p *core.Peer) any { return Domain(p.URL) }), "the host of peer.gatewayUrl: a claim unless request.urlVerified"},
+	}}, // the code of the invite that it follows
+	{"request.urlVerified", cel.BoolType, func(v *vars) any { return v.in.URLVerified }},      // the gateway at peer.gatewayUrl shows the asker's key
+	{"request.domain", cel.StringType, peer(func(p *core.Peer) any { return Domain(p.URL) })}, // the host of peer.gatewayUrl: a claim unless request.urlVerified
 }
 
 // byName finds the place of a name.
@@ -90,15 +89,6 @@ var byName = func() map[string]int {
 }()
 
 const maxNames = 40
-
-// Names lists the names with what they mean, for documents.
-func Names() [][2]string {
-	out := make([][2]string, len(names))
-	for i, n := range names {
-		out[i] = [2]string{n.name, n.doc}
-	}
-	return out
-}
 
 // Domain is the host of a URL, in lower case; empty where there is none.
 func Domain(text string) string {

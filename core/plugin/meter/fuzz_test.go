@@ -66,6 +66,15 @@ func seeds(tb testing.TB) (all [][]byte) {
 	return all
 }
 
+// instrument is Rewrite without the estimates.
+func instrument(wasm []byte, cfg meter.Config) ([]byte, error) {
+	m, err := meter.Rewrite(wasm, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return m.Wasm, nil
+}
+
 // FuzzInstrument bends modules. What Instrument accepts is valid exactly when the original is: no wrong module
 // becomes a right one, and no right one a wrong one.
 func FuzzInstrument(f *testing.F) {
@@ -74,7 +83,7 @@ func FuzzInstrument(f *testing.F) {
 	}
 	rt := interpreter(f)
 	f.Fuzz(func(t *testing.T, wasm []byte) {
-		out, err := meter.Instrument(wasm, meter.Config{MaxMemoryPages: 16, MaxCompile: 1_000_000, MaxNesting: 1000})
+		out, err := instrument(wasm, meter.Config{MaxMemoryPages: 16, MaxCompile: 1_000_000, MaxNesting: 1000})
 		if err != nil {
 			return
 		}
@@ -97,7 +106,7 @@ func TestInstrumentBends(t *testing.T) {
 			for _, x := range []byte{0x01, 0x02, 0x40, 0x80, 0xff} {
 				b := bytes.Clone(wasm)
 				b[i] ^= x
-				out, err := meter.Instrument(b, meter.Config{MaxMemoryPages: 16})
+				out, err := instrument(b, meter.Config{MaxMemoryPages: 16})
 				if err != nil {
 					continue
 				}
@@ -144,8 +153,8 @@ func owns(t *testing.T, rt wazero.Runtime, wasm []byte) (valid bool) {
 	if err != nil {
 		return false
 	}
-	_, err = meter.Instrument(wasm, meter.Config{MaxMemoryPages: 16, MaxCompile: 1_000_000, MaxNesting: 1000})
-	_, ownErr := meter.Instrument(out, meter.Config{MaxMemoryPages: 16, MaxCompile: 1_000_000, MaxNesting: 1000})
+	_, err = instrument(wasm, meter.Config{MaxMemoryPages: 16, MaxCompile: 1_000_000, MaxNesting: 1000})
+	_, ownErr := instrument(out, meter.Config{MaxMemoryPages: 16, MaxCompile: 1_000_000, MaxNesting: 1000})
 	if err != nil || ownErr != nil { // imported memories pass Instrument, so that only what it bounds may differ
 		return false
 	}
@@ -400,7 +409,7 @@ func FuzzRun(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte, quantum uint16) {
 		wasm := (&program{in: in}).module()
-		metered, err := meter.Instrument(wasm, meter.Config{})
+		metered, err := instrument(wasm, meter.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -429,14 +438,14 @@ func TestNames(t *testing.T) {
 	m.Export("run", m.Func(nil, nil, 0, asm.Call(inner)))
 	m.Custom("name", "\x01"+"\x0f"+"\x02"+"\x00\x05inner"+"\x01\x05outer")
 	m.Custom("producers", "x")
-	out, err := meter.Instrument(m.Bytes(), meter.Config{})
+	out, err := instrument(m.Bytes(), meter.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if bytes.Contains(out, []byte("producers")) {
 		t.Error("a custom section was kept")
 	}
-	w := newWorld(t, api.CoreFeaturesV2, m.Bytes(), func(b []byte) ([]byte, error) { return meter.Instrument(b, meter.Config{}) })
+	w := newWorld(t, api.CoreFeaturesV2, m.Bytes(), func(b []byte) ([]byte, error) { return instrument(b, meter.Config{}) })
 	mod, err := w.instantiate(t.Context(), m.Bytes(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -465,7 +474,7 @@ func TestRead(t *testing.T) {
 				break
 			}
 			_, _ = meter.Read(b[:i]) // no panic
-			_, _ = meter.Instrument(b[:i], meter.Config{})
+			_, _ = instrument(b[:i], meter.Config{})
 		}
 	}
 }
@@ -478,7 +487,7 @@ func TestTables(t *testing.T) {
 		m.Table(c.min, c.max)
 		m.Export("f", m.Func(nil, []byte{asm.I32}, 1, asm.Loop, asm.Void,
 			asm.Get(0), 1, asm.I32Add, asm.Set(0), asm.RefNull, 1, asm.TableGrow, -1, byte(0x47), asm.BrIf(0), asm.End, asm.Get(0), 1, asm.I32Sub))
-		w := newWorld(t, api.CoreFeaturesV2, m.Bytes(), func(b []byte) ([]byte, error) { return meter.Instrument(b, meter.Config{MaxTable: 100}) })
+		w := newWorld(t, api.CoreFeaturesV2, m.Bytes(), func(b []byte) ([]byte, error) { return instrument(b, meter.Config{MaxTable: 100}) })
 		mod, err := w.instantiate(t.Context(), m.Bytes(), "")
 		if err != nil {
 			t.Fatal(err)
@@ -490,10 +499,10 @@ func TestTables(t *testing.T) {
 	}
 	m := &asm.Module{}
 	m.Table(101, -1)
-	if _, err := meter.Instrument(m.Bytes(), meter.Config{MaxTable: 100}); err == nil {
+	if _, err := instrument(m.Bytes(), meter.Config{MaxTable: 100}); err == nil {
 		t.Error("a table of 101 entries, with at most 100, was accepted")
 	}
-	if _, err := meter.Instrument(m.Bytes(), meter.Config{MaxTable: math.MaxUint32}); err != nil {
+	if _, err := instrument(m.Bytes(), meter.Config{MaxTable: math.MaxUint32}); err != nil {
 		t.Error(err)
 	}
 }
@@ -505,7 +514,7 @@ func BenchmarkInstrument(b *testing.B) {
 	}
 	b.SetBytes(int64(len(wasm)))
 	for b.Loop() {
-		if _, err := meter.Instrument(wasm, meter.Config{}); err != nil {
+		if _, err := instrument(wasm, meter.Config{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -529,7 +538,7 @@ func BenchmarkMetered(b *testing.B) {
 			b.Run(c.name+"/"+kind, func(b *testing.B) {
 				wasm := c.wasm
 				if kind == "metered" {
-					wasm, _ = meter.Instrument(wasm, meter.Config{})
+					wasm, _ = instrument(wasm, meter.Config{})
 				}
 				ctx := b.Context()
 				rt := wazero.NewRuntime(ctx)

@@ -130,15 +130,6 @@ type Metered struct {
 	Work int
 }
 
-// Instrument is [Rewrite] without the estimates.
-func Instrument(wasm []byte, cfg Config) ([]byte, error) {
-	m, err := Rewrite(wasm, cfg)
-	if err != nil {
-		return nil, err
-	}
-	return m.Wasm, nil
-}
-
 // Rewrite returns the metered form of a core module. It does not validate types: a module that it accepts may
 // still be refused by the engine, and one that the engine would refuse stays refused.
 // It returns [ErrComponent] and [ErrExceptions] for what their names say. Safe for concurrent use.

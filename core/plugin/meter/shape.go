@@ -10,7 +10,7 @@ type Shape struct {
 	Custom map[string][]byte
 }
 
-// Read gives the shape of a core module without compiling it. Its errors are those of [Instrument].
+// Read gives the shape of a core module without compiling it. Its errors are those of [Rewrite].
 func Read(wasm []byte) (s *Shape, err error) {
 	defer func() {
 		if x := recover(); x != nil {

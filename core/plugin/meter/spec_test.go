@@ -198,7 +198,7 @@ func TestSpec(t *testing.T) {
 		t.Fatalf("wazero's test data is not in the module cache (a vendored or trimmed tree?): %v", err)
 	}
 	endless := meter.Config{MaxTable: math.MaxUint32, MaxTables: 1 << 20, MaxStack: math.MaxInt64 / 2}
-	metered := func(b []byte) ([]byte, error) { return meter.Instrument(b, endless) }
+	metered := func(b []byte) ([]byte, error) { return instrument(b, endless) }
 	plain := func(b []byte) ([]byte, error) { return b, nil }
 
 	var modules, actions, refused int

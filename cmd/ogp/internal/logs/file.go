@@ -106,12 +106,6 @@ func (w *logWriter) shift() error {
 	return nil
 }
 
-func (w *logWriter) close() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.file.Close()
-}
-
 // Open opens a log, to which a child can write before it has opened it itself, and
 // says how long it is.
 func Open(path string) (*os.File, int64, error) {

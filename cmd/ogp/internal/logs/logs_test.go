@@ -122,7 +122,7 @@ func TestLogReaderFollowsRotation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer w.close()
+		defer w.file.Close()
 		var want, got []string
 		var r *logReader
 		for i := range 400 {
@@ -156,7 +156,7 @@ func TestLogWriterKeepsSoMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.close()
+	defer w.file.Close()
 	for i := range 100 {
 		fmt.Fprintf(w, "line %03d of twenty\n", i)
 	}
