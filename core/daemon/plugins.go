@@ -263,6 +263,11 @@ func (d *Daemon) shipped(w *hooks.Wanted, c config.PluginConfig, settings map[st
 		return err
 	}
 	w.Source, w.Watch, w.Spec.Bytes, w.Spec.Manifest = hooks.FromBinary, false, wasm, manifest
+	for i := range w.Spec.Grants.HTTP { // with a URL go the secrets that it may be told, also OpenClaw's own
+		for _, ask := range manifest.HTTP {
+			w.Spec.Grants.HTTP[i].Secrets = slices.Compact(slices.Sorted(slices.Values(slices.Concat(w.Spec.Grants.HTTP[i].Secrets, ask.Secrets))))
+		}
+	}
 	if manifest.KV != nil && len(w.Spec.Grants.KV) == 0 { // a store of its own is no power over others
 		w.Spec.Grants.KV = manifest.Asks().KV
 	}

@@ -61,13 +61,16 @@ func (d *Daemon) pluginProblems(v hooks.View) []api.Problem {
 	case v.Error != "":
 		out.fail(reload, "its new version does not load, the one before works on: %s", v.Error)
 	}
-	if len(v.Missing) > 0 {
-		missing := strings.Join(v.Missing, "; ")
+	powers, secrets := lacking(v.Missing)
+	if missing := strings.Join(powers, "; "); len(powers) > 0 {
 		if slices.Contains(v.Hooks, core.HookNotify) && missing != plugin.MayReply {
 			out.fail(grant, "it cannot notify, as it lacks: %s", missing)
 		} else {
 			out.warn(grant+", or leave it so: its README says what it can do without", "it asks for what is not granted: %s", missing)
 		}
+	}
+	if len(secrets) > 0 { // a secret that is named is granted with the URLs
+		out.warn("name it in [plugins."+v.Name+".secrets] of config.toml, or leave it so: its README says what it can do without", "it asks for what it is not given: %s", strings.Join(secrets, "; "))
 	}
 	for _, unknown := range v.Unknown {
 		out.warn("take it out of [plugins."+v.Name+".config] of config.toml, or correct its name", "it has no setting %s", unknown)
@@ -110,6 +113,20 @@ func unusedPower(v hooks.View) (out problems) {
 			"it would have approved %s, and has not the power to", text.Count(int(v.Ignored), "stranger"))
 	}
 	return out
+}
+
+// lacking parts the powers that a plugin is not granted from the secrets that it is not
+// given at the URLs that it is granted.
+func lacking(missing []string) (powers, secrets []string) {
+	for _, m := range missing {
+		switch _, url, of := strings.Cut(m, " for "); {
+		case !of || !strings.HasPrefix(m, "secret "):
+			powers = append(powers, m)
+		case !slices.Contains(missing, "http "+url):
+			secrets = append(secrets, m)
+		}
+	}
+	return powers, secrets
 }
 
 // pluginViews shows plugins with their problems.

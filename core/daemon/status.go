@@ -15,6 +15,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
@@ -207,7 +208,11 @@ func (d *Daemon) statusOfParts(ctx context.Context, v *api.StatusView) {
 // approved now.
 func (d *Daemon) isOver(ctx context.Context, e core.Event) bool {
 	var data struct {
-		Kind core.OutboxKind `json:"kind"`
+		Kind     core.OutboxKind `json:"kind"`
+		Notifier string          `json:"notifier"`
+	}
+	if e.Type == core.EventWarning && json.Unmarshal(e.Data, &data) == nil && data.Notifier != "" {
+		return d.tookSince(data.Notifier, e.At)
 	}
 	if e.Type != core.EventDeliveryFailed || json.Unmarshal(e.Data, &data) != nil || data.Kind != core.OutApprove {
 		return false
@@ -218,6 +223,15 @@ func (d *Daemon) isOver(ctx context.Context, e core.Event) bool {
 	}
 	taken, err := d.store.Outbox(ctx, core.OutboxFilter{Peer: e.Peer, State: core.OutSent, Limit: 100})
 	return err == nil && slices.ContainsFunc(taken, func(x *core.OutboxItem) bool { return x.Kind == core.OutApprove && x.Done.After(e.At) })
+}
+
+// tookSince reports whether a notifier has taken something after a time, an event or a
+// test call.
+func (d *Daemon) tookSince(name string, at time.Time) bool {
+	if v, ok := d.tests.Load(name); ok && v.(testResult).detail == "" && v.(testResult).at.After(at) {
+		return true
+	}
+	return d.dispatcher != nil && slices.ContainsFunc(d.dispatcher.Health(), func(h delivery.Health) bool { return h.Name == name && h.LastSuccess.After(at) })
 }
 
 // listensTooNarrow reports whether the configuration has gone public since the start,

@@ -48,6 +48,31 @@ func TestLaterApprovalsAreNotShown(t *testing.T) {
 	}
 }
 
+// That a notifier's set-up was wrong is no error of the last day any more once it has taken
+// something.
+func TestMendedNotifiersAreNotShown(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		name   string
+		result testResult
+		data   string
+		over   bool
+	}{
+		{"a test call taken since", testResult{at: now}, `{"notifier":"webhook"}`, true},
+		{"one taken before", testResult{at: now.Add(-2 * time.Minute)}, `{"notifier":"webhook"}`, false},
+		{"one that failed", testResult{at: now, detail: "401"}, `{"notifier":"webhook"}`, false},
+		{"of another notifier", testResult{at: now}, `{"notifier":"ntfy"}`, false},
+		{"of no notifier", testResult{at: now}, `{}`, false},
+	} {
+		d := &Daemon{}
+		d.tests.Store("webhook", c.result)
+		e := core.Event{Type: core.EventWarning, At: now.Add(-time.Minute), Data: core.Raw(c.data)}
+		if got := d.isOver(t.Context(), e); got != c.over {
+			t.Errorf("%s: over %v, want %v", c.name, got, c.over)
+		}
+	}
+}
+
 func TestFailuresAreTheLastOnes(t *testing.T) {
 	var f failures
 	old := core.Event{ID: "old", At: time.Now().Add(-2 * recent)}
