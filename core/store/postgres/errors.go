@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -57,11 +56,4 @@ func (s *Store) wrap(doing string, err error) error {
 
 func notFound(format string, args ...any) error {
 	return core.Refusef(core.NotFound, "store: no "+format, args...)
-}
-
-func (s *Store) missing(err error, what string, key any) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return notFound("%s %q", what, key)
-	}
-	return s.wrap("read "+what, err)
 }
