@@ -3,6 +3,7 @@
 package sdk
 
 import (
+	"errors"
 	"io"
 	"os"
 )
@@ -110,6 +111,9 @@ func RunCase(text string) (string, error) {
 			name = only
 		}
 	}
+	if err := checkInput(name, input); err != nil {
+		return "", err
+	}
 	out, status := Run(name, input.JSON())
 	switch {
 	case status == statusNotMine:
@@ -118,6 +122,25 @@ func RunCase(text string) (string, error) {
 		return "", failure(out)
 	}
 	return out, nil
+}
+
+// checkInput says why a text is no input of a hook, as the gateway's own test does.
+func checkInput(hook string, in Value) error {
+	switch {
+	case in.Kind() != Map:
+		return errors.New("the input is no JSON object as a hook gets it")
+	case hook == HookNotify:
+		if in.Get("event").Kind() != Map && in.Get("events").Len() == 0 {
+			return errors.New(`the input of a notifier has an object "event"`)
+		}
+	case hook == HookRequest:
+		if in.Get("request").Kind() != Map && in.Get("peer").Kind() != Map {
+			return errors.New(`the input about a request has objects "peer" and "request"`)
+		}
+	case in.Get("message").Get("intent").Text() == "":
+		return errors.New(`the input about a message has an object "message" with a text "intent"`)
+	}
+	return nil
 }
 
 // failure is a hook's orderly failure.

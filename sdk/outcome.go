@@ -41,7 +41,7 @@ func OutcomeOf(r *HTTPResponse, err error) Outcome {
 	case s == 302 || s == 303 || s == 307:
 		return Retry(r.RetryAfter(), NotTheReceiver(r))
 	case s >= 300 && s < 400:
-		return SetUp(said + " - redirects are not followed: set the URL to where it leads (" + Line(r.Header("location"), 200) + ")")
+		return SetUp(said + " - redirects are not followed: " + LeadsTo(r, "the URL"))
 	}
 	return SetUp(said + " - check the URL, and that the receiver takes a POST of JSON there")
 }
@@ -167,4 +167,13 @@ func lower(s string) string {
 		}
 	}
 	return string(b)
+}
+
+// LeadsTo says what to do about a redirect: to set what is named to where it leads.
+func LeadsTo(r *HTTPResponse, setting string) string {
+	to := Line(r.Header("location"), 200)
+	if to == "" {
+		return "this one does not say where it leads; check " + setting
+	}
+	return "set " + setting + " to where it leads (" + to + ")"
 }

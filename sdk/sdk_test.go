@@ -248,8 +248,20 @@ func TestRunCase(t *testing.T) {
 		}
 		return sdk.Allow()
 	})
-	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"message","message":{"textBytes":11}},"expect":{"decision":"deny","code":"too_big"}}`)
-	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"message","message":{"textBytes":10}},"expect":{"decision":"allow"}}`)
+	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"message","message":{"intent":"message","textBytes":11}},"expect":{"decision":"deny","code":"too_big"}}`)
+	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"message","message":{"intent":"message","textBytes":10}},"expect":{"decision":"allow"}}`)
+}
+
+// A text that is no input of the hook is a mistake, and no answer.
+func TestRunCaseRefusesWhatIsNoInput(t *testing.T) {
+	policy.OnMessage(func(*sdk.Incoming) sdk.Decision { return sdk.Allow() })
+	policy.OnRequest(func(*sdk.Request) sdk.Approval { return sdk.Approval{Verdict: sdk.VerdictAllow} })
+	for _, text := range []string{`{"hook":"message"}`, `{"hook":"message","message":"hi"}`, `{"hook":"message","message":{"intent":7}}`,
+		`{"hook":"request"}`, `{"hook":"request","peer":[]}`, `{"input":{"hook":"message","message":null}}`} {
+		if out, err := sdk.RunCase(text); err == nil {
+			t.Errorf("%s: %s, want an error", text, out)
+		}
+	}
 }
 
 func TestContains(t *testing.T) {
@@ -267,6 +279,21 @@ func TestContains(t *testing.T) {
 	} {
 		if sdktest.Contains(got, parse(want)) != yes {
 			t.Errorf("Contains(%s) = %v, want %v", want, !yes, yes)
+		}
+	}
+}
+
+func TestRedirectsSayWhereTheyLead(t *testing.T) {
+	for location, want := range map[string]string{
+		"":                     "answered 302 - redirects are not followed: this one does not say where it leads; check the URL",
+		"https://b.example/in": "answered 302 - redirects are not followed: set the URL to where it leads (https://b.example/in)",
+	} {
+		r := &sdk.HTTPResponse{Status: 302}
+		if location != "" {
+			r.Headers, _ = sdk.Parse(`{"location":"` + location + `"}`)
+		}
+		if got := sdk.OutcomeOf(r, nil).Detail; got != want {
+			t.Errorf("302 to %q: %s, want %s", location, got, want)
 		}
 	}
 }

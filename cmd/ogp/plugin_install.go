@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -230,6 +231,9 @@ func pluginKVCommand(a *cli.App) *cobra.Command {
 				return cli.Usagef("--delete takes a name and a key")
 			}
 			got, _, err := cli.OnState(cmd.Context(), a, api.PluginKV, p, p.Set || p.Delete)
+			if errors.Is(err, core.NotFound) && slices.Contains([]string{"get", "set", "put", "list", "delete", "rm"}, args[0]) {
+				return cli.UsageError{Err: fmt.Errorf("no plugin is named %q: the plugin's name comes first", args[0]), Hint: "ogp plugin kv <name> lists the keys, <name> <key> prints a value, <name> <key> <value> sets it, --delete deletes it"}
+			}
 			switch {
 			case err != nil:
 				return err

@@ -105,6 +105,17 @@ func (c *Config) CheckSecrets(origins Origins) Problems {
 	return out
 }
 
+// SecretMissing says which configured secret of a notifier cannot be read here; empty:
+// none.
+func (c *Config) SecretMissing(notifier string) string {
+	for _, p := range c.CheckSecrets(nil) {
+		if strings.HasPrefix(p.Key, "plugins."+notifier+".secrets.") || notifier == "openclaw" && p.Key == "openclaw_hooks_token" {
+			return p.What
+		}
+	}
+	return ""
+}
+
 // IsVariable reports whether a text is the name of an environment variable: letters, digits
 // and underscores, no digit first.
 func IsVariable(name string) bool {

@@ -93,11 +93,14 @@ func (d *Daemon) installNow(ctx context.Context, m *hooks.Manager, p api.Install
 	if err := m.Try(ctx, w); err != nil {
 		return undo(&core.Error{Kind: core.Malformed, Public: "the plugin does not load, nothing has changed: " + err.Error()})
 	}
+	back := func(err error) (hooks.View, error) {
+		return undo(errors.Join(err, d.applyInstalled(context.WithoutCancel(ctx), was)))
+	}
 	if err := d.applyInstalled(ctx, now); err != nil {
-		return undo(err)
+		return back(err)
 	}
 	if err := hooks.Install(ctx, d.store, in); err != nil {
-		return undo(errors.Join(err, d.applyInstalled(ctx, was)))
+		return back(err)
 	}
 	if err := hooks.Sweep(d.dir, p.Name, placed); err != nil {
 		d.log.Warn("old versions not removed", "plugin", p.Name, "err", err)
@@ -219,20 +222,30 @@ func (d *Daemon) pluginKV(ctx context.Context, p api.KVParams) (map[string]any, 
 	if err := d.knowsPlugin(ctx, p.Plugin); err != nil {
 		return nil, err
 	}
+	sizes, err := d.store.KVList(ctx, p.Plugin, "")
+	if err != nil {
+		return nil, err
+	}
+	if p.Set || len(sizes) == 0 { // what has kept something is shown, whatever it may now
+		if err := d.mayKeep(ctx, p.Plugin); err != nil {
+			return nil, err
+		}
+	}
+	if _, has := sizes[p.Key]; p.Key != "" && !p.Set && !has {
+		e := core.Refusef(core.NotFound, "%s keeps nothing under %q", p.Plugin, p.Key)
+		e.Hint = `"ogp plugin kv ` + p.Plugin + `" lists its keys`
+		return nil, e
+	}
 	put := core.KVPut{Plugin: p.Plugin, Key: p.Key}
 	switch {
 	case p.Key == "":
-		sizes, err := d.store.KVList(ctx, p.Plugin, "")
 		out := map[string]any{}
 		for k, n := range sizes {
 			out[k] = n
 		}
-		return out, err
+		return out, nil
 	case p.Set || p.Delete:
 		if p.Set {
-			if err := d.mayKeep(ctx, p.Plugin); err != nil {
-				return nil, err
-			}
 			put.Value = append([]byte{}, p.Value...)
 		}
 		return map[string]any{}, d.store.Commit(ctx, &core.Change{KV: []core.KVPut{put}})

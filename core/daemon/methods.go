@@ -60,6 +60,7 @@ func (d *Daemon) handlers() []control.Handler {
 		api.RetryDeliveries.Handle(d.retryDeliveries),
 		api.DropDeliveries.Handle(d.dropDeliveries),
 		api.NotifierTest.Handle(d.notifierTest),
+		api.NotifierTry.Handle(d.notifierTry),
 		api.Plugins.Handle(d.listPlugins),
 		api.PluginInstalled.Handle(d.installedPlugins),
 		api.PluginInstall.Handle(d.installPlugin),

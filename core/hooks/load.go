@@ -109,9 +109,18 @@ func (s *slot) fileChanged(loaded string) bool {
 // manifestFile is looked for beside a module.
 const manifestFile = "plugin.toml"
 
-// read looks at a module without running any of it.
-func (m *Manager) read(w Wanted) (*slot, error) {
-	before := stampOf(w.Spec.Path)
+// Check says what Apply would refuse, without running anything.
+func Check(wanted []Wanted) error {
+	for _, w := range wanted {
+		if _, err := inspect(w); err != nil {
+			return ofPlugin{w.Spec.Name, err}
+		}
+	}
+	return nil
+}
+
+// inspect looks at a module without running any of it.
+func inspect(w Wanted) (*plugin.Module, error) {
 	module, err := plugin.Inspect(w.Spec)
 	if err != nil {
 		return nil, err
@@ -120,6 +129,15 @@ func (m *Manager) read(w Wanted) (*slot, error) {
 		if !slices.Contains(module.Manifest.Hooks, h) {
 			return nil, fmt.Errorf("it has no hook %q; it has %v", h, module.Manifest.Hooks)
 		}
+	}
+	return module, nil
+}
+
+func (m *Manager) read(w Wanted) (*slot, error) {
+	before := stampOf(w.Spec.Path)
+	module, err := inspect(w)
+	if err != nil {
+		return nil, err
 	}
 	sum, err := sumOf(w, module)
 	if err != nil {

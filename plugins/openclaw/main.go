@@ -352,7 +352,7 @@ func remedy(r *sdk.HTTPResponse) string {
 	case r.Status >= 200 && r.Status < 300:
 		return "this is not OpenClaw's answer, but another server's, a proxy's or a captive page's: check openclaw_url"
 	case r.Status >= 300 && r.Status < 400:
-		return "redirects are not followed: set openclaw_url to where it leads (" + sdk.Line(r.Header("location"), 200) + ")"
+		return "redirects are not followed: " + sdk.LeadsTo(r, "openclaw_url")
 	}
 	return "check openclaw_url and this plugin's settings"
 }

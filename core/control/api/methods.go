@@ -59,6 +59,7 @@ const (
 	RetryDeliveries control.Method[DeliveryWhich, CountResult]     = "delivery.retry"
 	DropDeliveries  control.Method[DeliveryWhich, CountResult]     = "delivery.drop"
 	NotifierTest    control.Method[PluginRef, Problem]             = "notifier.test"
+	NotifierTry     control.Method[TryParams, TryResult]           = "notifier.try"
 	Plugins         control.Method[None, []PluginView]             = "plugins"
 	PluginInstalled control.Method[None, []hooks.Installed]        = "plugin.installed"
 	PluginInstall   control.Method[InstallParams, hooks.View]      = "plugin.install"

@@ -29,6 +29,20 @@ type PluginRef struct {
 	Name string `json:"name"`
 }
 
+// TryParams ask whether the gateway would take up a configuration, and whether a notifier
+// takes a test call then.
+type TryParams struct {
+	Name   string `json:"name,omitempty"`   // of the notifier; empty: the configuration alone
+	Text   string `json:"text"`             // of the configuration file
+	JSON   bool   `json:"json,omitempty"`   // the text is JSON, not TOML
+	NoCall bool   `json:"noCall,omitempty"` // make no test call
+}
+
+// TryResult says which of a notifier's secrets the gateway cannot read.
+type TryResult struct {
+	Unread string `json:"unread,omitempty"`
+}
+
 // KVParams read or change a plugin's key-value store.
 type KVParams struct {
 	Plugin string `json:"plugin"`

@@ -16,8 +16,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
 
-// changes are the settings to write for a notifier.
-func (s *state) changes(ctx context.Context, name string, m *plugin.Manifest, u using) (out []settings.Setting, private bool, err error) {
+// changesFor are the settings to write for a notifier.
+func changesFor(ctx context.Context, name string, m *plugin.Manifest, u using) (out []settings.Setting, private bool, err error) {
 	table := "plugins." + name
 	rest, err := u.apart(name)
 	if err != nil {
@@ -42,7 +42,7 @@ func (s *state) changes(ctx context.Context, name string, m *plugin.Manifest, u 
 		}
 		out = append(out, c)
 	}
-	secret, err := s.secretChange(name, m, u)
+	secret, err := secretChange(name, m, u)
 	return append(out, secret...), private, err
 }
 
@@ -132,15 +132,12 @@ func usage(flag string, err error) error {
 }
 
 // secretChange is the setting that says where the secret is.
-func (s *state) secretChange(name string, m *plugin.Manifest, u using) ([]settings.Setting, error) {
+func secretChange(name string, m *plugin.Manifest, u using) ([]settings.Setting, error) {
 	secret, err := u.secret()
 	if err != nil {
 		return nil, err
 	}
 	if secret == "" {
-		if why := s.secretMissing(name); why != "" && !u.noTest { // the one that it has already
-			return nil, noSecret(why, true)
-		}
 		return nil, nil
 	}
 	key := ""
@@ -155,38 +152,7 @@ func (s *state) secretChange(name string, m *plugin.Manifest, u using) ([]settin
 	if key == "" {
 		return nil, cli.Usagef("%s asks for no secret", name)
 	}
-	if _, err := config.NewSecret(secret).Reveal(); err != nil && !u.noTest {
-		return nil, noSecret("the secret: "+strings.TrimPrefix(err.Error(), "config: secret: "), true)
-	}
 	return []settings.Setting{{Key: key, Value: secret}}, nil
-}
-
-// secretMissing says which secret of a notifier is configured and cannot be read here;
-// empty: none.
-func (s *state) secretMissing(name string) string {
-	for _, p := range s.cfg.CheckSecrets(nil) {
-		if strings.HasPrefix(p.Key, secretsOf(name)) {
-			return strings.TrimPrefix(p.What, "config: ")
-		}
-	}
-	return ""
-}
-
-// secretsOf is how the keys of a notifier's secrets begin.
-func secretsOf(name string) string {
-	if name == openclaw {
-		return "openclaw_hooks_token"
-	}
-	return "plugins." + name + ".secrets."
-}
-
-func noSecret(why string, writes bool) error {
-	e := core.Refuse(core.Malformed, why)
-	e.Hint = "it must be there for the test call, and where the gateway runs"
-	if writes {
-		e.Hint += "; --no-test writes the settings all the same"
-	}
-	return e
 }
 
 // secret is what the configuration says of the secret: where it is, never itself.

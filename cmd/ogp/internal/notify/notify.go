@@ -2,7 +2,9 @@
 package notify
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
@@ -121,11 +124,6 @@ func (s *state) written() []string {
 	return out
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // chooses is the setting that names the notifiers.
 func chooses(names []string) settings.Setting {
 	list := make([]any, len(names))
@@ -138,6 +136,7 @@ func chooses(names []string) settings.Setting {
 // write writes settings into the file, and says what of it is not in force, as the
 // environment or a flag says otherwise.
 func (s *state) write(ctx context.Context, changes []settings.Setting, names []string, checks ...func(file string) error) error {
+	before, unread := os.ReadFile(s.path)
 	if err := settings.Write(s.app, s.dir, s.path, changes, checks...); err != nil {
 		return err
 	}
@@ -156,7 +155,22 @@ func (s *state) write(ctx context.Context, changes []settings.Setting, names []s
 	if !s.running {
 		return nil
 	}
-	return s.await(ctx, names)
+	written, err := os.ReadFile(s.path)
+	if err != nil {
+		return err
+	}
+	err = s.await(ctx, names)
+	if err == nil {
+		return nil
+	}
+	// What has not come into force goes again, unless somebody else has written meanwhile.
+	if now, failed := os.ReadFile(s.path); failed != nil || !bytes.Equal(now, written) {
+		return err
+	}
+	if unread != nil {
+		return errors.Join(err, os.Remove(s.path))
+	}
+	return errors.Join(err, atomicfile.Edit(s.path, before))
 }
 
 func sameNames(a, b []string) bool {
@@ -186,8 +200,8 @@ func (s *state) await(ctx context.Context, names []string) error {
 			return nil
 		}
 	}
-	e := core.Refusef(core.Unavailable, "the running gateway has not taken it up")
-	e.Hint = "\"ogp config check\" and \"ogp logs\" say why; a variable that a secret names must be set where the gateway was started"
+	e := core.Refusef(core.Unavailable, "the running gateway has not taken it up, so that the file is as it was")
+	e.Hint = "\"ogp logs\" says why"
 	return e
 }
 
@@ -274,6 +288,12 @@ func offCommand(a *cli.App) *cobra.Command {
 				return err
 			}
 			used := s.written()
+			answers := args[0] == "a2a" && len(s.cfg.OpenClawAnswers) > 0
+			if answers && !slices.Contains(used, args[0]) {
+				e := core.Refuse(core.Conflict, "a2a is in use because openclaw_answers names messages that the agent answers")
+				e.Hint = "\"ogp config set openclaw_answers ''\" ends that"
+				return e
+			}
 			if where := s.overrides[notifiersKey]; where != "" && !slices.Contains(used, args[0]) && slices.Contains(s.inUse(), args[0]) {
 				e := core.Refusef(core.Conflict, "%s is in use because %s names it, which counts more than the file", args[0], where)
 				e.Hint = "take it out there, and start the gateway again"
@@ -285,10 +305,17 @@ func offCommand(a *cli.App) *cobra.Command {
 				return e
 			}
 			left := slices.DeleteFunc(slices.Clone(used), func(n string) bool { return n == args[0] })
-			if err := s.write(cmd.Context(), []settings.Setting{chooses(left)}, left); err != nil {
+			if err := s.write(cmd.Context(), []settings.Setting{chooses(left)}, left, s.takes(cmd.Context())); err != nil {
 				return err
 			}
-			return a.Done(map[string]any{"notifiers": left, "running": s.running}, "%s hears of nothing any more; %s", args[0], inWords(left))
+			gone := args[0] + " hears of nothing any more"
+			switch {
+			case args[0] == logNotifier:
+				gone = "events are not written into the log any more"
+			case answers:
+				gone = "a2a is no longer in delivery.notifiers, and answers what openclaw_answers names"
+			}
+			return a.Done(map[string]any{"notifiers": left, "running": s.running}, "%s; %s", gone, inWords(left))
 		},
 	}
 }
@@ -296,8 +323,13 @@ func offCommand(a *cli.App) *cobra.Command {
 // inWords says who hears of events.
 func inWords(names []string) string {
 	others := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == logNotifier })
-	if len(others) == 0 {
-		return "nobody does: messages wait in the inbox"
+	switch log := len(others) < len(names); {
+	case len(others) == 0 && log:
+		return "nobody is notified, and the log has what happens: messages wait in the inbox"
+	case len(others) == 0:
+		return "nobody is notified: messages wait in the inbox"
+	case log:
+		return "notified: " + strings.Join(others, ", ") + ", and the log"
 	}
 	return "notified: " + strings.Join(others, ", ")
 }

@@ -8,12 +8,13 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
@@ -42,7 +43,7 @@ type used struct {
 	Notifier  string   `json:"notifier"`
 	Notifiers []string `json:"notifiers"` // that hear of events now
 	File      string   `json:"file"`
-	Set       []string `json:"set"` // keys
+	Set       []string `json:"set"` // keys that the file says otherwise now
 	Private   bool     `json:"private"`
 	Replies   bool     `json:"replies"` // it may answer peers' messages
 	Tested    bool     `json:"tested"`
@@ -70,7 +71,11 @@ func useCommand(a *cli.App) *cobra.Command {
 				a.WriteJSON(v)
 				return nil
 			}
-			fmt.Fprintf(a.Out, "Set %s in %s\n", strings.Join(v.Set, ", "), v.File)
+			if len(v.Set) > 0 {
+				fmt.Fprintf(a.Out, "Set %s in %s\n", strings.Join(v.Set, ", "), v.File)
+			} else {
+				fmt.Fprintf(a.Out, "%s says so already\n", v.File)
+			}
 			if v.Private {
 				fmt.Fprintf(a.Out, "%s may reach that server although it is at a private address\n", v.Notifier)
 			}
@@ -109,33 +114,25 @@ func use(ctx context.Context, a *cli.App, name string, u using) (v used, err err
 	if err != nil {
 		return v, err
 	}
-	changes, private, err := s.changes(ctx, name, manifest, u)
+	changes, private, err := changesFor(ctx, name, manifest, u)
 	if err != nil {
 		return v, err
 	}
 	names := s.with(name, u.add || manifest.Replies)
 	changes = append(changes, chooses(names))
 	v = used{Notifier: name, Notifiers: names, File: s.path, Private: private, Replies: manifest.Replies, Running: s.running, Tested: !u.noTest}
-	for _, c := range changes {
-		v.Set = append(v.Set, c.Key)
-	}
-	var checks []func(file string) error
-	if !u.noTest {
-		checks = append(checks, func(file string) error { return orNoTest(s.try(ctx, file, name, installed)) })
-	}
-	if err := s.write(ctx, changes, names, checks...); err != nil || !s.running {
+	v.Set = settings.Differing(s.path, changes)
+	unread := ""
+	err = s.write(ctx, changes, names, func(file string) (err error) {
+		unread, err = s.try(ctx, file, name, installed, !u.noTest)
+		return withFlag(err, name, manifest, true)
+	})
+	if err != nil || unread == "" {
 		return v, err
 	}
-	return v, s.reads(ctx, name)
-}
-
-// orNoTest adds to the hint of a failed test call how to do without it.
-func orNoTest(err error) error {
-	var e *core.Error
-	if errors.As(err, &e) {
-		e.Hint = strings.TrimPrefix(e.Hint+"; --no-test writes the settings all the same", "; ")
-	}
-	return err
+	e := core.Refuse(core.Unavailable, "the settings are written, but the gateway cannot use them: "+unread)
+	e.Hint = daemon.FixSecret
+	return v, e
 }
 
 // with are the notifiers with one more: beside those that there are, or in their place. The
@@ -157,31 +154,19 @@ func (s *state) useLog(ctx context.Context, u using) (v used, err error) {
 		return v, cli.UsageHint("\"ogp notify use log --add\"; \"ogp notify off\" ends another one", "the log has no settings, and stands beside others")
 	}
 	names := s.with(logNotifier, true)
-	v = used{Notifier: logNotifier, Notifiers: names, File: s.path, Set: []string{notifiersKey}, Running: s.running}
-	return v, s.write(ctx, []settings.Setting{chooses(names)}, names)
+	changes := []settings.Setting{chooses(names)}
+	v = used{Notifier: logNotifier, Notifiers: names, File: s.path, Set: settings.Differing(s.path, changes), Running: s.running}
+	return v, s.write(ctx, changes, names, s.takes(ctx))
 }
 
-// readsWithin is how long a running gateway may take to see another secret.
-const readsWithin = 4 * time.Second
-
-// reads says what secret of a notifier the running gateway cannot read, whose
-// environment is not ours.
-func (s *state) reads(ctx context.Context, name string) error {
-	key := secretsOf(name)
-	for deadline := time.Now().Add(readsWithin); ; time.Sleep(100 * time.Millisecond) {
-		v, err := api.Status.Call(ctx, s.app, api.None{})
-		if err != nil {
-			return err
+// takes checks that the gateway would take up a file.
+func (s *state) takes(ctx context.Context) func(file string) error {
+	return func(file string) error {
+		if !s.running {
+			return nil // a start says it, and may stand elsewhere
 		}
-		i := slices.IndexFunc(v.Warnings, func(w string) bool { return strings.HasPrefix(w, key) })
-		if i < 0 {
-			return nil
-		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			e := core.Refusef(core.Unavailable, "the settings are written, but the running gateway cannot use them: %s", v.Warnings[i])
-			e.Hint = "set the variable where the gateway is started, and start it again; or --secret-file, which it reads at each use"
-			return e
-		}
+		_, err := s.try(ctx, file, "", nil, false)
+		return err
 	}
 }
 
@@ -236,90 +221,88 @@ func (s *state) options() (daemon.Options, error) {
 	return o, err
 }
 
-// try calls a notifier once, as a gateway with this configuration would.
-func (s *state) try(ctx context.Context, file, name string, installed []hooks.Installed) error {
-	stop := s.app.Spin("calling " + name)
+// try asks whether the gateway would take up what a file says, and a notifier take a test
+// call then. The running gateway says so, as its environment, its user and its network are
+// what counts; where none runs, this command is in its place. An empty name asks for the
+// file alone. unread says which secret cannot be read.
+func (s *state) try(ctx context.Context, file, name string, installed []hooks.Installed, call bool) (unread string, err error) {
+	stop := s.app.Spin("calling " + cmp.Or(name, "the gateway"))
 	defer stop()
-	o, err := s.options()
+	if !s.running {
+		o, err := s.options()
+		if err != nil {
+			return "", err
+		}
+		o.Config = config.Options{Home: s.dir, File: file, Env: s.app.Env}
+		return daemon.TryNotifier(ctx, o, installed, name, call)
+	}
+	text, err := os.ReadFile(file)
 	if err != nil {
-		return err
+		return "", err
 	}
-	o.Config = config.Options{Home: s.dir, File: file, Env: s.app.Env}
-	spec, ok, err := daemon.PluginSpec(o, name, installed)
-	if err != nil || !ok {
-		return err
-	}
-	return call(ctx, s.dir, spec)
+	r, err := api.NotifierTry.Call(ctx, s.app, api.TryParams{Name: name, Text: string(text), JSON: strings.EqualFold(filepath.Ext(file), ".json"), NoCall: !call})
+	return r.Unread, err
 }
 
 // test calls a notifier once with the settings in force: from the running gateway where
 // that has it.
 func (s *state) test(ctx context.Context, name string, installed []hooks.Installed) error {
-	if !s.running || !slices.ContainsFunc(s.plugins, func(v api.PluginView) bool { return v.Name == name }) {
-		if why := s.secretMissing(name); why != "" {
-			return noSecret(why, false)
-		}
-		return s.try(ctx, s.app.File, name, installed)
-	}
 	stop := s.app.Spin("calling " + name)
 	defer stop()
+	if !s.running || !slices.ContainsFunc(s.plugins, func(v api.PluginView) bool { return v.Name == name }) {
+		o, err := s.options()
+		if err != nil {
+			return err
+		}
+		_, err = daemon.TryNotifier(ctx, o, installed, name, true)
+		return err
+	}
 	p, err := api.NotifierTest.Call(ctx, s.app, api.PluginRef{Name: name})
 	if err != nil || p.State == api.CheckOK {
 		return err
 	}
-	return notTaken(core.Unreachable, name, p.Text, p.Fix)
-}
-
-// call loads a notifier and tells it of a test. Its error says what to change.
-func call(ctx context.Context, dir string, spec plugin.Spec) error {
-	var options plugin.Options
-	if exists(dir) {
-		options.CacheDir = filepath.Join(dir, daemon.CompileCache)
-	}
-	host, err := plugin.NewHost(options)
-	if err != nil {
-		return err
-	}
-	defer host.Close()
-	spec.Answer, spec.KV = hooks.Answer, &plugin.MemoryKV{}
-	p, err := host.Load(ctx, spec)
-	if err != nil {
-		_, why, inInit := strings.Cut(err.Error(), "ogp_init: ")
-		if !inInit {
-			why = hooks.Words(spec.Name, err.Error())
-		}
-		more := " --set name=value"
-		if spec.Name == "ntfy" {
-			more = " --topic <topic>"
-		}
-		return notTaken(core.Malformed, spec.Name, why, "its README says which settings it needs: \"ogp notify use "+spec.Name+more+"\"")
-	}
-	defer p.Close()
-	input, err := hooks.NotifyInput([]core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: daemon.EventTest, At: time.Now(), Text: testLine}, Attempt: 1}}, nil, "")
-	if err != nil {
-		return err
-	}
-	r, err := p.Call(ctx, core.HookNotify, input)
-	if err != nil {
-		return notTaken(core.Malformed, spec.Name, hooks.Words(spec.Name, err.Error()), "\"ogp plugin run "+spec.Name+"\" shows what it answers to a case")
-	}
-	outcome, _ := r.Answer.(core.Outcome)
-	if outcome.Status == core.OutcomeDelivered || r.NotMine() {
-		return nil
-	}
-	text, fix, _ := strings.Cut(outcome.Detail, " - ")
-	if len(spec.Grants.HTTP) == 0 {
-		return notTaken(core.Malformed, spec.Name, text, cmp.Or(fix, "it may reach no URL: what it lacks is in its own words above"))
-	}
-	return notTaken(core.Unreachable, spec.Name, text, cmp.Or(fix, "see whether its server is there"))
-}
-
-const testLine = `This is a test call of "ogp notify". Nothing has happened, and there is nothing to do.`
-
-func notTaken(kind core.Kind, name, why, fix string) error {
-	e := core.Refusef(kind, "%s did not take a test call: %s", name, cmp.Or(why, "it does not say why"))
-	e.Hint = fix
+	e := core.Refusef(core.Unreachable, "%s did not take a test call: %s", name, p.Text)
+	e.Hint = p.Fix
 	return e
+}
+
+// lacks are the words in which a notifier says that it lacks a setting.
+var lacks = regexp.MustCompile(`\b([a-z_]+) must be|needs an? ([a-z_]+)|\b(no token)\b|answered (401|403)\b`)
+
+// withFlag puts into the hint of a failed test call which flag gives what is lacking.
+func withFlag(err error, name string, m *plugin.Manifest, noTest bool) error {
+	var e *core.Error
+	if !errors.As(err, &e) || !strings.Contains(e.Public, " test call: ") {
+		return err
+	}
+	use := "ogp notify use " + cli.Quoted(name)
+	_, why, _ := strings.Cut(e.Public, " test call: ")
+	found := lacks.FindStringSubmatch(why)
+	switch {
+	case e.Hint == daemon.FixSecret || found == nil:
+	case found[3]+found[4] != "" && len(m.HTTP) > 0 && len(m.HTTP[0].Secrets) > 0:
+		e.Hint = fmt.Sprintf("\"%s --secret-env <VARIABLE>\", or --secret-file <file>, says where its secret is", use)
+		if name == openclaw {
+			e.Hint += ": the hooks.token of OpenClaw's configuration"
+		}
+	default:
+		key := found[1] + found[2]
+		if m.CheckSetting(key) != nil {
+			break
+		}
+		flag := "--set " + key + "=<value>"
+		switch key {
+		case "url", "openclaw_url":
+			flag = "--url <URL>"
+		case "topic":
+			flag = "--topic <topic>"
+		}
+		e.Hint = fmt.Sprintf("\"%s %s\" says it", use, flag)
+	}
+	if noTest {
+		e.Hint += "; --no-test writes the settings all the same"
+	}
+	return err
 }
 
 func testCommand(a *cli.App) *cobra.Command {
@@ -343,9 +326,9 @@ func testCommand(a *cli.App) *cobra.Command {
 			}
 			var failed error
 			for _, name := range names {
-				_, installed, err := s.find(ctx, name)
+				manifest, installed, err := s.find(ctx, name)
 				if err == nil {
-					err = s.test(ctx, name, installed)
+					err = withFlag(s.test(ctx, name, installed), name, manifest, false)
 				}
 				if err != nil && failed == nil {
 					failed = err

@@ -52,10 +52,7 @@ func Write(a *cli.App, dir, path string, changes []Setting, checks ...func(file 
 	if err != nil {
 		return err
 	}
-	edit := TOML
-	if strings.EqualFold(filepath.Ext(path), ".json") {
-		edit = JSON
-	}
+	edit := editor(path)
 	after := text
 	for _, c := range changes {
 		if after, err = edit(after, c); err != nil {
@@ -79,6 +76,25 @@ func Write(a *cli.App, dir, path string, changes []Setting, checks ...func(file 
 		return notWritable(path, err)
 	}
 	return nil
+}
+
+func editor(path string) func([]byte, Setting) ([]byte, error) {
+	if strings.EqualFold(filepath.Ext(path), ".json") {
+		return JSON
+	}
+	return TOML
+}
+
+// Differing are the keys of settings that a file says otherwise, or not at all.
+func Differing(path string, changes []Setting) (keys []string) {
+	text, err := files.ReadText(path, maxFile)
+	for _, c := range changes {
+		after, failed := editor(path)(text, c)
+		if err != nil || failed != nil || string(after) != string(text) {
+			keys = append(keys, c.Key)
+		}
+	}
+	return keys
 }
 
 // Writable returns an error that names the file where it cannot be written or made, before

@@ -16,6 +16,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/files"
+	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
@@ -134,6 +135,12 @@ func (c *pluginCase) hook(m *plugin.Manifest, flag string) (plugin.Hook, error) 
 	if err != nil {
 		return "", cli.Usagef("--hook: %v", err)
 	}
+	if err := plugin.CheckInput(hook, c.Input); err != nil {
+		e := core.Refuse(core.Malformed, err.Error())
+		e.Hint = "sdk/ABI.md shows the input of each hook; \"ogp plugin new\" writes a case"
+		return "", e
+	}
+	c.Input = hooks.Sized(c.Input)
 	return hook, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -29,7 +30,7 @@ func openPanel(ctx context.Context, a *cli.App, with string, instances int) (*ho
 	if err != nil {
 		return nil, err
 	}
-	o.Log = a.Err
+	o.Log = io.Discard // what keeps a policy from loading is in the error
 	return daemon.Panel(ctx, o, installed, with, instances)
 }
 
