@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 )
@@ -56,7 +57,7 @@ func NotTheReceiver(r *HTTPResponse) string {
 			said += " \"" + title + "\""
 		}
 	case r.Status >= 300 && r.Status < 400:
-		said += " with a redirect to " + Line(r.Header("location"), 200)
+		said += " with a redirect to " + cmp.Or(Line(r.Header("location"), 200), "nowhere")
 	case r.Body == "":
 		said += " without a body"
 	default:
