@@ -2,7 +2,10 @@ package core
 
 import (
 	"errors"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Raw is a JSON value as its text. It is valid JSON wherever it came through
@@ -40,6 +43,12 @@ type Nonce string
 
 // MaxNonceBytes bounds a nonce from outside.
 const MaxNonceBytes = 128
+
+// Sound reports whether a nonce from outside can name anything: it is not longer than
+// MaxNonceBytes and is UTF-8 without control characters.
+func (n Nonce) Sound() bool {
+	return len(n) <= MaxNonceBytes && utf8.ValidString(string(n)) && !strings.ContainsFunc(string(n), unicode.IsControl)
+}
 
 // The built-in intents.
 const (

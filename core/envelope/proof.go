@@ -101,7 +101,7 @@ func (o *Opener) openBlock(v2 jsontext.Value, shape Shape, candidates []core.Pub
 		return p, key, nil, core.Refuse(core.Malformed, "v2 signature is for another purpose")
 	case !isKey(ms.bytes("aud"), o.Self):
 		return p, key, nil, core.Refuse(core.Malformed, "v2 signature is for another recipient")
-	case nonce == nil || len(nonce) > core.MaxNonceBytes:
+	case nonce == nil || !core.Nonce(nonce).Sound():
 		return p, key, nil, core.Refuse(core.Malformed, "v2 signature has no nonce")
 	}
 	p.Ctx, p.Nonce = ctxPrefix+string(shape), core.Nonce(nonce)

@@ -1,10 +1,12 @@
 package federation_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -200,6 +202,61 @@ func TestNonceInThePath(t *testing.T) {
 		if !slices.Equal(got, []core.Nonce{want, want}) {
 			t.Errorf("%s: %q, want %q twice", path, got, want)
 		}
+	}
+}
+
+// A nonce that can name nothing asks for nothing, and is not sent back.
+func TestN3UnsoundNonces(t *testing.T) {
+	for name, path := range map[string]string{"long": strings.Repeat("n", 2000), "a byte too long": strings.Repeat("n", core.MaxNonceBytes+1),
+		"NUL": "a%00b", "a line": "a%0Ab", "no UTF-8": "a%ff"} {
+		var got []core.Nonce
+		app := federation.NewServer(federation.Options{Gateway: heard{nil, &got}}).Fiber
+		for _, method := range []string{"GET", "POST"} {
+			status, _, body := call(t, app, method, "/federation/reply/"+path, `{}`)
+			if status != 400 || body != `{"error":"Invalid nonce"}` {
+				t.Errorf("%s, %s: %d %.300s, want 400 and nothing of it", name, method, status, body)
+			}
+		}
+		if len(got) > 0 {
+			t.Errorf("%s: the gateway was asked for %.40q", name, got)
+		}
+	}
+}
+
+// TestN4ClaimedLoopback: who claims to be loopback is nobody, who has one budget;
+// connections of loopback, behind which are many, have none by address.
+func TestN4ClaimedLoopback(t *testing.T) {
+	for claim, want := range map[string]int{"": 403, "X-Forwarded-For: [::1]\r\n": 429, "X-Forwarded-For: ::1\r\n": 429,
+		"X-Forwarded-For: 127.0.0.1\r\n": 429, "X-Forwarded-For: 192.0.2.1, ::ffff:127.0.0.1\r\n": 429} {
+		app := federation.NewServer(federation.Options{Gateway: fake{core.Refuse(core.UnknownPeer, "Unknown peer")},
+			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Limits: federation.Limits{StrangersPerMinute: 5}})
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- app.Serve(ctx, ln) }()
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		last, r := 0, bufio.NewReader(c)
+		for range 20 {
+			fmt.Fprintf(c, "POST /federation/message HTTP/1.1\r\nHost: a\r\n%sContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", claim)
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			last = resp.StatusCode
+		}
+		if last != want {
+			t.Errorf("the twentieth bad envelope with %q: %d, want %d", claim, last, want)
+		}
+		c.Close()
+		stop()
+		<-done
 	}
 }
 

@@ -95,7 +95,11 @@ func NewServer(o Options) *web.App {
 		return o.Gateway.ReceiveMessage(c.UserContext(), body)
 	}))
 	f.Post(PathReply+":nonce", s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
-		return o.Gateway.ReceiveReply(c.UserContext(), nonceOf(c), body)
+		nonce, err := nonceOf(c)
+		if err != nil {
+			return core.Answer{}, err
+		}
+		return o.Gateway.ReceiveReply(c.UserContext(), nonce, body)
 	}))
 	f.Post(PathIdentity, s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveIdentity(c.UserContext(), body)
@@ -134,19 +138,30 @@ func (s *server) ping(c *fiber.Ctx) error {
 	return web.JSON(c, http.StatusOK, s.o.Gateway.Pong())
 }
 
-// nonceOf is the nonce in the path, as it was before it was escaped for it.
-func nonceOf(c *fiber.Ctx) core.Nonce {
+// nonceOf is the nonce in the path, as it was before it was escaped for it. One that
+// can name nothing is refused, and not sent back.
+//
+// docs/threat-model.md#n3
+func nonceOf(c *fiber.Ctx) (core.Nonce, error) {
 	text := c.Params("nonce")
 	if plain, err := url.PathUnescape(text); err == nil {
 		text = plain
 	}
-	return core.Nonce(text)
+	nonce := core.Nonce(text)
+	if !nonce.Sound() {
+		return "", core.Refuse(core.Malformed, "Invalid nonce")
+	}
+	return nonce, nil
 }
 
 // poll answers whoever knows a nonce, whatever else comes from the address; guesses
 // are counted.
 func (s *server) poll(c *fiber.Ctx) error {
-	a, err := s.o.Gateway.PollReply(c.UserContext(), nonceOf(c))
+	var a core.Answer
+	nonce, err := nonceOf(c)
+	if err == nil {
+		a, err = s.o.Gateway.PollReply(c.UserContext(), nonce)
+	}
 	if err != nil || a.Status >= http.StatusBadRequest {
 		ok, after := s.reads.Allow(web.ClientIP(c), s.o.Now())
 		if no, err := limited(c, ok, after); no {
@@ -218,7 +233,7 @@ func failPlain(c *fiber.Ctx, err error) error { return web.Fail(c, err) }
 func (s *server) status(c *fiber.Ctx, err error, override map[core.Kind]int) (*core.Error, int) {
 	var cause *core.Error
 	if !errors.As(err, &cause) || cause.Kind == core.Internal {
-		s.o.Logger.Error("could not answer", "path", c.Path(), "err", err)
+		s.o.Logger.Error("could not answer", "path", web.ErrorText(c.Path()), "err", err)
 		return core.Refuse(core.Internal, "Internal server error"), http.StatusInternalServerError
 	}
 	e := *cause // others may hold the same one

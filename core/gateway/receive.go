@@ -7,9 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/go-json-experiment/json"
 
@@ -164,7 +162,7 @@ func (s *Settings) addressed(m *core.Message, p *core.Peer) error {
 	switch {
 	case m.Nonce == "":
 		return core.Refuse(core.Malformed, "Missing nonce")
-	case len(m.Nonce) > core.MaxNonceBytes || strings.ContainsFunc(string(m.Nonce), unicode.IsControl):
+	case !m.Nonce.Sound():
 		return core.Refuse(core.Malformed, "Invalid nonce")
 	case everybody && (p.V2 || p.Version != "" && !peers.Before(p, 0, 4)), !everybody && !s.names(m.To) && (p.OurLabel == "" || m.To != p.OurLabel):
 		return core.Refuse(core.Malformed, "Message is addressed to another gateway")

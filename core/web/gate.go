@@ -60,11 +60,40 @@ type gate struct {
 	quiet     *list.List // of *conn, the one that is quiet for longest first
 	byAddress map[netip.Addr]int
 	ofShared  int
-	full      bool // said in the log, and not over yet
-	peak      int  // the most that were open since takePeak
+	full      spell // as many are open as may be
+	crowded   spell // an address, crowdedBy, has as many as it may
+	crowdedBy netip.Addr
+	peak      int // the most that were open since takePeak
 
 	spare *os.File // a descriptor for turning away with when there is none; of Accept alone
-	short bool     // descriptors are; of Accept alone
+	short spell    // descriptors are; of Accept alone
+}
+
+// sayEvery is how often the log says at the most that the same spell has begun.
+const sayEvery = time.Minute
+
+// spell is a want that comes and goes, which the log names when it begins and when
+// it is over: strangers can bring it about, so not more than once in a while. One
+// that begins again too early is said when it lasts.
+type spell struct {
+	on   bool // said in the log, and not over yet
+	said time.Time
+}
+
+// begin reports whether to say that it has begun.
+func (s *spell) begin(now time.Time) bool {
+	if s.on || !s.said.IsZero() && now.Sub(s.said) < sayEvery {
+		return false
+	}
+	s.on, s.said = true, now
+	return true
+}
+
+// end reports whether to say that it is over.
+func (s *spell) end() bool {
+	was := s.on
+	s.on = false
+	return was
 }
 
 // conn is one connection of a gate.
@@ -122,8 +151,7 @@ func (g *gate) Accept() (net.Conn, error) {
 func (g *gate) accept() (net.Conn, error) {
 	c, err := g.Listener.Accept()
 	if err == nil {
-		if g.short {
-			g.short = false
+		if g.short.end() {
 			g.logger.Info("connections are taken again")
 		}
 		return c, nil
@@ -131,8 +159,7 @@ func (g *gate) accept() (net.Conn, error) {
 	if !isShortage(err) {
 		return nil, err
 	}
-	if !g.short {
-		g.short = true
+	if g.short.begin(time.Now()) {
 		g.logger.Warn("no descriptor is left: connections are turned away until there is", "err", err)
 	}
 	if g.spare == nil {
@@ -166,18 +193,23 @@ func (g *gate) admit(inner net.Conn) *conn {
 	c := &conn{Conn: inner, g: g, from: g.addressOf(inner)}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch {
-	case c.from.IsValid() && g.byAddress[c.from] >= g.perAddress:
-		return nil
-	case len(g.open) >= g.max && !g.makeRoom(false), !c.from.IsValid() && g.ofShared >= g.shared && !g.makeRoom(true):
-		if !g.full {
-			g.full = true
-			g.logger.Warn("as many connections as there may be: more are answered 503", "open", len(g.open), "limit", g.max)
+	if c.from.IsValid() && g.byAddress[c.from] >= g.perAddress {
+		if g.crowded.begin(time.Now()) {
+			g.crowdedBy = c.from
+			g.logger.Warn("an address has as many connections as one may: what it opens beyond is answered 503",
+				"address", c.from.String(), "limit", g.perAddress)
 		}
 		return nil
 	}
-	if g.full && len(g.open) < g.max/2 {
-		g.full = false
+	shared := !c.from.IsValid() && g.ofShared >= g.shared
+	if shared || len(g.open) >= g.max {
+		if g.full.begin(time.Now()) {
+			g.logger.Warn("as many connections as there may be: for each more, the one that is idle for longest is closed, or the new one is answered 503",
+				"open", len(g.open), "limit", g.max, "shared", g.shared)
+		}
+		if !g.makeRoom(shared) {
+			return nil
+		}
 	}
 	g.open[c] = struct{}{}
 	g.peak = max(g.peak, len(g.open))
@@ -214,9 +246,18 @@ func (g *gate) remove(c *conn) {
 	c.gone = true
 	delete(g.open, c)
 	g.leaveQuiet(c)
+	if len(g.open) <= g.max/2 && g.full.end() {
+		g.logger.Info("there is room for connections again", "open", len(g.open))
+	}
 	if !c.from.IsValid() {
 		g.ofShared--
-	} else if g.byAddress[c.from]--; g.byAddress[c.from] == 0 {
+		return
+	}
+	g.byAddress[c.from]--
+	if c.from == g.crowdedBy && g.byAddress[c.from] <= g.perAddress/2 && g.crowded.end() {
+		g.logger.Info("the address has room for connections again", "address", c.from.String())
+	}
+	if g.byAddress[c.from] == 0 {
 		delete(g.byAddress, c.from)
 	}
 }

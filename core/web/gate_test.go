@@ -275,6 +275,80 @@ func TestD2ConnectionsByAddress(t *testing.T) {
 	}
 }
 
+// What is over the limit is said once when it begins and once when it is over, also
+// where connections that say nothing make room for others without a 503; and whoever
+// brings it about again and again is not heard each time.
+func TestD1FullIsSaidOnce(t *testing.T) {
+	for _, addr := range []string{"127.0.0.1", "203.0.113.%d"} {
+		log := &safeLog{}
+		g := newGate(nil, &Options{MaxConns: 32, Logger: slog.New(slog.NewTextHandler(log, nil))})
+		defer g.end()
+		said := func(begun, over int) {
+			t.Helper()
+			if n, m := strings.Count(log.String(), "as many connections as there may be"), strings.Count(log.String(), "room for connections again"); n != begun || m != over {
+				t.Errorf("%s: said %d times that it is full and %d times that it is over, want %d and %d: %s", addr, n, m, begun, over, log)
+			}
+		}
+		fill := func(n int) (open []*conn) {
+			for i := range n {
+				name := addr
+				if strings.Contains(addr, "%") {
+					name = fmt.Sprintf(addr, i)
+				}
+				a, b := net.Pipe()
+				t.Cleanup(func() { a.Close(); b.Close() })
+				if c := g.admit(from{a, netip.AddrPortFrom(netip.MustParseAddr(name), 1)}); c != nil {
+					open = append(open, c)
+				}
+			}
+			return open
+		}
+		empty := func(open []*conn) {
+			for _, c := range open {
+				c.Close()
+			}
+		}
+		open := fill(20)
+		said(0, 0)
+		open = append(open, fill(100)...)
+		said(1, 0)
+		empty(open)
+		said(1, 1)
+		for range 10 {
+			empty(fill(100))
+		}
+		said(1, 1)
+		g.full.said = g.full.said.Add(-sayEvery)
+		open = fill(100)
+		said(2, 1)
+		empty(open)
+		said(2, 2)
+	}
+}
+
+// An address that has too many connections is named once.
+func TestD2CrowdedAddressIsSaidOnce(t *testing.T) {
+	log := &safeLog{}
+	g := newGate(nil, &Options{MaxConns: 100, MaxConnsPerAddress: 4, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	defer g.end()
+	for range 3 {
+		var open []*conn
+		for range 20 {
+			a, b := net.Pipe()
+			t.Cleanup(func() { a.Close(); b.Close() })
+			if c := g.admit(from{a, netip.MustParseAddrPort("203.0.113.1:1")}); c != nil {
+				open = append(open, c)
+			}
+		}
+		for _, c := range open {
+			c.Close()
+		}
+	}
+	if n, m := strings.Count(log.String(), "an address has as many"), strings.Count(log.String(), "the address has room"); n != 1 || m != 1 {
+		t.Errorf("said %d and %d times, want once each: %s", n, m, log)
+	}
+}
+
 // A body takes what has come of it, not what its head announces.
 func TestD6SlowBodies(t *testing.T) {
 	const conns = 400

@@ -27,8 +27,9 @@ const maxHops = 32
 // ClientIP returns who asks: the connection's address or, behind trusted
 // proxies, the right-most address of X-Forwarded-For that is none of them. An
 // IPv4 address in IPv6 form is unmapped. A hop that is no address is nobody, and
-// nobody is 0.0.0.0, which has the limits of any one address. Over a Unix socket there is none: the
-// zero Addr.
+// nobody is 0.0.0.0, which has the limits of any one address. So is a hop that is
+// loopback: that is exempt from limits where a connection comes from it, and nobody may
+// claim it. Over a Unix socket there is none: the zero Addr.
 //
 // docs/threat-model.md#n4
 func ClientIP(c *fiber.Ctx) netip.Addr {
@@ -42,6 +43,7 @@ func ClientIP(c *fiber.Ctx) netip.Addr {
 		return addr
 	}
 	var hops []string
+	claimed := false
 	for _, line := range c.Request().Header.PeekAll(fiber.HeaderXForwardedFor) {
 		hops = append(hops, strings.Split(string(line), ",")...)
 	}
@@ -50,7 +52,10 @@ func ClientIP(c *fiber.Ctx) netip.Addr {
 		if !ok {
 			return netip.IPv4Unspecified()
 		}
-		addr, hops = hop, hops[:len(hops)-1]
+		addr, hops, claimed = hop, hops[:len(hops)-1], true
+	}
+	if claimed && addr.IsLoopback() {
+		return netip.IPv4Unspecified()
 	}
 	return addr
 }
