@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -15,6 +16,10 @@ const lookedKey = "store.looked"
 // healEvery is how long the writer waits, while nothing can be kept, until it looks
 // whether that is over.
 const healEvery = 5 * time.Second
+
+// lookBytes is how much heal writes: about what a batch of messages takes. A disk that
+// has room for a few pages alone is still full.
+const lookBytes = 256 << 10
 
 // Health is nil while changes can be kept, and otherwise why they cannot.
 func (s *Store) Health() error {
@@ -51,13 +56,22 @@ func (s *Store) heal() {
 		s.broken = nil
 		s.bad.Store(false)
 	}
+	err := s.look(lookBytes)
+	if err == nil {
+		_ = s.look(0) // gives the room back
+	}
+	s.feel(err)
+}
+
+// look keeps when it looked, in so many bytes more.
+func (s *Store) look(more int) error {
 	s.looks++
 	r := &request{probe: true}
 	r.then = func() error {
-		_, err := s.exec(putMeta, lookedKey, core.FormatTime(time.Now())+strconv.FormatUint(s.looks, 10))
+		_, err := s.exec(putMeta, lookedKey, core.FormatTime(time.Now())+strconv.FormatUint(s.looks, 10)+strings.Repeat(" ", more))
 		return err
 	}
-	s.feel(s.transact([]*request{r}))
+	return s.transact([]*request{r})
 }
 
 // reopen gives the writer a new connection, once all of the log is in the file.

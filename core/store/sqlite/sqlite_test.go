@@ -294,6 +294,36 @@ func TestS1TheWayBackIsWritten(t *testing.T) {
 	}
 }
 
+// A disk with room for a few pages is full: who looks whether it is over does not take
+// it for well, only to turn the next messages away.
+func TestS1FewPagesAreNoWayBack(t *testing.T) {
+	s := openTest(t, t.TempDir())
+	s.healIn = 10 * time.Millisecond
+	mustCommit(t, s, 0, 1)
+	var pages int
+	if err := s.read.QueryRow("PRAGMA page_count").Scan(&pages); err != nil {
+		t.Fatal(err)
+	}
+	pragma(t, s, fmt.Sprintf("max_page_count = %d", pages+10))
+	big := accept(2)
+	big.Inbox[0].Message.Payload = core.Raw(strings.Repeat(" ", 100_000) + "{}")
+	want(t, s.Commit(t.Context(), big), core.Full)
+	for range 20 {
+		if time.Sleep(10 * time.Millisecond); s.Health() == nil {
+			t.Fatal("the store is well again with room for 10 pages")
+		}
+	}
+	pragma(t, s, fmt.Sprintf("max_page_count = %d", pages+10_000))
+	wellAgain(t, s)
+	if err := s.Commit(t.Context(), big); err != nil {
+		t.Error(err)
+	}
+	looked, err := s.Meta(t.Context(), lookedKey)
+	if err != nil || len(looked) > 100 {
+		t.Errorf("what it looked with takes %d bytes, %v", len(looked), err)
+	}
+}
+
 func TestS1NothingIsKeptAfterALostSync(t *testing.T) {
 	dir := t.TempDir()
 	s := openTest(t, dir)
