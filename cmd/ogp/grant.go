@@ -33,11 +33,16 @@ them. An intent that this gateway does not know is asked about.
 			if !anyChanged(cmd, "intents", "rate", "bytes", "topics", "personas", "expires", "add", "drop") {
 				return cli.Usagef("no change given; see --add, --drop, --intents, --rate, --bytes, --topics, --personas and --expires")
 			}
-			if _, err := g.said(cmd.Flags().Changed); err != nil {
+			said, err := g.said(cmd.Flags().Changed)
+			if err != nil {
 				return err
 			}
 			peer, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]})
 			if err != nil {
+				return err
+			}
+			if peer.State != core.Approved { // the daemon says what leads on
+				_, err := api.Grant.Call(cmd.Context(), a, api.ApproveParams{Peer: args[0], Grants: said})
 				return err
 			}
 			current := granted(peer)
@@ -110,7 +115,7 @@ func (g *grantChange) apply(current []core.Grant, given func(flag string) bool) 
 		return slices.Contains(g.drop, x.Intent) || len(g.intents) > 0 && !slices.Contains(g.intents, x.Intent)
 	})
 	if len(out) == 0 {
-		return nil, cli.UsageHint("\"ogp federation remove\" ends the federation", "nothing would be granted any more")
+		return nil, cli.UsageHint("\"ogp federation remove <peer>\" ends the federation", "nothing would be granted any more")
 	}
 	topics := false
 	for i := range out {

@@ -227,6 +227,9 @@ func scopesCommand(a *cli.App) *cobra.Command {
 				a.WriteJSON(map[string]any{"peer": p.Handle(), "granted": p.Granted, "received": p.Received, "budgets": p.Budgets, "paused": p.Paused})
 				return nil
 			}
+			if p.State != core.Approved {
+				fmt.Fprintf(a.Out, "%s is %s: what is granted does not count\n", p.Handle(), p.Standing)
+			}
 			fmt.Fprintf(a.Out, "%s may, here:\n", p.Handle())
 			for _, g := range p.Granted {
 				fmt.Fprintf(a.Out, "  %s\n", term.SafeLine(g.Line()))
@@ -238,8 +241,12 @@ func scopesCommand(a *cli.App) *cobra.Command {
 			for _, g := range p.Received {
 				fmt.Fprintf(a.Out, "  %s\n", term.SafeLine(api.GrantLine(g)))
 			}
-			if len(p.Received) == 0 {
+			switch {
+			case len(p.Received) > 0:
+			case p.State == core.Approved:
 				fmt.Fprintln(a.Out, "  unknown: it has not said")
+			default:
+				fmt.Fprintln(a.Out, "  nothing")
 			}
 			if len(p.Budgets) > 0 {
 				fmt.Fprintln(a.Out, "Used within 24 hours, of what may reach the agent:")

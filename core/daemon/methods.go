@@ -220,8 +220,8 @@ func (d *Daemon) grant(ctx context.Context, p api.ApproveParams) (api.OutgoingVi
 	if err != nil {
 		return api.OutgoingView{}, err
 	}
-	if peer.Trust != core.Approved {
-		return api.OutgoingView{}, core.Refusef(core.Conflict, "%s is %s, not approved", peer.Name(), peer.Trust)
+	if err := peering.NotApproved(peer); err != nil {
+		return api.OutgoingView{}, err
 	}
 	return d.outgoing(d.gateway.ApprovePeer(ctx, peer.Key, gateway.Approval{Grants: p.Grants}))
 }

@@ -36,8 +36,8 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	if p == nil {
 		return Outgoing{}, core.Refuse(core.NotFound, "no such peer")
 	}
-	if p.Trust != core.Approved {
-		return Outgoing{}, notApproved(p)
+	if err := peering.NotApproved(p); err != nil {
+		return Outgoing{}, err
 	}
 	switch m.Intent {
 	case "":
@@ -145,14 +145,4 @@ func (o outward) Seal(p *core.Peer, item *core.OutboxItem) ([]byte, error) {
 		return to.SealApproval(p.Key, core.Approval{Approved: &no, FromPublicKey: o.self.String(), Nonce: envelope.NewNonce()}), nil
 	}
 	return to.SealApproval(p.Key, o.approvalFor(p, item)), nil
-}
-
-// notApproved refuses to send to a peer that is not approved, and says what approves it.
-func notApproved(p *core.Peer) error {
-	e := core.Refusef(core.NotApproved, "%s is %s, not approved", p.Name(), peering.StateOf(p).Word())
-	e.Hint = `"ogp federation request ` + p.URL + `" asks it, and federates again if it says yes`
-	if peering.StateOf(p).Waits() {
-		e.Hint = `"ogp federation approve ` + cmp.Or(p.Alias, p.Key.Fingerprint()) + `" approves it`
-	}
-	return e
 }

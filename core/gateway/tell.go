@@ -7,6 +7,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
+	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
@@ -92,8 +93,8 @@ func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) erro
 	if p == nil {
 		return errNoSuchPeer
 	}
-	if !isApproved(p) {
-		return core.Refusef(core.NotApproved, "%s is not approved", p.Name())
+	if err := peering.NotApproved(p); err != nil {
+		return err
 	}
 	s := g.settings.Load()
 	notified := core.Notified{URL: s.URL, Names: s.Names}

@@ -36,6 +36,23 @@ func Refusal(p *core.Peer, e Event) error {
 	return err
 }
 
+// NotApproved says that a peer is not approved, as what is asked of it needs, with the
+// command that leads on. It is nil where the peer is. p must be known. Of kind NotApproved.
+//
+// docs/threat-model.md#t12
+func NotApproved(p *core.Peer) error {
+	state := StateOf(p)
+	if state == Approved {
+		return nil
+	}
+	e := core.Refusef(core.NotApproved, "%s is %s, not approved", p.Name(), state.Word())
+	e.Hint = `"ogp federation request ` + p.URL + `" asks it, and federates again if it says yes`
+	if state.Waits() {
+		e.Hint = `"ogp federation approve ` + p.Name() + `" approves it`
+	}
+	return e
+}
+
 func rejectHint(p *core.Peer, state State) string {
 	switch state {
 	case Requested:
