@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -34,15 +33,18 @@ func startCommand(a *cli.App) *cobra.Command {
 The first start makes the state directory with a key, a configuration file and
 a store. Every setting can also be given as a flag; the rarer ones are not shown
 here but in config.example.toml. With --background, flags are saved in the
-configuration file; in the foreground they last for one run.
+configuration file once the gateway runs; in the foreground they last for one run.
 
   ogp start --gateway-url https://ogp.example.org --background`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if background && !toFile { // the daemon in the background has the same flags, however they are typed
-				if err := keepFlags(a, cmd, !noSave); err != nil {
-					return err
+				if _, _, _, err := a.Load(cmd); err != nil {
+					return err // the start would say the same
 				}
-				return startBackground(cmd.Context(), a)
+				if err := startBackground(cmd.Context(), a); err != nil {
+					return err // and nothing is saved that does not work
+				}
+				return keepFlags(a, cmd, !noSave)
 			}
 			if toFile {
 				if err := logs.ToFile(a); err != nil {
@@ -69,10 +71,6 @@ func keepFlags(a *cli.App, cmd *cobra.Command, save bool) error {
 		return err
 	}
 	k, err := settings.Keep(a, dir, cmd.Flags(), save)
-	var problems config.Problems
-	if errors.As(err, &problems) {
-		return err // the start would say the same
-	}
 	settings.Tell(a, k, err, !save)
 	return nil
 }
@@ -84,6 +82,7 @@ func start(a *cli.App, cmd *cobra.Command, newStore bool) error {
 		return err
 	}
 	o.NewStore = newStore
+	o.Restart = service.Restart(a.Env)
 	o.Ready = func(s api.StatusView, first bool) {
 		banner(a, s, first)
 		if k, err := settings.Keep(a, o.Dir, cmd.Flags(), false); err == nil && a.LogFile == "" {

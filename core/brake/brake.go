@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // Held begins the reason of what the brake holds, so that it can be told from what a
@@ -185,7 +186,7 @@ func (b *Brake) Arrives(a Arrival) Verdict {
 		v = Verdict{Hold: pause.word(), Tell: true, Pause: &pause}
 		p.told["pause"] = now
 	case s.MaxTurns > 0 && turns > s.MaxTurns:
-		v.Hold, v.Tell = fmt.Sprintf("the agents have gone back and forth %d times within an hour", s.MaxTurns), p.tell("turns", now)
+		v.Hold, v.Tell = fmt.Sprintf("the agents have gone back and forth %s within an hour", text.Count(s.MaxTurns, "time")), p.tell("turns", now)
 	case b.used.Of(line, now).Plus(one).Plus(Use{Runs: 1}).Over(s.Budget): // it would wake the agent
 		v.Hold, v.Tell = "what this peer's messages of the intent "+a.Intent+" may cost in a day is used up", p.tell("budget "+a.Intent, now)
 	default:
@@ -262,7 +263,7 @@ func (p *peer) count(payload []byte, now time.Time, usual int, s Settings) strin
 		}
 	}
 	if s.Rate > 0 && sum > max(s.Rate, 3*usual) {
-		return fmt.Sprintf("it sent %d messages within ten minutes, and usually sends %d", sum, usual)
+		return fmt.Sprintf("it sent %s within ten minutes, and usually sends %d", text.Count(sum, "message"), usual)
 	}
 	if s.Repeats <= 0 {
 		return ""
@@ -280,7 +281,7 @@ func (p *peer) count(payload []byte, now time.Time, usual int, s Settings) strin
 		p.texts[digest] = same
 	}
 	if len(same) > s.Repeats {
-		return fmt.Sprintf("it sent the same text %d times within ten minutes", len(same))
+		return fmt.Sprintf("it sent the same text %s within ten minutes", text.Count(len(same), "time"))
 	}
 	return ""
 }
@@ -302,7 +303,7 @@ func (b *Brake) Sends(k core.PublicKey, conversation string, byAgent bool) (hops
 	defer b.mu.Unlock()
 	p := b.peer(k)
 	if t := p.talks[conversation]; s.MaxTurns > 0 && t != nil && len(t.turns.since(now.Add(-turnsFor))) > s.MaxTurns {
-		e := core.Refusef(core.RateLimited, "you have gone back and forth with this peer %d times within an hour; tell your human", s.MaxTurns)
+		e := core.Refusef(core.RateLimited, "you have gone back and forth with this peer %s within an hour; tell your human", text.Count(s.MaxTurns, "time"))
 		e.RetryAfter = turnsFor
 		return "", e
 	}

@@ -59,6 +59,7 @@ type Options struct {
 	// NewStore says that a store that is missing or empty beside a key may be made anew.
 	NewStore bool
 	LogFile  string // where Log leads to, if it is a file; otherwise it is found out
+	Restart  string // what restarts us, in words, where a service manager other than systemd runs us
 
 	// Ready is called once the listeners are open. first says that this start has
 	// made the gateway. Nil: nobody wants to know.

@@ -55,6 +55,7 @@ func (d *Daemon) lookAt(ctx context.Context) *doctor.Doctor {
 		Passphrase: Passphrase(d.o.env(), d.config()), Store: d.store, Reading: &d.reading}
 	if d.public != nil {
 		out.Listener, _ = d.public.Addr().(*net.TCPAddr)
+		out.Restart = d.restart()
 		out.Key, out.Gateway, out.TooNarrow, out.PublicURL, out.Card = d.key, d.gateway, d.listensTooNarrow(), d.publicURL(), d.wire.Card
 		out.Rendezvous = d.rendezvous.Status()
 		// A million rows take a while to count: once for all that ask.

@@ -16,3 +16,23 @@ func TestUnitOfACgroup(t *testing.T) {
 		}
 	}
 }
+
+func TestRestartWords(t *testing.T) {
+	for _, x := range []struct {
+		managed bool
+		unit    string
+		pid     int
+		want    string
+	}{
+		{false, "", 17, "by hand"},
+		{false, "--user -u gnome-terminal.service", 17, "by hand"}, // where it was typed
+		{true, "--user -u ogp.service", 17, "systemctl --user restart ogp.service"},
+		{true, "-u ogp.service", 17, "sudo systemctl restart ogp.service"},
+		{true, "", 17, "restart its service"},
+		{false, "", 1, "restart its container"},
+	} {
+		if got := restartWords("by hand", x.managed, x.unit, x.pid); got != x.want {
+			t.Errorf("restartWords(%v, %q, %d) = %q, want %q", x.managed, x.unit, x.pid, got, x.want)
+		}
+	}
+}

@@ -50,6 +50,7 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 	}
 	slices.SortStableFunc(v.Budgets, func(a, b api.SpentView) int { return cmp.Compare(b.Used.Messages, a.Used.Messages) })
 	v.Budgets = v.Budgets[:min(len(v.Budgets), mostShown)]
+	v.Restart = d.restart()
 	if v.Log = d.logPlace(); v.Log == LogJournal {
 		v.Unit = unitArgs()
 	}
@@ -74,7 +75,7 @@ func (d *Daemon) warningsNow() []string {
 		out = append(out, fmt.Sprintf("the notifier %s is notified of nothing, as delivery.notifiers does not name it: \"ogp notify use %s --add\"", name, name))
 	}
 	if d.listensTooNarrow() {
-		out = append(out, "listening on this machine alone, as the gateway URL was on localhost at the start: \"ogp stop\", then start again")
+		out = append(out, "listening on this machine alone, as the gateway URL was on localhost at the start; to restart it: "+d.restart())
 	}
 	if strings.HasPrefix(d.gateway.Settings().URL, "http://localhost") {
 		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer: \"ogp config set gateway_url https://<your host>\" says another")

@@ -16,8 +16,9 @@ type StatusView struct {
 	Version     string              `json:"version"`
 	Started     time.Time           `json:"started"`
 	StateDir    string              `json:"stateDir"`
-	Log         string              `json:"log"`            // a file, or journal, or stderr
-	Unit        string              `json:"unit,omitempty"` // for journal: the arguments of journalctl that show it
+	Log         string              `json:"log"`               // a file, or journal, or stderr
+	Unit        string              `json:"unit,omitempty"`    // for journal: the arguments of journalctl that show it
+	Restart     string              `json:"restart,omitempty"` // what restarts the daemon, in words
 	ConfigFile  string              `json:"configFile,omitempty"`
 	Listen      string              `json:"listen"`
 	GatewayURL  string              `json:"gatewayUrl"`

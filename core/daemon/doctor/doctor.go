@@ -17,6 +17,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 )
 
+// Restart restarts a gateway that is no service, in words.
+const Restart = `"ogp stop", then "ogp start --background"`
+
 // Doctor is what there is to look at. Its checks are safe for concurrent use.
 type Doctor struct {
 	Dir        string // the state directory
@@ -31,6 +34,7 @@ type Doctor struct {
 	Listener   *net.TCPAddr
 	Key        keys.Private
 	Gateway    *gateway.Gateway
+	Restart    string // what restarts it, in words
 	TooNarrow  bool   // it listens on this machine alone, and should not
 	PublicURL  string // where others are told that it is; empty: nowhere
 	Rendezvous []rendezvous.Status

@@ -216,18 +216,18 @@ func (d *Doctor) OwnPort(ctx context.Context, r *api.Report) {
 	card, err := fetchCard(ctx, localURL(address, scheme), true)
 	switch {
 	case err != nil:
-		r.Fail("port", `"ogp stop", then "ogp start --background"`, "our own listener on %s does not answer: %s", address, dial.Words(err))
+		r.Fail("port", d.Restart, "our own listener on %s does not answer: %s", address, dial.Words(err))
 		return
 	case card.PublicKey != d.Key.Public().String():
 		r.Fail("port", "stop the other one; what it is: ss -ltnp sport = :"+fmt.Sprint(d.Listener.Port), "%s is answered by another gateway (%s)", address, fingerprintOf(card.PublicKey))
 		return
 	}
 	if want := d.Config.DaemonPort; want != 0 && want != d.Listener.Port {
-		r.Warn("port", `"ogp stop", then "ogp start --background"`, "listening on %s, while daemon_port is %d now", address, want)
+		r.Warn("port", d.Restart, "listening on %s, while daemon_port is %d now", address, want)
 		return
 	}
 	if d.TooNarrow {
-		r.Warn("port", `"ogp stop", then "ogp start --background"`, "listening on %s, which this machine alone reaches, while the gateway URL is not on it any more", address)
+		r.Warn("port", d.Restart, "listening on %s, which this machine alone reaches, while the gateway URL is not on it any more", address)
 		return
 	}
 	r.Ok("port", "listening on %s", address)

@@ -293,7 +293,7 @@ func (d *Doctor) Registrations(ctx context.Context, r *api.Report) {
 		r.Ok("rendezvous", "not used")
 		return
 	case c.Enabled != (len(status) > 0):
-		r.Warn("rendezvous", `"ogp stop", then "ogp start --background"`, "the setting has changed since the start")
+		r.Warn("rendezvous", d.Restart, "the setting has changed since the start")
 		return
 	}
 	fix := "does that server run? curl " + strings.Join(servers, " ") + "; otherwise correct rendezvous.url in config.toml"

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
+	there "github.com/opengatewayprotocol/ogp/core/daemon/doctor"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -123,25 +125,28 @@ func checkFileModes(r *api.Report, dir string) {
 	}
 }
 
-// checkDaemon reports whether a daemon runs.
-func checkDaemon(ctx context.Context, a *cli.App, r *api.Report) bool {
+// checkDaemon reports whether a daemon runs, and what restarts it.
+func checkDaemon(ctx context.Context, a *cli.App, r *api.Report) (runs bool, restart string) {
 	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	s, err := api.Status.Call(limited, a, api.None{})
 	switch {
 	case errors.Is(err, control.ErrNoDaemon):
 		r.Warn("daemon", "ogp start --background", "no daemon is running: peers, rendezvous, reachability and the queues cannot be looked at")
-		return false
+		return false, ""
 	case err != nil && limited.Err() != nil:
 		r.Fail("daemon", "\"ogp logs\" shows what it does; end the process and \"ogp start --background\"", "it does not answer within 10 seconds")
-		return false
+		return false, ""
 	case err != nil:
 		r.Failed("daemon", "run ogp as the user that runs the daemon", err)
-		return false
+		return false, ""
+	}
+	restart = cmp.Or(s.Restart, there.Restart)
+	switch {
 	case s.Version != a.Version:
-		r.Warn("daemon", `"ogp stop", then "ogp start --background"`, "it runs version %s, and this is %s", s.Version, a.Version)
+		r.Warn("daemon", restart, "it runs version %s, and this is %s", s.Version, a.Version)
 	default:
 		r.Ok("daemon", "pid %d, running since %s, version %s", s.PID, text.Ago(s.Started), s.Version)
 	}
-	return true
+	return true, restart
 }

@@ -108,7 +108,8 @@ func doctor(ctx context.Context, a *cli.App, p api.DoctorParams) (View, error) {
 		checkStateDir(&r, dir)
 		checkFileModes(&r, dir)
 	}
-	v.Running = checkDaemon(ctx, a, &r)
+	runs, restart := checkDaemon(ctx, a, &r)
+	v.Running = runs
 	switch {
 	case v.Running:
 		there, err := api.Doctor.Call(ctx, a, p)
@@ -116,7 +117,7 @@ func doctor(ctx context.Context, a *cli.App, p api.DoctorParams) (View, error) {
 			if p.Peer != "" { // a name that nobody has, say
 				return v, err
 			}
-			r.Failed("daemon", `"ogp stop", then "ogp start --background"`, err)
+			r.Failed("daemon", restart, err)
 		}
 		r = append(r, there...)
 	case p.Peer != "":

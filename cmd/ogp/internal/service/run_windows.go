@@ -28,6 +28,15 @@ func (p *program) Stop(service.Service) error {
 	return <-p.done
 }
 
+// Restart is what restarts a daemon that the service manager runs, in words; empty: it
+// does not.
+func Restart([]string) string {
+	if service.Interactive() {
+		return ""
+	}
+	return `"ogp service stop", then "ogp service start"`
+}
+
 // Managed runs the daemon as the service manager wants it, if that has started
 // this process.
 func Managed(ctx context.Context, run func(context.Context) error) error {

@@ -4,11 +4,13 @@ package service
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -120,6 +122,9 @@ service of systemd runs as a user of its own, with its state in /var/lib/ogp, un
 				fmt.Fprint(a.Out, text)
 				return nil
 			}
+			if err := canListen(cmd, a); err != nil {
+				return err
+			}
 			given := config.GivenFlags(cmd.Flags())
 			if len(given) > 0 && s.ownUser() && s.Config == "" {
 				return cli.Usagef("settings of a service with a user of its own go into a file: --config /etc/ogp/config.toml")
@@ -127,15 +132,15 @@ service of systemd runs as a user of its own, with its state in /var/lib/ogp, un
 			if err := s.makeHome(); err != nil {
 				return fmt.Errorf("make the state directory: %w", err)
 			}
+			file, err := services(a, system).install(s)
+			if err != nil {
+				return err
+			}
 			k, err := settings.Keep(a, s.Home, cmd.Flags(), true)
 			if err != nil {
 				return err
 			}
 			settings.Tell(a, k, nil, false)
-			file, err := services(a, system).install(s)
-			if err != nil {
-				return err
-			}
 			if a.JSON {
 				a.WriteJSON(map[string]string{"installed": file})
 				return nil
@@ -157,6 +162,28 @@ service of systemd runs as a user of its own, with its state in /var/lib/ogp, un
 	cmd.Flags().BoolVar(&show, "print", false, "only show what would be installed")
 	config.Flags(cmd.Flags())
 	return cmd
+}
+
+// canListen says what is wrong with the settings that flags give, before any is saved: a
+// port that another program has, above all. Where our own daemon runs, the port is its own.
+func canListen(cmd *cobra.Command, a *cli.App) error {
+	if len(config.GivenFlags(cmd.Flags())) == 0 {
+		return nil
+	}
+	cfg, _, _, err := a.Load(cmd)
+	if err != nil || !cmd.Flags().Changed("daemon-port") && !cmd.Flags().Changed("listen") || a.Answers(cmd.Context()) {
+		return err
+	}
+	l, err := net.Listen("tcp", cfg.ListenAddress())
+	if errors.Is(err, syscall.EADDRINUSE) {
+		e := core.Refusef(core.Unavailable, "cannot listen on %s: another program does", cfg.ListenAddress())
+		e.Hint = "--daemon-port picks another port"
+		return e
+	}
+	if err != nil { // the service may have the rights that we lack
+		return nil
+	}
+	return l.Close()
 }
 
 // specOf is what the flags say, in full.

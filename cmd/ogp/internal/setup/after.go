@@ -201,7 +201,7 @@ func (i *initializer) outside(ctx context.Context) {
 }
 
 // next says what to do now.
-func (i *initializer) next() {
+func (i *initializer) next(ctx context.Context) {
 	here := i.app.Command
 	restart := slices.ContainsFunc(i.view.Changed, func(key string) bool {
 		return strings.HasPrefix(key, "rendezvous.") && key != "rendezvous.public_url" || key == "gateway_url" && i.cfg.Listen == ""
@@ -214,6 +214,9 @@ func (i *initializer) next() {
 		}
 	case restart && !i.plan.Start:
 		i.view.Next = []string{here("stop"), here("start", "--background")}
+		if s, err := api.Status.Call(ctx, i.app, api.None{}); err == nil && s.Restart != "" {
+			i.view.Next = []string{s.Restart}
+		}
 	case i.view.Invite == nil:
 		i.view.Next = []string{here("federation", "request") + " <their gateway URL>"}
 	default:

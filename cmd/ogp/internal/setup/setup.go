@@ -172,7 +172,7 @@ func (i *initializer) run(ctx context.Context) error {
 	if i.view.Running {
 		i.outside(ctx)
 	}
-	i.next()
+	i.next(ctx)
 	if i.app.JSON {
 		i.app.WriteJSON(i.view)
 		return nil
