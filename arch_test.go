@@ -48,7 +48,7 @@ var rooms = []arrows{
 	{"core/peering", []string{"core"}},
 	{"core/peers", []string{"core", "core/envelope", "core/peering"}},
 	{"core/scope", []string{"core"}},
-	{"core/brake", []string{"core"}},
+	{"core/brake", []string{"core", "core/text"}},
 	{"core/locks", []string{"core"}},
 	{"core/outbox", []string{"core", "core/answer", "core/locks", "core/queue"}},
 	{"core/queue", []string{"core"}},

@@ -41,10 +41,8 @@ configuration file once the gateway runs; in the foreground they last for one ru
 				if _, _, _, err := a.Load(cmd); err != nil {
 					return err // the start would say the same
 				}
-				if err := startBackground(cmd.Context(), a); err != nil {
-					return err // and nothing is saved that does not work
-				}
-				return keepFlags(a, cmd, !noSave)
+				// Nothing is saved that does not work.
+				return startBackground(cmd.Context(), a, func() error { return keepFlags(a, cmd, !noSave) })
 			}
 			if toFile {
 				if err := logs.ToFile(a); err != nil {
@@ -148,8 +146,8 @@ func program() string {
 const startWait = 15 * time.Second
 
 // startBackground starts the daemon as a process of its own and waits until it
-// answers.
-func startBackground(ctx context.Context, a *cli.App) error {
+// answers; then it calls works.
+func startBackground(ctx context.Context, a *cli.App, works func() error) error {
 	dir, err := a.StateDir()
 	if err != nil {
 		return err
@@ -198,6 +196,9 @@ func startBackground(ctx context.Context, a *cli.App) error {
 			return ctx.Err()
 		case <-time.After(20 * time.Millisecond):
 		}
+	}
+	if err := works(); err != nil {
+		return err
 	}
 	if a.JSON {
 		a.WriteJSON(running)

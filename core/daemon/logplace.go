@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core/config"
-	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
 // The places that a daemon logs to, other than a file.
@@ -29,7 +29,7 @@ func (d *Daemon) logPlace() string {
 // restart is what restarts us, in words: who runs a service by hand beside its manager has
 // one that is not started at boot, nor after a crash.
 func (d *Daemon) restart() string {
-	return restartWords(cmp.Or(d.o.Restart, doctor.Restart), config.Getenv(d.o.env(), "NOTIFY_SOCKET") != "", unitArgs(), os.Getpid())
+	return restartWords(cmp.Or(d.o.Restart, api.RestartByHand), config.Getenv(d.o.env(), "NOTIFY_SOCKET") != "", unitArgs(), os.Getpid())
 }
 
 // restartWords says what restarts a process that is managed by systemd in a unit, or has a

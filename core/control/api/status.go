@@ -9,6 +9,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 )
 
+// RestartByHand restarts a gateway that is no service, in words.
+const RestartByHand = `"ogp stop", then "ogp start --background"`
+
 // StatusView is the state of the running gateway.
 type StatusView struct {
 	Running     bool                `json:"running"`

@@ -17,9 +17,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 )
 
-// Restart restarts a gateway that is no service, in words.
-const Restart = `"ogp stop", then "ogp start --background"`
-
 // Doctor is what there is to look at. Its checks are safe for concurrent use.
 type Doctor struct {
 	Dir        string // the state directory

@@ -17,7 +17,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
-	there "github.com/opengatewayprotocol/ogp/core/daemon/doctor"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -141,7 +140,7 @@ func checkDaemon(ctx context.Context, a *cli.App, r *api.Report) (runs bool, res
 		r.Failed("daemon", "run ogp as the user that runs the daemon", err)
 		return false, ""
 	}
-	restart = cmp.Or(s.Restart, there.Restart)
+	restart = cmp.Or(s.Restart, api.RestartByHand)
 	switch {
 	case s.Version != a.Version:
 		r.Warn("daemon", restart, "it runs version %s, and this is %s", s.Version, a.Version)
