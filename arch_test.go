@@ -113,7 +113,8 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/files", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/record", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/record", "core/rendezvous", "core/scope", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon/service", []string{"core/config"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},
 	{"core/daemon/doctor", []string{"core", "core/config", "core/control/api", "core/daemon/certs", "core/daemon/openclaw", "core/dial", "core/federation", "core/gateway", "core/keys", "core/peers", "core/rendezvous", "core/text"}},
 	{"core/tracing", []string{"core", "core/config", "core/delivery", "core/federation", "core/gateway"}},
@@ -122,7 +123,7 @@ var rooms = []arrows{
 	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/files", "plugins"}},
 	{"cmd/ogp/internal/agents", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "core", "core/atomicfile", "core/control", "core/daemon", "core/daemon/openclaw", "core/files", "core/mcp"}},
 	{"cmd/ogp/internal/term", []string{"core/text"}},
-	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control/api", "core/daemon", "core/files", "core/text"}},
+	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/files", "core/store", "core/text"}},
 	{"cmd/ogp/internal/former", []string{"cmd/ogp/internal/cli", "core"}},
 	{"cmd/ogp/internal/complete", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control", "core/control/api", "core/scope", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/conform", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "conformance", "core", "core/federation"}},
@@ -137,7 +138,7 @@ var rooms = []arrows{
 	{"cmd/ogp/internal/service", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/config", "core/control"}},
 	{"cmd/ogp/internal/settings", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/files", "core/nesting"}},
 	{"cmd/ogp/internal/setup", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/doctor", "cmd/ogp/internal/migrate", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/config", "core/control/api", "core/daemon", "core/daemon/openclaw", "core/federation", "core/keys", "core/legacy", "core/text"}},
-	{"cmd/ogp/internal/notify", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/config", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/text", "plugins"}},
+	{"cmd/ogp/internal/notify", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/text", "plugins"}},
 	{"cmd/ogp/internal/trial", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon", "core/files", "core/hooks", "core/plugin", "core/text"}},
 }
 

@@ -24,6 +24,10 @@ func TestT8NothingIsJoinedByNaming(t *testing.T) {
 	if _, err := b.ApprovePeer(t.Context(), a.Key(), gateway.Approval{Grants: granted}); err != nil {
 		t.Fatal(err)
 	}
+	coretest.Await(t, "a has told what it grants", func() bool {
+		waits, err := a.Store.Outbox(t.Context(), core.OutboxFilter{State: core.OutWaiting})
+		return err == nil && len(waits) == 0
+	})
 	before := asJSON(t, b.Peer(a.Key()))
 	sealer := envelope.Sealer{Key: a.Private}
 	for _, c := range []struct {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon/service"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
@@ -52,7 +53,7 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 	v.Budgets = v.Budgets[:min(len(v.Budgets), mostShown)]
 	v.Restart = d.restart()
 	if v.Log = d.logPlace(); v.Log == LogJournal {
-		v.Unit = unitArgs()
+		v.Unit = service.UnitArgs()
 	}
 	d.statusOfParts(ctx, &v)
 	for _, h := range d.dispatcher.Health() {

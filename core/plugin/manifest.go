@@ -381,40 +381,6 @@ func (m *Manifest) HookOf(named string, input []byte) (Hook, error) {
 	return h, nil
 }
 
-// CheckInput returns an error for a text that is no input of a hook, as a case of a plugin's
-// author may hold: what a plugin answers to it says nothing.
-func CheckInput(h Hook, input []byte) error {
-	var in struct {
-		Peer    jsontext.Value   `json:"peer"`
-		Message jsontext.Value   `json:"message"`
-		Request jsontext.Value   `json:"request"`
-		Event   jsontext.Value   `json:"event"`
-		Events  []jsontext.Value `json:"events"`
-	}
-	if json.Unmarshal(input, &in) != nil {
-		return fmt.Errorf("the input is no JSON object as a hook gets it")
-	}
-	object := func(v jsontext.Value) bool { return len(v) > 0 && v.Kind() == '{' }
-	var message struct {
-		Intent string `json:"intent"`
-	}
-	switch {
-	case len(in.Peer) > 0 && in.Peer.Kind() != 'n' && !object(in.Peer):
-		return fmt.Errorf("the input's \"peer\" is no object")
-	case h == core.HookNotify:
-		if len(in.Events) == 0 && !object(in.Event) {
-			return fmt.Errorf("the input of a notifier has an object \"event\"")
-		}
-	case h == core.HookRequest:
-		if !object(in.Request) && !object(in.Peer) {
-			return fmt.Errorf("the input about a request has objects \"peer\" and \"request\"")
-		}
-	case !object(in.Message) || json.Unmarshal(in.Message, &message) != nil || message.Intent == "":
-		return fmt.Errorf("the input about a message has an object \"message\" with a text \"intent\"")
-	}
-	return nil
-}
-
 // manifestKeys are the known keys, by table.
 var manifestKeys = map[string][]string{
 	"":            {"name", "version", "description", "author", "license", "homepage", "abi", "stdio", "hooks", "entrypoints", "intents", "batch", "keyed", "replies", "limits", "http", "kv", "approves", "at_most", "config", "selftest"},

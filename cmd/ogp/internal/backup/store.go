@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
-	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -24,11 +23,11 @@ command goes on.
   ogp store migrate file:/etc/ogp/store    # holds: postgres://user:password@host/database
   ogp store migrate sqlite                 # back into the state directory`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := a.DaemonOptions(cmd)
+			dir, err := a.StateDir()
 			if err != nil {
 				return err
 			}
-			n, err := daemon.CopyStore(cmd.Context(), o, args[0])
+			n, err := copyStore(cmd.Context(), dir, a.LoadOptions(cmd), args[0])
 			if err != nil {
 				return err
 			}

@@ -135,7 +135,7 @@ func (c *pluginCase) hook(m *plugin.Manifest, flag string) (plugin.Hook, error) 
 	if err != nil {
 		return "", cli.Usagef("--hook: %v", err)
 	}
-	if err := plugin.CheckInput(hook, c.Input); err != nil {
+	if err := hooks.CheckInput(hook, c.Input); err != nil {
 		e := core.Refuse(core.Malformed, err.Error())
 		e.Hint = "sdk/ABI.md shows the input of each hook; \"ogp plugin new\" writes a case"
 		return "", e

@@ -1,6 +1,6 @@
 //go:build unix
 
-package daemon
+package service
 
 import "testing"
 
@@ -17,7 +17,7 @@ func TestUnitOfACgroup(t *testing.T) {
 	}
 }
 
-func TestRestartWords(t *testing.T) {
+func TestRestart(t *testing.T) {
 	for _, x := range []struct {
 		managed bool
 		unit    string
@@ -31,8 +31,8 @@ func TestRestartWords(t *testing.T) {
 		{true, "", 17, "restart its service"},
 		{false, "", 1, "restart its container"},
 	} {
-		if got := restartWords("by hand", x.managed, x.unit, x.pid); got != x.want {
-			t.Errorf("restartWords(%v, %q, %d) = %q, want %q", x.managed, x.unit, x.pid, got, x.want)
+		if got := Restart("by hand", x.managed, x.unit, x.pid); got != x.want {
+			t.Errorf("Restart(%v, %q, %d) = %q, want %q", x.managed, x.unit, x.pid, got, x.want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 //go:build unix
 
-package daemon
+// Package service says who runs this process, and what restarts it.
+package service
 
 import (
 	"fmt"
@@ -12,9 +13,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/config"
 )
 
-// inJournal reports whether standard error goes to systemd's journal
+// InJournal reports whether standard error goes to systemd's journal
 // (systemd.exec(5), JOURNAL_STREAM).
-func inJournal(env []string) bool {
+func InJournal(env []string) bool {
 	var st syscall.Stat_t
 	if err := syscall.Fstat(2, &st); err != nil {
 		return false
@@ -22,9 +23,9 @@ func inJournal(env []string) bool {
 	return config.Getenv(env, "JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// unitArgs names the systemd unit that we run in, as journalctl wants it; empty:
+// UnitArgs names the systemd unit that we run in, as journalctl wants it; empty:
 // none that we know.
-func unitArgs() string {
+func UnitArgs() string {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return ""

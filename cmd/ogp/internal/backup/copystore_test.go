@@ -1,4 +1,4 @@
-package daemon_test
+package backup
 
 import (
 	"errors"
@@ -18,7 +18,7 @@ import (
 // written.
 func TestCopyStore(t *testing.T) {
 	dir := t.TempDir()
-	options := func(at string) daemon.Options {
+	options := func(at string) config.Options {
 		text := ""
 		if at != "" {
 			text = "store = \"" + at + "\"\n"
@@ -27,12 +27,12 @@ func TestCopyStore(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return daemon.Options{Dir: dir, Config: config.Options{Home: dir, Env: []string{"HOME=" + dir}}, Log: t.Output()}
+		return config.Options{Home: dir, Env: []string{"HOME=" + dir}}
 	}
 	refused := func(at, where string, kind core.Kind) {
 		t.Helper()
 		var e *core.Error
-		if _, err := daemon.CopyStore(t.Context(), options(at), where); !errors.As(err, &e) || e.Kind != kind {
+		if _, err := copyStore(t.Context(), dir, options(at), where); !errors.As(err, &e) || e.Kind != kind {
 			t.Errorf("from %q to %q: %v, want %s", at, where, err, kind)
 		}
 	}
@@ -61,14 +61,14 @@ func TestCopyStore(t *testing.T) {
 		return
 	}
 	at := storetest.Postgres(t)
-	if n, err := daemon.CopyStore(t.Context(), options(""), at); err != nil || n.Peers != 1 {
+	if n, err := copyStore(t.Context(), dir, options(""), at); err != nil || n.Peers != 1 {
 		t.Fatalf("into the database: %+v, %v, want one peer", n, err)
 	}
 	refused("", at, core.Conflict) // it is not empty
 	if err := os.Remove(filepath.Join(dir, daemon.StoreFile)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := daemon.CopyStore(t.Context(), options(at), "sqlite"); err != nil || n.Peers != 1 {
+	if n, err := copyStore(t.Context(), dir, options(at), "sqlite"); err != nil || n.Peers != 1 {
 		t.Errorf("and back: %+v, %v, want one peer", n, err)
 	}
 }

@@ -1,4 +1,4 @@
-package plugin
+package hooks
 
 import (
 	"testing"
@@ -9,7 +9,7 @@ import (
 // A case that is no input of a hook is a mistake: what a policy answers to it says nothing.
 func TestCheckInput(t *testing.T) {
 	for _, c := range []struct {
-		hook Hook
+		hook core.Hook
 		text string
 		ok   bool
 	}{

@@ -1,5 +1,0 @@
-package daemon
-
-func inJournal([]string) bool { return false }
-
-func unitArgs() string { return "" }
