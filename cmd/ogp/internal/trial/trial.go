@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
@@ -83,7 +84,12 @@ func (t *trials) load(ctx context.Context, f *Found, c pluginCase) (*plugin.Plug
 	case !t.grant:
 		spec.Grants.HTTP = nil
 	case f.Granted == nil:
-		spec.Grants.HTTP = asks.HTTP
+		spec.Grants.HTTP = append(asks.HTTP, ownGrant(spec.Config, asks)...)
+	default: // the case may have a URL of its own, where no secret of the gateway's goes
+		for _, g := range ownGrant(spec.Config, asks) {
+			g.Secrets = nil
+			spec.Grants.HTTP = append(slices.Clone(spec.Grants.HTTP), g)
+		}
 	}
 	return t.host.Load(ctx, spec)
 }
