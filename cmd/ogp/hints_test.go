@@ -23,7 +23,8 @@ var elsewhere = []string{
 	"its operator runs: ogp federation",                 // there
 	"its operator grants with: ogp federation",          // there
 	"Share this with your peer",                         // the line is the field's
-	"approves with \"ogp federation approve\"",          // the peer does
+	"approves with \"ogp federation approve",            // the peer does
+	"with the token that \"ogp a2a token\" shows",       // to a client over HTTP
 	"Approve the peer %s on the gateway",                // the one under test
 	"This is a test call of",                            // a notice
 	"Written by \"ogp service install\"",                // in the unit
@@ -106,13 +107,14 @@ func TestHintsNameTheGateway(t *testing.T) {
 // heard are functions and declarations of which the text goes through App.Here where it is
 // printed.
 var heard = []string{"next", "nextSteps", "warningsNow", "unheard", "notePassphrase", "instead", "oneEach", "noTags", "pick",
-	"nobodyHint", "tomlHint", "rejectHint", "corruptHint", "splitRemedy", "fixDelivery", "fixPin", "behind", "oldForm", "askedStill", "Notify", "findInbox", "findOutbox"}
+	"nobodyHint", "tomlHint", "rejectHint", "corruptHint", "splitRemedy", "fixDelivery", "fixPin", "behind", "oldForm", "askedStill", "Notify", "findInbox", "findOutbox",
+	"withFlag", "Restart", "RestartByHand", "lookAt"}
 
 // printsFix is a line that prints what to do next.
 var printsFix = regexp.MustCompile(`(Fprint|Optional\().*\.(Fix|Hint)\b`)
 
 // fixes are functions of which the first argument, or all, are what to do next.
-var fixes = []string{"Here", "Sayf", "Sayln", "UsageHint", "Failed", "HereFormat", "warnf"}
+var fixes = []string{"Here", "Sayf", "Sayln", "UsageHint", "Failed", "HereFormat", "warnf", "no"}
 
 // printedBy says how a text goes out: "here" where App.Here sees it, "" where it does
 // not, else the name of the function that it is given to.

@@ -12,8 +12,7 @@ import (
 
 // StoreCommand is "ogp store".
 func StoreCommand(a *cli.App) *cobra.Command {
-	cmd := &cobra.Command{Use: "store", Short: "Where the state is kept"}
-	cmd.AddCommand(&cobra.Command{
+	return cli.Group("store", "Copy the state from one store into another", &cobra.Command{
 		Use: "migrate <where>", Short: "Copy the state into a PostgreSQL database, or back", Args: cobra.ExactArgs(1),
 		Long: `Copy peers, messages, queues and all else into another store, and compare both. The
 gateway has to be stopped. The store that is in use stays as it is; when the copy has
@@ -49,5 +48,4 @@ command goes on.
 			return nil
 		},
 	})
-	return cmd
 }

@@ -61,6 +61,7 @@ var placeholders = map[string]completer{
 	"file or folder":       aFile,
 	"program":              fixed("openclaw", "claude-code", "codex", "cursor", "hermes"),
 	"directory":            aFile,
+	"where":                completer{words: fixed("sqlite").words, files: true},
 	"folder":               aFile,
 	"folder of cases":      aFile,
 	"file":                 aFile,
