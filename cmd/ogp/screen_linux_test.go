@@ -114,6 +114,25 @@ func (x *terminal) press(t *testing.T, keys string) {
 	}
 }
 
+// settle waits until what was typed shows: something new has come since there was so much,
+// and then nothing for a while. Keys that come faster are drawn as one change, which need
+// not show what was in between.
+func (x *terminal) settle(t *testing.T, shown int) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for quiet := 0; quiet < 20; time.Sleep(10 * time.Millisecond) {
+		switch n := len(x.String()); {
+		case n > shown:
+			shown, quiet = n, 1
+		case quiet > 0:
+			quiet++
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing comes of what was typed: %q", x.String())
+		}
+	}
+}
+
 func init() { moreCommands["screen"] = screenCmd }
 
 // screen <width> [NAME=value...] args...: runs ogp on a terminal of this width. What the
@@ -168,8 +187,11 @@ func TestInitOnATerminal(t *testing.T) {
 		{"Register with a rendezvous?", 1, "n"},
 		{"Start the gateway now?", 1, "n"},
 	} {
-		x.await(t, step.shows, step.times)
+		shown := len(x.await(t, step.shows, step.times))
 		x.press(t, step.press)
+		if step.shows != "Start the gateway now?" { // after that it ends
+			x.settle(t, shown)
+		}
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("%v: %q", err, x.end())
