@@ -81,7 +81,8 @@ func read(t *testing.T, file string) string {
 // Every plugin that is shown builds, refuses or passes a message with an answer that the
 // gateway takes, and approves no stranger, whatever the stranger can prove.
 func TestSnippetsBuildAndApproveNobody(t *testing.T) {
-	sources := map[string]string{"go": "main.go", "rust": "src/lib.rs", "assemblyscript": "assembly/index.ts", "c": "plugin.c", "stdio-go": "main.go"}
+	sources := map[string]string{"go": "main.go", "rust": "src/lib.rs", "assemblyscript": "assembly/index.ts", "c": "plugin.c", "stdio-go": "main.go",
+		"rego": "policy.rego", "extism-go": "main.go"}
 	counted := map[string]int{}
 	h, err := plugin.NewHost(plugin.Options{CacheDir: filepath.Join(t.TempDir(), "cache")})
 	if err != nil {
@@ -118,7 +119,7 @@ func TestSnippetsBuildAndApproveNobody(t *testing.T) {
 			asked(t, h, dir, s.lang)
 		})
 	}
-	for lang, least := range map[string]int{"go": 5, "rust": 4, "assemblyscript": 4, "c": 4, "stdio-go": 2} {
+	for lang, least := range map[string]int{"go": 5, "rust": 4, "assemblyscript": 4, "c": 4, "stdio-go": 2, "rego": 2, "extism-go": 2} {
 		if counted[lang] < least {
 			t.Errorf("%d plugins in %s, want at least the %d that are shown", counted[lang], lang, least)
 		}
@@ -134,8 +135,13 @@ func asked(t *testing.T, h *plugin.Host, dir, lang string) {
 		t.Fatal(err)
 	}
 	m := &plugin.Manifest{Name: "my-plugin", Config: map[string]any{"max_bytes": 200}}
-	if lang == "stdio-go" {
+	switch lang {
+	case "stdio-go":
 		m.ABI, m.Hooks = "stdio", []plugin.Hook{plugin.Message, plugin.Request}
+	case "rego", "extism-go": // their manifest says what they are
+		if m, err = plugin.ParseManifest([]byte(read(t, filepath.Join(dir, "plugin.toml")))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	p, err := h.Load(ctx, plugin.Spec{Name: "my-plugin", Bytes: wasm, Manifest: m, Answer: hooks.Answer, Grants: plugin.Grants{Approves: true}})
 	if err != nil {
