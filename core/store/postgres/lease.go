@@ -82,9 +82,9 @@ func (l *lease) keep(s *Store) {
 		cancel()
 		switch {
 		case err != nil:
-			s.feel(s.wrap("renew the lease", err))
+			s.writer.Feel(s.wrap("renew the lease", err))
 		case tag.RowsAffected() == 0:
-			s.feel(errOvertaken)
+			s.writer.Feel(errOvertaken)
 		}
 	}
 }

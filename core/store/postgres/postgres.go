@@ -14,10 +14,8 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -52,8 +50,7 @@ type Store struct {
 	lease  *lease
 	ensure bool // the server's synchronous_commit does not wait for its disk: ours does
 
-	ill   atomic.Pointer[core.Error] // why nothing can be kept
-	stats stats
+	writer group.Writer
 }
 
 var _ core.Store = (*Store)(nil)
@@ -130,7 +127,7 @@ func (s *Store) Health() error {
 	if s.queue.Closed() {
 		return errClosed
 	}
-	if e := s.ill.Load(); e != nil {
+	if e := s.writer.Ill(); e != nil {
 		return e
 	}
 	return nil
@@ -139,44 +136,9 @@ func (s *Store) Health() error {
 // Lost is nil: what the database has acknowledged is its own promise.
 func (s *Store) Lost() error { return nil }
 
-// feel notes how a transaction went. What one change alone is to blame for is no
-// illness; nor is a caller who left.
-func (s *Store) feel(err error) {
-	var e *core.Error
-	switch {
-	case err == nil:
-		s.ill.Store(nil)
-	case errors.As(err, &e) && (e.Kind == core.Full || e.Kind == core.Unavailable):
-		s.ill.Store(e)
-	}
-}
-
-type stats struct {
-	mu  sync.Mutex // guards now
-	now core.StoreStats
-}
-
-func (s *stats) add(batch []*request, took time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range batch {
-		if r.Err != nil {
-			s.now.Refused++
-		} else {
-			s.now.Commits++
-		}
-	}
-	s.now.Batches++
-	s.now.LastBatch = len(batch)
-	s.now.LastCommit = took
-	s.now.TotalCommit += took
-}
-
 // Stats returns what this node's writer has done so far.
 func (s *Store) Stats() core.StoreStats {
-	s.stats.mu.Lock()
-	st := s.stats.now
-	s.stats.mu.Unlock()
+	st := s.writer.Stats()
 	st.Waiting = s.queue.Len()
 	return st
 }

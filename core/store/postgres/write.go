@@ -41,7 +41,7 @@ func (s *Store) run() {
 	for {
 		batch, n, wait := s.queue.Take(maxBatch)
 		if len(batch) > 0 {
-			s.writeBatch(batch)
+			group.Write(&s.writer, batch, s.transact, core.Internal)
 		}
 		switch {
 		case n > 0:
@@ -49,7 +49,7 @@ func (s *Store) run() {
 		case wait < 0:
 			return
 		}
-		ill := s.ill.Load() != nil
+		ill := s.writer.Ill() != nil
 		if ill {
 			wait = min(wait, healEvery)
 		}
@@ -58,34 +58,9 @@ func (s *Store) run() {
 		case <-s.queue.Wake():
 		case <-timer.C:
 			if ill {
-				s.feel(s.transact(nil)) // as a change would find it
+				s.writer.Feel(s.transact(nil)) // as a change would find it
 			}
 		}
-	}
-}
-
-// writeBatch keeps each change of a batch, or says why not, and answers all.
-func (s *Store) writeBatch(batch []*request) {
-	start := time.Now()
-	err := s.transact(batch)
-	s.feel(err)
-	if len(batch) > 1 && errors.Is(err, core.Internal) {
-		// One of them may be to blame: each alone then costs only itself.
-		for _, r := range batch {
-			err := s.transact([]*request{r})
-			if r.Err == nil {
-				r.Err = err
-			}
-			s.feel(err)
-		}
-	} else if err != nil {
-		for _, r := range batch {
-			r.Err = err
-		}
-	}
-	s.stats.add(batch, time.Since(start))
-	for _, r := range batch {
-		r.Answer()
 	}
 }
 

@@ -26,22 +26,10 @@ func (s *Store) Health() error {
 	if s.isClosed() {
 		return errClosed
 	}
-	if e := s.ill.Load(); e != nil {
+	if e := s.writer.Ill(); e != nil {
 		return e
 	}
 	return nil
-}
-
-// feel notes how a transaction went. What one change alone is to blame for is no
-// illness; nor is a caller who left.
-func (s *Store) feel(err error) {
-	var e *core.Error
-	switch {
-	case err == nil:
-		s.ill.Store(nil)
-	case errors.As(err, &e) && (e.Kind == core.Full || e.Kind == core.Unavailable):
-		s.ill.Store(e)
-	}
 }
 
 // heal looks whether changes can be kept again, by keeping when it looked: what stands there
@@ -60,7 +48,7 @@ func (s *Store) heal() {
 	if err == nil {
 		_ = s.look(0) // gives the room back
 	}
-	s.feel(err)
+	s.writer.Feel(err)
 }
 
 // look keeps when it looked, in so many bytes more.

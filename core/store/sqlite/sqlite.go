@@ -68,10 +68,9 @@ type Store struct {
 
 	broken error  // the writer's own: set once a sync was lost
 	looks  uint64 // the writer's own: how often it looked whether the store is well again
-	stats  stats
+	writer group.Writer
 	bad    atomic.Bool
-	ill    atomic.Pointer[core.Error] // why nothing can be kept
-	healIn time.Duration              // healEvery
+	healIn time.Duration // healEvery
 }
 
 var _ core.Store = (*Store)(nil)

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"time"
 
@@ -57,14 +56,15 @@ func (s *Store) run() {
 	for {
 		batch, n, wait := s.queue.Take(maxBatch)
 		if len(batch) > 0 {
-			s.writeBatch(batch)
+			// A disk that fails is nobody's fault, and trying it again for each takes long.
+			group.Write(&s.writer, batch, s.transact, core.Internal, core.Full)
 		}
 		switch {
 		case n > 0:
 		case wait < 0:
 			return
 		default:
-			ill := s.ill.Load() != nil
+			ill := s.writer.Ill() != nil
 			switch {
 			case !ill:
 				looked = time.Time{}
@@ -84,32 +84,6 @@ func (s *Store) run() {
 				looked = time.Now()
 			}
 		}
-	}
-}
-
-// writeBatch keeps each change of a batch, or says why not, and answers all.
-func (s *Store) writeBatch(batch []*request) {
-	start := time.Now()
-	err := s.transact(batch)
-	s.feel(err)
-	if len(batch) > 1 && (errors.Is(err, core.Internal) || errors.Is(err, core.Full)) {
-		// One of them may be to blame: each alone then costs only itself. A disk
-		// that fails is nobody's fault, and trying it again for each takes long.
-		for _, r := range batch {
-			err := s.transact([]*request{r})
-			if r.Err == nil {
-				r.Err = err
-			}
-			s.feel(err)
-		}
-	} else if err != nil {
-		for _, r := range batch {
-			r.Err = err
-		}
-	}
-	s.stats.add(batch, time.Since(start))
-	for _, r := range batch {
-		r.Answer()
 	}
 }
 
@@ -162,7 +136,7 @@ func (s *Store) transact(batch []*request) error {
 	if kept > 0 {
 		s.index.tally = next
 		if err := s.record.write(next); err != nil { // the changes themselves are on disk
-			s.stats.recordFailed(err)
+			s.writer.RecordFailed(err)
 		}
 	}
 	return nil
