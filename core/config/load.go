@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -184,6 +186,28 @@ func Load(o Options) (*Config, Origins, []Warning, error) {
 		l.cfg.DisplayName = userAtHost()
 	}
 	return &l.cfg, l.origins, l.warnings, nil
+}
+
+// WithRules reads a text with [[rules]] as if it stood in the place of the rules of c: what
+// the text does not say of policies is as in c, and all else is as by default. name is the
+// text's, for its mistakes, which come as Problems.
+func (c *Config) WithRules(name string, text []byte) (*Config, error) {
+	l := &loader{cfg: Default(), origins: Origins{}}
+	l.cfg.Policy = c.Policy
+	text, err := files.ReadTextOf(bytes.NewReader(text), name, maxFileBytes)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.toml(name, text); err != nil {
+		return nil, err
+	}
+	if len(l.problems) == 0 {
+		l.validate()
+	}
+	if len(l.problems) > 0 {
+		return nil, l.problems
+	}
+	return &l.cfg, nil
 }
 
 type loader struct {

@@ -87,6 +87,7 @@ type Daemon struct {
 	current    atomic.Pointer[loadedConfig]
 	started    *loadedConfig     // the first
 	reloading  sync.Mutex        // held over a reload
+	replaying  sync.Mutex        // held over a replay
 	reading    doctor.Reading    // of the store, for doctor
 	warnings   []config.Warning  // of the first configuration
 	read       [sha256.Size]byte // of its files, before they were read

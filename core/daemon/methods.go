@@ -67,6 +67,7 @@ func (d *Daemon) handlers() []control.Handler {
 		api.PluginRemove.Handle(d.removePlugin),
 		api.PluginReload.Handle(d.reloadPlugin),
 		api.PolicyDecisions.Handle(d.policyDecisions),
+		api.PolicyReplay.Handle(d.policyReplay),
 		api.PluginKV.Handle(d.pluginKV),
 		api.Events.Handle(d.events),
 	}

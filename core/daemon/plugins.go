@@ -20,6 +20,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/replay"
 )
 
 // openclawPlugin is the default notifier.
@@ -58,17 +59,7 @@ func (d *Daemon) openHooks(ctx context.Context) error {
 }
 
 // rules are those of the configuration, as a policy.
-func (d *Daemon) rules() hooks.Rules {
-	return rulesOf(d.config())
-}
-
-func rulesOf(c *config.Config) hooks.Rules {
-	if len(c.Rules) == 0 {
-		return hooks.Rules{}
-	}
-	set, _ := c.RuleSet() // config has checked them
-	return hooks.Rules{Set: set, Order: c.Policy.Rules.Order, Approves: c.Policy.Rules.Approves, AtMost: c.Policy.Rules.AtMost.Grants()}
-}
+func (d *Daemon) rules() hooks.Rules { return replay.RulesOf(d.config()) }
 
 // startRefused says what to do about a plugin that keeps the gateway from starting.
 func startRefused(err error) error {

@@ -1,20 +1,19 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
-	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/record"
-	"github.com/opengatewayprotocol/ogp/core/store/memory"
+	"github.com/opengatewayprotocol/ogp/core/replay"
 )
 
 // openRecord opens the record of what policies have decided.
@@ -43,251 +42,107 @@ func (d *Daemon) pruneRecord(ctx context.Context) error {
 	return core.Every(ctx, pruneRecordEvery, prune)
 }
 
-// decisionsAtOnce is how many decisions, with payloads of 64 KiB at the most, go in
-// one page.
-const decisionsAtOnce = 100
-
-// policyDecisions is the method "policy.decisions": what was decided, the newest
-// first; then the messages of the inbox that no policy was asked about.
-func (d *Daemon) policyDecisions(ctx context.Context, p api.DecisionsParams) (api.DecisionsPage, error) {
+// past is what has come.
+func (d *Daemon) past(ctx context.Context) (replay.Past, error) {
 	if d.record == nil {
 		if err := d.openRecord(ctx); err != nil {
-			return api.DecisionsPage{}, err
+			return replay.Past{}, err
 		}
 	}
-	if p.ID != "" {
-		return d.decisionAbout(ctx, p.ID)
+	p := replay.Past{Store: d.store, Record: d.record}
+	if d.gateway != nil { // which has them in memory
+		p.Peers = func(context.Context) ([]*core.Peer, error) { return d.gateway.Peers(), nil }
 	}
-	before, inInbox := strings.CutPrefix(p.Before, inboxPage)
-	if inInbox {
-		return d.undecided(ctx, p.Since, before)
-	}
-	page := api.DecisionsPage{Decisions: []api.DecisionView{}}
-	list, err := d.record.Page(ctx, p.Since, before, decisionsAtOnce)
+	return p, nil
+}
+
+// policyDecisions is the method "policy.decisions".
+func (d *Daemon) policyDecisions(ctx context.Context, p api.DecisionsParams) (api.DecisionsPage, error) {
+	past, err := d.past(ctx)
 	if err != nil {
-		return page, err
+		return api.DecisionsPage{}, err
 	}
-	for _, one := range list {
-		if one.Kind == "" {
-			continue
-		}
-		page.Decisions = append(page.Decisions, d.viewDecision(ctx, one))
+	if p.ID == "" {
+		return past.Page(ctx, p.Since, p.Before)
 	}
-	if page.Next = inboxPage; len(list) == decisionsAtOnce {
-		page.Next = list[len(list)-1].ID
-	}
-	return page, nil
-}
-
-// inboxPage begins the place of a page that is of the inbox.
-const inboxPage = "inbox/"
-
-// viewDecision adds what the inbox still has of it.
-func (d *Daemon) viewDecision(ctx context.Context, one record.Decision) api.DecisionView {
-	v := api.DecisionView{Decision: one}
-	if one.InboxID != "" && len(one.Message.Payload) == 0 {
-		if m, err := d.store.InboxMessage(ctx, one.InboxID); err == nil {
-			v.Payload = m.Message.Payload
-		}
-	}
-	return v
-}
-
-// undecided are the messages of the inbox, of which those that are recorded are told
-// before; whoever asks knows which.
-func (d *Daemon) undecided(ctx context.Context, since time.Time, before string) (api.DecisionsPage, error) {
-	page := api.DecisionsPage{Decisions: []api.DecisionView{}}
-	messages, err := d.store.Inbox(ctx, core.InboxFilter{Since: since, Before: before, Limit: decisionsAtOnce})
+	m, err := d.findInbox(ctx, p.ID)
 	if err != nil {
-		return page, err
+		return api.DecisionsPage{}, err
 	}
-	peers, err := d.peersByKey(ctx)
-	if err != nil {
-		return page, err
-	}
-	for _, m := range messages {
-		if peer := peers[m.Peer]; peer != nil { // nobody can say of whom a forgotten peer's are
-			page.Decisions = append(page.Decisions, keptView(peer, m))
-		}
-	}
-	if len(messages) == decisionsAtOnce {
-		page.Next = inboxPage + messages[len(messages)-1].ID
-	}
-	return page, nil
+	return past.About(ctx, m)
 }
 
-func (d *Daemon) peersByKey(ctx context.Context) (map[core.PublicKey]*core.Peer, error) {
-	peers, err := d.store.Peers(ctx)
-	byKey := map[core.PublicKey]*core.Peer{}
-	for _, p := range peers {
-		byKey[p.Key] = p
-	}
-	return byKey, err
-}
-
-// keptView is a message that no decision is recorded of: it came in, or was held.
-func keptView(p *core.Peer, m *core.InboxMessage) api.DecisionView {
-	q := hooks.Asked(p, m)
-	v := api.DecisionView{NotAsked: true, Decision: record.Decision{ID: m.ID, InboxID: m.ID, At: m.At, Kind: core.HookMessage, Peer: m.Peer, Bytes: q.Bytes, Message: &m.Message,
-		Topic: q.Topic, Verdict: core.Abstain, Reason: m.Reason, Then: record.Peer{Alias: cmp.Or(m.Alias, p.Alias), Tags: p.Tags, Trust: p.Trust, Names: p.Names, URL: p.URL, Offered: p.Offered}}}
-	if p.Granted != nil {
-		v.Then.Grants = p.Granted.Scopes
-	}
-	if m.Status == core.InboxHeld || m.Status == core.InboxDenied || m.Decided != nil {
-		v.Verdict = core.Hold
-	}
-	return v
-}
-
-// decisionAbout finds what was decided about one message of the inbox.
-func (d *Daemon) decisionAbout(ctx context.Context, id string) (page api.DecisionsPage, err error) {
-	m, err := d.findInbox(ctx, id)
-	if err != nil {
-		return page, err
-	}
-	for before := ""; ; {
-		list, err := d.record.Page(ctx, m.At.Add(-time.Minute), before, decisionsAtOnce)
-		if err != nil {
-			return page, err
-		}
-		for _, one := range list {
-			if one.InboxID == m.ID {
-				page.Decisions = append(page.Decisions, d.viewDecision(ctx, one))
-				return page, nil
-			}
-			before = one.ID
-		}
-		if len(list) < decisionsAtOnce {
-			break
-		}
-	}
-	peers, err := d.peersByKey(ctx)
-	if err != nil {
-		return page, err
-	}
-	p := peers[m.Peer]
-	if p == nil {
-		p = &core.Peer{Key: m.Peer}
-	}
-	page.Decisions = append(page.Decisions, keptView(p, m))
-	return page, nil
-}
-
-// Panel loads the policies of a state directory, given the plugins that are installed,
-// into a manager of its own, with an empty store and without the power to send
-// anything. with, where it is not empty, is a candidate: a module, in place of the
-// plugin of its name or beside all, or a file with [[rules]] in place of the rules.
-func Panel(ctx context.Context, o Options, installed []hooks.Installed, with string, instances int) (*hooks.Manager, error) {
+// Panel loads the policies of a state directory, given the plugins that are installed, and
+// a candidate: replay.Panel.
+func Panel(ctx context.Context, o Options, installed []hooks.Installed, with replay.Candidate, instances int) (*hooks.Manager, error) {
 	d, err := configured(o)
 	if err != nil {
 		return nil, err
 	}
+	return d.panel(ctx, installed, with, instances)
+}
+
+func (d *Daemon) panel(ctx context.Context, installed []hooks.Installed, with replay.Candidate, instances int) (*hooks.Manager, error) {
 	wanted, err := d.wantedWith(installed)
 	if err != nil {
 		return nil, err
 	}
-	r := d.rules()
-	if with != "" {
-		if strings.EqualFold(filepath.Ext(with), ".toml") {
-			r, err = candidateRules(with)
-		} else {
-			wanted, err = withModule(wanted, with)
-		}
-		if err != nil {
-			return nil, err
-		}
+	g := replay.Gateway{Wanted: wanted, Config: d.config(), Logger: slog.New(slog.DiscardHandler)} // what keeps a policy from loading is in the error
+	if _, err := os.Stat(d.dir); err == nil {
+		g.CacheDir = filepath.Join(d.dir, CompileCache)
 	}
-	d.store = memory.New()
-	m, err := hooks.New(hooks.Options{Store: d.store, CacheDir: panelCache(d.dir), Logger: d.log, AtMost: func() []core.Grant { return d.config().Grants.Default.Scopes() }})
-	if err != nil {
-		return nil, err
-	}
-	m.SetRules(ctx, r)
-	if err := m.Apply(onlyPolicies(wanted, instances)); err != nil {
-		m.Close()
-		return nil, err
-	}
-	if err := m.Ready(ctx); err != nil {
-		m.Close()
-		return nil, err
-	}
-	for _, v := range m.List() {
-		if v.Error != "" {
-			m.Close()
-			return nil, core.Refusef(core.Malformed, "policy %s does not load: %s", v.Name, v.Error)
-		}
-	}
-	return m, nil
+	return replay.Panel(ctx, g, with, instances)
 }
 
-// panelCache is the gateway's own cache, where there is a gateway.
-func panelCache(dir string) string {
-	if _, err := os.Stat(dir); err != nil {
-		return ""
+// The bounds of a replay in the daemon, in bytes of memory and in time.
+const (
+	maxReplayBytes = 64 << 20
+	maxReplayTime  = 2 * time.Minute
+)
+
+// policyReplay is the method "policy.replay". One runs at a time, on half of the cores, and
+// it ends with its caller.
+func (d *Daemon) policyReplay(ctx context.Context, p api.ReplayParams) (api.ReplayView, error) {
+	if !d.replaying.TryLock() {
+		e := core.Refuse(core.Unavailable, "another replay runs, and one runs at a time")
+		e.RetryAfter, e.Hint = 10*time.Second, "try again when it is done; it ends by itself"
+		return api.ReplayView{}, e
 	}
-	return filepath.Join(dir, CompileCache)
+	defer d.replaying.Unlock()
+	ctx, stop := context.WithTimeout(ctx, maxReplayTime)
+	defer stop()
+	v, err := d.replayNow(ctx, p)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		e := core.Refusef(core.TooLarge, "the replay took more than %s, and was stopped", core.FormatDuration(maxReplayTime))
+		e.Hint = "a shorter window takes less; \"ogp policy replay\" has no such bound"
+		return v, e
+	}
+	return v, err
 }
 
-// onlyPolicies leaves out notifiers and handlers, and what reaches outside.
-func onlyPolicies(wanted []hooks.Wanted, instances int) []hooks.Wanted {
-	var out []hooks.Wanted
-	for _, w := range wanted {
-		module, err := plugin.Inspect(w.Spec)
-		if err != nil {
-			out = append(out, w) // Apply says so
-			continue
-		}
-		hooksOf := w.Hooks
-		if len(hooksOf) == 0 {
-			hooksOf = module.Manifest.Hooks
-		}
-		var keep []plugin.Hook
-		for _, h := range hooksOf {
-			if h == core.HookMessage || h == core.HookRequest {
-				keep = append(keep, h)
-			}
-		}
-		if len(keep) == 0 {
-			continue
-		}
-		w.Hooks, w.Watch, w.Spec.Grants.HTTP, w.Spec.Limits.Instances = keep, false, nil, max(instances, 1)
-		out = append(out, w)
-	}
-	return out
-}
-
-func candidateRules(file string) (hooks.Rules, error) {
-	c, _, _, err := config.Load(config.Options{File: file, Env: []string{}})
+func (d *Daemon) replayNow(ctx context.Context, p api.ReplayParams) (api.ReplayView, error) {
+	past, err := d.past(ctx)
 	if err != nil {
-		return hooks.Rules{}, err
+		return api.ReplayView{}, err
 	}
-	if len(c.Rules) == 0 {
-		return hooks.Rules{}, core.Refusef(core.Malformed, "%s has no [[rules]]", file)
-	}
-	return rulesOf(c), nil
-}
-
-func withModule(wanted []hooks.Wanted, file string) ([]hooks.Wanted, error) {
-	files, err := hooks.ReadFiles(file)
+	with, err := replay.Of(p.Candidate)
 	if err != nil {
-		return nil, err
+		return api.ReplayView{}, err
 	}
-	spec, err := files.Spec()
+	installed, err := hooks.ListInstalled(ctx, d.store)
 	if err != nil {
-		return nil, err
+		return api.ReplayView{}, err
 	}
-	module, err := plugin.Inspect(spec)
+	workers := replay.Workers()
+	m, err := d.panel(ctx, installed, with, workers)
 	if err != nil {
-		return nil, err
+		return api.ReplayView{}, err
 	}
-	asks := module.Manifest.Asks()
-	spec.Name, spec.Grants = module.Manifest.Name, plugin.Grants{KV: asks.KV, Approves: asks.Approves, AtMost: asks.AtMost}
-	for i := range wanted {
-		if w := &wanted[i]; w.Spec.Name == spec.Name {
-			spec.Config, spec.Grants, spec.Limits = w.Spec.Config, w.Spec.Grants, w.Spec.Limits
-			w.Spec = spec
-			return wanted, nil
-		}
-	}
-	return append(wanted, hooks.Wanted{Source: hooks.FromConfig, Spec: spec}), nil
+	defer m.Close()
+	ask := replay.Ask{Since: p.Since, Workers: workers, MaxBytes: maxReplayBytes, Page: func(ctx context.Context, p api.DecisionsParams) (api.DecisionsPage, error) {
+		return past.Page(ctx, p.Since, p.Before)
+	}}
+	v, err := ask.Run(ctx, m)
+	v.With = with.Name
+	return v, err
 }

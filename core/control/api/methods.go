@@ -66,6 +66,7 @@ const (
 	PluginRemove    control.Method[PluginRef, None]                = "plugin.remove"
 	PluginReload    control.Method[PluginRef, []PluginView]        = "plugin.reload"
 	PolicyDecisions control.Method[DecisionsParams, DecisionsPage] = "policy.decisions"
+	PolicyReplay    control.Method[ReplayParams, ReplayView]       = "policy.replay"
 	PluginKV        control.Method[KVParams, map[string]any]       = "plugin.kv"
 )
 
