@@ -89,7 +89,7 @@ var rooms = []arrows{
 	{"core/replay", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/plugin", "core/record", "core/store/memory"}},
 
 	// The agent's role: what its own socket answers, in the words of notices.
-	{"core/agent", []string{"core", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/peering", "sdk", "sdk/wording"}},
+	{"core/agent", []string{"core", "core/answer", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/peering", "sdk", "sdk/wording"}},
 
 	// The agent's door: tools over the agent's socket, never the store or the gateway.
 	{"core/mcp", []string{"core", "core/control", "core/control/api", "sdk", "sdk/wording"}},

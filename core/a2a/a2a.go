@@ -46,6 +46,7 @@ type Role interface {
 	Peers(ctx context.Context) ([]api.AgentPeer, error)
 	Send(ctx context.Context, p api.AgentSendParams) (api.AgentSent, error)
 	Result(ctx context.Context, p api.AgentResultParams) (api.AgentSent, error)
+	Follow(ctx context.Context, last api.AgentSent, most time.Duration) (api.AgentSent, error)
 	Tasks(ctx context.Context, peer, conversation string) ([]api.AgentSent, error)
 	Cancel(ctx context.Context, id string) (api.AgentSent, error)
 }

@@ -43,6 +43,10 @@ func (r *role) Result(_ context.Context, p api.AgentResultParams) (api.AgentSent
 	return v, nil
 }
 
+func (r *role) Follow(ctx context.Context, last api.AgentSent, _ time.Duration) (api.AgentSent, error) {
+	return r.Result(ctx, api.AgentResultParams{ID: last.ID})
+}
+
 func (r *role) Tasks(context.Context, string, string) ([]api.AgentSent, error) {
 	return []api.AgentSent{{ID: "03", State: "sent"}, {ID: "02", State: "refused"}, {ID: "01", State: "sent", Answered: true, Failed: true}}, nil
 }

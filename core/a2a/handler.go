@@ -37,20 +37,24 @@ func (h *handler) SendMessage(ctx context.Context, req *a2a.SendMessageRequest) 
 	if req.Config != nil && req.Config.ReturnImmediately {
 		wait = 0
 	}
-	return h.send(ctx, req, wait)
-}
-
-func (h *handler) send(ctx context.Context, req *a2a.SendMessageRequest, wait time.Duration) (*a2a.Task, error) {
-	p, err := h.sending(ctx, req)
+	sent, err := h.send(ctx, req, wait)
 	if err != nil {
 		return nil, err
+	}
+	return task(&sent, true), nil
+}
+
+func (h *handler) send(ctx context.Context, req *a2a.SendMessageRequest, wait time.Duration) (api.AgentSent, error) {
+	p, err := h.sending(ctx, req)
+	if err != nil {
+		return api.AgentSent{}, err
 	}
 	p.WaitMillis = wait.Milliseconds()
 	sent, err := h.role.Send(ctx, p)
 	if err != nil {
-		return nil, h.fault(err)
+		return sent, h.fault(err)
 	}
-	return task(&sent, true), nil
+	return sent, nil
 }
 
 // sending makes a message of ours from a client's.
@@ -64,7 +68,7 @@ func (h *handler) sending(ctx context.Context, req *a2a.SendMessageRequest) (api
 		return p, a2a.ErrPushNotificationNotSupported
 	}
 	if m.TaskID != "" { // a task is one message; a further one is another of the same context
-		if _, err := h.get(ctx, m.TaskID, 0); err != nil {
+		if _, err := h.get(ctx, m.TaskID); err != nil {
 			return p, err
 		}
 		return p, a2a.NewError(a2a.ErrUnsupportedOperation, "a task takes no further message; send one with the same contextId and no taskId")
@@ -110,19 +114,28 @@ func content(p *api.AgentSendParams, parts a2a.ContentParts) error {
 }
 
 // get reads one task of this peer. Tasks of other peers are unknown here.
-func (h *handler) get(ctx context.Context, id a2a.TaskID, wait time.Duration) (*a2a.Task, error) {
-	sent, err := h.role.Result(ctx, api.AgentResultParams{ID: string(id), WaitMillis: wait.Milliseconds()})
+func (h *handler) get(ctx context.Context, id a2a.TaskID) (api.AgentSent, error) {
+	sent, err := h.role.Result(ctx, api.AgentResultParams{ID: string(id)})
+	return sent, h.known(&sent, err)
+}
+
+// known is the error of a task that was read: none, where it is one of this peer.
+func (h *handler) known(sent *api.AgentSent, err error) error {
 	if err != nil && !errors.Is(err, core.NotFound) {
-		return nil, h.fault(err)
+		return h.fault(err)
 	}
 	if err != nil || sent.Kind != string(core.OutMessage) || sent.Fingerprint != h.peer.Fingerprint {
-		return nil, a2a.ErrTaskNotFound
+		return a2a.ErrTaskNotFound
 	}
-	return task(&sent, true), nil
+	return nil
 }
 
 func (h *handler) GetTask(ctx context.Context, req *a2a.GetTaskRequest) (*a2a.Task, error) {
-	return h.get(ctx, req.ID, 0)
+	sent, err := h.get(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	return task(&sent, true), nil
 }
 
 // The number of tasks of a page, as the protocol has it.
@@ -165,15 +178,14 @@ func (h *handler) ListTasks(ctx context.Context, req *a2a.ListTasksRequest) (*a2
 
 // CancelTask gives up a message that the peer does not have yet.
 func (h *handler) CancelTask(ctx context.Context, req *a2a.CancelTaskRequest) (*a2a.Task, error) {
-	t, err := h.get(ctx, req.ID, 0)
+	sent, err := h.get(ctx, req.ID)
 	if err != nil {
 		return nil, err
 	}
-	if t.Status.State != a2a.TaskStateSubmitted {
+	if stateOf(&sent) != a2a.TaskStateSubmitted {
 		return nil, a2a.NewError(a2a.ErrTaskNotCancelable, "the peer has the message already, or it is done")
 	}
-	sent, err := h.role.Cancel(ctx, string(t.ID))
-	if err != nil {
+	if sent, err = h.role.Cancel(ctx, sent.ID); err != nil {
 		return nil, a2a.NewError(a2a.ErrTaskNotCancelable, h.fault(err).Error())
 	}
 	return task(&sent, true), nil
@@ -182,67 +194,63 @@ func (h *handler) CancelTask(ctx context.Context, req *a2a.CancelTaskRequest) (*
 // SendStreamingMessage sends a message, and tells of its task until that is done.
 func (h *handler) SendStreamingMessage(ctx context.Context, req *a2a.SendMessageRequest) iter.Seq2[a2a.Event, error] {
 	return func(yield func(a2a.Event, error) bool) {
-		t, err := h.send(ctx, req, 0)
+		sent, err := h.send(ctx, req, 0)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		h.follow(ctx, t, yield)
+		h.follow(ctx, sent, yield)
 	}
 }
 
 // SubscribeToTask tells of a task that is not done.
 func (h *handler) SubscribeToTask(ctx context.Context, req *a2a.SubscribeToTaskRequest) iter.Seq2[a2a.Event, error] {
 	return func(yield func(a2a.Event, error) bool) {
-		t, err := h.get(ctx, req.ID, 0)
-		if err == nil && t.Status.State.Terminal() {
+		sent, err := h.get(ctx, req.ID)
+		if err == nil && stateOf(&sent).Terminal() {
 			err = a2a.NewError(a2a.ErrUnsupportedOperation, "the task is done; GetTask has its result")
 		}
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		h.follow(ctx, t, yield)
+		h.follow(ctx, sent, yield)
 	}
 }
 
-// followEvery is how often a stream looks for a change that is no answer; an answer is
-// told at once.
-const followEvery = time.Second
+// followMost is after how long a stream that nothing wakes looks by itself: some changes
+// come with time alone.
+const followMost = time.Minute
 
-// follow tells of a task as it is, and of each change until it is done, the peer is no
-// longer approved, or the stream is old.
-func (h *handler) follow(ctx context.Context, t *a2a.Task, yield func(a2a.Event, error) bool) {
+// follow tells of a task as it is, and of each change at once, until it is done, the peer
+// is no longer approved, or the stream is old.
+func (h *handler) follow(ctx context.Context, sent api.AgentSent, yield func(a2a.Event, error) bool) {
 	ctx, stop := context.WithTimeout(ctx, maxStream)
 	defer stop()
-	if !yield(t, nil) {
+	if !yield(task(&sent, true), nil) {
 		return
 	}
-	state := t.Status.State
-	for !state.Terminal() && ctx.Err() == nil {
-		began := time.Now()
-		next, err := h.get(ctx, t.ID, followEvery)
+	for state := stateOf(&sent); !state.Terminal(); {
+		next, err := h.role.Follow(ctx, sent, followMost)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
+		if err := h.known(&next, err); err != nil {
 			yield(nil, err)
 			return
 		}
-		if next.Status.State == state { // a wait that ended early is not repeated at once
-			select {
-			case <-ctx.Done():
-			case <-time.After(max(0, followEvery/4-time.Since(began))):
-			}
+		sent = next
+		if stateOf(&sent) == state {
 			continue
 		}
-		state = next.Status.State
-		for _, artifact := range next.Artifacts {
-			if !yield(&a2a.TaskArtifactUpdateEvent{TaskID: next.ID, ContextID: next.ContextID, Artifact: artifact, LastChunk: true}, nil) {
+		t := task(&sent, true)
+		state = t.Status.State
+		for _, artifact := range t.Artifacts {
+			if !yield(&a2a.TaskArtifactUpdateEvent{TaskID: t.ID, ContextID: t.ContextID, Artifact: artifact, LastChunk: true}, nil) {
 				return
 			}
 		}
-		if !yield(&a2a.TaskStatusUpdateEvent{TaskID: next.ID, ContextID: next.ContextID, Status: next.Status}, nil) {
+		if !yield(&a2a.TaskStatusUpdateEvent{TaskID: t.ID, ContextID: t.ContextID, Status: t.Status}, nil) {
 			return
 		}
 	}

@@ -139,18 +139,27 @@ func payloadOf(p *api.AgentSendParams) (core.Raw, error) {
 	return json.Marshal(v, json.Deterministic(true))
 }
 
-func (r *Role) result(ctx context.Context, p api.AgentResultParams) (api.AgentSent, error) {
+// ours finds a message or an answer of ours to an approved peer.
+func (r *Role) ours(ctx context.Context, id string) (*core.OutboxItem, error) {
 	none := core.Refuse(core.NotFound, "there is no message of ours with this id; the tool outbox lists them")
-	item, err := r.o.Store.OutboxItem(ctx, strings.ToUpper(strings.TrimSpace(p.ID)))
+	item, err := r.o.Store.OutboxItem(ctx, strings.ToUpper(strings.TrimSpace(id)))
 	if errors.Is(err, core.NotFound) {
-		return api.AgentSent{}, none
+		return nil, none
 	}
 	if err != nil {
-		return api.AgentSent{}, err
+		return nil, err
 	}
 	peer := r.o.Gateway.Peer(item.Peer)
 	if item.Kind != core.OutMessage && item.Kind != core.OutReply || peer == nil || peer.Trust != core.Approved {
-		return api.AgentSent{}, none
+		return nil, none
+	}
+	return item, nil
+}
+
+func (r *Role) result(ctx context.Context, p api.AgentResultParams) (api.AgentSent, error) {
+	item, err := r.ours(ctx, p.ID)
+	if err != nil {
+		return api.AgentSent{}, err
 	}
 	if item.Kind == core.OutMessage {
 		return r.await(ctx, item, p.WaitMillis)

@@ -51,8 +51,9 @@ type Options struct {
 
 // Role answers the agent. Safe for concurrent use.
 type Role struct {
-	o    Options
-	used brake.Tally[core.PublicKey]
+	o        Options
+	used     brake.Tally[core.PublicKey]
+	watchers watchers
 }
 
 // New makes the role, and counts what the agent has sent of late.

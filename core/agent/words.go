@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/sdk"
@@ -76,12 +77,20 @@ func (r *Role) sent(ctx context.Context, item *core.OutboxItem, maxBytes int) (a
 	switch {
 	case item.Message != nil:
 		v.Intent, v.Conversation, v.Words = word(item.Message.Intent), word(item.Message.ConversationID), sdk.Line(api.OneLine(item.Message.Payload), maxBytes)
-		return v, r.answerOf(ctx, p, item, &v, maxBytes)
+		err := r.answerOf(ctx, p, item, &v, maxBytes)
+		if !v.Answered && item.State == core.OutSent && r.o.Now().Sub(item.Created) > r.o.Gateway.Settings().ReplyLife {
+			v.State, v.Problem = Unanswered, "No answer came in time, and none is taken any more."
+		}
+		return v, err
 	case item.Reply != nil:
 		v.Words = sdk.Line(cmp.Or(item.Reply.Error, api.OneLine(item.Reply.Data)), maxBytes)
 	}
 	return v, nil
 }
+
+// Unanswered is the state of a message that the peer has, and that no answer is taken to
+// any more.
+const Unanswered = "unanswered"
 
 // answerOf fills in the peer's answer to a message of ours, where there is one.
 func (r *Role) answerOf(ctx context.Context, p *core.Peer, item *core.OutboxItem, v *api.AgentSent, maxBytes int) error {
@@ -92,7 +101,7 @@ func (r *Role) answerOf(ctx context.Context, p *core.Peer, item *core.OutboxItem
 	if err != nil {
 		return err
 	}
-	if received(reply.Reply.Data) { // old gateways confirm so that they have it
+	if answer.IsReceipt(&reply.Reply) {
 		return nil
 	}
 	data, err := json.Marshal(struct {
@@ -107,12 +116,6 @@ func (r *Role) answerOf(ctx context.Context, p *core.Peer, item *core.OutboxItem
 	v.Answered, v.Failed = true, !reply.Reply.Success
 	v.Answer, err = r.say(core.Event{ID: item.ID, Type: core.EventReply, At: reply.At, Peer: p.Key, By: core.Them, Data: data}, p, maxBytes)
 	return err
-}
-
-// received reports whether an answer says no more than that the message came.
-func received(data core.Raw) bool {
-	var v map[string]any
-	return json.Unmarshal(data, &v) == nil && len(v) == 1 && v["received"] == true
 }
 
 // replied shows our answer to a message.

@@ -177,3 +177,13 @@ func Polled(nonce core.Nonce, r *core.StoredReply) core.Answer {
 		Reply:    &polledReply{r.Reply.Success, r.Reply.Data, r.Reply.Error, r.Reply.Timestamp},
 		ReplyStr: r.Text, Signature: r.Sig, V2: r.V2})
 }
+
+// IsReceipt reports whether a reply says no more than that the message came: what
+// gateways of 0.4 to 0.7 send before any answer.
+func IsReceipt(r *core.Reply) bool {
+	var data map[string]jsontext.Value
+	if !r.Success || json.Unmarshal(r.Data, &data) != nil || len(data) != 1 {
+		return false
+	}
+	return string(data["received"]) == "true"
+}

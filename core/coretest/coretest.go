@@ -80,6 +80,9 @@ func WithRecord(open func(core.Store) gateway.Recorder) Option {
 	return func(g *Gateway) { g.record = open }
 }
 
+// WithKept is called after each change.
+func WithKept(f func(*core.Change)) Option { return func(g *Gateway) { g.kept = f } }
+
 // WithKey gives the gateway a key; otherwise it makes one.
 func WithKey(k keys.Private) Option { return func(g *Gateway) { g.Private = k } }
 
@@ -108,6 +111,7 @@ type Gateway struct {
 	now       func() time.Time
 	brake     func() brake.Settings
 	record    func(core.Store) gateway.Recorder
+	kept      func(*core.Change)
 	log       *slog.Logger
 	quiet     bool
 
@@ -201,7 +205,7 @@ func (g *Gateway) start() {
 	self, err = gateway.New(ctx, gateway.Options{
 		Record: recorder,
 		Key:    g.Private, Store: g.Store, Transport: g.Transport, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
-		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Queued: g.Dispatcher.Queued, Redeem: g.invites, Brake: stop,
+		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Queued: g.Dispatcher.Queued, Redeem: g.invites, Brake: stop, Kept: g.kept,
 	})
 	must(err)
 	g.Gateway = self

@@ -72,7 +72,9 @@ type Options struct {
 	// Queued is called after events were stored with what is pending for notifiers, each with
 	// its event, so that delivery need not read the store. nil: nobody waits.
 	Queued func(pending []*core.Delivery)
-	Brake  *brake.Brake // bounds what agents that answer each other cost; nil: nothing does
+	// Kept is called after each change, once everything shows it. nil: nobody watches.
+	Kept  func(c *core.Change)
+	Brake *brake.Brake // bounds what agents that answer each other cost; nil: nothing does
 	// Record keeps what was decided. Nil: nothing is.
 	Record Recorder
 	// Redeem says whether a request follows an invite of ours that approves by

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/answer"
 )
 
 const (
@@ -16,6 +17,9 @@ const (
 	// pollMost is the longest time between two polls.
 	pollMost = 10 * time.Minute
 )
+
+// pollPause is how long to wait until the answer to a message of an age is polled for again.
+func pollPause(age time.Duration) time.Duration { return min(max(age/2, pollEvery), pollMost) }
 
 // runPolls polls, until ctx is done, for the answers to messages that named no place
 // to send them to, as ours cannot be reached.
@@ -59,7 +63,7 @@ func (g *replies) pollForReply(ctx context.Context, id string) time.Duration {
 		return 0
 	}
 	age := g.o.Now().Sub(item.Created)
-	wait := min(max(age/2, pollEvery), pollMost)
+	wait := pollPause(age)
 	p := g.peers.Get(item.Peer)
 	switch {
 	case age > g.settings.Load().ReplyLife, p == nil, p.Trust != core.Approved, !p.V2,
@@ -68,7 +72,7 @@ func (g *replies) pollForReply(ctx context.Context, id string) time.Duration {
 	case item.State == core.OutWaiting:
 		return wait
 	}
-	if r, err := g.o.Store.Reply(ctx, item.Peer, item.Nonce); err == nil && !isReceipt(&r.Reply) {
+	if r, err := g.o.Store.Reply(ctx, item.Peer, item.Nonce); err == nil && !answer.IsReceipt(&r.Reply) {
 		return 0
 	} else if err != nil && !errors.Is(err, core.NotFound) {
 		return wait

@@ -186,7 +186,7 @@ func (g *reach) Prune(ctx context.Context) error {
 	return g.o.Store.Prune(ctx, core.Cutoffs{
 		Receipts: now.Add(-g.receiptSpan() - time.Hour),
 		Inbox:    now.Add(-s.InboxKeep), Events: now.Add(-s.InboxKeep),
-		Outbox:  now.Add(-max(s.ReplyLife, 7*24*time.Hour)),
+		Outbox:  now.Add(-s.keepSent()),
 		Replies: now,
 	})
 }

@@ -129,16 +129,6 @@ func (g *replies) replyTo(p *core.Peer, m *core.InboxMessage, reply core.Reply, 
 	return nil
 }
 
-// isReceipt reports whether a reply says no more than that the message came: what
-// gateways of 0.4 to 0.7 send before any answer.
-func isReceipt(r *core.Reply) bool {
-	var data map[string]jsontext.Value
-	if !r.Success || json.Unmarshal(r.Data, &data) != nil || len(data) != 1 {
-		return false
-	}
-	return string(data["received"]) == "true"
-}
-
 // ReceiveReply takes the body of POST /federation/reply/:nonce.
 //
 // docs/threat-model.md#r1
@@ -199,21 +189,21 @@ func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.Outbox
 	}
 	if err == nil {
 		same := string(encode(old.Reply)) == string(encode(r))
-		if same || isReceipt(&r) {
+		if same || answer.IsReceipt(&r) {
 			return nil
 		}
-		if !isReceipt(&old.Reply) {
+		if !answer.IsReceipt(&old.Reply) {
 			return core.Refuse(core.Conflict, "A different reply was received already")
 		}
 	}
 	change := &core.Change{Replies: []*core.StoredReply{{Nonce: r.Nonce, Peer: p.Key, Reply: r, At: now,
-		Expires: now.Add(g.settings.Load().ReplyLife)}}}
+		Expires: now.Add(g.settings.Load().keepSent())}}} // as long as what it answers
 	if item.State == core.OutWaiting { // the peer has the message, whatever became of its answer
 		next := *item
 		next.State, next.Done, next.Error, next.Hint = core.OutSent, now, "", ""
 		change.Outbox = append(change.Outbox, &next)
 	}
-	receipt := isReceipt(&r)
+	receipt := answer.IsReceipt(&r)
 	change.Events = append(change.Events, g.event(core.EventReply, p, core.Them, "The peer has answered a message of ours.", map[string]any{
 		"nonce": r.Nonce, "outboxId": item.ID, "success": r.Success, "data": r.Data, "error": clean(r.Error, 500), "receipt": receipt,
 		"timestamp": clean(r.Timestamp, 40), "question": questionOf(item.Message)}))
@@ -312,7 +302,7 @@ func (g *replies) AwaitReply(ctx context.Context, item *core.OutboxItem) (*core.
 	g.awaited.add(name, 1)
 	r, err := g.awaitReply(ctx, item)
 	g.awaited.add(name, -1)
-	if err == nil && !isReceipt(&r.Reply) {
+	if err == nil && !answer.IsReceipt(&r.Reply) {
 		return r, nil
 	}
 	// One that came while we stopped waiting was kept from the agent for us.
@@ -322,7 +312,7 @@ func (g *replies) AwaitReply(ctx context.Context, item *core.OutboxItem) (*core.
 		return r, err
 	}
 	defer unlock()
-	if now, readErr := g.o.Store.Reply(late, item.Peer, item.Nonce); readErr == nil && !isReceipt(&now.Reply) {
+	if now, readErr := g.o.Store.Reply(late, item.Peer, item.Nonce); readErr == nil && !answer.IsReceipt(&now.Reply) {
 		return now, nil
 	}
 	return r, err
@@ -336,7 +326,7 @@ func (g *replies) awaitReply(ctx context.Context, item *core.OutboxItem) (*core.
 	for {
 		// One that has come is found even if the time is just up.
 		r, err := g.o.Store.Reply(context.WithoutCancel(ctx), item.Peer, item.Nonce)
-		if err == nil && !isReceipt(&r.Reply) {
+		if err == nil && !answer.IsReceipt(&r.Reply) {
 			return r, nil
 		}
 		select {
@@ -355,6 +345,7 @@ func (g *replies) awaitReply(ctx context.Context, item *core.OutboxItem) (*core.
 			if err := g.pollPeer(ctx, item); err != nil {
 				g.log.Debug("poll", "nonce", item.Nonce, "err", err)
 			}
+			ticker.Reset(pollPause(g.o.Now().Sub(item.Created)))
 		}
 	}
 }

@@ -94,6 +94,9 @@ func DefaultGrants() []core.Grant {
 	return grants
 }
 
+// keepSent is how long our envelopes are on record, and the answers to them.
+func (s *Settings) keepSent() time.Duration { return max(s.ReplyLife, 7*24*time.Hour) }
+
 // fill puts the defaults in and derives what the message path looks up.
 func (s *Settings) fill(self core.PublicKey) {
 	setDefault(&s.Port, core.DefaultPort)

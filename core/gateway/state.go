@@ -230,13 +230,21 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 	for _, k := range c.Forget {
 		s.peers.Forget(k)
 	}
+	s.tellOf(c, events, queued)
+	return nil
+}
+
+// tellOf tells those who wait for it of a change that was kept.
+func (s *state) tellOf(c *core.Change, events []*core.Event, queued []*core.Delivery) {
 	for _, e := range events {
 		s.watch.tell(*e)
 	}
 	if len(queued) > 0 && s.o.Queued != nil {
 		s.o.Queued(queued)
 	}
-	return nil
+	if s.o.Kept != nil {
+		s.o.Kept(c)
+	}
 }
 
 // notStored is what a failed commit means outside: not now, with a time to try
