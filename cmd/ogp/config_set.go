@@ -8,10 +8,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/settings"
 )
 
 func configSetCommand(a *cli.App) *cobra.Command {
@@ -64,8 +64,8 @@ func writeSetting(ctx context.Context, a *cli.App, s settings.Setting, done stri
 			return err
 		}
 	}
-	path := settings.Path(a, dir)
-	if err := settings.Write(a, dir, path, []settings.Setting{s}); err != nil {
+	path := settings.Path(a.File, dir)
+	if err := settings.Write(a.Env, dir, path, []settings.Setting{s}); err != nil {
 		return err
 	}
 	where := ""

@@ -125,7 +125,7 @@ func (l *loader) unknownVariables(names []string, strict bool) {
 			continue
 		}
 		if strings.HasPrefix(name, "OGP_AGENTS") || strings.HasPrefix(name, "OGP_PLUGINS") {
-			l.problem(name, "environment", what, "agents, rules and plugins are set in "+tomlName)
+			l.problem(name, "environment", what, "agents, rules and plugins are set in "+FileName)
 			continue
 		}
 		hint := "unset it: names that begin with OGP_ are settings"

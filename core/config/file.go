@@ -20,9 +20,13 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/nesting"
 )
 
+// The configuration file of a state directory, and that of a TypeScript gateway.
 const (
-	tomlName = "config.toml"
-	jsonName = "config.json"
+	FileName   = "config.toml"
+	FormerName = "config.json"
+)
+
+const (
 	// maxFileBytes bounds a configuration file, and with it how deep the TOML
 	// parser recurses: a key of 500,000 dots overflows the stack.
 	maxFileBytes = 128 << 10
@@ -39,7 +43,7 @@ func (l *loader) file(o Options) error {
 	}
 	candidates := []string{o.File}
 	if o.File == "" {
-		candidates = []string{filepath.Join(home, tomlName), filepath.Join(home, jsonName)}
+		candidates = []string{filepath.Join(home, FileName), filepath.Join(home, FormerName)}
 	}
 	for _, path := range candidates {
 		text, mode, err := readFile(path)

@@ -71,8 +71,8 @@ func (o Options) env() []string { return o.Config.Env }
 // The files of the state directory.
 const (
 	KeyFile       = "key.json"
-	ConfigFile    = "config.toml"
-	LegacyConfig  = "config.json"
+	ConfigFile    = config.FileName
+	LegacyConfig  = config.FormerName
 	LegacyKeyFile = "keypair.json"
 	LogFile       = "daemon.log"
 	A2ATokenFile  = "a2a.token"    // what an A2A client shows

@@ -17,9 +17,9 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
 	"github.com/opengatewayprotocol/ogp/core/files"
+	"github.com/opengatewayprotocol/ogp/core/settings"
 )
 
 // entry is how a program starts our tools.

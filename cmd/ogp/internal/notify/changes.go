@@ -9,10 +9,10 @@ import (
 	"strings"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/settings"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
 

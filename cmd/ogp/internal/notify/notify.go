@@ -13,13 +13,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/settings"
 	"github.com/opengatewayprotocol/ogp/core/text"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
@@ -55,7 +55,7 @@ func look(ctx context.Context, a *cli.App, writes bool) (*state, error) {
 	if s.dir, err = a.StateDir(); err != nil {
 		return nil, err
 	}
-	s.path = settings.Path(a, s.dir)
+	s.path = settings.Path(a.File, s.dir)
 	if writes {
 		if err := settings.Writable(s.path); err != nil {
 			return nil, err
@@ -137,7 +137,7 @@ func chooses(names []string) settings.Setting {
 // environment or a flag says otherwise.
 func (s *state) write(ctx context.Context, changes []settings.Setting, names []string, checks ...func(file string) error) error {
 	before, unread := os.ReadFile(s.path)
-	if err := settings.Write(s.app, s.dir, s.path, changes, checks...); err != nil {
+	if err := settings.Write(s.app.Env, s.dir, s.path, changes, checks...); err != nil {
 		return err
 	}
 	for _, c := range changes {

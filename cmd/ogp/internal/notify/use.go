@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
@@ -26,6 +25,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/settings"
 	"github.com/opengatewayprotocol/ogp/plugins"
 )
 

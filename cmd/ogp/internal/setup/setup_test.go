@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
+	"github.com/opengatewayprotocol/ogp/core/settings"
 )
 
 // site is a state directory and an environment.

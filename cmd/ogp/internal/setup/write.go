@@ -11,12 +11,12 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/migrate"
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/settings"
 )
 
 // takeOver imports what the plan says.
@@ -118,7 +118,7 @@ func exists(path string) bool {
 // write changes the lines of the settings that differ. The new text is loaded
 // before it takes the place of the old one.
 func (i *initializer) write() error {
-	path := settings.Path(i.app, i.dir)
+	path := settings.Path(i.app.File, i.dir)
 	i.view.ConfigFile = path
 	changes, err := i.changes()
 	if err != nil {
@@ -133,7 +133,7 @@ func (i *initializer) write() error {
 		i.view.Changed = append(i.view.Changed, c.Key)
 	}
 	var problems config.Problems
-	if err := settings.Write(i.app, i.dir, path, changes); errors.As(err, &problems) {
+	if err := settings.Write(i.app.Env, i.dir, path, changes); errors.As(err, &problems) {
 		for n := range problems {
 			problems[n].Where = flagOf(problems[n].Key)
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"pgregory.net/rapid"
 
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core/config"
 )
 
@@ -292,7 +291,7 @@ func TestWritableNamesTheFile(t *testing.T) {
 	path := filepath.Join(blocked, "config.toml")
 	for name, err := range map[string]error{
 		"Writable": Writable(path),
-		"Write":    Write(&cli.App{Env: []string{}}, dir, path, []Setting{{Key: "email", Value: "a@b"}}),
+		"Write":    Write([]string{}, dir, path, []Setting{{Key: "email", Value: "a@b"}}),
 	} {
 		if err == nil || !strings.Contains(err.Error(), path) && name == "Writable" || strings.Contains(err.Error(), ".try-") {
 			t.Errorf("%s = %v, want an error that names %s", name, err, path)

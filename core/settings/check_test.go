@@ -6,8 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
+	"github.com/opengatewayprotocol/ogp/core/settings"
 )
 
 // A check is made each time, also where the file says already what is to be written: a
@@ -24,7 +23,7 @@ func TestWriteChecksWhatIsThereAlready(t *testing.T) {
 	}
 	gone := errors.New("gone")
 	calls := 0
-	err = settings.Write(&cli.App{}, dir, path, []settings.Setting{s}, func(string) error { calls++; return gone })
+	err = settings.Write([]string{}, dir, path, []settings.Setting{s}, func(string) error { calls++; return gone })
 	if calls != 1 || !errors.Is(err, gone) {
 		t.Errorf("Write = %v after %d checks, want the check's error", err, calls)
 	}
