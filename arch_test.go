@@ -58,7 +58,8 @@ var rooms = []arrows{
 	{"core/config", []string{"core", "core/files", "core/nesting", "core/rules", "core/text"}},
 	{"core/settings", []string{"core", "core/atomicfile", "core/config", "core/files", "core/nesting"}},
 	{"core/dial", []string{"core", "core/files"}},
-	{"core/web", []string{"core", "core/files"}},
+	{"core/gate", []string{"core/files"}},
+	{"core/web", []string{"core", "core/gate"}},
 	{"core/legacy", []string{"core", "core/files", "core/keys", "core/text"}},
 	{"core/store", []string{"core", "core/store/..."}},
 	{"core/store/storetest", []string{"core"}},
@@ -80,9 +81,9 @@ var rooms = []arrows{
 
 	// Wires: both ends of a protocol, the gateway seen as an interface of their own.
 	{"core/federation", []string{"core", "core/answer", "core/dial", "core/web"}},
-	{"core/rendezvous", []string{"core", "core/atomicfile", "core/dial", "core/envelope", "core/keys", "core/web", "core/text"}},
+	{"core/rendezvous", []string{"core", "core/atomicfile", "core/dial", "core/envelope", "core/gate", "core/keys", "core/web", "core/text"}},
 	{"core/rendezvous/rendezvoustest", nil},
-	{"core/control", []string{"core", "core/files", "core/web"}},
+	{"core/control", []string{"core", "core/gate", "core/web"}},
 	// The table of methods: typed by what the daemon's parts show of themselves.
 	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/hooks", "core/peering", "core/plugin", "core/record", "core/rendezvous"}},
 
@@ -96,7 +97,7 @@ var rooms = []arrows{
 	{"core/mcp", []string{"core", "core/control", "core/control/api", "sdk", "sdk/wording"}},
 
 	// Peers as A2A agents: a door to the agent's role.
-	{"core/a2a", []string{"core", "core/control/api"}},
+	{"core/a2a", []string{"core", "core/control/api", "core/gate"}},
 
 	// For tests alone: anything of core.
 	{"core/coretest", []string{"core", "core/..."}},
@@ -117,7 +118,7 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/record", "core/rendezvous", "core/replay", "core/scope", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/record", "core/rendezvous", "core/replay", "core/scope", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
 	{"core/daemon/service", []string{"core/config"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},
 	{"core/daemon/doctor", []string{"core", "core/config", "core/control/api", "core/daemon/certs", "core/daemon/openclaw", "core/dial", "core/federation", "core/gateway", "core/keys", "core/peers", "core/rendezvous", "core/text"}},
@@ -470,8 +471,9 @@ func TestN2OneServer(t *testing.T) {
 		})
 	}
 	// The A2A door streams, which handlers behind core/web do not; it is at loopback
-	// alone, and asks for its token before it reads a body.
-	if want := []string{"core/a2a", "core/control"}; !slices.Equal(slices.Compact(rooms), want) {
+	// alone, and asks for its token before it reads a body. core/gate makes none: it
+	// watches those two.
+	if want := []string{"core/a2a", "core/control", "core/gate"}; !slices.Equal(slices.Compact(rooms), want) {
 		t.Errorf("servers of net/http in %v, want %v alone: core/web serves handlers of net/http too", rooms, want)
 	}
 }

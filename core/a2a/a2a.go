@@ -25,16 +25,15 @@ import (
 	"github.com/a2aproject/a2a-go/v2/log"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"golang.org/x/net/netutil"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/gate"
 )
 
 // Bounds on what a client may hold or send.
 const (
 	maxBody     = 256 << 10
-	maxConns    = 128
 	maxRequests = 64 // at once; streams are among them
 	maxStream   = time.Hour
 	maxWait     = 55 * time.Second // for an answer, within one request
@@ -76,13 +75,17 @@ func New(o Options) *Server {
 	return s
 }
 
-// Serve answers at ln until ctx is done, and closes it. Streams end with ctx.
+// Serve answers at ln until ctx is done, and closes it. Streams end with ctx. Whoever
+// shows no token keeps out nobody who does: his connection is the first to go.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{
 		Handler: s, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return log.AttachLogger(ctx, s.o.Logger) },
 		ErrorLog:    slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug),
 	}
+	gate.Watch(server)
+	g := gate.New(ln, gate.Options{Name: "a2a", Max: gate.Local(), Logger: s.o.Logger})
+	defer g.End()
 	done := context.AfterFunc(ctx, func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
@@ -91,7 +94,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		}
 	})
 	defer done()
-	err := server.Serve(netutil.LimitListener(ln, maxConns))
+	err := server.Serve(g)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -122,6 +125,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusServiceUnavailable, "too many requests at once")
 		return
 	}
+	gate.Works(r.Context())
 	s.mux.ServeHTTP(w, r)
 }
 

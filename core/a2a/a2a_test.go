@@ -13,6 +13,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/gate"
 )
 
 // role is a role with two peers and one message to each.
@@ -158,5 +159,46 @@ func TestG4SlowReader(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("it is still written to a client that reads nothing")
+	}
+}
+
+// TestD1A2ADoor: connections that show no token keep out nobody who does, whether they say
+// nothing, begin a request, or have had their 401.
+// docs/threat-model.md#d1
+func TestD1A2ADoor(t *testing.T) {
+	s := New(Options{Role: &role{}, Token: func() (string, error) { return "t", nil }, Version: "1", Logger: slog.New(slog.DiscardHandler),
+		OwnHost: func(string) bool { return true }})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, ln) }()
+	defer func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
+	for i := range 2 * gate.Local() {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, []string{"", "POST /a2a/bob HTTP/1.1\r\nHost: a\r\n", "POST /a2a/bob HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"}[i%3])
+	}
+	client := &http.Client{Timeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+	req, _ := http.NewRequest(http.MethodGet, "http://"+ln.Addr().String()+"/a2a/bob/.well-known/agent-card.json", nil)
+	req.Header.Set("Authorization", "Bearer t")
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatalf("a client with the token: %v", err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("a client with the token gets %d", resp.StatusCode)
 	}
 }

@@ -30,7 +30,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/files"
+	"github.com/opengatewayprotocol/ogp/core/gate"
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
 
@@ -69,6 +69,8 @@ func short(s string) string {
 type Server struct {
 	Handlers []Handler
 	Logger   *slog.Logger // nil: none
+	Name     string       // in the log
+	MaxBytes int64        // of a call; zero: 16 MiB, as one may carry an import
 }
 
 // failure is an error on its way to the caller.
@@ -109,15 +111,19 @@ func Listen(path string) (net.Listener, error) {
 	return ln, nil
 }
 
-// maxCallBytes bounds a call: it may carry a message of 64 KiB with all its
-// escapes, or an import.
-const maxCallBytes = 16 << 20
+const (
+	importBytes = 16 << 20
+	// SpokenBytes is enough for a call that carries a message of 64 KiB, whatever its
+	// escapes.
+	SpokenBytes = 512 << 10
+)
 
 // drain is how long Serve waits for running calls when it ends.
 const drain = 5 * time.Second
 
 // Serve answers calls until ctx is done. It closes ln. A handler's context ends
-// when its caller goes away, and with ctx.
+// when its caller goes away, and with ctx. Connections on which no whole call has
+// come make room for others.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if s.Logger == nil {
 		s.Logger = slog.New(slog.DiscardHandler)
@@ -127,6 +133,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	mux.HandleFunc("POST /v1/stream/{method}", s.safely(s.stream))
 	server := &http.Server{Handler: mux, MaxHeaderBytes: 8 << 10, BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog: slog.NewLogLogger(s.Logger.Handler(), slog.LevelWarn)}
+	gate.Watch(server)
+	g := gate.New(ln, gate.Options{Name: s.Name, Max: gate.Local(), Logger: s.Logger})
+	defer g.End()
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
@@ -136,7 +145,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			server.Close()
 		}
 	})
-	err := server.Serve(files.Patient(ln, s.Logger))
+	err := server.Serve(g)
 	if stop() {
 		return fmt.Errorf("control: %w", err)
 	}
@@ -153,7 +162,7 @@ func (s *Server) safely(f http.HandlerFunc) http.HandlerFunc {
 				fail(w, core.Refuse(core.Internal, "the daemon failed; its log says where"))
 			}
 		}()
-		r.Body = http.MaxBytesReader(w, r.Body, maxCallBytes)
+		r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(s.MaxBytes, importBytes))
 		f(w, r)
 	}
 }
@@ -168,6 +177,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
+	gate.Works(r.Context())
 	result, err := h.call(r.Context(), params)
 	if err != nil {
 		fail(w, err)
@@ -201,6 +211,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
+	gate.Works(r.Context())
 	out := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
@@ -229,7 +240,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 func failureOf(err error) failure {
 	f := failure{Kind: core.Internal, Message: err.Error()}
 	var e *core.Error
-	if errors.As(err, &e) {
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long):
+		f = failure{Kind: core.TooLarge, Message: fmt.Sprintf("the call is longer than %d KiB", long.Limit>>10)}
+	case errors.As(err, &e):
 		f = failure{Kind: e.Kind, Message: err.Error(), Hint: e.Hint, RetryAfter: int((e.RetryAfter + time.Second - 1) / time.Second),
 			Candidates: e.Candidates, Detail: jsontext.Value(e.Detail)}
 	}
@@ -362,6 +377,11 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 	}
 	var f failure
 	if err := json.Unmarshal(text, &f); err != nil || f.Message == "" {
+		if resp.StatusCode == http.StatusServiceUnavailable {
+			e := core.Refuse(core.Unavailable, "the gateway has as many calls under way as it takes; try again in a moment")
+			e.RetryAfter = 5 * time.Second
+			return nil, e
+		}
 		return nil, fmt.Errorf("control: the daemon answered %d", resp.StatusCode)
 	}
 	return nil, f.err()

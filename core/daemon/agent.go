@@ -61,6 +61,6 @@ func (d *Daemon) serveAgent(ctx context.Context) error {
 	if d.agentSock == nil {
 		return nil
 	}
-	server := &control.Server{Handlers: d.role.Handlers(), Logger: d.log}
+	server := &control.Server{Handlers: d.role.Handlers(), Logger: d.log, Name: control.AgentSocketName, MaxBytes: control.SpokenBytes}
 	return server.Serve(ctx, d.agentSock)
 }

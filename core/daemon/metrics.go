@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/gate"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
@@ -24,7 +25,7 @@ func (d *Daemon) observe(ctx context.Context) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(&collector{d: d}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	app := web.New(web.Options{Name: "metrics", Logger: d.log, MaxConns: web.FewConns, OwnHost: web.OwnHost(d.config().Metrics.Listen)})
+	app := web.New(web.Options{Name: "metrics", Logger: d.log, MaxConns: gate.Local(), OwnHost: web.OwnHost(d.config().Metrics.Listen)})
 	app.Get("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	app.Get("/healthz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]any{"ok": true}) }))
 	app.Get("/readyz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -71,7 +71,7 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 		Limits: federation.Limits{CardsPerMinute: d.config().Limits.CardPerMinute, StrangersPerMinute: d.config().Limits.StrangerPerMinute},
 	})
 	d.openRendezvous()
-	local := &control.Server{Handlers: d.handlers(), Logger: d.log}
+	local := &control.Server{Handlers: d.handlers(), Logger: d.log, Name: control.SocketName}
 	d.log.Info("gateway is running", "listen", d.public.Addr().String(), "url", d.gateway.Settings().URL, "fingerprint", d.gateway.Key().Fingerprint())
 	var wg sync.WaitGroup
 	var once sync.Once

@@ -19,6 +19,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/gate"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/web"
 )
@@ -112,7 +113,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // ServeMetrics answers /metrics and /healthz on ln until ctx is done. It closes
 // ln, which should not be reachable from outside.
 func (s *Server) ServeMetrics(ctx context.Context, ln net.Listener) error {
-	app := web.New(web.Options{Name: "rendezvous metrics", Logger: s.opts.Logger, MaxConns: web.FewConns, OwnHost: web.OwnHost(ln.Addr().String())})
+	app := web.New(web.Options{Name: "rendezvous metrics", Logger: s.opts.Logger, MaxConns: gate.Local(), OwnHost: web.OwnHost(ln.Addr().String())})
 	app.Get(pathMetrics, promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	app.Fiber.Get(pathHealth, s.health)
 	return app.Serve(ctx, ln)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -20,8 +19,6 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-
-	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 // safeLog is a log that a test reads while it is written.
@@ -130,16 +127,6 @@ func TestD1AcceptErrorsAreWaitedOut(t *testing.T) {
 	}
 }
 
-func TestD1ConnectionsFollowTheDescriptors(t *testing.T) {
-	most := files.Limit()
-	if most == 0 {
-		t.Skip("this system has no such limit")
-	}
-	if got := int64(ConnLimit()); got > DefaultMaxConns || most > 4*leastReserve && got > most-leastReserve {
-		t.Errorf("ConnLimit = %d of %d descriptors, want a reserve of %d", got, most, leastReserve)
-	}
-}
-
 // Connections that say nothing keep nobody out: the one that is quiet for longest
 // goes.
 func TestD1QuietConnectionsMakeRoom(t *testing.T) {
@@ -216,136 +203,6 @@ func TestD1BusyIs503(t *testing.T) {
 	busy.Wait()
 	if n := strings.Count(log.String(), "as many connections as there may be"); n != 1 {
 		t.Errorf("said %d times, want once: %s", n, log)
-	}
-}
-
-// from is a connection that claims to come from an address.
-type from struct {
-	net.Conn
-	addr netip.AddrPort
-}
-
-func (f from) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(f.addr) }
-
-func TestD2ConnectionsByAddress(t *testing.T) {
-	g := newGate(nil, &Options{MaxConns: 100, MaxConnsPerAddress: 3, Logger: slog.New(slog.DiscardHandler),
-		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
-	defer g.end()
-	connect := func(addr string) *conn {
-		a, b := net.Pipe()
-		t.Cleanup(func() { a.Close(); b.Close() })
-		return g.admit(from{a, netip.AddrPortFrom(netip.MustParseAddr(addr), 1)})
-	}
-	for i := range 3 {
-		if connect("203.0.113.1") == nil || connect(fmt.Sprintf("2001:db8::%d", i)) == nil {
-			t.Fatalf("connection %d of 3 refused", i+1)
-		}
-	}
-	if connect("203.0.113.1") != nil || connect("::ffff:203.0.113.1") != nil {
-		t.Error("a fourth connection of an address is taken")
-	}
-	if connect("2001:db8::ffff:1") != nil {
-		t.Error("a fourth connection of a /64 is taken")
-	}
-	other := connect("203.0.113.2")
-	if other == nil || connect("2001:db8:0:1::1") == nil {
-		t.Error("another address pays for the first")
-	}
-	for range 20 { // behind these are many
-		if connect("127.0.0.1") == nil || connect("::1") == nil || connect("192.0.2.9") == nil {
-			t.Fatal("loopback or a trusted proxy counts as one address")
-		}
-	}
-	other.Close()
-	other.Close()
-	if n := g.byAddress[other.from]; n != 0 {
-		t.Errorf("%d connections counted after the last has ended, want 0", n)
-	}
-	// All of loopback together leaves room for others.
-	for range 100 {
-		if c := connect("127.0.0.1"); c != nil {
-			c.waits(false)
-		}
-	}
-	if g.ofShared > 88 {
-		t.Errorf("loopback and proxies have %d of 100 connections, want at most 88", g.ofShared)
-	}
-	if connect("203.0.113.7") == nil {
-		t.Error("loopback keeps others out")
-	}
-}
-
-// What is over the limit is said once when it begins and once when it is over, also
-// where connections that say nothing make room for others without a 503; and whoever
-// brings it about again and again is not heard each time.
-func TestD1FullIsSaidOnce(t *testing.T) {
-	for _, addr := range []string{"127.0.0.1", "203.0.113.%d"} {
-		log := &safeLog{}
-		g := newGate(nil, &Options{MaxConns: 32, Logger: slog.New(slog.NewTextHandler(log, nil))})
-		defer g.end()
-		said := func(begun, over int) {
-			t.Helper()
-			if n, m := strings.Count(log.String(), "as many connections as there may be"), strings.Count(log.String(), "room for connections again"); n != begun || m != over {
-				t.Errorf("%s: said %d times that it is full and %d times that it is over, want %d and %d: %s", addr, n, m, begun, over, log)
-			}
-		}
-		fill := func(n int) (open []*conn) {
-			for i := range n {
-				name := addr
-				if strings.Contains(addr, "%") {
-					name = fmt.Sprintf(addr, i)
-				}
-				a, b := net.Pipe()
-				t.Cleanup(func() { a.Close(); b.Close() })
-				if c := g.admit(from{a, netip.AddrPortFrom(netip.MustParseAddr(name), 1)}); c != nil {
-					open = append(open, c)
-				}
-			}
-			return open
-		}
-		empty := func(open []*conn) {
-			for _, c := range open {
-				c.Close()
-			}
-		}
-		open := fill(20)
-		said(0, 0)
-		open = append(open, fill(100)...)
-		said(1, 0)
-		empty(open)
-		said(1, 1)
-		for range 10 {
-			empty(fill(100))
-		}
-		said(1, 1)
-		g.full.said = g.full.said.Add(-sayEvery)
-		open = fill(100)
-		said(2, 1)
-		empty(open)
-		said(2, 2)
-	}
-}
-
-// An address that has too many connections is named once.
-func TestD2CrowdedAddressIsSaidOnce(t *testing.T) {
-	log := &safeLog{}
-	g := newGate(nil, &Options{MaxConns: 100, MaxConnsPerAddress: 4, Logger: slog.New(slog.NewTextHandler(log, nil))})
-	defer g.end()
-	for range 3 {
-		var open []*conn
-		for range 20 {
-			a, b := net.Pipe()
-			t.Cleanup(func() { a.Close(); b.Close() })
-			if c := g.admit(from{a, netip.MustParseAddrPort("203.0.113.1:1")}); c != nil {
-				open = append(open, c)
-			}
-		}
-		for _, c := range open {
-			c.Close()
-		}
-	}
-	if n, m := strings.Count(log.String(), "an address has as many"), strings.Count(log.String(), "the address has room"); n != 1 || m != 1 {
-		t.Errorf("said %d and %d times, want once each: %s", n, m, log)
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/gate"
 )
 
 // The limits of every server of ours. docs/threat-model.md#n2
@@ -48,7 +49,7 @@ type Options struct {
 	// MaxBodyBytes bounds a request's body. Zero means 64 KiB.
 	MaxBodyBytes int
 	// MaxConns bounds the open connections; more are answered 503. Zero means
-	// ConnLimit().
+	// gate.Limit().
 	MaxConns int
 	// MaxConnsPerAddress bounds those of one address, in IPv6 of one /64. Loopback
 	// and TrustedProxies, behind which are many, have seven eighths of MaxConns
@@ -65,9 +66,6 @@ type Options struct {
 	Status func(core.Kind) int
 	// Drain is how long Serve waits for running requests when it ends. Zero means 5 s.
 	Drain time.Duration
-	// NoTimeouts lets requests and answers take as long as they want: for the
-	// control socket, whose clients are our own and whose answers can be streams.
-	NoTimeouts bool
 }
 
 // App is a fiber.App within our limits. Register routes on Fiber, then call
@@ -86,7 +84,7 @@ func New(o Options) *App {
 		o.MaxBodyBytes = DefaultMaxBodyBytes
 	}
 	if o.MaxConns == 0 {
-		o.MaxConns = ConnLimit()
+		o.MaxConns = gate.Limit()
 	}
 	if o.Drain == 0 {
 		o.Drain = DefaultDrain
@@ -115,9 +113,6 @@ func New(o Options) *App {
 		DisablePreParseMultipartForm: true,
 	})
 	server := a.Fiber.Server()
-	if o.NoTimeouts {
-		server.ReadTimeout, server.WriteTimeout, server.IdleTimeout = 0, 0, 0
-	}
 	inner := server.Handler
 	server.Handler = func(rctx *fasthttp.RequestCtx) { a.handle(rctx, inner) }
 	server.CloseOnShutdown = true
@@ -133,9 +128,6 @@ func New(o Options) *App {
 	return a
 }
 
-// FewConns is enough for what monitors us, and leaves the descriptors to others.
-const FewConns = 64
-
 // Get serves a path with a handler of net/http's.
 func (a *App) Get(path string, h http.Handler) { a.Fiber.Get(path, adaptor.HTTPHandler(h)) }
 
@@ -143,8 +135,8 @@ func (a *App) Get(path string, h http.Handler) { a.Fiber.Get(path, adaptor.HTTPH
 // requests end within Options.Drain, closes what is left and returns nil. It
 // closes ln. An App serves once.
 func (a *App) Serve(ctx context.Context, ln net.Listener) error {
-	g := newGate(ln, &a.opts)
-	defer g.end()
+	g := gate.New(ln, gate.Options{Max: a.opts.MaxConns, PerAddress: a.opts.MaxConnsPerAddress, Proxies: a.opts.TrustedProxies, Logger: a.opts.Logger, Name: a.opts.Name})
+	defer g.End()
 	giving, stop := context.WithCancel(ctx)
 	defer stop()
 	go giveBack(giving, g)
@@ -162,9 +154,9 @@ func (a *App) Serve(ctx context.Context, ln net.Listener) error {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opts.Drain)
 	defer cancel()
 	a.Fiber.ShutdownWithContext(drain) // its error says that connections are left, or that ln is closed
-	g.closeAll()
+	g.CloseAll()
 	<-served
-	for g.count() > 0 { // their handlers end with their connections
+	for g.Open() > 0 { // their handlers end with their connections
 		time.Sleep(time.Millisecond)
 	}
 	return nil
@@ -172,8 +164,8 @@ func (a *App) Serve(ctx context.Context, ln net.Listener) error {
 
 // track notes which connections wait for their next request.
 func track(c net.Conn, state fasthttp.ConnState) {
-	if held, ok := c.(*conn); ok && state == fasthttp.StateIdle {
-		held.waits(true)
+	if held, ok := c.(*gate.Conn); ok && state == fasthttp.StateIdle {
+		held.Waits(true)
 	}
 }
 
@@ -188,11 +180,11 @@ const (
 // runtime does only when it next collects garbage: in a calm program in minutes.
 //
 // docs/threat-model.md#d6
-func giveBack(ctx context.Context, g *gate) {
+func giveBack(ctx context.Context, g *gate.Gate) {
 	most, calm := 0, time.Time{}
 	core.Every(ctx, lookAfter, func(context.Context) {
-		most = max(most, g.takePeak())
-		switch open := g.count(); {
+		most = max(most, g.TakePeak())
+		switch open := g.Open(); {
 		case most < manyConns || open > most/mostOfThose:
 			calm = time.Time{}
 		case calm.IsZero():
@@ -249,8 +241,8 @@ func (a *App) handle(rctx *fasthttp.RequestCtx, inner fasthttp.RequestHandler) {
 		}
 		rctx.Request.SetBodyRaw(*buf)
 	}
-	if held, ok := rctx.Conn().(*conn); ok {
-		held.waits(false)
+	if held, ok := rctx.Conn().(*gate.Conn); ok {
+		held.Waits(false)
 	}
 	inner(rctx)
 }

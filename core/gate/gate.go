@@ -1,4 +1,8 @@
-package web
+// Package gate is the listener of every server of ours: it never ends for want of
+// descriptors, and never holds more connections than it may.
+//
+// docs/threat-model.md#d1, #d2
+package gate
 
 import (
 	"container/list"
@@ -26,28 +30,54 @@ const (
 	// leastPerAddress and mostPerAddress bound the connections of one address, in
 	// IPv6 of one /64: an eighth of all, within these.
 	leastPerAddress, mostPerAddress = 16, 512
+	// leastLocal and mostLocal bound the connections of a listener for this machine
+	// alone: an eighth of the reserve, within these.
+	leastLocal, mostLocal = 16, 128
 )
 
-// ConnLimit is how many connections a server takes where Options say nothing: what
-// the limit on open files leaves beside a reserve for the store, the control socket
-// and our own calls outward.
-func ConnLimit() int {
+// Limit is how many connections a server for others takes: what the limit on open files
+// leaves beside a reserve for the store, this machine's own listeners and our calls
+// outward.
+func Limit() int {
 	most := int(files.Limit())
 	if most <= 0 {
 		return DefaultMaxConns
 	}
-	reserve := min(max(most/4, leastReserve), mostReserve)
-	return min(max(most-reserve, leastPerAddress), DefaultMaxConns)
+	return min(max(most-reserve(most), leastPerAddress), DefaultMaxConns)
 }
 
-// gate is a listener that never ends for want of descriptors and never holds more
+// Local is how many connections a listener takes that is for this machine alone: each is
+// served from the reserve, and none can use that up.
+func Local() int {
+	most := int(files.Limit())
+	if most <= 0 {
+		return mostLocal
+	}
+	return min(max(reserve(most)/8, leastLocal), mostLocal)
+}
+
+func reserve(most int) int { return min(max(most/4, leastReserve), mostReserve) }
+
+// Options are a Gate's settings. Max and Logger are needed.
+type Options struct {
+	Name   string // in the log; empty: none
+	Max    int    // connections at a time
+	Logger *slog.Logger
+	// PerAddress bounds those of one address, in IPv6 of one /64. Zero means an eighth of
+	// Max, 16 to 512. Loopback, Unix sockets and Proxies, behind which are many, have seven
+	// eighths of Max together.
+	PerAddress int
+	Proxies    []netip.Prefix
+}
+
+// Gate is a listener that never ends for want of descriptors and never holds more
 // connections than it may. When it is full it ends the connection that has been
 // quiet for longest, one on which no whole request has come yet, the first or the
 // next; where all are at work, and for an address that has too many, the new one is
 // answered 503, or closed where that would take a TLS handshake.
 //
 // docs/threat-model.md#d1, #d2
-type gate struct {
+type Gate struct {
 	net.Listener
 	logger     *slog.Logger
 	max        int
@@ -56,14 +86,14 @@ type gate struct {
 	proxies    []netip.Prefix
 
 	mu        sync.Mutex // guards the rest
-	open      map[*conn]struct{}
-	quiet     *list.List // of *conn, the one that is quiet for longest first
+	open      map[*Conn]struct{}
+	quiet     *list.List // of *Conn, the one that is quiet for longest first
 	byAddress map[netip.Addr]int
 	ofShared  int
 	full      spell // as many are open as may be
 	crowded   spell // an address, crowdedBy, has as many as it may
 	crowdedBy netip.Addr
-	peak      int // the most that were open since takePeak
+	peak      int // the most that were open since TakePeak
 
 	spare *os.File // a descriptor for turning away with when there is none; of Accept alone
 	short spell    // descriptors are; of Accept alone
@@ -96,21 +126,24 @@ func (s *spell) end() bool {
 	return was
 }
 
-// conn is one connection of a gate.
-type conn struct {
+// Conn is one connection of a Gate.
+type Conn struct {
 	net.Conn
-	g    *gate
+	g    *Gate
 	from netip.Addr // its address or /64; invalid: one of the shared
 
-	// Guarded by gate.mu.
+	// Guarded by Gate.mu.
 	place *list.Element // in quiet; nil: it is not
 	gone  bool
 }
 
-func newGate(ln net.Listener, o *Options) *gate {
-	g := &gate{Listener: ln, logger: o.Logger, max: o.MaxConns, proxies: o.TrustedProxies,
-		open: map[*conn]struct{}{}, quiet: list.New(), byAddress: map[netip.Addr]int{}}
-	g.perAddress = o.MaxConnsPerAddress
+// New makes the gate of a listener.
+func New(ln net.Listener, o Options) *Gate {
+	g := &Gate{Listener: ln, logger: o.Logger, max: o.Max, perAddress: o.PerAddress, proxies: o.Proxies,
+		open: map[*Conn]struct{}{}, quiet: list.New(), byAddress: map[netip.Addr]int{}}
+	if o.Name != "" {
+		g.logger = o.Logger.With("listener", o.Name)
+	}
 	if g.perAddress == 0 {
 		g.perAddress = min(max(g.max/8, leastPerAddress), mostPerAddress)
 	}
@@ -122,7 +155,7 @@ func newGate(ln net.Listener, o *Options) *gate {
 
 // Accept is net.Listener's. It returns an error only where the listener is at its
 // end.
-func (g *gate) Accept() (net.Conn, error) {
+func (g *Gate) Accept() (net.Conn, error) {
 	const longest = time.Second
 	wait := time.Millisecond
 	for {
@@ -148,7 +181,7 @@ func (g *gate) Accept() (net.Conn, error) {
 
 // accept takes a connection. Where there is no descriptor for it, it closes the one
 // that waits, with the help of the spare one, and returns nil.
-func (g *gate) accept() (net.Conn, error) {
+func (g *Gate) accept() (net.Conn, error) {
 	c, err := g.Listener.Accept()
 	if err == nil {
 		if g.short.end() {
@@ -189,8 +222,8 @@ func isShortage(err error) bool {
 }
 
 // admit counts a connection in, or returns nil where it may not come in.
-func (g *gate) admit(inner net.Conn) *conn {
-	c := &conn{Conn: inner, g: g, from: g.addressOf(inner)}
+func (g *Gate) admit(inner net.Conn) *Conn {
+	c := &Conn{Conn: inner, g: g, from: g.addressOf(inner)}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if c.from.IsValid() && g.byAddress[c.from] >= g.perAddress {
@@ -227,9 +260,9 @@ const looked = 64
 
 // makeRoom ends the connection that has been quiet for longest; ofShared: of those
 // of the shared addresses. Called with mu held.
-func (g *gate) makeRoom(ofShared bool) bool {
+func (g *Gate) makeRoom(ofShared bool) bool {
 	for e, n := g.quiet.Front(), 0; e != nil && n < looked; e, n = e.Next(), n+1 {
-		if c := e.Value.(*conn); !ofShared || !c.from.IsValid() {
+		if c := e.Value.(*Conn); !ofShared || !c.from.IsValid() {
 			g.remove(c)
 			go c.Conn.Close() // a TLS connection says goodbye, which can take a while
 			return true
@@ -239,7 +272,7 @@ func (g *gate) makeRoom(ofShared bool) bool {
 }
 
 // remove counts a connection out. Called with mu held.
-func (g *gate) remove(c *conn) {
+func (g *Gate) remove(c *Conn) {
 	if c.gone {
 		return
 	}
@@ -262,7 +295,7 @@ func (g *gate) remove(c *conn) {
 	}
 }
 
-func (g *gate) leaveQuiet(c *conn) {
+func (g *Gate) leaveQuiet(c *Conn) {
 	if c.place != nil {
 		g.quiet.Remove(c.place)
 		c.place = nil
@@ -270,7 +303,7 @@ func (g *gate) leaveQuiet(c *conn) {
 }
 
 // addressOf is what a connection counts for; invalid for the shared ones.
-func (g *gate) addressOf(c net.Conn) netip.Addr {
+func (g *Gate) addressOf(c net.Conn) netip.Addr {
 	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return netip.Addr{}
@@ -286,15 +319,15 @@ func (g *gate) addressOf(c net.Conn) netip.Addr {
 	return a
 }
 
-// count is how many connections are open.
-func (g *gate) count() int {
+// Open is how many connections are open.
+func (g *Gate) Open() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.open)
 }
 
-// takePeak returns the most connections that were open since it was last called.
-func (g *gate) takePeak() int {
+// TakePeak returns the most connections that were open since it was last called.
+func (g *Gate) TakePeak() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	peak := g.peak
@@ -302,8 +335,8 @@ func (g *gate) takePeak() int {
 	return peak
 }
 
-// closeAll ends every connection.
-func (g *gate) closeAll() {
+// CloseAll ends every connection.
+func (g *Gate) CloseAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for c := range g.open {
@@ -311,23 +344,23 @@ func (g *gate) closeAll() {
 	}
 }
 
-// end gives the spare descriptor back.
-func (g *gate) end() {
+// End gives the spare descriptor back, once nobody calls Accept any more.
+func (g *Gate) End() {
 	if g.spare != nil {
 		g.spare.Close()
 	}
 }
 
 // Close counts the connection out.
-func (c *conn) Close() error {
+func (c *Conn) Close() error {
 	c.g.mu.Lock()
 	c.g.remove(c)
 	c.g.mu.Unlock()
 	return c.Conn.Close()
 }
 
-// waits says whether the connection waits for a whole request.
-func (c *conn) waits(yes bool) {
+// Waits says whether the connection waits for a whole request. A new one does.
+func (c *Conn) Waits(yes bool) {
 	c.g.mu.Lock()
 	defer c.g.mu.Unlock()
 	switch {
@@ -338,8 +371,8 @@ func (c *conn) waits(yes bool) {
 	}
 }
 
-var busy = []byte("HTTP/1.1 503 Service Unavailable\r\nContent-Type: " + contentJSON +
-	"\r\nContent-Length: 31\r\nRetry-After: 5\r\nConnection: close\r\n\r\n" + `{"error":"Service unavailable"}`)
+var busy = []byte("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n" +
+	"Content-Length: 31\r\nRetry-After: 5\r\nConnection: close\r\n\r\n" + `{"error":"Service unavailable"}`)
 
 // turnAway answers a connection that may not come in. The few bytes fit the buffer
 // of a new socket, so that nobody waits for them to be read.
