@@ -71,6 +71,7 @@ var rooms = []arrows{
 	{"core/plugin", []string{"core", "core/dial", "core/files", "core/nesting", "core/plugin/...", "core/scope", "core/text"}},
 	{"core/plugin/guest", []string{"core"}},
 	{"core/plugin/extism", []string{"core", "core/plugin/guest"}},
+	{"core/plugin/compile", []string{"core", "core/files", "core/plugin/guest", "core/plugin/meter", "core/text"}},
 	{"core/plugin/opa", []string{"core", "core/plugin/guest", "core/plugin/meter"}},
 	{"core/plugin/...", nil},
 

@@ -2,8 +2,10 @@ package files
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -20,6 +22,24 @@ func ReadText(path string, most int64) ([]byte, error) {
 	}
 	defer f.Close()
 	return ReadTextOf(f, path, most)
+}
+
+// ReadBounded reads a file, and no more than one byte past most, which tells that there is more.
+func ReadBounded(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	var b bytes.Buffer
+	if err == nil {
+		defer f.Close()
+		if st, err := f.Stat(); err == nil {
+			b.Grow(int(min(st.Size(), most)) + bytes.MinRead)
+		}
+		_, err = b.ReadFrom(io.LimitReader(f, most+1))
+	}
+	var p *fs.PathError
+	if errors.As(err, &p) { // without the name of the call
+		err = fmt.Errorf("%s: %w", path, p.Err)
+	}
+	return b.Bytes(), err
 }
 
 // ReadTextOf is ReadText for a file that is open. name is what an error calls it.

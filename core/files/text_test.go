@@ -1,6 +1,7 @@
 package files_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,7 +32,7 @@ func TestReadText(t *testing.T) {
 // notTexts are the files of this repository that read a file by other means, and why.
 var notTexts = map[string]string{
 	"core/hooks/load.go":                    "a module",
-	"core/plugin/cache.go":                  "our own sums",
+	"core/plugin/compile/cache.go":          "our own sums",
 	"core/daemon/reload.go":                 "for a digest",
 	"cmd/ogp/internal/licenses/gen/main.go": "files of modules, when the list is made",
 	"core/daemon/service/service_unix.go":   "the system's",
@@ -43,6 +44,11 @@ var notTexts = map[string]string{
 // Whoever reads a text that people write skips a byte order mark.
 func TestTextsAreReadHere(t *testing.T) {
 	root := filepath.Join("..", "..")
+	for name := range notTexts {
+		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+			t.Errorf("a line in notTexts names what is not there: %v", err)
+		}
+	}
 	for _, dir := range []string{"core", "cmd"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
@@ -58,5 +64,23 @@ func TestTextsAreReadHere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A large file is read one byte past the bound, which tells the caller that there is more, and an error names the
+// file once.
+func TestReadBounded(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "a.wasm")
+	if err := os.WriteFile(name, []byte("12345"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for most, want := range map[int64]string{3: "1234", 5: "12345", 9: "12345"} {
+		if got, err := files.ReadBounded(name, most); string(got) != want || err != nil {
+			t.Errorf("at most %d: %q, %v, want %q", most, got, err, want)
+		}
+	}
+	gone := name + ".gone"
+	if _, err := files.ReadBounded(gone, 9); !errors.Is(err, fs.ErrNotExist) || strings.Count(err.Error(), gone) != 1 || strings.Contains(err.Error(), "open ") {
+		t.Errorf("no file: %v", err)
 	}
 }

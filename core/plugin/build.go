@@ -10,9 +10,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/tetratelabs/wazero"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin/compile"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
@@ -80,7 +80,7 @@ func notCompiled(name string, err error) *Error {
 		return said
 	case errors.As(err, &known):
 		return &Error{Plugin: name, Kind: known.Kind, Text: "compiling", RetryAfter: known.RetryAfter, Err: err}
-	case isFiles(err), isScarce(err):
+	case compile.Passes(err):
 		return &Error{Plugin: name, Kind: core.Unavailable, Text: "compiling", Err: err}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &Error{Plugin: name, Kind: Canceled, Text: "compiling", Err: err}
@@ -93,18 +93,18 @@ func notCompiled(name string, err error) *Error {
 func (h *Host) prepare(ctx context.Context, v *version, wasm []byte) error {
 	key := fmt.Sprintf("%s %s, %d pages, %d bytes of stack", v.sha256, v.kind.name, v.pages(), v.limits.stack())
 	for try := 1; ; try++ {
-		e, err := h.compiler.get(ctx, v.name, key, func() (*meter.Metered, error) { return v.rewrite(wasm) })
+		e, err := h.compiler.Get(ctx, v.name, key, func() (*meter.Metered, error) { return v.rewrite(wasm) })
 		if err != nil {
 			return err
 		}
 		err = v.open(e)
-		e.release()
+		e.Release()
 		if !errors.Is(err, context.Canceled) || try == 2 {
 			return err
 		}
 		// The entry's sum holds and wazero does not find the module in it.
 		h.log.Warn("a compiled module was another's and is compiled again", "plugin", v.name)
-		_ = os.RemoveAll(e.dir)
+		_ = os.RemoveAll(e.Dir)
 	}
 }
 
@@ -123,21 +123,15 @@ func (v *version) rewrite(wasm []byte) (m *meter.Metered, err error) {
 }
 
 // open reads the compiled module from its entry. It is context.Canceled when the entry is not the module's.
-func (v *version) open(e *entry) (err error) {
-	v.base = context.Background()
-	if v.cache, err = wazero.NewCompilationCacheWithDir(e.dir); err != nil {
+func (v *version) open(e *compile.Entry) (err error) {
+	if v.code, err = e.Open(v.pages()); err != nil {
 		return err
 	}
-	v.rt = wazero.NewRuntimeWithConfig(v.base, runtimeConfig(v.cache, v.pages()))
 	defer func() {
 		if err != nil {
-			v.rt.Close(v.base)
-			v.cache.Close(v.base)
+			v.code.Close()
 		}
 	}()
-	if v.compiled, err = v.rt.CompileModule(found, e.outline); err != nil {
-		return err
-	}
 	if err = v.check(); err != nil {
 		return err
 	}

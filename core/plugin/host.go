@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/plugin/compile"
 )
 
 // Options are a host's settings. The zero value is usable.
@@ -25,7 +27,7 @@ type Host struct {
 	log      *slog.Logger
 	now      func() time.Time
 	clients  func() *clients // made when the first plugin needs them
-	compiler *compiler
+	compiler *compile.Compiler
 	turns    *turns
 
 	mu      sync.Mutex // guards the rest
@@ -33,6 +35,11 @@ type Host struct {
 	plugins map[*Plugin]struct{}
 	builds  sync.WaitGroup
 }
+
+// CompileChildMain must be the first thing that main does in a program that loads plugins. Where the program was
+// started by a [Host] to compile a module, it does that and ends; otherwise it returns at once.
+// docs/threat-model.md#d3
+func CompileChildMain() { compile.ChildMain() }
 
 // NewHost makes a host. It fails when CacheDir cannot be used.
 func NewHost(o Options) (*Host, error) {
@@ -44,7 +51,7 @@ func NewHost(o Options) (*Host, error) {
 		h.now = time.Now
 	}
 	var err error
-	if h.compiler, err = newCompiler(o.CacheDir, h.log); err != nil {
+	if h.compiler, err = compile.New(o.CacheDir, h.log); err != nil {
 		return nil, err
 	}
 	return h, nil

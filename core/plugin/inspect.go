@@ -6,9 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -17,11 +15,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/nesting"
+	"github.com/opengatewayprotocol/ogp/core/plugin/compile"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
-
-// maxModule is the largest module: Go with net/http makes 10 MB, and 16 MiB compile in some 10 s.
-const maxModule = 16 << 20
 
 // Module is a module that was read and not loaded.
 type Module struct {
@@ -51,12 +47,12 @@ func inspect(spec Spec) (*Module, error) {
 	wasm := spec.Bytes
 	if wasm == nil {
 		var err error
-		if wasm, err = readBounded(spec.Path, maxModule); err != nil {
+		if wasm, err = files.ReadBounded(spec.Path, compile.MaxModule); err != nil {
 			return nil, &Error{Plugin: spec.Name, Kind: readKind(err, BadModule), Err: err}
 		}
 	}
-	if len(wasm) > maxModule {
-		return nil, &Error{Plugin: spec.Name, Kind: BadModule, Text: fmt.Sprintf("a module of %d bytes, at most %d", len(wasm), maxModule), Err: Limit}
+	if len(wasm) > compile.MaxModule {
+		return nil, &Error{Plugin: spec.Name, Kind: BadModule, Text: fmt.Sprintf("a module of %d bytes, at most %d", len(wasm), compile.MaxModule), Err: Limit}
 	}
 	sum := sha256.Sum256(wasm)
 	m := &Module{SHA256: hex.EncodeToString(sum[:]), Size: len(wasm), wasm: wasm}
@@ -98,28 +94,10 @@ func inspect(spec Spec) (*Module, error) {
 
 // readKind is the kind of a failure to read a file, which may pass.
 func readKind(err error, otherwise core.Kind) core.Kind {
-	if isScarce(err) {
+	if compile.Scarce(err) {
 		return core.Unavailable
 	}
 	return otherwise
-}
-
-// readBounded reads a file, and no more than one byte past the bound, which tells that there is more.
-func readBounded(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
-	var b bytes.Buffer
-	if err == nil {
-		defer f.Close()
-		if st, err := f.Stat(); err == nil {
-			b.Grow(int(min(st.Size(), most)) + bytes.MinRead)
-		}
-		_, err = b.ReadFrom(io.LimitReader(f, most+1))
-	}
-	var p *fs.PathError
-	if errors.As(err, &p) { // without the name of the call
-		err = fmt.Errorf("%s: %w", path, p.Err)
-	}
-	return b.Bytes(), err
 }
 
 // manifestSection is the custom section that can hold the manifest.

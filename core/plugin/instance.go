@@ -231,16 +231,16 @@ func (t *tail) String() string { return strings.ToValidUTF8(string(t.b), "?") }
 // The call that it is made for may wait for it beyond its own deadline, for as long as startGrace.
 func (v *version) start(ctx context.Context, deadline time.Time) (_ *instance, err error) {
 	in := &instance{v: v, hooks: map[Hook]api.Function{}}
-	base, free := withMemory(v.base)
+	base, free := withMemory(context.Background())
 	in.ctx = guestContext{base, in}
 	in.begin(ctx, "", v.config, deadline, startFuel)
 	defer func() {
 		if err != nil && in.mod != nil {
-			in.mod.Close(v.base)
+			in.mod.Close(context.Background())
 		}
 	}()
 	cfg := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(rand.Reader)
-	mod, err := v.rt.InstantiateModule(in.ctx, v.compiled, cfg)
+	mod, err := v.code.Runtime.InstantiateModule(in.ctx, v.code.Module, cfg)
 	if err != nil {
 		free()
 		return nil, in.failure(err)
@@ -260,7 +260,7 @@ func (in *instance) close() {
 		in.lines.end()
 		in.v.turns.leave()
 	}
-	in.mod.Close(in.v.base)
+	in.mod.Close(context.Background())
 }
 
 // call makes one call. keep says whether the instance may be used again.

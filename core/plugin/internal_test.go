@@ -2,15 +2,18 @@ package plugin
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
@@ -159,6 +162,14 @@ func FuzzLookup(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestD3NotCompiled has a load that cannot compile now fail as something that passes.
+func TestD3NotCompiled(t *testing.T) {
+	cause := &core.Error{Kind: core.Unavailable, RetryAfter: 10 * time.Second}
+	if e := notCompiled("x", cause); !errors.Is(e, core.Unavailable) || e.RetryAfter != cause.RetryAfter {
+		t.Errorf("%v, %v", e, e.RetryAfter)
+	}
 }
 
 func TestNearest(t *testing.T) {

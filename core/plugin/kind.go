@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -182,10 +183,10 @@ func programExports(*version) (map[string]string, error) {
 
 // check looks at what the compiled module imports and exports.
 func (v *version) check() error {
-	if len(v.compiled.ImportedMemories()) > 0 {
+	if len(v.code.Module.ImportedMemories()) > 0 {
 		return errors.New("imports a memory: a plugin brings its own and exports it")
 	}
-	for _, f := range v.compiled.ImportedFunctions() {
+	for _, f := range v.code.Module.ImportedFunctions() {
 		module, name, _ := f.Import()
 		hf, ok := v.kind.imports[module][name]
 		if !ok {
@@ -199,14 +200,14 @@ func (v *version) check() error {
 		}
 	}
 	slices.Sort(v.imports)
-	if v.compiled.ExportedMemories()["memory"] == nil {
+	if v.code.Module.ExportedMemories()["memory"] == nil {
 		return errors.New("does not export its memory as \"memory\"")
 	}
 	want, err := v.kind.exports(v)
 	if err != nil {
 		return err
 	}
-	fs := v.compiled.ExportedFunctions()
+	fs := v.code.Module.ExportedFunctions()
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		f := fs[name]
 		if f == nil {
@@ -237,27 +238,27 @@ func typeWords(params, results []api.ValueType) string {
 }
 
 // exports says whether the compiled module has a function of this name.
-func (v *version) exports(name string) bool { return v.compiled.ExportedFunctions()[name] != nil }
+func (v *version) exports(name string) bool { return v.code.Module.ExportedFunctions()[name] != nil }
 
 // provide makes the host modules, with no more in them than is imported.
 func (v *version) provide() error {
 	builders := map[string]wazero.HostModuleBuilder{}
 	seen := map[string]bool{}
-	for _, f := range v.compiled.ImportedFunctions() {
+	for _, f := range v.code.Module.ImportedFunctions() {
 		module, name, _ := f.Import()
 		if seen[module+"."+name] {
 			continue
 		}
 		seen[module+"."+name] = true
 		if builders[module] == nil {
-			builders[module] = v.rt.NewHostModuleBuilder(module)
+			builders[module] = v.code.Runtime.NewHostModuleBuilder(module)
 		}
 		hf := v.kind.imports[module][name]
 		p, r := guest.Types(hf.sig)
 		builders[module].NewFunctionBuilder().WithGoModuleFunction(hf, p, r).Export(name)
 	}
 	for _, b := range builders {
-		if _, err := b.Instantiate(v.base); err != nil {
+		if _, err := b.Instantiate(context.Background()); err != nil {
 			return err
 		}
 	}

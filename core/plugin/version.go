@@ -12,7 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/tetratelabs/wazero"
+
+	"github.com/opengatewayprotocol/ogp/core/plugin/compile"
 )
 
 // version is one loaded module with its runtime and its instances. A reload makes another one.
@@ -39,10 +40,7 @@ type version struct {
 	roundTrip http.RoundTripper // answers requests instead of the clients; nil: they do
 	refused   atomic.Int64
 
-	base     context.Context // what the guests' contexts are made of
-	rt       wazero.Runtime
-	cache    wazero.CompilationCache
-	compiled wazero.CompiledModule
+	code compile.Code
 
 	turns *turns // of the host
 	idle  chan *instance
@@ -158,8 +156,7 @@ func (v *version) close() {
 		}
 		break
 	}
-	v.rt.Close(v.base)
-	v.cache.Close(v.base)
+	v.code.Close()
 }
 
 // notObject says what keeps b from being a JSON object, or "".

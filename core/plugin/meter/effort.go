@@ -1,7 +1,7 @@
 package meter
 
 // effort estimates what wazero's compiler (1.12) makes of a function, in 25 ns of time; memory goes with it, some
-// 150 bytes for 100 units. What costs is measured by core/plugin's TestD3Model and listed in docs/performance.md:
+// 150 bytes for 100 units. What costs is measured by core/plugin/compile's TestD3Model and listed in docs/performance.md:
 //
 //   - the square of the number of blocks, for passes that are repeated for each;
 //   - every value that may live where a block begins, as each block lists them: the locals that are used anywhere

@@ -1,4 +1,7 @@
-package plugin
+// Package compile turns a plugin's module into machine code, and keeps what came of it. A child of this program
+// compiles, because nothing can interrupt wazero's compiler or bound its memory, and a child can be ended. This process
+// reads what the child has left, and compiles nothing itself. docs/threat-model.md#d3
+package compile
 
 import (
 	"bytes"
@@ -20,12 +23,16 @@ import (
 	"github.com/tetratelabs/wazero"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/files"
+	"github.com/opengatewayprotocol/ogp/core/plugin/guest"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
 const (
+	// MaxModule is the largest module, in bytes: Go with net/http makes 10 MB, and 16 MiB compile in some 10 s.
+	MaxModule = 16 << 20
 	// maxMetered is the largest module that goes to a child: metering adds a quarter to most.
-	maxMetered = 4 * maxModule
+	maxMetered = 4 * MaxModule
 	// childMemory is what a child may use: the largest program that is let through uses a third (docs/performance.md).
 	childMemoryBytes = 1 << 30
 	// childTime is when a child is ended. The model refuses what takes more than some 7 s of a quiet core.
@@ -39,9 +46,9 @@ const (
 	compileHere = 40_000_000
 )
 
-// compiler has modules compiled by children of this program and keeps what they made.
+// Compiler has modules compiled by children of this program and keeps what they made.
 // Safe for concurrent use.
-type compiler struct {
+type Compiler struct {
 	cache  *cache // nil: nothing is kept
 	log    *slog.Logger
 	places chan struct{} // one for each child that runs and has not used up its patience
@@ -53,8 +60,10 @@ type compiler struct {
 	elsewhere []string // where modules are handed over that cannot be kept
 }
 
-func newCompiler(dir string, log *slog.Logger) (*compiler, error) {
-	c := &compiler{log: log, places: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), memory: childMemoryBytes,
+// New makes a compiler that keeps what it made in a directory, which it makes with mode 0700 and refuses where others
+// may enter. Without a directory nothing is kept.
+func New(dir string, log *slog.Logger) (*Compiler, error) {
+	c := &Compiler{log: log, places: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), memory: childMemoryBytes,
 		time: childTime, patience: patience, elsewhere: []string{os.TempDir()}}
 	if runtime.GOOS == "linux" {
 		c.elsewhere = append(c.elsewhere, "/dev/shm")
@@ -68,25 +77,53 @@ func newCompiler(dir string, log *slog.Logger) (*compiler, error) {
 	return c, nil
 }
 
-// entry is a compiled module: a directory that holds wazero's file, the module's outline, which names it, and sums.
-type entry struct {
-	dir     string
+// Entry is a compiled module: a directory that holds wazero's file, the module's outline, which names it, and sums.
+type Entry struct {
+	Dir     string
 	outline []byte
 	kept    bool // in the cache; otherwise it goes when it was read
 }
 
-func (e *entry) release() {
+// Code is a compiled module in a runtime of its own, until it is closed.
+type Code struct {
+	Runtime wazero.Runtime
+	cache   wazero.CompilationCache
+	Module  wazero.CompiledModule
+}
+
+// Open reads the compiled module into a runtime whose guests have at most so many pages of memory. The error is
+// context.Canceled when the entry is not the module's: nothing is compiled.
+func (e *Entry) Open(pages uint32) (c Code, err error) {
+	if c.cache, err = wazero.NewCompilationCacheWithDir(e.Dir); err != nil {
+		return Code{}, err
+	}
+	c.Runtime = wazero.NewRuntimeWithConfig(context.Background(), runtimeConfig(c.cache, pages))
+	if c.Module, err = c.Runtime.CompileModule(found, e.outline); err != nil {
+		c.Close()
+		return Code{}, err
+	}
+	return c, nil
+}
+
+// Close frees the runtime with everything in it.
+func (c Code) Close() {
+	c.Runtime.Close(context.Background())
+	c.cache.Close(context.Background())
+}
+
+// Release removes what was handed over and is not kept.
+func (e *Entry) Release() {
 	if !e.kept {
-		_ = os.RemoveAll(e.dir)
+		_ = os.RemoveAll(e.Dir)
 	}
 }
 
-// get gives the entry for a module, from the cache or a child, for which alone it is rewritten. Errors are of kind
+// Get gives the entry for a module, from the cache or a child, for which alone it is rewritten. Errors are of kind
 // core.Unavailable where another try may find what this one lacked: space, descriptors, memory for a process.
-func (c *compiler) get(ctx context.Context, name, key string, rewrite func() (*meter.Metered, error)) (*entry, error) {
+func (c *Compiler) Get(ctx context.Context, name, key string, rewrite func() (*meter.Metered, error)) (*Entry, error) {
 	if c.cache != nil {
 		switch e, err := c.cache.find(key); {
-		case isScarce(err):
+		case Scarce(err):
 			return nil, passing(err)
 		case err != nil:
 			c.log.Warn("a compiled module was damaged and is compiled again", "plugin", name, "err", err)
@@ -111,7 +148,7 @@ func (c *compiler) get(ctx context.Context, name, key string, rewrite func() (*m
 
 // turn waits for a place. Whoever stays longer than patience gives his up, so that no load waits longer than that
 // for another's.
-func (c *compiler) turn(ctx context.Context) (leave func(), err error) {
+func (c *Compiler) turn(ctx context.Context) (leave func(), err error) {
 	select {
 	case c.places <- struct{}{}:
 	case <-ctx.Done():
@@ -124,7 +161,7 @@ func (c *compiler) turn(ctx context.Context) (leave func(), err error) {
 
 // compile has the module compiled in the first place that takes it: the cache's own directory, so that the entry
 // can be moved into its place, or where else there is space.
-func (c *compiler) compile(ctx context.Context, name, key string, m *meter.Metered) (*entry, error) {
+func (c *Compiler) compile(ctx context.Context, name, key string, m *meter.Metered) (*Entry, error) {
 	places := c.elsewhere
 	if c.cache != nil {
 		places = append([]string{c.cache.dir}, places...)
@@ -152,7 +189,7 @@ func (c *compiler) compile(ctx context.Context, name, key string, m *meter.Meter
 			if c.cache != nil {
 				c.log.Warn("a compiled module is not kept", "plugin", name, "err", errors.Join(errs...))
 			}
-			return &entry{dir: dir, outline: outline}, nil
+			return &Entry{Dir: dir, outline: outline}, nil
 		}
 		_ = os.RemoveAll(dir)
 		if !isFiles(err) {
@@ -163,9 +200,13 @@ func (c *compiler) compile(ctx context.Context, name, key string, m *meter.Meter
 	return nil, &core.Error{Kind: core.Unavailable, Public: "a compiled module cannot be written", Err: errors.Join(errs...)}
 }
 
-// isScarce says whether an error is for want of descriptors or memory, and says nothing about what was to be read.
-func isScarce(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+// Passes reports whether an error of this room says nothing about the module: the files could not be written or read,
+// and another try may go well.
+func Passes(err error) bool { return isFiles(err) || Scarce(err) }
+
+// Scarce reports whether an error is for want of descriptors or memory, and says nothing about what was to be read.
+func Scarce(err error) bool {
+	return files.Short(err) || errors.Is(err, syscall.ENOMEM)
 }
 
 func isFiles(err error) bool {
@@ -175,7 +216,7 @@ func isFiles(err error) bool {
 
 // child runs this program once more to compile the module into dir. A *fs.PathError says that the files could not
 // be written.
-func (c *compiler) child(ctx context.Context, dir string, m *meter.Metered) error {
+func (c *Compiler) child(ctx context.Context, dir string, m *meter.Metered) error {
 	if !mayCompile.Load() {
 		return here(dir, m)
 	}
@@ -206,7 +247,7 @@ func (c *compiler) child(ctx context.Context, dir string, m *meter.Metered) erro
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case limited.Err() != nil:
-		return &core.Error{Kind: Limit, Public: fmt.Sprintf("not compiled within %v", c.time)}
+		return &core.Error{Kind: guest.Limit, Public: fmt.Sprintf("not compiled within %v", c.time)}
 	case err != nil:
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) {
@@ -225,7 +266,7 @@ func (c *compiler) child(ctx context.Context, dir string, m *meter.Metered) erro
 	case childFiles:
 		return &fs.PathError{Op: "compile", Path: dir, Err: errors.New(a.Text)}
 	case childMemory:
-		return &core.Error{Kind: Limit, Public: "compiling it takes " + a.Text}
+		return &core.Error{Kind: guest.Limit, Public: "compiling it takes " + a.Text}
 	case childOther:
 		return passing(errors.New("the program was replaced since it was started: restart it"))
 	}

@@ -1,10 +1,11 @@
-//go:build !unix && !windows
+//go:build unix && !linux
 
-package plugin
+package compile
 
 import (
 	"os"
 	"os/exec"
+	"syscall"
 )
 
 // self is the file of this program.
@@ -13,4 +14,5 @@ func self() (string, error) { return os.Executable() }
 // runBound runs a child, which watches its own memory.
 func runBound(cmd *exec.Cmd, _ uint64) error { return cmd.Run() }
 
-func lowerPriority() {}
+// lowerPriority lets everything else on the machine come first.
+func lowerPriority() { _ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, niceness) }

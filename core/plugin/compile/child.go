@@ -1,4 +1,4 @@
-package plugin
+package compile
 
 import (
 	"context"
@@ -20,12 +20,14 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
+
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // childVariable holds a childOrder where this program is to compile a module and nothing else.
 const childVariable = "OGP_COMPILE"
 
-// mayCompile says that this program's main calls CompileChildMain, so that it can be started as a child.
+// mayCompile says that this program's main calls ChildMain, so that it can be started as a child.
 var mayCompile atomic.Bool
 
 // childOrder is what a child is told. The module is on its standard input.
@@ -51,18 +53,18 @@ const (
 	childOther   = "build"   // it is another program than its parent
 )
 
-// CompileChildMain must be the first thing that main does in a program that loads plugins. Where the program was
-// started by a [Host] to compile a module, it does that and ends; otherwise it returns at once. Modules are
+// ChildMain must be the first thing that main does in a program that loads plugins. Where the program was
+// started by a [Compiler] to compile a module, it does that and ends; otherwise it returns at once. Modules are
 // compiled in such children alone, because nothing can interrupt wazero's compiler or bound its memory: a child
 // can be ended. docs/threat-model.md#d3
-func CompileChildMain() {
-	text := os.Getenv(childVariable)
-	if text == "" {
+func ChildMain() {
+	order := os.Getenv(childVariable)
+	if order == "" {
 		mayCompile.Store(true)
 		return
 	}
 	var o childOrder
-	if err := json.Unmarshal([]byte(text), &o); err != nil {
+	if err := json.Unmarshal([]byte(order), &o); err != nil {
 		os.Exit(1)
 	}
 	tell(o.answer(os.Stdin))
@@ -77,9 +79,9 @@ func (o *childOrder) answer(wasm io.Reader) childAnswer {
 }
 
 func tell(a childAnswer) {
-	text, err := json.Marshal(a)
+	b, err := json.Marshal(a)
 	if err == nil {
-		_, err = os.Stdout.Write(text)
+		_, err = os.Stdout.Write(b)
 	}
 	if err != nil {
 		os.Exit(1)
@@ -89,11 +91,11 @@ func tell(a childAnswer) {
 // buildID tells one build of this program from another, as far as it matters for what the two write and read: by
 // the versions of all modules in it, and how it was built.
 func buildID() string {
-	text := runtime.Version()
+	version := runtime.Version()
 	if b, ok := debug.ReadBuildInfo(); ok {
-		text = b.String()
+		version = b.String()
 	}
-	sum := sha256.Sum256([]byte(text))
+	sum := sha256.Sum256([]byte(version))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -112,7 +114,7 @@ func (o *childOrder) compile(wasm io.Reader) childAnswer {
 	case errors.As(err, &file):
 		return childAnswer{childFiles, err.Error()}
 	case err != nil:
-		return childAnswer{childRefused, firstLine(err)}
+		return childAnswer{childRefused, firstLine(err.Error())}
 	}
 	return childAnswer{Outcome: childDone}
 }
@@ -171,9 +173,14 @@ func valid(wasm []byte) error {
 
 // said is the first line of what a child that crashed wrote to its standard error.
 func said(stderr []byte) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(string(stderr)), "\n")
-	if line == "" {
-		return ""
+	if line := firstLine(strings.TrimSpace(string(stderr))); line != "" {
+		return ": " + line
 	}
-	return ": " + printable(line)
+	return ""
+}
+
+// firstLine is what comes before the stack of a failure.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return text.Line(line, 0)
 }

@@ -1,4 +1,4 @@
-package plugin
+package compile
 
 import (
 	"crypto/sha256"
@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/cpu"
 
+	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
@@ -92,8 +93,8 @@ func named(key string) string {
 func (c *cache) place(key string) string { return filepath.Join(c.dir, named(key)) }
 
 // find gives the entry of a module, or nil. A damaged one is removed, and the error says what was wrong with it;
-// but see isScarce.
-func (c *cache) find(key string) (*entry, error) {
+// but see Scarce.
+func (c *cache) find(key string) (*Entry, error) {
 	dir := c.place(key)
 	if _, err := os.Lstat(dir); err != nil {
 		return nil, nil // a directory that cannot be read is told of when its entry is to be kept
@@ -101,7 +102,7 @@ func (c *cache) find(key string) (*entry, error) {
 	sum, name, err := only(dir)
 	var outline, want []byte
 	if err == nil {
-		outline, err = readBounded(filepath.Join(dir, outlineFile), maxMetered)
+		outline, err = files.ReadBounded(filepath.Join(dir, outlineFile), maxMetered)
 	}
 	if err == nil {
 		if want, err = os.ReadFile(filepath.Join(dir, sumFile)); err == nil && string(want) != sums(key, sum, name, outline) {
@@ -109,14 +110,14 @@ func (c *cache) find(key string) (*entry, error) {
 		}
 	}
 	switch {
-	case isScarce(err):
+	case Scarce(err):
 		return nil, err
 	case err != nil:
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	now := time.Now()
 	_ = os.Chtimes(dir, now, now) // it is in use: see prune
-	return &entry{dir: dir, outline: outline, kept: true}, nil
+	return &Entry{Dir: dir, outline: outline, kept: true}, nil
 }
 
 // sums is what the file of sums says.
@@ -186,19 +187,19 @@ func seal(dir, key string, outline []byte) error {
 }
 
 // keep moves a sealed directory to its place. The entry can be used in any case.
-func (c *cache) keep(dir, key string, outline []byte) (*entry, error) {
+func (c *cache) keep(dir, key string, outline []byte) (*Entry, error) {
 	place := c.place(key)
 	err := os.Rename(dir, place)
 	if err == nil {
-		return &entry{place, outline, true}, nil
+		return &Entry{place, outline, true}, nil
 	}
 	if _, there := os.Lstat(place); there == nil { // another process was quicker
 		if e, damage := c.find(key); e != nil && damage == nil {
 			return e, os.RemoveAll(dir)
 		}
 		if err = os.Rename(dir, place); err == nil {
-			return &entry{place, outline, true}, nil
+			return &Entry{place, outline, true}, nil
 		}
 	}
-	return &entry{dir: dir, outline: outline}, err
+	return &Entry{Dir: dir, outline: outline}, err
 }

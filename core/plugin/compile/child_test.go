@@ -1,4 +1,4 @@
-package plugin
+package compile
 
 import (
 	"context"
@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin/guest"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
 func metered(t testing.TB, file string) func() (*meter.Metered, error) {
 	t.Helper()
-	wasm, err := os.ReadFile(filepath.Join("testdata", "guests", file))
+	wasm, err := os.ReadFile(filepath.Join("..", "testdata", "guests", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,9 +30,9 @@ func metered(t testing.TB, file string) func() (*meter.Metered, error) {
 	return func() (*meter.Metered, error) { return m, nil }
 }
 
-func testCompiler(t testing.TB) *compiler {
+func testCompiler(t testing.TB) *Compiler {
 	t.Helper()
-	c, err := newCompiler("", slog.New(slog.DiscardHandler))
+	c, err := New("", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,30 +45,30 @@ func TestD3ChildIsBounded(t *testing.T) {
 	m := metered(t, "goguest.wasm")
 	c := testCompiler(t)
 	c.memory = 24 << 20
-	if _, err := c.get(t.Context(), "x", "key", m); !errors.Is(err, Limit) || !strings.Contains(err.Error(), "24 MiB") {
+	if _, err := c.Get(t.Context(), "x", "key", m); !errors.Is(err, guest.Limit) || !strings.Contains(err.Error(), "24 MiB") {
 		t.Errorf("memory: %v, want that it takes more than 24 MiB", err)
 	}
 	c = testCompiler(t)
 	c.time = 50 * time.Millisecond
-	if _, err := c.get(t.Context(), "x", "key", m); !errors.Is(err, Limit) || !strings.Contains(err.Error(), "not compiled within") {
+	if _, err := c.Get(t.Context(), "x", "key", m); !errors.Is(err, guest.Limit) || !strings.Contains(err.Error(), "not compiled within") {
 		t.Errorf("time: %v, want that it takes too long", err)
 	}
 	c = testCompiler(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if _, err := c.get(ctx, "x", "key", m); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := c.Get(ctx, "x", "key", m); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("caller gone: %v", err)
 	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("ended after %v", took)
 	}
-	e, err := testCompiler(t).get(t.Context(), "x", "key", m)
+	e, err := testCompiler(t).Get(t.Context(), "x", "key", m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.release()
-	if _, err := os.Stat(e.dir); !errors.Is(err, os.ErrNotExist) {
+	e.Release()
+	if _, err := os.Stat(e.Dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the hand-over stays: %v", err)
 	}
 }
@@ -76,9 +77,8 @@ func TestD3ChildIsBounded(t *testing.T) {
 func TestD3NeverHere(t *testing.T) {
 	m := metered(t, "goguest.wasm")
 	dir := t.TempDir()
-	v := &version{kind: &kind{}, limits: Limits{MemoryMiB: 64}}
 	whole, _ := m()
-	if err := v.open(&entry{dir: dir, outline: meter.Outline(whole.Wasm)}); !errors.Is(err, context.Canceled) {
+	if _, err := (&Entry{Dir: dir, outline: meter.Outline(whole.Wasm)}).Open(1024); !errors.Is(err, context.Canceled) {
 		t.Errorf("open = %v, want that it is not there", err)
 	}
 	if _, _, err := only(dir); err == nil {
@@ -98,11 +98,8 @@ func TestD3Replaced(t *testing.T) {
 func TestD3NoPlace(t *testing.T) {
 	c := testCompiler(t)
 	c.elsewhere = []string{filepath.Join(t.TempDir(), "gone")}
-	if _, err := c.get(t.Context(), "x", "key", metered(t, "policy.wasm")); !errors.Is(err, core.Unavailable) {
+	if _, err := c.Get(t.Context(), "x", "key", metered(t, "policy.wasm")); !errors.Is(err, core.Unavailable) {
 		t.Errorf("get = %v, want Unavailable", err)
-	}
-	if e := notCompiled("x", passing(errors.New("y"))); !errors.Is(e, core.Unavailable) || e.RetryAfter == 0 {
-		t.Errorf("%v, %v", e, e.RetryAfter)
 	}
 }
 
