@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"bytes"
 	"net/http"
 	"time"
 
@@ -186,4 +187,10 @@ func IsReceipt(r *core.Reply) bool {
 		return false
 	}
 	return string(data["received"]) == "true"
+}
+
+// SameReply reports whether two replies to one message say the same: one that was signed
+// anew, as the answer to it got lost, has another time.
+func SameReply(a, b core.Reply) bool {
+	return a.Success == b.Success && a.Error == b.Error && bytes.Equal(a.Data, b.Data)
 }

@@ -140,7 +140,7 @@ type Inbox struct {
 
 // Replies is the [replies] table.
 type Replies struct {
-	Life time.Duration `koanf:"life" unit:"duration" check:"1s.." doc:"How long an answer can be polled, and a reply to us is awaited."`
+	Life time.Duration `koanf:"life" unit:"duration" check:"1s.." doc:"How long an answer can be polled, and, after a message of ours has left, its answer is awaited."`
 }
 
 // Delivery is the [delivery] table.

@@ -128,10 +128,10 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	s.wake = confirm.look
 	t := newTrust(s, confirm)
 	confirm.trust = t
-	s.outbox = outbox.New(outbox.Options{Gateway: outward{s, t}, Store: o.Store, Transport: o.Transport, Logger: o.Logger, Now: o.Now})
-	s.peers.Alive = func(k core.PublicKey) { s.outbox.Alive(k) }
 	r := &replies{state: s, trust: t}
 	r.polls = queue.New(maxPollsAtOnce, r.pollForReply)
+	s.outbox = outbox.New(outbox.Options{Gateway: outward{s, t, r}, Store: o.Store, Transport: o.Transport, Logger: o.Logger, Now: o.Now})
+	s.peers.Alive = func(k core.PublicKey) { s.outbox.Alive(k) }
 	g := &Gateway{state: s, trust: t, replies: r, inbound: &inbound{state: s, trust: t, replies: r}, reach: &reach{state: s, trust: t}, confirm: confirm}
 
 	records, err := o.Store.Peers(ctx)

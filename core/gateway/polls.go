@@ -12,7 +12,7 @@ import (
 const (
 	// maxPollsAtOnce bounds how many peers are asked for answers at the same time.
 	maxPollsAtOnce = 8
-	// maxPolled bounds for how many messages of before a start answers are polled for.
+	// maxPolled bounds how many envelopes of before a start are looked at for such messages.
 	maxPolled = 1000
 	// pollMost is the longest time between two polls.
 	pollMost = 10 * time.Minute
@@ -30,22 +30,16 @@ func (g *replies) runPolls(ctx context.Context) {
 	g.polls.Run(ctx)
 }
 
-// findPolls finds the messages that were sent before we were started.
+// findPolls finds the messages that left before we were started.
 func (g *replies) findPolls(ctx context.Context) error {
-	since := g.o.Now().Add(-g.settings.Load().ReplyLife)
-	page := core.OutboxFilter{State: core.OutSent, Limit: 100}
+	page := core.OutboxFilter{Limit: 100}
 	for n := 0; n < maxPolled; n += page.Limit {
 		items, err := g.o.Store.Outbox(ctx, page)
 		if err != nil {
 			return err
 		}
 		for _, item := range items {
-			if item.Created.Before(since) {
-				return nil
-			}
-			if item.Message != nil && item.Message.ReplyTo == "" {
-				g.polls.In(item.ID, pollEvery)
-			}
+			g.poll(item)
 		}
 		if len(items) < page.Limit {
 			return nil
@@ -55,21 +49,29 @@ func (g *replies) findPolls(ctx context.Context) error {
 	return nil
 }
 
+// poll has the answer to a message polled for that its peer has, or may have, and that
+// named no place which it can be sent to.
+func (g *replies) poll(item *core.OutboxItem) {
+	if g.polled(item) {
+		g.polls.In(item.ID, pollEvery)
+	}
+}
+
+func (g *replies) polled(item *core.OutboxItem) bool {
+	return item.Message != nil && !reachable(item.Message.ReplyTo) && (item.State == core.OutSent || item.State == core.OutExpired && item.Attempts > 0) &&
+		g.o.Now().Sub(item.Done) <= g.settings.Load().ReplyLife
+}
+
 // pollForReply asks a peer once for its answer to a message of ours, and returns when to
 // ask again: the older the message, the later. Gateways before v2 keep no answers.
 func (g *replies) pollForReply(ctx context.Context, id string) time.Duration {
 	item, err := g.o.Store.OutboxItem(ctx, id)
-	if err != nil {
+	if err != nil || !g.polled(item) {
 		return 0
 	}
-	age := g.o.Now().Sub(item.Created)
-	wait := pollPause(age)
+	wait := pollPause(g.o.Now().Sub(item.Done))
 	p := g.peers.Get(item.Peer)
-	switch {
-	case age > g.settings.Load().ReplyLife, p == nil, p.Trust != core.Approved, !p.V2,
-		item.State != core.OutSent && item.State != core.OutWaiting:
-		return 0
-	case item.State == core.OutWaiting:
+	if p == nil || p.Trust != core.Approved || !p.V2 { // it may come to be
 		return wait
 	}
 	if r, err := g.o.Store.Reply(ctx, item.Peer, item.Nonce); err == nil && !answer.IsReceipt(&r.Reply) {

@@ -141,7 +141,7 @@ func (g *replies) ReceiveReply(ctx context.Context, nonce core.Nonce, body []byt
 func (g *replies) receiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {
 	none := core.Answer{}
 	item, err := g.o.Store.OutboxByNonce(ctx, nonce)
-	expected := err == nil && g.o.Now().Sub(item.Created) <= g.settings.Load().ReplyLife
+	expected := err == nil && (item.State == core.OutWaiting || g.o.Now().Sub(item.Done) <= g.settings.Load().ReplyLife)
 	if err != nil && !errors.Is(err, core.NotFound) {
 		return none, err
 	}
@@ -188,8 +188,7 @@ func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.Outbox
 		return err
 	}
 	if err == nil {
-		same := string(encode(old.Reply)) == string(encode(r))
-		if same || answer.IsReceipt(&r) {
+		if answer.SameReply(old.Reply, r) || answer.IsReceipt(&r) {
 			return nil
 		}
 		if !answer.IsReceipt(&old.Reply) {

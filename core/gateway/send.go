@@ -81,9 +81,6 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	if err := g.keepFor(ctx, change, nobody); err != nil {
 		return Outgoing{}, err
 	}
-	if item.Message.ReplyTo == "" {
-		g.polls.In(item.ID, pollEvery)
-	}
 	if m.Now {
 		item, err = g.outbox.Attempt(ctx, item, true)
 		return Outgoing{p, item, err}, nil
@@ -102,7 +99,8 @@ func reachable(gatewayURL string) bool {
 // outward is the gateway as its outbox sees it.
 type outward struct {
 	*state
-	trust *trust
+	trust   *trust
+	replies *replies
 }
 
 var _ outbox.Gateway = outward{}
@@ -113,12 +111,13 @@ func (o outward) Tried(k core.PublicKey, err error) {
 	o.peers.Checked(k, err, o.o.Now().UTC(), o.settings.Load().CheckFailures)
 }
 
-// Store also has it asked whether an approval has arrived.
+// Store also has it asked whether an approval has arrived, and what a message is answered.
 func (o outward) Store(ctx context.Context, c *core.Change) error {
 	if err := o.keep(ctx, c); err != nil {
 		return err
 	}
 	for _, item := range c.Outbox {
+		o.replies.poll(item)
 		if item.Kind == core.OutApprove && item.State == core.OutSent && item.Nonce != "" {
 			o.trust.approvalSent(item.Peer, item)
 		}

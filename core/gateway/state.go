@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -271,7 +272,8 @@ func notStored(err error) error {
 }
 
 // answered gives the answer that is on record for a used nonce, if the bytes are
-// the same. It returns an error of kind NotFound when the nonce is new after all.
+// the same, or it was a refusal: who signs a message anew, as the answer got lost, takes a
+// Conflict for a yes. It returns an error of kind NotFound when the nonce is new after all.
 func (s *state) answered(ctx context.Context, k core.PublicKey, n core.Nonce, digest [32]byte) (core.Answer, error) {
 	if !s.fresh.Seen(k, n) {
 		return core.Answer{}, core.NotFound
@@ -280,7 +282,7 @@ func (s *state) answered(ctx context.Context, k core.PublicKey, n core.Nonce, di
 	if err != nil {
 		return core.Answer{}, err
 	}
-	if r.Digest != digest {
+	if r.Digest != digest && r.Status < http.StatusBadRequest {
 		return core.Answer{}, core.Refuse(core.Conflict, "Nonce already used for another message")
 	}
 	return core.Answer{Status: r.Status, Body: r.Answer}, nil

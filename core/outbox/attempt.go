@@ -3,6 +3,8 @@ package outbox
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -152,10 +154,21 @@ func (q *Queue) deliver(ctx context.Context, p *core.Peer, item *core.OutboxItem
 	case core.OutMessage:
 		return q.o.Transport.Post(ctx, p.URL, core.PathMessage, item.Body)
 	case core.OutReply:
-		return q.o.Transport.PostURL(ctx, item.URL, item.Body)
+		return q.o.Transport.PostURL(ctx, replyURL(p, item), item.Body)
 	default:
 		return q.o.Transport.Post(ctx, p.URL, core.PathApprove, item.Body)
 	}
+}
+
+// replyURL is where a reply goes: to the place that its message named, or, since the peer
+// has moved, to the same at its new URL.
+func replyURL(p *core.Peer, item *core.OutboxItem) string {
+	named, err := url.Parse(item.URL)
+	now, err2 := url.Parse(p.URL)
+	if err != nil || err2 != nil || core.Origin(named) != core.Origin(now) {
+		return p.URL + core.PathReply + string(item.Nonce)
+	}
+	return item.URL
 }
 
 // endpoints are what the queue posts to.
@@ -168,7 +181,7 @@ var endpoints = map[core.OutboxKind]answer.Endpoint{
 func (q *Queue) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem, got core.Answer, err error) error {
 	s := q.o.Gateway.OutboxSettings()
 	now := q.o.Now().UTC()
-	item.Error, item.Answer, item.Answered = "", nil, err == nil
+	item.Error, item.Answer, item.Answered, item.Asked = "", nil, err == nil, false
 	retry := time.Duration(0)
 	var j answer.Judged
 	if err == nil {
@@ -214,10 +227,17 @@ func (q *Queue) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem,
 			err = notPendingYet(p, err)
 		}
 	}
+	item.Asked = asksForTime(j, got)
 	if item.Next = now.Add(pause); item.Next.After(item.GiveUp) {
 		item.State, item.Done = core.OutExpired, now
 	}
 	return err
+}
+
+// asksForTime reports whether the peer's own gateway wants to be left alone for a time. 429
+// before 0.4 names none, and an approval's times are those that its peer needs.
+func asksForTime(j answer.Judged, got core.Answer) bool {
+	return j.Said != "" && (j.RetryAfter > 0 || got.Status == http.StatusTooManyRequests || isNotPending(j))
 }
 
 func jsonOrNil(b []byte) core.Raw {

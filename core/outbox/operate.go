@@ -41,7 +41,7 @@ func (q *Queue) Retry(ctx context.Context, w Which) (n, behind int, err error) {
 		if first[item.Peer] != item.ID {
 			behind++
 		}
-		item.Next, item.Answer = now, nil
+		item.Next, item.Answer, item.Asked = now, nil, false
 		item.Ordered, item.NotPending = now, 0
 		return nil
 	}, func(k core.PublicKey) {

@@ -251,7 +251,7 @@ const afterError = 5 * time.Second
 // work sends what waits for a peer and returns when to look again.
 func (q *Queue) work(ctx context.Context, k core.PublicKey) time.Duration {
 	alive, soon := q.takeAlive(k)
-	x := pass{queue: ctx, impatient: alive}
+	x := pass{queue: ctx, impatient: alive, alive: alive}
 	err := q.send(ctx, k, &x)
 	if x.wait > 0 {
 		q.waits(k, true)
@@ -273,6 +273,7 @@ type pass struct {
 	queue     context.Context // ends the patience of who waits, not the try under way
 	id        string          // the envelope that somebody waits for; empty: nobody does
 	impatient bool            // pauses of our own do not count
+	alive     bool            // the peer has shown life
 
 	mine   *core.OutboxItem // that envelope, once it was tried or is known to wait
 	behind error            // why the rest waits
@@ -300,6 +301,9 @@ func (q *Queue) SendNow(ctx context.Context, item *core.OutboxItem) (*core.Outbo
 	x := pass{queue: patient, id: item.ID, impatient: true}
 	err = q.send(ctx, item.Peer, &x)
 	release()
+	if x.wait > 0 {
+		q.waits(item.Peer, true) // who had the queue before us may have found it empty
+	}
 	if x.wait > 0 || err != nil {
 		q.engine.In(item.Peer, x.wait)
 	}
@@ -380,9 +384,10 @@ func (q *Queue) send(ctx context.Context, k core.PublicKey, x *pass) error {
 
 // pause is how long an envelope still waits. A time that the peer asked for counts
 // always, and so does one before the first try, which the peer needs; another pause of
-// ours does unless there is a reason to try at once.
+// ours does unless there is a reason to try at once. For one that has been answered "not
+// now" again and again, only a sign of life is.
 func (q *Queue) pause(item *core.OutboxItem, x *pass) time.Duration {
-	if x.impatient && item.Answer == nil && item.Attempts > 0 {
+	if item.Attempts > 0 && !item.Asked && (x.alive || x.impatient && (item.Answer == nil || holdsUp(item))) {
 		return 0
 	}
 	return q.left(item)
