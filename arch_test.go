@@ -100,6 +100,9 @@ var rooms = []arrows{
 	// Peers as A2A agents: a door to the agent's role.
 	{"core/a2a", []string{"core", "core/control/api", "core/gate"}},
 
+	// The operator's page: a door to the typed calls.
+	{"core/console", []string{"core", "core/control", "core/control/api", "core/text"}},
+
 	// For tests alone: anything of core.
 	{"core/coretest", []string{"core", "core/..."}},
 
@@ -119,7 +122,7 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/record", "core/rendezvous", "core/replay", "core/scope", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/record", "core/rendezvous", "core/replay", "core/scope", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
 	{"core/daemon/service", []string{"core/config"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},
 	{"core/daemon/doctor", []string{"core", "core/config", "core/control/api", "core/daemon/certs", "core/daemon/openclaw", "core/dial", "core/federation", "core/gateway", "core/keys", "core/peers", "core/rendezvous", "core/text"}},
@@ -128,6 +131,7 @@ var rooms = []arrows{
 	{"cmd/ogp", []string{"cmd/ogp/internal/...", "core", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/scope", "core/settings", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/files", "plugins"}},
 	{"cmd/ogp/internal/agents", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control", "core/daemon", "core/daemon/openclaw", "core/files", "core/mcp", "core/settings"}},
+	{"cmd/ogp/internal/page", []string{"cmd/ogp/internal/cli", "core/config", "core/control/api"}},
 	{"cmd/ogp/internal/term", []string{"core/text"}},
 	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/files", "core/store", "core/text"}},
 	{"cmd/ogp/internal/former", []string{"cmd/ogp/internal/cli", "core"}},

@@ -118,3 +118,28 @@ func ParseRate(s string) (RateLimit, error) {
 func (r RateLimit) String() string {
 	return strconv.Itoa(r.Requests) + "/" + FormatDuration(r.Window())
 }
+
+// Never is what ParseExpiry takes for an end that never comes.
+const Never = "never"
+
+// ParseExpiry reads when something is to end, as people write it: a duration from now on
+// such as 12h or 30d, a date or a time (of this machine's zone, where it names none), or
+// "never". It returns the time as FormatTime writes it; "" for "never" and for "".
+func ParseExpiry(s string, now time.Time) (string, error) {
+	if s == "" || s == Never {
+		return "", nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			if !t.After(now) {
+				return "", errors.New("that time has passed")
+			}
+			return FormatTime(t), nil
+		}
+	}
+	d, err := ParseDuration(s)
+	if err != nil || d <= 0 {
+		return "", errors.New("want a duration such as 12h or 30d, a date such as 2027-01-31, or never")
+	}
+	return FormatTime(now.Add(d)), nil
+}

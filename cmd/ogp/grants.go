@@ -29,9 +29,6 @@ type grantFlags struct {
 // allOfThem is what --topics and --personas say for all of them.
 const allOfThem = "*"
 
-// never is what --expires says for grants without an end.
-const never = "never"
-
 func (g *grantFlags) register(cmd *cobra.Command) { g.registerAs(cmd, "expires") }
 
 // registerAs registers the flags where --expires is taken.
@@ -102,9 +99,9 @@ func (g *grantFlags) grants(given func(flag string) bool) ([]core.Grant, error) 
 		}
 		size = &b
 	}
-	expires, err := parseExpiry(g.ends, g.expires)
+	expires, err := core.ParseExpiry(g.expires, time.Now())
 	if err != nil {
-		return nil, err
+		return nil, cli.Usagef("--%s %q: %v", g.ends, g.expires, err)
 	}
 	var out []core.Grant
 	for _, intent := range intents {
@@ -115,25 +112,6 @@ func (g *grantFlags) grants(given func(flag string) bool) ([]core.Grant, error) 
 		out = append(out, grant)
 	}
 	return out, nil
-}
-
-func parseExpiry(flag, s string) (string, error) {
-	if s == "" || s == never {
-		return "", nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			if !t.After(time.Now()) {
-				return "", cli.Usagef("--%s %q: that time has passed", flag, s)
-			}
-			return core.FormatTime(t), nil
-		}
-	}
-	d, err := core.ParseDuration(s)
-	if err != nil || d <= 0 {
-		return "", cli.Usagef("--%s %q: want a duration such as 12h or 30d, a date such as 2027-01-31, or never", flag, s)
-	}
-	return core.FormatTime(time.Now().Add(d)), nil
 }
 
 func approveCommand(a *cli.App) *cobra.Command {

@@ -31,6 +31,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/manual"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/migrate"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/notify"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/page"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/rendezvous"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/service"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/setup"
@@ -67,6 +68,7 @@ var commands = []func(*cli.App) *cobra.Command{
 	agents.MCPCommand,
 	agents.Command,
 	a2aCommand,
+	page.Command,
 	peersCommand,
 	migrate.Command,
 	backup.Command,

@@ -58,6 +58,7 @@ type Config struct {
 	Log        Log        `koanf:"log" doc:"The daemon's log, on standard error."`
 	Metrics    Metrics    `koanf:"metrics" doc:"What a monitoring system reads. Not for the public internet."`
 	A2A        A2A        `koanf:"a2a" doc:"Approved peers as A2A agents, for programs on this machine. What they do counts as the agent's."`
+	Console    Console    `koanf:"console" doc:"The page that \"ogp console\" opens. Nothing listens until then."`
 	TLS        TLS        `koanf:"tls" doc:"HTTPS of our own. Without it, a proxy or tunnel in front does that."`
 	Policy     Policy     `koanf:"policy" doc:"Deciding about messages and requests: the rules below, and what is recorded."`
 	Key        Key        `koanf:"key" doc:"Our private key. Its passphrase may also come from OGP_KEY_PASSPHRASE."`
@@ -166,6 +167,13 @@ type Metrics struct {
 // A2A is the [a2a] table.
 type A2A struct {
 	Listen string `koanf:"listen" unit:"host:port" check:"loopback?" doc:"Loopback address at which each approved peer is an A2A agent, /a2a/<alias>, such as \"127.0.0.1:18795\". \"ogp a2a token\" shows the token. Empty: none."`
+}
+
+// Console is the [console] table.
+type Console struct {
+	Listen string `koanf:"listen" unit:"host:port" check:"hostport" doc:"Where the console listens, once it is asked for. Port 0 is any that is free. Anything but loopback wants a certificate."`
+	Cert   string `koanf:"cert" unit:"path" doc:"A certificate chain in PEM. The console answers to the names in it."`
+	Key    string `koanf:"key" unit:"path" doc:"The certificate's private key in PEM."`
 }
 
 // TLS is the [tls] table.
@@ -342,6 +350,7 @@ func Default() Config {
 		Delivery: Delivery{Notifiers: []string{"log"}, GiveUp: core.DefaultDeliveryGiveUp, FirstRetry: core.DefaultDeliveryFirst, MaxRetry: core.DefaultDeliveryMost},
 		Health:   Health{Interval: core.DefaultHealthInterval, Timeout: core.DefaultHealthTimeout, Failures: core.DefaultHealthFailures},
 		Log:      Log{Level: "info", Format: "text"},
+		Console:  Console{Listen: "127.0.0.1:0"},
 		Agent: AgentRole{Enabled: true, MessagesPerDay: core.DefaultAgentMessages, BytesPerDay: core.DefaultAgentBytes,
 			MaxTurns: core.DefaultMaxTurns, BreakerRate: core.DefaultBreakerRate, BreakerRepeats: core.DefaultBreakerRepeats,
 			Budget: Budget{Messages: core.DefaultBudgetMessages, Bytes: core.DefaultBudgetBytes, Runs: core.DefaultBudgetRuns}},

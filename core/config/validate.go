@@ -68,10 +68,7 @@ var checks = map[string]func(v reflect.Value) string{
 		return unless(v.Len() == 0 || err == nil && perr == nil, "host:port")
 	},
 	"loopback?": func(v reflect.Value) string {
-		host, port, err := net.SplitHostPort(v.String())
-		_, perr := strconv.ParseUint(port, 10, 16)
-		ip, _ := netip.ParseAddr(host)
-		return unless(v.Len() == 0 || err == nil && perr == nil && (ip.IsLoopback() || strings.EqualFold(host, "localhost")), "a loopback address and a port, such as \"127.0.0.1:18795\"")
+		return unless(v.Len() == 0 || atLoopback(v.String()), "a loopback address and a port, such as \"127.0.0.1:18795\"")
 	},
 	"hostport": func(v reflect.Value) string {
 		host, port, err := net.SplitHostPort(v.String())
@@ -95,6 +92,14 @@ var checks = map[string]func(v reflect.Value) string{
 }
 
 const urlWanted = "an http or https URL with a host, without user name, query or fragment"
+
+// atLoopback reports whether a host and port are at loopback.
+func atLoopback(hostport string) bool {
+	host, port, err := net.SplitHostPort(hostport)
+	_, perr := strconv.ParseUint(port, 10, 16)
+	ip, _ := netip.ParseAddr(host)
+	return err == nil && perr == nil && (ip.IsLoopback() || strings.EqualFold(host, "localhost"))
+}
 
 func unless(ok bool, wanted string) string {
 	if ok {
@@ -121,6 +126,8 @@ func (l *loader) validate() {
 	l.require(!c.Rendezvous.Enabled || len(c.Rendezvous.Servers()) > 0, "rendezvous.enabled", "rendezvous.url or rendezvous.urls with it")
 	l.require((c.TLS.Cert == "") == (c.TLS.Key == ""), "tls.cert", "tls.key with it, and the other way round", "tls.key")
 	l.require(c.TLS.Cert == "" || c.TLS.Domain == "", "tls.domain", "nothing beside tls.cert: a certificate is fetched or read, not both", "tls.cert")
+	l.require((c.Console.Cert == "") == (c.Console.Key == ""), "console.cert", "console.key with it, and the other way round", "console.key")
+	l.require(c.Console.Cert != "" || atLoopback(c.Console.Listen), "console.listen", "a loopback address such as \"127.0.0.1:0\", or console.cert and console.key with it")
 	l.validateAgents()
 	l.validateRules()
 	for _, name := range sortedKeys(c.Plugins) {

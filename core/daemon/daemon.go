@@ -29,6 +29,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/console"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
@@ -111,6 +112,7 @@ type Daemon struct {
 	role       *agent.Role
 	agents     net.Listener // peers as A2A agents; nil: none
 	observed   net.Listener // for monitoring; nil: none
+	console    *console.Server
 	failures   failures
 	tests      sync.Map // notifier to testResult: the last test calls
 	first      bool     // nothing was here before

@@ -46,6 +46,7 @@ type forces struct {
 	rules     ruleForces
 	record    record.Settings
 	publicURL string // that the rendezvous is told; read at each registration
+	console   config.Console
 }
 
 // ruleForces is what the rules are made of.
@@ -79,7 +80,7 @@ func (d *Daemon) inForce(c *config.Config, port int) forces {
 		record:    recordSettings(c),
 		rules:     ruleForces{c.Rules, c.Policy.TimeZone, c.Policy.Rules},
 		brake:     brakeSettings(c),
-		publicURL: c.Rendezvous.PublicURL,
+		publicURL: c.Rendezvous.PublicURL, console: c.Console,
 	}
 }
 

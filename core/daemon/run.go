@@ -72,6 +72,7 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 	})
 	d.openRendezvous()
 	local := &control.Server{Handlers: d.handlers(), Logger: d.log, Name: control.SocketName}
+	d.console = d.newConsole(local.Handlers)
 	d.log.Info("gateway is running", "listen", d.public.Addr().String(), "url", d.gateway.Settings().URL, "fingerprint", d.gateway.Key().Fingerprint())
 	var wg sync.WaitGroup
 	var once sync.Once
@@ -81,6 +82,7 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 		func(ctx context.Context) error { return local.Serve(ctx, d.control) },
 		d.serveAgent,
 		d.serveA2A,
+		d.console.Run,
 		func(ctx context.Context) error { return d.brake.Recount(ctx, d.store) },
 		d.gateway.Run,
 		d.dispatcher.Run,

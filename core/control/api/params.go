@@ -234,3 +234,8 @@ type AcceptResult struct {
 type BackupParams struct {
 	Path string `json:"path"`
 }
+
+// ConsoleParams ask for the console; End closes it, and ends every session.
+type ConsoleParams struct {
+	End bool `json:"end,omitempty"`
+}

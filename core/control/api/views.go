@@ -139,6 +139,15 @@ type WhoamiView struct {
 	PublicKey   core.PublicKey `json:"publicKey"`
 }
 
+// ConsoleView is how a browser gets into the console.
+type ConsoleView struct {
+	Address string    `json:"address"`       // host:port that the console listens on
+	Host    string    `json:"host"`          // a name of loopback that this console alone has, where the system knows it
+	Code    string    `json:"code"`          // opens the console, once
+	Expires time.Time `json:"expires"`       // of the code
+	TLS     bool      `json:"tls,omitempty"` // the address wants https
+}
+
 // Said is what a peer calls itself, for people: in quotes, as nobody vouches for
 // it.
 func (p PeerView) Said() string {

@@ -1,0 +1,148 @@
+// Package page leads a browser to the console of the running gateway.
+package page
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os/exec"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+)
+
+// Command is "ogp console".
+func Command(a *cli.App) *cobra.Command {
+	var end, stay bool
+	cmd := &cobra.Command{
+		Use: "console", Short: "Open the gateway's page in a browser", Args: cobra.NoArgs,
+		Long: `Open a page on this machine that shows what waits for you, who the peers are, what is
+said, and what a policy would change. The link counts once, within a minute; the browser
+stays in for 12 hours, or until the gateway stops. Nothing listens before you ask.
+
+  ogp console`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := api.Console.Call(cmd.Context(), a, api.ConsoleParams{End: end})
+			if err != nil {
+				return err
+			}
+			if end {
+				if !a.JSON {
+					fmt.Fprintln(a.Out, "The console is closed, and every browser is out.")
+				}
+				return nil
+			}
+			o := opening{App: a, view: v}
+			o.find(cmd.Context())
+			return o.show(stay)
+		},
+	}
+	cmd.Flags().BoolVar(&end, "end", false, "close the console, and let every browser out")
+	cmd.Flags().BoolVar(&stay, "no-browser", false, "print the link, and open nothing")
+	return cmd
+}
+
+// opening is a console that waits for a browser.
+type opening struct {
+	*cli.App
+	view       api.ConsoleView
+	host, port string
+	link       string
+}
+
+// find makes the link. On loopback it prefers the name that this console alone has, as
+// cookies of "127.0.0.1" are shown to every server there; not all systems know such names.
+func (o *opening) find(ctx context.Context) {
+	o.host, o.port, _ = net.SplitHostPort(o.view.Address) // the daemon's own address
+	name, scheme := o.host, "https"
+	ip := net.ParseIP(o.host)
+	if !o.view.TLS {
+		scheme = "http"
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if found, err := net.DefaultResolver.LookupIP(ctx, "ip", o.view.Host); err == nil && len(found) > 0 && found[0].IsLoopback() && ip.IsLoopback() {
+			name = o.view.Host
+		}
+	}
+	link := url.URL{Scheme: scheme, Host: net.JoinHostPort(name, o.port), Path: "/open", Fragment: o.view.Code}
+	o.link = link.String()
+}
+
+func (o *opening) show(stay bool) error {
+	far := cmp.Or(config.Getenv(o.Env, "SSH_CONNECTION"), config.Getenv(o.Env, "SSH_TTY")) != ""
+	if o.JSON {
+		o.WriteJSON(struct {
+			api.ConsoleView `json:",inline"`
+			Link            string `json:"link"`
+		}{o.view, o.link})
+		return nil
+	}
+	if !far && !stay && o.hasDisplay() && browse(o.link) == nil {
+		fmt.Fprintf(o.Out, "Opened %s in your browser.\n", o.link)
+	} else {
+		if far {
+			fmt.Fprintf(o.Out, "On the machine with the browser, first:\n\n  ssh -N -L %s:%s %s\n\nthen open:\n\n", o.port, o.view.Address, o.machine())
+		} else {
+			fmt.Fprint(o.Out, "Open in a browser on this machine:\n\n")
+		}
+		fmt.Fprintf(o.Out, "  %s\n\n", o.link)
+	}
+	fmt.Fprintf(o.Out, "The link counts once, until %s.\n", o.view.Expires.Local().Format(time.TimeOnly))
+	return nil
+}
+
+// machine is what ssh may know this machine as.
+func (o *opening) machine() string {
+	var from, fromPort, host, port string
+	n, _ := fmt.Sscan(config.Getenv(o.Env, "SSH_CONNECTION"), &from, &fromPort, &host, &port)
+	name := cmp.Or(config.Getenv(o.Env, "USER"), "you") + "@"
+	if n != 4 {
+		return name + "this-machine"
+	}
+	if port != "22" {
+		return "-p " + port + " " + name + host
+	}
+	return name + host
+}
+
+// hasDisplay reports whether there is something to show a browser on.
+func (o *opening) hasDisplay() bool {
+	switch runtime.GOOS {
+	case "windows", "darwin":
+		return true
+	}
+	return cmp.Or(config.Getenv(o.Env, "DISPLAY"), config.Getenv(o.Env, "WAYLAND_DISPLAY")) != ""
+}
+
+// browse hands a link to the system's browser.
+func browse(link string) error {
+	open := []string{"xdg-open", link}
+	switch runtime.GOOS {
+	case "windows":
+		open = []string{"rundll32", "url.dll,FileProtocolHandler", link}
+	case "darwin":
+		open = []string{"open", link}
+	}
+	cmd := exec.Command(open[0], open[1:]...)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(patience): // it is the browser itself, and stays
+		return nil
+	}
+}
+
+// patience is how long a browser may take to say that it cannot be opened.
+const patience = 2 * time.Second

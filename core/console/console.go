@@ -1,0 +1,155 @@
+// Package console is the operator's page: what waits for a human, who the peers are and
+// how they do, what is said, and what a policy would change. It sees the gateway through
+// the typed calls of the control API alone, so that every act of it is one that the
+// command line has.
+//
+// It listens when somebody asks for it ("ogp console"), on loopback or with TLS, and lets
+// nobody in without a code that the control socket has given out.
+//
+// docs/console.md, docs/threat-model.md#w1
+package console
+
+import (
+	"context"
+	"errors"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+)
+
+// Bounds on what a browser may hold or send.
+const (
+	maxConns   = 64
+	maxBody    = 256 << 10 // of a form
+	maxRequest = 60 * time.Second
+	lastWords  = time.Second // for what is being answered when the page closes
+)
+
+// Options are what a Server is made of. All are needed, but Now.
+type Options struct {
+	Caller control.Caller // the daemon's own methods
+	// Events streams what happens, as the method "events" does.
+	Events func(ctx context.Context, p api.EventParams, send func(api.EventView) error) error
+	// Listen opens the listener when the console is asked for, as Listen does.
+	Listen  func() (net.Listener, func(host string) bool, error)
+	Command string // what a command for this gateway begins with: "ogp"
+	Version string // of the program
+	Logger  *slog.Logger
+	Now     func() time.Time // nil: time.Now
+}
+
+// Server is the console. Safe for concurrent use.
+type Server struct {
+	o         Options
+	sessions  *sessions
+	mux       http.Handler
+	templates func() map[string]*template.Template // parsed when the first page is shown
+	doctor    lookout
+
+	mu     sync.Mutex // guards all below
+	ctx    context.Context
+	server *http.Server // nil: nobody has asked for the page
+	addr   net.Addr
+	serves func(host string) bool // of its certificate; nil: no TLS
+}
+
+// New makes a console that does not listen yet.
+func New(o Options) *Server {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{o: o, sessions: newSessions(o.Now)}
+	s.templates = sync.OnceValue(s.parse)
+	s.mux = s.guard(s.routes())
+	return s
+}
+
+// Run lets Open work until ctx is done. Then the page is closed, and every session ends.
+func (s *Server) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.ctx = ctx
+	s.mu.Unlock()
+	<-ctx.Done()
+	s.End()
+	return nil
+}
+
+// Open gives out a code that opens the page once, within a minute, and opens the listener
+// where there is none yet. The error says why it cannot listen.
+func (s *Server) Open() (api.ConsoleView, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == nil || s.ctx.Err() != nil {
+		return api.ConsoleView{}, core.Refuse(core.Unavailable, "the gateway is starting or stopping")
+	}
+	if s.server == nil {
+		if err := s.listen(); err != nil {
+			return api.ConsoleView{}, err
+		}
+	}
+	code, expires := s.sessions.invite()
+	return api.ConsoleView{Address: s.addr.String(), Host: s.sessions.host, Code: code, Expires: expires, TLS: s.serves != nil}, nil
+}
+
+// listen opens the listener. The caller holds mu.
+func (s *Server) listen() error {
+	ln, serves, err := s.o.Listen()
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: s.mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		BaseContext: func(net.Listener) context.Context { return s.ctx },
+		ErrorLog:    slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug)}
+	s.server, s.addr, s.serves = server, ln.Addr(), serves
+	s.o.Logger.Info("the console is open", "listen", ln.Addr().String())
+	go func() {
+		err := server.Serve(netutil.LimitListener(ln, maxConns))
+		if !errors.Is(err, http.ErrServerClosed) {
+			s.o.Logger.Error("the console has ended", "err", err)
+		}
+		s.forget(server)
+	}()
+	return nil
+}
+
+// tls is the judge of names of the listener's certificate; nil without TLS.
+func (s *Server) tls() func(host string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serves
+}
+
+func (s *Server) forget(server *http.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.server == server {
+		s.server = nil
+	}
+}
+
+// End ends every session, and closes the listener.
+func (s *Server) End() {
+	s.sessions.end()
+	s.mu.Lock()
+	server := s.server
+	s.server = nil
+	s.mu.Unlock()
+	if server == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	if server.Shutdown(ctx) != nil {
+		server.Close()
+	}
+	s.o.Logger.Info("the console is closed")
+}

@@ -1,0 +1,128 @@
+package console
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// policy is the Content-Security-Policy of every answer: our own files, and nothing of
+// anybody else's; no script or style within a page; in nobody's frame.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+type sessionKey struct{}
+
+// sessionOf is the session of a request that the guard has let through.
+func sessionOf(r *http.Request) *session {
+	x, _ := r.Context().Value(sessionKey{}).(*session)
+	return x
+}
+
+// guard asks of every request whether it means us (Host), whether a page of ours has sent
+// it (Origin, Sec-Fetch-Site), and who it is (the cookie), before anything else happens.
+func (s *Server) guard(next http.Handler) http.Handler {
+	cross := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		h.Set("Cache-Control", "no-store")
+		if !s.means(r.Host) {
+			plain(w, http.StatusMisdirectedRequest, "This name is not the console's. \""+s.o.Command+" console\" shows the address.")
+			return
+		}
+		if err := cross.Check(r); err != nil {
+			plain(w, http.StatusForbidden, "Another page has sent this. Nothing was done.")
+			return
+		}
+		open := time.Now().Add(maxRequest)
+		_ = http.NewResponseController(w).SetReadDeadline(open) // a recorder of a test has none
+		_ = http.NewResponseController(w).SetWriteDeadline(open)
+		if x := s.sessions.of(r); x != nil {
+			r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, x))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// means reports whether a Host header means this console. Another name is one that
+// somebody has made to point here; the port may be another one, as "ssh -L" changes it.
+func (s *Server) means(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	switch host {
+	case "127.0.0.1", "::1", "localhost", s.sessions.host:
+		return true
+	}
+	serves := s.tls()
+	return serves != nil && serves(host)
+}
+
+// plain answers without a page, to whom no page is shown.
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n")) // the browser may have gone
+}
+
+// handler answers a request of a session. An error becomes a page that says it.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// view is a page: it changes nothing. Without a session the way to one is shown.
+func (s *Server) view(f handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if sessionOf(r) == nil {
+			s.showLogin(w, r, http.StatusUnauthorized, "")
+			return
+		}
+		if err := f(w, r); err != nil {
+			s.problem(w, r, err)
+		}
+	}
+}
+
+// act is a form that does something: the session's own form, sent once.
+func (s *Server) act(f handler) http.HandlerFunc {
+	return s.view(func(w http.ResponseWriter, r *http.Request) error {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if err := r.ParseForm(); err != nil {
+			return core.Refuse(core.Malformed, "this form is too large, or was cut off on the way")
+		}
+		return s.spend(w, r, f)
+	})
+}
+
+// spend does what a form says once its token is known.
+func (s *Server) spend(w http.ResponseWriter, r *http.Request, f handler) error {
+	ours, fresh := sessionOf(r).spend(r.PostFormValue("token"))
+	switch {
+	case !ours:
+		return core.Refuse(core.Forbidden, "this form is not of this session; nothing was done")
+	case !fresh:
+		e := core.Refuse(core.Conflict, "this form was sent already; nothing was done a second time")
+		e.Hint = "open the page again to see what came of it"
+		return e
+	}
+	return f(w, r)
+}
+
+// back leads to a page of ours, after something was done, which it says.
+func back(w http.ResponseWriter, r *http.Request, path, notice string) error {
+	if u, err := url.Parse(path); err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.Contains(path, "\\") {
+		path = "/"
+	}
+	sessionOf(r).say(notice)
+	http.Redirect(w, r, path, http.StatusSeeOther)
+	return nil
+}

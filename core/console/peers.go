@@ -1,0 +1,192 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/text"
+)
+
+// onPage is how many lines a page of a list has.
+const onPage = 50
+
+// paged is one page of a list.
+type paged[T any] struct {
+	Items      []T
+	From, All  int
+	Prev, Next string // the paths of the pages beside it; empty: none
+	Query      url.Values
+}
+
+// pageOf cuts the page out of a list that a request wants.
+func pageOf[T any](r *http.Request, list []T, path func(from int) string) paged[T] {
+	from, _ := strconv.Atoi(r.URL.Query().Get("from")) // what is no number is the first page
+	from = min(max(from, 0), len(list))
+	to := min(from+onPage, len(list))
+	p := paged[T]{Items: list[from:to], From: from + 1, All: len(list), Query: r.URL.Query()}
+	if from > 0 {
+		p.Prev = path(max(from-onPage, 0))
+	}
+	if to < len(list) {
+		p.Next = path(to)
+	}
+	return p
+}
+
+// path makes the paths of the other pages of a list.
+func (s *Server) path(r *http.Request) func(from int) string {
+	return func(from int) string {
+		q := r.URL.Query()
+		q.Set("from", strconv.Itoa(from))
+		return r.URL.Path + "?" + q.Encode()
+	}
+}
+
+// peersPage is the list of peers.
+type peersPage struct {
+	paged[api.PeerView]
+	State, Search string
+	States        map[string]int
+}
+
+func (s *Server) peers(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	all, err := api.Peers.Call(r.Context(), s.o.Caller, api.PeersParams{})
+	if err != nil {
+		return err
+	}
+	p := peersPage{State: q.Get("state"), Search: strings.TrimSpace(q.Get("q")), States: map[string]int{}}
+	var list []api.PeerView
+	for _, v := range all {
+		state := string(v.State)
+		if waits(v) {
+			state = string(core.Pending)
+		}
+		p.States[state]++
+		if (p.State == "" || p.State == state) && matches(v, p.Search) {
+			list = append(list, v)
+		}
+	}
+	p.paged = pageOf(r, list, s.path(r))
+	return s.render(w, r, "peers", "Peers", p)
+}
+
+// matches reports whether a peer's names, address or fingerprint have a text in them.
+func matches(v api.PeerView, search string) bool {
+	if search == "" {
+		return true
+	}
+	all := strings.ToLower(strings.Join([]string{v.Alias, v.Fingerprint, v.URL, v.Unverified.DisplayName, v.Unverified.Organization, strings.Join(v.Tags, " ")}, "\n"))
+	return strings.Contains(all, strings.ToLower(search))
+}
+
+// peerPage is all that we know of a peer.
+type peerPage struct {
+	Peer     api.PeerView
+	Words    []string
+	Groups   []string
+	Grants   []grantRow
+	Messages []api.InboxView
+	Outbox   []api.OutboxView
+	Checks   []api.Check
+}
+
+// ofPeer is how many of its messages a peer's page shows.
+const ofPeer = 10
+
+func (s *Server) peerPage(w http.ResponseWriter, r *http.Request) error {
+	ctx, c := r.Context(), s.o.Caller
+	p, err := api.Peer.Call(ctx, c, api.PeerRef{Peer: r.PathValue("peer")})
+	if err != nil {
+		return err
+	}
+	page := peerPage{Peer: p, Words: p.PublicKey.FingerprintWords(), Groups: strings.Split(p.Fingerprint, "-"), Grants: rowsOf(grantsOf(p))}
+	if page.Messages, err = api.Inbox.Call(ctx, c, api.InboxParams{Peer: p.Fingerprint, Limit: ofPeer}); err != nil {
+		return err
+	}
+	if page.Outbox, err = api.Outbox.Call(ctx, c, api.OutboxParams{Peer: p.Fingerprint, State: core.OutWaiting, Limit: ofPeer}); err != nil {
+		return err
+	}
+	if r.URL.Query().Has("look") {
+		if page.Checks, err = api.Doctor.Call(ctx, c, api.DoctorParams{Peer: p.Fingerprint}); err != nil {
+			return err
+		}
+	}
+	return s.render(w, r, "peer", p.Handle(), page)
+}
+
+// peerAct is what can be done to a peer, apart from its grants.
+func (s *Server) peerAct(w http.ResponseWriter, r *http.Request) error {
+	ctx, c := r.Context(), s.o.Caller
+	ref := r.PathValue("peer")
+	here := "/peers/" + url.PathEscape(ref)
+	value := strings.TrimSpace(r.PostFormValue("value"))
+	switch r.PathValue("act") {
+	case "pause":
+		p, err := api.Pause.Call(ctx, c, api.PauseParams{Peer: ref, Reason: value})
+		if err != nil {
+			return err
+		}
+		return back(w, r, here, "Paused "+p.Handle()+": what it sends is held for you.")
+	case "resume":
+		v, err := api.Resume.Call(ctx, c, api.ResumeParams{Peer: ref, Release: r.PostFormValue("release") == "yes"})
+		if err != nil {
+			return err
+		}
+		notice := "Resumed " + v.Peer.Handle() + "."
+		if v.Released > 0 {
+			notice += " Let " + countOf(v.Released, "message") + " through."
+		}
+		if v.Held > 0 {
+			notice += " " + countOf(v.Held, "message") + " of it still held."
+		}
+		return back(w, r, here, notice)
+	case "alias":
+		p, err := api.Alias.Call(ctx, c, api.AliasParams{Peer: ref, Alias: value})
+		if err != nil {
+			return err
+		}
+		return back(w, r, here, "It is called "+p.Handle()+" now.")
+	case "tag":
+		p, err := api.Tag.Call(ctx, c, api.TagParams{Peer: ref, Add: list(value), Drop: r.PostForm["drop"]})
+		if err != nil {
+			return err
+		}
+		return back(w, r, here, "Changed the tags of "+p.Handle()+".")
+	case "remove":
+		return s.removePeer(w, r, ref)
+	case "forget":
+		v, err := api.Forget.Call(ctx, c, api.EndParams{Peer: ref})
+		if err != nil {
+			return err
+		}
+		return back(w, r, "/peers", "Forgot "+v.Peer.Handle()+".")
+	}
+	return core.Refuse(core.NotFound, "there is no such act")
+}
+
+// removePeer ends a federation, once its name was typed.
+func (s *Server) removePeer(w http.ResponseWriter, r *http.Request, ref string) error {
+	p, err := api.Peer.Call(r.Context(), s.o.Caller, api.PeerRef{Peer: ref})
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(r.PostFormValue("value")) != p.Handle() {
+		return core.Refusef(core.Forbidden, "to end the federation, type %s; nothing was done", p.Handle())
+	}
+	v, err := api.Remove.Call(r.Context(), s.o.Caller, api.EndParams{Peer: ref})
+	if err != nil {
+		return err
+	}
+	notice := "Ended the federation with " + v.Peer.Handle() + "."
+	if !v.Notified {
+		notice += " It could not be told: " + v.Error.Message
+	}
+	return back(w, r, "/peers/"+p.Fingerprint, notice)
+}
+
+func countOf(n int, noun string) string { return text.Count(n, noun) }

@@ -1,0 +1,75 @@
+package console
+
+import (
+	"net/http"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+)
+
+// routes are the console's pages and acts: a line each.
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /static/", serveAsset)
+	mux.HandleFunc("GET /open", func(w http.ResponseWriter, r *http.Request) { s.showLogin(w, r, http.StatusOK, "") })
+	mux.HandleFunc("POST /open", s.login)
+	mux.HandleFunc("POST /leave", s.act(s.leave))
+	mux.HandleFunc("GET /stream", s.view(s.stream))
+
+	mux.HandleFunc("GET /{$}", s.view(s.today))
+	mux.HandleFunc("GET /requests", s.view(s.requests))
+	mux.HandleFunc("GET /requests/{peer}", s.view(s.requestPage))
+	mux.HandleFunc("POST /requests/{peer}/approve", s.act(s.approve))
+	mux.HandleFunc("POST /requests/{peer}/reject", s.act(s.reject))
+	mux.HandleFunc("GET /peers", s.view(s.peers))
+	mux.HandleFunc("GET /peers/{peer}", s.view(s.peerPage))
+	mux.HandleFunc("POST /peers/{peer}/grants", s.act(s.grants))
+	mux.HandleFunc("POST /peers/{peer}/{act}", s.act(s.peerAct))
+	mux.HandleFunc("POST /deliveries/{act}", s.act(s.deliveryAct))
+	mux.HandleFunc("POST /outbox/{act}", s.act(s.outboxAct))
+	mux.HandleFunc("POST /held/{act}", s.act(s.heldAct))
+
+	mux.HandleFunc("/", s.view(func(http.ResponseWriter, *http.Request) error {
+		return core.Refuse(core.NotFound, "there is no such page")
+	}))
+	return mux
+}
+
+// nav are the pages that every page leads to.
+func (s *Server) nav(r *http.Request) []nav {
+	list := []nav{{Path: "/", Name: "Today"}, {Path: "/requests", Name: "Requests"}, {Path: "/peers", Name: "Peers"}}
+	for i := range list {
+		n := &list[i]
+		n.Here = r.URL.Path == n.Path || n.Path != "/" && len(r.URL.Path) > len(n.Path) && r.URL.Path[:len(n.Path)+1] == n.Path+"/"
+	}
+	if pending, err := api.Peers.Call(r.Context(), s.o.Caller, api.PeersParams{Status: core.Pending}); err == nil {
+		list[1].Count = len(pending)
+	}
+	return list
+}
+
+// showLogin asks for the code that "ogp console" gives out.
+func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, wrong string) {
+	_ = s.renderStatus(w, r, status, "login", "Open the console", wrong) // it has written what it could
+}
+
+// login turns a code into a session.
+func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
+	value, ok := s.sessions.redeem(r.PostFormValue("code"))
+	if !ok {
+		s.showLogin(w, r, http.StatusForbidden, "This code does not count any more, or never did.")
+		return
+	}
+	http.SetCookie(w, &http.Cookie{Name: s.sessions.name, Value: value, Path: "/", MaxAge: int(sessionLife.Seconds()),
+		HttpOnly: true, Secure: s.tls() != nil, SameSite: http.SameSiteStrictMode})
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+// leave ends the session of this browser.
+func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
+	s.sessions.drop(sessionOf(r))
+	http.SetCookie(w, &http.Cookie{Name: s.sessions.name, Path: "/", MaxAge: -1, HttpOnly: true, Secure: s.tls() != nil, SameSite: http.SameSiteStrictMode})
+	http.Redirect(w, r, "/open", http.StatusSeeOther)
+	return nil
+}
