@@ -101,7 +101,7 @@ var rooms = []arrows{
 	{"core/a2a", []string{"core", "core/control/api", "core/gate"}},
 
 	// The operator's page: a door to the typed calls.
-	{"core/console", []string{"core", "core/control", "core/control/api", "core/text"}},
+	{"core/console", []string{"core", "core/control", "core/control/api", "core/gate", "core/text"}},
 
 	// For tests alone: anything of core.
 	{"core/coretest", []string{"core", "core/..."}},
@@ -476,9 +476,9 @@ func TestN2OneServer(t *testing.T) {
 		})
 	}
 	// The A2A door streams, which handlers behind core/web do not; it is at loopback
-	// alone, and asks for its token before it reads a body. core/gate makes none: it
-	// watches those two.
-	if want := []string{"core/a2a", "core/control", "core/gate"}; !slices.Equal(slices.Compact(rooms), want) {
+	// alone, and asks for its token before it reads a body. So does the console, behind
+	// its codes. core/gate makes none: it watches those three.
+	if want := []string{"core/a2a", "core/console", "core/control", "core/gate"}; !slices.Equal(slices.Compact(rooms), want) {
 		t.Errorf("servers of net/http in %v, want %v alone: core/web serves handlers of net/http too", rooms, want)
 	}
 }

@@ -128,11 +128,16 @@ func reconcile(c *Config, changed map[string]bool) {
 		key    string
 		v      *string
 		beside string
-	}{{"tls.key", &c.TLS.Key, c.TLS.Cert}, {"tls.cert", &c.TLS.Cert, c.TLS.Key}} {
+	}{{"tls.key", &c.TLS.Key, c.TLS.Cert}, {"tls.cert", &c.TLS.Cert, c.TLS.Key},
+		{"console.key", &c.Console.Key, c.Console.Cert}, {"console.cert", &c.Console.Cert, c.Console.Key}} {
 		if (*pair.v == "") != (pair.beside == "") {
 			*pair.v = "x.pem"
 			changed[pair.key] = true
 		}
+	}
+	if c.Console.Cert == "" && !atLoopback(c.Console.Listen) {
+		c.Console.Listen = "[::1]:18790"
+		changed["console.listen"] = true
 	}
 	if c.TLS.Domain != "" && c.TLS.Cert != "" {
 		c.TLS.Domain = ""

@@ -19,16 +19,14 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/gate"
 )
 
 // Bounds on what a browser may hold or send.
 const (
-	maxConns   = 64
 	maxBody    = 256 << 10 // of a form
 	maxRequest = 60 * time.Second
 	lastWords  = time.Second // for what is being answered when the page closes
@@ -109,10 +107,13 @@ func (s *Server) listen() error {
 	server := &http.Server{Handler: s.mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return s.ctx },
 		ErrorLog:    slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug)}
+	gate.Watch(server)
+	g := gate.New(ln, gate.Options{Name: "console", Max: gate.Local(), Logger: s.o.Logger})
 	s.server, s.addr, s.serves = server, ln.Addr(), serves
 	s.o.Logger.Info("the console is open", "listen", ln.Addr().String())
 	go func() {
-		err := server.Serve(netutil.LimitListener(ln, maxConns))
+		defer g.End()
+		err := server.Serve(g)
 		if !errors.Is(err, http.ErrServerClosed) {
 			s.o.Logger.Error("the console has ended", "err", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/gate"
 )
 
 // policy is the Content-Security-Policy of every answer: our own files, and nothing of
@@ -48,6 +49,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		_ = http.NewResponseController(w).SetReadDeadline(open) // a recorder of a test has none
 		_ = http.NewResponseController(w).SetWriteDeadline(open)
 		if x := s.sessions.of(r); x != nil {
+			gate.Works(r.Context())
 			r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, x))
 		}
 		next.ServeHTTP(w, r)

@@ -1,0 +1,509 @@
+package console
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+)
+
+// hostile is what a peer may write in any place.
+const hostile = "</pre><script>alert(1)</script>\"'><img src=x onerror=alert(1)> {{.}} \u202e\u200bturned"
+
+// fake is a gateway with one request, one peer and one held message, all of them hostile.
+type fake struct {
+	mu    sync.Mutex // guards calls
+	calls []string
+	key   core.PublicKey
+}
+
+func (f *fake) note(call string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, call)
+}
+
+func (f *fake) noted() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return strings.Join(f.calls, " ")
+}
+
+func (f *fake) peer(ref string) api.PeerView {
+	names := core.Names{DisplayName: hostile, Organization: hostile, Email: hostile}
+	v := api.PeerView{Fingerprint: f.key.Fingerprint(), PublicKey: f.key, State: core.Pending, Standing: "pending", Unverified: names, URL: "https://x.example/" + hostile, Offered: []string{hostile}, Signature: "v2"}
+	if ref == "ben" || strings.HasPrefix(ref, "BEN") {
+		v.Alias, v.State, v.Standing, v.Fingerprint = "ben", core.Approved, "approved", "BENB-ENBE-NBEN-BENB-ENBE"
+		v.Received = []core.Grant{{Intent: hostile, Enabled: true, Topics: []string{hostile}}}
+		v.Granted = []api.GrantView{{Grant: core.Grant{Intent: "message", Enabled: true}}}
+		v.Health.LastError, v.Version, v.Health.TheirHealth = hostile, hostile, hostile
+	}
+	v.Name = v.Handle()
+	return v
+}
+
+func (f *fake) handlers() control.Local {
+	out := func(p api.PeerView) api.OutgoingView { return api.OutgoingView{Peer: p, State: "sent"} }
+	return control.Local{
+		api.Whoami.Handle(func(context.Context, api.None) (api.WhoamiView, error) {
+			return api.WhoamiView{DisplayName: "us", Fingerprint: "OURS"}, nil
+		}),
+		api.Status.Handle(func(context.Context, api.None) (api.StatusView, error) { return api.StatusView{Running: true}, nil }),
+		api.Doctor.Handle(func(context.Context, api.DoctorParams) ([]api.Check, error) {
+			return []api.Check{{Name: "reach", State: api.CheckFail, Text: hostile, Fix: `"ogp status" shows it`}}, nil
+		}),
+		api.Peers.Handle(func(_ context.Context, p api.PeersParams) ([]api.PeerView, error) {
+			if p.Status == core.Pending {
+				return []api.PeerView{f.peer("")}, nil
+			}
+			return []api.PeerView{f.peer("ben"), f.peer("")}, nil
+		}),
+		api.Peer.Handle(func(_ context.Context, p api.PeerRef) (api.PeerView, error) { return f.peer(p.Peer), nil }),
+		api.DefaultGrants.Handle(func(context.Context, api.None) ([]core.Grant, error) {
+			return []core.Grant{{Intent: "message", Enabled: true}}, nil
+		}),
+		api.Approve.Handle(func(_ context.Context, p api.ApproveParams) (api.OutgoingView, error) {
+			f.note("approve")
+			return out(f.peer(p.Peer)), nil
+		}),
+		api.Grant.Handle(func(_ context.Context, p api.ApproveParams) (api.OutgoingView, error) {
+			f.note("grant")
+			return out(f.peer(p.Peer)), nil
+		}),
+		api.Reject.Handle(func(_ context.Context, p api.EndParams) (api.OutgoingView, error) {
+			f.note("reject")
+			return out(f.peer(p.Peer)), nil
+		}),
+		api.Remove.Handle(func(_ context.Context, p api.EndParams) (api.RemoveResult, error) {
+			f.note("remove")
+			return api.RemoveResult{Peer: f.peer(p.Peer), Notified: true}, nil
+		}),
+		api.Pause.Handle(func(_ context.Context, p api.PauseParams) (api.PeerView, error) {
+			f.note("pause")
+			return f.peer(p.Peer), nil
+		}),
+		api.Inbox.Handle(func(context.Context, api.InboxParams) ([]api.InboxView, error) {
+			m := core.InboxMessage{ID: "01M", At: time.Now(), Status: core.InboxHeld, Reason: hostile, Message: core.Message{Intent: hostile}}
+			return []api.InboxView{{InboxMessage: m, From: hostile, Fingerprint: "BENB-ENBE-NBEN-BENB-ENBE", Text: hostile}}, nil
+		}),
+		api.InboxRelease.Handle(func(context.Context, api.IDParams) (api.InboxView, error) {
+			f.note("release")
+			return api.InboxView{From: "ben"}, nil
+		}),
+		api.Outbox.Handle(func(context.Context, api.OutboxParams) ([]api.OutboxView, error) {
+			return []api.OutboxView{{OutboxItem: core.OutboxItem{ID: "01O", Kind: core.OutMessage, Error: hostile}, To: "ben"}}, nil
+		}),
+		api.Deliveries.Handle(func(context.Context, api.DeliveryParams) ([]api.DeliveryView, error) {
+			return []api.DeliveryView{{Event: "01E", Notifier: "webhook", Type: core.EventMessage, From: hostile, Error: hostile}}, nil
+		}),
+	}
+}
+
+// browser is a client with cookies that follows no redirect.
+type browser struct {
+	*http.Client
+	t    *testing.T
+	base string
+}
+
+func open(t *testing.T) (*Server, *fake, *browser) {
+	t.Helper()
+	f := &fake{key: core.PublicKey{1, 2, 3}}
+	s := New(Options{Caller: f.handlers(), Command: "ogp --home /x", Version: "1.2.3", Logger: slog.New(slog.DiscardHandler),
+		Events: func(ctx context.Context, _ api.EventParams, send func(api.EventView) error) error {
+			err := send(api.EventView{Event: core.Event{ID: "01", Type: core.EventMessage}})
+			<-ctx.Done()
+			return err
+		},
+		Listen: func() (net.Listener, func(string) bool, error) { return Listen("127.0.0.1:0", "", "") }})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-done })
+	jar, _ := cookiejar.New(nil)
+	b := &browser{&http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, t, ""}
+	return s, f, b
+}
+
+// enter opens the console and shows the code.
+func (b *browser) enter(s *Server) {
+	b.t.Helper()
+	v := must(b.t, s)
+	b.base = "http://" + v.Address
+	if r, _ := b.post("/open", url.Values{"code": {v.Code}}); r.StatusCode != http.StatusSeeOther {
+		b.t.Fatalf("the code was answered %d", r.StatusCode)
+	}
+}
+
+func must(t *testing.T, s *Server) api.ConsoleView {
+	t.Helper()
+	for range 100 { // Run begins beside us
+		v, err := s.Open()
+		if err == nil {
+			return v
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the console does not open")
+	panic("")
+}
+
+func (b *browser) do(method, path string, form url.Values, change func(*http.Request)) (*http.Response, string) {
+	b.t.Helper()
+	r, err := http.NewRequest(method, b.base+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if change != nil {
+		change(r)
+	}
+	resp, err := b.Do(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	return resp, string(text)
+}
+
+func (b *browser) get(path string) (*http.Response, string) {
+	b.t.Helper()
+	return b.do("GET", path, nil, nil)
+}
+func (b *browser) post(path string, form url.Values) (*http.Response, string) {
+	b.t.Helper()
+	return b.do("POST", path, form, nil)
+}
+
+var tokenForm = regexp.MustCompile(`name="token" value="([^"]+)"`)
+
+// token is a fresh one of a page.
+func (b *browser) token() string {
+	b.t.Helper()
+	_, text := b.get("/peers/ben")
+	m := tokenForm.FindStringSubmatch(text)
+	if m == nil {
+		b.t.Fatalf("no token in %s", text)
+	}
+	return m[1]
+}
+
+// everyPage are pages that a session can look at.
+var everyPage = []string{"/", "/requests", "/requests/X", "/requests/X?look=1", "/peers", "/peers/ben", "/peers/ben?look=1", "/peers?q=" + url.QueryEscape(strings.Trim(hostile, "\u202e\u200bturned"))}
+
+// TestW1OnlyWithACode: docs/threat-model.md#w1
+func TestW1OnlyWithACode(t *testing.T) {
+	s, f, b := open(t)
+	v := must(t, s)
+	b.base = "http://" + v.Address
+	for _, path := range everyPage {
+		if r, text := b.get(path); r.StatusCode != http.StatusUnauthorized || strings.Contains(text, "ben") {
+			t.Errorf("%s without a session: %d", path, r.StatusCode)
+		}
+	}
+	for _, path := range []string{"/requests/X/approve", "/peers/ben/remove", "/held/release", "/leave"} {
+		if r, _ := b.post(path, url.Values{"token": {"x"}}); r.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s without a session: %d", path, r.StatusCode)
+		}
+	}
+	for _, code := range []string{"", "AAAA", v.Code + "A"} {
+		if r, _ := b.post("/open", url.Values{"code": {code}}); r.StatusCode != http.StatusForbidden {
+			t.Errorf("the code %q was answered %d", code, r.StatusCode)
+		}
+	}
+	if r, _ := b.get("/open"); r.StatusCode != http.StatusOK { // a preview spends nothing
+		t.Errorf("the page for the code: %d", r.StatusCode)
+	}
+	r, _ := b.post("/open", url.Values{"code": {" " + strings.ToLower(v.Code) + " "}})
+	if r.StatusCode != http.StatusSeeOther {
+		t.Fatalf("the code was answered %d", r.StatusCode)
+	}
+	cookie := r.Header.Get("Set-Cookie")
+	for _, want := range []string{s.sessions.name, "HttpOnly", "SameSite=Strict", "Path=/"} {
+		if !strings.Contains(cookie, want) {
+			t.Errorf("the cookie lacks %s: %s", want, cookie)
+		}
+	}
+	if r, _ := b.get("/"); r.StatusCode != http.StatusOK {
+		t.Errorf("with a session: %d", r.StatusCode)
+	}
+	if r, _ := b.post("/open", url.Values{"code": {v.Code}}); r.StatusCode != http.StatusForbidden {
+		t.Errorf("the same code again: %d", r.StatusCode)
+	}
+	if f.noted() != "" {
+		t.Errorf("something was done: %s", f.noted())
+	}
+}
+
+// TestW1HostsOfOurs: docs/threat-model.md#w1
+func TestW1HostsOfOurs(t *testing.T) {
+	s, _, b := open(t)
+	b.enter(s)
+	at, _ := url.Parse(b.base)
+	cookie := b.Jar.Cookies(at)[0].String()
+	b.Jar = nil
+	for host, want := range map[string]int{"127.0.0.1:1": http.StatusOK, "localhost:9": http.StatusOK, "[::1]:9": http.StatusOK, s.sessions.host + ":80": http.StatusOK,
+		"evil.example": http.StatusMisdirectedRequest, "127.0.0.1.evil.example": http.StatusMisdirectedRequest, "localhost.evil.example:80": http.StatusMisdirectedRequest,
+		"ogp.localhost": http.StatusMisdirectedRequest, "0.0.0.0": http.StatusMisdirectedRequest} {
+		if r, _ := b.do("GET", "/", nil, func(r *http.Request) { r.Host = host; r.Header.Set("Cookie", cookie) }); r.StatusCode != want {
+			t.Errorf("Host %q: %d, want %d", host, r.StatusCode, want)
+		}
+	}
+}
+
+// TestW1SessionsEnd: docs/threat-model.md#w1
+func TestW1SessionsEnd(t *testing.T) {
+	s, f, b := open(t)
+	now := time.Now()
+	s.sessions.now = func() time.Time { return now }
+	b.enter(s)
+	token := b.token()
+	now = now.Add(sessionLife + time.Second)
+	if r, _ := b.post("/held/release", url.Values{"token": {token}, "id": {"x"}}); r.StatusCode != http.StatusUnauthorized || f.noted() != "" {
+		t.Errorf("after its end: %d, done: %s", r.StatusCode, f.noted())
+	}
+	late := must(t, s)
+	now = now.Add(codeLife)
+	if r, _ := b.post("/open", url.Values{"code": {late.Code}}); r.StatusCode != http.StatusForbidden {
+		t.Errorf("a code after its end: %d", r.StatusCode)
+	}
+	b.enter(s)
+	if r, _ := b.post("/leave", url.Values{"token": {b.token()}}); r.StatusCode != http.StatusSeeOther {
+		t.Errorf("leaving: %d", r.StatusCode)
+	}
+	if r, _ := b.get("/"); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("after leaving: %d", r.StatusCode)
+	}
+	b.enter(s)
+	s.End()
+	if _, err := b.Get(b.base + "/"); err == nil {
+		t.Error("it listens after its end")
+	}
+	b.enter(s)
+}
+
+// TestW1SessionsAreBounded: neither codes nor sessions nor forms grow without end.
+func TestW1SessionsAreBounded(t *testing.T) {
+	s := newSessions(time.Now)
+	for range 10 * maxSessions {
+		code, _ := s.invite()
+		if _, ok := s.redeem(code); !ok {
+			t.Fatal("a fresh code does not count")
+		}
+		s.invite()
+	}
+	if len(s.codes) > maxCodes || len(s.live) > maxSessions {
+		t.Errorf("%d codes, %d sessions", len(s.codes), len(s.live))
+	}
+	for _, x := range s.live {
+		for range maxUsed {
+			x.spend(x.token())
+		}
+		if _, fresh := x.spend(x.token()); fresh {
+			t.Error("a session spends forms without end")
+		}
+		break
+	}
+}
+
+// TestW2FormsOfOurs: docs/threat-model.md#w2
+func TestW2FormsOfOurs(t *testing.T) {
+	s, f, b := open(t)
+	b.enter(s)
+	form := func(more ...string) url.Values {
+		v := url.Values{"token": {b.token()}, "id": {"x"}}
+		for i := 0; i < len(more); i += 2 {
+			v[more[i]] = append(v[more[i]], more[i+1])
+		}
+		return v
+	}
+	for name, change := range map[string]func(*http.Request){
+		"another site":   func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") },
+		"another port":   func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-site") },
+		"another origin": func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") },
+		"no origin":      func(r *http.Request) { r.Header.Set("Origin", "null") },
+	} {
+		if r, _ := b.do("POST", "/held/release", form(), change); r.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %d", name, r.StatusCode)
+		}
+	}
+	for _, token := range []string{"", "x", ".", "A.", s.sessionToken(t)} {
+		if r, _ := b.post("/held/release", url.Values{"token": {token}, "id": {"x"}}); r.StatusCode != http.StatusForbidden {
+			t.Errorf("the token %q: %d", token, r.StatusCode)
+		}
+	}
+	if f.noted() != "" {
+		t.Fatalf("something was done: %s", f.noted())
+	}
+	once := form()
+	for i, want := range []int{http.StatusSeeOther, http.StatusConflict} {
+		if r, _ := b.post("/held/release", once); r.StatusCode != want {
+			t.Errorf("try %d: %d, want %d", i+1, r.StatusCode, want)
+		}
+	}
+	if r, _ := b.post("/held/release", form("back", "//evil.example/x")); r.Header.Get("Location") != "/" {
+		t.Errorf("back leads to %s", r.Header.Get("Location"))
+	}
+	if r, _ := b.do("POST", "/held/release", form("reason", strings.Repeat("x", maxBody)), nil); r.StatusCode != http.StatusRequestEntityTooLarge && r.StatusCode != http.StatusBadRequest {
+		t.Errorf("a form that is too large: %d", r.StatusCode)
+	}
+	if f.noted() != "release release" {
+		t.Errorf("done: %s", f.noted())
+	}
+	r, _ := b.get("/")
+	for header, want := range map[string]string{"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"} {
+		if r.Header.Get(header) != want {
+			t.Errorf("%s: %q", header, r.Header.Get(header))
+		}
+	}
+}
+
+// sessionToken is a token of another session.
+func (s *Server) sessionToken(t *testing.T) string {
+	t.Helper()
+	code, _ := s.sessions.invite()
+	value, _ := s.sessions.redeem(code)
+	r, _ := http.NewRequest("GET", "/", nil)
+	r.AddCookie(&http.Cookie{Name: s.sessions.name, Value: value})
+	return s.sessions.of(r).token()
+}
+
+// TestW2TheirWords: docs/threat-model.md#w2
+func TestW2TheirWords(t *testing.T) {
+	s, _, b := open(t)
+	b.enter(s)
+	for _, path := range everyPage {
+		if path == "/" {
+			s.doctor.found = looked{time.Now(), []api.Check{{State: api.CheckFail, Name: "x", Text: hostile, Fix: `ogp doctor, then "ogp status"`}}}
+		}
+		r, text := b.get(path)
+		if r.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d", path, r.StatusCode)
+		}
+		for _, bad := range []string{"<script>alert", "<img src=x", "\u202e", "\u200b", `"'><`, "ZgotmplZ"} {
+			if strings.Contains(text, bad) {
+				t.Errorf("%s has %q in it", path, bad)
+			}
+		}
+		if strings.Contains(text, " style=") || strings.Contains(text, " onclick=") || strings.Contains(text, "<style") {
+			t.Errorf("%s has style or script within the page", path)
+		}
+		if len(text) > 100<<10 {
+			t.Errorf("%s weighs %d bytes", path, len(text))
+		}
+	}
+	_, text := b.get("/")
+	if !strings.Contains(text, "ogp --home /x doctor") || !strings.Contains(text, "ogp --home /x status") {
+		t.Error("a command of a fix does not name the gateway")
+	}
+	if !strings.Contains(text, `title="an invisible character, shown as its number">U+202E`) {
+		t.Error("an invisible character is not shown")
+	}
+}
+
+// TestApprovingIsComparing: the last group of the fingerprint approves, and nothing else.
+func TestApprovingIsComparing(t *testing.T) {
+	s, f, b := open(t)
+	b.enter(s)
+	print := f.key.Fingerprint()
+	last := print[len(print)-4:]
+	try := func(compared string, rows ...string) int {
+		form := url.Values{"token": {b.token()}, "compared": {compared}, "intent": {"message", ""}, "rate": {"10/1h", ""}, "expires": {"30d", ""}}
+		for i := 0; i < len(rows); i += 2 {
+			form.Set(rows[i], rows[i+1])
+		}
+		r, _ := b.post("/requests/"+print+"/approve", form)
+		return r.StatusCode
+	}
+	for _, wrong := range []string{"", "AAAA", print[:4], last + "A"} {
+		if got := try(wrong); got != http.StatusForbidden {
+			t.Errorf("compared %q: %d", wrong, got)
+		}
+	}
+	for _, wrong := range [][]string{{"rate", "ten"}, {"bytes", "-1"}, {"expires", "2001-01-01"}, {"intent", ""}} {
+		if got := try(last, wrong...); got != http.StatusBadRequest {
+			t.Errorf("%v: %d", wrong, got)
+		}
+	}
+	if f.noted() != "" {
+		t.Fatalf("done: %s", f.noted())
+	}
+	if got := try(strings.ToLower(last)); got != http.StatusSeeOther || f.noted() != "approve" {
+		t.Errorf("compared: %d, done: %s", got, f.noted())
+	}
+}
+
+// TestGrantsAreShownFirst: a change of grants is shown, and saved only over what was shown.
+func TestGrantsAreShownFirst(t *testing.T) {
+	s, f, b := open(t)
+	b.enter(s)
+	form := url.Values{"token": {b.token()}, "intent": {"message", "agent-comms", ""}, "rate": {"5/1m", "", ""}, "topics": {"", "general, sales", ""}}
+	r, text := b.post("/peers/ben/grants", form)
+	if r.StatusCode != http.StatusOK || f.noted() != "" || !strings.Contains(text, "5/1m") || !strings.Contains(text, "topics general,sales") {
+		t.Fatalf("the difference: %d, done: %s\n%s", r.StatusCode, f.noted(), text)
+	}
+	form.Set("save", "yes")
+	form.Set("token", b.token())
+	form.Set("state", "something else")
+	if r, _ := b.post("/peers/ben/grants", form); r.StatusCode != http.StatusConflict || f.noted() != "" {
+		t.Errorf("over other grants: %d, done: %s", r.StatusCode, f.noted())
+	}
+	form.Set("token", b.token())
+	form.Set("state", stateOf([]core.Grant{{Intent: "message", Enabled: true}}))
+	if r, _ := b.post("/peers/ben/grants", form); r.StatusCode != http.StatusSeeOther || f.noted() != "grant" {
+		t.Errorf("saved: %d, done: %s", r.StatusCode, f.noted())
+	}
+}
+
+// TestRemovingNamesThePeer: only who types its name ends a federation.
+func TestRemovingNamesThePeer(t *testing.T) {
+	s, f, b := open(t)
+	b.enter(s)
+	for value, want := range map[string]int{"": http.StatusForbidden, "be": http.StatusForbidden, "ben": http.StatusSeeOther} {
+		if r, _ := b.post("/peers/ben/remove", url.Values{"token": {b.token()}, "value": {value}}); r.StatusCode != want {
+			t.Errorf("%q: %d, want %d", value, r.StatusCode, want)
+		}
+	}
+	if f.noted() != "remove" {
+		t.Errorf("done: %s", f.noted())
+	}
+}
+
+// TestOneStream: a browser has one stream, which says that something has happened and ends
+// with the session.
+func TestOneStream(t *testing.T) {
+	s, _, b := open(t)
+	b.enter(s)
+	first, err := b.Get(b.base + "/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Body.Close()
+	second, err := b.Get(b.base + "/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Body.Close()
+	if text, _ := io.ReadAll(first.Body); !strings.Contains(string(text), "event: happened\ndata: {\"id\":\"01\"") { // it has ended
+		t.Errorf("the first stream: %s", text)
+	}
+	go s.End()
+	if text, err := io.ReadAll(second.Body); err != nil || !strings.Contains(string(text), "event: happened") {
+		t.Errorf("the second stream: %v %s", err, text)
+	}
+}
