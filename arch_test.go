@@ -46,7 +46,7 @@ var rooms = []arrows{
 	{"core/envelope", []string{"core", "core/jsjson", "core/keys"}},
 	{"core/freshness", []string{"core"}},
 	{"core/peering", []string{"core"}},
-	{"core/peers", []string{"core", "core/envelope", "core/peering"}},
+	{"core/peers", []string{"core", "core/envelope", "core/peering", "core/text"}},
 	{"core/scope", []string{"core"}},
 	{"core/brake", []string{"core", "core/text"}},
 	{"core/locks", []string{"core"}},

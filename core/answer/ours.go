@@ -3,6 +3,7 @@ package answer
 import (
 	"bytes"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -177,6 +178,21 @@ func Polled(nonce core.Nonce, r *core.StoredReply) core.Answer {
 	return ok(polled{Nonce: nonce, Status: "complete",
 		Reply:    &polledReply{r.Reply.Success, r.Reply.Data, r.Reply.Error, r.Reply.Timestamp},
 		ReplyStr: r.Text, Signature: r.Sig, V2: r.V2})
+}
+
+// ReplyIn gives the signed reply in what a gateway answers to a poll, as one would be
+// posted; nil where it holds none.
+func ReplyIn(body []byte) ([]byte, error) {
+	var got struct {
+		ReplyStr  string         `json:"replyStr"`
+		Signature string         `json:"signature"`
+		V2        jsontext.Value `json:"v2"`
+	}
+	if err := json.Unmarshal(body, &got); err != nil || !strings.HasPrefix(got.ReplyStr, "{") {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{"reply": jsontext.Value(got.ReplyStr), "replyStr": got.ReplyStr,
+		"signature": got.Signature, "v2": got.V2}, json.Deterministic(true))
 }
 
 // IsReceipt reports whether a reply says no more than that the message came: what

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -119,7 +120,7 @@ func (g *trust) approval(p *core.Peer, a core.Approval, named, v2 bool, st *step
 	}
 	if inDoubt(p) {
 		st.digest.Restored++
-		refuted(next, st.now)
+		peering.Refuted(next, st.now)
 	}
 	g.introduceApprover(next, a)
 	if isApproved(p) || inDoubt(p) {
@@ -152,12 +153,7 @@ func (g *trust) tellGrantsAgain(p *core.Peer, a core.Approval, v2 bool, st *step
 
 // introduceApprover takes over what an approval says that is for us.
 func (g *trust) introduceApprover(p *core.Peer, a core.Approval) {
-	if a.FromDisplayName != "" {
-		p.Names.DisplayName = clean(a.FromDisplayName, maxNameRunes)
-	}
-	if a.FromEmail != "" {
-		p.Names.Email = clean(a.FromEmail, maxNameRunes)
-	}
+	peers.TakeNames(p, cmp.Or(a.FromDisplayName, p.Names.DisplayName), cmp.Or(a.FromEmail, p.Names.Email))
 	if url, err := core.GatewayURL(a.FromGatewayURL); err == nil && url != p.URL {
 		if g.peers.ByURL(url, p.Key) == nil {
 			p.URL = url
@@ -166,7 +162,7 @@ func (g *trust) introduceApprover(p *core.Peer, a core.Approval) {
 		}
 	}
 	if a.ScopeGrants != nil {
-		p.Received = cleanBundle(a.ScopeGrants)
+		p.Received = peers.Bundle(a.ScopeGrants)
 	}
 }
 
@@ -186,7 +182,7 @@ func (g *trust) approvalOfNobody(p *core.Peer, a core.Approval, st *step) (*core
 		if err := g.changes.Take(p.Key, st.now, "changes of grants"); err != nil {
 			return nil, err
 		}
-		next.Received = cleanBundle(a.ScopeGrants)
+		next.Received = peers.Bundle(a.ScopeGrants)
 	case p.Trust == core.Requested, inDoubt(p):
 		peering.Hint(next, core.HintApproval, st.now, nil, false)
 	default:
@@ -245,15 +241,4 @@ func (g *trust) unsigned(claim string) {
 // 0.2.20 that has lost us knows us by another label once it has approved again.
 func takesUnsigned(p *core.Peer) bool {
 	return (p.Trust == core.Requested || inDoubt(p) || isApproved(p) && p.OurLabel != "") && !p.V2 && (peers.Before(p, 0, 7) || p.Version == "")
-}
-
-// cleanBundle bounds what a peer says that it grants us, which is for people to
-// read: nothing of ours is decided by it.
-func cleanBundle(b *core.Bundle) *core.Bundle {
-	out := &core.Bundle{Version: clean(b.Version, 16), GrantedAt: clean(b.GrantedAt, 40)}
-	for _, g := range b.Scopes {
-		out.Scopes = append(out.Scopes, core.Grant{Intent: clean(g.Intent, 64), Enabled: g.Enabled, RateLimit: g.RateLimit, ByteLimit: g.ByteLimit,
-			Topics: cleanIntents(g.Topics), Personas: cleanIntents(g.Personas), ExpiresAt: clean(g.ExpiresAt, 40)})
-	}
-	return out
 }

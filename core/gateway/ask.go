@@ -10,6 +10,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // Ask is how to ask another gateway for federation.
@@ -152,7 +153,7 @@ func (g *trust) askFirst(ctx context.Context, p *core.Peer, target string, card 
 		}
 		now = now.Clone()
 		now.V2, now.OldForm = now.V2 || h.signed, now.OldForm && !h.signed
-		g.rename(now, h)
+		h.rename(now, g.self)
 		g.introduceAsked(now, target, card, a.Alias)
 		if inDoubt(now) && h.word == core.HeardYes {
 			st.digest.Restored++
@@ -184,8 +185,8 @@ var errChanged = &core.Error{Kind: core.Conflict, Public: "the peer has changed 
 // asked for by its URL. docs/threat-model.md#t13
 func (g *trust) introduceAsked(p *core.Peer, target string, card core.Card, alias string) {
 	p.URL, p.Claimed = target, ""
-	p.Names.DisplayName, p.Names.Email = clean(card.DisplayName, maxNameRunes), clean(card.Email, maxNameRunes)
-	p.Features, p.Version = cleanIntents(card.Capabilities.Features), clean(card.Version, 32)
+	peers.TakeNames(p, card.DisplayName, card.Email)
+	p.Features, p.Version = peers.Runs(card)
 	p.Warning = ""
 	if alias != "" {
 		p.Alias = alias

@@ -2,20 +2,19 @@ package gateway
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
+	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
 // The bounds of asking. docs/threat-model.md#t10
 const (
 	maxRoundsAtOnce = 8 // in all
 	doubtLife       = 30 * 24 * time.Hour
-	maxImmuneDays   = 30
 )
 
 // confirmer asks peers whether they have us approved, when something that proves
@@ -26,90 +25,41 @@ const (
 type confirmer struct {
 	*state
 	trust *trust // set once, before anything runs
-	work  chan struct{}
-
-	busyMu sync.Mutex // guards busy
-	busy   map[core.PublicKey]bool
+	due   *queue.Engine[core.PublicKey]
 }
 
 func newConfirmer(s *state) *confirmer {
-	return &confirmer{state: s, work: make(chan struct{}, 1), busy: map[core.PublicKey]bool{}}
+	c := &confirmer{state: s}
+	c.due = queue.New(maxRoundsAtOnce, c.askDue)
+	return c
 }
 
-// look makes the confirmer look for what is due.
-func (c *confirmer) look() {
-	select {
-	case c.work <- struct{}{}:
-	default:
+// plan has a peer asked when it is due.
+func (c *confirmer) plan(p *core.Peer) {
+	if peers.Asks(p) {
+		c.due.In(p.Key, c.until(p))
 	}
+}
+
+// until is how long it takes until a peer is to be asked, or looked at again: the clock
+// may be set meanwhile.
+func (c *confirmer) until(p *core.Peer) time.Duration {
+	return min(peering.Due(p, c.times().Rounds).Sub(c.o.Now()), time.Hour)
 }
 
 func inDoubt(p *core.Peer) bool { return peering.StateOf(p).InDoubt() }
 
 func (s *state) times() *Times { return &s.settings.Load().Times }
 
-// run asks what is due until ctx is done.
-func (c *confirmer) run(ctx context.Context) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	slots := make(chan struct{}, maxRoundsAtOnce)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.work:
-		case <-timer.C:
-		}
-		now, next := c.o.Now(), c.o.Now().Add(time.Hour)
-		for _, p := range c.peers.ToAsk() {
-			at := peering.Due(p, c.times().Rounds)
-			if at.After(now) {
-				if at.Before(next) {
-					next = at
-				}
-				continue
-			}
-			if !c.take(p.Key) {
-				continue
-			}
-			wg.Go(func() {
-				defer c.look()
-				defer c.give(p.Key)
-				select {
-				case slots <- struct{}{}:
-					c.askDue(ctx, p.Key)
-					<-slots
-				case <-ctx.Done():
-				}
-			})
-		}
-		timer.Reset(max(next.Sub(now), 50*time.Millisecond))
-	}
-}
-
-func (c *confirmer) take(k core.PublicKey) bool {
-	c.busyMu.Lock()
-	defer c.busyMu.Unlock()
-	if c.busy[k] {
-		return false
-	}
-	c.busy[k] = true
-	return true
-}
-
-func (c *confirmer) give(k core.PublicKey) {
-	c.busyMu.Lock()
-	defer c.busyMu.Unlock()
-	delete(c.busy, k)
-}
-
-// askDue asks one peer one round, and does what it means.
-func (c *confirmer) askDue(ctx context.Context, k core.PublicKey) {
+// askDue asks one peer one round, if it is due, and does what it means. It returns after
+// how long to look again; zero: there is nothing to ask.
+func (c *confirmer) askDue(ctx context.Context, k core.PublicKey) time.Duration {
 	p := c.peers.Get(k)
-	if p == nil || !peers.Asks(p) || peering.Due(p, c.times().Rounds).After(c.o.Now()) {
-		return
+	if p == nil || !peers.Asks(p) {
+		return 0
+	}
+	if wait := c.until(p); wait > 0 {
+		return wait
 	}
 	a := p.Asking
 	var h heard
@@ -117,48 +67,26 @@ func (c *confirmer) askDue(ctx context.Context, k core.PublicKey) {
 	if !pending {
 		h = c.round(ctx, p, p.URL)
 		if ctx.Err() != nil {
-			return
+			return 0
 		}
 	}
-	_, err := c.transition(ctx, k, func(now *core.Peer, st *step) (*core.Peer, error) {
+	next, err := c.transition(ctx, k, func(now *core.Peer, st *step) (*core.Peer, error) {
 		if now == nil {
 			return nil, nil
 		}
 		if now.Revision != p.Revision || pending || a.Series != nil && (now.Asking.Series == nil || !now.Asking.Series.From.Equal(a.Series.From)) {
-			return c.restart(now, st), nil
+			return peering.Restart(now, st.now), nil
 		}
 		return c.heard(now, h, st)
 	})
 	if err != nil {
 		c.log.Error("what a peer said was not stored", "peer", p.Name(), "err", err)
-		wait(ctx, 5*time.Second)
+		return 5 * time.Second
 	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+	if next == nil || !peers.Asks(next) {
+		return 0
 	}
-}
-
-// restart drops a series that is about a record as it no longer is, and begins the
-// one that is pending, if there may be one.
-func (c *confirmer) restart(p *core.Peer, st *step) *core.Peer {
-	next := p.Clone()
-	a := &next.Asking
-	if a.Series != nil && a.Series.Revision != p.Revision {
-		a.Series = nil
-	}
-	if inDoubt(next) && a.Series == nil && a.Next.Before(st.now) {
-		a.Next = st.now
-	}
-	if a.Series == nil && a.Pending != 0 {
-		about := a.Pending
-		a.Pending = 0
-		peering.Hint(next, about, st.now, nil, false)
-	}
-	return next
+	return max(c.until(next), 50*time.Millisecond)
 }
 
 // heard does what a peer's word means for its record.
@@ -182,7 +110,7 @@ func (c *confirmer) heard(p *core.Peer, h heard, st *step) (*core.Peer, error) {
 	if h.signed {
 		next.V2, next.OldForm = true, false
 	}
-	c.rename(next, h)
+	h.rename(next, c.self)
 	if err := c.trust.sure(next, h, st); err != nil {
 		return nil, err
 	}
@@ -220,7 +148,7 @@ func (c *confirmer) act(p *core.Peer, series *core.Series, h heard, st *step) (*
 	case h.word == core.HeardYes && state.InDoubt():
 		next, err := c.again(c.trust.restored(p, peering.Yes, st))
 		if err == nil && removal {
-			refuted(next, st.now)
+			peering.Refuted(next, st.now)
 		}
 		return next, err
 	case h.word == core.HeardYes && state == peering.Requested && series.About&(core.HintApproval|core.HintRequest) != 0:
@@ -258,7 +186,7 @@ func (c *confirmer) close(p *core.Peer, series *core.Series, h heard, st *step) 
 	p.Asking.Series = nil
 	state := peering.StateOf(p)
 	if state == peering.Approved && said == core.HeardYes && about&core.HintRemoval != 0 && !st.now.Before(p.Asking.Immune) {
-		refuted(p, st.now)
+		peering.Refuted(p, st.now)
 	}
 	if said == core.HeardNo && (state == peering.Approved || state == peering.Unconfirmed) && about&core.HintRequest != 0 {
 		next, err := c.trust.lost(p, peering.Lapse, series.Request, st)
@@ -274,10 +202,7 @@ func (c *confirmer) close(p *core.Peer, series *core.Series, h heard, st *step) 
 			p.Asking.Next = st.now.Add(c.times().No)
 		}
 	}
-	if pending := p.Asking.Pending; pending != 0 {
-		p.Asking.Pending = 0
-		peering.Hint(p, pending, st.now, nil, false)
-	}
+	peering.HintPending(p, st.now)
 	return p, nil
 }
 
@@ -289,7 +214,7 @@ func (c *confirmer) heardInDoubt(p *core.Peer, h heard, st *step) (*core.Peer, e
 	case h.word == core.HeardYes:
 		next, err := c.trust.restored(p, peering.Yes, st)
 		if err == nil {
-			refuted(next, st.now)
+			peering.Refuted(next, st.now)
 		}
 		return next, err
 	case h.word == core.HeardNo && h.signed && peering.StateOf(p) == peering.Lapsed:
@@ -307,17 +232,7 @@ func (c *confirmer) heardInDoubt(p *core.Peer, h heard, st *step) (*core.Peer, e
 		return c.trust.partedBy(st, p, peering.Expired)
 	}
 	if p.Asking.Pending != 0 {
-		return c.restart(p, st), nil
+		return peering.Restart(p, st.now), nil
 	}
 	return p, nil
-}
-
-// refuted makes a peer immune against removal hints for a while, as one was none of
-// its own.
-func refuted(p *core.Peer, now time.Time) {
-	days := min(max(1, 2*p.Asking.ImmuneDays), maxImmuneDays)
-	if p.Asking.ImmuneDays > 0 && now.Sub(p.Asking.Immune) > 2*maxImmuneDays*24*time.Hour {
-		days = 1 // long ago
-	}
-	p.Asking.ImmuneDays, p.Asking.Immune = days, now.Add(time.Duration(days)*24*time.Hour)
 }

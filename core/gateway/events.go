@@ -69,21 +69,8 @@ func (g *state) Watch() (<-chan core.Event, func()) {
 	}
 }
 
-// maxNameRunes bounds a name that a peer gives itself.
-const maxNameRunes = 80
-
 // clean makes a peer's words safe to show. docs/threat-model.md#t6
 func clean(s string, maxRunes int) string { return text.Line(s, maxRunes) }
-
-func cleanNames(n core.Names) core.Names {
-	return core.Names{
-		DisplayName:  clean(n.DisplayName, maxNameRunes),
-		Email:        clean(n.Email, maxNameRunes),
-		HumanName:    clean(n.HumanName, maxNameRunes),
-		AgentName:    clean(n.AgentName, maxNameRunes),
-		Organization: clean(n.Organization, maxNameRunes),
-	}
-}
 
 // digest sums up what strangers bring about, so that an operator gets one notice in
 // a while instead of one each. It is kept with what it counts, so that a restart

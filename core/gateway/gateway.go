@@ -125,8 +125,8 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	s.fresh = &freshness.Guard{Window: s.settings.Load().Window, Remember: s.settings.Load().Remember, Now: o.Now}
 
 	confirm := newConfirmer(s)
-	s.wake = confirm.look
-	t := newTrust(s, confirm)
+	s.plan = confirm.plan
+	t := newTrust(s)
 	confirm.trust = t
 	r := &replies{state: s, trust: t}
 	r.polls = queue.New(maxPollsAtOnce, r.pollForReply)
@@ -155,9 +155,12 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if err := s.readDigest(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: read digest: %w", err)
 	}
-	now := o.Now()
+	for _, p := range s.peers.All() {
+		confirm.plan(p)
+	}
 	s.fresh.Expect()
-	err = o.Store.EachReceipt(ctx, now.Add(-s.receiptSpan()), s.mostRequests(), func(r core.Receipt) {
+	requests, span := s.limits()
+	err = o.Store.EachReceipt(ctx, o.Now().Add(-span), requests, func(r core.Receipt) {
 		if r.Intent != "" {
 			g.scopes.Count(r.Peer, r.Intent, r.At, r.Bytes)
 		}
@@ -222,7 +225,7 @@ func (g *Gateway) Close() {
 // Run does the work that waits until ctx is done.
 func (g *Gateway) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){g.runFill, g.outbox.Run, g.runPolls, g.confirm.run, g.runChecks, g.runPrune, g.runDigest, g.runTell} {
+	for _, f := range []func(context.Context){g.runFill, g.outbox.Run, g.runPolls, g.confirm.due.Run, g.runChecks, g.runPrune, g.runDigest, g.runTell} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()

@@ -9,6 +9,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // maxSeenIDs bounds how many identities in the old form a peer may ever send.
@@ -91,7 +92,7 @@ func (g *trust) receiveIdentity(ctx context.Context, body []byte) (core.Answer, 
 //
 // docs/threat-model.md#t13
 func (g *trust) identify(p *core.Peer, id core.Identity, v2 bool) {
-	names := cleanNames(core.Names{DisplayName: id.DisplayName, Email: id.Email, HumanName: id.HumanName,
+	names := peers.Names(core.Names{DisplayName: id.DisplayName, Email: id.Email, HumanName: id.HumanName,
 		AgentName: id.AgentName, Organization: id.Organization})
 	if !v2 {
 		names.DisplayName, names.Email = p.Names.DisplayName, p.Names.Email
@@ -112,7 +113,7 @@ func (g *trust) readNames(ctx context.Context, p *core.Peer) {
 		return
 	}
 	_, err = g.change(ctx, p.Key, func(p *core.Peer) error {
-		p.Names.DisplayName, p.Names.Email = clean(card.DisplayName, maxNameRunes), clean(card.Email, maxNameRunes)
+		peers.TakeNames(p, card.DisplayName, card.Email)
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {
@@ -134,7 +135,7 @@ func (g *trust) moved(ctx context.Context, was *core.Peer, url string, card core
 			return next, nil
 		}
 		next.URL = url
-		next.Features, next.Version = cleanIntents(card.Capabilities.Features), clean(card.Version, 32)
+		next.Features, next.Version = peers.Runs(card)
 		return next, nil
 	})
 	if err != nil {

@@ -130,7 +130,7 @@ func (g *reach) CheckPeer(ctx context.Context, p *core.Peer) (core.Card, error) 
 	if err != nil {
 		return card, err
 	}
-	features, version := cleanIntents(card.Capabilities.Features), clean(card.Version, 32)
+	features, version := peers.Runs(card)
 	askNow := failing && inDoubt(p) && p.Doubt.Heard == core.HeardNil && p.Asking.Series == nil
 	if version == p.Version && slices.Equal(features, p.Features) && !askNow {
 		return card, nil
@@ -180,11 +180,12 @@ func (g *reach) runPrune(ctx context.Context) {
 func (g *reach) Prune(ctx context.Context) error {
 	s := g.settings.Load()
 	now := g.o.Now()
+	_, span := g.limits()
 	if err := g.prunePending(ctx, now.Add(-s.PendingLife)); err != nil {
 		return err
 	}
 	return g.o.Store.Prune(ctx, core.Cutoffs{
-		Receipts: now.Add(-g.receiptSpan() - time.Hour),
+		Receipts: now.Add(-span - time.Hour),
 		Inbox:    now.Add(-s.InboxKeep), Events: now.Add(-s.InboxKeep),
 		Outbox:  now.Add(-s.keepSent()),
 		Replies: now,

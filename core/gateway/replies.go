@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
@@ -360,17 +358,8 @@ func (g *replies) pollPeer(ctx context.Context, item *core.OutboxItem) error {
 	if err != nil || a.Status != http.StatusOK {
 		return err
 	}
-	var got struct {
-		ReplyStr  string         `json:"replyStr"`
-		Signature string         `json:"signature"`
-		V2        jsontext.Value `json:"v2"`
-	}
-	if err := json.Unmarshal(a.Body, &got); err != nil || got.ReplyStr == "" || !strings.HasPrefix(got.ReplyStr, "{") {
-		return err
-	}
-	body, err := json.Marshal(map[string]any{"reply": jsontext.Value(got.ReplyStr), "replyStr": got.ReplyStr,
-		"signature": got.Signature, "v2": got.V2}, json.Deterministic(true))
-	if err != nil {
+	body, err := answer.ReplyIn(a.Body)
+	if err != nil || body == nil {
 		return err
 	}
 	opener := g.opener()

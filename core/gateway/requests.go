@@ -372,8 +372,8 @@ const warnOldForm = "it has signed in the v2 form before; it may have gone back 
 func (g *trust) introduce(p *core.Peer, r *requester) {
 	old := p.URL
 	known := p.Trust == core.Approved // asked too: its URL is the one that we have
-	p.Names = cleanNames(r.request.Peer.Names())
-	p.Offered = cleanIntents(r.request.OfferedIntents)
+	p.Names = peers.Names(r.request.Peer.Names())
+	p.Offered = peers.Words(r.request.OfferedIntents)
 	p.OldForm = p.V2 && !r.v2
 	p.V2 = p.V2 || r.v2
 	p.Shown = r.shown
@@ -396,21 +396,4 @@ func (g *trust) introduce(p *core.Peer, r *requester) {
 	case old != "" && old != r.url:
 		p.Warning = "its gateway URL was " + clean(old, 100) + " before"
 	}
-}
-
-func cleanIntents(in []string) []string {
-	if len(in) == 0 {
-		return nil
-	}
-	const most = 32
-	if len(in) > most {
-		in = in[:most]
-	}
-	out := make([]string, 0, len(in))
-	for _, i := range in {
-		if i = clean(i, 64); i != "" {
-			out = append(out, i)
-		}
-	}
-	return out
 }

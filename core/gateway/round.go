@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
-	"slices"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
@@ -20,6 +18,13 @@ type heard struct {
 	card    core.Card
 }
 
+// rename takes over by which label a peer knows us, if it has said yes to it.
+func (h heard) rename(p *core.Peer, self core.PublicKey) {
+	if h.word == core.HeardYes {
+		peers.Rename(p, h.label, self)
+	}
+}
+
 // round asks a peer once whether it has us approved: its card must show its key, and
 // then one message for each label that we may have there.
 //
@@ -31,10 +36,10 @@ func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
 		return heard{}
 	}
 	h := heard{card: card}
-	labels, noes := s.labelsAt(p, card), 0
+	labels, noes := peers.LabelsAt(p, card, s.self, s.settings.Load().URL), 0
 	for _, label := range labels {
 		nonce := envelope.NewNonce()
-		body, err := s.to(p).SealMessage(p.Key, core.Message{Intent: core.IntentStatus, From: label, To: theirLabel(p), Nonce: nonce, Payload: core.Raw("{}")})
+		body, err := s.to(p).SealMessage(p.Key, core.Message{Intent: core.IntentStatus, From: label, To: peers.Label(p), Nonce: nonce, Payload: core.Raw("{}")})
 		if err != nil {
 			return heard{card: card}
 		}
@@ -58,35 +63,6 @@ func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
 		h.word = core.HeardNo
 	}
 	return h
-}
-
-// rename takes over by which label a peer knows us, as it has said yes to it: a gateway of
-// 0.2.20 by the host:port that was typed there, or, since we have asked it, by our id.
-func (s *state) rename(p *core.Peer, h heard) {
-	switch {
-	case h.word != core.HeardYes || h.label == "" || h.label == s.self.ShortID():
-	case h.label != s.self.ID():
-		p.OurLabel, p.FormerLabel = h.label, ""
-	case p.OurLabel != "":
-		p.OurLabel, p.FormerLabel = "", p.OurLabel
-	}
-}
-
-// theirLabel is how a peer calls itself.
-func theirLabel(p *core.Peer) string { return cmp.Or(p.Label, p.Key.ID()) }
-
-// labelsAt are the labels that we may have with a peer. From 0.4 on that is the
-// 32-character one alone: a shorter one fits whoever comes first in its file.
-func (s *state) labelsAt(p *core.Peer, card core.Card) []string {
-	labels, label := []string{s.self.ID()}, cmp.Or(p.OurLabel, p.FormerLabel)
-	if major, minor, ok := peers.Version(card.Version); !slices.Contains(card.Capabilities.Features, core.FeatureV2) && (!ok || major == 0 && minor < 4) {
-		labels = append(labels, s.self.ShortID())
-		label = cmp.Or(label, peers.Dialled(s.settings.Load().URL)) // it may have asked us, too
-	}
-	if label != "" {
-		labels = append(labels, label)
-	}
-	return labels
 }
 
 // readStatus reads the answer to a confirmation. Our own kind signs it, and from a peer

@@ -10,6 +10,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
@@ -52,7 +53,7 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	item := g.outbox.Item(k, core.OutMessage)
 	item.Nonce = envelope.NewNonce()
 	item.Message = &core.Message{
-		Intent: m.Intent, From: cmp.Or(p.OurLabel, g.self.ID()), To: theirLabel(p), ToAgent: m.ToAgent, Nonce: item.Nonce,
+		Intent: m.Intent, From: cmp.Or(p.OurLabel, g.self.ID()), To: peers.Label(p), ToAgent: m.ToAgent, Nonce: item.Nonce,
 		ConversationID: m.ConversationID, Payload: m.Payload,
 	}
 	if m.Intent == core.IntentAgentComms && m.ConversationID == "" {

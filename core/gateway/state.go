@@ -22,6 +22,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // state is what the parts of a gateway share. What is kept changes in two ways
@@ -40,8 +41,8 @@ type state struct {
 	warned   budget.Warnings[lockName]
 	counters Counters
 	started  time.Time
-	wake     func()        // of the confirmer: there may be something to ask
-	changed  chan struct{} // holds one when our URL or names have changed
+	plan     func(p *core.Peer) // of the confirmer: there may be something to ask
+	changed  chan struct{}      // holds one when our URL or names have changed
 
 	mu     sync.Mutex // held over every transition, from read to commit
 	digest digest     // guarded by mu
@@ -118,10 +119,7 @@ func (s *state) commit(ctx context.Context, st *step) error {
 		s.fresh.Note(st.Receipt.Peer, st.Receipt.Nonce, st.Receipt.At)
 	}
 	for _, p := range st.Peers {
-		if peers.Asks(p) {
-			s.wake()
-			break
-		}
+		s.plan(p)
 	}
 	return nil
 }
@@ -334,47 +332,22 @@ func (s *state) plugins() (Plugins, error) {
 	return s.o.Plugins()
 }
 
-// mostRequests is how many messages of one intent a limit in force counts at the
-// most.
-func (s *state) mostRequests() int {
-	most := core.DefaultRate.Requests
-	largest := func(grants []core.Grant) {
-		for _, grant := range grants {
-			if grant.RateLimit != nil {
-				most = max(most, grant.RateLimit.Requests)
-			}
-		}
+// limits are what the limits in force look back on: how many messages of one intent at
+// the most, and for how long. Receipts are kept as long, and as long as a nonce must be
+// remembered.
+func (s *state) limits() (requests int, span time.Duration) {
+	requests, span = core.DefaultRate.Requests, s.fresh.Span()
+	look := func(grants []core.Grant) {
+		n, back := scope.Counted(grants)
+		requests, span = max(requests, n), max(span, back)
 	}
-	largest(s.settings.Load().Grants)
+	look(s.settings.Load().Grants)
 	for _, p := range s.peers.Unsorted() {
 		if p.Granted != nil {
-			largest(p.Granted.Scopes)
+			look(p.Granted.Scopes)
 		}
 	}
-	return most
-}
-
-// receiptSpan is how long receipts are kept: as long as a nonce must be remembered,
-// and as long as the longest limit in force counts back.
-func (s *state) receiptSpan() time.Duration {
-	span := s.fresh.Span()
-	longest := func(grants []core.Grant) {
-		for _, grant := range grants {
-			if grant.RateLimit != nil {
-				span = max(span, min(grant.RateLimit.Window(), core.MaxRateWindow))
-			}
-			if grant.ByteLimit != nil {
-				span = max(span, min(grant.ByteLimit.Window(), core.MaxRateWindow))
-			}
-		}
-	}
-	longest(s.settings.Load().Grants)
-	for _, p := range s.peers.Unsorted() {
-		if p.Granted != nil {
-			longest(p.Granted.Scopes)
-		}
-	}
-	return span
+	return requests, span
 }
 
 // Counters count envelopes by what came of them, for status and metrics.

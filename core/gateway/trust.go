@@ -13,6 +13,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/budget"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // trust makes and ends federations: it changes peers by the table of core/peering, at
@@ -22,8 +23,6 @@ import (
 // docs/threat-model.md#t10
 type trust struct {
 	*state
-	confirm *confirmer
-
 	asks    budget.ByNetwork
 	changes budget.ByKey // of what approved peers may send without end
 	fetches chan struct{}
@@ -33,8 +32,8 @@ type trust struct {
 	cancel     context.CancelFunc
 }
 
-func newTrust(s *state, c *confirmer) *trust {
-	t := &trust{state: s, confirm: c, fetches: make(chan struct{}, maxFetches), changes: budget.ByKey{Most: maxChanges, Window: time.Hour}}
+func newTrust(s *state) *trust {
+	t := &trust{state: s, fetches: make(chan struct{}, maxFetches), changes: budget.ByKey{Most: maxChanges, Window: time.Hour}}
 	t.stop, t.cancel = context.WithCancel(context.Background())
 	return t
 }
@@ -128,7 +127,7 @@ func (g *trust) restore(ctx context.Context, k core.PublicKey, v2 bool, sentAt t
 		}
 		next.V2 = next.V2 || v2
 		next.Asking.Series, next.Asking.Pending = nil, 0
-		refuted(next, st.now)
+		peering.Refuted(next, st.now)
 		return next, nil
 	})
 	return err
@@ -181,7 +180,7 @@ func (g *trust) lost(p *core.Peer, e peering.Event, request *core.Request, st *s
 	}
 	next.Warning = "it was approved, and has lost or removed us"
 	if request != nil {
-		next.Names, next.Offered = cleanNames(request.Peer.Names()), cleanIntents(request.OfferedIntents)
+		next.Names, next.Offered = peers.Names(request.Peer.Names()), peers.Words(request.OfferedIntents)
 	}
 	g.tellOfRequest(p.Trust, next, st)
 	if e == peering.Lapse {

@@ -275,3 +275,18 @@ func TestHistoryIsBounded(t *testing.T) {
 		t.Errorf("%d transitions, the last %+v; want the last 32", len(p.History), p.History[len(p.History)-1])
 	}
 }
+
+// TestT10Refuted: whoever was falsely reported removed is immune for a day, then for twice
+// as long each time, up to a month; long after, from the beginning.
+func TestT10Refuted(t *testing.T) {
+	p, now := &core.Peer{}, at
+	for _, want := range []int{1, 2, 4, 8, 16, 30, 30} {
+		if peering.Refuted(p, now); p.Asking.ImmuneDays != want || !p.Asking.Immune.Equal(now.Add(time.Duration(want)*24*time.Hour)) {
+			t.Errorf("immune for %d days until %v, want %d", p.Asking.ImmuneDays, p.Asking.Immune, want)
+		}
+		now = p.Asking.Immune
+	}
+	if peering.Refuted(p, now.Add(61*24*time.Hour)); p.Asking.ImmuneDays != 1 {
+		t.Errorf("long after: %d days, want 1", p.Asking.ImmuneDays)
+	}
+}

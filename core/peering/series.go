@@ -13,6 +13,9 @@ import (
 // maxSeriesADay is how many series hints begin, for each peer.
 const maxSeriesADay = 6
 
+// maxImmuneDays is the longest that a peer is immune against removal hints.
+const maxImmuneDays = 30
+
 // Due is when a peer is to be asked next.
 func Due(p *core.Peer, rounds []time.Duration) time.Time {
 	a := &p.Asking
@@ -59,4 +62,37 @@ func Hint(p *core.Peer, about core.Hint, now time.Time, request *core.Request, p
 	}
 	a.Started = append(a.Started, now)
 	a.Series = &core.Series{About: about, From: now, Request: request, Prompt: prompt}
+}
+
+// Restart gives the record without a series that is about the record as it no longer
+// is, and with the one that is pending, if there may be one.
+func Restart(p *core.Peer, now time.Time) *core.Peer {
+	next := p.Clone()
+	a := &next.Asking
+	if a.Series != nil && a.Series.Revision != p.Revision {
+		a.Series = nil
+	}
+	if a.Series == nil && StateOf(next).InDoubt() && a.Next.Before(now) {
+		a.Next = now
+	}
+	HintPending(next, now)
+	return next
+}
+
+// HintPending notes what is pending, where no series runs: see [Hint].
+func HintPending(p *core.Peer, now time.Time) {
+	if about := p.Asking.Pending; about != 0 && p.Asking.Series == nil {
+		p.Asking.Pending = 0
+		Hint(p, about, now, nil, false)
+	}
+}
+
+// Refuted makes a peer immune against removal hints for a while, as one was none of
+// its own: a day, and twice as long each time, up to a month. docs/threat-model.md#t10
+func Refuted(p *core.Peer, now time.Time) {
+	days := min(max(1, 2*p.Asking.ImmuneDays), maxImmuneDays)
+	if p.Asking.ImmuneDays > 0 && now.Sub(p.Asking.Immune) > 2*maxImmuneDays*24*time.Hour {
+		days = 1 // long ago
+	}
+	p.Asking.ImmuneDays, p.Asking.Immune = days, now.Add(time.Duration(days)*24*time.Hour)
 }

@@ -1,8 +1,10 @@
 package peers
 
 import (
+	"cmp"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,3 +56,32 @@ func Before(p *core.Peer, major, minor int) bool {
 // HearsOfMoves reports whether a peer's version follows us to another gateway URL when it
 // is told: those before 0.4 know us by what was typed there.
 func HearsOfMoves(p *core.Peer) bool { return p.V2 || !Before(p, 0, 4) }
+
+// Label is how a peer calls itself.
+func Label(p *core.Peer) string { return cmp.Or(p.Label, p.Key.ID()) }
+
+// LabelsAt are the labels that we, at a gateway URL, may have with a peer. From 0.4 on that
+// is the 32-character one alone: a shorter one fits whoever comes first in its file.
+func LabelsAt(p *core.Peer, card core.Card, self core.PublicKey, ourURL string) []string {
+	labels, label := []string{self.ID()}, cmp.Or(p.OurLabel, p.FormerLabel)
+	if major, minor, ok := Version(card.Version); !slices.Contains(card.Capabilities.Features, core.FeatureV2) && (!ok || major == 0 && minor < 4) {
+		labels = append(labels, self.ShortID())
+		label = cmp.Or(label, Dialled(ourURL)) // it may have asked us, too
+	}
+	if label != "" {
+		labels = append(labels, label)
+	}
+	return labels
+}
+
+// Rename takes over by which label a peer knows us, as it has said yes to it: a gateway of
+// 0.2.20 by the host:port that was typed there, or, since we have asked it, by our id.
+func Rename(p *core.Peer, label string, self core.PublicKey) {
+	switch {
+	case label == "" || label == self.ShortID():
+	case label != self.ID():
+		p.OurLabel, p.FormerLabel = label, ""
+	case p.OurLabel != "":
+		p.OurLabel, p.FormerLabel = "", p.OurLabel
+	}
+}

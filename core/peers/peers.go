@@ -29,7 +29,6 @@ type Index struct {
 	byAlias map[string]*entry
 	legacy  map[core.PublicKey]*entry // never shown v2: who a 16-character label may be
 	byHost  map[string][]*entry       // hosts of gateway URLs: who a host:port label may be
-	asking  map[core.PublicKey]*entry // those whom the confirmer has something to ask
 	waits   map[core.PublicKey]*entry // those whose request waits
 }
 
@@ -47,7 +46,7 @@ func (b *Index) Put(p *core.Peer) {
 	if b.byKey == nil {
 		b.byKey, b.byLabel = map[core.PublicKey]*entry{}, map[string][]*entry{}
 		b.byAlias, b.legacy = map[string]*entry{}, map[core.PublicKey]*entry{}
-		b.byHost, b.asking, b.waits = map[string][]*entry{}, map[core.PublicKey]*entry{}, map[core.PublicKey]*entry{}
+		b.byHost, b.waits = map[string][]*entry{}, map[core.PublicKey]*entry{}
 	}
 	e := b.byKey[p.Key]
 	if e == nil {
@@ -69,9 +68,6 @@ func (b *Index) Put(p *core.Peer) {
 	}
 	if !p.V2 {
 		b.legacy[p.Key] = e
-	}
-	if Asks(p) {
-		b.asking[p.Key] = e
 	}
 	if peering.StateOf(p).Waits() {
 		b.waits[p.Key] = e
@@ -97,7 +93,6 @@ func (b *Index) unlink(e *entry) {
 		delete(b.byAlias, e.peer.Alias)
 	}
 	delete(b.legacy, e.peer.Key)
-	delete(b.asking, e.peer.Key)
 	delete(b.waits, e.peer.Key)
 }
 
@@ -197,17 +192,6 @@ func (b *Index) Waiting() (n Waiting) {
 		}
 	}
 	return n
-}
-
-// ToAsk lists the peers whom the confirmer has something to ask.
-func (b *Index) ToAsk() []*core.Peer {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	out := make([]*core.Peer, 0, len(b.asking))
-	for _, e := range b.asking {
-		out = append(out, e.peer)
-	}
-	return out
 }
 
 // ByAlias returns the peer that has an alias, or nil.

@@ -160,3 +160,17 @@ func (d *Checker) UsedBytes(peer core.PublicKey, intent string, window time.Dura
 	uses := d.windows.seen[windowKey{peer, intent}]
 	return bytesOf(uses[since(uses, now, window):])
 }
+
+// Counted is what the limits of grants look back on: how many messages of one intent at
+// the most, and how far.
+func Counted(grants []core.Grant) (requests int, back time.Duration) {
+	for _, grant := range grants {
+		if rate := grant.RateLimit; rate != nil {
+			requests, back = max(requests, rate.Requests), max(back, min(rate.Window(), core.MaxRateWindow))
+		}
+		if size := grant.ByteLimit; size != nil {
+			back = max(back, min(size.Window(), core.MaxRateWindow))
+		}
+	}
+	return requests, back
+}
