@@ -86,10 +86,13 @@ var rooms = []arrows{
 	{"core/rendezvous/rendezvoustest", nil},
 	{"core/control", []string{"core", "core/gate", "core/web"}},
 	// The table of methods: typed by what the daemon's parts show of themselves.
-	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/hooks", "core/peering", "core/plugin", "core/record", "core/rendezvous"}},
+	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/hooks", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/trial"}},
 
 	// The time machine: policies asked again, beside the gateway.
 	{"core/replay", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/plugin", "core/record", "core/store/memory"}},
+
+	// Plugins run beside the gateway on cases, and what was uploaded.
+	{"core/trial", []string{"core", "core/files", "core/hooks", "core/plugin"}},
 
 	// The agent's role: what its own socket answers, in the words of notices.
 	{"core/agent", []string{"core", "core/answer", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/peering", "sdk", "sdk/wording"}},
@@ -122,7 +125,8 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/record", "core/rendezvous", "core/replay", "core/scope", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon/candidate", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/replay", "core/settings", "core/text", "core/trial"}},
 	{"core/daemon/service", []string{"core/config"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},
 	{"core/daemon/doctor", []string{"core", "core/config", "core/control/api", "core/daemon/certs", "core/daemon/openclaw", "core/dial", "core/federation", "core/gateway", "core/keys", "core/peers", "core/rendezvous", "core/text"}},
@@ -149,7 +153,7 @@ var rooms = []arrows{
 	{"cmd/ogp/internal/settings", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core/config", "core/control/api", "core/settings"}},
 	{"cmd/ogp/internal/setup", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/doctor", "cmd/ogp/internal/migrate", "cmd/ogp/internal/term", "core", "core/config", "core/control/api", "core/daemon", "core/daemon/openclaw", "core/federation", "core/keys", "core/legacy", "core/settings", "core/text"}},
 	{"cmd/ogp/internal/notify", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/settings", "core/text", "plugins"}},
-	{"cmd/ogp/internal/trial", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon", "core/files", "core/hooks", "core/plugin", "core/replay", "core/text"}},
+	{"cmd/ogp/internal/trial", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/replay", "core/text", "core/trial"}},
 }
 
 // door is a library and the rooms that may import it.

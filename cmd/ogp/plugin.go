@@ -84,7 +84,7 @@ type inspectView struct {
 	SHA256      string            `json:"sha256"`
 	Imports     []string          `json:"imports"`
 	Limits      limitsView        `json:"limits"`
-	Asks        asksView          `json:"asks"`
+	Asks        api.AsksView      `json:"asks"`
 	Missing     []string          `json:"missing,omitempty"` // asked and not granted in this gateway
 	SelfTests   int               `json:"selfTests"`
 	Approves    bool              `json:"approves"` // it may approve strangers in this gateway
@@ -99,64 +99,10 @@ type limitsView struct {
 	Instances int    `json:"instances"`
 }
 
-type asksView struct {
-	HTTP []httpView `json:"http"`
-	KV   *kvView    `json:"kv,omitempty"`
-	// Approves is the power to approve strangers, with at most AtMost; none: with at most
-	// the gateway's default grants.
-	Approves bool         `json:"approves"`
-	AtMost   []core.Grant `json:"atMost,omitempty"`
-	Replies  bool         `json:"replies"` // the power to answer peers' messages
-}
-
-type httpView struct {
-	URL     string   `json:"url"`
-	Private bool     `json:"private"`
-	Secrets []string `json:"secrets,omitempty"`
-	Reason  string   `json:"reason,omitempty"`
-}
-
-type kvView struct {
-	MaxBytes int64  `json:"maxBytes"`
-	Reason   string `json:"reason,omitempty"`
-}
-
-func asksOf(m *plugin.Manifest) asksView {
-	v := asksView{HTTP: []httpView{}}
-	for _, h := range m.HTTP {
-		if !m.Pure() {
-			v.HTTP = append(v.HTTP, httpView(h))
-		}
-	}
-	asks := m.Asks()
-	v.Approves, v.AtMost, v.Replies = asks.Approves, asks.AtMost, asks.Replies
-	if m.KV != nil {
-		v.KV = &kvView{m.KV.MaxBytes, m.KV.Reason}
-	}
-	return v
-}
-
-// lines say what is asked, for people.
-func (v asksView) lines() []string {
-	var out []string
-	if v.Approves {
-		out = append(out, term.SafeText("the power to approve strangers, with at most these grants: "+plugin.GrantWords(v.AtMost)))
-	}
-	if v.Replies {
-		out = append(out, "the power to answer peers' messages, in this gateway's name")
-	}
-	for _, h := range v.HTTP {
-		line := "requests to " + h.URL
-		if h.Private {
-			line += ", also at private addresses"
-		}
-		if len(h.Secrets) > 0 {
-			line += ", with the secret " + strings.Join(h.Secrets, ", ")
-		}
-		out = append(out, term.SafeText(line+term.Optional(": ", h.Reason)))
-	}
-	if v.KV != nil {
-		out = append(out, term.SafeText(fmt.Sprintf("a store of its own, %d bytes%s", v.KV.MaxBytes, term.Optional(": ", v.KV.Reason))))
+// askLines say what is asked, for people.
+func askLines(v api.AsksView) (out []string) {
+	for _, l := range v.Lines() {
+		out = append(out, term.SafeText(l.Words))
 	}
 	return out
 }
@@ -173,7 +119,7 @@ func pluginInspectCommand(a *cli.App) *cobra.Command {
 			m, l := f.Module.Manifest, f.Module.Manifest.Limits
 			v := inspectView{Name: m.Name, Version: m.Version, Description: m.Description, Author: m.Author, License: m.License, Kind: f.Module.Kind,
 				Hooks: m.Hooks, Intents: m.Intents, Batch: m.Batch, Path: f.Spec.Path, Size: f.Module.Size, SHA256: f.Module.SHA256,
-				Imports: f.Module.Imports, Asks: asksOf(m), SelfTests: len(m.SelfTests),
+				Imports: f.Module.Imports, Asks: api.AsksOf(m), SelfTests: len(m.SelfTests),
 				Limits: limitsView{durationText(l.Timeout), l.MemoryMiB, l.Fuel, l.Instances}}
 			if f.Granted != nil {
 				v.Missing = f.Granted.Missing(m.Asks())
@@ -215,7 +161,7 @@ func showInspect(a *cli.App, v inspectView) {
 		line("Power", "may answer peers' messages")
 	}
 	line("Imports", term.Dash(strings.Join(v.Imports, " ")))
-	asks := v.Asks.lines()
+	asks := askLines(v.Asks)
 	if len(asks) == 0 {
 		line("Asks", "nothing")
 	}

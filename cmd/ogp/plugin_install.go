@@ -23,7 +23,7 @@ import (
 type installResult struct {
 	Plugin     hooks.View       `json:"plugin"`
 	Running    bool             `json:"running"`
-	Asks       asksView         `json:"asks"`
+	Asks       api.AsksView     `json:"asks"`
 	Difference hooks.Difference `json:"difference"`
 	Cases      int              `json:"cases"` // that were run before
 	Next       []string         `json:"next,omitempty"`
@@ -116,7 +116,7 @@ func install(ctx context.Context, a *cli.App, ref string, p api.InstallParams, h
 	if now != nil && !how.ordered {
 		p.Order = now.Order
 	}
-	r.Asks, r.Difference = asksOf(module.Manifest), hooks.Differ(module, now)
+	r.Asks, r.Difference = api.AsksOf(module.Manifest), hooks.Differ(module, now)
 	if !a.JSON {
 		showAsk(a, p.Name, module, r, now)
 	}
@@ -160,7 +160,7 @@ func showAsk(a *cli.App, name string, m *plugin.Module, r installResult, now *ho
 	if r.Cases > 0 {
 		fmt.Fprintf(a.Err, "%s\n", text.Count(r.Cases, "case passes", "cases pass"))
 	}
-	lines := r.Asks.lines()
+	lines := askLines(r.Asks)
 	if m.Manifest.Pure() && len(m.Manifest.HTTP) > 0 {
 		fmt.Fprintln(a.Err, "It asks for requests, which a policy cannot make: it decides from its input alone. They are not granted.")
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/console"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon/candidate"
 	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/dial"
@@ -86,9 +87,9 @@ type Daemon struct {
 	o          Options
 	dir        string
 	current    atomic.Pointer[loadedConfig]
-	started    *loadedConfig     // the first
-	reloading  sync.Mutex        // held over a reload
-	replaying  sync.Mutex        // held over a replay
+	started    *loadedConfig // the first
+	reloading  sync.Mutex    // held over a reload
+	candidates *candidate.Service
 	reading    doctor.Reading    // of the store, for doctor
 	warnings   []config.Warning  // of the first configuration
 	read       [sha256.Size]byte // of its files, before they were read
@@ -214,6 +215,9 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 		Settings: d.inForce(d.config(), d.config().DaemonPort).delivery,
 	})
 	if err := d.openRecord(ctx); err != nil {
+		return err
+	}
+	if err := d.openCandidates(); err != nil {
 		return err
 	}
 	d.wire = newWire(d.inForce(d.config(), 0).dial)

@@ -46,6 +46,9 @@ func (d *Daemon) installNow(ctx context.Context, m *hooks.Manager, p api.Install
 	if err := d.mayInstall(p.Name); err != nil {
 		return none, err
 	}
+	if p, err = d.candidates.Install(p); err != nil {
+		return none, err
+	}
 	files, err := hooks.ReadFiles(p.Source)
 	if err != nil {
 		return none, err
@@ -105,6 +108,7 @@ func (d *Daemon) installNow(ctx context.Context, m *hooks.Manager, p api.Install
 	if err := hooks.Sweep(d.dir, p.Name, placed); err != nil {
 		d.log.Warn("old versions not removed", "plugin", p.Name, "err", err)
 	}
+	d.candidates.Installed(p)
 	return d.viewPlugin(ctx, p.Name, w)
 }
 

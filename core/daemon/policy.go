@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,9 +10,11 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon/candidate"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/replay"
+	"github.com/opengatewayprotocol/ogp/core/rules"
 )
 
 // openRecord opens the record of what policies have decided.
@@ -34,6 +35,7 @@ const pruneRecordEvery = 10 * time.Minute
 
 func (d *Daemon) pruneRecord(ctx context.Context) error {
 	prune := func(ctx context.Context) {
+		d.candidates.Prune(time.Now())
 		if err := d.record.Prune(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			d.log.Warn("old decisions not deleted", "err", err)
 		}
@@ -94,55 +96,20 @@ func (d *Daemon) panel(ctx context.Context, installed []hooks.Installed, with re
 	return replay.Panel(ctx, g, with, instances)
 }
 
-// The bounds of a replay in the daemon, in bytes of memory and in time.
-const (
-	maxReplayBytes = 64 << 20
-	maxReplayTime  = 2 * time.Minute
-)
-
-// policyReplay is the method "policy.replay". One runs at a time, on half of the cores, and
-// it ends with its caller.
-func (d *Daemon) policyReplay(ctx context.Context, p api.ReplayParams) (api.ReplayView, error) {
-	if !d.replaying.TryLock() {
-		e := core.Refuse(core.Unavailable, "another replay runs, and one runs at a time")
-		e.RetryAfter, e.Hint = 10*time.Second, "try again when it is done; it ends by itself"
-		return api.ReplayView{}, e
-	}
-	defer d.replaying.Unlock()
-	ctx, stop := context.WithTimeout(ctx, maxReplayTime)
-	defer stop()
-	v, err := d.replayNow(ctx, p)
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		e := core.Refusef(core.TooLarge, "the replay took more than %s, and was stopped", core.FormatDuration(maxReplayTime))
-		e.Hint = "a shorter window takes less; \"ogp policy replay\" has no such bound"
-		return v, e
-	}
-	return v, err
-}
-
-func (d *Daemon) replayNow(ctx context.Context, p api.ReplayParams) (api.ReplayView, error) {
-	past, err := d.past(ctx)
-	if err != nil {
-		return api.ReplayView{}, err
-	}
-	with, err := replay.Of(p.Candidate)
-	if err != nil {
-		return api.ReplayView{}, err
-	}
-	installed, err := hooks.ListInstalled(ctx, d.store)
-	if err != nil {
-		return api.ReplayView{}, err
-	}
-	workers := replay.Workers()
-	m, err := d.panel(ctx, installed, with, workers)
-	if err != nil {
-		return api.ReplayView{}, err
-	}
-	defer m.Close()
-	ask := replay.Ask{Since: p.Since, Workers: workers, MaxBytes: maxReplayBytes, Page: func(ctx context.Context, p api.DecisionsParams) (api.DecisionsPage, error) {
-		return past.Page(ctx, p.Since, p.Before)
-	}}
-	v, err := ask.Run(ctx, m)
-	v.With = with.Name
-	return v, err
+// openCandidates makes what tries candidates beside this gateway.
+func (d *Daemon) openCandidates() (err error) {
+	d.candidates, err = candidate.New(candidate.Options{
+		Dir: d.dir, CacheDir: filepath.Join(d.dir, CompileCache), Config: d.o.Config, InForce: d.config, MayInstall: d.mayInstall, Panel: d.panel, Past: d.past,
+		Installed: func(ctx context.Context) ([]hooks.Installed, error) { return hooks.ListInstalled(ctx, d.store) },
+		Reload:    func(ctx context.Context) error { _, err := d.reload(ctx); return err },
+		Rules: func() int {
+			for _, one := range d.hooks.List() {
+				if one.Name == rules.Name {
+					return one.Rules
+				}
+			}
+			return 0
+		},
+	})
+	return err
 }

@@ -24,6 +24,9 @@ func pastDaemon(t *testing.T) *Daemon {
 	if err := d.openRecord(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if err := d.openCandidates(); err != nil {
+		t.Fatal(err)
+	}
 	d.record.Set(record.Settings{Keep: time.Hour, Payloads: true})
 	var change core.Change
 	q := someQuestion()
@@ -39,27 +42,22 @@ func pastDaemon(t *testing.T) *Daemon {
 func TestPolicyReplay(t *testing.T) {
 	d := pastDaemon(t)
 	p := api.ReplayParams{Candidate: api.Candidate{Rules: "[[rules]]\nname = \"all wait\"\nwhen = 'true'\nthen = \"hold\"\n"}}
-	v, err := d.policyReplay(t.Context(), p)
+	v, err := d.candidates.Replay(t.Context(), p)
 	if err != nil || v.Decisions != 1 || len(v.Changed) != 1 || v.Changed[0].Then != api.FateRefused || v.Changed[0].Now != api.FateHeld || v.With != "rules" {
 		t.Fatalf("policyReplay = %+v, %v", v, err)
 	}
 	if v.Policies[0].Policy != "rules" || v.Policies[0].Calls != 1 {
 		t.Errorf("paces %+v", v.Policies)
 	}
-	if v, err = d.policyReplay(t.Context(), api.ReplayParams{Since: time.Now().Add(time.Minute)}); err != nil || v.Decisions != 0 {
+	if v, err = d.candidates.Replay(t.Context(), api.ReplayParams{Since: time.Now().Add(time.Minute)}); err != nil || v.Decisions != 0 {
 		t.Errorf("of what is to come: %+v, %v", v, err)
 	}
-	d.replaying.Lock()
-	if _, err := d.policyReplay(t.Context(), p); !errors.Is(err, core.Unavailable) {
-		t.Errorf("two at once: %v, want Unavailable", err)
-	}
-	d.replaying.Unlock()
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if _, err := d.policyReplay(ctx, p); !errors.Is(err, context.Canceled) {
+	if _, err := d.candidates.Replay(ctx, p); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if _, err := d.policyReplay(t.Context(), p); err != nil {
+	if _, err := d.candidates.Replay(t.Context(), p); err != nil {
 		t.Errorf("after one that was cancelled: %v", err)
 	}
 }

@@ -148,6 +148,9 @@ func (d *Daemon) Close() {
 		}
 	}
 	d.tracing.Close()
+	if err := d.candidates.Close(); err != nil {
+		d.log.Warn("uploads not removed", "err", err)
+	}
 	if err := d.store.Close(); err != nil {
 		d.log.Error("store did not close well", "err", err)
 	}

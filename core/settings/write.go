@@ -30,15 +30,15 @@ func Path(named, dir string) string {
 	return path
 }
 
-// maxFile bounds a configuration file, in bytes.
-const maxFile = 1 << 20
+// MaxFile bounds a configuration file, in bytes.
+const MaxFile = 1 << 20
 
 // Write changes the lines of these settings in a file, which is made where there is
 // none. The new text is loaded before it takes the place of the old one; a mistake
 // comes as config.Problems. checks are asked first, too, with a file that has the new
 // text. env is as in config.Options.
 func Write(env []string, dir, path string, changes []Setting, checks ...func(file string) error) error {
-	text, err := files.ReadText(path, maxFile)
+	text, err := files.ReadText(path, MaxFile)
 	made := errors.Is(err, os.ErrNotExist)
 	if made {
 		text, err = []byte(config.Example()), nil
@@ -63,7 +63,7 @@ func Write(env []string, dir, path string, changes []Setting, checks ...func(fil
 		return nil
 	}
 	// What the file says already is checked, too: the world may have changed.
-	if err := try(env, dir, path, after, checks); err != nil || same {
+	if err := try(config.Options{Home: dir, Env: env}, path, after, checks); err != nil || same {
 		return err
 	}
 	if err := atomicfile.Edit(path, after); err != nil {
@@ -81,7 +81,7 @@ func editor(path string) func([]byte, Setting) ([]byte, error) {
 
 // Differing are the keys of settings that a file says otherwise, or not at all.
 func Differing(path string, changes []Setting) (keys []string) {
-	text, err := files.ReadText(path, maxFile)
+	text, err := files.ReadText(path, MaxFile)
 	for _, c := range changes {
 		after, failed := editor(path)(text, c)
 		if err != nil || failed != nil || string(after) != string(text) {
@@ -120,7 +120,7 @@ func notWritable(path string, err error) error {
 }
 
 // try loads a text as if it were in the file's place.
-func try(env []string, dir, path string, text []byte, checks []func(file string) error) error {
+func try(o config.Options, path string, text []byte, checks []func(file string) error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return notWritable(path, err)
 	}
@@ -129,7 +129,8 @@ func try(env []string, dir, path string, text []byte, checks []func(file string)
 		return notWritable(path, err)
 	}
 	defer os.Remove(probe)
-	_, _, _, err := config.Load(config.Options{Home: dir, File: probe, Env: env})
+	o.File = probe
+	_, _, _, err := config.Load(o)
 	var problems config.Problems
 	if errors.As(err, &problems) {
 		for n := range problems { // the file is where it will be
@@ -147,7 +148,7 @@ func try(env []string, dir, path string, text []byte, checks []func(file string)
 
 // Has reports whether a file says this value already.
 func Has(path string, s Setting) bool {
-	text, err := files.ReadText(path, maxFile)
+	text, err := files.ReadText(path, MaxFile)
 	if err != nil {
 		return false
 	}

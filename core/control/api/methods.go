@@ -65,10 +65,15 @@ const (
 	Plugins         control.Method[None, []PluginView]             = "plugins"
 	PluginInstalled control.Method[None, []hooks.Installed]        = "plugin.installed"
 	PluginInstall   control.Method[InstallParams, hooks.View]      = "plugin.install"
+	PluginUpload    control.Method[UploadParams, UploadView]       = "plugin.upload"
+	PluginUploaded  control.Method[UploadRef, UploadView]          = "plugin.uploaded"
+	PluginDiscard   control.Method[UploadRef, None]                = "plugin.discard"
 	PluginRemove    control.Method[PluginRef, None]                = "plugin.remove"
 	PluginReload    control.Method[PluginRef, []PluginView]        = "plugin.reload"
 	PolicyDecisions control.Method[DecisionsParams, DecisionsPage] = "policy.decisions"
 	PolicyReplay    control.Method[ReplayParams, ReplayView]       = "policy.replay"
+	Rules           control.Method[None, RulesView]                = "rules"
+	RulesSet        control.Method[RulesParams, RulesView]         = "rules.set"
 	PluginKV        control.Method[KVParams, map[string]any]       = "plugin.kv"
 )
 

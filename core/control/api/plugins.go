@@ -7,15 +7,70 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/record"
+	"github.com/opengatewayprotocol/ogp/core/trial"
 )
 
 // InstallParams install a plugin as the operator was shown it.
 type InstallParams struct {
-	Name   string        `json:"name"`
-	Source string        `json:"source"` // a file or folder
-	Digest string        `json:"digest"` // of the files that the operator was shown
+	Name   string `json:"name"`
+	Source string `json:"source,omitempty"` // a file or folder
+	Upload string `json:"upload,omitempty"` // UploadView.ID, in place of Source and Digest
+	Digest string `json:"digest,omitempty"` // of the files that the operator was shown
+	// NoCases installs an upload although cases of it fail.
+	NoCases bool `json:"noCases,omitempty"`
+
 	Order  int           `json:"order"`
 	Grants plugin.Grants `json:"grants"`
+}
+
+// UploadParams carry a plugin to the gateway, which shows what it is and keeps it for an
+// hour. Nothing is installed.
+type UploadParams struct {
+	Module   []byte            `json:"module"`             // base64
+	Manifest string            `json:"manifest,omitempty"` // the text of its plugin.toml
+	Cases    map[string]string `json:"cases,omitempty"`    // by the names of their files
+}
+
+// UploadRef names an upload.
+type UploadRef struct {
+	ID string `json:"id"`
+}
+
+// UploadView is a plugin that was uploaded: what it is, what it asks for, what is granted
+// now to the one of its name, and what came of its self-tests and cases.
+type UploadView struct {
+	ID          string            `json:"id"`   // of its files; of the same ones it is the same
+	Name        string            `json:"name"` // its manifest's
+	Version     string            `json:"version,omitempty"`
+	Description string            `json:"description,omitempty"`
+	Author      string            `json:"author,omitempty"`
+	Kind        plugin.ModuleKind `json:"kind"`
+	Hooks       []plugin.Hook     `json:"hooks"`
+	Intents     []string          `json:"intents,omitempty"`
+	Size        int               `json:"size"` // bytes
+	SHA256      string            `json:"sha256"`
+	Asks        AsksView          `json:"asks"`
+	Needless    bool              `json:"needless,omitempty"` // it asks for requests, which what decides from its input alone cannot make
+	Now         *hooks.Installed  `json:"now,omitempty"`      // what is installed under its name
+	Difference  hooks.Difference  `json:"difference"`
+	Taken       *ErrorView        `json:"taken,omitempty"` // why its name is none for an installed plugin
+	SelfTests   int               `json:"selfTests"`
+	Error       *ErrorView        `json:"error,omitempty"` // why it does not load, or which self-test fails
+	Cases       trial.TestView    `json:"cases"`
+}
+
+// RulesParams put a text of [[rules]] into the configuration file, in place of those that it
+// has, and in force. Empty: none.
+type RulesParams struct {
+	Text  string `json:"text"`
+	Check bool   `json:"check,omitempty"` // only say whether it could be done
+}
+
+// RulesView is the rules of the configuration file.
+type RulesView struct {
+	File  string `json:"file"`
+	Text  string `json:"text"`  // as they are written, with the comments above each
+	Rules int    `json:"rules"` // how many are in force
 }
 
 // PluginView is a plugin and what keeps it from its work.

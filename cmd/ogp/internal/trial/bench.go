@@ -10,6 +10,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/trial"
 )
 
 type benchView struct {
@@ -64,19 +65,19 @@ func BenchCommand(a *cli.App) *cobra.Command {
 	return cmd
 }
 
-func bench(ctx context.Context, a *cli.App, f *Found, c pluginCase, flag string, calls int) (benchView, error) {
-	hook, err := c.hook(f.Module.Manifest, flag)
+func bench(ctx context.Context, a *cli.App, f *trial.Plugin, c trial.Case, flag string, calls int) (benchView, error) {
+	hook, err := c.Hook(f.Module.Manifest, flag)
+	if err != nil {
+		return benchView{}, asUsage(err)
+	}
+	h, err := open(a, false)
 	if err != nil {
 		return benchView{}, err
 	}
-	t, err := openTrials(a)
+	defer h.Close()
+	p, err := h.Load(ctx, f, c)
 	if err != nil {
-		return benchView{}, err
-	}
-	defer t.close()
-	p, err := t.load(ctx, f, c)
-	if err != nil {
-		return benchView{}, notLoaded(err)
+		return benchView{}, trial.NotLoaded(err)
 	}
 	defer p.Close()
 	took := make([]time.Duration, calls)

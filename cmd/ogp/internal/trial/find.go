@@ -12,28 +12,19 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/trial"
 )
-
-// Found is a plugin that the user has named.
-type Found struct {
-	Spec    plugin.Spec
-	Module  *plugin.Module
-	Granted *plugin.Grants // nil: it is not installed or configured
-}
 
 // Find finds a plugin by its file or folder or, where there is none, by the
 // name that it has in this gateway.
-func Find(ctx context.Context, a *cli.App, ref string) (*Found, error) {
+func Find(ctx context.Context, a *cli.App, ref string) (*trial.Plugin, error) {
 	if _, err := os.Stat(ref); err == nil {
 		files, err := hooks.ReadFiles(ref)
 		if err != nil {
 			return nil, err
 		}
-		f := &Found{}
-		if f.Spec, err = files.Spec(); err != nil {
-			return nil, err
-		}
-		if f.Module, err = plugin.Inspect(f.Spec); err != nil {
+		f, err := trial.Of(files)
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", ref, err)
 		}
 		return f, nil
@@ -59,7 +50,7 @@ func ofGateway(ctx context.Context, a *cli.App) ([]hooks.Installed, daemon.Optio
 	return installed, o, err
 }
 
-func findNamed(ctx context.Context, a *cli.App, name string) (*Found, error) {
+func findNamed(ctx context.Context, a *cli.App, name string) (*trial.Plugin, error) {
 	installed, o, err := ofGateway(ctx, a)
 	if err != nil {
 		return nil, err
@@ -68,7 +59,7 @@ func findNamed(ctx context.Context, a *cli.App, name string) (*Found, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	f := &Found{Spec: spec, Granted: &spec.Grants}
+	f := &trial.Plugin{Spec: spec, Granted: &spec.Grants}
 	f.Module, err = plugin.Inspect(spec)
 	return f, err
 }

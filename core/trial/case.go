@@ -6,22 +6,20 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
-// pluginCase is one case: an input, and what it is to be answered. sdk/ABI.md#cases
-type pluginCase struct {
+// Case is one case: an input, and what it is to be answered. sdk/ABI.md#cases
+type Case struct {
 	Input  core.Raw          `json:"input"`
 	Expect core.Raw          `json:"expect"`
 	Config core.Raw          `json:"config"`
@@ -68,30 +66,17 @@ func (f *fakeServers) RoundTrip(r *http.Request) (*http.Response, error) {
 // maxCase is the largest case in bytes.
 const maxCase = 16 << 20
 
-// readCase reads a case from a file, or from the standard input for "-". A text
-// without the member "input" is an input itself.
-func readCase(a *cli.App, file string) (c pluginCase, err error) {
-	in := a.In
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return c, err
-		}
-		defer f.Close()
-		in = f
-	} else if f, ok := in.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			return c, cli.Usagef("no case: name a file with --case, or pipe one in")
-		}
-	}
-	text, err := files.ReadTextOf(in, file, maxCase)
+// ReadCase reads a case. A text without the member "input" is an input itself. name is what
+// mistakes call it.
+func ReadCase(in io.Reader, name string) (Case, error) {
+	text, err := files.ReadTextOf(in, name, maxCase)
 	if err != nil {
-		return c, err
+		return Case{}, err
 	}
-	return parseCase(file, text)
+	return parseCase(name, text)
 }
 
-func parseCase(file string, text []byte) (c pluginCase, err error) {
+func parseCase(file string, text []byte) (c Case, err error) {
 	var members map[string]core.Raw
 	if err := json.Unmarshal(text, &members); err != nil {
 		return c, core.Refuse(core.Malformed, notCase(file, text))
@@ -129,11 +114,20 @@ func misfit(err error) string {
 	return "a value of the wrong type " + at
 }
 
-// hook is the one that the flag or the input names, or the only one that there is.
-func (c *pluginCase) hook(m *plugin.Manifest, flag string) (plugin.Hook, error) {
-	hook, err := m.HookOf(flag, c.Input)
+// HookError says that nobody knows which hook a case is for.
+type HookError struct{ Err error }
+
+func (e *HookError) Error() string { return "which hook it is for: " + e.Err.Error() }
+
+func (e *HookError) Unwrap() error { return e.Err }
+
+// Hook is the one that is named or that the input names, or the only one that there is. It
+// checks the input, and adds what the gateway always says. Its error is a *HookError, or of
+// kind Malformed.
+func (c *Case) Hook(m *plugin.Manifest, named string) (plugin.Hook, error) {
+	hook, err := m.HookOf(named, c.Input)
 	if err != nil {
-		return "", cli.Usagef("--hook: %v", err)
+		return "", &HookError{err}
 	}
 	if err := hooks.CheckInput(hook, c.Input); err != nil {
 		e := core.Refuse(core.Malformed, err.Error())

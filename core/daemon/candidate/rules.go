@@ -1,0 +1,63 @@
+package candidate
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/files"
+	"github.com/opengatewayprotocol/ogp/core/settings"
+	"github.com/opengatewayprotocol/ogp/core/text"
+)
+
+// Rules is the method "rules".
+func (s *Service) Rules(context.Context, api.None) (api.RulesView, error) {
+	v := api.RulesView{File: settings.Path(s.o.Config.File, s.o.Dir)}
+	written, err := files.ReadText(v.File, settings.MaxFile)
+	if err == nil {
+		v.Text, err = settings.RulesIn(written)
+	}
+	if errors.Is(err, os.ErrNotExist) || filepath.Ext(v.File) == ".json" {
+		err = nil
+	}
+	v.Rules = s.o.Rules()
+	return v, err
+}
+
+// SetRules is the method "rules.set": what does not come into force is taken back.
+func (s *Service) SetRules(ctx context.Context, p api.RulesParams) (none api.RulesView, err error) {
+	c, err := s.o.InForce().WithRules("rules", []byte(p.Text))
+	if err != nil {
+		return none, err
+	}
+	s.editing.Lock()
+	defer s.editing.Unlock()
+	o := s.o.Config
+	o.Home = s.o.Dir
+	undo, err := settings.WriteRules(o, settings.Path(o.File, s.o.Dir), p.Text, p.Check)
+	if err != nil || p.Check {
+		return none, err
+	}
+	back := func(err error) (api.RulesView, error) {
+		if failed := undo(); failed != nil {
+			return none, errors.Join(err, failed)
+		}
+		return none, err
+	}
+	if err := s.o.Reload(ctx); err != nil {
+		e := core.Refuse(core.Malformed, "the gateway does not take it up, nothing has changed: "+api.ErrorOf(err).Message)
+		e.Hint = api.ErrorOf(err).Hint
+		return back(e)
+	}
+	v, err := s.Rules(ctx, api.None{})
+	if err == nil && v.Rules != len(c.Rules) {
+		err = core.Refusef(core.Conflict, "%s of %d came into force, so that all is as before", text.Count(v.Rules, "rule", "rules"), len(c.Rules))
+	}
+	if err != nil {
+		return back(err)
+	}
+	return v, nil
+}
