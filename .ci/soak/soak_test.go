@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
@@ -51,7 +52,9 @@ var attacks = []attack{
 	{"idle", func(ctx context.Context, s *soak) { s.hold(ctx, s.gateway.far, 1100, "") }, false, 0},
 	{"idle at loopback", func(ctx context.Context, s *soak) { s.hold(ctx, s.gateway.near, 1100, "") }, false, 0},
 	{"idle at the rendezvous", func(ctx context.Context, s *soak) { s.hold(ctx, s.rendezvous.near, 1100, "") }, false, 0},
+	{"idle at the agent's socket", func(ctx context.Context, s *soak) { s.hold(ctx, control.AgentPath(s.home), 1100, "") }, false, 0},
 	{"bad envelopes in a friend's name", func(ctx context.Context, s *soak) { s.flooded(ctx, s.forged) }, true, 0},
+	{"bad envelopes behind a tunnel", func(ctx context.Context, s *soak) { s.tunnel(ctx) }, false, 0},
 	{"garbage", func(ctx context.Context, s *soak) { s.flooded(ctx, s.garbage) }, false, 0},
 	{"requests and removals", func(ctx context.Context, s *soak) { s.flooded(ctx, s.requestAndRemoval) }, false, 0},
 	{"a flood by an approved peer", func(ctx context.Context, s *soak) { s.flooded(ctx, s.flood) }, false, 0},
@@ -452,7 +455,7 @@ func (s *soak) hold(ctx context.Context, address string, n int, begin string) {
 		if conns[i] != nil {
 			conns[i].Close()
 		}
-		conns[i], _ = net.DialTimeout("tcp", address, time.Second)
+		conns[i], _ = net.DialTimeout(map[bool]string{false: "tcp", true: "unix"}[filepath.IsAbs(address)], address, time.Second)
 		if conns[i] != nil {
 			s.attempts.Add(1)
 			io.WriteString(conns[i], begin)
@@ -481,6 +484,23 @@ func (s *soak) flooded(ctx context.Context, send func(i int64) (status int)) {
 func (s *soak) forged(i int64) int {
 	status, _ := s.post(s.gateway.far, core.PathMessage, s.message(s.stranger, s.friend, fmt.Sprintf("forged-%d", i), "x"))
 	return status
+}
+
+// tunnel sends bad envelopes from loopback, where the friend is, too: as many as get
+// through, until no more than 429 is answered, and then on.
+func (s *soak) tunnel(ctx context.Context) {
+	var refused atomic.Int64
+	s.flooded(ctx, func(i int64) (status int) {
+		for range 10 {
+			if status, _ = s.post(s.gateway.near, core.PathMessage, s.message(s.stranger, s.friend, fmt.Sprintf("tunnel-%d-%d", i, s.n.Add(1)), "x")); status == http.StatusTooManyRequests {
+				refused.Add(1)
+			}
+		}
+		return status
+	})
+	if refused.Load() == 0 {
+		s.t.Error("bad envelopes from loopback are never too many")
+	}
 }
 
 func (s *soak) garbage(i int64) int {

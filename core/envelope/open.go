@@ -21,6 +21,9 @@ type Opener struct {
 	// of checks puts freshness before the signature, Open calls it; where it comes
 	// after, Open does so, too.
 	Near func(time.Time) error
+	// Verified, if any, is called when a signature holds; known: it is one of a key that
+	// was known, and not of one that the envelope brings along.
+	Verified func(known bool)
 }
 
 // Opened is the content of an envelope whose signature holds.
@@ -55,7 +58,11 @@ func Open[T any](o *Opener, k Kind[T], body []byte, find Find) (Opened[T], error
 	if err != nil {
 		return Opened[T]{}, err
 	}
-	return k.form.open(o, k.Shape, ms, body, find)
+	opened, err := k.form.open(o, k.Shape, ms, body, find)
+	if err == nil && o.Verified != nil {
+		o.Verified(find != nil && !opened.Unsigned)
+	}
+	return opened, err
 }
 
 // verifyFailed is the error text of envelopes since 0.7. They are answered like a

@@ -2,6 +2,7 @@ package federation_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -224,12 +228,12 @@ func TestN3UnsoundNonces(t *testing.T) {
 }
 
 // TestN4ClaimedLoopback: who claims to be loopback is nobody, who has one budget;
-// connections of loopback, behind which are many, have none by address.
+// connections of loopback, behind which are many, have as much as many addresses, together.
 func TestN4ClaimedLoopback(t *testing.T) {
 	for claim, want := range map[string]int{"": 403, "X-Forwarded-For: [::1]\r\n": 429, "X-Forwarded-For: ::1\r\n": 429,
 		"X-Forwarded-For: 127.0.0.1\r\n": 429, "X-Forwarded-For: 192.0.2.1, ::ffff:127.0.0.1\r\n": 429} {
 		app := federation.NewServer(federation.Options{Gateway: fake{core.Refuse(core.UnknownPeer, "Unknown peer")},
-			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Limits: federation.Limits{StrangersPerMinute: 5}})
+			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Limits: federation.Limits{StrangersPerMinute: 5, CardsPerMinute: 20}})
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -253,6 +257,22 @@ func TestN4ClaimedLoopback(t *testing.T) {
 		}
 		if last != want {
 			t.Errorf("the twentieth bad envelope with %q: %d, want %d", claim, last, want)
+		}
+		for _, path := range []string{"POST /federation/message", "GET /federation/reply/guessed"} {
+			for range 2000 {
+				fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: a\r\n%sContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", path, claim)
+				resp, err := http.ReadResponse(r, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				if last = resp.StatusCode; last == 429 {
+					break
+				}
+			}
+			if last != 429 {
+				t.Errorf("2000 times %s with %q: %d, want 429", path, claim, last)
+			}
 		}
 		c.Close()
 		stop()
@@ -286,6 +306,13 @@ func TestD7FriendsAtACrowdedAddress(t *testing.T) {
 		return string(body)
 	}
 	stranger := &envelope.Sealer{Key: keys.Generate()}
+	for by, want := range map[*envelope.Sealer]string{sealer: "known", stranger: ""} { // who carries it hears when a signature holds
+		heard := ""
+		ctx := core.OnVerified(t.Context(), func(known bool) { heard = map[bool]string{true: "known", false: "anybody"}[known] })
+		if _, _ = bob.Gateway.ReceiveMessage(ctx, []byte(message("heard", by))); heard != want {
+			t.Errorf("a message verified for %q, want %q", heard, want)
+		}
+	}
 	for i := range 200 { // in alice's name, and of no form at all
 		body := `{"message":1}`
 		if i%2 == 0 {
@@ -310,6 +337,57 @@ func TestD7FriendsAtACrowdedAddress(t *testing.T) {
 	if status, _, answer := call(t, app, "GET", "/federation/reply/answered", ""); status != 200 {
 		t.Errorf("a poll with the nonce: %d %s, want 200", status, answer)
 	}
+}
+
+// slow has a known peer's messages wait for a policy, and nobody's be refused at once.
+type slow struct {
+	federation.Gateway
+	judged chan struct{}
+	under  *atomic.Int32
+}
+
+func (s slow) ReceiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
+	if !bytes.Contains(body, []byte("known")) {
+		return core.Answer{}, core.Refuse(core.BadSignature, "no")
+	}
+	core.Verified(ctx)(true)
+	if bytes.Contains(body, []byte("wrong")) {
+		return core.Answer{}, core.Refuse(core.Malformed, "the message is for another gateway")
+	}
+	s.under.Add(1)
+	<-s.judged
+	return core.Answer{Status: 200, Body: []byte(`{}`)}, nil
+}
+
+// TestD7LooksAreShort: what a known peer's message waits for, once its signature holds,
+// keeps no other letter of a crowded address waiting; and a known peer there is told what
+// is wrong with its letter, not that there are too many.
+func TestD7LooksAreShort(t *testing.T) {
+	g := slow{fake{}, make(chan struct{}), &atomic.Int32{}}
+	app := federation.NewServer(federation.Options{Gateway: g, Limits: federation.Limits{StrangersPerMinute: 1}}).Fiber
+	for range 3 {
+		call(t, app, "POST", "/federation/message", `{}`)
+	}
+	many := runtime.GOMAXPROCS(0) + 2
+	var wg sync.WaitGroup
+	for range many {
+		wg.Go(func() {
+			if status, _, answer := call(t, app, "POST", "/federation/message", `{"known":1}`); status != 200 {
+				t.Errorf("one of %d messages of a known peer: %d %s, want 200", many, status, answer)
+			}
+		})
+	}
+	for end := time.Now().Add(5 * time.Second); int(g.under.Load()) < many && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	if n := int(g.under.Load()); n < many {
+		t.Errorf("%d messages of a known peer are judged, want all %d", n, many)
+	}
+	if status, _, answer := call(t, app, "POST", "/federation/message", `{"known":1,"wrong":1}`); status != 400 {
+		t.Errorf("a known peer's message for another: %d %s, want 400", status, answer)
+	}
+	close(g.judged)
+	wg.Wait()
 }
 
 func TestClient(t *testing.T) {

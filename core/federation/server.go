@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -54,6 +55,7 @@ type server struct {
 	o         Options
 	reads     *web.Limiter
 	strangers *web.Limiter
+	guesses   *web.Limiter  // polls
 	doubtful  chan struct{} // a place for each envelope in work from an address out of tries
 }
 
@@ -74,9 +76,12 @@ func NewServer(o Options) *web.App {
 	app := web.New(web.Options{Name: "federation", Logger: o.Logger, MaxBodyBytes: o.MaxBodyBytes, TrustedProxies: o.TrustedProxies})
 	s := &server{o: o, reads: web.NewLimiter(o.Limits.CardsPerMinute, o.Limits.CardsPerMinute),
 		strangers: web.NewLimiter(o.Limits.StrangersPerMinute, o.Limits.StrangersPerMinute),
+		guesses:   web.NewLimiter(o.Limits.CardsPerMinute, o.Limits.CardsPerMinute),
 		doubtful:  make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1))}
-	// Behind a tunnel every client looks like loopback, so it is nobody's budget.
-	s.reads.ExemptLoopback, s.strangers.ExemptLoopback = true, true
+	// Behind a tunnel every client looks like loopback. So all of it together may send as
+	// much that is bad as many addresses; readings of the card are not counted there, as
+	// one reader could keep out the others.
+	s.reads.ExemptLoopback, s.strangers.Loopback, s.guesses.Loopback = true, behindTunnel, behindTunnel
 
 	f := app.Fiber
 	f.Get(PathCard, s.card)
@@ -106,6 +111,9 @@ func NewServer(o Options) *web.App {
 	}))
 	return app
 }
+
+// behindTunnel is as how many addresses all of loopback counts.
+const behindTunnel = 20
 
 // tooMany is the error for an address that asks too much.
 func tooMany(retryAfter time.Duration) error {
@@ -163,7 +171,7 @@ func (s *server) poll(c *fiber.Ctx) error {
 		a, err = s.o.Gateway.PollReply(c.UserContext(), nonce)
 	}
 	if err != nil || a.Status >= http.StatusBadRequest {
-		ok, after := s.reads.Allow(web.ClientIP(c), s.o.Now())
+		ok, after := s.guesses.Allow(web.ClientIP(c), s.o.Now())
 		if no, err := limited(c, ok, after); no {
 			return err
 		}
@@ -178,27 +186,33 @@ func (s *server) poll(c *fiber.Ctx) error {
 // receive wraps what takes a kind of envelope. An address whose envelopes are from
 // nobody known runs out of tries, and from then on is told nothing of them. That
 // hits no friend at the same address: what a known peer has signed is judged by
-// that peer's limits alone. So envelopes are looked at first; for an address that
-// is out of tries a few at a time, so that the flood of one takes no more than half
-// of the machine.
+// that peer's limits alone, and answered as everywhere. So envelopes are looked at
+// first; for an address that is out of tries a few at a time, so that the flood of
+// one takes no more than half of the machine. A look ends where a signature holds:
+// what policies, a store or another gateway take over it keeps nobody waiting.
 //
 // docs/threat-model.md#n4, #d7
 func (s *server) receive(fail func(*fiber.Ctx, error) error, receive func(*fiber.Ctx, []byte) (core.Answer, error)) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		addr := web.ClientIP(c)
+		addr, looked, friend := web.ClientIP(c), func() {}, false
 		ok, after := s.strangers.Check(addr, s.o.Now())
 		if !ok {
 			select {
 			case s.doubtful <- struct{}{}:
-				defer func() { <-s.doubtful }()
+				looked = sync.OnceFunc(func() { <-s.doubtful })
+				defer looked()
 			case <-time.After(doubtfulWait):
 				return fail(c, tooMany(after))
 			}
 		}
+		c.SetUserContext(core.OnVerified(c.UserContext(), func(known bool) {
+			friend = known
+			looked()
+		}))
 		a, err := receive(c, web.Body(c))
 		if err != nil {
 			if fromNobody(err) {
-				if ok, after := s.strangers.Allow(addr, s.o.Now()); !ok {
+				if ok, after := s.strangers.Allow(addr, s.o.Now()); !ok && !friend {
 					return fail(c, tooMany(after))
 				}
 			}

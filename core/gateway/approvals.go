@@ -32,7 +32,7 @@ func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, 
 		g.unsigned(claim)
 		return answer.Received(), nil
 	}
-	opened, err := envelope.Open(g.opener(), envelope.Approval, body, g.approvers)
+	opened, err := envelope.Open(g.opener(ctx), envelope.Approval, body, g.approvers)
 	if err != nil {
 		return none, err
 	}

@@ -26,7 +26,7 @@ func (g *trust) ReceiveIdentity(ctx context.Context, body []byte) (core.Answer, 
 
 func (g *trust) receiveIdentity(ctx context.Context, body []byte) (core.Answer, error) {
 	none := core.Answer{}
-	opened, err := envelope.Open(g.opener(), envelope.Identity, body, nil)
+	opened, err := envelope.Open(g.opener(ctx), envelope.Identity, body, nil)
 	if err != nil {
 		return none, err
 	}

@@ -36,7 +36,7 @@ func (g *reach) Card(peerID, timestamp, signature string) core.Card {
 		Endpoints: core.Endpoints{Request: s.URL + core.PathRequest, Approve: s.URL + core.PathApprove, Message: s.URL + core.PathMessage, Reply: s.URL + core.PathReply + ":nonce"},
 		Agents:    s.Personas,
 	}
-	opened, err := envelope.Open(g.opener(), envelope.CardRequest, envelope.CardRequestBody(peerID, timestamp, signature), func(label string) ([]core.PublicKey, error) {
+	opened, err := envelope.Open(g.opener(context.Background()), envelope.CardRequest, envelope.CardRequestBody(peerID, timestamp, signature), func(label string) ([]core.PublicKey, error) {
 		return peers.Keys(g.peers.Fits(label, isApproved)), nil
 	})
 	if err != nil {

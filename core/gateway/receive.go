@@ -57,7 +57,7 @@ func Verdict(a core.Answer, err error) string {
 }
 
 func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
-	opened, err := envelope.Open(g.opener(), envelope.Message, body, g.messageKeys)
+	opened, err := envelope.Open(g.opener(ctx), envelope.Message, body, g.messageKeys)
 	if err != nil {
 		if errors.Is(err, core.NotApproved) || errors.Is(err, core.UnknownPeer) {
 			if a, ok := g.statusForOthers(body); ok {

@@ -32,7 +32,7 @@ func removable(p *core.Peer) bool {
 
 func (g *trust) receiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
 	none := core.Answer{}
-	opened, err := envelope.Open(g.opener(), envelope.Removal, body, g.removers)
+	opened, err := envelope.Open(g.opener(ctx), envelope.Removal, body, g.removers)
 	if err != nil {
 		return none, err
 	}

@@ -147,7 +147,7 @@ func (g *replies) receiveReply(ctx context.Context, nonce core.Nonce, body []byt
 	if expected {
 		from = append(from, item.Peer)
 	}
-	opened, err := envelope.Open(g.opener(), envelope.Reply, body, envelope.From(from...))
+	opened, err := envelope.Open(g.opener(ctx), envelope.Reply, body, envelope.From(from...))
 	if errors.Is(err, core.BadSignature) && !expected {
 		return none, core.Refuse(core.NotFound, "No reply is expected under this nonce")
 	}
@@ -362,7 +362,7 @@ func (g *replies) pollPeer(ctx context.Context, item *core.OutboxItem) error {
 	if err != nil || body == nil {
 		return err
 	}
-	opener := g.opener()
+	opener := g.opener(ctx)
 	opener.Near = nil // it was signed when it was given, and is bound to the nonce that we ask for
 	opened, err := envelope.Open(opener, envelope.Reply, body, envelope.From(p.Key))
 	if err != nil {

@@ -28,7 +28,7 @@ func (g *trust) ReceiveRequest(ctx context.Context, body []byte, from netip.Addr
 
 func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {
 	none := core.Answer{}
-	opened, target, err := g.openRequest(body)
+	opened, target, err := g.openRequest(ctx, body)
 	if err != nil {
 		return none, err
 	}
@@ -89,8 +89,8 @@ func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr
 }
 
 // openRequest opens a request and finds where its sender is.
-func (g *trust) openRequest(body []byte) (opened envelope.Opened[core.Request], target string, err error) {
-	if opened, err = envelope.Open(g.opener(), envelope.Request, body, nil); err != nil {
+func (g *trust) openRequest(ctx context.Context, body []byte) (opened envelope.Opened[core.Request], target string, err error) {
+	if opened, err = envelope.Open(g.opener(ctx), envelope.Request, body, nil); err != nil {
 		return opened, "", err
 	}
 	if opened.SentAt.IsZero() && g.settings.Load().NoPlainRequests {

@@ -68,7 +68,7 @@ func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
 // readStatus reads the answer to a confirmation. Our own kind signs it, and from a peer
 // that has shown v2 only that counts.
 func (s *state) readStatus(p *core.Peer, nonce core.Nonce, a core.Answer) (word string, signed, unknown bool) {
-	opened, err := envelope.Open(s.opener(), envelope.Status, a.Body, envelope.From(p.Key))
+	opened, err := envelope.Open(s.opener(context.Background()), envelope.Status, a.Body, envelope.From(p.Key))
 	if err == nil && opened.Nonce == nonce {
 		if opened.Value.Approved {
 			return core.HeardYes, true, false
@@ -95,7 +95,7 @@ func (s *state) statusForOthers(body []byte) (a core.Answer, ok bool) {
 	if !ok {
 		return a, false
 	}
-	opened, err := envelope.Open(s.opener(), envelope.Message, body, envelope.From(key))
+	opened, err := envelope.Open(s.opener(context.Background()), envelope.Message, body, envelope.From(key))
 	if err != nil || opened.Value.Intent != core.IntentStatus || opened.Value.Nonce == "" {
 		return a, false
 	}

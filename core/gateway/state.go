@@ -292,8 +292,8 @@ func bookkeeping(shape envelope.Shape, what string) core.Nonce {
 	return core.Nonce("\x01" + string(shape) + ":" + what)
 }
 
-func (s *state) opener() *envelope.Opener {
-	return &envelope.Opener{Self: s.self, Near: s.fresh.Near}
+func (s *state) opener(ctx context.Context) *envelope.Opener {
+	return &envelope.Opener{Self: s.self, Near: s.fresh.Near, Verified: core.Verified(ctx)}
 }
 
 // to is the sealer for envelopes to a peer: one that has shown v2 gets no legacy

@@ -19,6 +19,10 @@ type Limiter struct {
 	// ExemptLoopback lets loopback through uncounted. Requests over a Unix socket,
 	// which have no address, always are.
 	ExemptLoopback bool
+	// Loopback is how many times the limit of an address all of loopback has together,
+	// where it is not exempt: many may be behind a tunnel. Zero means once for each
+	// address.
+	Loopback int
 
 	interval time.Duration // one request's worth
 	slack    time.Duration // how far ahead of its rate an address may be
@@ -54,7 +58,10 @@ func (l *Limiter) take(addr netip.Addr, now time.Time, cost time.Duration) (bool
 	if !addr.IsValid() || l.ExemptLoopback && addr.IsLoopback() {
 		return true, 0
 	}
-	key, t := limitKey(addr), now.UnixNano()
+	key, slack, t := limitKey(addr), l.slack, now.UnixNano()
+	if n := time.Duration(l.Loopback); n > 0 && addr.Unmap().IsLoopback() {
+		key, cost, slack = allLoopback, cost/n, slack+l.interval-l.interval/n
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at, ok := l.young[key]
@@ -62,7 +69,7 @@ func (l *Limiter) take(addr netip.Addr, now time.Time, cost time.Duration) (bool
 		at = l.old[key]
 	}
 	at = max(at, t)
-	if wait := at - t - int64(l.slack); wait > 0 {
+	if wait := at - t - int64(slack); wait > 0 {
 		return false, time.Duration(wait)
 	}
 	if cost == 0 {
@@ -74,6 +81,9 @@ func (l *Limiter) take(addr netip.Addr, now time.Time, cost time.Duration) (bool
 	l.young[key] = at + int64(cost)
 	return true, 0
 }
+
+// allLoopback is what all of loopback is counted under: no address that counts by itself.
+var allLoopback = netip.IPv6Loopback().As16()
 
 func limitKey(addr netip.Addr) [16]byte {
 	if addr = addr.Unmap(); addr.Is4() {

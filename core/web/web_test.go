@@ -428,6 +428,21 @@ func TestN4Limiter(t *testing.T) {
 	if ok, _ := one.Allow(loopback, now); !ok {
 		t.Error("loopback is not exempt")
 	}
+
+	// All of loopback together has the limit of so many addresses.
+	l = web.NewLimiter(6, 3)
+	l.Loopback = 2
+	for i, from := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.1", "127.0.0.9", "127.0.0.1", "::1"} {
+		if ok, _ := l.Allow(netip.MustParseAddr(from), now); !ok {
+			t.Fatalf("request %d of a burst of 6 of loopback refused", i+1)
+		}
+	}
+	if ok, after := l.Allow(netip.MustParseAddr("127.7.7.7"), now); ok || after != 5*time.Second {
+		t.Errorf("Allow of a seventh = %v, %v, want false, 5s", ok, after)
+	}
+	if ok, _ := l.Allow(a, now); !ok {
+		t.Error("another address pays for loopback")
+	}
 }
 
 func TestServeUnix(t *testing.T) {
