@@ -137,6 +137,7 @@ var rooms = []arrows{
 	{"cmd/ogp/internal/agents", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control", "core/daemon", "core/daemon/openclaw", "core/files", "core/mcp", "core/settings"}},
 	{"cmd/ogp/internal/page", []string{"cmd/ogp/internal/cli", "core/config", "core/control/api"}},
 	{"cmd/ogp/internal/term", []string{"core/text"}},
+	{"cmd/ogp/internal/background", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/logs", "core", "core/control/api", "core/daemon"}},
 	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/files", "core/store", "core/text"}},
 	{"cmd/ogp/internal/former", []string{"cmd/ogp/internal/cli", "core"}},
 	{"cmd/ogp/internal/complete", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control", "core/control/api", "core/scope", "core/text", "sdk/scaffold"}},
@@ -151,7 +152,7 @@ var rooms = []arrows{
 	{"cmd/ogp/internal/migrate", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control", "core/control/api", "core/daemon", "core/files", "core/keys", "core/legacy"}},
 	{"cmd/ogp/internal/service", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/config", "core/control"}},
 	{"cmd/ogp/internal/settings", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core/config", "core/control/api", "core/settings"}},
-	{"cmd/ogp/internal/setup", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/doctor", "cmd/ogp/internal/migrate", "cmd/ogp/internal/term", "core", "core/config", "core/control/api", "core/daemon", "core/daemon/openclaw", "core/federation", "core/keys", "core/legacy", "core/settings", "core/text"}},
+	{"cmd/ogp/internal/setup", []string{"cmd/ogp/internal/background", "cmd/ogp/internal/cli", "cmd/ogp/internal/doctor", "cmd/ogp/internal/migrate", "cmd/ogp/internal/term", "core", "core/config", "core/control/api", "core/daemon", "core/daemon/openclaw", "core/federation", "core/keys", "core/legacy", "core/settings", "core/text"}},
 	{"cmd/ogp/internal/notify", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/settings", "core/text", "plugins"}},
 	{"cmd/ogp/internal/trial", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/replay", "core/text", "core/trial"}},
 }

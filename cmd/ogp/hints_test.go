@@ -108,7 +108,7 @@ func TestHintsNameTheGateway(t *testing.T) {
 // printed.
 var heard = []string{"next", "nextSteps", "warningsNow", "unheard", "notePassphrase", "instead", "oneEach", "noTags", "pick",
 	"nobodyHint", "tomlHint", "rejectHint", "corruptHint", "splitRemedy", "fixDelivery", "fixPin", "behind", "oldForm", "askedStill", "Notify", "findInbox", "findOutbox",
-	"withFlag", "Restart", "RestartByHand", "lookAt"}
+	"withFlag", "Restart", "RestartByHand", "RestartInForeground", "PortFix", "lookAt"}
 
 // printsFix is a line that prints what to do next.
 var printsFix = regexp.MustCompile(`(Fprint|Optional\().*\.(Fix|Hint)\b`)

@@ -3,29 +3,27 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/background"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/logs"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/service"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/settings"
-	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
 )
 
 func startCommand(a *cli.App) *cobra.Command {
-	var background, toFile, newStore, noSave bool
+	var inBackground, toFile, newStore, noSave bool
 	cmd := &cobra.Command{
 		Use: "start", Short: "Run the gateway", Args: cobra.NoArgs,
 		Long: `Run the gateway in the foreground, or in the background.
@@ -37,9 +35,13 @@ configuration file once the gateway runs; in the foreground they last for one ru
 
   ogp start --gateway-url https://ogp.example.org --background`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if background && !toFile { // the daemon in the background has the same flags, however they are typed
-				if _, _, _, err := a.Load(cmd); err != nil {
+			if inBackground && !toFile { // the daemon in the background has the same flags, however they are typed
+				_, _, warnings, err := a.Load(cmd)
+				if err != nil {
 					return err // the start would say the same
+				}
+				for _, w := range warnings { // its log has them, too
+					fmt.Fprintln(a.Err, "warning:", term.SafeLine(string(w)))
 				}
 				// Nothing is saved that does not work.
 				return startBackground(cmd.Context(), a, func() error { return keepFlags(a, cmd, !noSave) })
@@ -52,7 +54,7 @@ configuration file once the gateway runs; in the foreground they last for one ru
 			return start(a, cmd, newStore)
 		},
 	}
-	cmd.Flags().BoolVarP(&background, "background", "b", false, "run as a daemon; the log goes to "+daemon.LogFile+" in the state directory")
+	cmd.Flags().BoolVarP(&inBackground, "background", "b", false, "run as a daemon; the log goes to "+daemon.LogFile+" in the state directory")
 	cmd.Flags().BoolVar(&newStore, "new-store", false, "begin with an empty store where the key's own is missing: peers have to be asked again")
 	cmd.Flags().BoolVar(&toFile, cli.ToFileFlag, false, "log to "+daemon.LogFile+", as --background tells its daemon to")
 	_ = cmd.Flags().MarkHidden(cli.ToFileFlag) // it is there
@@ -142,60 +144,11 @@ func program() string {
 	return "ogp"
 }
 
-// startWait is how long a daemon in the background may take to answer.
-const startWait = 15 * time.Second
-
-// startBackground starts the daemon as a process of its own and waits until it
-// answers; then it calls works.
+// startBackground starts the daemon as a process of its own; then it calls works.
 func startBackground(ctx context.Context, a *cli.App, works func() error) error {
-	dir, err := a.StateDir()
+	running, err := background.Start(ctx, a, os.Args[1:])
 	if err != nil {
 		return err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	running, err := api.Status.Call(ctx, a, api.None{})
-	if err == nil {
-		return core.Refusef(core.Conflict, "a daemon is running already (pid %d)", running.PID)
-	}
-	path := filepath.Join(dir, daemon.LogFile)
-	log, from, err := logs.Open(path)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	child := exec.Command(self, append(slices.Clone(os.Args[1:]), "--"+cli.ToFileFlag)...)
-	child.Env = a.Env
-	child.Stdout, child.Stderr = log, log // until it has opened the log itself
-	cli.Detach(child)
-	if err := child.Start(); err != nil {
-		return err
-	}
-	gone := make(chan error, 1)
-	go func() { gone <- child.Wait() }()
-	deadline := time.After(startWait)
-	for {
-		if running, err = api.Status.Call(ctx, a, api.None{}); err == nil && running.PID == child.Process.Pid {
-			break
-		}
-		select {
-		case <-gone:
-			said, _ := tail(path, from)
-			said = strings.ReplaceAll("\n"+strings.TrimSpace(said), "\nogp start: ", "\n") // it has our name already
-			return fmt.Errorf("the daemon did not start:%s", said)
-		case <-deadline:
-			child.Process.Kill()
-			return fmt.Errorf("the daemon does not answer after %v; see %s", startWait, path)
-		case <-ctx.Done(): // nobody waits for it any more
-			child.Process.Kill()
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
 	}
 	if err := works(); err != nil {
 		return err
@@ -204,23 +157,9 @@ func startBackground(ctx context.Context, a *cli.App, works func() error) error 
 		a.WriteJSON(running)
 		return nil
 	}
-	fmt.Fprintf(a.Out, "Gateway is running (pid %d)\n\n  Card         %s\n  Fingerprint  %s\n  Log          %s\n\n", running.PID, running.CardURL, running.Fingerprint, path)
+	fmt.Fprintf(a.Out, "Gateway is running (pid %d)\n\n  Card         %s\n  Fingerprint  %s\n  Log          %s\n\n", running.PID, running.CardURL, running.Fingerprint, running.Log)
 	fmt.Fprintf(a.Out, "Next: %s <their gateway URL>\n", a.Command("federation", "request"))
 	return nil
-}
-
-// tail reads a file from an offset on.
-func tail(path string, from int64) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	if _, err := f.Seek(from, io.SeekStart); err != nil {
-		return "", err
-	}
-	text, err := io.ReadAll(io.LimitReader(f, 8<<10))
-	return string(text), err
 }
 
 func stopCommand(a *cli.App) *cobra.Command {
@@ -236,9 +175,9 @@ func stopCommand(a *cli.App) *cobra.Command {
 			if _, err := api.Stop.Call(ctx, a, api.None{}); err != nil {
 				return err
 			}
-			for deadline := time.Now().Add(startWait); a.Answers(ctx) || daemon.InUse(s.StateDir); {
+			for deadline := time.Now().Add(background.Wait); a.Answers(ctx) || daemon.InUse(s.StateDir); {
 				if time.Now().After(deadline) {
-					return fmt.Errorf("the daemon (pid %d) still runs after %v", s.PID, startWait)
+					return fmt.Errorf("the daemon (pid %d) still runs after %v", s.PID, background.Wait)
 				}
 				select {
 				case <-ctx.Done():

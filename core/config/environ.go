@@ -121,7 +121,7 @@ func (l *loader) unknownVariables(names []string, strict bool) {
 		what := fmt.Sprintf("unknown variable %s", name)
 		near, distance := coretext.Nearest(strings.TrimPrefix(name, "OGP_"), sortedTrimmed(schema().byEnv))
 		if !strict && (near == "" || distance > nearlySetting) {
-			l.warnings = append(l.warnings, Warning(what+": names that begin with OGP_ are settings, and this is none"))
+			l.warnings = append(l.warnings, Warning(what+"; unset it: names that begin with OGP_ are settings, and this is none"))
 			continue
 		}
 		if strings.HasPrefix(name, "OGP_AGENTS") || strings.HasPrefix(name, "OGP_PLUGINS") {

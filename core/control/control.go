@@ -68,9 +68,10 @@ func short(s string) string {
 // Server answers calls.
 type Server struct {
 	Handlers []Handler
-	Logger   *slog.Logger // nil: none
-	Name     string       // in the log
-	MaxBytes int64        // of a call; zero: 16 MiB, as one may carry an import
+	Logger   *slog.Logger  // nil: none
+	Name     string        // in the log
+	MaxBytes int64         // of a call; zero: 16 MiB, as one may carry an import
+	Restart  func() string // what restarts us, in words; nil: nobody knows
 }
 
 // failure is an error on its way to the caller.
@@ -159,7 +160,7 @@ func (s *Server) safely(f http.HandlerFunc) http.HandlerFunc {
 		defer func() {
 			if p := recover(); p != nil {
 				s.Logger.Error("panic while answering", "server", "control", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-				fail(w, core.Refuse(core.Internal, "the daemon failed; its log says where"))
+				s.fail(w, core.Refuse(core.Internal, "the daemon failed; its log says where"))
 			}
 		}()
 		r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(s.MaxBytes, importBytes))
@@ -174,13 +175,13 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	params, readErr := io.ReadAll(r.Body)
 	if err = cmp.Or(err, readErr); err != nil {
-		fail(w, err)
+		s.fail(w, err)
 		return
 	}
 	gate.Works(r.Context())
 	result, err := h.call(r.Context(), params)
 	if err != nil {
-		fail(w, err)
+		s.fail(w, err)
 		return
 	}
 	write(w, http.StatusOK, result)
@@ -208,7 +209,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	}
 	params, readErr := io.ReadAll(r.Body)
 	if err = cmp.Or(err, readErr); err != nil {
-		fail(w, err)
+		s.fail(w, err)
 		return
 	}
 	gate.Works(r.Context())
@@ -232,12 +233,13 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	if err == nil || r.Context().Err() != nil {
 		return
 	}
-	if line, err := json.Marshal(failureOf(err)); err == nil {
+	if line, err := json.Marshal(s.failureOf(err)); err == nil {
 		_, _ = w.Write(append(append([]byte{errorMark}, line...), '\n')) // the caller may have gone
 	}
 }
 
-func failureOf(err error) failure {
+// failureOf says what restarts us where that is what helps.
+func (s *Server) failureOf(err error) failure {
 	f := failure{Kind: core.Internal, Message: err.Error()}
 	var e *core.Error
 	var long *http.MaxBytesError
@@ -248,11 +250,14 @@ func failureOf(err error) failure {
 		f = failure{Kind: e.Kind, Message: err.Error(), Hint: e.Hint, RetryAfter: int((e.RetryAfter + time.Second - 1) / time.Second),
 			Candidates: e.Candidates, Detail: jsontext.Value(e.Detail)}
 	}
+	if s.Restart != nil && errors.Is(err, errOtherVersion) {
+		f.Hint = "after an upgrade, restart it: " + s.Restart()
+	}
 	return f
 }
 
-func fail(w http.ResponseWriter, err error) {
-	f := failureOf(err)
+func (s *Server) fail(w http.ResponseWriter, err error) {
+	f := s.failureOf(err)
 	write(w, web.StatusOf(f.Kind), f)
 }
 

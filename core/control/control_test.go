@@ -76,7 +76,7 @@ func TestCall(t *testing.T) {
 		fails.Handle(func(context.Context, struct{}) (struct{}, error) { return nothing, whole }),
 		plain.Handle(func(context.Context, struct{}) (struct{}, error) { return nothing, errors.New("disk on fire") }),
 	}
-	c, _, _ := serve(t, &control.Server{Handlers: handlers})
+	c, _, _ := serve(t, &control.Server{Handlers: handlers, Restart: func() string { return "systemctl --user restart ogp" }})
 	big := map[string]string{"text": strings.Repeat("é\"", 1<<20)}
 	for _, caller := range []control.Caller{c, control.Local(handlers)} {
 		got, err := echo.Call(t.Context(), caller, big)
@@ -112,6 +112,14 @@ func TestCall(t *testing.T) {
 	}
 	if err := c.Call(t.Context(), "none", nil, nil); !errors.Is(err, core.NotFound) || !strings.Contains(err.Error(), "none") {
 		t.Errorf("unknown method = %v, want NotFound", err)
+	}
+
+	// A daemon of another version says what restarts it, and names none of our types.
+	for _, method := range []string{"none", "fail"} {
+		err := c.Call(t.Context(), method, map[string]int{"a": 1}, nil)
+		if !errors.As(err, &e) || e.Hint != "after an upgrade, restart it: systemctl --user restart ogp" || strings.Contains(err.Error(), "struct") {
+			t.Errorf("%s = %v, hint %q", method, err, e.Hint)
+		}
 	}
 }
 

@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -80,8 +82,7 @@ func (h Handler) Name() string { return h.name }
 // is of another version.
 func readParams(text jsontext.Value, p any) error {
 	if err := json.Unmarshal(text, p, json.RejectUnknownMembers(true)); err != nil {
-		return &core.Error{Kind: core.Malformed, Public: "the daemon does not understand this call", Err: err,
-			Hint: `the daemon may be another version: run "ogp stop", then "ogp start"`}
+		return &core.Error{Kind: core.Malformed, Public: "the daemon does not understand this call", Err: errOtherVersion}
 	}
 	return nil
 }
@@ -112,6 +113,9 @@ func (l Local) Call(ctx context.Context, method string, params, result any) erro
 	return ErrNoDaemon
 }
 
+// errOtherVersion is why a daemon and a caller do not understand each other.
+var errOtherVersion = errors.New("is it another version?")
+
 // find is the handler of a name.
 func find(handlers []Handler, name string) (Handler, error) {
 	for _, h := range handlers {
@@ -119,5 +123,5 @@ func find(handlers []Handler, name string) (Handler, error) {
 			return h, nil
 		}
 	}
-	return Handler{}, core.Refusef(core.NotFound, "the running daemon does not know %q; is it another version?", name)
+	return Handler{}, &core.Error{Kind: core.NotFound, Public: fmt.Sprintf("the running daemon does not know %q", name), Err: errOtherVersion}
 }

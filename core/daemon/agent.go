@@ -61,6 +61,6 @@ func (d *Daemon) serveAgent(ctx context.Context) error {
 	if d.agentSock == nil {
 		return nil
 	}
-	server := &control.Server{Handlers: d.role.Handlers(), Logger: d.log, Name: control.AgentSocketName, MaxBytes: control.SpokenBytes}
+	server := &control.Server{Handlers: d.role.Handlers(), Logger: d.log, Restart: d.restart, Name: control.AgentSocketName, MaxBytes: control.SpokenBytes}
 	return server.Serve(ctx, d.agentSock)
 }

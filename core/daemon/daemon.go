@@ -91,7 +91,6 @@ type Daemon struct {
 	reloading  sync.Mutex    // held over a reload
 	candidates *candidate.Service
 	reading    doctor.Reading    // of the store, for doctor
-	warnings   []config.Warning  // of the first configuration
 	read       [sha256.Size]byte // of its files, before they were read
 	logLevel   slog.LevelVar
 	log        *slog.Logger
@@ -136,7 +135,9 @@ func (d *Daemon) loadConfig() error {
 	}
 	d.started = &loadedConfig{cfg, origins}
 	d.current.Store(d.started)
-	d.warnings = warnings
+	for _, w := range warnings {
+		d.notes = append(d.notes, string(w))
+	}
 	d.logLevel.Set(levelOf(cfg.Log.Level))
 	d.logPipe = logpipe.New(d.o.Log)
 	d.log = NewLogger(d.logPipe, cfg.Log.Format, &d.logLevel)
@@ -357,7 +358,7 @@ func (d *Daemon) listen() error {
 			d.agentSock.Close()
 		}
 		e := &core.Error{Kind: core.Unavailable, Public: fmt.Sprintf("cannot listen on %s: %s", d.config().ListenAddress(), dial.Fact(err))}
-		e.Hint = "is another gateway running there? --daemon-port picks another port"
+		e.Hint = doctor.PortFix(err, d.config().DaemonPort, d.origins().Of("daemon_port"))
 		return e
 	}
 	if d.port() != d.config().DaemonPort {

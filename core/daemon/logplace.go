@@ -29,5 +29,6 @@ func (d *Daemon) logPlace() string {
 // restart is what restarts us, in words: who runs a service by hand beside its manager has
 // one that is not started at boot, nor after a crash.
 func (d *Daemon) restart() string {
-	return service.Restart(cmp.Or(d.o.Restart, api.RestartByHand), config.Getenv(d.o.env(), "NOTIFY_SOCKET") != "", service.UnitArgs(), os.Getpid())
+	byHand := map[bool]string{true: api.RestartByHand, false: api.RestartInForeground}[d.o.LogFile != ""]
+	return service.Restart(cmp.Or(d.o.Restart, byHand), config.Getenv(d.o.env(), "NOTIFY_SOCKET") != "", service.UnitArgs(), os.Getpid())
 }

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"path/filepath"
 	"runtime/debug"
@@ -18,9 +17,6 @@ import (
 
 // Run serves until ctx is done or "ogp stop" comes. A Daemon runs once.
 func (d *Daemon) Run(ctx context.Context) error {
-	for _, w := range d.warnings {
-		d.log.Warn(fmt.Sprint(w))
-	}
 	for _, note := range d.notes {
 		d.log.Warn(note)
 	}
@@ -71,7 +67,7 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 		Limits: federation.Limits{CardsPerMinute: d.config().Limits.CardPerMinute, StrangersPerMinute: d.config().Limits.StrangerPerMinute},
 	})
 	d.openRendezvous()
-	local := &control.Server{Handlers: d.handlers(), Logger: d.log, Name: control.SocketName}
+	local := &control.Server{Handlers: d.handlers(), Logger: d.log, Restart: d.restart, Name: control.SocketName}
 	d.console = d.newConsole(local.Handlers)
 	d.log.Info("gateway is running", "listen", d.public.Addr().String(), "url", d.gateway.Settings().URL, "fingerprint", d.gateway.Key().Fingerprint())
 	var wg sync.WaitGroup

@@ -142,7 +142,7 @@ func (d *Daemon) notePassphrase() {
 		return
 	}
 	if sealed, err := keys.Sealed(filepath.Join(d.dir, KeyFile)); err == nil && !sealed {
-		d.notes = append(d.notes, `a passphrase is given for the key, which is not sealed: "ogp key seal" seals it`)
+		d.notes = append(d.notes, `a passphrase is given for the key, which is not sealed; "ogp key seal" seals it`)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// ErrorView is an error in --json.
 // ErrorView is an error, as "--json" prints it.
 type ErrorView struct {
 	Kind       string   `json:"kind"`

@@ -9,8 +9,12 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 )
 
-// RestartByHand restarts a gateway that is no service, in words.
-const RestartByHand = `"ogp stop", then "ogp start --background"`
+// What restarts a gateway that is no service, in words: one in the background, and one in
+// the foreground, of which only whoever started it knows how.
+const (
+	RestartByHand       = `"ogp stop", then "ogp start --background"`
+	RestartInForeground = `"ogp stop", then start it again as you did`
+)
 
 // StatusView is the state of the running gateway.
 type StatusView struct {

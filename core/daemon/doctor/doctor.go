@@ -26,6 +26,7 @@ type Doctor struct {
 	Passphrase keys.Passphrase // nil: the key has none
 	Store      core.Store      // one that is not on disk has nothing to check
 	Reading    *Reading        // kept from one look to the next
+	Notes      []string        // what the start has found, each with what to do behind a semicolon
 
 	// Of a gateway that runs; where none does, Listener is nil and so is the rest.
 	Listener   *net.TCPAddr

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon/certs"
 	"github.com/opengatewayprotocol/ogp/core/dial"
@@ -167,6 +169,14 @@ func (d *Doctor) Descriptors(_ context.Context, r *api.Report) {
 	}
 }
 
+// Start repeats what the start has found, such as variables that nobody reads.
+func (d *Doctor) Start(_ context.Context, r *api.Report) {
+	for _, note := range d.Notes {
+		what, fix, _ := strings.Cut(note, "; ")
+		r.Warn("start", fix, "%s", what)
+	}
+}
+
 // FreePort tries to listen where a start would.
 func (d *Doctor) FreePort(ctx context.Context, r *api.Report) {
 	address := d.Config.ListenAddress()
@@ -176,7 +186,7 @@ func (d *Doctor) FreePort(ctx context.Context, r *api.Report) {
 		r.Ok("port", "%s is free", address)
 		return
 	}
-	fix := fmt.Sprintf("ogp config set daemon_port %d", d.Config.DaemonPort+10)
+	fix := PortFix(err, d.Config.DaemonPort, config.Origin{})
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		who := "something"
@@ -187,10 +197,30 @@ func (d *Doctor) FreePort(ctx context.Context, r *api.Report) {
 	case errors.Is(err, syscall.EACCES):
 		r.Fail("port", fix, "this user may not listen on %s: ports below 1024 are for root", address)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		r.Fail("port", "\"ogp config unset listen\" listens on every address", "this machine does not have the address of %s", address)
+		r.Fail("port", fix, "this machine does not have the address of %s", address)
 	default:
-		r.Fail("port", "correct listen and daemon_port in config.toml", "cannot listen on %s: %s", address, dial.Fact(err))
+		r.Fail("port", fix, "cannot listen on %s: %s", address, dial.Fact(err))
 	}
+}
+
+// PortFix says what to do where a port, which the configuration has from somewhere,
+// cannot be listened on.
+func PortFix(err error, port int, from config.Origin) string {
+	next := 18790
+	if port >= 1024 && port < 65000 {
+		next = port + 10
+	}
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "\"ogp config unset listen\" listens on every address"
+	case !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EACCES):
+		return "correct listen and daemon_port in config.toml"
+	case from.Layer == config.LayerFlag:
+		return fmt.Sprintf("--daemon-port %d picks another port", next)
+	case from.Layer == config.LayerEnv:
+		return fmt.Sprintf("%s=%d picks another port", from.Where, next)
+	}
+	return fmt.Sprintf("ogp config set daemon_port %d", next)
 }
 
 // localURL is how this machine reaches a listener of its own.

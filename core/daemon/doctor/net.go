@@ -178,6 +178,11 @@ func (d *Doctor) TLS(ctx context.Context, r *api.Report) {
 	// Verified below, to say what is wrong with which certificate.
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, ServerName: own.Hostname()}}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(own.Hostname(), cmp.Or(own.Port(), "443")))
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" { // which the look at the URL explains
+		r.Warn("tls", "first what \"url\" says", "not looked at, as there is no connection to %s", own.Host)
+		return
+	}
 	if err != nil {
 		r.Fail("tls", "does the proxy or tunnel run, and speak HTTPS there? Otherwise correct gateway_url in config.toml", "no TLS at %s: %s", own.Host, dial.Words(err))
 		return

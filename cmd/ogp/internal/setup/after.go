@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/mdp/qrterminal/v3"
 
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/background"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/doctor"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
@@ -99,9 +99,17 @@ func (i *initializer) enableA2A(ctx context.Context) error {
 func (i *initializer) test(ctx context.Context) error {
 	r := (*api.Report)(&i.view.Checks)
 	o := i.openclaw
+	token, from, err := openclaw.Token(i.app.Env, i.cfg)
+	if absent := errors.Is(o.Err, core.NotFound); absent && err == nil && token == "" {
+		if !slices.ContainsFunc(i.cfg.Delivery.Notifiers, func(name string) bool { return name != "log" && name != "openclaw" }) {
+			i.alone = true
+			r.Warn("openclaw", `"ogp notify use webhook --url <URL>" notifies another program; if OpenClaw is elsewhere, OPENCLAW_CONFIG_PATH names its file`,
+				"no OpenClaw here: there is no %s. Nobody is notified of messages: they wait in the inbox", o.Path)
+		}
+		return nil
+	}
 	switch {
-	case errors.Is(o.Err, core.NotFound):
-		r.Warn("openclaw", "OPENCLAW_CONFIG_PATH names another place", "no OpenClaw configuration at %s", o.Path)
+	case errors.Is(o.Err, core.NotFound): // it is elsewhere, and we have a token
 	case o.Err != nil:
 		r.Warn("openclaw", "correct it: openclaw config validate", "OpenClaw's configuration cannot be read: %v", o.Err)
 	case !o.File.Hooks.Enabled:
@@ -109,7 +117,6 @@ func (i *initializer) test(ctx context.Context) error {
 	case o.File.Hooks.Path != "" && strings.Trim(o.File.Hooks.Path, "/") != "hooks":
 		r.Warn("openclaw", "hooks.path = \"/hooks\" in "+o.Path, "OpenClaw's webhooks are at %q", o.File.Hooks.Path)
 	}
-	token, from, err := openclaw.Token(i.app.Env, i.cfg)
 	switch {
 	case err != nil:
 		r.Failed("token", "openclaw_hooks_token in "+i.view.ConfigFile, err)
@@ -137,26 +144,28 @@ func (i *initializer) test(ctx context.Context) error {
 	return nil
 }
 
-// start starts the daemon, as "ogp start --background" does.
+// start starts the daemon, as "ogp start --background" does. What was answered is kept
+// where it does not start, and the error says so.
 func (i *initializer) start(ctx context.Context) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
+	args := []string{"start"}
+	if i.app.Home != "" {
+		args = append(args, "--home", i.app.Home)
 	}
-	args := []string{"start", "--background", "--json", "--home", i.dir}
 	if i.app.File != "" {
 		args = append(args, "--config", i.app.File)
 	}
-	child := exec.CommandContext(ctx, self, args...)
-	child.Env, child.Stderr = i.app.Env, i.app.Err
+	if i.app.JSON {
+		args = append(args, "--json") // an error comes back whole
+	}
 	stop := i.app.Spin("starting")
-	out, err := child.Output()
+	_, err := background.Start(ctx, i.app, args)
 	stop()
 	if err != nil {
-		return fmt.Errorf("the gateway did not start: %s", strings.TrimSpace(string(out)))
+		view := api.ErrorOf(err)
+		hint := "what is set up stays in " + i.dir + "; then \"ogp start --background\""
+		return &core.Error{Kind: core.Kind(view.Kind), Public: view.Message, Hint: strings.TrimPrefix(view.Hint+"\n"+hint, "\n")}
 	}
-	i.view.Running = true
-	i.started = true
+	i.view.Running, i.started = true, true
 	return nil
 }
 
@@ -191,6 +200,9 @@ func (i *initializer) outside(ctx context.Context) {
 			break
 		}
 	}
+	if i.alone { // that nobody is notified has been said, and "ogp init" has looked
+		checks = slices.DeleteFunc(checks, func(c api.Check) bool { return c.Name == "notifier" && c.State == api.CheckWarn })
+	}
 	i.view.Checks = append(i.view.Checks, checks...)
 	if !i.cfg.Rendezvous.Enabled {
 		return
@@ -215,7 +227,7 @@ func (i *initializer) next(ctx context.Context) {
 	case restart && !i.plan.Start:
 		i.view.Next = []string{here("stop"), here("start", "--background")}
 		if s, err := api.Status.Call(ctx, i.app, api.None{}); err == nil && s.Restart != "" {
-			i.view.Next = []string{s.Restart}
+			i.view.Next = []string{i.app.Here(s.Restart)}
 		}
 	case i.view.Invite == nil:
 		i.view.Next = []string{here("federation", "request") + " <their gateway URL>"}
@@ -227,7 +239,8 @@ func (i *initializer) next(ctx context.Context) {
 	}
 }
 
-func (i *initializer) show() {
+// show shows what came of it, with what to do next unless an error will say that.
+func (i *initializer) show(well bool) {
 	a, v := i.app, i.view
 	if v.Imported != nil {
 		for _, w := range v.Imported.Warnings {
@@ -246,7 +259,7 @@ func (i *initializer) show() {
 	for _, c := range v.Checks {
 		doctor.ShowCheck(a, c)
 	}
-	if u, err := url.Parse(i.cfg.GatewayURL); !v.Running && err == nil && u.Host != "" {
+	if u, err := url.Parse(i.cfg.GatewayURL); well && !v.Running && err == nil && u.Host != "" {
 		a.Sayf(a.Out, "Whether others reach it cannot be seen before it runs; then \"ogp doctor\" looks.\n")
 	}
 	fmt.Fprintf(a.Out, "\n  Card         %s\n  Fingerprint  %s\n", v.CardURL, v.Fingerprint)
@@ -258,6 +271,9 @@ func (i *initializer) show() {
 	}
 	if i.started {
 		a.Sayf(a.Out, "\nStarted the gateway in the background; \"ogp stop\" stops it.\n")
+	}
+	if !well {
+		return
 	}
 	fmt.Fprintf(a.Out, "\nNext: %s\n", strings.Join(v.Next, "\n      "))
 }

@@ -14,6 +14,8 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"charm.land/huh/v2"
 	"github.com/charmbracelet/x/ansi"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 )
 
 // The ways in which others can reach this gateway.
@@ -225,9 +227,21 @@ func checkEmail(text string) error {
 	return nil
 }
 
+// asURL is a URL as a person writes it, a host alone or with the card's path, in full.
+func asURL(text string) string {
+	text = strings.TrimSpace(text)
+	if text == "" || strings.Contains(text, "://") && !strings.Contains(text, "/.well-known/") {
+		return text
+	}
+	if whole, err := cli.GatewayURL(text); err == nil {
+		return whole
+	}
+	return text
+}
+
 // checkGatewayURL is what a person is told at once; config says it again.
 func checkGatewayURL(text string) error {
-	u, err := url.Parse(strings.TrimSpace(text))
+	u, err := url.Parse(asURL(text))
 	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
 		return errors.New("a URL such as https://ogp.example.org")
 	}

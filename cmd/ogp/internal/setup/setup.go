@@ -108,6 +108,7 @@ type initializer struct {
 	back     atomic.Bool // the last key went back
 	started  bool        // by us
 	noImport bool
+	alone    bool   // there is no OpenClaw, and no other notifier
 	program  string // OpenClaw's; empty: openclaw
 
 	cfg      *config.Config
@@ -164,21 +165,20 @@ func (i *initializer) run(ctx context.Context) error {
 	if err := i.test(ctx); err != nil {
 		return err
 	}
+	var failed error // what was answered is written, and is shown all the same
 	if i.plan.Start && !i.view.Running {
-		if err := i.start(ctx); err != nil {
-			return err
-		}
+		failed = i.start(ctx)
 	}
 	if i.view.Running {
 		i.outside(ctx)
 	}
 	i.next(ctx)
-	if i.app.JSON {
+	if !i.app.JSON {
+		i.show(failed == nil)
+	} else if failed == nil {
 		i.app.WriteJSON(i.view)
-		return nil
 	}
-	i.show()
-	return nil
+	return failed
 }
 
 // look finds what is here already.

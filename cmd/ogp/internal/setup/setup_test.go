@@ -194,7 +194,7 @@ func TestFieldsAreCheckedForWhatTheyAre(t *testing.T) {
 		check     func(string) error
 		good, bad []string
 	}{
-		{checkGatewayURL, []string{"https://ogp.example.org", " http://localhost:1 "}, []string{"", "ada@example.org", "https://ada@example.org", "ogp.example.org"}},
+		{checkGatewayURL, []string{"https://ogp.example.org", " http://localhost:1 ", "ogp.example.org", "localhost:18790", "https://ogp.example.org/.well-known/ogp"}, []string{"", "ada@example.org", "https://ada@example.org", "ogp example", "ogp"}},
 		{checkEmail, []string{"", "ada@example.org"}, []string{"https://ogp.example.org", "Ada <ada@example.org>", "ada"}},
 		{checkName, []string{"", "Ada & Söhne"}, []string{"a\x1b[2J"}},
 	} {

@@ -48,6 +48,7 @@ func (i *initializer) changes() ([]settings.Setting, error) {
 	for _, s := range []*string{&p.DisplayName, &p.Email, &p.GatewayURL, &p.OpenClawURL, &p.RendezvousURL} {
 		*s = strings.TrimSpace(*s)
 	}
+	p.GatewayURL, p.RendezvousURL = asURL(p.GatewayURL), asURL(p.RendezvousURL)
 	if err := checkEmail(p.Email); err != nil && i.given("email") {
 		return nil, cli.Usagef("--email %q: want %v", p.Email, err)
 	}
