@@ -216,9 +216,9 @@ func PortFix(err error, port int, from config.Origin) string {
 	case !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EACCES):
 		return "correct listen and daemon_port in config.toml"
 	case from.Layer == config.LayerFlag:
-		return fmt.Sprintf("--daemon-port %d picks another port", next)
+		return fmt.Sprintf("another port: --daemon-port %d", next)
 	case from.Layer == config.LayerEnv:
-		return fmt.Sprintf("%s=%d picks another port", from.Where, next)
+		return fmt.Sprintf("another port: %s=%d", from.Where, next)
 	}
 	return fmt.Sprintf("ogp config set daemon_port %d", next)
 }
