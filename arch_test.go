@@ -101,7 +101,7 @@ var rooms = []arrows{
 	{"core/mcp", []string{"core", "core/control", "core/control/api", "sdk", "sdk/wording"}},
 
 	// Peers as A2A agents: a door to the agent's role.
-	{"core/a2a", []string{"core", "core/control/api", "core/gate"}},
+	{"core/a2a", []string{"core", "core/atomicfile", "core/control/api", "core/files", "core/gate", "core/queue"}},
 
 	// The operator's page: a door to the typed calls.
 	{"core/console", []string{"core", "core/control", "core/control/api", "core/gate", "core/text"}},

@@ -1,13 +1,12 @@
 // A client made with the A2A project's own SDK, for .ci/a2a: it talks to a peer of a gateway
-// as to an agent. Usage: node client.mjs <base URL> talk|cancel [receiver's port], with the
-// token in A2A_TOKEN.
+// as to an agent. Usage: node client.mjs <base URL> talk|cancel, with the token in A2A_TOKEN.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import { Role, TaskState } from '@a2a-js/sdk';
 import { ClientFactory, ClientFactoryOptions, DefaultAgentCardResolver, JsonRpcTransportFactory } from '@a2a-js/sdk/client';
 
-const [base, what, port] = process.argv.slice(2);
+const [base, what] = process.argv.slice(2);
 setTimeout(() => { console.error('client: it takes too long'); process.exit(1); }, 90_000).unref();
 
 // connect reads the card and makes a client of it.
@@ -23,9 +22,9 @@ const message = (text, metadata) => ({
   messageId: randomUUID(), contextId: '', taskId: '', role: Role.ROLE_USER, metadata, extensions: [], referenceTaskIds: [],
   parts: [{ content: { $case: 'text', value: text }, metadata: undefined, filename: '', mediaType: '' }],
 });
-const sending = (text, returnImmediately, metadata) => ({
+const sending = (text, returnImmediately, metadata, taskPushNotificationConfig) => ({
   tenant: '', message: message(text, metadata), metadata: undefined,
-  configuration: { acceptedOutputModes: [], taskPushNotificationConfig: undefined, historyLength: 0, returnImmediately },
+  configuration: { acceptedOutputModes: [], taskPushNotificationConfig, historyLength: 0, returnImmediately },
 });
 const words = (parts) => parts.map((part) => part.content.value).join('\n');
 const get = (client, id) => client.getTask({ tenant: '', id, historyLength: 0 });
@@ -37,6 +36,45 @@ async function until(client, id, ...states) {
     if (states.includes(task.status.state)) return task;
     await new Promise((done) => setTimeout(done, 250));
   }
+}
+
+// receiver takes push notifications: told waits until one shows a task in a state.
+async function receiver() {
+  const got = [];
+  const server = createServer(async (req, res) => {
+    let body = '';
+    for await (const piece of req) body += piece;
+    got.push({ headers: req.headers, ...JSON.parse(body) });
+    res.end();
+  });
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  server.unref();
+  const url = `http://127.0.0.1:${server.address().port}/told`;
+  return {
+    got, config: (taskId) => ({ tenant: '', id: '', taskId, url, token: 'a-token', authentication: { scheme: 'Bearer', credentials: 'for-them' } }),
+    async told(state) {
+      for (;;) {
+        const one = got.find((n) => n.task?.status.state === state);
+        if (one) return one;
+        await new Promise((done) => setTimeout(done, 100));
+      }
+    },
+  };
+}
+
+async function push(client, card) {
+  assert.ok(card.capabilities.pushNotifications);
+  const { got, config, told } = await receiver();
+  const task = await client.sendMessage(sending('when and where?', true, undefined, config('')));
+  const done = await told('TASK_STATE_COMPLETED');
+  assert.equal(done.task.id, task.id);
+  assert.equal(done.headers.authorization, 'Bearer for-them');
+  assert.equal(done.headers['x-a2a-notification-token'], 'a-token');
+  assert.match(done.task.artifacts[0].parts[0].text, /at nine, by the river/);
+  for (const url of ['http://client.example/', 'https://169.254.169.254/', 'https://10.0.0.1/']) {
+    await assert.rejects(client.createTaskPushNotificationConfig({ ...config(task.id), url }), /url/, url);
+  }
+  console.log(`pushed: ${got.map((n) => n.task.status.state).join(', ')}`);
 }
 
 async function talk(client, card) {
@@ -70,13 +108,22 @@ async function talk(client, card) {
   assert.equal(list.tasks.length, 2);
   await assert.rejects(client.cancelTask({ tenant: '', id: first, metadata: undefined }), /has the message|done/, 'cancelling what is done');
   await assert.rejects(get(client, 'nothing'), /not found/i);
+  await push(client, card);
 }
 
 async function cancel(client) {
   let task = await client.sendMessage(sending('never mind', true));
   assert.equal(task.status.state, TaskState.TASK_STATE_SUBMITTED, 'the peer is not there');
+  const { config, told } = await receiver();
+  const made = await client.createTaskPushNotificationConfig(config(task.id));
+  const other = await client.createTaskPushNotificationConfig({ ...config(task.id), id: 'other' });
+  assert.equal((await client.getTaskPushNotificationConfig({ tenant: '', taskId: task.id, id: made.id })).url, made.url);
+  await client.deleteTaskPushNotificationConfig({ tenant: '', taskId: task.id, id: other.id });
+  const left = await client.listTaskPushNotificationConfig({ tenant: '', taskId: task.id, pageSize: 0, pageToken: '' });
+  assert.deepEqual(left.configs.map((c) => c.id), [made.id]);
   task = await client.cancelTask({ tenant: '', id: task.id, metadata: undefined });
   assert.equal(task.status.state, TaskState.TASK_STATE_CANCELED);
+  await told('TASK_STATE_CANCELED');
   assert.equal((await get(client, task.id)).status.state, TaskState.TASK_STATE_CANCELED);
   console.log(`cancelled: ${words(task.status.message?.parts ?? [])}`);
 }

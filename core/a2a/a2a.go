@@ -48,11 +48,14 @@ type Role interface {
 	Follow(ctx context.Context, last api.AgentSent, most time.Duration) (api.AgentSent, error)
 	Tasks(ctx context.Context, peer, conversation string) ([]api.AgentSent, error)
 	Cancel(ctx context.Context, id string) (api.AgentSent, error)
+	Watch(ctx context.Context, id string, changed func()) (stop func(), err error)
 }
 
 // Options are what a Server is made of. All are needed.
 type Options struct {
 	Role    Role
+	Store   PushStore
+	Posting Posting
 	Token   func() (string, error) // the token in force; empty or an error lets nobody in
 	OwnHost func(host string) bool // whether a Host header means us
 	Version string                 // of the program
@@ -61,23 +64,40 @@ type Options struct {
 
 // Server serves the agents. Safe for concurrent use.
 type Server struct {
-	o    Options
-	busy chan struct{} // a place for each request that is served
-	mux  *http.ServeMux
+	o      Options
+	busy   chan struct{} // a place for each request that is served
+	mux    *http.ServeMux
+	pushes *pushes
 }
 
 // New makes a server.
 func New(o Options) *Server {
-	s := &Server{o: o, busy: make(chan struct{}, maxRequests), mux: http.NewServeMux()}
+	s := &Server{o: o, busy: make(chan struct{}, maxRequests), mux: http.NewServeMux(), pushes: newPushes(o)}
 	s.mux.HandleFunc("GET /a2a/{peer}/.well-known/agent-card.json", s.card)
 	s.mux.HandleFunc("POST /a2a/{peer}", s.call)
 	s.mux.HandleFunc("POST /a2a/{peer}/{$}", s.call)
 	return s
 }
 
-// Serve answers at ln until ctx is done, and closes it. Streams end with ctx. Whoever
-// shows no token keeps out nobody who does: his connection is the first to go.
+// Serve answers at ln until ctx is done, and closes it, and tells clients of their tasks.
+// Streams end with ctx. Whoever shows no token keeps out nobody who does: his connection is
+// the first to go.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	told := make(chan error, 1)
+	go func() {
+		err := s.pushes.run(ctx)
+		if err != nil {
+			stop()
+		}
+		told <- err
+	}()
+	err := s.serve(ctx, ln)
+	stop()
+	return errors.Join(err, <-told)
+}
+
+func (s *Server) serve(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{
 		Handler: s, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return log.AttachLogger(ctx, s.o.Logger) },
@@ -220,7 +240,7 @@ func (s *Server) cardOf(p *api.AgentPeer, host string) *a2a.AgentCard {
 		SupportedInterfaces: []*a2a.AgentInterface{
 			a2a.NewAgentInterface("http://"+host+"/a2a/"+url.PathEscape(p.Name), a2a.TransportProtocolJSONRPC),
 		},
-		Capabilities:         a2a.AgentCapabilities{Streaming: true},
+		Capabilities:         a2a.AgentCapabilities{Streaming: true, PushNotifications: true},
 		DefaultInputModes:    []string{"text/plain", "application/json"},
 		DefaultOutputModes:   []string{"text/plain"},
 		SecuritySchemes:      a2a.NamedSecuritySchemes{"token": a2a.HTTPAuthSecurityScheme{Scheme: "Bearer"}},
@@ -259,7 +279,7 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request) {
 		body = []byte("!") // which the handler answers as the protocol wants
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	a2asrv.NewJSONRPCHandler(&handler{role: s.o.Role, peer: *p, log: s.o.Logger}, a2asrv.WithTransportKeepAlive(20*time.Second),
+	a2asrv.NewJSONRPCHandler(&handler{role: s.o.Role, pushes: s.pushes, peer: *p, log: s.o.Logger}, a2asrv.WithTransportKeepAlive(20*time.Second),
 		a2asrv.WithTransportPanicHandler(func(v any) error {
 			s.o.Logger.Error("a2a: a call failed badly", "err", v)
 			return a2a.ErrInternalError
@@ -274,6 +294,10 @@ func fail(w http.ResponseWriter, status int, text string) {
 
 // fault is an error in the protocol's words.
 func (h *handler) fault(err error) error {
+	var said *a2a.Error
+	if err == nil || errors.As(err, &said) {
+		return err
+	}
 	var e *core.Error
 	if !errors.As(err, &e) {
 		h.log.Error("a2a: a call failed", "err", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gate"
+	"github.com/opengatewayprotocol/ogp/core/store/memory"
 )
 
 // role is a role with two peers and one message to each.
@@ -48,6 +49,8 @@ func (r *role) Follow(ctx context.Context, last api.AgentSent, _ time.Duration) 
 	return r.Result(ctx, api.AgentResultParams{ID: last.ID})
 }
 
+func (r *role) Watch(context.Context, string, func()) (func(), error) { return func() {}, nil }
+
 func (r *role) Tasks(context.Context, string, string) ([]api.AgentSent, error) {
 	return []api.AgentSent{{ID: "03", State: "sent"}, {ID: "02", State: "refused"}, {ID: "01", State: "sent", Answered: true, Failed: true}}, nil
 }
@@ -62,7 +65,7 @@ func (r *role) Cancel(_ context.Context, id string) (api.AgentSent, error) {
 // docs/threat-model.md#g4
 func TestG4Door(t *testing.T) {
 	r := &role{}
-	s := New(Options{Role: r, Token: func() (string, error) { return "the token", nil }, Version: "1", Logger: slog.New(slog.DiscardHandler),
+	s := New(Options{Role: r, Store: memory.New(), Posting: &posting{}, Token: func() (string, error) { return "the token", nil }, Version: "1", Logger: slog.New(slog.DiscardHandler),
 		OwnHost: func(host string) bool { return host == "127.0.0.1:1" }})
 	call := func(method, params string) string {
 		return `{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":` + params + `}`
@@ -89,7 +92,9 @@ func TestG4Door(t *testing.T) {
 		{"null", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("SendMessage", `null`), 200, "-32602", 0},
 		{"a null part", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("SendMessage", `{"message":{"parts":[null]}}`), 200, `"error"`, 0},
 		{"a further message of a task", "127.0.0.1:1", "Bearer the token", "/a2a/bob", strings.Replace(send, `"role"`, `"taskId":"BOBS","role"`, 1), 200, "-32004", 0},
-		{"push", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("CreateTaskPushNotificationConfig", `{"taskId":"BOBS","url":"http://169.254.169.254/"}`), 200, "-32003", 0},
+		{"push to the cloud's own", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("CreateTaskPushNotificationConfig", `{"taskId":"BOBS","url":"https://169.254.169.254/"}`), 200, "-32602", 0},
+		{"push of another peer's task", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("CreateTaskPushNotificationConfig", `{"taskId":"EVES","url":"https://client.example/"}`), 200, "-32001", 0},
+		{"a message with a bad push", "127.0.0.1:1", "Bearer the token", "/a2a/bob", strings.Replace(send, `"message":`, `"configuration":{"taskPushNotificationConfig":{"url":"http://client.example/"}},"message":`, 1), 200, "https://", 0},
 		{"a task", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("GetTask", `{"id":"BOBS"}`), 200, "TASK_STATE_SUBMITTED", 0},
 		{"a task that is done", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("GetTask", `{"id":"DONE"}`), 200, "TASK_STATE_COMPLETED", 0},
 		{"a task of another peer", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("GetTask", `{"id":"EVES"}`), 200, "-32001", 0},
@@ -166,7 +171,7 @@ func TestG4SlowReader(t *testing.T) {
 // nothing, begin a request, or have had their 401.
 // docs/threat-model.md#d1
 func TestD1A2ADoor(t *testing.T) {
-	s := New(Options{Role: &role{}, Token: func() (string, error) { return "t", nil }, Version: "1", Logger: slog.New(slog.DiscardHandler),
+	s := New(Options{Role: &role{}, Store: memory.New(), Posting: &posting{}, Token: func() (string, error) { return "t", nil }, Version: "1", Logger: slog.New(slog.DiscardHandler),
 		OwnHost: func(string) bool { return true }})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -19,9 +19,10 @@ import (
 
 // handler answers the calls to one peer.
 type handler struct {
-	role Role
-	peer api.AgentPeer
-	log  *slog.Logger
+	role   Role
+	pushes *pushes
+	peer   api.AgentPeer
+	log    *slog.Logger
 }
 
 var _ a2asrv.RequestHandler = (*handler)(nil)
@@ -45,14 +46,33 @@ func (h *handler) SendMessage(ctx context.Context, req *a2a.SendMessageRequest) 
 }
 
 func (h *handler) send(ctx context.Context, req *a2a.SendMessageRequest, wait time.Duration) (api.AgentSent, error) {
+	none := api.AgentSent{}
 	p, err := h.sending(ctx, req)
 	if err != nil {
-		return api.AgentSent{}, err
+		return none, err
 	}
-	p.WaitMillis = wait.Milliseconds()
+	var told *push
+	if c := req.Config; c != nil && c.PushConfig != nil {
+		if told, err = h.pushes.check(c.PushConfig); err == nil {
+			err = h.pushes.room(ctx, "", c.PushConfig.ID)
+		}
+		if err != nil {
+			return none, h.fault(err)
+		}
+	} else {
+		p.WaitMillis = wait.Milliseconds()
+	}
 	sent, err := h.role.Send(ctx, p)
-	if err != nil {
+	if err != nil || told == nil {
 		return sent, h.fault(err)
+	}
+	if _, err := h.pushes.add(ctx, &sent, req.Config.PushConfig.ID, told); err != nil {
+		return sent, a2a.NewError(a2a.ErrInternalError, "the message is task "+sent.ID+", but push notifications of it could not be set up")
+	}
+	if wait > 0 && !stateOf(&sent).Terminal() {
+		if sent, err = h.role.Result(ctx, api.AgentResultParams{ID: sent.ID, WaitMillis: wait.Milliseconds()}); err != nil {
+			return sent, h.fault(err)
+		}
 	}
 	return sent, nil
 }
@@ -63,9 +83,6 @@ func (h *handler) sending(ctx context.Context, req *a2a.SendMessageRequest) (api
 	m := req.Message
 	if m == nil || len(m.Parts) == 0 {
 		return p, a2a.NewError(a2a.ErrInvalidParams, "the message has no parts")
-	}
-	if req.Config != nil && req.Config.PushConfig != nil {
-		return p, a2a.ErrPushNotificationNotSupported
 	}
 	if m.TaskID != "" { // a task is one message; a further one is another of the same context
 		if _, err := h.get(ctx, m.TaskID); err != nil {
@@ -299,22 +316,6 @@ func stateOf(s *api.AgentSent) a2a.TaskState {
 		return a2a.TaskStateCanceled
 	}
 	return a2a.TaskStateFailed
-}
-
-func (h *handler) GetTaskPushConfig(context.Context, *a2a.GetTaskPushConfigRequest) (*a2a.PushConfig, error) {
-	return nil, a2a.ErrPushNotificationNotSupported
-}
-
-func (h *handler) ListTaskPushConfigs(context.Context, *a2a.ListTaskPushConfigRequest) (*a2a.ListTaskPushConfigResponse, error) {
-	return nil, a2a.ErrPushNotificationNotSupported
-}
-
-func (h *handler) CreateTaskPushConfig(context.Context, *a2a.PushConfig) (*a2a.PushConfig, error) {
-	return nil, a2a.ErrPushNotificationNotSupported
-}
-
-func (h *handler) DeleteTaskPushConfig(context.Context, *a2a.DeleteTaskPushConfigRequest) error {
-	return a2a.ErrPushNotificationNotSupported
 }
 
 func (h *handler) GetExtendedAgentCard(context.Context, *a2a.GetExtendedAgentCardRequest) (*a2a.AgentCard, error) {

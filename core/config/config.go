@@ -166,7 +166,8 @@ type Metrics struct {
 
 // A2A is the [a2a] table.
 type A2A struct {
-	Listen string `koanf:"listen" unit:"host:port" check:"loopback?" doc:"Loopback address at which each approved peer is an A2A agent, /a2a/<alias>, such as \"127.0.0.1:18795\". \"ogp a2a token\" shows the token. Empty: none."`
+	Listen       string         `koanf:"listen" unit:"host:port" check:"loopback?" doc:"Loopback address at which each approved peer is an A2A agent, /a2a/<alias>, such as \"127.0.0.1:18795\". \"ogp a2a token\" shows the token. Empty: none."`
+	AllowPrivate []netip.Prefix `koanf:"allow_private" unit:"list of CIDR ranges" doc:"Ranges of addresses, not public ones, where A2A clients may be sent push notifications, beside those of network.allow_private: \"127.0.0.0/8\" for clients on this machine."`
 }
 
 // Console is the [console] table.
@@ -323,6 +324,7 @@ func Default() Config {
 		AgentID:     core.DefaultPrimaryAgentHook,
 		Intents:     []string{}, OpenClawAnswers: []string{},
 		Rendezvous: Rendezvous{URLs: []string{}},
+		A2A:        A2A{AllowPrivate: []netip.Prefix{}},
 		Network:    Network{AllowPrivate: []netip.Prefix{}, TrustedProxies: []netip.Prefix{}},
 		Freshness:  Freshness{Window: core.DefaultWindow, Remember: core.DefaultRemember},
 		Grants: Grants{Default: DefaultGrant{

@@ -221,7 +221,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	if err := d.openCandidates(); err != nil {
 		return err
 	}
-	d.wire = newWire(d.inForce(d.config(), 0).dial)
+	d.wire = newWire(d.inForce(d.config(), 0))
 	if d.tracing, err = tracing.Open(ctx, d.o.env(), d.o.Version); err != nil {
 		return err
 	}

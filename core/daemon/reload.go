@@ -38,6 +38,7 @@ type forces struct {
 	gateway   gateway.Settings
 	delivery  delivery.Settings
 	dial      dial.Options
+	push      dial.Options // to A2A clients
 	logLevel  slog.Level
 	notifiers []string
 	plugins   pluginForces
@@ -72,6 +73,7 @@ func (d *Daemon) inForce(c *config.Config, port int) forces {
 		gateway:   settings(c, port),
 		delivery:  delivery.Settings{First: c.Delivery.FirstRetry, Most: c.Delivery.MaxRetry, GiveUp: c.Delivery.GiveUp},
 		dial:      dial.Options{Allow: c.Network.AllowPrivate, UserAgent: "ogp/" + d.o.Version},
+		push:      dial.Options{Allow: slices.Concat(c.Network.AllowPrivate, c.A2A.AllowPrivate), UserAgent: "ogp/" + d.o.Version},
 		logLevel:  levelOf(c.Log.Level),
 		notifiers: c.Delivery.Notifiers,
 		plugins: pluginForces{tables: c.Plugins, agents: c.Agents, names: c.Names(), agentID: c.AgentID, openClawURL: c.OpenClawURL,
@@ -127,7 +129,7 @@ func (d *Daemon) reload(ctx context.Context) ([]changeView, error) {
 	d.record.Set(now.record)
 	d.logLevel.Set(now.logLevel)
 	d.dispatcher.SetSettings(now.delivery)
-	d.wire.set(now.dial)
+	d.wire.set(now)
 	d.setNotifiers()
 	for _, c := range differences {
 		views = append(views, changeView{c.Key, c.From, c.To, c.Restart})

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +48,9 @@ var probes = map[string]func(t *testing.T, d *Daemon) any{
 		defer s.Close()
 		_, err := d.wire.Post(t.Context(), s.URL, "/", nil)
 		return err == nil
+	},
+	"a2a.allow_private": func(t *testing.T, d *Daemon) any {
+		return d.wire.Permits(&url.URL{Scheme: "http", Host: "127.0.0.1:1"}) == nil
 	},
 	"log.level": func(_ *testing.T, d *Daemon) any { return d.log.Enabled(context.Background(), -4) },
 
@@ -155,7 +159,7 @@ func other(s config.Setting) string {
 		"daemon_port": "1", "listen": `"127.0.0.2"`, "freshness.window": `"4m"`, "freshness.remember": `"48h"`,
 		"network.allow_private": `["127.0.0.0/8"]`, "network.trusted_proxies": `["10.0.0.0/8"]`, "grants.default.rate": `"7/60"`, "grants.default.bytes": `"64KiB/1h"`,
 		"grants.default.intents": `["message", "agent-comms"]`, "compat.host_port_ids": `["a.example:1"]`, "agent_comms.topics": `{ general = "off" }`,
-		"delivery.notifiers": `["log"]`, "metrics.listen": `"127.0.0.1:9999"`, "a2a.listen": `"127.0.0.1:9998"`, "tls.cert": `"x.pem"`, "tls.key": `"x.pem"`, "tls.domain": `"a.example"`,
+		"delivery.notifiers": `["log"]`, "metrics.listen": `"127.0.0.1:9999"`, "a2a.listen": `"127.0.0.1:9998"`, "a2a.allow_private": `["127.0.0.0/8"]`, "tls.cert": `"x.pem"`, "tls.key": `"x.pem"`, "tls.domain": `"a.example"`,
 		"key.passphrase_file": `"/nowhere"`, "log.level": `"debug"`, "log.format": `"json"`, "agent_comms.default_level": `"off"`,
 		"rendezvous.enabled": "true", "health.timeout": `"9s"`, "health.interval": `"6m"`, "agents": "", "plugins": "",
 		"agent.budget.tokens": "5", "policy.record": `"0s"`, "policy.time_zone": `"Asia/Tokyo"`, "policy.rules.order": "7", "policy.rules.at_most.rate": `"7/60"`,

@@ -1,7 +1,10 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
+	"net/http"
+	"net/url"
 	"sync/atomic"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -12,16 +15,35 @@ import (
 // wire is the way out, which a reload can replace: the guard's ranges are part of
 // it.
 type wire struct {
-	now atomic.Pointer[federation.Client]
+	now  atomic.Pointer[federation.Client]
+	push atomic.Pointer[dial.Client] // to A2A clients
 }
 
-func newWire(o dial.Options) *wire {
+// newWire makes it from what a configuration puts in force.
+func newWire(f forces) *wire {
 	w := &wire{}
-	w.set(o)
+	w.set(f)
 	return w
 }
 
-func (w *wire) set(o dial.Options) { w.now.Store(federation.NewClient(dial.New(o))) }
+func (w *wire) set(f forces) {
+	w.now.Store(federation.NewClient(dial.New(f.dial)))
+	w.push.Store(dial.New(f.push))
+}
+
+// Permits judges what can be judged of an A2A client's URL before it is dialled.
+func (w *wire) Permits(u *url.URL) error { return w.push.Load().Permits(u) }
+
+// PostTo posts to an A2A client.
+func (w *wire) PostTo(ctx context.Context, to string, header http.Header, body []byte) (int, http.Header, error) {
+	req, err := http.NewRequest(http.MethodPost, to, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header = header
+	a, err := w.push.Load().Do(ctx, req)
+	return a.Status, a.Header, err
+}
 
 func (w *wire) Card(ctx context.Context, url string, headers map[string]string) (core.Card, error) {
 	return w.now.Load().Card(ctx, url, headers)

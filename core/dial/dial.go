@@ -71,6 +71,7 @@ type Options struct {
 // It is safe for concurrent use. Make it with New.
 type Client struct {
 	http           *http.Client
+	guard          *guard
 	transport      *http.Transport
 	maxAnswerBytes int64
 }
@@ -114,7 +115,7 @@ func New(o Options) *Client {
 		MaxResponseHeaderBytes: maxAnswerHeaderBytes,
 		DisableCompression:     true, // the bound counts the bytes that were sent
 	}
-	c := &Client{transport: transport, maxAnswerBytes: o.MaxAnswerBytes}
+	c := &Client{guard: guard, transport: transport, maxAnswerBytes: o.MaxAnswerBytes}
 	c.http = &http.Client{
 		Transport:     &door{next: transport, maxAnswerBytes: o.MaxAnswerBytes, userAgent: o.UserAgent},
 		CheckRedirect: checkRedirect,
@@ -183,6 +184,25 @@ func CheckURL(u *url.URL) error {
 	}
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil && a.Is4In6() {
 		return &Error{Kind: Blocked, Origin: core.Origin(u), Addr: a, Detail: "an IPv4 address in IPv6 form"}
+	}
+	return nil
+}
+
+// Permits is CheckURL, and judges the address that a URL names; this machine has one,
+// whatever it is called. Where another name leads is judged when it is dialled. It does no I/O.
+func (c *Client) Permits(u *url.URL) error {
+	if err := CheckURL(u); err != nil {
+		return err
+	}
+	a, err := netip.ParseAddr(u.Hostname())
+	if err != nil && core.IsThisMachine(u.Hostname()) {
+		a, err = netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
+	}
+	if err != nil {
+		return nil
+	}
+	if err := c.guard.checkAddr(a); err != nil {
+		return classify(core.Origin(u), err)
 	}
 	return nil
 }
