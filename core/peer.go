@@ -148,6 +148,9 @@ type Peer struct {
 	// OldForm says that a peer that has shown v2 has sent a request in an old
 	// form: our operator's approval clears V2. docs/threat-model.md#t12
 	OldForm bool `json:"oldForm,omitempty"`
+	// Refused says that our last word to it was no: a rejection or a removal. No policy
+	// takes that back, our operator does. docs/threat-model.md#p3
+	Refused bool `json:"refused,omitempty"`
 	// Shown says that the key of a peer that waits answers at the URL it claims.
 	Shown bool `json:"shown,omitempty"`
 

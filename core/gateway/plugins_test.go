@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -207,6 +208,55 @@ func TestPolicyHoldsNoLock(t *testing.T) {
 	close(goOn)
 	want(t, "the request", <-done, "")
 	wantTrust(t, r.Gateway, p.key, core.Approved)
+}
+
+// A policy approves strangers: whom our operator has rejected or removed waits for our
+// operator, also when it asks again, claims an invite, parts and comes back, or waits long.
+func TestP3NoPolicyTakesBackARefusal(t *testing.T) {
+	r := newRig(t, func(o *gateway.Options) {
+		o.Plugins = policies(says("yes", core.Verdict{Decision: core.Allow}))
+		o.Settings.PendingLife = time.Nanosecond
+	})
+	times := 0
+	ask := func(p *peer, invite *core.Invited) {
+		t.Helper()
+		times++ // no two envelopes are the same, however quick they are
+		_, err := r.ReceiveRequest(t.Context(), p.request(r.Key(), func(q *core.Request) {
+			q.Invite, q.OfferedIntents = invite, []string{fmt.Sprint("intent", times)}
+		}), nowhere)
+		want(t, "a request", err, "")
+	}
+	for _, no := range []struct {
+		trust  core.Trust
+		refuse func(core.PublicKey) error
+	}{
+		{core.Pending, func(k core.PublicKey) error { _, err := r.RejectPeer(t.Context(), k, false); return err }},
+		{core.Approved, func(k core.PublicKey) error { _, _, err := r.RemovePeer(t.Context(), k); return err }},
+	} {
+		p := newPeer(nil)
+		add(t, r.Gateway, p, no.trust, nil)
+		if err := no.refuse(p.key); err != nil {
+			t.Fatal(err)
+		}
+		ask(p, nil)
+		wantTrust(t, r.Gateway, p.key, core.Pending)
+		ask(p, &core.Invited{Token: "abcdef"})
+		wantTrust(t, r.Gateway, p.key, core.Pending)
+		_, err := r.ReceiveRemoval(t.Context(), p.SealRemoval(r.Key()))
+		want(t, "a removal", err, "")
+		ask(p, nil)
+		wantTrust(t, r.Gateway, p.key, core.Pending)
+		if err := r.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantTrust(t, r.Gateway, p.key, core.Pending)
+		if _, err := r.ApprovePeer(t.Context(), p.key, gateway.Approval{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Peer(p.key); got.Trust != core.Approved || got.Refused {
+			t.Errorf("approved by us: %s, refused %v, want approved, and no refusal", got.Trust, got.Refused)
+		}
+	}
 }
 
 func TestHandler(t *testing.T) {

@@ -198,7 +198,7 @@ func (s *state) prunePending(ctx context.Context, before time.Time) error {
 	defer s.mu.Unlock()
 	st := &step{now: s.o.Now().UTC(), digest: s.digest}
 	for _, p := range s.peers.All() {
-		if peering.StateOf(p).Waits() && p.RequestedAt.Before(before) && p.ApprovedAt.IsZero() {
+		if peering.StateOf(p).Waits() && p.RequestedAt.Before(before) && p.ApprovedAt.IsZero() && !p.Refused {
 			st.Forget = append(st.Forget, p.Key)
 			st.Expect = append(st.Expect, core.Expect{Peer: p.Key, Revision: p.Revision})
 		}

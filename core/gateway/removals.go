@@ -66,7 +66,7 @@ func (g *trust) receiveRemoval(ctx context.Context, body []byte) (core.Answer, e
 			return nil, err
 		}
 		next.V2 = true
-		if peering.StateOf(p).Waits() && p.ApprovedAt.IsZero() && p.Alias == "" { // a stranger who withdraws leaves nothing but its place
+		if peering.StateOf(p).Waits() && p.ApprovedAt.IsZero() && p.Alias == "" && !p.Refused { // a stranger who withdraws leaves nothing but its place
 			st.Forget = append(st.Forget, p.Key)
 			st.digest.Withdrawn = append(st.digest.Withdrawn[:len(st.digest.Withdrawn):len(st.digest.Withdrawn)], p.RequestedAt)
 			return nil, nil

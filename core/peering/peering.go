@@ -228,6 +228,9 @@ func Apply(p *core.Peer, e Event, at time.Time) (*core.Peer, error) {
 		next.Remember(core.Transition{At: at, Event: string(e), From: p.Trust, To: to.Trust()})
 	}
 	next.By = ""
+	if ours(e) {
+		next.Refused = e == Reject || e == Remove
+	}
 	switch to {
 	case Requested:
 		next.RequestedAt = at
