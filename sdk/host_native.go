@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sort"
+	"strings"
 )
 
 // Host stands in for the gateway where a plugin runs natively. [sdktest.Host] is one.
@@ -102,19 +104,19 @@ func RunCase(text string) (string, error) {
 	if err := Start(config); err != nil {
 		return "", err
 	}
-	name := input.Get("hook").Text()
-	if kind := input.Get("kind").Text(); kind != "" {
-		name = kind
-	}
-	if name == "" && len(hooks) == 1 {
-		for only := range hooks {
-			name = only
-		}
+	name, err := hookOf(input)
+	if err != nil {
+		return "", err
 	}
 	if err := checkInput(name, input); err != nil {
 		return "", err
 	}
-	out, status := Run(name, input.JSON())
+	for _, member := range [...]string{"kv", "http", "secrets"} {
+		if native == nil && v.Get("input").Exists() && v.Get(member).Exists() {
+			return "", errors.New("the case has \"" + member + "\", which this run has no host for: \"go test\" and \"ogp plugin test\" have one")
+		}
+	}
+	out, status := Run(name, sized(input).JSON())
 	switch {
 	case status == statusNotMine:
 		return `{"status":"not mine"}`, nil
@@ -122,6 +124,57 @@ func RunCase(text string) (string, error) {
 		return "", failure(out)
 	}
 	return out, nil
+}
+
+// hookOf is the hook that an input names, or the only one that the plugin has.
+func hookOf(input Value) (string, error) {
+	name := input.Get("hook").Text()
+	if kind := input.Get("kind").Text(); kind != "" {
+		name = kind
+	}
+	var answers []string
+	for one := range hooks {
+		answers = append(answers, one)
+	}
+	switch sort.Strings(answers); {
+	case name == "" && input.Get("event").Exists():
+		name = HookNotify
+	case name == "" && len(answers) == 1:
+		name = answers[0]
+	case name == "policy":
+		name = HookMessage
+	}
+	switch {
+	case name == "":
+		return "", errors.New("which hook? the plugin answers " + strings.Join(answers, ", "))
+	case hooks[name] == nil:
+		return "", errors.New("hook \"" + name + "\": the plugin answers " + strings.Join(answers, ", "))
+	}
+	return name, nil
+}
+
+// sized adds to an input what the gateway always says of a message, and a case need not: how
+// long its text is.
+func sized(input Value) Value {
+	message := input.Get("message")
+	if message.Kind() != Map || message.Get("textBytes").Exists() {
+		return input
+	}
+	m := messageOf(message)
+	var in, with Object
+	message.Each(func(name string, v Value) bool { with.Value(name, v); return true })
+	with.Int("textBytes", int64(len(m.Text())))
+	input.Each(func(name string, v Value) bool {
+		if name != "message" {
+			in.Value(name, v)
+		}
+		return true
+	})
+	out, err := Parse(in.Object("message", &with).JSON())
+	if err != nil { // cannot happen: both came from a JSON text
+		return input
+	}
+	return out
 }
 
 // checkInput says why a text is no input of a hook, as the gateway's own test does.

@@ -164,7 +164,7 @@ func (d Decision) json() string {
 
 func (a Approval) json() string {
 	o := decided(a.Verdict, a.Reason, a.Code)
-	if len(a.Grants) > 0 {
+	if a.Verdict == VerdictAllow && !a.atMost {
 		grants := make([]*Object, len(a.Grants))
 		for i, g := range a.Grants {
 			grants[i] = g.object()

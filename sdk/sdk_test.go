@@ -2,6 +2,7 @@ package sdk_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -59,6 +60,8 @@ func TestDecisionsAsJSON(t *testing.T) {
 		`{"decision":"abstain"}`: sdk.NoOpinion(),
 		`{"decision":"allow","grants":[{"intent":"message","enabled":true,"rateLimit":{"requests":10,"windowSeconds":60}},{"intent":"agent-comms","enabled":true,"topics":["a"],"byteLimit":{"bytes":1024,"windowSeconds":3600}}]}`: sdk.Approve(
 			sdk.Grant{Intent: "message", Requests: 10, WindowSeconds: 60}, sdk.Grant{Intent: "agent-comms", Topics: []string{"a"}, Bytes: 1024, BytesSeconds: 3600}),
+		`{"decision":"allow","grants":[]}`:            sdk.Approve(nil...),
+		`{"decision":"allow"}`:                        sdk.ApproveAtMost(),
 		`{"decision":"deny","reason":"r","code":"c"}`: sdk.Reject("c", "r"),
 		`{"decision":"hold","reason":"r","code":"c"}`: sdk.Wait("c", "r"),
 	} {
@@ -250,6 +253,32 @@ func TestRunCase(t *testing.T) {
 	})
 	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"message","message":{"intent":"message","textBytes":11}},"expect":{"decision":"deny","code":"too_big"}}`)
 	sdktest.Case(t, `{"config":{"max":10},"input":{"hook":"message","message":{"intent":"message","textBytes":10}},"expect":{"decision":"allow"}}`)
+}
+
+// A native run decides as the gateway does: a case need not say how long a text is, and what
+// this run cannot give is an error.
+func TestRunCaseIsAsInTheGateway(t *testing.T) {
+	policy.OnMessage(func(in *sdk.Incoming) sdk.Decision {
+		return sdk.Deny(fmt.Sprint(in.Message.TextBytes), in.Message.Text())
+	})
+	for text, want := range map[string]string{
+		`{"input":{"hook":"message","message":{"intent":"message","payload":{"text":"hél"}}}}`:    `{"decision":"deny","reason":"hél","code":"4"}`,
+		`{"hook":"policy","message":{"intent":"message","payload":{"text":"","message":"four"}}}`: `{"decision":"deny","reason":"four","code":"4"}`,
+		`{"hook":"message","message":{"intent":"message","payload":{"n":1}}}`:                     `{"decision":"deny","reason":"{\"n\":1}","code":"7"}`,
+		`{"hook":"message","message":{"intent":"message","payload":"word"}}`:                      `{"decision":"deny","reason":"word","code":"4"}`,
+		`{"hook":"message","message":{"intent":"message","textBytes":9,"payload":{"text":"x"}}}`:  `{"decision":"deny","reason":"x","code":"9"}`,
+		`{"hook":"mesage","message":{"intent":"message","payload":{"text":"x"}}}`:                 `hook "mesage": the plugin answers `,
+		`{"input":{"hook":"message","message":{"intent":"message"}},"kv":{"a":"b"}}`:              `the case has "kv"`,
+		`{"input":{"hook":"message","message":{"intent":"message"}},"http":[{"status":200}]}`:     `the case has "http"`,
+	} {
+		out, err := sdk.RunCase(text)
+		if err != nil {
+			out = err.Error()
+		}
+		if !strings.HasPrefix(out, want) {
+			t.Errorf("%s: %s, want %s", text, out, want)
+		}
+	}
 }
 
 // A text that is no input of the hook is a mistake, and no answer.

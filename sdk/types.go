@@ -73,12 +73,12 @@ type Message struct {
 // the message or the status of its payload, else the payload's JSON.
 func (m *Message) Text() string {
 	for _, name := range textMembers {
-		if v := m.Payload.Get(name); v.Kind() == Text {
-			return v.Text()
+		if text := m.Payload.Get(name).Text(); text != "" {
+			return text
 		}
 	}
-	if m.Payload.Kind() == Text {
-		return m.Payload.Text()
+	if text := m.Payload.Text(); text != "" {
+		return text
 	}
 	return m.Payload.JSON()
 }
@@ -137,17 +137,22 @@ type Approval struct {
 	Reason string
 	// Code is for programs, such as "unverified_url".
 	Code string
-	// Grants are what an approved peer may do. With none, the bound applies that the
-	// operator has set, or the gateway's default grants.
+	// Grants are what an approved peer may do. Who would get none is left to the human.
 	Grants []Grant
 
+	atMost  bool // all that the operator allows, in place of Grants
 	failure string
 }
 
 // Approve makes the stranger a peer, with the grants given. It needs approves = true in
 // the manifest and the operator's grant; without them it says nothing, and the grants are
-// cut to what the operator allows.
+// cut to what the operator allows. With no grants it approves nobody: the request waits for
+// the human.
 func Approve(grants ...Grant) Approval { return Approval{Verdict: VerdictAllow, Grants: grants} }
+
+// ApproveAtMost is Approve with all that the operator allows the policy to grant: the
+// manifest's [at_most], or the gateway's default grants.
+func ApproveAtMost() Approval { return Approval{Verdict: VerdictAllow, atMost: true} }
 
 // Reject turns the asker away.
 func Reject(code, reason string) Approval {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/scope"
@@ -19,8 +20,21 @@ type verdictView struct {
 	Decision core.Decision `json:"decision"`
 	Reason   string        `json:"reason"`
 	Code     string        `json:"code"`
-	Grants   []grantView   `json:"grants"`
+	Grants   grantList     `json:"grants"`
 	Level    string        `json:"level"`
+}
+
+// grantList are the grants of an answer. A list that is there and empty grants nothing,
+// where none at all means what the operator allows: a policy that picks its grants may find
+// none.
+type grantList struct {
+	given bool
+	all   []grantView
+}
+
+func (l *grantList) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	l.given = true
+	return json.UnmarshalDecode(d, &l.all)
 }
 
 type grantView struct {
@@ -34,13 +48,17 @@ type grantView struct {
 }
 
 // unmarshal reads an answer. The error says which member it is about.
-func unmarshal(output []byte, into any) error {
-	err := json.Unmarshal(output, into)
+func unmarshal(output []byte, into any, how ...json.Options) error {
+	err := json.Unmarshal(output, into, how...)
 	var s *json.SemanticError
-	if errors.As(err, &s) {
-		return fmt.Errorf("its member %q has the wrong type: a JSON %v", strings.TrimPrefix(string(s.JSONPointer), "/"), s.JSONKind)
+	if !errors.As(err, &s) {
+		return err
 	}
-	return err
+	at := strings.TrimPrefix(string(s.JSONPointer), "/")
+	if errors.Is(err, json.ErrUnknownName) {
+		return fmt.Errorf("its member %q is none that an approval has", at)
+	}
+	return fmt.Errorf("its member %q has the wrong type: a JSON %v", at, s.JSONKind)
 }
 
 // readVerdictView reads what the answers to requests and messages have in common. An
@@ -82,7 +100,7 @@ func readVerdict(output []byte) (core.Verdict, error) {
 	switch {
 	case err != nil:
 		return core.Verdict{}, err
-	case len(v.Grants) > 0:
+	case len(v.Grants.all) > 0:
 		return core.Verdict{}, errors.New("grants are an answer to a request, and this is a message")
 	case v.Level != "" && !slices.Contains(levels, v.Level):
 		return core.Verdict{}, fmt.Errorf("level %q: want one of %s", v.Level, strings.Join(levels, ", "))
@@ -93,16 +111,22 @@ func readVerdict(output []byte) (core.Verdict, error) {
 // readApproval reads the answer to a request.
 func readApproval(output []byte) (core.Verdict, error) {
 	v, err := readVerdictView(output)
+	if err == nil && v.Decision == core.Allow { // a misspelt member would count as left out, which grants more
+		err = unmarshal(output, new(verdictView), json.RejectUnknownMembers(true))
+	}
 	switch {
 	case err != nil:
 		return core.Verdict{}, err
 	case v.Level != "":
 		return core.Verdict{}, errors.New("a level is an answer to a message, and this is a request")
-	case len(v.Grants) > 0 && v.Decision != core.Allow:
+	case len(v.Grants.all) > 0 && v.Decision != core.Allow:
 		return core.Verdict{}, fmt.Errorf("grants beside the decision %q", v.Decision)
 	}
 	out := core.Verdict{Decision: v.Decision, Reason: v.Reason, Code: v.Code}
-	for i, g := range v.Grants {
+	if v.Decision == core.Allow && v.Grants.given && len(v.Grants.all) == 0 {
+		out.Decision, out.Reason = core.Hold, cmp.Or(v.Reason, "it would grant nothing")
+	}
+	for i, g := range v.Grants.all {
 		if err := g.check(); err != nil {
 			return core.Verdict{}, fmt.Errorf("grant %d%w", i+1, err)
 		}
@@ -111,7 +135,7 @@ func readApproval(output []byte) (core.Verdict, error) {
 				Topics: g.Topics, Personas: g.Personas, ExpiresAt: g.ExpiresAt})
 		}
 	}
-	if len(v.Grants) > 0 && len(out.Grants) == 0 { // an empty list would mean the defaults
+	if len(v.Grants.all) > 0 && len(out.Grants) == 0 { // an empty list would mean the defaults
 		return core.Verdict{}, errors.New("none of its grants is enabled")
 	}
 	return out, nil
@@ -130,6 +154,8 @@ func (g grantView) check() error {
 		return fmt.Errorf(": byteLimit: want bytes above 0, over 1 second to %d days", days)
 	case slices.Contains(g.Topics, ""), slices.Contains(g.Personas, ""):
 		return errors.New(": an empty topic or persona")
+	case g.Topics != nil && len(g.Topics) == 0, g.Personas != nil && len(g.Personas) == 0:
+		return errors.New(": topics or personas without one: without the member, all are meant")
 	}
 	if g.ExpiresAt != "" {
 		if _, err := core.ParseTime(g.ExpiresAt); err != nil {

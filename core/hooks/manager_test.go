@@ -760,6 +760,16 @@ func TestP3ApprovalIsAPowerOfItsOwn(t *testing.T) {
 	apply(t, m, wanted(true, plugin.Grants{Approves: true, AtMost: []core.Grant{{Intent: "message", Enabled: true, RateLimit: &rate}}}))
 	carol := coretest.New(t)
 	coretest.Ask(t, carol, bob)
+	for _, answer := range []string{`{"decision":"allow","grants":[]}`, `{"decision":"allow","grants":null}`} {
+		w := wanted(true, plugin.Grants{Approves: true})
+		w.Spec.Bytes = says(t, answer)
+		apply(t, m, w)
+		erin := coretest.New(t)
+		coretest.Ask(t, erin, bob)
+		if got := bob.TrustOf(erin); got != core.Pending {
+			t.Errorf("%s: trust %q, want pending: who is granted nothing is left to the human", answer, got)
+		}
+	}
 	p := bob.Peer(carol.Key())
 	if p == nil || p.Trust != core.Approved || len(p.Granted.Scopes) != 1 || p.Granted.Scopes[0].Intent != "message" || *p.Granted.Scopes[0].RateLimit != rate {
 		t.Errorf("with the power: %+v, want approved with the bound", p)
@@ -771,7 +781,8 @@ func TestP3ApprovalIsAPowerOfItsOwn(t *testing.T) {
 func TestP3WrongAnswersAreFailures(t *testing.T) {
 	for hook, answers := range map[core.Hook][]string{
 		core.HookMessage: {`{"decision":"refuse"}`, `{"decision":7}`, `{"decision":"allow","grants":[{"intent":"message"}]}`, `{"status":"ok"}`, `[]`, `{"decision":"allow"`},
-		core.HookRequest: {`{"decision":"approve"}`, `{"decision":"deny","level":"full"}`, `{"decision":"deny","code":"no way"}`},
+		core.HookRequest: {`{"decision":"approve"}`, `{"decision":"deny","level":"full"}`, `{"decision":"deny","code":"no way"}`,
+			`{"decision":"allow","grant":[{"intent":"message"}]}`, `{"decision":"allow","grants":[{"intent":"a","topic":["b"]}]}`, `{"decision":"allow","grants":[{"intent":"a","topics":[]}]}`},
 		core.HookNotify:  {`{"status":"ok"}`, `{"status":"retry","retryAfterSeconds":-5}`, `{"status":"failed"}`, `{"decision":"allow"}`, `{"status":7}`, `"delivered"`},
 		core.HookHandle:  {`{"status":"error"}`, `{"status":"delivered"}`, `{"decision":"deny"}`, `{"status":"error","error":[]}`, `7`},
 	} {

@@ -176,7 +176,7 @@ static inline int ogp_verdict(const char *decision, const char *code, const char
 	ogp_string(&o, "decision", decision);
 	ogp_string(&o, "code", code);
 	ogp_string(&o, "reason", reason);
-	if (grants) ogp_raw(&o, "grants", grants);
+	if (grants && *grants) ogp_raw(&o, "grants", grants);
 	return ogp_end(&o);
 }
 
@@ -192,8 +192,8 @@ static inline ogp_decision ogp_abstain(void) { return (ogp_decision){ogp_verdict
 #define OGP_ON_MESSAGE(f) OGP_EXPORT(ogp_message) int ogp_message(int len) { (void)len; return f().status; }
 
 /* The answer to a stranger's request. ogp_approve needs approves = true in plugin.toml and the
- * operator's grant, and says nothing without them; grants is a JSON list, or 0 for what the
- * operator allows. ogp_wait leaves the request to the human. */
+ * operator's grant, and says nothing without them; grants is a JSON list, which approves nobody
+ * when it is empty, or 0 for what the operator allows. ogp_wait leaves the request to the human. */
 typedef struct { int status; } ogp_approval;
 static inline ogp_approval ogp_approve(const char *grants) { return (ogp_approval){ogp_verdict("allow", 0, 0, grants)}; }
 static inline ogp_approval ogp_reject(const char *code, const char *reason) { return (ogp_approval){ogp_verdict("deny", code, reason, 0)}; }

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -211,7 +212,8 @@ func Answers(all sdk.Value) func(*http.Request) (*http.Response, error) {
 
 // Cases runs every *.json of a folder as a test of its own: the plugin gets the case's
 // "input" with the configuration of plugin.toml and the case's "config" over it and, where it
-// has them, "kv" (an object of strings) and "http" (see [Answers]), and its answer must
+// has them, "http" (see [Answers]) and, where its manifest asks for a store, "kv" (an object of
+// strings), and its answer must
 // contain the case's "expect" (see [Contains]). A folder without cases fails.
 func Cases(t *testing.T, dir string) {
 	t.Helper()
@@ -241,9 +243,9 @@ func Case(t *testing.T, text string) {
 		t.Fatal("the case has no expect")
 	}
 	host := &Host{}
-	if kv := c.Get("kv"); kv.Exists() {
+	if asksKV(t) {
 		host.KV = map[string]string{}
-		kv.Each(func(name string, v sdk.Value) bool { host.KV[name] = v.Text(); return true })
+		c.Get("kv").Each(func(name string, v sdk.Value) bool { host.KV[name] = v.Text(); return true })
 	}
 	if answers := c.Get("http"); answers.Exists() {
 		host.HTTP = Answers(answers)
@@ -262,6 +264,24 @@ func Case(t *testing.T, text string) {
 	if !Contains(got, c.Get("expect")) {
 		t.Errorf("answer = %s\nwant     %s", out, c.Get("expect").JSON())
 	}
+}
+
+// asksKV says whether the manifest asks for a store, without which the gateway gives none.
+// Where there is no manifest, there is one.
+func asksKV(t *testing.T) bool {
+	text, err := os.ReadFile("plugin.toml")
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if head, _, _ := strings.Cut(line, "#"); strings.TrimSpace(head) == "[kv]" {
+			return true
+		}
+	}
+	return false
 }
 
 // Contains says whether got has everything of want: of an object each member of want, of

@@ -333,7 +333,7 @@ func conversation(id string) string {
 // textMember is the member of a payload that is its text, or "".
 func textMember(payload sdk.Value) string {
 	for _, name := range [...]string{"text", "message", "description", "summary", "status"} {
-		if payload.Get(name).Kind() == sdk.Text {
+		if payload.Get(name).Text() != "" {
 			return name
 		}
 	}

@@ -69,9 +69,6 @@ func verdict(hook core.Hook, path string, text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: it gave %s", path, err, quoted(result))
 	}
-	if none := []jsontext.Value{}; a.Decision == core.Allow && a.Grants != nil && json.Unmarshal(a.Grants, &none) == nil && len(none) == 0 {
-		return json.Marshal(answer{Decision: core.Hold, Reason: "it would grant nothing"}) // no grants at all would mean the defaults
-	}
 	return json.Marshal(a)
 }
 

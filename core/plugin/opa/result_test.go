@@ -49,9 +49,9 @@ func TestVerdict(t *testing.T) {
 		{request, "ogp/allow", ``, `{"decision":"hold","reason":"ogp/allow is undefined"}`},
 		{request, "ogp/deny", ``, `{"decision":"abstain"}`},
 		{message, "ogp/deny", ``, `{"decision":"abstain"}`},
-		// Grants go with a permission alone, and none of them is not all of them.
+		// Grants go with a permission alone, and none of them is passed on as none.
 		{request, "ogp/request", `{"allow":true,"grants":[{"intent":"message"}]}`, `{"decision":"allow","grants":[{"intent":"message"}]}`},
-		{request, "ogp/request", `{"allow":true,"grants":[]}`, `{"decision":"hold","reason":"it would grant nothing"}`},
+		{request, "ogp/request", `{"allow":true,"grants":[]}`, `{"decision":"allow","grants":[]}`},
 		{request, "ogp/request", `{"allow":false,"grants":[{"intent":"message"}]}`, `{"decision":"deny"}`},
 		{request, "ogp/request", `{"allow":true,"deny":["x"],"grants":[{"intent":"message"}]}`, `{"decision":"deny","reason":"x"}`},
 		// What is no answer is a failure.

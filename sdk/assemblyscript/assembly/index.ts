@@ -167,7 +167,8 @@ export class Decision {
 export class Approval {
   private constructor(private o: Obj) {}
   /** Makes the stranger a peer. It needs approves = true in plugin.toml and the operator's
-   * grant, and says nothing without them. grants is a JSON list, "" for what the operator allows. */
+   * grant, and says nothing without them. grants is a JSON list, which approves nobody when it
+   * is empty, or "" for what the operator allows. */
   static approve(grants: string): Approval {
     const o = verdict("allow", "", "");
     if (grants.length) o.raw("grants", grants);

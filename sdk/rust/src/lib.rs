@@ -147,7 +147,8 @@ pub struct Approval(Object);
 impl Approval {
     /// Makes the stranger a peer, for these intents, at a rate of requests in seconds. It
     /// needs `approves = true` in plugin.toml and the operator's grant; without them it says
-    /// nothing, and the grants are cut to what the operator allows.
+    /// nothing, and the grants are cut to what the operator allows. With no intents it
+    /// approves nobody: the request waits for the human.
     pub fn approve(intents: &[&str], requests: i64, window_seconds: i64) -> Approval {
         Approval::approve_sized(intents, requests, window_seconds, 0, 0)
     }
