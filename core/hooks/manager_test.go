@@ -783,8 +783,8 @@ func TestP3WrongAnswersAreFailures(t *testing.T) {
 		core.HookMessage: {`{"decision":"refuse"}`, `{"decision":7}`, `{"decision":"allow","grants":[{"intent":"message"}]}`, `{"status":"ok"}`, `[]`, `{"decision":"allow"`},
 		core.HookRequest: {`{"decision":"approve"}`, `{"decision":"deny","level":"full"}`, `{"decision":"deny","code":"no way"}`,
 			`{"decision":"allow","grant":[{"intent":"message"}]}`, `{"decision":"allow","grants":[{"intent":"a","topic":["b"]}]}`, `{"decision":"allow","grants":[{"intent":"a","topics":[]}]}`},
-		core.HookNotify:  {`{"status":"ok"}`, `{"status":"retry","retryAfterSeconds":-5}`, `{"status":"failed"}`, `{"decision":"allow"}`, `{"status":7}`, `"delivered"`},
-		core.HookHandle:  {`{"status":"error"}`, `{"status":"delivered"}`, `{"decision":"deny"}`, `{"status":"error","error":[]}`, `7`},
+		core.HookNotify: {`{"status":"ok"}`, `{"status":"retry","retryAfterSeconds":-5}`, `{"status":"failed"}`, `{"decision":"allow"}`, `{"status":7}`, `"delivered"`},
+		core.HookHandle: {`{"status":"error"}`, `{"status":"delivered"}`, `{"decision":"deny"}`, `{"status":"error","error":[]}`, `7`},
 	} {
 		for _, answer := range answers {
 			m := newManager(t, hooks.Options{})
