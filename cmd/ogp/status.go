@@ -146,7 +146,7 @@ func whoamiCommand(a *cli.App) *cobra.Command {
 				fmt.Fprintln(a.Out, v.Fingerprint)
 				return nil
 			}
-			fmt.Fprintf(a.Out, "Name         %s\nCard         %s\nFingerprint  %s\nPublic key   %s\n", v.DisplayName, v.CardURL, v.Fingerprint, v.PublicKey)
+			fmt.Fprintf(a.Out, "Name         %s\nCard         %s\nFingerprint  %s\nIn words     %s\nPublic key   %s\n", v.DisplayName, v.CardURL, v.Fingerprint, strings.Join(v.Words, " "), v.PublicKey)
 			return nil
 		},
 	}

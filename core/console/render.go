@@ -115,6 +115,7 @@ type frame struct {
 	Token   string // for the page's forms
 	Live    bool   // the page shows what changes meanwhile
 	Us      string // our name and fingerprint
+	Words   string // the fingerprint, to read aloud
 	Version string
 	Command string // what a command for this gateway begins with
 	Path    string // of the page, with its question
@@ -140,7 +141,7 @@ func (s *Server) renderStatus(w http.ResponseWriter, r *http.Request, status int
 		f.In, f.Live, f.Token, f.Notice = true, true, x.token(), x.said()
 		f.Nav = s.nav(r)
 		if me, err := api.Whoami.Call(r.Context(), s.o.Caller, api.None{}); err == nil {
-			f.Us = strings.TrimSpace(me.DisplayName + " " + me.Fingerprint)
+			f.Us, f.Words = strings.TrimSpace(me.DisplayName+" "+me.Fingerprint), strings.Join(me.Words, " ")
 		}
 	}
 	var out bytes.Buffer

@@ -130,7 +130,7 @@ func (d *Daemon) whoami(context.Context, api.None) (api.WhoamiView, error) {
 
 func whoami(k core.PublicKey, s gateway.Settings) api.WhoamiView {
 	return api.WhoamiView{DisplayName: s.Names.DisplayName, Email: s.Names.Email, GatewayURL: s.URL, CardURL: s.URL + federation.PathCard,
-		Fingerprint: k.Fingerprint(), ID: k.ID(), PublicKey: k}
+		Fingerprint: k.Fingerprint(), Words: k.FingerprintWords(), ID: k.ID(), PublicKey: k}
 }
 
 // recent is how far back a status looks for failures.

@@ -135,6 +135,7 @@ type WhoamiView struct {
 	GatewayURL  string         `json:"gatewayUrl"`
 	CardURL     string         `json:"cardUrl"`
 	Fingerprint string         `json:"fingerprint"`
+	Words       []string       `json:"words"` // the fingerprint, to read aloud
 	ID          string         `json:"id"`
 	PublicKey   core.PublicKey `json:"publicKey"`
 }
