@@ -90,6 +90,27 @@ func hasValues(t reflect.Type) bool {
 	return false
 }
 
+// Text is a setting's value as a flag takes it, a list with commas, and whether one text
+// can say it: tables cannot. A secret is redacted.
+func (c *Config) Text(s Setting) (text string, ok bool) {
+	switch v := jsonOf(reflect.ValueOf(c).Elem().FieldByIndex(s.index)).(type) {
+	case string:
+		return v, true
+	case []any:
+		words := make([]string, len(v))
+		for i, word := range v {
+			if words[i], ok = word.(string); !ok {
+				return "", false
+			}
+		}
+		return strings.Join(words, ","), s.Key != "agents" && s.Key != "rules"
+	case map[string]any, nil:
+		return "", false
+	default:
+		return fmt.Sprint(v), true
+	}
+}
+
 // JSON returns the settings as one JSON object, secrets redacted: the settings
 // under "config", and where wanted their origins by key under "origins".
 func (c *Config) JSON(origins Origins, withOrigin bool) ([]byte, error) {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -105,6 +106,25 @@ func (f *fake) handlers() control.Local {
 		api.Outbox.Handle(func(context.Context, api.OutboxParams) ([]api.OutboxView, error) {
 			return []api.OutboxView{{OutboxItem: core.OutboxItem{ID: "01O", Kind: core.OutMessage, Error: hostile}, To: "ben"}}, nil
 		}),
+		api.Config.Handle(func(context.Context, api.ConfigParams) (api.ConfigView, error) {
+			return api.ConfigView{File: "/x/config.toml", Settings: []api.SettingView{{Key: "display_name", Value: "us", Doc: "Our name.", From: "/x/config.toml:3", Override: "OGP_DISPLAY_NAME"}},
+				Differs: []api.ConfigDifference{{Key: "display_name", InForce: hostile, File: hostile}}}, nil
+		}),
+		api.ConfigSet.Handle(func(_ context.Context, p api.SettingParams) (api.SettingResult, error) {
+			f.note("set:" + p.Key + "=" + p.Value)
+			return api.SettingResult{File: "/x/config.toml", Restart: `"ogp stop", then "ogp start"`}, nil
+		}),
+		api.Invites.Handle(func(context.Context, api.None) ([]api.InviteView, error) {
+			return []api.InviteView{{Code: "abc123", Uses: 2, Used: 1}}, nil
+		}),
+		api.Invite.Handle(func(_ context.Context, p api.InviteParams) (api.InviteView, error) {
+			f.note(fmt.Sprintf("invite:%d,%d,%v,%d", p.Uses, p.ExpiresMillis, p.Approve, len(p.Grants)))
+			return api.InviteView{Code: "abc123", Long: "abc123-AAAA", Link: "https://r.example/#abc123", Approves: p.Approve}, nil
+		}),
+		api.RevokeInvite.Handle(func(_ context.Context, p api.CodeParams) (api.None, error) {
+			f.note("revoke:" + p.Code)
+			return api.None{}, nil
+		}),
 		api.Deliveries.Handle(func(context.Context, api.DeliveryParams) ([]api.DeliveryView, error) {
 			return []api.DeliveryView{{Event: "01E", Notifier: "webhook", Type: core.EventMessage, From: hostile, Error: hostile}}, nil
 		}),
@@ -204,7 +224,7 @@ func (b *browser) token() string {
 }
 
 // everyPage are pages that a session can look at.
-var everyPage = []string{"/", "/requests", "/requests/X", "/requests/X?look=1", "/peers", "/peers/ben", "/peers/ben?look=1", "/peers?q=" + url.QueryEscape(strings.Trim(hostile, "\u202e\u200bturned"))}
+var everyPage = []string{"/", "/requests", "/requests/X", "/requests/X?look=1", "/peers", "/peers/ben", "/peers/ben?look=1", "/invites", "/settings", "/peers?q=" + url.QueryEscape(strings.Trim(hostile, "\u202e\u200bturned"))}
 
 // TestW1OnlyWithACode: docs/threat-model.md#w1
 func TestW1OnlyWithACode(t *testing.T) {
@@ -505,5 +525,46 @@ func TestOneStream(t *testing.T) {
 	go s.End()
 	if text, err := io.ReadAll(second.Body); err != nil || !strings.Contains(string(text), "event: happened") {
 		t.Errorf("the second stream: %v %s", err, text)
+	}
+}
+
+// TestInvites: an invite is made as the form says, shown once with its code, and revoked.
+func TestInvites(t *testing.T) {
+	s, f, b := open(t)
+	b.enter(s)
+	for _, wrong := range []url.Values{{"uses": {"0"}}, {"uses": {"x"}}, {"expires_in": {"1s"}}, {"expires_in": {"soon"}}, {"approve": {"yes"}}} {
+		wrong.Set("token", b.token())
+		if r, _ := b.post("/invites/make", wrong); r.StatusCode != http.StatusBadRequest {
+			t.Errorf("%v: %d", wrong, r.StatusCode)
+		}
+	}
+	if f.noted() != "" {
+		t.Fatalf("done: %s", f.noted())
+	}
+	r, text := b.post("/invites/make", url.Values{"token": {b.token()}, "uses": {"3"}, "expires_in": {"1d"}, "approve": {"yes"}, "intent": {"message"}})
+	if r.StatusCode != http.StatusOK || !strings.Contains(text, "abc123-AAAA") || !strings.Contains(text, `<svg class="qr"`) {
+		t.Errorf("made: %d %s", r.StatusCode, text)
+	}
+	if _, text := b.get("/invites"); strings.Contains(text, "abc123-AAAA") {
+		t.Error("the long form is shown twice")
+	}
+	b.post("/invites/revoke", url.Values{"token": {b.token()}, "code": {"abc123"}})
+	if f.noted() != "invite:3,86400000,true,1 revoke:abc123" {
+		t.Errorf("done: %s", f.noted())
+	}
+}
+
+// TestSettings: a setting is changed, and the page says what is still to be done.
+func TestSettings(t *testing.T) {
+	s, f, b := open(t)
+	b.enter(s)
+	if r, _ := b.post("/settings/set", url.Values{"token": {b.token()}, "key": {"email"}, "value": {"a@b.example"}}); r.StatusCode != http.StatusSeeOther || f.noted() != "set:email=a@b.example" {
+		t.Fatalf("set: %d, done: %s", r.StatusCode, f.noted())
+	}
+	if _, text := b.get("/settings"); !strings.Contains(text, "It counts from the next start on: &#34;ogp --home /x stop&#34;") {
+		t.Errorf("the page says nothing of the restart:\n%s", text)
+	}
+	if _, text := b.get("/settings?q=nothing-is-called-so"); !strings.Contains(text, "No setting fits.") {
+		t.Error("the search shows all")
 	}
 }

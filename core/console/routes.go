@@ -29,6 +29,13 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /outbox/{act}", s.act(s.outboxAct))
 	mux.HandleFunc("POST /held/{act}", s.act(s.heldAct))
 
+	mux.HandleFunc("GET /invites", s.view(s.invites))
+	mux.HandleFunc("POST /invites/make", s.act(s.makeInvite))
+	mux.HandleFunc("POST /invites/revoke", s.act(s.revokeInvite))
+
+	mux.HandleFunc("GET /settings", s.view(s.settings))
+	mux.HandleFunc("POST /settings/set", s.act(s.setSetting))
+
 	mux.HandleFunc("/", s.view(func(http.ResponseWriter, *http.Request) error {
 		return core.Refuse(core.NotFound, "there is no such page")
 	}))
@@ -37,7 +44,8 @@ func (s *Server) routes() http.Handler {
 
 // nav are the pages that every page leads to.
 func (s *Server) nav(r *http.Request) []nav {
-	list := []nav{{Path: "/", Name: "Today"}, {Path: "/requests", Name: "Requests"}, {Path: "/peers", Name: "Peers"}}
+	list := []nav{{Path: "/", Name: "Today"}, {Path: "/requests", Name: "Requests"}, {Path: "/peers", Name: "Peers"},
+		{Path: "/invites", Name: "Invites"}, {Path: "/settings", Name: "Settings"}}
 	for i := range list {
 		n := &list[i]
 		n.Here = r.URL.Path == n.Path || n.Path != "/" && len(r.URL.Path) > len(n.Path) && r.URL.Path[:len(n.Path)+1] == n.Path+"/"

@@ -12,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	editor "github.com/opengatewayprotocol/ogp/core/settings"
 )
 
 // configView shows the configuration in force, and where the file says otherwise.
@@ -70,7 +71,45 @@ func showConfig(cfg *config.Config, origins config.Origins, p api.ConfigParams) 
 		return v, err
 	}
 	v.Config, v.Origins = parts.Config, parts.Origins
+	if !p.Settings {
+		return v, nil
+	}
+	overrides := origins.Overrides()
+	for _, s := range config.Settings() {
+		if text, ok := cfg.Text(s); ok {
+			v.Settings = append(v.Settings, api.SettingView{Key: s.Key, Value: text, Unit: s.Unit, Doc: s.Doc, From: origins.Of(s.Key).String(), Override: overrides[s.Key]})
+		}
+	}
 	return v, nil
+}
+
+// setConfig is the method "config.set": one line of the file changes, is checked, and is
+// put in force where that can be done without a restart.
+func (d *Daemon) setConfig(ctx context.Context, p api.SettingParams) (r api.SettingResult, err error) {
+	change := editor.Setting{Key: p.Key}
+	if !p.Unset {
+		if change, err = editor.Parse(p.Key, p.Value); err != nil {
+			return r, err
+		}
+	}
+	if change.Literal() == `"[redacted]"` {
+		return r, core.Refusef(core.Malformed, "%s is a secret: give ${VARIABLE} or file:/path", p.Key)
+	}
+	r.File = editor.Path(d.o.Config.File, d.dir)
+	if err := editor.Write(d.o.env(), d.dir, r.File, []editor.Setting{change}); err != nil {
+		return r, err
+	}
+	if _, err := d.reload(ctx); err != nil {
+		return r, err
+	}
+	v, err := d.configView(ctx, api.ConfigParams{})
+	r.Override = v.Overrides[p.Key]
+	for _, x := range v.Differs {
+		if x.Key == p.Key && x.Restart {
+			r.Restart = d.restart()
+		}
+	}
+	return r, err
 }
 
 // configFile is the file that settings are read of, or empty where there is none.

@@ -23,6 +23,7 @@ func (d *Daemon) handlers() []control.Handler {
 		api.Whoami.Handle(d.whoami),
 		api.Doctor.Handle(d.doctor),
 		api.Config.Handle(d.configView),
+		api.ConfigSet.Handle(d.setConfig),
 		api.Stop.Handle(d.stopMethod),
 		api.Console.Handle(d.openConsole),
 		api.Peers.Handle(d.peers),

@@ -17,6 +17,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/rules"
@@ -52,6 +53,10 @@ var probes = map[string]func(t *testing.T, d *Daemon) any{
 	"a2a.allow_private": func(t *testing.T, d *Daemon) any {
 		return d.wire.Permits(&url.URL{Scheme: "http", Host: "127.0.0.1:1"}) == nil
 	},
+	"console.listen": func(_ *testing.T, d *Daemon) any { return d.config().Console.Listen }, // read when it is opened
+	"console.cert":   func(_ *testing.T, d *Daemon) any { return d.config().Console.Cert },
+	"console.key":    func(_ *testing.T, d *Daemon) any { return d.config().Console.Key },
+
 	"log.level": func(_ *testing.T, d *Daemon) any { return d.log.Enabled(context.Background(), -4) },
 
 	"delivery.give_up":     func(_ *testing.T, d *Daemon) any { return d.dispatcher.Settings().GiveUp },
@@ -159,7 +164,7 @@ func other(s config.Setting) string {
 		"daemon_port": "1", "listen": `"127.0.0.2"`, "freshness.window": `"4m"`, "freshness.remember": `"48h"`,
 		"network.allow_private": `["127.0.0.0/8"]`, "network.trusted_proxies": `["10.0.0.0/8"]`, "grants.default.rate": `"7/60"`, "grants.default.bytes": `"64KiB/1h"`,
 		"grants.default.intents": `["message", "agent-comms"]`, "compat.host_port_ids": `["a.example:1"]`, "agent_comms.topics": `{ general = "off" }`,
-		"delivery.notifiers": `["log"]`, "metrics.listen": `"127.0.0.1:9999"`, "a2a.listen": `"127.0.0.1:9998"`, "a2a.allow_private": `["127.0.0.0/8"]`, "tls.cert": `"x.pem"`, "tls.key": `"x.pem"`, "tls.domain": `"a.example"`,
+		"delivery.notifiers": `["log"]`, "metrics.listen": `"127.0.0.1:9999"`, "a2a.listen": `"127.0.0.1:9998"`, "a2a.allow_private": `["127.0.0.0/8"]`, "console.listen": `"127.0.0.1:9997"`, "tls.cert": `"x.pem"`, "tls.key": `"x.pem"`, "tls.domain": `"a.example"`,
 		"key.passphrase_file": `"/nowhere"`, "log.level": `"debug"`, "log.format": `"json"`, "agent_comms.default_level": `"off"`,
 		"rendezvous.enabled": "true", "health.timeout": `"9s"`, "health.interval": `"6m"`, "agents": "", "plugins": "",
 		"agent.budget.tokens": "5", "policy.record": `"0s"`, "policy.time_zone": `"Asia/Tokyo"`, "policy.rules.order": "7", "policy.rules.at_most.rate": `"7/60"`,
@@ -219,6 +224,7 @@ func TestEverySettingIsInForceOrWaits(t *testing.T) {
 	}
 	d.gateway.SetSettings(settings(d.config(), d.port()))
 
+	setsOneLine(t, d, file)
 	inForce, waits := 0, 0
 	for _, s := range config.Settings() {
 		if s.Key == "daemon_port" || s.Key == "listen" {
@@ -273,6 +279,35 @@ func TestEverySettingIsInForceOrWaits(t *testing.T) {
 	}
 }
 
+// setsOneLine holds the method "config.set": one line changes, what counts from the next
+// start on says so, and a mistake changes nothing.
+func setsOneLine(t *testing.T, d *Daemon, file string) {
+	set := func(key, value string) (api.SettingResult, error) {
+		return d.setConfig(t.Context(), api.SettingParams{Key: key, Value: value, Unset: value == ""})
+	}
+	if r, err := set("email", "a@b.example"); err != nil || r.File != file || r.Restart != "" || d.config().Email != "a@b.example" {
+		t.Errorf("set email: %+v %v", r, err)
+	}
+	if r, err := set("metrics.listen", "127.0.0.1:9"); err != nil || r.Restart == "" {
+		t.Errorf("set metrics.listen: %+v %v", r, err)
+	}
+	if r, err := set("daemon_port", "5"); err != nil || r.Override != "OGP_DAEMON_PORT" {
+		t.Errorf("set daemon_port: %+v %v", r, err)
+	}
+	kept, _ := os.ReadFile(file)
+	for key, value := range map[string]string{"emial": "x", "health.interval": "soon", "openclaw_token": "[redacted]", "console.listen": "0.0.0.0:1"} {
+		if _, err := set(key, value); err == nil {
+			t.Errorf("set %s to %s: no error", key, value)
+		}
+	}
+	if after, _ := os.ReadFile(file); string(after) != string(kept) || !strings.Contains(string(kept), "gateway_url = \"http://localhost:1\"\n") {
+		t.Errorf("a mistake has changed the file:\n%s", after)
+	}
+	if _, err := set("email", ""); err != nil || d.config().Email != "" {
+		t.Errorf("unset email: %v", err)
+	}
+}
+
 // changed is a configuration in which one setting is another.
 func changed(base string, s config.Setting) string {
 	switch s.Key {
@@ -288,6 +323,8 @@ func changed(base string, s config.Setting) string {
 		return strings.Replace(base, "localhost:1", "localhost:2", 1)
 	case "tls.cert", "tls.key":
 		return base + "tls.cert = \"x.pem\"\ntls.key = \"x.pem\"\n"
+	case "console.cert", "console.key":
+		return base + "console.cert = \"x.pem\"\nconsole.key = \"x.pem\"\n"
 	case "rendezvous.enabled":
 		return base + "rendezvous.url = \"https://r.example\"\nrendezvous.enabled = true\n"
 	}

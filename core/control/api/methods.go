@@ -22,6 +22,7 @@ const (
 	Whoami          control.Method[None, WhoamiView]               = "whoami"
 	Doctor          control.Method[DoctorParams, []Check]          = "doctor"
 	Config          control.Method[ConfigParams, ConfigView]       = "config"
+	ConfigSet       control.Method[SettingParams, SettingResult]   = "config.set"
 	Stop            control.Method[None, None]                     = "stop"
 	Console         control.Method[ConsoleParams, ConsoleView]     = "console"
 	Peers           control.Method[PeersParams, []PeerView]        = "peers"
