@@ -89,6 +89,9 @@ type Try struct {
 	Peer  string // what the operator calls the peer, for hints
 	V2    bool   // the peer has shown v2
 	Again bool   // this envelope was sent before, perhaps signed anew
+	// Nonce is the message's; empty: any. A yes that names another is to another message:
+	// something on the way has kept it.
+	Nonce core.Nonce
 	// Now is when the answer came; zero: unknown, and then no clocks are compared.
 	Now time.Time
 }
@@ -119,6 +122,12 @@ func (s said) is(name string, value bool) bool {
 	return ok && string(bytes.TrimSpace(v)) == map[bool]string{true: "true", false: "false"}[value]
 }
 
+// elsewhere reports whether an answer names another message than ours.
+func (s said) elsewhere(ours core.Nonce) bool {
+	var theirs core.Nonce
+	return ours != "" && json.Unmarshal(s.members["nonce"], &theirs) == nil && theirs != "" && theirs != ours
+}
+
 // yes is the member by which an endpoint says that it has taken an envelope.
 var yes = map[Endpoint]string{
 	Request: "received", Approve: "received", Reply: "received",
@@ -134,7 +143,7 @@ func Judge(to Endpoint, a core.Answer, t Try) Judged {
 		j.Said = shown(s.err, s.members["response"])
 	}
 	ok := a.Status/100 == 2
-	own := ok && s.is(yes[to], true)
+	own := ok && s.is(yes[to], true) && !s.elsewhere(t.Nonce)
 	switch {
 	case own:
 		return Judged{Verdict: Yes, Text: "the peer has taken it"}
@@ -152,7 +161,7 @@ func Judge(to Endpoint, a core.Answer, t Try) Judged {
 	}
 	if j.Verdict != No && (ok || !isOfGateway(to, s, t)) {
 		j.Said = ""
-		j.Text, j.Hint = nobody(a, s), nobodyHint(a, t)
+		j.Text, j.Hint = nobody(a, s, t), nobodyHint(a, t)
 		return j
 	}
 	j.Text = fmt.Sprintf("the peer answered %d: %s", a.Status, cmp.Or(j.Said, http.StatusText(a.Status), "without a reason"))
@@ -230,23 +239,25 @@ func noRoute(to Endpoint, body []byte) bool {
 }
 
 // nobody describes an answer that no gateway gave.
-func nobody(a core.Answer, s said) string {
+func nobody(a core.Answer, s said, t Try) string {
 	status := strings.TrimSpace(fmt.Sprintf("%d %s", a.Status, http.StatusText(a.Status)))
 	by := ""
 	if from := line(a.Server, 60); from != "" {
 		by = " from " + from
 	}
-	return "no gateway answered, but something before it: " + status + by + what(a, s)
+	return "no gateway answered, but something before it: " + status + by + what(a, s, t)
 }
 
 // what is the body in a few words.
-func what(a core.Answer, s said) string {
+func what(a core.Answer, s said, t Try) string {
 	body := bytes.TrimSpace(a.Body)
 	switch {
 	case len(body) == 0:
 		return ", without a body"
 	case s.object && s.err != "":
 		return ", " + quoted(s.err)
+	case s.object && s.elsewhere(t.Nonce):
+		return ", with the answer to another message"
 	case s.object, json.Unmarshal(body, new(jsontext.Value)) == nil:
 		return ", with JSON that is not the protocol's"
 	}
@@ -256,10 +267,15 @@ func what(a core.Answer, s said) string {
 	if looksHTML(body) {
 		return ", a web page"
 	}
-	if words := line(string(body[:min(len(body), 300)]), 80); words != "" {
+	if words := line(string(body[:min(len(body), 300)]), 80); words != "" && !packed(body) {
 		return ", " + quoted(words)
 	}
 	return ", with something that is not text"
+}
+
+// packed reports whether a body begins as gzip or zlib does, or holds what no text does.
+func packed(body []byte) bool {
+	return bytes.HasPrefix(body, []byte{0x1f, 0x8b}) || bytes.ContainsAny(body[:min(len(body), 300)], "\x00\x01\x02\x03\x04\x05")
 }
 
 func quoted(words string) string { return `"` + line(words, 80) + `"` }

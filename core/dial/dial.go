@@ -9,6 +9,7 @@
 package dial
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,6 +20,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -161,9 +163,29 @@ func (c *Client) Do(ctx context.Context, req *http.Request) (Answer, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return Answer{}, classify(origin, err)
+		e := *classify(origin, err)
+		e.After = begun(resp)
+		return Answer{}, &e
 	}
 	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
+}
+
+// begun is what is known of an answer by its head: its status, and who gave it.
+func begun(resp *http.Response) string {
+	if resp == nil {
+		return ""
+	}
+	words := strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
+	by := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, cmp.Or(resp.Header.Get("Server"), resp.Header.Get("Via")))
+	if by = strings.Trim(by[:min(len(by), 60)], ": "); by != "" {
+		words += " from " + by
+	}
+	return words
 }
 
 // CheckURL reports, without any I/O, whether a URL has a form that a Client
@@ -232,7 +254,9 @@ func (d *door) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if req.Method != http.MethodHead && resp.ContentLength > d.maxAnswerBytes {
 		resp.Body.Close()
-		return nil, tooLong(core.Origin(req.URL), d.maxAnswerBytes)
+		e := tooLong(core.Origin(req.URL), d.maxAnswerBytes)
+		e.After = begun(resp)
+		return nil, e
 	}
 	resp.Body = &boundedBody{ReadCloser: resp.Body, left: d.maxAnswerBytes, err: tooLong(core.Origin(req.URL), d.maxAnswerBytes)}
 	return resp, nil
@@ -270,10 +294,10 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0]
 	refuse := func(why string) error {
-		return &Error{Kind: Redirected, Origin: core.Origin(first.URL), Detail: why}
+		return &Error{Kind: Redirected, Origin: core.Origin(first.URL), Detail: why, After: begun(req.Response)}
 	}
 	if first.Method != http.MethodGet && first.Method != http.MethodHead {
-		return refuse("a " + first.Method + " is not sent on")
+		return refuse("a " + first.Method + " is not sent on to " + core.Origin(req.URL))
 	}
 	if to := core.Origin(req.URL); to != core.Origin(first.URL) {
 		return refuse("to another origin, " + to)

@@ -305,6 +305,7 @@ func TestN1NoProxyFromTheEnvironment(t *testing.T) {
 func TestN1Redirects(t *testing.T) {
 	other, otherHits := serve(t, ok)
 	s, hits := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Server", "test:")
 		if r.URL.Path == "/other" {
 			http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
 			return
@@ -343,6 +344,9 @@ func TestN1Redirects(t *testing.T) {
 		}
 		if tt.want != "" {
 			wantKind(t, err, tt.want)
+			if !strings.Contains(err.Error(), ", after 307 Temporary Redirect from test") {
+				t.Errorf("%s %s: %v, want the status and who gave it", tt.method, tt.path, err)
+			}
 		}
 		if hits.Load() != tt.hits {
 			t.Errorf("%s %s: %d requests, want %d", tt.method, tt.path, hits.Load(), tt.hits)
@@ -429,6 +433,9 @@ func TestN1TimeIsLimitedToTheLastByte(t *testing.T) {
 	for _, path := range []string{"/head", "/body"} {
 		_, err := get(t, c, s.URL+path)
 		wantKind(t, err, Timeout)
+		if said := strings.HasSuffix(err.Error(), ", after 200 OK"); said != (path == "/body") {
+			t.Errorf("%s: %v, want the status where there was one", path, err)
+		}
 	}
 	if d := New(Options{}).HTTPClient().Timeout; d != 10*time.Second {
 		t.Errorf("default timeout %s, want 10s", d)

@@ -1,6 +1,7 @@
 package dial
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -59,6 +60,9 @@ type Error struct {
 	Allow netip.Prefix
 	// Detail is the fact, where Err does not tell it.
 	Detail string
+	// After is the status of an answer that ended too early, and who gave it; empty where
+	// there was none.
+	After string
 	// Err is the cause, or nil.
 	Err error
 }
@@ -85,15 +89,22 @@ func (e *Error) Error() string {
 			b.WriteString(": " + fact)
 		}
 	}
+	b.WriteString(e.after())
 	return b.String()
 }
 
-// Words says why an exchange failed, for people who have not read this package.
-func (e *Error) Words() string {
-	fact := e.Detail
-	if fact == "" {
-		fact = inWords(e.Kind, e.Err)
+func (e *Error) after() string {
+	if e.After == "" {
+		return ""
 	}
+	return ", after " + e.After
+}
+
+// Words says why an exchange failed, for people who have not read this package.
+func (e *Error) Words() string { return e.words() + e.after() }
+
+func (e *Error) words() string {
+	fact := cmp.Or(e.Detail, inWords(e.Kind, e.Err))
 	with := func(words string) string {
 		if fact == "" {
 			return words
@@ -173,6 +184,9 @@ func (e *Error) Hint() string {
 	var unknown x509.UnknownAuthorityError
 	if e.Kind == TLS && errors.As(e.Err, &unknown) {
 		return "if that is a certificate of an authority of your own, name its file in SSL_CERT_FILE where the daemon is started: it takes the place of the system's list, so put both into one file"
+	}
+	if e.Kind == Redirected {
+		return "if the gateway is where that leads, its own gateway_url must say so, and that URL is the one to use; if it is a login page, something on the way asks for one"
 	}
 	if e.Kind != Blocked || !e.Allow.IsValid() {
 		return ""

@@ -35,6 +35,7 @@ func (c *Client) do(ctx context.Context, method, target string, headers map[stri
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	req.Header.Set("Accept-Encoding", "identity") // without it, any may be used
 	for k, v := range headers {
 		req.Header.Set(k, v)
 	}

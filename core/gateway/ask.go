@@ -245,7 +245,7 @@ func (g *trust) postRequest(ctx context.Context, p *core.Peer, target string, a 
 	body := g.to(p).SealRequest(p.Key, core.Request{Peer: g.peerCard(), OfferedIntents: g.intents(), Invite: a.Invite})
 	got, err := g.o.Transport.Post(ctx, target, core.PathRequest, body)
 	if err == nil {
-		err = g.outbox.Judge(ctx, p, answer.Request, got, false).Err()
+		err = g.outbox.Judge(ctx, p, answer.Request, got, answer.Try{}).Err()
 	}
 	g.peers.Checked(p.Key, outbox.Unheard(err), g.o.Now(), g.settings.Load().CheckFailures)
 	if outbox.Unheard(err) == nil {

@@ -238,7 +238,7 @@ func (g *trust) notify(ctx context.Context, p *core.Peer, notice []byte) error {
 		g.log.Warn("could not notify peer of removal", "peer", p.Name(), "err", err)
 		return err
 	}
-	if j := g.outbox.Judge(ctx, p, answer.Removed, got, false); j.Verdict != answer.Yes {
+	if j := g.outbox.Judge(ctx, p, answer.Removed, got, answer.Try{}); j.Verdict != answer.Yes {
 		g.log.Warn("the peer has not taken the removal notice", "peer", p.Name(), "status", got.Status, "err", j.Text)
 		// The specification's words for whatever answer is no yes.
 		return &core.Error{Kind: core.Refused, Public: fmt.Sprintf("%d %s", got.Status, http.StatusText(got.Status)), Hint: j.Text}

@@ -140,7 +140,7 @@ func (g *trust) postIdentity(ctx context.Context, p *core.Peer, s *Settings) err
 		g.peers.Checked(p.Key, err, g.o.Now(), s.CheckFailures)
 		return err
 	}
-	j := g.outbox.Judge(ctx, p, answer.Identity, got, false)
+	j := g.outbox.Judge(ctx, p, answer.Identity, got, answer.Try{})
 	g.peers.Checked(p.Key, outbox.Unheard(j.Err()), g.o.Now(), s.CheckFailures)
 	if j.Verdict == answer.NoEndpoint {
 		return errNoIdentity

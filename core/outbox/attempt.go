@@ -188,7 +188,7 @@ func (q *Queue) settle(ctx context.Context, p *core.Peer, item *core.OutboxItem,
 		// A nonce is used once: one that was signed anew, or is tried after a restart, may
 		// have been there although we know of no try.
 		again := item.Attempts > 1 || item.SignedAt.After(item.Created.Add(time.Second))
-		j = q.Judge(ctx, p, endpoints[item.Kind], got, again)
+		j = q.Judge(ctx, p, endpoints[item.Kind], got, answer.Try{Again: again, Nonce: item.Nonce})
 		if j.Said != "" || j.Verdict == answer.Yes {
 			item.Answer = jsonOrNil(got.Body)
 		}
@@ -257,14 +257,14 @@ func Unheard(err error) error {
 }
 
 // Judge says what a peer's answer to an envelope means. That an endpoint is missing
-// counts only where the peer's own card stands. again says that the envelope was
-// sent before.
-func (q *Queue) Judge(ctx context.Context, p *core.Peer, to answer.Endpoint, a core.Answer, again bool) answer.Judged {
-	name := p.Name()
+// counts only where the peer's own card stands. t need not say what is known of the
+// peer.
+func (q *Queue) Judge(ctx context.Context, p *core.Peer, to answer.Endpoint, a core.Answer, t answer.Try) answer.Judged {
+	t.Peer, t.V2, t.Now = p.Name(), p.V2, q.o.Now()
 	if to == answer.Request { // it may not be on record yet
-		name = p.URL
+		t.Peer = p.URL
 	}
-	j := answer.Judge(to, a, answer.Try{Peer: name, V2: p.V2, Again: again, Now: q.o.Now()})
+	j := answer.Judge(to, a, t)
 	if j.Verdict == answer.NoEndpoint {
 		if card, err := q.o.Transport.Card(ctx, p.URL, nil); err != nil || !strings.EqualFold(card.PublicKey, p.Key.String()) {
 			j.Verdict = answer.Wait
