@@ -158,9 +158,6 @@ func removeCommand(a *cli.App) *cobra.Command {
 			return cli.Show(cmd.Context(), a, api.Remove, api.EndParams{Peer: args[0]}, func(r api.RemoveResult) {
 				saidOfRemoval(a, r)
 				fmt.Fprintf(a.Out, "✓ Removed peer: %s (%s)\n", r.Peer.Handle(), r.Peer.Unverified.DisplayName)
-				if r.Error != nil && r.Error.Kind != string(core.Refused) {
-					fmt.Fprintf(a.Err, "(%s)\n", r.Error.Message)
-				}
 			})
 		},
 	}
@@ -168,15 +165,18 @@ func removeCommand(a *cli.App) *cobra.Command {
 	return cmd
 }
 
-// saidOfRemoval says what came of the notice, in the words of the specification.
+// saidOfRemoval says what came of the notice, in the words of the specification, and on
+// stderr why.
 func saidOfRemoval(a *cli.App, r api.RemoveResult) {
 	switch {
 	case r.Notified:
 		fmt.Fprintln(a.Out, "✓ Notified peer of removal")
 	case r.Error.Kind == string(core.Refused):
 		fmt.Fprintf(a.Out, "⚠ Peer notification failed: %s\n", r.Error.Message)
+		fmt.Fprintf(a.Err, "(%s)\n", r.Error.Hint)
 	default:
 		fmt.Fprintln(a.Out, "⚠ Could not notify peer of removal: fetch failed")
+		fmt.Fprintf(a.Err, "(%s)\n", r.Error.Message)
 	}
 }
 

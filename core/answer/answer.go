@@ -291,7 +291,7 @@ func nobodyHint(a core.Answer, t Try) string {
 	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status == http.StatusProxyAuthRequired:
 		return "something before the peer's gateway asks for a login or blocks us; its operator must let /federation/ through"
 	case a.Status == http.StatusNotFound:
-		return "the peer's gateway or tunnel is down, or its URL has changed; it is tried again"
+		return "the peer's gateway or tunnel is down, or its URL has changed"
 	}
 	return ""
 }

@@ -241,7 +241,7 @@ func (g *trust) notify(ctx context.Context, p *core.Peer, notice []byte) error {
 	if j := g.outbox.Judge(ctx, p, answer.Removed, got, answer.Try{}); j.Verdict != answer.Yes {
 		g.log.Warn("the peer has not taken the removal notice", "peer", p.Name(), "status", got.Status, "err", j.Text)
 		// The specification's words for whatever answer is no yes.
-		return &core.Error{Kind: core.Refused, Public: fmt.Sprintf("%d %s", got.Status, http.StatusText(got.Status)), Hint: j.Text}
+		return &core.Error{Kind: core.Refused, Public: strings.TrimSpace(fmt.Sprintf("%d %s", got.Status, http.StatusText(got.Status))), Hint: j.Text}
 	}
 	return nil
 }
