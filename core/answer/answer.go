@@ -122,6 +122,11 @@ func (s said) is(name string, value bool) bool {
 	return ok && string(bytes.TrimSpace(v)) == map[bool]string{true: "true", false: "false"}[value]
 }
 
+// takes reports whether a body says that an endpoint has taken an envelope of ours.
+func (s said) takes(to Endpoint, ours core.Nonce) bool {
+	return s.is(yes[to], true) && !s.elsewhere(ours)
+}
+
 // elsewhere reports whether an answer names another message than ours.
 func (s said) elsewhere(ours core.Nonce) bool {
 	var theirs core.Nonce
@@ -143,9 +148,8 @@ func Judge(to Endpoint, a core.Answer, t Try) Judged {
 		j.Said = shown(s.err, s.members["response"])
 	}
 	ok := a.Status/100 == 2
-	own := ok && s.is(yes[to], true) && !s.elsewhere(t.Nonce)
 	switch {
-	case own:
+	case ok && s.takes(to, t.Nonce):
 		return Judged{Verdict: Yes, Text: "the peer has taken it"}
 	case a.Status == http.StatusConflict && to == Message && t.V2 && t.Again && s.hasError && s.is("success", false):
 		// Its nonce is used: by a try of which the answer got lost.
