@@ -201,8 +201,15 @@ func inboxDenyCommand(a *cli.App) *cobra.Command {
 					fmt.Fprintf(a.Out, "Denied; %s has the reply\n", o.Peer.Handle())
 				case core.OutWaiting:
 					fmt.Fprintf(a.Out, "Denied; the reply is queued for %s (%s)\n", o.Peer.Handle(), o.ID)
+				case "none":
+					if o.Peer.State == core.Approved {
+						fmt.Fprintf(a.Out, "Denied; the reply is ready for %s to fetch\n", o.Peer.Handle())
+						return
+					}
+					fmt.Fprintln(a.Out, "Denied; its sender is no approved peer, and is not told")
 				default:
-					fmt.Fprintln(a.Out, "Denied")
+					fmt.Fprintf(a.Out, "Denied; the reply is ready for %s to fetch\n", o.Peer.Handle())
+					fmt.Fprintf(a.Err, "⚠ It did not take it at its reply address: %s\n", o.Error.Message)
 				}
 			})
 		},

@@ -307,10 +307,24 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 	}
 	defer body.Close()
 	text, err := io.ReadAll(body)
+	if err != nil && cutShort(err) {
+		return errCutShort()
+	}
 	if err != nil || result == nil {
 		return err
 	}
 	return json.Unmarshal(text, result)
+}
+
+// cutShort reports whether the daemon has ended while it was at work on a call.
+func cutShort(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+func errCutShort() error {
+	e := core.Refuse(core.Unavailable, "the gateway ended before it answered: what was asked for may be done, or not")
+	e.Hint = `"ogp status" shows whether it runs again; look what was done before you ask once more`
+	return e
 }
 
 // stream calls a streaming method and hands each value's text to f until the
@@ -365,6 +379,9 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 		}
 		if errors.Is(err, syscall.ENOTDIR) {
 			return nil, core.Refusef(core.Malformed, "%s is not a folder", filepath.Dir(c.path))
+		}
+		if cutShort(err) {
+			return nil, errCutShort()
 		}
 		var outer *url.Error // names an address that means nothing here
 		if errors.As(err, &outer) {

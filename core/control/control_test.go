@@ -3,6 +3,7 @@ package control_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -147,6 +148,31 @@ func TestNoDaemon(t *testing.T) {
 	cancel()
 	if err := c.Call(ctx, "echo", nil, nil); errors.Is(err, control.ErrNoDaemon) || !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v, want context.Canceled", err)
+	}
+}
+
+// A daemon that is killed at work on a call may have done it, or not.
+func TestCutShort(t *testing.T) {
+	for _, begun := range []string{"", "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{"} {
+		path := filepath.Join(t.TempDir(), control.SocketName)
+		ln, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		go func() {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conn.Read(make([]byte, 4096))
+			io.WriteString(conn, begun)
+			conn.Close()
+		}()
+		var e *core.Error
+		if err := control.Dial(path).Call(t.Context(), "echo", nil, nil); !errors.As(err, &e) || e.Kind != core.Unavailable || e.Hint == "" {
+			t.Errorf("after %q: %v, want Unavailable, and what to do", begun, err)
+		}
 	}
 }
 

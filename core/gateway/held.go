@@ -135,7 +135,7 @@ func (g *Gateway) heldMessage(ctx context.Context, id string) (unlock func(), m 
 	}
 	m, err = g.o.Store.InboxMessage(ctx, id)
 	if err == nil && m.Status != core.InboxHeld {
-		what := "is " + string(m.Status) + ": it was never held"
+		what := "is " + string(m.Status) + ", and not held"
 		if d := m.Decided; d != nil {
 			what = fmt.Sprintf("was %s by the %s already", d.As, d.By)
 		}
