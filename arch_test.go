@@ -129,7 +129,7 @@ var rooms = []arrows{
 	{"core/daemon/candidate", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/replay", "core/settings", "core/text", "core/trial"}},
 	{"core/daemon/service", []string{"core/config"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},
-	{"core/daemon/doctor", []string{"core", "core/config", "core/control/api", "core/daemon/certs", "core/daemon/openclaw", "core/dial", "core/federation", "core/gateway", "core/keys", "core/peers", "core/rendezvous", "core/text"}},
+	{"core/daemon/doctor", []string{"core", "core/config", "core/control/api", "core/daemon/certs", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/peers", "core/plugin", "core/rendezvous", "core/text"}},
 	{"core/tracing", []string{"core", "core/config", "core/delivery", "core/federation", "core/gateway"}},
 	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/files", "core/nesting"}},
 	{"cmd/ogp", []string{"cmd/ogp/internal/...", "core", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/scope", "core/settings", "core/text", "sdk/scaffold"}},

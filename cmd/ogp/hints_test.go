@@ -107,7 +107,7 @@ func TestHintsNameTheGateway(t *testing.T) {
 // heard are functions and declarations of which the text goes through App.Here where it is
 // printed.
 var heard = []string{"next", "nextSteps", "warningsNow", "unheard", "notePassphrase", "instead", "oneEach", "noTags", "pick",
-	"nobodyHint", "tomlHint", "rejectHint", "corruptHint", "splitRemedy", "fixDelivery", "fixPin", "behind", "oldForm", "askedStill", "Notify", "findInbox", "findOutbox",
+	"nobodyHint", "tomlHint", "rejectHint", "corruptHint", "SplitRemedy", "FixDelivery", "FixPin", "behind", "oldForm", "askedStill", "Notify", "findInbox", "findOutbox",
 	"withFlag", "Restart", "RestartByHand", "RestartInForeground", "PortFix", "lookAt"}
 
 // printsFix is a line that prints what to do next.
@@ -162,7 +162,7 @@ func printedBy(within []ast.Node, path string) string {
 					return "here"
 				}
 				return name
-			case name == "refuse" && strings.Contains(lit.(*ast.BasicLit).Value, " - "): // splitRemedy parts that
+			case name == "refuse" && strings.Contains(lit.(*ast.BasicLit).Value, " - "): // SplitRemedy parts that
 				return "here"
 			case name == "gone": // finds the former command
 				return ""

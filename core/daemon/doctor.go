@@ -119,10 +119,10 @@ func (d *Daemon) checkPlugins(ctx context.Context, r *api.Report) {
 		if v.Replies {
 			r.Ok("plugins", "%s may answer peers' messages", name)
 		}
-		found := problems(d.pluginProblems(v))
+		found := doctor.Problems(d.pluginProblems(v))
 		if try := manager.Try(ctx, w); try != nil && v.State != hooks.StateFailed {
 			view := api.ErrorOf(startRefused(try))
-			found = append(problems{{State: api.CheckFail, Text: hooks.Words(name, view.Message), Fix: view.Hint}}, found...)
+			found = append(doctor.Problems{{State: api.CheckFail, Text: hooks.Words(name, view.Message), Fix: view.Hint}}, found...)
 			if v.State == hooks.StateReady {
 				found[0].Text = "it runs, and the next start would refuse it: " + found[0].Text
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
 	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/text"
@@ -18,9 +19,6 @@ import (
 
 // EventTest is the type of a test call's event. It goes to the notifier and is never kept.
 const EventTest core.EventType = "doctor.test"
-
-// fixDelivery is what to do where nobody is notified.
-const fixDelivery = `"ogp init" finds OpenClaw; "ogp notify use webhook --url <URL>" names another notifier`
 
 // checkNotifiers looks at how the notifiers do and, with test, calls each once.
 func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, count func() (core.Depths, error), test bool) {
@@ -68,12 +66,12 @@ func (d *Daemon) testNotifier(ctx context.Context, n core.Notifier) time.Duratio
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	o := n.Notify(ctx, []core.Notice{{Event: core.Event{ID: ulid.Make().String(), Type: EventTest, At: began, Text: openclaw.TestLine}, Attempt: 1}})
-	result := testResult{at: time.Now(), failed: slices.ContainsFunc(d.dispatcher.Health(), func(h delivery.Health) bool { return h.Name == n.Name() && h.Failures > 0 })}
+	result := doctor.TestResult{At: time.Now(), Failed: slices.ContainsFunc(d.dispatcher.Health(), func(h delivery.Health) bool { return h.Name == n.Name() && h.Failures > 0 })}
 	if o.Status != core.OutcomeDelivered {
-		result.detail = cmp.Or(o.Detail, "it has not taken the call, and does not say why")
+		result.Detail = cmp.Or(o.Detail, "it has not taken the call, and does not say why")
 	}
 	d.tests.Store(n.Name(), result)
-	if result.detail == "" {
+	if result.Detail == "" {
 		d.dispatcher.Changed() // what waits for it is tried now
 	}
 	return time.Since(began)
@@ -88,8 +86,8 @@ func (d *Daemon) notifierTest(ctx context.Context, p api.PluginRef) (api.Problem
 		}
 		d.testNotifier(ctx, n)
 		v, _ := d.tests.Load(p.Name)
-		if r, _ := v.(testResult); r.detail != "" {
-			text, fix := splitRemedy(p.Name, r.detail)
+		if r, _ := v.(doctor.TestResult); r.Detail != "" {
+			text, fix := doctor.SplitRemedy(p.Name, r.Detail)
 			return api.Problem{State: api.CheckFail, Text: text, Fix: fix}, nil
 		}
 		return api.Problem{State: api.CheckOK}, nil
@@ -107,7 +105,7 @@ func (d *Daemon) checkOpenClawOffline(ctx context.Context, r *api.Report) {
 	case err != nil:
 		r.Failed("notifier", from+" in config.toml", err)
 	case token == "":
-		r.Warn("notifier", fixDelivery, "nobody is notified of messages: there is no token for OpenClaw")
+		r.Warn("notifier", doctor.FixDelivery, "nobody is notified of messages: there is no token for OpenClaw")
 	default:
 		began := time.Now()
 		if text, fix := openclaw.Test(ctx, d.config(), token); text != "" {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
 	"github.com/opengatewayprotocol/ogp/core/daemon/service"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/federation"
@@ -230,7 +231,7 @@ func (d *Daemon) isOver(ctx context.Context, e core.Event) bool {
 // tookSince reports whether a notifier has taken something after a time, an event or a
 // test call.
 func (d *Daemon) tookSince(name string, at time.Time) bool {
-	if v, ok := d.tests.Load(name); ok && v.(testResult).detail == "" && v.(testResult).at.After(at) {
+	if v, ok := d.tests.Load(name); ok && v.(doctor.TestResult).Detail == "" && v.(doctor.TestResult).At.After(at) {
 		return true
 	}
 	return d.dispatcher != nil && slices.ContainsFunc(d.dispatcher.Health(), func(h delivery.Health) bool { return h.Name == name && h.LastSuccess.After(at) })

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
@@ -54,15 +55,15 @@ func TestMendedNotifiersAreNotShown(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
 		name   string
-		result testResult
+		result doctor.TestResult
 		data   string
 		over   bool
 	}{
-		{"a test call taken since", testResult{at: now}, `{"notifier":"webhook"}`, true},
-		{"one taken before", testResult{at: now.Add(-2 * time.Minute)}, `{"notifier":"webhook"}`, false},
-		{"one that failed", testResult{at: now, detail: "401"}, `{"notifier":"webhook"}`, false},
-		{"of another notifier", testResult{at: now}, `{"notifier":"ntfy"}`, false},
-		{"of no notifier", testResult{at: now}, `{}`, false},
+		{"a test call taken since", doctor.TestResult{At: now}, `{"notifier":"webhook"}`, true},
+		{"one taken before", doctor.TestResult{At: now.Add(-2 * time.Minute)}, `{"notifier":"webhook"}`, false},
+		{"one that failed", doctor.TestResult{At: now, Detail: "401"}, `{"notifier":"webhook"}`, false},
+		{"of another notifier", doctor.TestResult{At: now}, `{"notifier":"ntfy"}`, false},
+		{"of no notifier", doctor.TestResult{At: now}, `{}`, false},
 	} {
 		d := &Daemon{}
 		d.tests.Store("webhook", c.result)
