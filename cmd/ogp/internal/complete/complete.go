@@ -86,7 +86,8 @@ func AddDefaults(a *cli.App, root *cobra.Command) {
 	})
 }
 
-// Register gives every command its completers.
+// Register gives every command its completers. It panics where an argument has none, not
+// even one that completes nothing: that is a line missing in placeholders or argumentsOf.
 func Register(a *cli.App, cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		Register(a, sub)
@@ -122,12 +123,20 @@ func Register(a *cli.App, cmd *cobra.Command) {
 
 // argumentsFor are the completers of a command's arguments, in order.
 func argumentsFor(cmd *cobra.Command) []completer {
+	names := argumentNames(cmd)
 	if own, ok := argumentsOf[cmd.CommandPath()]; ok {
+		if len(own) != len(names) {
+			panic(fmt.Sprintf("%s takes %q, and has %d completers", cmd.CommandPath(), names, len(own)))
+		}
 		return own
 	}
 	var out []completer
-	for _, name := range argumentNames(cmd) {
-		out = append(out, placeholders[name]) // an unknown one completes nothing
+	for _, name := range names {
+		c, ok := placeholders[name]
+		if !ok {
+			panic(fmt.Sprintf("%s: no completer for <%s>: add it to placeholders", cmd.CommandPath(), name))
+		}
+		out = append(out, c)
 	}
 	return out
 }
@@ -176,37 +185,4 @@ func soon[P, R any](a *cli.App, m control.Method[P, R], params P) (R, error) {
 	quiet := *a
 	quiet.Err = io.Discard
 	return m.Call(ctx, &quiet, params)
-}
-
-// Check names the arguments that no completer is known for, and the completers of
-// arguments and commands that there are not.
-func Check(root *cobra.Command) []string {
-	var out []string
-	paths := map[string]bool{}
-	var walk func(*cobra.Command)
-	walk = func(cmd *cobra.Command) {
-		if cmd.Name() == "completion" || cmd.Name() == "help" { // cobra's own
-			return
-		}
-		paths[cmd.CommandPath()] = true
-		names := argumentNames(cmd)
-		for _, name := range names {
-			if _, ok := placeholders[name]; !ok {
-				out = append(out, fmt.Sprintf("%s: no completer for <%s>: add it to placeholders", cmd.CommandPath(), name))
-			}
-		}
-		if own, ok := argumentsOf[cmd.CommandPath()]; ok && len(own) != len(names) {
-			out = append(out, fmt.Sprintf("%s takes %q, and has %d completers", cmd.CommandPath(), names, len(own)))
-		}
-		for _, sub := range cmd.Commands() {
-			walk(sub)
-		}
-	}
-	walk(root)
-	for path := range argumentsOf {
-		if !paths[path] {
-			out = append(out, fmt.Sprintf("argumentsOf has %q, which is no command", path))
-		}
-	}
-	return out
 }
