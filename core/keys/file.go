@@ -367,20 +367,43 @@ func checkFolder(path string) error {
 		return &core.Error{Kind: core.Internal, Hint: fix + ", or run as that user",
 			Err: fmt.Errorf("keys: %s belongs to another user, %d", folder, uid)}
 	}
-	if folder, err = filepath.EvalSymlinks(folder); err != nil {
-		return fmt.Errorf("keys: %w", err)
+	for range maxLinks {
+		next, err := checkAbove(folder)
+		if err != nil || next == "" {
+			return err
+		}
+		folder = next
 	}
-	for up := filepath.Dir(folder); ; up = filepath.Dir(up) {
+	return fmt.Errorf("keys: %s: too many links", folder)
+}
+
+// maxLinks is how many symbolic links may lead to a state directory, as on most systems.
+const maxLinks = 40
+
+// checkAbove looks at all folders above one. It returns where the first symbolic link of
+// the path leads, as who may write in a folder may point a link elsewhere, too; empty:
+// there is none.
+func checkAbove(folder string) (next string, err error) {
+	rest := "."
+	for at := folder; ; at = filepath.Dir(at) {
+		if to, err := os.Readlink(at); err == nil {
+			if !filepath.IsAbs(to) {
+				to = filepath.Join(filepath.Dir(at), to)
+			}
+			next = filepath.Join(to, rest)
+		}
+		up := filepath.Dir(at)
+		if up == at {
+			return next, nil
+		}
 		info, err := os.Stat(up)
 		if err != nil {
-			return fmt.Errorf("keys: %w", err)
+			return "", fmt.Errorf("keys: %w", err)
 		}
 		if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
-			return wrongMode(up, info.Mode(), "no write for all, or the sticky bit", "chmod o-w ")
+			return "", wrongMode(up, info.Mode(), "no write for all, or the sticky bit", "chmod o-w ")
 		}
-		if up == filepath.Dir(up) {
-			return nil
-		}
+		rest = filepath.Join(filepath.Base(at), rest)
 	}
 }
 

@@ -50,6 +50,16 @@ func TestK4FolderBelowAnOpenOne(t *testing.T) {
 	if checkFolder(filepath.Join(link, "key.json")) == nil {
 		t.Error("a link hides the open folder")
 	}
+	// Nor may the link itself lie where all may point it elsewhere, or one that it leads to.
+	private := t.TempDir()
+	for _, link := range [][2]string{{filepath.Join(open, "ours"), private}, {filepath.Join(private, "far"), filepath.Join(open, "ours")}} {
+		if err := os.Symlink(link[1], link[0]); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkFolder(filepath.Join(link[0], "key.json")); err == nil || !strings.Contains(err.Error(), "chmod o-w "+open) {
+			t.Errorf("by the link %s: %v, want the fix", link[0], err)
+		}
+	}
 }
 
 type owned struct{ uid uint32 }
