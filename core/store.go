@@ -249,6 +249,21 @@ type Depths struct {
 	DeadByName           map[string]int `json:"deadByNotifier"`
 }
 
+// ManyWait is up to where queues are counted for whoever must not wait for it.
+const ManyWait = 100_000
+
+// UpTo bounds each length.
+func (d *Depths) UpTo(most int) {
+	for _, n := range []*int{&d.Inbox, &d.InboxHeld, &d.Outbox, &d.Deliveries, &d.DeadDeliveries, &d.Receipts} {
+		*n = min(*n, most)
+	}
+	for _, by := range []map[string]int{d.DeliveriesByNotifier, d.DeadByName} {
+		for name := range by {
+			by[name] = min(by[name], most)
+		}
+	}
+}
+
 // Cutoffs say what Prune may forget: everything of that kind from before. A zero
 // time keeps all of its kind.
 type Cutoffs struct {
@@ -321,7 +336,9 @@ type Store interface {
 	// error with how many changes; nil for nothing.
 	Lost() error
 
-	Depths(ctx context.Context) (Depths, error)
+	// Depths counts what there is, of each kind up to most, which then means so many or
+	// more. Zero counts all, which takes a second or two for a million.
+	Depths(ctx context.Context, most int) (Depths, error)
 	Prune(ctx context.Context, c Cutoffs) error
 	Close() error
 }

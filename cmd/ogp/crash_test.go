@@ -315,7 +315,7 @@ func crash(t *testing.T, settings string, after func()) {
 	for {
 		var s api.StatusView
 		d.call("status", api.None{}, &s)
-		waits, err := peer.Store.Depths(t.Context())
+		waits, err := peer.Store.Depths(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -164,7 +164,7 @@ func (r *Role) status(ctx context.Context, _ api.None) (api.AgentState, error) {
 	most := r.o.PerDay()
 	out := api.AgentState{Name: s.Names.DisplayName, Fingerprint: r.o.Gateway.Key().Fingerprint(), URL: s.URL,
 		Peers: len(r.approved()), PerDay: api.AgentBound{Messages: most.Messages, Bytes: most.Bytes}}
-	d, err := r.o.Store.Depths(ctx)
+	d, err := r.o.Store.Depths(ctx, core.ManyWait)
 	if err != nil {
 		return out, err
 	}

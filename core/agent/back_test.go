@@ -114,7 +114,7 @@ func TestG3AnswerComesBackOnce(t *testing.T) {
 		t.Errorf("the answer is %s", got)
 	}
 	until(t, "nothing waits", func() bool {
-		d, err := b.us.Store.Depths(t.Context())
+		d, err := b.us.Store.Depths(t.Context(), 0)
 		return err == nil && d.Deliveries == 0 && d.Outbox == 0
 	})
 	n := calls.Load()
@@ -147,7 +147,7 @@ func TestG3SecondAnswerIsLeftOut(t *testing.T) {
 		t.Errorf("the answer is %s", got)
 	}
 	until(t, "nothing waits", func() bool {
-		d, err := b.us.Store.Depths(t.Context())
+		d, err := b.us.Store.Depths(t.Context(), 0)
 		return err == nil && d.Deliveries+d.DeadDeliveries == 0
 	})
 }

@@ -59,8 +59,8 @@ func (d *Daemon) lookAt(ctx context.Context) *doctor.Doctor {
 		out.Restart = d.restart()
 		out.Key, out.Gateway, out.TooNarrow, out.PublicURL, out.Card = d.key, d.gateway, d.listensTooNarrow(), d.publicURL(), d.wire.Card
 		out.Rendezvous = d.rendezvous.Status()
-		// A million rows take a while to count: once for all that ask.
-		out.Depths = sync.OnceValues(func() (core.Depths, error) { return d.dispatcher.Depths(ctx) })
+		// Once for all that ask, and not all of a million.
+		out.Depths = sync.OnceValues(func() (core.Depths, error) { return d.dispatcher.Depths(ctx, core.ManyWait) })
 	}
 	return out
 }

@@ -42,7 +42,8 @@ func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, count func()
 		for _, p := range d.notifierProblems(h, depths) { // those of its plugin are shown there
 			*r = append(*r, api.Check{Name: "notifier", State: p.State, Text: h.Name + ": " + p.Text, Fix: p.Fix})
 		}
-		waiting := fmt.Sprintf("%d waiting", depths.DeliveriesByNotifier[h.Name])
+		n := depths.DeliveriesByNotifier[h.Name]
+		waiting := doctor.OrMore(n, fmt.Sprintf("%d waiting", n))
 		switch {
 		case !well:
 		case took > 0:

@@ -132,7 +132,7 @@ func (c *collector) counted() core.Depths {
 	if time.Since(c.read) >= depthsEvery {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if depths, err := c.d.dispatcher.Depths(ctx); err == nil {
+		if depths, err := c.d.dispatcher.Depths(ctx, 0); err == nil {
 			c.depths, c.read = depths, time.Now()
 		}
 	}

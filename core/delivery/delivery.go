@@ -267,7 +267,7 @@ func (c *Dispatcher) giveUpOrphans(ctx context.Context) error {
 	if err := c.flush(ctx); err != nil {
 		return err
 	}
-	depths, err := c.o.Store.Depths(ctx)
+	depths, err := c.o.Store.Depths(ctx, 1) // for the names
 	if err != nil {
 		return err
 	}

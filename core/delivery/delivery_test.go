@@ -66,7 +66,7 @@ func (d *desk) run() (stop func()) {
 
 func (d *desk) depths() core.Depths {
 	d.t.Helper()
-	x, err := d.store.Depths(d.t.Context())
+	x, err := d.store.Depths(d.t.Context(), 0)
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -77,11 +77,11 @@ func (c *Dispatcher) noted(d *core.Delivery) bool {
 	return c.notes[note{d.EventID, d.Notifier}]
 }
 
-// Depths are the lengths of the queues without what was delivered and is only not written
-// down yet.
-func (c *Dispatcher) Depths(ctx context.Context) (core.Depths, error) {
+// Depths are the lengths of the queues, each counted up to most, without what was delivered
+// and is only not written down yet. Zero counts all.
+func (c *Dispatcher) Depths(ctx context.Context, most int) (core.Depths, error) {
 	if err := c.flush(ctx); err != nil && ctx.Err() != nil {
 		return core.Depths{}, err
 	}
-	return c.o.Store.Depths(ctx)
+	return c.o.Store.Depths(ctx, most)
 }

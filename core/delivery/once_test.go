@@ -54,7 +54,7 @@ func TestFreshFromMemory(t *testing.T) {
 		if reads > 0 {
 			t.Errorf("the store was read %d times for what was in memory", reads)
 		}
-		if x, err := d.dispatcher.Depths(t.Context()); err != nil || x.Deliveries != 0 {
+		if x, err := d.dispatcher.Depths(t.Context(), 0); err != nil || x.Deliveries != 0 {
 			t.Errorf("%d seem owed, %v, want 0", x.Deliveries, err)
 		}
 		time.Sleep(time.Second)

@@ -285,7 +285,7 @@ func events(t testing.TB, s core.Store, types ...core.EventType) []*core.Event {
 // state is everything of a gateway that a test can see, to compare.
 func state(t testing.TB, r *rig) string {
 	t.Helper()
-	depths, err := r.store.Depths(t.Context())
+	depths, err := r.store.Depths(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func TestOutboxAnyLength(t *testing.T) {
 	if _, _, err := r.RemovePeer(t.Context(), p.key); err != nil {
 		t.Fatal(err)
 	}
-	if d, err := r.store.Depths(t.Context()); err != nil || d.Outbox != 0 {
+	if d, err := r.store.Depths(t.Context(), 0); err != nil || d.Outbox != 0 {
 		t.Errorf("%d wait after the peer was removed, %v, want none", d.Outbox, err)
 	}
 }

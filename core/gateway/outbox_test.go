@@ -314,7 +314,7 @@ func TestOutboxOrder(t *testing.T) {
 		}
 		mu.Unlock()
 		time.Sleep(2 * time.Minute)
-		d, err := r.store.Depths(t.Context())
+		d, err := r.store.Depths(t.Context(), 0)
 		if err != nil || d.Outbox != 0 {
 			t.Errorf("%d envelopes wait, %v, want none", d.Outbox, err)
 		}

@@ -97,7 +97,7 @@ func TestP3Decisions(t *testing.T) {
 			if c.kept == "" && len(list) != 0 || c.kept != "" && (len(list) != 1 || list[0].Status != c.kept) {
 				t.Errorf("kept %v, want one %q", list, c.kept)
 			}
-			d, err := r.store.Depths(t.Context())
+			d, err := r.store.Depths(t.Context(), 0)
 			if err != nil || (d.Deliveries == 1) != (c.kept != "") {
 				t.Errorf("%d deliveries, %v: a new message is told, and of a held one that it is held", d.Deliveries, err)
 			}

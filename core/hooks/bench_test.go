@@ -178,7 +178,7 @@ func benchmarkNotify(b *testing.B, kind, name string) {
 	for c.Health()[0].Delivered < uint64(b.N) {
 		time.Sleep(time.Millisecond)
 	}
-	if depths, err := c.Depths(b.Context()); err != nil || depths.Deliveries+depths.DeadDeliveries > 0 { // all is written down
+	if depths, err := c.Depths(b.Context(), 0); err != nil || depths.Deliveries+depths.DeadDeliveries > 0 { // all is written down
 		b.Fatalf("%+v are left, %v", depths, err)
 	}
 	b.StopTimer()

@@ -598,7 +598,7 @@ func TestP3FailingNotifierIsRetried(t *testing.T) {
 	coretest.Federate(t, alice, bob)
 	var out gateway.Outgoing
 	coretest.Await(t, "all told", func() bool {
-		depths, err := bob.Store.Depths(t.Context())
+		depths, err := bob.Store.Depths(t.Context(), 0)
 		return err == nil && depths.Deliveries == 0 && len(r.all()) >= 3
 	})
 	before := len(r.all())

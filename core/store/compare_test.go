@@ -220,7 +220,7 @@ func (p *pair) Check(t *rapid.T) {
 	both(t, p, "DeadDeliveries", func(s core.Store) (any, error) { return s.DeadDeliveries(ctx, 0) })
 	both(t, p, "NextDelivery", func(s core.Store) (any, error) { return s.NextDelivery(ctx, "log") })
 	both(t, p, "whole outbox", func(s core.Store) (any, error) { return s.Outbox(ctx, core.OutboxFilter{}) })
-	both(t, p, "Depths", func(s core.Store) (any, error) { return s.Depths(ctx) })
+	both(t, p, "Depths", func(s core.Store) (any, error) { return s.Depths(ctx, 0) })
 }
 
 // TestCompare runs random changes and questions on both stores, which are to

@@ -142,7 +142,7 @@ func copyDeliveries(ctx context.Context, from, to core.Store) error {
 }
 
 func eachDelivery(ctx context.Context, s core.Store, f func(page []*core.Delivery) error) error {
-	depths, err := s.Depths(ctx)
+	depths, err := s.Depths(ctx, 0)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func TestOpen(t *testing.T) {
 			if err := s.Prune(t.Context(), core.Cutoffs{Receipts: at.Add(1), Inbox: at.Add(1), Events: at, Outbox: at, Replies: at}); err != nil {
 				t.Error(err)
 			}
-			if d, err := s.Depths(t.Context()); err != nil || d.Receipts != 0 || d.Inbox != 1 || d.Deliveries != 1 {
+			if d, err := s.Depths(t.Context(), 0); err != nil || d.Receipts != 0 || d.Inbox != 1 || d.Deliveries != 1 {
 				t.Errorf("Depths = %+v, %v", d, err)
 			}
 			if err := s.Close(); err != nil {

@@ -1,10 +1,24 @@
 package doctor
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
+
+// What is counted no further than it takes is not shown as all there is.
+func TestDoctorSaysAtLeast(t *testing.T) {
+	for n, want := range map[int]string{core.ManyWait - 1: "99999 notices waiting", core.ManyWait: "at least 100000 notices waiting"} {
+		r := api.Report{}
+		d := Doctor{Depths: func() (core.Depths, error) { return core.Depths{Deliveries: n}, nil }}
+		d.Queues(t.Context(), &r)
+		if len(r) != 1 || !strings.Contains(r[0].Text, want) {
+			t.Errorf("%d notices: %+v, want %q", n, r, want)
+		}
+	}
+}
 
 // Not in parallel: the machine's limits are the same for all.
 func TestDoctorNamesFullDisksAndTables(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 )
 
 // Depths returns the lengths of the queues.
-func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
+func (s *Store) Depths(ctx context.Context, most int) (core.Depths, error) {
 	d := core.Depths{DeliveriesByNotifier: map[string]int{}, DeadByName: map[string]int{}}
 	unlock, err := s.open(ctx)
 	if err != nil {
@@ -40,6 +40,9 @@ func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
 		d.Deliveries++
 		d.DeliveriesByNotifier[v.Notifier]++
 		d.OldestDelivery = earlier(d.OldestDelivery, v.Created)
+	}
+	if most > 0 {
+		d.UpTo(most)
 	}
 	return d, nil
 }

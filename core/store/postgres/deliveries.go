@@ -81,30 +81,40 @@ func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.
 		w.text()+` ORDER BY d.seq, d.notifier LIMIT `+w.arg(limited(f.Limit)), w.args...)
 }
 
-// Depths returns the lengths of the queues, all at one moment. It counts, so it is for
-// people and metrics, not for every message.
-func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
+// Depths returns the lengths of the queues, all at one moment.
+func (s *Store) Depths(ctx context.Context, most int) (core.Depths, error) {
 	d := core.Depths{DeliveriesByNotifier: map[string]int{}, DeadByName: map[string]int{}}
+	var limit *int // NULL: none
+	if most > 0 {
+		limit = &most
+	}
 	if err := s.open(ctx); err != nil {
 		return d, err
 	}
 	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var outbox *int64
-		if err := tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM log WHERE message), (SELECT count(*) FROM log WHERE message AND status = 'held'),
-			(SELECT count(*) FROM receipts), (SELECT count(*) FROM outbox WHERE state = 'waiting'),
-			(SELECT created FROM outbox WHERE state = 'waiting' ORDER BY id LIMIT 1)`).Scan(&d.Inbox, &d.InboxHeld, &d.Receipts, &d.Outbox, &outbox); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM (SELECT 1 FROM log WHERE message LIMIT $1) t),
+			(SELECT count(*) FROM (SELECT 1 FROM log WHERE message AND status = 'held' LIMIT $1) t),
+			(SELECT count(*) FROM (SELECT 1 FROM receipts LIMIT $1) t), (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE state = 'waiting' LIMIT $1) t),
+			(SELECT created FROM outbox WHERE state = 'waiting' ORDER BY id LIMIT 1)`, limit).Scan(&d.Inbox, &d.InboxHeld, &d.Receipts, &d.Outbox, &outbox); err != nil {
 			return err
 		}
 		if outbox != nil {
 			d.OldestOutbox = rows.FromNanos(*outbox)
 		}
-		return countDeliveries(ctx, tx, &d)
+		return countDeliveries(ctx, tx, &d, limit)
 	})
+	if most > 0 {
+		d.UpTo(most)
+	}
 	return d, s.wrap("count", err)
 }
 
-func countDeliveries(ctx context.Context, tx pgx.Tx, d *core.Depths) error {
-	found, err := tx.Query(ctx, `SELECT notifier, dead, count(*), min(created) FROM deliveries GROUP BY notifier, dead`)
+func countDeliveries(ctx context.Context, tx pgx.Tx, d *core.Depths, limit *int) error {
+	found, err := tx.Query(ctx, `WITH RECURSIVE n (name) AS ((SELECT notifier FROM deliveries ORDER BY notifier LIMIT 1)
+		UNION ALL SELECT (SELECT notifier FROM deliveries WHERE notifier > n.name ORDER BY notifier LIMIT 1) FROM n WHERE n.name IS NOT NULL)
+		SELECT n.name, t.dead, count(*), min(t.created) FROM n, LATERAL (SELECT dead, created FROM deliveries WHERE notifier = n.name LIMIT $1) t
+		WHERE n.name IS NOT NULL GROUP BY n.name, t.dead`, limit)
 	if err != nil {
 		return err
 	}

@@ -148,7 +148,7 @@ func BenchmarkReceipt(b *testing.B) {
 func BenchmarkDepths(b *testing.B) {
 	s := filled(b, 100_000)
 	for b.Loop() {
-		if _, err := s.Depths(b.Context()); err != nil {
+		if _, err := s.Depths(b.Context(), 0); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -263,21 +263,24 @@ func (s *Store) allPending(ctx context.Context, tx *sql.Tx, f core.DeliveryFilte
 	return nil
 }
 
-// Depths returns the lengths of the queues. It counts, so it is for people and
-// metrics, not for every message.
-func (s *Store) Depths(ctx context.Context) (core.Depths, error) {
+// Depths returns the lengths of the queues.
+func (s *Store) Depths(ctx context.Context, most int) (core.Depths, error) {
 	d := core.Depths{DeliveriesByNotifier: map[string]int{}, DeadByName: map[string]int{}}
+	limit := either(most > 0, most, -1) // negative: none
 	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if err := s.countInbox(ctx, tx, &d); err != nil {
+		if err := s.countInbox(ctx, tx, &d, limit); err != nil {
 			return err
 		}
-		return s.countDeliveries(ctx, tx, &d)
+		return s.countDeliveries(ctx, tx, &d, limit)
 	})
+	if most > 0 {
+		d.UpTo(most)
+	}
 	return d, s.wrap("count", err)
 }
 
-func (s *Store) countInbox(ctx context.Context, tx *sql.Tx, d *core.Depths) error {
-	err := s.rows(ctx, tx, countRows, nil, func(row scanner) error {
+func (s *Store) countInbox(ctx context.Context, tx *sql.Tx, d *core.Depths, limit int) error {
+	err := s.rows(ctx, tx, countRows, []any{limit}, func(row scanner) error {
 		var oldest sql.NullInt64
 		err := row.Scan(&d.Receipts, &d.Outbox, &oldest)
 		d.OldestOutbox = rows.FromNanos(oldest.Int64)
@@ -295,7 +298,7 @@ func (s *Store) countInbox(ctx context.Context, tx *sql.Tx, d *core.Depths) erro
 			continue
 		}
 		n := 0
-		if err := s.rows(ctx, tx, countClass, []any{k.id}, func(row scanner) error { return row.Scan(&n) }); err != nil {
+		if err := s.rows(ctx, tx, countClass, []any{k.id, limit}, func(row scanner) error { return row.Scan(&n) }); err != nil {
 			return err
 		}
 		d.Inbox += n
@@ -306,7 +309,7 @@ func (s *Store) countInbox(ctx context.Context, tx *sql.Tx, d *core.Depths) erro
 	return nil
 }
 
-func (s *Store) countDeliveries(ctx context.Context, tx *sql.Tx, d *core.Depths) error {
+func (s *Store) countDeliveries(ctx context.Context, tx *sql.Tx, d *core.Depths, limit int) error {
 	var oldest int64
 	living := func(notifier string, n int, created int64) {
 		if n == 0 {
@@ -318,47 +321,38 @@ func (s *Store) countDeliveries(ctx context.Context, tx *sql.Tx, d *core.Depths)
 		d.Deliveries += n
 		d.DeliveriesByNotifier[notifier] += n
 	}
-	err := s.rows(ctx, tx, countDeliveries, nil, func(row scanner) error {
-		var notifier string
-		var isDead bool
-		var n int
-		var created int64
-		if err := row.Scan(&notifier, &isDead, &n, &created); err != nil {
+	for _, list := range []queryID{deliveredTo, cursorNames} {
+		var names []string
+		if err := s.rows(ctx, tx, list, nil, func(row scanner) error {
+			names = append(names, "")
+			return row.Scan(&names[len(names)-1])
+		}); err != nil {
 			return err
 		}
-		if isDead {
-			d.DeadDeliveries += n
-			d.DeadByName[notifier] = n
-			return nil
-		}
-		living(notifier, n, created)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	var names []string
-	if err := s.rows(ctx, tx, allCursors, nil, func(row scanner) error {
-		var name string
-		err := row.Scan(&name, new(int64))
-		names = append(names, name)
-		return err
-	}); err != nil {
-		return err
-	}
-	for _, name := range names {
-		from, _, err := s.floor(ctx, tx, name)
-		if err == nil {
-			err = s.rows(ctx, tx, countPending, []any{name, from}, func(row scanner) error {
+		for _, name := range names {
+			query, args := countDeliveries, []any{name, limit}
+			if list == cursorNames {
+				from, _, err := s.floor(ctx, tx, name)
+				if err != nil {
+					return err
+				}
+				query, args = countPending, []any{name, from, limit}
+			}
+			if err := s.rows(ctx, tx, query, args, func(row scanner) error {
+				var isDead bool
 				var n int
 				var created sql.NullInt64
-				err := row.Scan(&n, &created)
-				living(name, n, created.Int64)
+				err := row.Scan(&isDead, &n, &created)
+				if isDead {
+					d.DeadDeliveries += n
+					d.DeadByName[name] = n
+				} else {
+					living(name, n, created.Int64)
+				}
 				return err
-			})
-		}
-		if err != nil {
-			return err
+			}); err != nil {
+				return err
+			}
 		}
 	}
 	d.OldestDelivery = rows.FromNanos(oldest)

@@ -57,7 +57,7 @@ func TestD1StoreWithoutDescriptors(t *testing.T) {
 		for range 4 * readers {
 			wg.Go(func() {
 				for range 10 {
-					_, err1 := s.Depths(t.Context())
+					_, err1 := s.Depths(t.Context(), 0)
 					_, err2 := s.Inbox(t.Context(), core.InboxFilter{Limit: 5})
 					_, err3 := s.Receipt(t.Context(), accept(3).Receipt.Peer, accept(3).Receipt.Nonce)
 					if err := errors.Join(err1, err2, err3); err != nil {

@@ -110,7 +110,7 @@ func TestMigrateSchema1(t *testing.T) {
 			Event: core.Event{ID: id(8), Type: core.EventMessage, At: at(8), Peer: key(1), Message: message(8)}})
 		equal("last due", due[21], &core.Delivery{EventID: id(51), Notifier: "openclaw", Next: at(51), Created: at(51),
 			Event: core.Event{ID: id(51), Type: core.EventRemoved, At: at(51), Peer: key(2), By: core.Them, Text: "parted", Data: core.Raw(`{"a": 1}`)}})
-		depths, err := s.Depths(ctx)
+		depths, err := s.Depths(ctx, 0)
 		equal("depths", depths, core.Depths{Inbox: 41, InboxHeld: 1, Outbox: 2, Deliveries: 22, DeadDeliveries: 1, OldestDelivery: at(8), OldestOutbox: at(60),
 			Receipts: 42, DeliveriesByNotifier: map[string]int{"openclaw": 22}, DeadByName: map[string]int{"openclaw": 1}})
 		if err != nil {

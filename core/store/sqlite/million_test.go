@@ -32,11 +32,18 @@ func BenchmarkMillion(b *testing.B) {
 	b.Run("depths", func(b *testing.B) {
 		used := cpu()
 		for b.Loop() {
-			if d, err := s.Depths(b.Context()); err != nil || d.Inbox != n {
+			if d, err := s.Depths(b.Context(), 0); err != nil || d.Inbox != n {
 				b.Fatalf("Depths = %+v, %v, want %d", d, err, n)
 			}
 		}
 		b.ReportMetric(float64(cpu()-used)/float64(b.N), "cpu-ns/op")
+	})
+	b.Run("depths, bounded", func(b *testing.B) {
+		for b.Loop() {
+			if d, err := s.Depths(b.Context(), core.ManyWait); err != nil || d.Inbox != core.ManyWait || d.Deliveries != core.ManyWait {
+				b.Fatalf("Depths = %+v, %v, want %d", d, err, core.ManyWait)
+			}
+		}
 	})
 	b.Run("nonces", func(b *testing.B) {
 		used := cpu()

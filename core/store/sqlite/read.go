@@ -57,6 +57,8 @@ const (
 	countClass
 	countDeliveries
 	countPending
+	deliveredTo
+	cursorNames
 	allCursors
 	numQueries
 )
@@ -138,13 +140,18 @@ var queries = [numQueries]string{
 
 	// These count, and so walk an index; doctor and metrics ask.
 	countRows: `WITH RECURSIVE ` + eachWaiting + `
-		SELECT (SELECT count(*) FROM log INDEXED BY log_hash WHERE hash IS NOT NULL), (SELECT count(*) FROM outbox WHERE state = 'waiting'),
+		SELECT (SELECT count(*) FROM (SELECT 1 FROM log INDEXED BY log_hash WHERE hash IS NOT NULL LIMIT ?1)),
+			(SELECT count(*) FROM (SELECT 1 FROM outbox WHERE state = 'waiting' LIMIT ?1)),
 			(SELECT created FROM outbox WHERE id = (
 				SELECT min((SELECT min(id) FROM outbox WHERE state = 'waiting' AND peer = p.peer)) FROM p WHERE peer IS NOT NULL))`,
-	countClass:      `SELECT count(*) FROM log WHERE class = ?`,
-	countDeliveries: `SELECT notifier, dead, count(*), min(created) FROM deliveries GROUP BY notifier, dead`,
-	countPending:    `SELECT count(*), min(at) FROM log WHERE seq > ?2 AND ` + hasInSet,
-	allCursors:      `SELECT notifier, seq FROM cursors`,
+	countClass: `SELECT count(*) FROM (SELECT 1 FROM log WHERE class = ?1 LIMIT ?2)`,
+	deliveredTo: `WITH RECURSIVE n (name) AS (SELECT min(notifier) FROM deliveries
+		UNION ALL SELECT (SELECT min(notifier) FROM deliveries WHERE notifier > n.name) FROM n WHERE n.name IS NOT NULL) SELECT name FROM n WHERE name IS NOT NULL`,
+	countDeliveries: `SELECT dead, count(*), min(created) FROM (SELECT dead, created FROM deliveries WHERE notifier = ?1 LIMIT ?2) GROUP BY dead`,
+	// The rows are bounded, not those among them that are for the notifier: all are read.
+	countPending: `SELECT 0, count(*), min(at) FROM (SELECT at, tell FROM log WHERE seq > ?2 LIMIT ?3) WHERE ` + hasInSet,
+	cursorNames:  `SELECT notifier FROM cursors`,
+	allCursors:   `SELECT notifier, seq FROM cursors`,
 }
 
 // prepare prepares all queries. One that were prepared when it is first needed would

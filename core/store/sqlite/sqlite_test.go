@@ -225,7 +225,7 @@ func TestS1DiskFull(t *testing.T) {
 		if !holds(t, s, 20) {
 			t.Error("an acknowledged change is lost")
 		}
-		d, err := s.Depths(t.Context())
+		d, err := s.Depths(t.Context(), 0)
 		if err != nil || d.Inbox != d.Receipts || d.Inbox != d.Deliveries || d.Inbox != 21+last-20 {
 			t.Errorf("Depths = %+v, %v, want %d of each", d, err, 21+last-20)
 		}
@@ -708,7 +708,7 @@ func TestBackup(t *testing.T) {
 	if err := copied.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
-	d, err := copied.Depths(t.Context())
+	d, err := copied.Depths(t.Context(), 0)
 	if err != nil || d.Inbox < 50 || d.Inbox != d.Receipts || d.Inbox != d.Deliveries {
 		t.Errorf("Depths = %+v, %v, want at least 50 of each, and as many", d, err)
 	}

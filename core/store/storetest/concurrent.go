@@ -17,7 +17,7 @@ func firstReads(t *testing.T, s core.Store) {
 		func() error { _, err := s.Deliveries(ctx, core.DeliveryFilter{}); return err },
 		func() error { _, err := s.Outbox(ctx, core.OutboxFilter{}); return err },
 		func() error { _, err := s.Inbox(ctx, core.InboxFilter{}); return err },
-		func() error { _, err := s.Depths(ctx); return err },
+		func() error { _, err := s.Depths(ctx, 0); return err },
 		func() error { _, err := s.WaitingPeers(ctx); return err },
 		func() error { return s.EachNonce(ctx, func(uint64) {}) },
 	}

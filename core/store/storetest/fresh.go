@@ -47,7 +47,10 @@ func fresh(t *testing.T, s core.Store) {
 	if next := must(s.NextDelivery(ctx, "phone"))(t); next.IsZero() || next.After(at(-1000)) {
 		t.Errorf("NextDelivery = %v with a fresh one, want a time long ago", next)
 	}
-	d := must(s.Depths(ctx))(t)
+	d := must(s.Depths(ctx, 0))(t)
+	if some := must(s.Depths(ctx, 2))(t); some.Deliveries != 2 || some.DeliveriesByNotifier["log"] != 2 || some.OldestDelivery.After(at(2)) {
+		t.Errorf("Depths up to 2 = %+v of %+v", some, d)
+	}
 	if d.Deliveries != 5 || d.DeliveriesByNotifier["log"] != 4 || !d.OldestDelivery.Equal(at(1)) {
 		t.Errorf("Depths = %+v, want 5 deliveries, 4 of the log, the oldest from %v", d, at(1))
 	}
@@ -92,25 +95,25 @@ func settled(t *testing.T, s core.Store) {
 	}
 	equal(t, eventIDs(must(s.DueDeliveries(ctx, "log", at(1000), 1000))(t)), want)
 	equal(t, len(must(s.DueDeliveries(ctx, "phone", at(1000), 1000))(t)), n) // each notifier by itself
-	if d := must(s.Depths(ctx))(t); d.DeliveriesByNotifier["log"] != len(want)+1 || d.DeadByName["log"] != 1 || d.DeliveriesByNotifier["phone"] != n {
+	if d := must(s.Depths(ctx, 0))(t); d.DeliveriesByNotifier["log"] != len(want)+1 || d.DeadByName["log"] != 1 || d.DeliveriesByNotifier["phone"] != n {
 		t.Errorf("Depths = %+v, want %d and %d deliveries and a dead one", d, len(want)+1, n)
 	}
 	// Prune leaves what is yet to be told, by whatever notifier.
 	if err := s.Prune(ctx, core.Cutoffs{Inbox: at(10 * n)}); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, must(s.Depths(ctx))(t).Inbox, n)
+	equal(t, must(s.Depths(ctx, 0))(t).Inbox, n)
 	commit(t, s, &core.Change{Delivered: must(s.DueDeliveries(ctx, "phone", at(1000), 1000))(t)})
 	if err := s.Prune(ctx, core.Cutoffs{Inbox: at(10 * n)}); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, must(s.Depths(ctx))(t).Inbox, len(want)+1)
+	equal(t, must(s.Depths(ctx, 0))(t).Inbox, len(want)+1)
 	// With all gone, what comes is still told.
 	commit(t, s, &core.Change{Delivered: must(s.Deliveries(ctx, core.DeliveryFilter{Limit: 2 * n}))(t)})
 	if err := s.Prune(ctx, core.Cutoffs{Inbox: at(10 * n)}); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, must(s.Depths(ctx))(t), core.Depths{})
+	equal(t, must(s.Depths(ctx, 0))(t), core.Depths{})
 	commit(t, s, &core.Change{Inbox: []*core.InboxMessage{message(n)}, Deliveries: []*core.Delivery{freshDelivery(n, "log")}})
 	equal(t, eventIDs(must(s.DueDeliveries(ctx, "log", at(0), 0))(t)), idsOf(n))
 }

@@ -12,7 +12,7 @@ import (
 func depths(t *testing.T, s core.Store) {
 	commit(t, s, everything())
 	commit(t, s, &core.Change{Delivered: []*core.Delivery{delivery(1, "log"), delivery(1, "phone"), delivery(3, "log")}})
-	d := must(s.Depths(t.Context()))(t)
+	d := must(s.Depths(t.Context(), 0))(t)
 	equal(t, d, core.Depths{Inbox: 2, InboxHeld: 1, Outbox: 1, OldestOutbox: at(4), Receipts: 1,
 		DeadDeliveries: 1, DeadByName: map[string]int{"phone": 1}})
 	if d.DeliveriesByNotifier == nil || d.DeadByName == nil {
@@ -89,7 +89,7 @@ func prune(t *testing.T, s core.Store) {
 	if err := s.Prune(ctx, core.Cutoffs{Inbox: at(5), Events: at(103)}); err != nil {
 		t.Fatal(err)
 	}
-	if d := must(s.Depths(ctx))(t); d.Inbox != 5 || d.DeadDeliveries != 0 || d.Deliveries != 0 {
+	if d := must(s.Depths(ctx, 0))(t); d.Inbox != 5 || d.DeadDeliveries != 0 || d.Deliveries != 0 {
 		t.Errorf("Depths = %+v, want 5 messages and no deliveries", d)
 	}
 }
@@ -122,7 +122,7 @@ func pruneMany(t *testing.T, s core.Store) {
 	if err := s.Prune(t.Context(), core.Cutoffs{Receipts: far, Inbox: far, Events: far, Outbox: far, Replies: far}); err != nil {
 		t.Fatal(err)
 	}
-	d := must(s.Depths(t.Context()))(t)
+	d := must(s.Depths(t.Context(), 0))(t)
 	if d.Inbox != n/100 || d.Receipts != 0 || len(must(s.Events(t.Context(), id(n-1), 0))(t)) != 0 {
 		t.Errorf("Depths = %+v, want the %d messages that are to be told and nothing else", d, n/100)
 	}

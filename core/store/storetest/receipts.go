@@ -49,7 +49,7 @@ func onceConcurrent(t *testing.T, s core.Store) {
 		}
 	}
 	wg.Wait()
-	if d := must(s.Depths(t.Context()))(t); d.Inbox != nonces || d.Receipts != nonces {
+	if d := must(s.Depths(t.Context(), 0))(t); d.Inbox != nonces || d.Receipts != nonces {
 		t.Errorf("%d messages and %d envelopes are kept, want %d of each", d.Inbox, d.Receipts, nonces)
 	}
 }

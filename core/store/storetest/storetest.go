@@ -127,7 +127,7 @@ func concurrent(t *testing.T, s core.Store) {
 	var readers, wg sync.WaitGroup
 	readers.Go(func() {
 		for ctx.Err() == nil {
-			d, err := s.Depths(context.WithoutCancel(ctx))
+			d, err := s.Depths(context.WithoutCancel(ctx), 0)
 			if err != nil {
 				t.Error(err)
 				return
@@ -351,7 +351,7 @@ func closed(t *testing.T, s core.Store) {
 	add(s.Meta(ctx, "x"))
 	add(s.KV(ctx, "p", "x"))
 	add(s.KVList(ctx, "p", "x"))
-	add(s.Depths(ctx))
+	add(s.Depths(ctx, 0))
 	for i, err := range errs {
 		if !errors.Is(err, core.Unavailable) {
 			t.Errorf("call %d of a closed store = %v, want Unavailable", i, err)

@@ -124,7 +124,7 @@ func snapshot(t *testing.T, s core.Store) view {
 		}
 	}
 	v.KV = must(s.KVList(ctx, "p", ""))(t)
-	v.Depths = must(s.Depths(ctx))(t)
+	v.Depths = must(s.Depths(ctx, 0))(t)
 	return v
 }
 
