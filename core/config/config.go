@@ -259,7 +259,8 @@ type Rule struct {
 // PluginConfig is one [plugins.<name>] table: what the operator grants a plugin.
 // docs/plugins.md
 type PluginConfig struct {
-	Path      string            `koanf:"path" unit:"path" doc:"The module. Empty: the plugin of this name that ships with ogp."`
+	Path      string            `koanf:"path" unit:"path" doc:"The module. Empty: one that ships with ogp."`
+	Shipped   string            `koanf:"shipped" check:"name" doc:"The plugin that ships with ogp and runs under this name, such as a second a2a. Empty: the one of this name."`
 	SHA256    string            `koanf:"sha256" unit:"hex" check:"sha256" doc:"The module's SHA-256. A module that differs stops the start. Empty: not pinned."`
 	Order     int               `koanf:"order" doc:"Policies run in this order, lowest first."`
 	Enabled   *bool             `koanf:"enabled" doc:"Whether it is loaded. Unset: true."`

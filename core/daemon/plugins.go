@@ -155,7 +155,7 @@ func (d *Daemon) wantedWith(installed []hooks.Installed) ([]hooks.Wanted, error)
 			out = append(out, w)
 		}
 	}
-	return out, nil
+	return out, d.leaveToA2A(out)
 }
 
 // notifiersChosen says whether the operator has named the notifiers. If not, they
@@ -193,6 +193,8 @@ func (d *Daemon) configured(name string, c config.PluginConfig, in *hooks.Instal
 	}
 	maps.Copy(settings, c.Config)
 	switch {
+	case c.Path != "" && c.Shipped != "":
+		return w, core.Refuse(core.Malformed, "path and shipped both say what it is: take one of them out")
 	case c.Path != "" && !filepath.IsAbs(c.Path):
 		w.Spec.Path = d.inState(c.Path)
 	case c.Path != "":
@@ -243,9 +245,9 @@ func (d *Daemon) installedAs(w *hooks.Wanted, in *hooks.Installed) {
 
 // shipped fills in a plugin that ships with ogp.
 func (d *Daemon) shipped(w *hooks.Wanted, c config.PluginConfig, settings map[string]any) error {
-	wasm, manifestText, ok := d.o.Shipped(w.Spec.Name)
+	wasm, manifestText, ok := d.o.Shipped(cmp.Or(c.Shipped, w.Spec.Name))
 	if !ok {
-		e := core.Refusef(core.Malformed, "no plugin of this name ships with ogp or is installed")
+		e := core.Refusef(core.Malformed, "no plugin named %s ships with ogp or is installed", cmp.Or(c.Shipped, w.Spec.Name))
 		e.Hint = "path = \"/where/the/module/is.wasm\" names one of yours"
 		return e
 	}
@@ -262,11 +264,11 @@ func (d *Daemon) shipped(w *hooks.Wanted, c config.PluginConfig, settings map[st
 	if manifest.KV != nil && len(w.Spec.Grants.KV) == 0 { // a store of its own is no power over others
 		w.Spec.Grants.KV = manifest.Asks().KV
 	}
-	if w.Spec.Name == openclawPlugin {
+	switch manifest.Name {
+	case openclawPlugin:
 		d.configureOpenClaw(&w.Spec, settings)
 		return nil
-	}
-	if w.Spec.Name == a2aPlugin {
+	case a2aPlugin:
 		d.configureA2A(&w.Spec, settings)
 	}
 	return grantOwnURL(&w.Spec, c, settings)
@@ -364,9 +366,6 @@ func (d *Daemon) configureOpenClaw(spec *plugin.Spec, settings map[string]any) {
 		personas[p.ID] = hookAgent(p)
 	}
 	defaults["personas"] = personas
-	if chosen := d.answered(); chosen != nil {
-		defaults["elsewhere"] = chosen
-	}
 	for k, v := range defaults {
 		if _, set := settings[k]; !set {
 			settings[k] = v
@@ -404,54 +403,6 @@ func (d *Daemon) openClawURL() string {
 	return strings.TrimRight(d.config().OpenClawURL, "/")
 }
 
-// a2aPlugin is the notifier that brings answers back.
-const a2aPlugin = "a2a"
-
-// configureA2A gives the a2a notifier what openclaw_answers says: that OpenClaw is asked,
-// which messages, and the power to answer. Without that it asks whom its table names.
-func (d *Daemon) configureA2A(spec *plugin.Spec, settings map[string]any) {
-	url := d.openClawURL() + "/a2a/v1"
-	if answers := d.config().OpenClawAnswers; len(answers) > 0 {
-		spec.Grants.Replies = true
-		if settings["intents"] == nil && !slices.Contains(answers, "all") {
-			settings["intents"] = answers
-		}
-	}
-	if settings["url"] == nil {
-		settings["url"] = url
-	}
-	if settings["url"] != url {
-		return
-	}
-	configured := spec.Secrets
-	spec.Secrets = func(name string) (string, bool) {
-		if v, ok := configured(name); ok || name != "a2a_token" {
-			return v, ok
-		}
-		token, err := openclaw.A2AToken(d.o.env())
-		if err != nil {
-			d.log.Error("the token for OpenClaw's A2A channel is not readable", "err", err)
-		}
-		return token, err == nil && token != ""
-	}
-}
-
-// answered is which messages the a2a notifier takes, which the default notifier then leaves
-// to it; nil: it is not in force.
-func (d *Daemon) answered() map[string]any {
-	c, has := d.config().Plugins[a2aPlugin]
-	answers := d.config().OpenClawAnswers
-	named := slices.Contains(d.config().Delivery.Notifiers, a2aPlugin) || len(answers) > 0
-	if !named && (!has || d.notifiersChosen()) || has && !c.IsEnabled() {
-		return nil
-	}
-	intents := c.Config["intents"]
-	if intents == nil && len(answers) > 0 && !slices.Contains(answers, "all") {
-		intents = answers
-	}
-	return map[string]any{"intents": intents, "peers": c.Config["peers"]}
-}
-
 // notifies reports whether the operator wants a notifier told of what comes in: one that is
 // named, or any where none is.
 func (d *Daemon) notifies(name string) bool {
@@ -480,7 +431,7 @@ func (d *Daemon) setNotifiers() {
 	}
 	for _, n := range d.hooks.Notifiers() {
 		if d.notifies(n.Name()) {
-			if isAgent(n.Name()) {
+			if isAgent(cmp.Or(d.config().Plugins[n.Name()].Shipped, n.Name())) {
 				n = runs{n, d.brake}
 			}
 			list = append(list, d.tracing.Notifier(n))

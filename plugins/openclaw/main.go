@@ -35,7 +35,7 @@ type settings struct {
 	deliver      bool
 	maxTextBytes int
 	personas     sdk.Value // persona id to OpenClaw agent id
-	elsewhere    sdk.Value // the intents and peers of which another notifier tells messages
+	elsewhere    sdk.Value // the intents and peers of which other notifiers tell messages, each of some
 }
 
 var conf settings
@@ -122,11 +122,20 @@ func tell(events []sdk.Event) sdk.Outcome {
 	return all
 }
 
+// elsewhere reports whether another notifier tells of an event.
+func elsewhere(e *sdk.Event) (is bool) {
+	conf.elsewhere.Each(func(_ string, l sdk.Value) bool {
+		is = e.Fits(l.Get("intents").Texts(), l.Get("peers").Texts())
+		return !is
+	})
+	return is
+}
+
 func merge(events []sdk.Event) []*post {
 	var posts []*post
 	for i := range events {
 		e := &events[i]
-		if l := conf.elsewhere; l.Kind() == sdk.Map && e.Fits(l.Get("intents").Texts(), l.Get("peers").Texts()) {
+		if elsewhere(e) {
 			continue
 		}
 		agent, key, isDefault := route(e)

@@ -188,6 +188,27 @@ func TestMessageBecomesOneRun(t *testing.T) {
 	}
 }
 
+// What another notifier tells of is left to it: each of several takes messages of its own.
+func TestWhatOthersTellIsLeftToThem(t *testing.T) {
+	for _, c := range []struct {
+		elsewhere string
+		told      bool
+	}{
+		{`[]`, true},
+		{`[{"intents":null,"peers":null}]`, false},
+		{`[{"intents":["agent-comms"],"peers":null},{"intents":["task-request"]}]`, true},
+		{`[{"intents":["agent-comms"]},{"intents":["message"],"peers":["carol"]}]`, true},
+		{`[{"intents":["agent-comms"]},{"intents":["message"],"peers":["bob"]}]`, false},
+	} {
+		f, _ := newFake(t)
+		url, _, _ := strings.Cut(conf.url, "/hooks")
+		configureTo(t, new(sdk.Object).Text("openclaw_url", url).Raw("elsewhere", c.elsewhere))
+		if got := run(t, messageEvent("01JEVENT", `{"text":"hello there"}`)).Get("status").Text(); got != "delivered" || (len(f.runs) == 1) != c.told {
+			t.Errorf("elsewhere %s: %s, %d runs; want told: %v", c.elsewhere, got, len(f.runs), c.told)
+		}
+	}
+}
+
 // Every recorded answer to /hooks/agent, and what must come of it.
 func TestOutcomesOfTheRecordedExchanges(t *testing.T) {
 	for name, want := range map[string]string{

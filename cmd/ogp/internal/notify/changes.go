@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -24,11 +25,14 @@ func changesFor(ctx context.Context, name string, m *plugin.Manifest, u using) (
 		return nil, false, err
 	}
 	if u.url != "" {
-		if out, private, err = urlChanges(ctx, name, m, u.url); err != nil {
+		if out, private, err = urlChanges(ctx, name, m, u); err != nil {
 			return nil, false, err
 		}
 	}
-	if _, ships := plugins.Get(name); m.Replies && ships { // one's own has what it was installed with
+	if u.shipped != "" {
+		out = append(out, settings.Setting{Key: table + ".shipped", Value: u.shipped})
+	}
+	if m.Replies && u.ships(name) { // one's own has what it was installed with
 		out = append(out, settings.Setting{Key: table + ".grants.replies", Value: true})
 	}
 	if u.topic != "" {
@@ -44,6 +48,12 @@ func changesFor(ctx context.Context, name string, m *plugin.Manifest, u using) (
 	}
 	secret, err := secretChange(name, m, u)
 	return append(out, secret...), private, err
+}
+
+// ships reports whether a notifier ships with ogp, perhaps under another name.
+func (u *using) ships(name string) bool {
+	_, ships := plugins.Get(cmp.Or(u.shipped, name))
+	return ships
 }
 
 // apart takes the URL out of the other settings, which --set may name, too, and checks
@@ -69,7 +79,8 @@ func (u *using) apart(name string) (rest []string, err error) {
 }
 
 // urlChanges are those for the URL that a notifier posts to.
-func urlChanges(ctx context.Context, name string, m *plugin.Manifest, raw string) (out []settings.Setting, private bool, err error) {
+func urlChanges(ctx context.Context, name string, m *plugin.Manifest, u using) (out []settings.Setting, private bool, err error) {
+	raw := u.url
 	put := func(key string, value any) { out = append(out, settings.Setting{Key: key, Value: value}) }
 	host, err := checkURL(name, raw)
 	if err != nil {
@@ -85,7 +96,7 @@ func urlChanges(ctx context.Context, name string, m *plugin.Manifest, raw string
 	}
 	table := "plugins." + name
 	put(table+".config.url", raw)
-	if _, ships := plugins.Get(name); !ships { // one's own has what it was installed with
+	if !u.ships(name) { // one's own has what it was installed with
 		put(table+".grants.http", []any{plugin.PrefixOf(raw)})
 	}
 	if private {

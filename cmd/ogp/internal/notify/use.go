@@ -34,9 +34,9 @@ const openclaw = "openclaw"
 
 // using are the flags of "ogp notify use".
 type using struct {
-	url, secretEnv, secretFile, topic string
-	set                               []string
-	add, noTest                       bool
+	url, secretEnv, secretFile, topic, shipped string
+	set                                        []string
+	add, noTest                                bool
 }
 
 type used struct {
@@ -54,11 +54,11 @@ func useCommand(a *cli.App) *cobra.Command {
 	var u using
 	cmd := &cobra.Command{
 		Use: "use <name>", Short: "Switch to a notifier", Args: cobra.ExactArgs(1),
-		Long: `Notify through a notifier that ships (openclaw, a2a, webhook, ntfy) or one that is installed. It is called once with a test. If it takes that, its settings are saved in the configuration file: the URL that it may reach (also on a private network), the power to answer messages where it asks for that, and delivery.notifiers. One that answers tells of messages alone, and joins those that are there.
+		Long: `Notify through a notifier that ships (openclaw, a2a, webhook, ntfy) or one that is installed. It is called once with a test. If it takes that, its settings are saved in the configuration file: the URL that it may reach (also on a private network), the power to answer messages where it asks for that, and delivery.notifiers. One that answers tells of messages alone, and joins those that are there. With --shipped, one that ships runs under a name of your own, beside another of its kind.
 
   ogp notify use webhook --url https://hooks.example.org/ogp --secret-env OGP_WEBHOOK_SECRET`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"url", "topic", "secret-env", "secret-file"} {
+			for _, name := range []string{"url", "topic", "secret-env", "secret-file", "shipped"} {
 				if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
 					return cli.Usagef("--%s is empty: give it a value, or leave it out for what is set", name)
 				}
@@ -93,6 +93,7 @@ func useCommand(a *cli.App) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&u.url, "url", "", "where it posts to")
+	cmd.Flags().StringVar(&u.shipped, "shipped", "", "the one that ships and runs under this name, for a second one")
 	cmd.Flags().StringVar(&u.topic, "topic", "", "for ntfy: the topic that it publishes to")
 	cmd.Flags().StringVar(&u.secretEnv, "secret-env", "", "the variable that holds its secret, which signs or authorizes its posts")
 	cmd.Flags().StringVar(&u.secretFile, "secret-file", "", "the file that holds its secret")
@@ -110,7 +111,10 @@ func use(ctx context.Context, a *cli.App, name string, u using) (v used, err err
 	if name == logNotifier {
 		return s.useLog(ctx, u)
 	}
-	manifest, installed, err := s.find(ctx, name)
+	if u.shipped = cmp.Or(u.shipped, s.cfg.Plugins[name].Shipped); u.shipped == name {
+		u.shipped = ""
+	}
+	manifest, installed, err := s.find(ctx, name, u.shipped)
 	if err != nil {
 		return v, err
 	}
@@ -170,8 +174,9 @@ func (s *state) takes(ctx context.Context) func(file string) error {
 	}
 }
 
-// find gives the manifest of a notifier, and what is installed.
-func (s *state) find(ctx context.Context, name string) (*plugin.Manifest, []hooks.Installed, error) {
+// find gives the manifest of a notifier, and what is installed. shipped is the one that
+// ships and is to run under that name; empty: it is there already.
+func (s *state) find(ctx context.Context, name, shipped string) (*plugin.Manifest, []hooks.Installed, error) {
 	installed, _, err := cli.OnState(ctx, s.app, api.PluginInstalled, api.None{}, false)
 	if err != nil {
 		return nil, nil, err
@@ -180,12 +185,23 @@ func (s *state) find(ctx context.Context, name string) (*plugin.Manifest, []hook
 	if err != nil {
 		return nil, nil, err
 	}
-	spec, ok, err := daemon.PluginSpec(o, name, installed)
+	if shipped != "" {
+		if slices.ContainsFunc(installed, func(in hooks.Installed) bool { return in.Name == name }) || s.cfg.Plugins[name].Path != "" {
+			return nil, nil, core.Refusef(core.Conflict, "%s is one of your own; --shipped wants a name that is free", name)
+		}
+		if _, ok := plugins.Get(name); ok {
+			return nil, nil, core.Refusef(core.Conflict, "%s ships with ogp itself; --shipped wants a name that is free", name)
+		}
+		if err := hooks.CheckName(name); err != nil {
+			return nil, nil, err
+		}
+	}
+	spec, ok, err := daemon.PluginSpec(o, cmp.Or(shipped, name), installed)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !ok {
-		e := core.Refusef(core.NotFound, "no notifier %q: it neither ships, nor is it installed or configured", name)
+	if _, ships := plugins.Get(shipped); !ok || shipped != "" && !ships {
+		e := core.Refusef(core.NotFound, "no notifier %q: it neither ships, nor is it installed or configured", cmp.Or(shipped, name))
 		e.Hint = "\"ogp plugin install\" takes one of yours; \"ogp notify list\" shows those that there are"
 		for _, p := range plugins.All() {
 			e.Candidates = append(e.Candidates, p.Name)
@@ -326,7 +342,7 @@ func testCommand(a *cli.App) *cobra.Command {
 			}
 			var failed error
 			for _, name := range names {
-				manifest, installed, err := s.find(ctx, name)
+				manifest, installed, err := s.find(ctx, name, "")
 				if err == nil {
 					err = withFlag(s.test(ctx, name, installed), name, manifest, false)
 				}
