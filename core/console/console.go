@@ -53,6 +53,9 @@ type Server struct {
 	templates func() map[string]*template.Template // parsed when the first page is shown
 	doctor    lookout
 
+	sending sync.Mutex // held by the one form with files that is being read
+	replays replays
+
 	mu     sync.Mutex // guards all below
 	ctx    context.Context
 	server *http.Server // nil: nobody has asked for the page
@@ -140,6 +143,7 @@ func (s *Server) forget(server *http.Server) {
 // End ends every session, and closes the listener.
 func (s *Server) End() {
 	s.sessions.end()
+	s.replays.clear()
 	s.mu.Lock()
 	server := s.server
 	s.server = nil

@@ -107,7 +107,15 @@ func (s *Server) act(f handler) http.HandlerFunc {
 
 // spend does what a form says once its token is known.
 func (s *Server) spend(w http.ResponseWriter, r *http.Request, f handler) error {
-	ours, fresh := sessionOf(r).spend(r.PostFormValue("token"))
+	if err := counts(r, r.PostFormValue("token")); err != nil {
+		return err
+	}
+	return f(w, r)
+}
+
+// counts says why a form's token does not count, which is used up by it.
+func counts(r *http.Request, token string) error {
+	ours, fresh := sessionOf(r).spend(token)
 	switch {
 	case !ours:
 		return core.Refuse(core.Forbidden, "this form is not of this session; nothing was done")
@@ -116,7 +124,7 @@ func (s *Server) spend(w http.ResponseWriter, r *http.Request, f handler) error 
 		e.Hint = "open the page again to see what came of it"
 		return e
 	}
-	return f(w, r)
+	return nil
 }
 
 // back leads to a page of ours, after something was done, which it says.

@@ -28,6 +28,15 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /deliveries/{act}", s.act(s.deliveryAct))
 	mux.HandleFunc("POST /outbox/{act}", s.act(s.outboxAct))
 	mux.HandleFunc("POST /held/{act}", s.act(s.heldAct))
+	mux.HandleFunc("GET /policies", s.view(s.policies))
+	mux.HandleFunc("POST /policies/plugins/{name}/{act}", s.act(s.pluginAct))
+	mux.HandleFunc("POST /policies/upload", s.sends(s.uploadAct))
+	mux.HandleFunc("GET /policies/uploads/{id}", s.view(s.uploadPage))
+	mux.HandleFunc("POST /policies/uploads/{id}/{act}", s.act(s.uploadedAct))
+	mux.HandleFunc("GET /policies/machine", s.view(s.machinePage))
+	mux.HandleFunc("POST /policies/machine", s.sends(s.machineAct))
+	mux.HandleFunc("GET /policies/machine/{id}", s.view(s.replayedPage))
+	mux.HandleFunc("POST /policies/machine/{id}/install", s.act(s.installRules))
 
 	mux.HandleFunc("GET /invites", s.view(s.invites))
 	mux.HandleFunc("POST /invites/make", s.act(s.makeInvite))
@@ -45,7 +54,7 @@ func (s *Server) routes() http.Handler {
 // nav are the pages that every page leads to.
 func (s *Server) nav(r *http.Request) []nav {
 	list := []nav{{Path: "/", Name: "Today"}, {Path: "/requests", Name: "Requests"}, {Path: "/peers", Name: "Peers"},
-		{Path: "/invites", Name: "Invites"}, {Path: "/settings", Name: "Settings"}}
+		{Path: "/policies", Name: "Policies"}, {Path: "/invites", Name: "Invites"}, {Path: "/settings", Name: "Settings"}}
 	for i := range list {
 		n := &list[i]
 		n.Here = r.URL.Path == n.Path || n.Path != "/" && len(r.URL.Path) > len(n.Path) && r.URL.Path[:len(n.Path)+1] == n.Path+"/"

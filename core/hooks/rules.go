@@ -46,6 +46,7 @@ var _ core.Policy = rulesOf{}
 type done struct {
 	before                   Record // what is on record; guarded by Manager.mu
 	calls, refusals, failure atomic.Int64
+	paces                    plugin.Paces
 }
 
 func (d *done) total() Record {
@@ -70,7 +71,9 @@ func (r rulesOf) Decide(ctx context.Context, q core.Question) (core.Verdict, err
 			in.Recent = r.counts.of(q.Peer.Key, q.Now)
 		}
 	}
+	began := time.Now()
 	v, err := r.Set.Decide(ctx, in)
+	r.done.paces.Add(time.Since(began), 0)
 	r.done.calls.Add(1)
 	if q.Kind == core.HookRequest {
 		v = bounded(v, r.Approves, r.bound())
@@ -175,7 +178,7 @@ func (r *rulesOf) view(state string) View {
 	}
 	if r.done != nil {
 		total := r.done.total()
-		v.Calls, v.Refusals, v.Failures = total.Calls, total.Refusals, total.Failures
+		v.Calls, v.Refusals, v.Failures, v.Pace = total.Calls, total.Refusals, total.Failures, r.done.paces.Pace()
 	}
 	return v
 }

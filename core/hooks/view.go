@@ -51,6 +51,7 @@ type View struct {
 	Instances    int           `json:"instances"`
 	LoadMillis   int64         `json:"loadMillis,omitempty"`
 	LastFailure  string        `json:"lastFailure,omitempty"`
+	Pace         *plugin.Pace  `json:"pace,omitempty"` // of the last calls, since the start
 }
 
 // Words is what an error of a plugin says, for people who have read its name.
@@ -77,6 +78,7 @@ func (m *Manager) List() []View {
 			info := s.loaded.Info()
 			v.State, v.SHA256, v.Size, v.Missing, v.Instances = StateReady, info.SHA256, info.Size, info.Missing, info.Instances
 			v.Kind, v.LoadMillis, v.LastFailure = string(info.Kind), info.LoadTook.Milliseconds(), Words(s.name, info.LastError)
+			v.Pace = s.loaded.Pace()
 			v.FailedInARow, v.Changed = info.FailedInARow, s.fileChanged(info.SHA256)
 			if info.PausedFor > 0 {
 				v.State = StatePaused

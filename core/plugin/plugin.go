@@ -83,6 +83,7 @@ type Plugin struct {
 	breaker breaker
 
 	calls, failures, notMine atomic.Int64
+	paces                    Paces
 	reload                   chan struct{} // one reload at a time
 }
 
@@ -150,6 +151,7 @@ func (p *Plugin) Call(ctx context.Context, hook Hook, input []byte) (Result, err
 	r, err := v.call(ctx, hook, input, began)
 	r.Took = time.Since(began)
 	p.calls.Add(1)
+	p.paces.Add(r.Took, r.FuelUsed)
 	switch {
 	case err != nil:
 		p.failures.Add(1)
@@ -159,6 +161,9 @@ func (p *Plugin) Call(ctx context.Context, hook Hook, input []byte) (Result, err
 	p.report(err)
 	return r, err
 }
+
+// Pace is that of the last calls; nil where there was none since it was loaded.
+func (p *Plugin) Pace() *Pace { return p.paces.Pace() }
 
 // Info tells about the plugin.
 func (p *Plugin) Info() Info {

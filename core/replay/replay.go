@@ -17,6 +17,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
 // Ask is one replay.
@@ -196,12 +197,7 @@ func pacesOf(outcomes []outcome) []api.PaceView {
 	}
 	out := []api.PaceView{}
 	for name, p := range paces {
-		slices.Sort(p[0])
-		slices.Sort(p[1])
-		n := len(p[0])
-		at := func(share float64) int { return min(int(share*float64(n)), n-1) }
-		out = append(out, api.PaceView{Policy: name, Calls: n, P50Micros: float64(p[0][at(0.5)]) / 1000, P99Micros: float64(p[0][at(0.99)]) / 1000,
-			Work: p[1][at(0.5)], MostWork: p[1][n-1]})
+		out = append(out, api.PaceView{Policy: name, Pace: plugin.PaceOf(p[0], p[1])})
 	}
 	slices.SortFunc(out, func(x, y api.PaceView) int { return cmp.Compare(x.Policy, y.Policy) })
 	return out

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
 // Candidate is what the policies are asked with, in place of what is in force. The zero
@@ -79,10 +80,6 @@ type BucketView struct {
 
 // PaceView is how long a policy took, and what its calls cost.
 type PaceView struct {
-	Policy    string  `json:"policy"`
-	Calls     int     `json:"calls"`
-	P50Micros float64 `json:"p50Micros"`
-	P99Micros float64 `json:"p99Micros"`
-	Work      int64   `json:"work"` // units of work of a call, at the median
-	MostWork  int64   `json:"mostWork"`
+	Policy      string `json:"policy"`
+	plugin.Pace `json:",inline"`
 }

@@ -118,6 +118,11 @@ func (s *Service) replay(ctx context.Context, p api.ReplayParams) (api.ReplayVie
 	if err != nil {
 		return api.ReplayView{}, err
 	}
+	if with.Rules != nil {
+		if _, err := s.readRules(string(with.Rules)); err != nil {
+			return api.ReplayView{}, err
+		}
+	}
 	installed, err := s.o.Installed(ctx)
 	if err != nil {
 		return api.ReplayView{}, err

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/settings"
@@ -27,9 +29,24 @@ func (s *Service) Rules(context.Context, api.None) (api.RulesView, error) {
 	return v, err
 }
 
+// readRules reads a text with rules. What is wrong with it is the caller's mistake.
+func (s *Service) readRules(text string) (*config.Config, error) {
+	c, err := s.o.InForce().WithRules("rules", []byte(text))
+	return c, mistakes(err)
+}
+
+// mistakes makes an error of a call of the mistakes in a text.
+func mistakes(err error) error {
+	var wrong config.Problems
+	if errors.As(err, &wrong) {
+		return &core.Error{Kind: core.Malformed, Public: strings.ReplaceAll(wrong.Error(), "config: ", ""), Hint: wrong.Hint()}
+	}
+	return err
+}
+
 // SetRules is the method "rules.set": what does not come into force is taken back.
 func (s *Service) SetRules(ctx context.Context, p api.RulesParams) (none api.RulesView, err error) {
-	c, err := s.o.InForce().WithRules("rules", []byte(p.Text))
+	c, err := s.readRules(p.Text)
 	if err != nil {
 		return none, err
 	}
@@ -39,7 +56,7 @@ func (s *Service) SetRules(ctx context.Context, p api.RulesParams) (none api.Rul
 	o.Home = s.o.Dir
 	undo, err := settings.WriteRules(o, settings.Path(o.File, s.o.Dir), p.Text, p.Check)
 	if err != nil || p.Check {
-		return none, err
+		return none, mistakes(err)
 	}
 	back := func(err error) (api.RulesView, error) {
 		if failed := undo(); failed != nil {

@@ -1,0 +1,122 @@
+package console
+
+import (
+	"errors"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+)
+
+// The bounds of a form with files, which may be a module of 16 MiB and its cases.
+const (
+	maxSent     = 20 << 20
+	maxFileSent = 16<<20 + 1 // what is larger is refused by whoever reads it
+	maxParts    = 128
+	sendsWithin = 5 * time.Minute // also over a slow "ssh -L"
+	doesWithin  = 3 * time.Minute // for what is done then: a replay takes two at the most
+)
+
+// sent is a form with files.
+type sent struct {
+	url.Values
+	Files map[string][]sentFile
+}
+
+type sentFile struct {
+	Name string
+	Text []byte
+}
+
+// file is the first file of a name, or nothing.
+func (f sent) file(name string) []byte {
+	if len(f.Files[name]) == 0 {
+		return nil
+	}
+	return f.Files[name][0].Text
+}
+
+// sends is a form that carries files: the session's own, sent once. Its token comes first, and
+// nothing after it is read before it is known. One is read at a time, as it is held in memory.
+func (s *Server) sends(f func(w http.ResponseWriter, r *http.Request, form sent) error) http.HandlerFunc {
+	return s.view(func(w http.ResponseWriter, r *http.Request) error {
+		out := http.NewResponseController(w)
+		_ = out.SetReadDeadline(time.Now().Add(sendsWithin)) // a recorder of a test has none
+		_ = out.SetWriteDeadline(time.Now().Add(sendsWithin + doesWithin))
+		r.Body = http.MaxBytesReader(w, r.Body, maxSent)
+		parts, err := r.MultipartReader()
+		if err != nil {
+			return core.Refuse(core.Malformed, "this form does not carry files as one of ours does")
+		}
+		if err := s.tokenFirst(r, parts); err != nil {
+			return err
+		}
+		if !s.sending.TryLock() {
+			e := core.Refuse(core.Unavailable, "another form with files is being read; nothing was done")
+			e.Hint = "go back and send it again in a moment"
+			return e
+		}
+		defer s.sending.Unlock()
+		form, err := readSent(parts)
+		if err != nil {
+			return err
+		}
+		_ = out.SetWriteDeadline(time.Now().Add(doesWithin))
+		return f(w, r, form)
+	})
+}
+
+func (s *Server) tokenFirst(r *http.Request, parts *multipart.Reader) error {
+	part, err := parts.NextPart()
+	if err != nil {
+		return cutOff(err)
+	}
+	token, err := io.ReadAll(io.LimitReader(part, 1<<10))
+	if err != nil {
+		return cutOff(err)
+	}
+	if part.FormName() != "token" {
+		token = nil
+	}
+	return counts(r, string(token))
+}
+
+func cutOff(err error) error {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return core.Refusef(core.TooLarge, "more than %d MiB was sent; nothing was done", maxSent>>20)
+	}
+	return core.Refuse(core.Malformed, "this form was cut off on the way; nothing was done")
+}
+
+func readSent(parts *multipart.Reader) (sent, error) {
+	form := sent{url.Values{}, map[string][]sentFile{}}
+	for range maxParts {
+		part, err := parts.NextPart()
+		if errors.Is(err, io.EOF) {
+			return form, nil
+		}
+		if err != nil {
+			return form, cutOff(err)
+		}
+		most := int64(maxBody)
+		if part.FileName() != "" {
+			most = maxFileSent
+		}
+		text, err := io.ReadAll(io.LimitReader(part, most+1))
+		switch {
+		case err != nil:
+			return form, cutOff(err)
+		case int64(len(text)) > most:
+			return form, core.Refuse(core.TooLarge, "a field of this form is larger than the console takes; nothing was done")
+		case part.FileName() != "":
+			form.Files[part.FormName()] = append(form.Files[part.FormName()], sentFile{part.FileName(), text})
+		default:
+			form.Add(part.FormName(), string(text))
+		}
+	}
+	return form, core.Refusef(core.TooLarge, "more than %d files and fields; nothing was done", maxParts)
+}
