@@ -52,7 +52,9 @@ func (r *role) Follow(ctx context.Context, last api.AgentSent, _ time.Duration) 
 func (r *role) Watch(context.Context, string, func()) (func(), error) { return func() {}, nil }
 
 func (r *role) Tasks(context.Context, string, string) ([]api.AgentSent, error) {
-	return []api.AgentSent{{ID: "03", State: "sent"}, {ID: "02", State: "refused"}, {ID: "01", State: "sent", Answered: true, Failed: true}}, nil
+	at := func(minute int) time.Time { return time.Date(2026, 11, 28, 12, minute, 0, 0, time.UTC) }
+	return []api.AgentSent{{ID: "03", State: "sent", Changed: at(3)}, {ID: "02", State: "refused", Changed: at(2)},
+		{ID: "01", State: "sent", Answered: true, Failed: true, Changed: at(4)}}, nil // the oldest was answered last
 }
 
 func (r *role) Cancel(_ context.Context, id string) (api.AgentSent, error) {
@@ -102,7 +104,10 @@ func TestG4Door(t *testing.T) {
 		{"following it", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("SubscribeToTask", `{"id":"EVES"}`), 200, "-32001", 0},
 		{"an answer of ours", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("GetTask", `{"id":"REPLY"}`), 200, "-32001", 0},
 		{"cancelling one that is done", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("CancelTask", `{"id":"DONE"}`), 200, "-32002", 0},
-		{"a page", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("ListTasks", `{"pageSize":1,"pageToken":"03"}`), 200, `"nextPageToken":"02"`, 0},
+		{"the last changed first", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("ListTasks", `{"pageSize":2}`), 200, `"nextPageToken":"20261128120300.000000000-03"`, 0},
+		{"a page", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("ListTasks", `{"pageSize":2,"pageToken":"20261128120300.000000000-03"}`), 200, `"tasks":[{"id":"02"`, 0},
+		{"the last page", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("ListTasks", `{"pageSize":2,"pageToken":"20261128120300.000000000-03"}`), 200, `"pageSize":1,"nextPageToken":""`, 0},
+		{"by time", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("ListTasks", `{"statusTimestampAfter":"2026-11-28T12:03:00Z"}`), 200, `"totalSize":2`, 0},
 		{"by state", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("ListTasks", `{"status":"TASK_STATE_FAILED"}`), 200, `"totalSize":1`, 0},
 		{"a page too large", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("ListTasks", `{"pageSize":101}`), 200, "-32602", 0},
 		{"an unknown method", "127.0.0.1:1", "Bearer the token", "/a2a/bob", call("Approve", `{}`), 200, "-32601", 0},

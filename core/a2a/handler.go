@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,7 +162,8 @@ const (
 	maxPage   = 100
 )
 
-// ListTasks lists our messages to this peer, the newest first.
+// ListTasks lists our messages to this peer, the last changed first, as the protocol wants
+// it.
 func (h *handler) ListTasks(ctx context.Context, req *a2a.ListTasksRequest) (*a2a.ListTasksResponse, error) {
 	size := req.PageSize
 	if size == 0 {
@@ -174,23 +176,28 @@ func (h *handler) ListTasks(ctx context.Context, req *a2a.ListTasksRequest) (*a2
 	if err != nil {
 		return nil, h.fault(err)
 	}
-	out := &a2a.ListTasksResponse{Tasks: []*a2a.Task{}}
+	list = slices.DeleteFunc(list, func(s api.AgentSent) bool {
+		return req.Status != a2a.TaskStateUnspecified && stateOf(&s) != req.Status || req.StatusTimestampAfter != nil && s.Changed.Before(*req.StatusTimestampAfter)
+	})
+	slices.SortFunc(list, func(a, b api.AgentSent) int { return strings.Compare(placeOf(&b), placeOf(&a)) })
+	out := &a2a.ListTasksResponse{Tasks: []*a2a.Task{}, TotalSize: len(list)}
+	if req.PageToken != "" { // the place of the last one that was shown
+		list = slices.DeleteFunc(list, func(s api.AgentSent) bool { return placeOf(&s) >= req.PageToken })
+	}
+	if len(list) > size {
+		list = list[:size]
+		out.NextPageToken = placeOf(&list[size-1])
+	}
 	for i := range list {
-		t := task(&list[i], req.IncludeArtifacts)
-		if req.Status != a2a.TaskStateUnspecified && t.Status.State != req.Status || req.StatusTimestampAfter != nil && !list[i].At.After(*req.StatusTimestampAfter) {
-			continue
-		}
-		out.TotalSize++
-		switch {
-		case req.PageToken != "" && list[i].ID >= strings.ToUpper(req.PageToken): // of an earlier page
-		case len(out.Tasks) < size:
-			out.Tasks = append(out.Tasks, t)
-		case out.NextPageToken == "":
-			out.NextPageToken = string(out.Tasks[size-1].ID)
-		}
+		out.Tasks = append(out.Tasks, task(&list[i], req.IncludeArtifacts))
 	}
 	out.PageSize = len(out.Tasks)
 	return out, nil
+}
+
+// placeOf is where a task stands in a list, as a text that sorts as the time and then the id.
+func placeOf(s *api.AgentSent) string {
+	return s.Changed.UTC().Format("20060102150405.000000000") + "-" + s.ID
 }
 
 // CancelTask gives up a message that the peer does not have yet.
@@ -279,8 +286,8 @@ func task(s *api.AgentSent, artifacts bool) *a2a.Task {
 	if t.ContextID == "" { // it was sent without one
 		t.ContextID = s.ID
 	}
-	if !s.At.IsZero() {
-		at := s.At.UTC()
+	if !s.Changed.IsZero() {
+		at := s.Changed.UTC()
 		t.Status.Timestamp = &at
 	}
 	words := s.Problem

@@ -118,8 +118,8 @@ func TestG4Follow(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if err != nil || !v.Answered || !strings.Contains(v.Answer, "at nine") {
-		t.Fatalf("Follow = %+v, %v; want the answer", v, err)
+	if err != nil || !v.Answered || !strings.Contains(v.Answer, "at nine") || !v.Changed.After(v.At) {
+		t.Fatalf("Follow = %+v, %v; want the answer, later than the question", v, err)
 	}
 	v2, err := r.Send(t.Context(), api.AgentSendParams{Peer: "bob", Text: "can you?", WantReply: true})
 	if err != nil {

@@ -64,7 +64,7 @@ func (r *Role) sent(ctx context.Context, item *core.OutboxItem, maxBytes int) (a
 	if p == nil {
 		return api.AgentSent{}, core.Refuse(core.NotFound, "it is for nobody we know")
 	}
-	v := api.AgentSent{ID: item.ID, To: p.Name(), Fingerprint: p.Key.Fingerprint(), Kind: string(item.Kind), At: item.Created, State: string(item.State)}
+	v := api.AgentSent{ID: item.ID, To: p.Name(), Fingerprint: p.Key.Fingerprint(), Kind: string(item.Kind), At: item.Created, State: string(item.State), Changed: latest(item.Created, item.Done)}
 	switch by := item.State == core.OutExpired && !item.Answered; {
 	case item.Error == "":
 	case by && (item.Error == core.OutboxCancelled || item.Error == core.OutboxTakenBack):
@@ -80,12 +80,21 @@ func (r *Role) sent(ctx context.Context, item *core.OutboxItem, maxBytes int) (a
 		err := r.answerOf(ctx, p, item, &v, maxBytes)
 		if !v.Answered && item.State == core.OutSent && r.o.Now().Sub(item.Done) > r.o.Gateway.Settings().ReplyLife {
 			v.State, v.Problem = Unanswered, "No answer came in time, and none is taken any more."
+			v.Changed = latest(v.Changed, item.Created.Add(r.o.Gateway.Settings().ReplyLife))
 		}
 		return v, err
 	case item.Reply != nil:
 		v.Words = sdk.Line(cmp.Or(item.Reply.Error, api.OneLine(item.Reply.Data)), maxBytes)
 	}
 	return v, nil
+}
+
+// latest is the later of two times.
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // Unanswered is the state of a message that the peer has, and that no answer is taken to
@@ -113,7 +122,7 @@ func (r *Role) answerOf(ctx context.Context, p *core.Peer, item *core.OutboxItem
 	if err != nil {
 		return err
 	}
-	v.Answered, v.Failed = true, !reply.Reply.Success
+	v.Answered, v.Failed, v.Changed = true, !reply.Reply.Success, latest(v.Changed, reply.At)
 	v.Answer, err = r.say(core.Event{ID: item.ID, Type: core.EventReply, At: reply.At, Peer: p.Key, By: core.Them, Data: data}, p, maxBytes)
 	return err
 }

@@ -111,6 +111,7 @@ type AgentSent struct {
 	Intent       string    `json:"intent,omitempty"`
 	Conversation string    `json:"conversation,omitempty"`
 	At           time.Time `json:"at,omitzero"`
+	Changed      time.Time `json:"changed,omitzero" jsonschema:"when the state came about, or the answer"`
 	State        string    `json:"state" jsonschema:"waiting: the peer does not have it yet, and it is tried again; sent; unanswered: sent, and too long ago for an answer; refused; expired: given up; cancelled: given up by order; kept: the peer fetches it"`
 	Words        string    `json:"words,omitempty" jsonschema:"what we said, in one line"`
 	Answered     bool      `json:"answered" jsonschema:"whether the peer has answered"`
