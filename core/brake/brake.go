@@ -3,6 +3,7 @@ package brake
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,9 @@ type Options struct {
 	Key      [32]byte // of the marks: ours alone, and the same after a restart
 	Settings func() Settings
 	Now      func() time.Time // nil: time.Now
+	// Wakes says whether the agent runs once for each message that is let in. nil: it does
+	// not, or many make one run.
+	Wakes func() bool
 }
 
 // Brake judges what comes, and marks what goes. A nil Brake stops nothing. Safe for
@@ -34,6 +38,7 @@ type Options struct {
 type Brake struct {
 	o    Options
 	used Tally[Line]
+	owed Tally[Line] // runs to come, for what was let in
 	all  Tally[core.PublicKey]
 
 	mu     sync.Mutex // guards the rest
@@ -41,6 +46,7 @@ type Brake struct {
 	heard  map[string]heard // by conversation
 	last   heard
 	paused map[core.PublicKey]Pause
+	ran    map[Line]struct{} // whose runs are to be written down
 
 	began time.Time
 }
@@ -71,7 +77,7 @@ func New(o Options) *Brake {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Brake{o: o, began: o.Now(), peers: map[core.PublicKey]*peer{}, heard: map[string]heard{}, paused: map[core.PublicKey]Pause{}}
+	return &Brake{o: o, began: o.Now(), peers: map[core.PublicKey]*peer{}, heard: map[string]heard{}, paused: map[core.PublicKey]Pause{}, ran: map[Line]struct{}{}}
 }
 
 // How long things count.
@@ -187,10 +193,13 @@ func (b *Brake) Arrives(a Arrival) Verdict {
 		p.told["pause"] = now
 	case s.MaxTurns > 0 && turns > s.MaxTurns:
 		v.Hold, v.Tell = fmt.Sprintf("the agents have gone back and forth %s within an hour", text.Count(s.MaxTurns, "time")), p.tell("turns", now)
-	case b.used.Of(line, now).Plus(one).Plus(Use{Runs: 1}).Over(s.Budget): // it would wake the agent
+	case b.used.Of(line, now).Plus(one).Plus(Use{Runs: 1 + max(b.owed.Of(line, now).Runs, 0)}).Over(s.Budget): // it would wake the agent
 		v.Hold, v.Tell = "what this peer's messages of the intent "+a.Intent+" may cost in a day is used up", p.tell("budget "+a.Intent, now)
 	default:
 		b.used.Add(line, now, one)
+		if b.o.Wakes != nil && b.o.Wakes() {
+			b.owed.Add(line, now, Use{Runs: 1})
+		}
 		b.last = heard{now, a.Peer, a.Conversation, a.Hops}
 		b.hears(a.Conversation, b.last)
 	}
@@ -334,17 +343,28 @@ func (p *peer) acts(conversation string, now time.Time) {
 	p.talk("", now).acted = true
 }
 
-// Ran counts one run of the agent, for the lines whose messages it was told of.
-func (b *Brake) Ran(lines []Line, tokens int64) {
+// Ran counts one run of the agent, for the lines of the messages that it was told of. each
+// says that it is told of every message by itself.
+func (b *Brake) Ran(lines []Line, tokens int64, each bool) {
 	if b == nil {
 		return
 	}
+	now := b.o.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for i, l := range lines {
+		if each {
+			b.owed.Add(l, now, Use{Runs: -1})
+		}
+		if slices.Contains(lines[:i], l) {
+			continue
+		}
 		u := Use{Runs: 1}
 		if i == 0 {
 			u.Tokens = tokens
 		}
-		b.used.Add(l, b.o.Now(), u)
+		b.used.Add(l, now, u)
+		b.ran[l] = struct{}{}
 	}
 }
 

@@ -1,6 +1,7 @@
 package brake_test
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func TestG2Budget(t *testing.T) {
 			if v := b.Arrives(arrival(bob, fmt.Sprintf("%010d", i))); v.Hold != "" {
 				t.Errorf("%s: message %d is held: %s", name, i, v.Hold)
 			}
-			b.Ran([]brake.Line{line}, 11)
+			b.Ran([]brake.Line{line, line}, 11, false)
 		}
 		v, again := b.Arrives(arrival(bob, "0123456789")), b.Arrives(arrival(bob, "0123456789"))
 		if v.Hold == "" || !v.Tell || again.Hold == "" || again.Tell || v.Pause != nil {
@@ -253,4 +254,59 @@ func FuzzLoops(f *testing.F) {
 			t.Errorf("Loops(%q) = %q", hops, why)
 		}
 	})
+}
+
+// The runs and tokens of a day count after a restart, too, and so do the runs to come: a
+// burst that the agent has not been told of yet is bounded as what it was told of is.
+func TestG2Runs(t *testing.T) {
+	store, s := memory.New(), brake.Settings{Budget: brake.Use{Runs: 3, Tokens: 100}}
+	defer store.Close()
+	c := &clock{time.Date(2026, 11, 28, 23, 50, 0, 0, time.UTC)}
+	line := brake.Line{Peer: bob, Intent: core.IntentMessage}
+	start := func() (*brake.Brake, func()) {
+		b := brake.New(brake.Options{Settings: func() brake.Settings { return s }, Now: func() time.Time { return c.now }, Wakes: func() bool { return true }})
+		if err := b.RestoreRuns(t.Context(), store); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx, store) }()
+		return b, func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	b, stop := start()
+	let := func(want bool, what string) {
+		t.Helper()
+		if v := b.Arrives(arrival(bob, fmt.Sprint(c.now, what))); (v.Hold == "") != want {
+			t.Errorf("%s is held: %q, want it let in: %v", what, v.Hold, want)
+		}
+	}
+	for range 3 {
+		let(true, "the first")
+	}
+	let(false, "a fourth of a burst")
+	b.Ran([]brake.Line{line}, 7, true)
+	b.Ran([]brake.Line{line}, 7, true)
+	let(false, "a fourth")
+	stop()
+	c.go_(20 * time.Minute) // past midnight
+	b, stop = start()
+	if u := b.Used(line); u.Runs != 2 || u.Tokens != 14 {
+		t.Errorf("after a restart %+v, want 2 runs and 14 tokens", u)
+	}
+	let(true, "the third")
+	b.Ran([]brake.Line{line}, 7, true)
+	let(false, "a fourth after the restart")
+	stop()
+	c.go_(25 * time.Hour)
+	b, stop = start()
+	let(true, "the next day")
+	stop()
+	if sizes, err := store.KVList(t.Context(), "_brake", ""); err != nil || len(sizes) != 0 {
+		t.Errorf("what counts no more is kept: %v, %v", sizes, err)
+	}
 }

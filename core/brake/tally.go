@@ -89,6 +89,21 @@ func (t *Tally[K]) of(k K, now time.Time) (sum Use) {
 	return sum
 }
 
+// hours calls f with what was counted in each of the 24 hours before now.
+func (t *Tally[K]) hours(k K, now time.Time, f func(hour int64, u Use)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	day, hour := t.days[k], hourOf(now)
+	if day == nil {
+		return
+	}
+	for _, b := range day {
+		if b.hour > hour-hours && b.hour <= hour {
+			f(b.hour, b.use)
+		}
+	}
+}
+
 func (t *Tally[K]) add(k K, at time.Time, u Use) {
 	if t.days == nil {
 		t.days = map[K]*[hours]bucket{}

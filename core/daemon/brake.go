@@ -104,11 +104,9 @@ func (r runs) Notify(ctx context.Context, notices []core.Notice) core.Outcome {
 	var lines []brake.Line
 	for _, n := range notices {
 		if m := n.Event.Message; m != nil {
-			if l := (brake.Line{Peer: m.Peer, Intent: m.Message.Intent}); !slices.Contains(lines, l) {
-				lines = append(lines, l)
-			}
+			lines = append(lines, brake.Line{Peer: m.Peer, Intent: m.Message.Intent})
 		}
 	}
-	r.brake.Ran(lines, o.Tokens)
+	r.brake.Ran(lines, o.Tokens, r.Batch() <= 1)
 	return o
 }

@@ -108,6 +108,7 @@ type Daemon struct {
 	public     net.Listener
 	control    net.Listener
 	brake      *brake.Brake
+	wakes      atomic.Bool  // an agent is told of each message by itself
 	agentSock  net.Listener // the agent's; nil: it is switched off
 	role       *agent.Role
 	agents     net.Listener // peers as A2A agents; nil: none
@@ -225,7 +226,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	if d.tracing, err = tracing.Open(ctx, d.o.env(), d.o.Version); err != nil {
 		return err
 	}
-	d.brake = brake.New(brake.Options{Key: d.key.Derive("hop marks"), Settings: func() brake.Settings { return brakeSettings(d.config()) }})
+	d.brake = brake.New(brake.Options{Key: d.key.Derive("hop marks"), Settings: func() brake.Settings { return brakeSettings(d.config()) }, Wakes: d.wakes.Load})
 	d.gateway, err = gateway.New(ctx, gateway.Options{
 		Brake: d.brake,
 		Key:   d.key, Store: d.store, Transport: d.tracing.Outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
@@ -240,7 +241,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.brake.RestorePauses(ctx, d.store, d.gateway.Peers())
+	return errors.Join(d.brake.RestorePauses(ctx, d.store, d.gateway.Peers()), d.brake.RestoreRuns(ctx, d.store))
 }
 
 func (d *Daemon) deliveryFailed(ctx context.Context, x *core.Delivery, detail string) {

@@ -425,17 +425,18 @@ func (d *Daemon) hasOpenClawToken() bool {
 // setNotifiers puts the notifiers in force: those that the operator has named, or
 // the log and every plugin that is loaded and notifies (wantedPlugins adds OpenClaw).
 func (d *Daemon) setNotifiers() {
-	list := []core.Notifier{}
+	list, wakes := []core.Notifier{}, false
 	if d.notifies("log") {
 		list = append(list, d.tracing.Notifier(delivery.LogNotifier{Logger: d.log}))
 	}
 	for _, n := range d.hooks.Notifiers() {
 		if d.notifies(n.Name()) {
 			if isAgent(cmp.Or(d.config().Plugins[n.Name()].Shipped, n.Name())) {
-				n = runs{n, d.brake}
+				n, wakes = runs{n, d.brake}, wakes || n.Batch() <= 1
 			}
 			list = append(list, d.tracing.Notifier(n))
 		}
 	}
+	d.wakes.Store(wakes)
 	d.dispatcher.Set(list...)
 }

@@ -79,7 +79,7 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 		d.serveAgent,
 		d.serveA2A,
 		d.console.Run,
-		func(ctx context.Context) error { return d.brake.Recount(ctx, d.store) },
+		func(ctx context.Context) error { return d.brake.Run(ctx, d.store) },
 		d.gateway.Run,
 		d.dispatcher.Run,
 		d.hooks.Run,
