@@ -86,10 +86,14 @@ func (r *Role) send(ctx context.Context, p api.AgentSendParams) (api.AgentSent, 
 	return r.await(ctx, sent.Item, p.WaitMillis)
 }
 
-// await waits for the answer, if it is to, and shows what became of a message of ours.
+// await waits for the answer, if it is to, and shows what became of a message of ours. Where
+// the wait is cut short, as by a stop of the gateway, it shows that all the same: whoever
+// hears nothing sends once more.
 func (r *Role) await(ctx context.Context, item *core.OutboxItem, millis int64) (api.AgentSent, error) {
+	waiting := ctx
+	ctx = context.WithoutCancel(ctx)
 	if millis > 0 && (item.State == core.OutSent || item.State == core.OutWaiting) {
-		wait, cancel := context.WithTimeout(ctx, min(time.Duration(min(millis, maxWait.Milliseconds()))*time.Millisecond, maxWait))
+		wait, cancel := context.WithTimeout(waiting, min(time.Duration(min(millis, maxWait.Milliseconds()))*time.Millisecond, maxWait))
 		_, err := r.o.Gateway.AwaitReply(wait, item)
 		cancel()
 		if err != nil && !errors.Is(err, core.Unavailable) {

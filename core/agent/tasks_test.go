@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"context"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -65,7 +66,7 @@ func TestG4Cancel(t *testing.T) {
 func TestG4Follow(t *testing.T) {
 	var role atomic.Pointer[agent.Role]
 	var later atomic.Int64
-	us := coretest.New(t, coretest.WithNow(func() time.Time { return time.Now().Add(time.Duration(later.Load())) }),
+	us := coretest.New(t, coretest.WithStore("sqlite"), coretest.WithNow(func() time.Time { return time.Now().Add(time.Duration(later.Load())) }),
 		coretest.WithKept(func(c *core.Change) {
 			if r := role.Load(); r != nil {
 				r.Kept(c)
@@ -132,6 +133,11 @@ func TestG4Follow(t *testing.T) {
 		}
 	}); err != nil || !v2.Answered || !v2.Failed {
 		t.Fatalf("Follow = %+v, %v; want it failed", v2, err)
+	}
+	cut, cancel := context.WithCancel(t.Context()) // as a stop of the gateway does
+	time.AfterFunc(100*time.Millisecond, cancel)
+	if v, err := r.Send(cut, api.AgentSendParams{Peer: "bob", Text: "wait", WaitMillis: 20_000}); err != nil || v.ID == "" || v.State != string(core.OutSent) {
+		t.Errorf("a wait that is cut short = %+v, %v; want what was sent", v, err)
 	}
 	silent, err := r.Send(t.Context(), api.AgentSendParams{Peer: "bob", Text: "and where?", WantReply: true})
 	if err != nil {

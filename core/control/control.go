@@ -321,8 +321,17 @@ func cutShort(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
+const cutShortText = "the gateway ended before it answered: what was asked for may be done, or not"
+
+// IsCutShort reports whether a call's error means that the daemon ended while it was at work
+// on it.
+func IsCutShort(err error) bool {
+	var e *core.Error
+	return errors.As(err, &e) && e.Public == cutShortText
+}
+
 func errCutShort() error {
-	e := core.Refuse(core.Unavailable, "the gateway ended before it answered: what was asked for may be done, or not")
+	e := core.Refuse(core.Unavailable, cutShortText)
 	e.Hint = `"ogp status" shows whether it runs again; look what was done before you ask once more`
 	return e
 }

@@ -3,6 +3,8 @@ package mcp_test
 import (
 	"context"
 	"errors"
+	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -194,6 +196,31 @@ func TestNoDaemon(t *testing.T) {
 	r := &rig{client: connect(t, mcp.New(mcp.Options{Agent: control.Dial("/nonexistent/agent.sock"), Version: "test"}))}
 	if text, _, failed := r.call(t, "peers", nil); !failed || !strings.Contains(text, "ask your human to start it") {
 		t.Errorf("peers: %q", text)
+	}
+}
+
+// TestCutShort: an agent hears that what it asked for may be done, and where to look, so that
+// it does not send once more.
+func TestCutShort(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 64<<10))
+			conn.Close() // as one that is killed
+		}
+	}()
+	r := &rig{client: connect(t, mcp.New(mcp.Options{Agent: control.Dial(path), Version: "test"}))}
+	if text, _, failed := r.call(t, "send", map[string]any{"peer": "bob", "text": "x"}); !failed || !strings.Contains(text, "may be done") || !strings.Contains(text, "the tool outbox") {
+		t.Errorf("send: %q", text)
 	}
 }
 

@@ -83,6 +83,9 @@ func said(err error) error {
 	}
 	view := api.ErrorOf(err)
 	text := view.Message
+	if control.IsCutShort(err) {
+		text += "; look with the tool outbox before you send or answer once more"
+	}
 	if len(view.Candidates) > 0 {
 		text += ": " + strings.Join(view.Candidates, ", ")
 	}
