@@ -108,7 +108,8 @@ func hidden(r rune) bool {
 }
 
 // Line is Clean on one line: runs of spaces, tabs and newlines become one space, and a cut
-// is marked with an ellipsis.
+// is marked with an ellipsis. No marks of a Fence are left in it: what we have said may
+// repeat what a peer wanted said.
 func Line(s string, maxBytes int) string {
 	text, cut := Clean(s, maxBytes)
 	b := make([]byte, 0, len(text)+3)
@@ -128,7 +129,7 @@ func Line(s string, maxBytes int) string {
 	if cut > 0 {
 		b = append(b, "…"...)
 	}
-	return string(b)
+	return string(unmark(make([]byte, 0, len(b)), string(b)))
 }
 
 // Fence puts a stranger's text between two marks that name what it is and carry id, which
