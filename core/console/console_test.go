@@ -519,7 +519,7 @@ func TestOneStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer second.Body.Close()
-	if text, _ := io.ReadAll(first.Body); !strings.Contains(string(text), "event: happened\ndata: {\"id\":\"01\"") { // it has ended
+	if text, _ := io.ReadAll(first.Body); !strings.Contains(string(text), "id: 01\nevent: happened\ndata: {\"id\":\"01\"") { // it has ended
 		t.Errorf("the first stream: %s", text)
 	}
 	go s.End()

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
@@ -175,9 +177,9 @@ func (s *Server) grants(w http.ResponseWriter, r *http.Request) error {
 
 // stateOf names a set of grants, so that a later look can tell whether it is the same.
 func stateOf(grants []core.Grant) string {
-	var b strings.Builder
+	sum := sha256.New()
 	for _, g := range grants {
-		fmt.Fprintln(&b, api.GrantLine(sized(g)))
+		fmt.Fprintln(sum, api.GrantLine(sized(g)))
 	}
-	return b.String()
+	return hex.EncodeToString(sum.Sum(nil))
 }

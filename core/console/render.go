@@ -113,7 +113,7 @@ type frame struct {
 	Nav     []nav
 	Notice  string // of what was done
 	Token   string // for the page's forms
-	Live    bool   // the page shows what changes meanwhile
+	Live    int64  // when the page was made, in ms of Unix: it shows what changes from then on; 0: it does not
 	Us      string // our name and fingerprint
 	Words   string // the fingerprint, to read aloud
 	Version string
@@ -138,7 +138,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, name, title stri
 func (s *Server) renderStatus(w http.ResponseWriter, r *http.Request, status int, name, title string, page any) error {
 	f := frame{Title: title, Version: s.o.Version, Command: s.o.Command, Path: r.URL.RequestURI(), Page: page}
 	if x := sessionOf(r); x != nil {
-		f.In, f.Live, f.Token, f.Notice = true, true, x.token(), x.said()
+		f.In, f.Live, f.Token, f.Notice = true, s.o.Now().UnixMilli(), x.token(), x.said()
 		f.Nav = s.nav(r)
 		if me, err := api.Whoami.Call(r.Context(), s.o.Caller, api.None{}); err == nil {
 			f.Us, f.Words = strings.TrimSpace(me.DisplayName+" "+me.Fingerprint), strings.Join(me.Words, " ")

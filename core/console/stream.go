@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -12,8 +13,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
-// beat is how often a stream says that it is there, while nothing happens.
-const beat = 20 * time.Second
+// beat is how often a page looks without having heard of an event: not all that it shows
+// makes one, such as the request of one stranger among many.
+const beat = 5 * time.Second
 
 // happened is what a page learns of an event: enough to know that it should look.
 type happened struct {
@@ -50,24 +52,37 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 				tick.Stop()
 				return
 			case <-tick.C:
-				if send(": here\n\n") != nil {
+				if send("event: beat\ndata:\n\n") != nil {
 					stop()
 				}
 			}
 		}
 	})
-	_ = s.follow(ctx, send) // the browser comes again by itself
+	_ = s.follow(ctx, since(r), send) // the browser comes again by itself
 	stop()
 	wg.Wait()
 	return nil
 }
 
-func (s *Server) follow(ctx context.Context, send func(string) error) error {
-	return s.o.Events(ctx, api.EventParams{}, func(v api.EventView) error {
+// since is where a stream begins: behind the last event that the browser has heard of, or
+// else when its page was made, so that nothing falls between the two.
+func since(r *http.Request) api.EventParams {
+	if last := r.Header.Get("Last-Event-ID"); last != "" {
+		return api.EventParams{After: last}
+	}
+	ms, err := strconv.ParseInt(r.URL.Query().Get("since"), 10, 64)
+	if err != nil {
+		return api.EventParams{}
+	}
+	return api.EventParams{Since: time.UnixMilli(ms)}
+}
+
+func (s *Server) follow(ctx context.Context, p api.EventParams, send func(string) error) error {
+	return s.o.Events(ctx, p, func(v api.EventView) error {
 		line, err := json.Marshal(happened{v.ID, string(v.Type)}, json.Deterministic(true))
 		if err != nil {
 			return err
 		}
-		return send("event: happened\ndata: " + string(line) + "\n\n")
+		return send("id: " + v.ID + "\nevent: happened\ndata: " + string(line) + "\n\n")
 	})
 }

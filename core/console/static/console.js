@@ -53,19 +53,15 @@ async function refresh() {
 }
 
 if ("live" in document.body.dataset) {
-  let stream, waiting;
+  let stream, waiting, since = document.body.dataset.live;
   const later = () => {
     clearTimeout(waiting);
     waiting = setTimeout(refresh, 700);
   };
   const listen = () => {
     if (stream || document.hidden) return;
-    stream = new EventSource("/stream");
-    let first = true;
-    stream.onopen = () => {
-      if (!first) later();
-      first = false;
-    };
+    stream = new EventSource("/stream?since=" + since);
+    stream.addEventListener("beat", later);
     stream.addEventListener("happened", (e) => {
       later();
       document.dispatchEvent(new CustomEvent("happened", { detail: JSON.parse(e.data) }));
@@ -74,6 +70,7 @@ if ("live" in document.body.dataset) {
   const quiet = () => {
     stream?.close();
     stream = undefined;
+    since = Date.now();
   };
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return quiet();
