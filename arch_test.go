@@ -150,7 +150,7 @@ var rooms = []arrows{
 	{"cmd/ogp/internal/licenses", []string{"cmd/ogp/internal/cli"}},
 	{"cmd/ogp/internal/licenses/gen", nil},
 	{"cmd/ogp/internal/migrate", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control", "core/control/api", "core/daemon", "core/files", "core/keys", "core/legacy"}},
-	{"cmd/ogp/internal/service", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/config", "core/control"}},
+	{"cmd/ogp/internal/service", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api"}},
 	{"cmd/ogp/internal/settings", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core/config", "core/control/api", "core/settings"}},
 	{"cmd/ogp/internal/setup", []string{"cmd/ogp/internal/background", "cmd/ogp/internal/cli", "cmd/ogp/internal/doctor", "cmd/ogp/internal/migrate", "cmd/ogp/internal/term", "core", "core/config", "core/control/api", "core/daemon", "core/daemon/openclaw", "core/federation", "core/keys", "core/legacy", "core/settings", "core/text"}},
 	{"cmd/ogp/internal/notify", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/settings", "core/text", "plugins"}},

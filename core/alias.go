@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // LeastStart is how many characters of a fingerprint or key name a peer.
@@ -18,8 +19,8 @@ var (
 // NotAlias says why a text cannot be anybody's alias, whoever the peers are, or is empty.
 func NotAlias(alias string) string {
 	switch {
-	case strings.ContainsAny(alias, " \t"), strings.HasPrefix(alias, "-"):
-		return "want up to 64 characters without spaces"
+	case strings.HasPrefix(alias, "-"), strings.ContainsFunc(alias, notInAlias):
+		return "want up to 64 letters, digits and any of . _ - + @ : /"
 	case fingerprintForm.MatchString(alias):
 		return "it reads like a fingerprint"
 	case keyForm.MatchString(alias), strings.HasPrefix(strings.ToLower(alias), SPKIPrefix[:16]):
@@ -33,6 +34,15 @@ func NotAlias(alias string) string {
 		}
 	}
 	return ""
+}
+
+// notInAlias is what a shell could take for itself, or an eye overlook: an alias is typed
+// into commands, and is printed in those that we show.
+func notInAlias(r rune) bool {
+	if r < unicode.MaxASCII {
+		return !strings.ContainsRune("._-+@:/", r) && !(r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z')
+	}
+	return !unicode.IsGraphic(r) || unicode.In(r, unicode.Zs, unicode.Pi, unicode.Pf)
 }
 
 // Named reports whether a text is the whole fingerprint, id or key of k, with or without

@@ -58,13 +58,17 @@ var errRate = errors.New(`want a rate such as "100/1h" or "100/3600" (requests/s
 
 var errBytes = errors.New(`want a size in a time such as "64KiB/1h" or "65536/3600"`)
 
-// ParseByteLimit reads "size/seconds" or "size/duration", the size in bytes, KiB or MiB.
+// ParseByteLimit reads "size/seconds" or "size/duration", the size in B, KiB or MiB, without a unit in bytes.
 func ParseByteLimit(s string) (ByteLimit, error) {
 	size, per, ok := strings.Cut(s, "/")
 	size, unit := strings.TrimSpace(size), int64(1)
-	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20} {
-		if rest, found := strings.CutSuffix(size, suffix); found {
-			size, unit = strings.TrimSpace(rest), n
+	for _, u := range []struct {
+		suffix string
+		bytes  int64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"B", 1}} {
+		if rest, found := strings.CutSuffix(size, u.suffix); found {
+			size, unit = strings.TrimSpace(rest), u.bytes
+			break
 		}
 	}
 	n, err := strconv.ParseUint(size, 10, 31)
@@ -89,7 +93,7 @@ func FormatBytes(n int64) string {
 	case n > 0 && n%(1<<10) == 0:
 		return strconv.FormatInt(n>>10, 10) + "KiB"
 	}
-	return strconv.FormatInt(n, 10)
+	return strconv.FormatInt(n, 10) + "B"
 }
 
 // ParseRate reads "requests/seconds" or "requests/duration".

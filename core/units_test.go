@@ -45,7 +45,7 @@ func TestRates(t *testing.T) {
 	}
 	for got, want := range map[string]string{
 		core.RateLimit{Requests: 100, WindowSeconds: 3600}.String(): "100/1h", core.RateLimit{Requests: 5, WindowSeconds: 90}.String(): "5/1m30s",
-		core.ByteLimit{Bytes: 1 << 10, WindowSeconds: 60}.String(): "1KiB/1m", core.DefaultBytes.String(): "256KiB/1h",
+		core.ByteLimit{Bytes: 1 << 10, WindowSeconds: 60}.String(): "1KiB/1m", core.ByteLimit{Bytes: 10, WindowSeconds: 3600}.String(): "10B/1h", core.DefaultBytes.String(): "256KiB/1h",
 	} {
 		if got != want {
 			t.Errorf("written as %s, want %s", got, want)

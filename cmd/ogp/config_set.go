@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -25,7 +26,7 @@ gateway reads the file again by itself.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := settings.Parse(args[0], args[1])
 			if err != nil {
-				return err
+				return cli.UsageError{Err: err}
 			}
 			if s.Literal() == `"[redacted]"` {
 				return cli.Usagef("a secret does not belong on a command line: give '${VARIABLE}' or file:/path")
@@ -61,11 +62,19 @@ func writeSetting(ctx context.Context, a *cli.App, s settings.Setting, done stri
 	was := origins.Of(s.Key).Layer
 	if s.Value == nil && was != config.LayerFile {
 		if _, err := settings.Parse(s.Key, ""); errors.Is(err, core.NotFound) {
-			return err
+			return cli.UsageError{Err: err}
 		}
 	}
 	path := settings.Path(a.File, dir)
-	if err := settings.Write(a.Env, dir, path, []settings.Setting{s}); err != nil {
+	if s.Value == nil && len(settings.Differing(path, []settings.Setting{s})) == 0 {
+		return a.Done(map[string]string{"key": s.Key, "file": path}, "%s is not set in %s", s.Key, path)
+	}
+	err = settings.Write(a.Env, dir, path, []settings.Setting{s})
+	var wrong config.Problems
+	if errors.As(err, &wrong) && slices.ContainsFunc(wrong, func(p config.Problem) bool { return p.Key == s.Key }) {
+		return cli.UsageError{Err: err} // other mistakes are the file's
+	}
+	if err != nil {
 		return err
 	}
 	where := ""

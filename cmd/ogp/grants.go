@@ -262,14 +262,9 @@ func levelCommand(a *cli.App) *cobra.Command {
 			} else if !slices.Contains(scope.LevelNames, level) {
 				return cli.Usagef("level %q: want one of %s, or default", level, strings.Join(scope.LevelNames, ", "))
 			}
-			v, err := api.Level.Call(cmd.Context(), a, api.LevelParams{Peer: args[0], Topic: topic, Level: level})
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.WriteJSON(v)
-			}
-			return nil
+			return cli.Show(cmd.Context(), a, api.Level, api.LevelParams{Peer: args[0], Topic: topic, Level: level}, func(v api.PeerView) {
+				fmt.Fprintf(a.Out, "%s, %s: %s\n", v.Handle(), cmp.Or(term.SafeLine(topic), "topics without a level of their own"), cmp.Or(level, "as for everybody"))
+			})
 		},
 	}
 	cmd.Flags().StringVar(&topic, "topic", "", "the topic")
@@ -290,6 +285,8 @@ func resetLevels(ctx context.Context, a *cli.App, ref string) error {
 	}
 	if a.JSON {
 		a.WriteJSON(p)
+	} else {
+		fmt.Fprintf(a.Out, "%s, all topics: as for everybody\n", p.Handle())
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -234,9 +235,20 @@ func pingCommand(a *cli.App) *cobra.Command {
 		Use: "ping <peer or URL>", Short: "Check whether a gateway answers", Args: cobra.ExactArgs(1),
 		Long: "Check whether a gateway answers. Exit status 4 means that it does not.\n\n  ogp federation ping ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return cli.Show(cmd.Context(), a, api.Ping, api.PingParams{Target: args[0]}, func(r api.PingResult) {
-				fmt.Fprintf(a.Out, "%s answers as %q in %.1f ms\n", r.URL, term.SafeText(r.DisplayName), r.TookMillis)
-			})
+			show := func(target string) error {
+				return cli.Show(cmd.Context(), a, api.Ping, api.PingParams{Target: target}, func(r api.PingResult) {
+					fmt.Fprintf(a.Out, "%s answers as %q in %.1f ms\n", r.URL, term.SafeText(r.DisplayName), r.TookMillis)
+				})
+			}
+			pasted, noURL := cli.GatewayURL(args[0])
+			if noURL == nil && strings.Contains(args[0], "://") {
+				return show(pasted)
+			}
+			err := show(args[0])
+			if noURL == nil && errors.Is(err, core.NotFound) { // a host that is no peer's name
+				return show(pasted)
+			}
+			return err
 		},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
+	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
 // keepPause keeps a pause, or its end, and puts it in force.
@@ -26,6 +27,9 @@ func (d *Daemon) pause(ctx context.Context, p api.PauseParams) (api.PeerView, er
 	if err != nil {
 		return api.PeerView{}, err
 	}
+	if err := peering.NotApproved(peer); err != nil {
+		return api.PeerView{}, err
+	}
 	if err := d.keepPause(ctx, peer.Key, &brake.Pause{By: "operator", Reason: p.Reason, At: time.Now().UTC()}); err != nil {
 		return api.PeerView{}, err
 	}
@@ -37,6 +41,9 @@ func (d *Daemon) pause(ctx context.Context, p api.PauseParams) (api.PeerView, er
 func (d *Daemon) resume(ctx context.Context, p api.ResumeParams) (api.ResumeResult, error) {
 	peer, err := d.gateway.Resolve(p.Peer)
 	if err != nil {
+		return api.ResumeResult{}, err
+	}
+	if err := peering.NotApproved(peer); err != nil {
 		return api.ResumeResult{}, err
 	}
 	if err := d.keepPause(ctx, peer.Key, nil); err != nil {

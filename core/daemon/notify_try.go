@@ -152,7 +152,7 @@ func callOnce(ctx context.Context, dir string, spec plugin.Spec) error {
 	if len(spec.Grants.HTTP) == 0 {
 		return notTaken(core.Malformed, spec.Name, text, cmp.Or(fix, "it may reach no URL: what it lacks is in its own words above"))
 	}
-	return notTaken(core.Unreachable, spec.Name, text, cmp.Or(fix, "see whether its server is there; --url names another one"))
+	return notTaken(core.Unreachable, spec.Name, text+" at "+spec.Grants.HTTP[0].URL, cmp.Or(fix, "see whether its server is there; --url names another one"))
 }
 
 func notTaken(kind core.Kind, name, why, fix string) error {

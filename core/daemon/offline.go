@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,7 +61,7 @@ func configured(o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{o: o, dir: o.Dir, log: NewLogger(o.Log, cfg.Log.Format, levelOf(cfg.Log.Level))}
+	d := &Daemon{o: o, dir: o.Dir, log: NewLogger(o.Log, cfg.Log.Format, max(levelOf(cfg.Log.Level), slog.LevelWarn))} // a command says the rest
 	d.current.Store(&loadedConfig{cfg, origins})
 	return d, nil
 }

@@ -264,6 +264,7 @@ func TestK3AliasNamesNobodyElse(t *testing.T) {
 		"a stranger's": stranger.key.Fingerprint(), "the beginning of a stranger's": stranger.key.Fingerprint()[:9],
 		"our fingerprint": r.Key().Fingerprint(), "the beginning of ours": bare(r.Key())[:8], "our key": raw(r.Key()), "our id": r.Key().ID(),
 		"nobody's fingerprint": keys.Generate().Public().Fingerprint(), "a URL": "https://ben.example", "an address": "ben.example:18790",
+		"what a shell runs": "b$(id)", "a quote": `b"en`, "an apostrophe": "b'en", "a backtick": "b`id`", "a semicolon": "ben;ls", "a curly quote": "b\u201den", "a wide space": "b\u00a0en",
 	} {
 		if _, err := r.SetAlias(t.Context(), p.key, alias); err == nil {
 			t.Errorf("alias: %s, %q, is taken", name, alias)
@@ -294,6 +295,16 @@ func TestK3AliasNamesNobodyElse(t *testing.T) {
 	}
 	if _, err := r.SetAlias(t.Context(), q.key, "QUENTIN"); err != nil {
 		t.Errorf("its own alias in upper case: %v", err)
+	}
+	// Accents look the same within their letter and beside it.
+	if _, err := r.SetAlias(t.Context(), q.key, "Zo\u00eb"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.SetAlias(t.Context(), p.key, "Zoe\u0308"); !errors.Is(err, core.Conflict) {
+		t.Errorf("an alias that looks the same as another's = %v, want a conflict", err)
+	}
+	if got, err := r.Resolve("zoe\u0308"); err != nil || got.Key != q.key {
+		t.Errorf("Resolve of it = %v, %v", got, err)
 	}
 	// A stranger cannot keep a friend's name from it with a key made for that.
 	if _, err := r.SetAlias(t.Context(), p.key, bare(stranger.key)[:5]); err != nil {

@@ -146,8 +146,8 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 			continue
 		}
 		if peers.KeepsAlias(p) {
-			s.log.Warn("a peer goes without its alias, as it reads like what names a gateway by itself; \"ogp federation alias\" gives it another",
-				"peer", p.Key.Fingerprint(), "alias", p.Alias)
+			s.log.Warn("a peer goes without its alias, which can be none; \"ogp federation alias\" gives it another",
+				"peer", p.Key.Fingerprint(), "alias", p.Alias, "reason", core.NotAlias(p.Alias))
 		} // else it has gone, and the name with it
 		p.Alias = ""
 		s.peers.Put(p)

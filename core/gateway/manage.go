@@ -286,9 +286,13 @@ func (g *trust) Tag(ctx context.Context, k core.PublicKey, add, drop []string) (
 }
 
 // SetLevel sets how much a peer's agent may ask on a topic; an empty topic sets
-// the peer's default, an empty level takes the setting away.
+// the peer's default, an empty level takes the setting away. A peer that is not approved
+// gets none: the error is of kind NotApproved.
 func (g *trust) SetLevel(ctx context.Context, k core.PublicKey, topic, level string) (*core.Peer, error) {
 	return g.change(ctx, k, func(p *core.Peer) error {
+		if err := peering.NotApproved(p); err != nil && level != "" {
+			return err
+		}
 		switch {
 		case topic == "":
 			p.DefaultLevel = level
@@ -313,7 +317,7 @@ func (s *state) checkAlias(alias string, k core.PublicKey) error {
 	}
 	shown := clean(alias, 64)
 	if why := core.NotAlias(alias); why != "" || alias != shown {
-		return core.Refusef(core.Malformed, "alias %q: %s", shown, cmp.Or(why, "want up to 64 characters without spaces"))
+		return core.Refusef(core.Malformed, "alias %q: %s", shown, cmp.Or(why, "want up to 64 characters that can be seen"))
 	}
 	if s.self.Named(alias) || s.self.Begins(alias, core.LeastStart) {
 		return core.Refusef(core.Malformed, "alias %q: our own fingerprint or key begins so", shown)

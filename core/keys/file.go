@@ -195,9 +195,12 @@ func encode(p Private, passphrase Passphrase, c cost) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
+// fromPassphrase says where a passphrase comes from.
+const fromPassphrase = "OGP_KEY_PASSPHRASE or key.passphrase_file gives the passphrase"
+
 func ask(passphrase Passphrase) (string, error) {
 	if passphrase == nil {
-		return "", &core.Error{Kind: core.Internal, Hint: "OGP_KEY_PASSPHRASE or key.passphrase_file gives the passphrase",
+		return "", &core.Error{Kind: core.Internal, Hint: fromPassphrase,
 			Err: errors.New("keys: the key is sealed and there is no passphrase")}
 	}
 	text, err := passphrase()
@@ -259,7 +262,9 @@ func (s *sealed) open(k core.PublicKey, passphrase string) (Private, error) {
 	}
 	seed, err := aead.Open(nil, nonce, text, s.bound(k))
 	if err != nil {
-		return Private{}, core.Refuse(core.Forbidden, "wrong passphrase, or the file was changed")
+		e := core.Refuse(core.Forbidden, "wrong passphrase, or the file was changed")
+		e.Hint = fromPassphrase
+		return Private{}, e
 	}
 	return FromSeed(seed)
 }

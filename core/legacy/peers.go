@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/keys"
@@ -109,7 +110,8 @@ func (i *Import) settleAliases() {
 		if p.Alias == "" {
 			continue
 		}
-		if taken[p.Alias] {
+		twin := strings.ToLower(norm.NFC.String(p.Alias))
+		if taken[twin] {
 			i.warnf("%s: alias %q stands for several peers: %s goes without", peersFile, p.Alias, p.Key.Fingerprint())
 			p.Alias = ""
 			continue
@@ -119,7 +121,7 @@ func (i *Import) settleAliases() {
 			p.Alias = ""
 			continue
 		}
-		taken[p.Alias] = true
+		taken[twin] = true
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"net"
 	"strings"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
@@ -28,10 +30,16 @@ func (b *Index) MeantByAlias(alias string, k core.PublicKey) *core.Peer {
 	})
 }
 
+// composed is an alias with its accents within their letters, as most keyboards give them:
+// files and other programs have them apart, which looks the same.
+func composed(alias string) string { return norm.NFC.String(alias) }
+
 // AliasTwin returns another peer than k whose alias is the same but for upper and lower
-// case: what is typed for the one would name the other. nil: none.
+// case, or for how its accents are written: what is typed for the one would name the other. nil: none.
 func (b *Index) AliasTwin(alias string, k core.PublicKey) *core.Peer {
-	return b.other(k, func(p *core.Peer) bool { return p.Alias != "" && strings.EqualFold(p.Alias, alias) && KeepsAlias(p) })
+	return b.other(k, func(p *core.Peer) bool {
+		return p.Alias != "" && strings.EqualFold(composed(p.Alias), composed(alias)) && KeepsAlias(p)
+	})
 }
 
 // Whole returns another peer than k of which a text is the whole fingerprint, id or key.

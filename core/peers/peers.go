@@ -61,7 +61,7 @@ func (b *Index) Put(p *core.Peer) {
 		b.byLabel[label] = append(b.byLabel[label], e)
 	}
 	if p.Alias != "" && KeepsAlias(p) {
-		b.byAlias[p.Alias] = e
+		b.byAlias[composed(p.Alias)] = e
 	}
 	if host := HostName(p.URL); host != "" {
 		b.byHost[host] = append(b.byHost[host], e)
@@ -89,8 +89,8 @@ func (b *Index) unlink(e *entry) {
 		without(b.byLabel, label, e)
 	}
 	without(b.byHost, HostName(e.peer.URL), e)
-	if b.byAlias[e.peer.Alias] == e {
-		delete(b.byAlias, e.peer.Alias)
+	if alias := composed(e.peer.Alias); b.byAlias[alias] == e {
+		delete(b.byAlias, alias)
 	}
 	delete(b.legacy, e.peer.Key)
 	delete(b.waits, e.peer.Key)
@@ -198,7 +198,7 @@ func (b *Index) Waiting() (n Waiting) {
 func (b *Index) ByAlias(alias string) *core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if e := b.byAlias[alias]; e != nil {
+	if e := b.byAlias[composed(alias)]; e != nil {
 		return e.peer
 	}
 	return nil
@@ -329,7 +329,7 @@ func (b *Index) Checked(k core.PublicKey, err error, at time.Time, maxFailures i
 // which no alias takes from it, by alias, by label, or by the beginning of one of them
 // (with or without dashes). Errors are of kind NotFound, or Ambiguous with the candidates.
 func (b *Index) Resolve(ref string) (*core.Peer, error) {
-	ref = strings.TrimSpace(ref)
+	ref = composed(strings.TrimSpace(ref))
 	if ref == "" {
 		return nil, core.Refuse(core.NotFound, "no peer named")
 	}
@@ -346,10 +346,10 @@ func (b *Index) Resolve(ref string) (*core.Peer, error) {
 		case len(ref) >= leastWhole && k.Named(ref):
 			whole = append(whole, e.peer)
 		case alias != nil:
-		case e.peer.Alias == ref, // of one that has gone
+		case composed(e.peer.Alias) == ref, // of one that has gone
 			atLabel(ref, e.peer):
 			exact = append(exact, e.peer)
-		case strings.HasPrefix(strings.ToLower(e.peer.Alias), lower) && e.peer.Alias != "" && KeepsAlias(e.peer), k.Begins(ref, core.LeastStart):
+		case strings.HasPrefix(strings.ToLower(composed(e.peer.Alias)), lower) && e.peer.Alias != "" && KeepsAlias(e.peer), k.Begins(ref, core.LeastStart):
 			begins = append(begins, e.peer)
 		}
 	}

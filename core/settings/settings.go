@@ -31,7 +31,10 @@ func Parse(key, text string) (Setting, error) {
 	if !known && !strings.HasPrefix(key, "plugins.") {
 		e := core.Refusef(core.NotFound, "no setting is named %q", key)
 		e.Hint = `"ogp config example" shows them all`
-		if near := config.NearestKey(key); near != "" {
+		if near := config.NearestKey(key); near == key {
+			e = core.Refusef(core.Unsupported, "%s has a table of its own in config.toml, and is written there", key)
+			e.Hint = `"ogp config example" shows how`
+		} else if near != "" {
 			e.Hint = fmt.Sprintf("did you mean %s?", near)
 		}
 		return Setting{}, e

@@ -51,6 +51,9 @@ func TOML(text []byte, s Setting) ([]byte, error) {
 func putValue(table map[string]any, path []string, value any) bool {
 	for ; len(path) > 1; path = path[1:] {
 		if table[path[0]] == nil {
+			if value == nil { // what is not there is taken away already
+				return true
+			}
 			table[path[0]] = map[string]any{}
 		}
 		next, ok := table[path[0]].(map[string]any)

@@ -18,7 +18,7 @@ func Nearest(name string, known []string) (near string, distance int) {
 			best, least = k, d
 		}
 	}
-	if least <= max(2, len(n)/3) && least < len(n) {
+	if least <= max(1, min(2, (len(n)-1)/2), len(n)/3) && least < len(n) { // of a short name, less than half
 		return best, least
 	}
 	holder := ""

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	sqlite3 "modernc.org/sqlite/lib"
@@ -43,6 +45,24 @@ func lostSync(err error) bool {
 	return false
 }
 
+// spoken is an error of SQLite in words: without its codes, and each part once, as a part
+// is repeated by each layer that it has come through.
+type spoken struct{ error }
+
+var sqliteCode = regexp.MustCompile(` \(\d+\)`)
+
+func (s spoken) Error() string {
+	var parts []string
+	for part := range strings.SplitSeq(sqliteCode.ReplaceAllString(s.error.Error(), ""), ": ") {
+		if !slices.Contains(parts, part) {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, ": ")
+}
+
+func (s spoken) Unwrap() error { return s.error }
+
 // wrap gives an SQL error its kind. Errors of ours and of contexts pass unchanged.
 func (s *Store) wrap(doing string, err error) error {
 	var ours *core.Error
@@ -52,7 +72,7 @@ func (s *Store) wrap(doing string, err error) error {
 	case errors.As(err, &ours), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
-	e := &core.Error{Kind: core.Internal, Public: "store: " + doing, Err: err}
+	e := &core.Error{Kind: core.Internal, Public: "store: " + doing, Err: spoken{err}}
 	switch code(err) & 0xff {
 	case sqlite3.SQLITE_FULL:
 		e.Kind, e.Hint = core.Full, "no space is left for "+filepath.Join(s.dir, file)+": free some and try again"

@@ -551,6 +551,9 @@ func TestDamage(t *testing.T) {
 				if !strings.Contains(e.Error(), path) || !strings.Contains(e.Hint, "backup") || !strings.Contains(e.Hint, path) {
 					t.Errorf("error = %v, hint %q, want the file and what to do", e, e.Hint)
 				}
+				if sqliteCode.MatchString(e.Error()) || strings.Count(e.Error(), "malformed") > 1 {
+					t.Errorf("error = %v, want no code, and nothing twice", e)
+				}
 			}
 			if got, err := os.ReadFile(path); err != nil || string(got) != string(data) {
 				t.Errorf("the damaged file was changed (%v)", err)

@@ -135,6 +135,9 @@ func restore(ctx context.Context, a *cli.App, path string, ids []age.Identity) (
 		return "", nil, err
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".ogp-restore-")
+	if at := (*fs.PathError)(nil); errors.As(err, &at) {
+		at.Path = dir // which is what was to be made
+	}
 	if err != nil {
 		return "", nil, err
 	}
@@ -168,6 +171,12 @@ func decrypted(r io.ReadSeeker, ids []age.Identity) (io.Reader, error) {
 		return nil, e
 	}
 	plain, err := age.Decrypt(r, ids...)
+	var other *age.NoIdentityMatchError
+	if errors.As(err, &other) {
+		e := core.Refuse(core.Forbidden, "the backup is encrypted for another passphrase or key")
+		e.Hint = "--identity, --passphrase or --passphrase-file opens it, whichever it was made with"
+		return nil, e
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the backup: %w", err)
 	}

@@ -2,6 +2,7 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
 // The names of our service.
@@ -150,6 +152,9 @@ service of systemd runs as a user of its own, with its state in /var/lib/ogp, un
 			if system {
 				next = append(next, "--system")
 			}
+			if pid := beside(cmd.Context(), a, services(a, system), system); pid != 0 {
+				a.Sayf(a.Err, "A gateway runs here already (pid %d), and not as this service: \"ogp stop\" stops it.\n", pid)
+			}
 			fmt.Fprintln(a.Err, "Next:", a.Command(next...))
 			if runtime.GOOS == "linux" && !system {
 				fmt.Fprintln(a.Err, `"loginctl enable-linger" lets it run while you are not logged in.`)
@@ -250,13 +255,40 @@ func uninstallCommand(a *cli.App) *cobra.Command {
 	return cmd
 }
 
+// beside is the process of a gateway that has the state directory of a service and is not
+// that service; 0: there is none, or it is not known which directory the service has.
+func beside(ctx context.Context, a *cli.App, m manager, system bool) int {
+	if system && a.Home == "" {
+		return 0
+	}
+	s, err := api.Status.Call(ctx, a, api.None{})
+	if err != nil {
+		return 0
+	}
+	if v, err := m.status(); err != nil || !v.Installed || v.State == "active" || v.State == "activating" {
+		return 0
+	}
+	return s.PID
+}
+
 func actionCommand(a *cli.App, name, short, done string, act func(manager) error) *cobra.Command {
 	var system bool
 	cmd := &cobra.Command{
 		Use: name, Short: short, Args: cobra.NoArgs,
 		Long: short + ", which must be installed.\n\n  ogp service " + name,
-		RunE: func(*cobra.Command, []string) error {
-			if err := act(services(a, system)); err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m := services(a, system)
+			if pid := beside(cmd.Context(), a, m, system); pid != 0 && name == "start" {
+				e := core.Refusef(core.Conflict, "a gateway runs here already (pid %d), and not as this service", pid)
+				e.Hint = `"ogp stop" stops it`
+				return e
+			}
+			err := act(m)
+			var e *core.Error
+			if name == "stop" && errors.As(err, &e) && e.Kind == core.NotFound {
+				e.Hint = `"ogp stop" stops a gateway that is no service`
+			}
+			if err != nil {
 				return err
 			}
 			return a.Done(map[string]bool{strings.ToLower(done): true}, "%s the service", done)
