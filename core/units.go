@@ -93,6 +93,9 @@ func FormatBytes(n int64) string {
 	case n > 0 && n%(1<<10) == 0:
 		return strconv.FormatInt(n>>10, 10) + "KiB"
 	}
+	if n == 0 {
+		return "0"
+	}
 	return strconv.FormatInt(n, 10) + "B"
 }
 

@@ -173,7 +173,7 @@ func saidOfRemoval(a *cli.App, r api.RemoveResult) {
 		fmt.Fprintln(a.Out, "✓ Notified peer of removal")
 	case r.Error.Kind == string(core.Refused):
 		fmt.Fprintf(a.Out, "⚠ Peer notification failed: %s\n", r.Error.Message)
-		fmt.Fprintf(a.Err, "(%s)\n", r.Error.Hint)
+		fmt.Fprintf(a.Err, "(%s)\n", a.Here(r.Error.Hint))
 	default:
 		fmt.Fprintln(a.Out, "⚠ Could not notify peer of removal: fetch failed")
 		fmt.Fprintf(a.Err, "(%s)\n", r.Error.Message)

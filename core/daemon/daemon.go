@@ -231,7 +231,11 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 		Brake: d.brake,
 		Key:   d.key, Store: d.store, Transport: d.tracing.Outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
 		Logger: d.log, Notifiers: d.dispatcher.Names, Queued: d.dispatcher.Queued,
-		Kept:    func(c *core.Change) { d.role.Kept(c) },
+		Kept: func(c *core.Change) {
+			if d.role != nil { // nobody waits while we start, nor for an import without us
+				d.role.Kept(c)
+			}
+		},
 		Plugins: func() (gateway.Plugins, error) { return d.hooks.Plugins() },
 		Record:  d.record,
 		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
