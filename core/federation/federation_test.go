@@ -325,6 +325,20 @@ func TestD7FriendsAtACrowdedAddress(t *testing.T) {
 	if status, _, answer := call(t, app, "POST", "/federation/message", `{"message":1}`); status != 429 {
 		t.Errorf("an envelope of nobody out of tries: %d %s, want 429", status, answer)
 	}
+	status := func(by *envelope.Sealer) string {
+		body, err := by.SealMessage(bob.Key(), core.Message{Intent: core.IntentStatus, From: by.Key.Public().String(), To: bob.Key().String(),
+			Nonce: "status", Timestamp: core.FormatTime(time.Now())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
+	if status, _, answer := call(t, app, "POST", "/federation/message", status(stranger)); status != 429 { // else a signed no for each
+		t.Errorf("a stranger who asks whether it is approved, out of tries: %d %s, want 429", status, answer)
+	}
+	if status, _, answer := call(t, app, "POST", "/federation/message", status(sealer)); status != 200 {
+		t.Errorf("alice, who asks whether she is approved: %d %s, want 200", status, answer)
+	}
 	if status, _, answer := call(t, app, "POST", "/federation/message", message("true-1", sealer)); status != 200 {
 		t.Errorf("alice at the same address: %d %s, want 200", status, answer)
 	}

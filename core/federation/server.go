@@ -210,12 +210,14 @@ func (s *server) receive(fail func(*fiber.Ctx, error) error, receive func(*fiber
 			looked()
 		}))
 		a, err := receive(c, web.Body(c))
-		if err != nil {
-			if fromNobody(err) {
-				if ok, after := s.strangers.Allow(addr, s.o.Now()); !ok && !friend {
-					return fail(c, tooMany(after))
-				}
+		// A refusal may be an answer: a gateway that is not approved here and asks whether it
+		// is gets a signed no.
+		if err != nil && fromNobody(err) || err == nil && !friend && a.Status >= http.StatusBadRequest {
+			if ok, after := s.strangers.Allow(addr, s.o.Now()); !ok && !friend {
+				return fail(c, tooMany(after))
 			}
+		}
+		if err != nil {
 			return fail(c, err)
 		}
 		web.SetRetryAfter(c, a.RetryAfter)
