@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // The measures of a chart within its own box, which the page stretches to its width.
@@ -58,6 +59,33 @@ func fatesChart(list []api.BucketView) template.HTML {
 		}
 	}
 	fmt.Fprintf(&b, `<line class="axis" x1="0" y1="%d" x2="%d" y2="%d"/></svg>`, chartHalf, chartWide, chartHalf)
+	return template.HTML(b.String())
+}
+
+// hoursWide is how many hours the chart of a plugin has.
+const hoursWide = 48
+
+// hoursChart draws what calls took, hour by hour, up to the last hour that is there.
+func hoursChart(name string, list []hourBar) template.HTML {
+	if len(list) == 0 {
+		return ""
+	}
+	most, last := 0.0, list[len(list)-1].From
+	for _, h := range list {
+		most = max(most, h.Tall)
+	}
+	var b strings.Builder
+	says := template.HTMLEscapeString(fmt.Sprintf("What a call of %s took, hour by hour: %s in the hour of %s, at most %.0f", name, list[len(list)-1].Says, day(last), most))
+	fmt.Fprintf(&b, `<svg class="hours" viewBox="0 0 %d 100" preserveAspectRatio="none" role="img" aria-label="%s">`, 10*hoursWide, says)
+	for _, h := range list {
+		x := hoursWide - 1 - int(last.Sub(h.From)/time.Hour)
+		if x < 0 {
+			continue
+		}
+		tall := 2 + 96*h.Tall/max(most, 1e-9)
+		fmt.Fprintf(&b, `<rect class="hour" x="%d" y="%.1f" width="8" height="%.1f"><title>%s: %s, %s</title></rect>`, 10*x+1, 100-tall, tall, day(h.From), text.Count(int(h.Calls), "call"), template.HTMLEscapeString(h.Says))
+	}
+	b.WriteString("</svg>")
 	return template.HTML(b.String())
 }
 

@@ -22,6 +22,27 @@ type policiesPage struct {
 type pluginRow struct {
 	api.PluginView
 	Own, Reloads bool // it was installed here; it has a file of its own
+	Over         []hourBar
+}
+
+// hourBar is what the calls of an hour took.
+type hourBar struct {
+	From  time.Time
+	Tall  float64
+	Calls int64
+	Says  string
+}
+
+// barsOf are a plugin's hours: the work of a call where it is counted, and else its time.
+func barsOf(v api.PluginView) (out []hourBar) {
+	for _, h := range v.Hours {
+		bar := hourBar{h.From, float64(h.Work), h.Calls, strconv.FormatInt(h.Work, 10) + " units of work a call"}
+		if v.Pace == nil || v.Pace.MostWork == 0 {
+			bar.Tall, bar.Says = h.Micros, micros(h.Micros)+" a call"
+		}
+		out = append(out, bar)
+	}
+	return out
 }
 
 func (s *Server) policies(w http.ResponseWriter, r *http.Request) error {
@@ -31,7 +52,7 @@ func (s *Server) policies(w http.ResponseWriter, r *http.Request) error {
 	}
 	page := policiesPage{}
 	for _, v := range list {
-		page.Plugins = append(page.Plugins, pluginRow{v, v.Source == "installed", v.Path != ""})
+		page.Plugins = append(page.Plugins, pluginRow{v, v.Source == "installed", v.Path != "", barsOf(v)})
 	}
 	if page.Rules, err = api.Rules.Call(r.Context(), s.o.Caller, api.None{}); err != nil {
 		return err

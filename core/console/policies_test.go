@@ -16,6 +16,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	pluginroom "github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/trial"
 )
 
@@ -25,12 +26,15 @@ type uploads struct {
 	replay  api.ReplayParams
 	install api.InstallParams
 	rules   api.RulesParams
+	slow    chan bool // a replay has begun; it was cancelled
 }
 
 // policies are a gateway's plugins and rules, all of them hostile.
 func (f *fake) policies(got *uploads) control.Local {
 	plugin := api.PluginView{Problems: []api.Problem{{State: "fail", Text: hostile, Fix: hostile}}}
 	plugin.Name, plugin.Version, plugin.State, plugin.Source, plugin.Path, plugin.Error, plugin.LastFailure = "mine", hostile, "failed", "installed", "/x.wasm", hostile, hostile
+	plugin.Pace = &pluginroom.Pace{Calls: 7, P50Micros: 3, P99Micros: 2000, Work: 5, MostWork: 9}
+	plugin.Hours = []pluginroom.PaceHour{{From: time.Now().Add(-100 * time.Hour), Calls: 1}, {From: time.Now().Add(-time.Hour), Calls: 1, Work: 3}, {From: time.Now(), Calls: 6, Work: 5}}
 	plugin.Missing, plugin.Intents, plugin.Calls, plugin.Refusals, plugin.Failures = []string{hostile}, []string{hostile}, 7, 3, 2
 	asks := api.AsksView{Approves: true, Replies: true, KV: &api.KVAskView{MaxBytes: 100, Reason: hostile}, HTTP: []api.HTTPAskView{{URL: "https://a.example/", Reason: hostile}}}
 	upload := api.UploadView{ID: "a1", Name: "mine", Version: hostile, Description: hostile, Author: hostile, Intents: []string{hostile}, Asks: asks, Needless: true}
@@ -74,6 +78,12 @@ func (f *fake) policies(got *uploads) control.Local {
 		}),
 		api.PolicyReplay.Handle(func(ctx context.Context, p api.ReplayParams) (api.ReplayView, error) {
 			f.note("replay")
+			if strings.Contains(p.Rules, "slow") {
+				got.slow <- true
+				<-ctx.Done()
+				got.slow <- true
+				return api.ReplayView{}, ctx.Err()
+			}
 			if got.replay = p; strings.Contains(p.Rules, "bad") {
 				return api.ReplayView{}, core.Refuse(core.Malformed, "rules:3: column 6: "+hostile)
 			}
@@ -123,7 +133,7 @@ func (b *browser) send(path, token string, pairs ...string) (*http.Response, str
 func openPolicies(t *testing.T) (*fake, *browser, *uploads) {
 	t.Helper()
 	s, f, b := open(t)
-	got := &uploads{}
+	got := &uploads{slow: make(chan bool, 2)}
 	s.o.Caller = append(f.handlers(), f.policies(got)...)
 	b.enter(s)
 	return f, b, got
@@ -203,6 +213,9 @@ func TestW2PoliciesWords(t *testing.T) {
 			t.Errorf("%s has invisible characters in it", path)
 		}
 	}
+	if text := pages["/policies"]; strings.Count(text, `<rect class="hour"`) != 2 || !strings.Contains(text, "5 units of work a call") {
+		t.Errorf("the hours of a plugin: %s", text)
+	}
 	if text := pages[result]; strings.Count(text, "<rect class=\"fate") != 58 || !strings.Contains(text, "and 100 more") {
 		t.Errorf("the picture has %d bars", strings.Count(text, "<rect"))
 	}
@@ -254,6 +267,39 @@ func TestInstallingWhatIsTicked(t *testing.T) {
 	if f.noted() != "install install discard remove-plugin reload" {
 		t.Errorf("done: %s", f.noted())
 	}
+}
+
+// A replay ends when whoever asked goes away.
+func TestReplayIsCancelled(t *testing.T) {
+	_, b, got := openPolicies(t)
+	token := b.token()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	body := "--x\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n" + token + "\r\n--x\r\nContent-Disposition: form-data; name=\"with\"\r\n\r\nrules\r\n" +
+		"--x\r\nContent-Disposition: form-data; name=\"rules\"\r\n\r\nslow\r\n--x--\r\n"
+	r, err := http.NewRequestWithContext(ctx, "POST", b.base+"/policies/machine", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if resp, err := b.Do(r); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	<-got.slow
+	if r, _ := b.send("/policies/machine", b.token(), "with", "now"); r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("another form meanwhile: %d", r.StatusCode)
+	}
+	stop()
+	select {
+	case <-got.slow:
+	case <-time.After(20 * time.Second):
+		t.Error("it goes on without its browser")
+	}
+	<-done
 }
 
 // From a pasted rule to the configuration file, and from a module to its installation.

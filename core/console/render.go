@@ -83,7 +83,7 @@ var functions = template.FuncMap{
 	"theirs": theirs, "words": words, "ago": text.Ago, "until": text.Until, "when": when, "count": text.Count,
 	"size": func(n int64) string { return text.Bytes(uint64(max(n, 0))) }, "asset": func(name string) asset { return assets[name] },
 	"line": api.OneLine, "grant": api.GrantLine, "join": strings.Join, "groups": func(f string) []string { return strings.Split(f, "-") },
-	"set": set, "fates": fatesChart, "micros": micros, "day": day,
+	"set": set, "fates": fatesChart, "hours": hoursChart, "micros": micros, "day": day,
 }
 
 // set makes what a template hands to another: names and values in turn.

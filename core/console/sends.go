@@ -40,7 +40,7 @@ func (f sent) file(name string) []byte {
 }
 
 // sends is a form that carries files: the session's own, sent once. Its token comes first, and
-// nothing after it is read before it is known. One is read at a time, as it is held in memory.
+// nothing after it is read before it is known. One is worked on at a time, as it is held in memory.
 func (s *Server) sends(f func(w http.ResponseWriter, r *http.Request, form sent) error) http.HandlerFunc {
 	return s.view(func(w http.ResponseWriter, r *http.Request) error {
 		out := http.NewResponseController(w)
@@ -55,12 +55,13 @@ func (s *Server) sends(f func(w http.ResponseWriter, r *http.Request, form sent)
 			return err
 		}
 		if !s.sending.TryLock() {
-			e := core.Refuse(core.Unavailable, "another form with files is being read; nothing was done")
+			e := core.Refuse(core.Unavailable, "another form with files is being worked on; nothing was done")
 			e.Hint = "go back and send it again in a moment"
 			return e
 		}
 		defer s.sending.Unlock()
 		form, err := readSent(parts)
+		_, _ = io.Copy(io.Discard, r.Body) // read to its end, the browser's going away ends the context
 		if err != nil {
 			return err
 		}

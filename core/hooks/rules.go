@@ -178,7 +178,7 @@ func (r *rulesOf) view(state string) View {
 	}
 	if r.done != nil {
 		total := r.done.total()
-		v.Calls, v.Refusals, v.Failures, v.Pace = total.Calls, total.Refusals, total.Failures, r.done.paces.Pace()
+		v.Calls, v.Refusals, v.Failures, v.Pace, v.Hours = total.Calls, total.Refusals, total.Failures, r.done.paces.Pace(), r.done.paces.Hours()
 	}
 	return v
 }

@@ -52,6 +52,8 @@ type View struct {
 	LoadMillis   int64         `json:"loadMillis,omitempty"`
 	LastFailure  string        `json:"lastFailure,omitempty"`
 	Pace         *plugin.Pace  `json:"pace,omitempty"` // of the last calls, since the start
+
+	Hours []plugin.PaceHour `json:"hours,omitempty"` // of the last two days, as far as since the start
 }
 
 // Words is what an error of a plugin says, for people who have read its name.
@@ -78,7 +80,7 @@ func (m *Manager) List() []View {
 			info := s.loaded.Info()
 			v.State, v.SHA256, v.Size, v.Missing, v.Instances = StateReady, info.SHA256, info.Size, info.Missing, info.Instances
 			v.Kind, v.LoadMillis, v.LastFailure = string(info.Kind), info.LoadTook.Milliseconds(), Words(s.name, info.LastError)
-			v.Pace = s.loaded.Pace()
+			v.Pace, v.Hours = s.loaded.Pace(), s.loaded.Hours()
 			v.FailedInARow, v.Changed = info.FailedInARow, s.fileChanged(info.SHA256)
 			if info.PausedFor > 0 {
 				v.State = StatePaused

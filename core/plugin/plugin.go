@@ -165,6 +165,9 @@ func (p *Plugin) Call(ctx context.Context, hook Hook, input []byte) (Result, err
 // Pace is that of the last calls; nil where there was none since it was loaded.
 func (p *Plugin) Pace() *Pace { return p.paces.Pace() }
 
+// Hours are those of the last two days that had calls since it was loaded.
+func (p *Plugin) Hours() []PaceHour { return p.paces.Hours() }
+
 // Info tells about the plugin.
 func (p *Plugin) Info() Info {
 	p.mu.Lock()
