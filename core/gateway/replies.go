@@ -342,7 +342,7 @@ func (g *replies) awaitReply(ctx context.Context, item *core.OutboxItem) (*core.
 			if err := g.pollPeer(ctx, item); err != nil {
 				g.log.Debug("poll", "nonce", item.Nonce, "err", err)
 			}
-			ticker.Reset(pollPause(g.o.Now().Sub(item.Created)))
+			ticker.Reset(pollPause(g.o.Now().Sub(item.Created) - 2*time.Minute)) // at first somebody sits and waits
 		}
 	}
 }

@@ -140,6 +140,29 @@ func TestR1Poll(t *testing.T) {
 // We poll the peer, and believe only what it has signed.
 func TestR1WePoll(t *testing.T) { synctest.Test(t, wePoll) }
 
+// Who sits and waits hears soon of an answer that is left at the peer; who waits for long
+// does not ask it all day.
+func TestAwaitReplyPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		item := sendTo(t, r, befriend(t, r.Gateway, nil))
+		asked := map[bool]int{} // within the first minute or so, and after
+		began := time.Now()
+		r.wire.poll = func(core.Nonce) (core.Answer, error) {
+			asked[time.Since(began) <= 90*time.Second]++
+			return core.Answer{Status: 404, Body: []byte(`{}`)}, nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
+		defer cancel()
+		if _, err := r.AwaitReply(ctx, item); err == nil {
+			t.Error("AwaitReply = nil, want that nothing came")
+		}
+		if asked[true] < 40 || asked[false] > 120 {
+			t.Errorf("asked %d times in a minute and a half, and %d in three hours; want 45 or so, and far fewer than 5,000", asked[true], asked[false])
+		}
+	})
+}
+
 func wePoll(t *testing.T) {
 	r := newRig(t, nil)
 	p, mallory := befriend(t, r.Gateway, nil), newPeer(nil)
