@@ -245,6 +245,9 @@ func (d *Daemon) installedAs(w *hooks.Wanted, in *hooks.Installed) {
 
 // shipped fills in a plugin that ships with ogp.
 func (d *Daemon) shipped(w *hooks.Wanted, c config.PluginConfig, settings map[string]any) error {
+	if _, _, own := d.o.Shipped(w.Spec.Name); own && c.Shipped != "" && c.Shipped != w.Spec.Name {
+		return core.Refusef(core.Malformed, "shipped = %q: %s ships with ogp itself; give the table a name that is free", c.Shipped, w.Spec.Name)
+	}
 	wasm, manifestText, ok := d.o.Shipped(cmp.Or(c.Shipped, w.Spec.Name))
 	if !ok {
 		e := core.Refusef(core.Malformed, "no plugin named %s ships with ogp or is installed", cmp.Or(c.Shipped, w.Spec.Name))

@@ -98,3 +98,20 @@ shipped = "a2a"
 		t.Errorf("%d of openclaw and hermes are wanted, want both", found)
 	}
 }
+
+// What shipped says is there, and is said once.
+func TestShippedIsSaidOnce(t *testing.T) {
+	for name, c := range map[string]config.PluginConfig{
+		"hermes": {Shipped: "nothing"},
+		"own":    {Shipped: a2aPlugin, Path: "/x.wasm"},
+		"a2a":    {Shipped: openclawPlugin},
+	} {
+		d, err := configured(Options{Dir: t.TempDir(), Shipped: shippedOpenClaw(t), Config: config.Options{Env: []string{"HOME=/nowhere"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.configured(name, c, nil); err == nil {
+			t.Errorf("%s, %+v is taken", name, c)
+		}
+	}
+}
