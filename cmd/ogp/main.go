@@ -250,8 +250,8 @@ func count(c *cobra.Command, args []string, err error) string {
 		return fmt.Sprintf("%q is too much: %s takes no arguments", args[0], c.CommandPath())
 	case m == nil:
 		return err.Error()
-	case m[4] != "":
-		return fmt.Sprintf("%s, and it takes %s or %s", given, m[3], m[4])
+	case m[2] == "between":
+		return fmt.Sprintf("%s, and it takes %s to %s", given, m[3], m[4])
 	case m[2] != "":
 		return fmt.Sprintf("%s, and it takes %s %s", given, m[2], m[3])
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // installedPlugins is the method "plugin.installed".
@@ -222,6 +223,9 @@ func (d *Daemon) reloadPlugin(ctx context.Context, p api.PluginRef) ([]api.Plugi
 func (d *Daemon) pluginKV(ctx context.Context, p api.KVParams) (map[string]any, error) {
 	if err := hooks.CheckName(p.Plugin); err != nil {
 		return nil, err
+	}
+	if len(p.Key) > plugin.MaxKeyBytes || p.Key == "" && (p.Set || p.Delete) {
+		return nil, core.Refusef(core.Malformed, "a key of %s: want 1 to %d", text.Count(len(p.Key), "byte", "bytes"), plugin.MaxKeyBytes)
 	}
 	if err := d.knowsPlugin(ctx, p.Plugin); err != nil {
 		return nil, err

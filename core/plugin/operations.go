@@ -23,7 +23,7 @@ const (
 	callFailed   = -4
 	callLimit    = -5
 	maxRandBytes = 1024
-	maxKeyBytes  = 512
+	MaxKeyBytes  = 512 // of a key of a plugin's store
 	maxListed    = 1000
 )
 
@@ -118,8 +118,8 @@ func (v *version) kv(op, key string) error {
 	switch {
 	case !v.grants.kv(op) || v.store == nil:
 		return refuse(callDenied, "not granted")
-	case len(key) > maxKeyBytes || !utf8.ValidString(key):
-		return refuse(callBad, "a key of %d bytes, at most %d", len(key), maxKeyBytes)
+	case len(key) > MaxKeyBytes || !utf8.ValidString(key):
+		return refuse(callBad, "a key of %d bytes, at most %d", len(key), MaxKeyBytes)
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ type state struct {
 	status    *api.StatusView   // of the running gateway; nil: none runs
 	plugins   []api.PluginView
 	running   bool
+	within    time.Duration // how long a running gateway may take to see the new file
 }
 
 // notifiersKey is the setting that names the notifiers.
@@ -50,7 +51,7 @@ const notifiersKey = "delivery.notifiers"
 
 // look sees what there is; writes says that the file will be written, which is tried first.
 func look(ctx context.Context, a *cli.App, writes bool) (*state, error) {
-	s := &state{app: a}
+	s := &state{app: a, within: 8 * time.Second}
 	var err error
 	if s.dir, err = a.StateDir(); err != nil {
 		return nil, err
@@ -177,14 +178,11 @@ func sameNames(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// takenUp is how long a running gateway may take to see the new file.
-const takenUp = 8 * time.Second
-
 // await waits until the running gateway notifies these and no others.
 func (s *state) await(ctx context.Context, names []string) error {
 	stop := s.app.Spin("waiting for the gateway")
 	defer stop()
-	for deadline := time.Now().Add(takenUp); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(s.within); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
 		v, err := api.Status.Call(ctx, s.app, api.None{})
 		if err != nil {
 			return err
