@@ -104,14 +104,22 @@ func Plugin(v hooks.View, unread []config.Problem) []api.Problem {
 // unusedPower says what a plugin would have done, had it the power to.
 func unusedPower(v hooks.View) (out Problems) {
 	if v.Ignored > 0 && !v.Replies && slices.Contains(v.Hooks, core.HookNotify) {
-		out.Warn("if it shall: replies = true in its plugin.toml, which asks for the power, and in [plugins."+v.Name+".grants] of config.toml, which grants it",
+		out.Warn(fixPower(v, "replies"),
 			"it would have answered %s, and has not the power to", text.Count(int(v.Ignored), "message"))
 	}
 	if v.Ignored > 0 && !v.Approves && slices.Contains(v.Hooks, core.HookRequest) {
-		out.Warn("if it shall: approves = true in its plugin.toml, which asks for the power, and in [plugins."+v.Name+".grants] of config.toml, which grants it",
+		out.Warn(fixPower(v, "approves"),
 			"it would have approved %s, and has not the power to", text.Count(int(v.Ignored), "stranger"))
 	}
 	return out
+}
+
+// fixPower says how a plugin gets a power that it would use.
+func fixPower(v hooks.View, power string) string {
+	if v.Source == hooks.FromInstall {
+		return "if it shall: " + power + " = true in the plugin.toml beside its module, and \"ogp plugin install\" again, which asks you"
+	}
+	return "if it shall: " + power + " = true in its plugin.toml, which asks for the power, and in [plugins." + v.Name + ".grants] of config.toml, which grants it"
 }
 
 // lacking parts the powers that a plugin is not granted from the secrets that it is not
