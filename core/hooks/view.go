@@ -110,7 +110,7 @@ func (s *slot) view() View {
 	unknown := unknownSettings(s.want.Settings, manifest)
 	return View{Name: spec.Name, State: StateLoading, Source: s.want.Source, Kind: string(s.module.Kind), Hooks: s.hooks(),
 		Intents: manifest.Intents, Order: s.want.Order, Path: spec.Path, SHA256: s.module.SHA256, Size: s.module.Size,
-		Pinned: spec.SHA256 != "", Version: manifest.Version, Missing: spec.Grants.Missing(manifest.Asks()), Unknown: unknown,
+		Pinned: spec.SHA256 != "", Version: manifest.Version, Missing: spec.Missing(manifest), Unknown: unknown,
 		Approves: s.approves(), Replies: s.replies(), AtMost: spec.Grants.AtMost, Ignored: s.tally.ignored.Load(),
 		Calls: total.Calls, Refusals: total.Refusals, Failures: total.Failures}
 }

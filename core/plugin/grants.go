@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
@@ -79,6 +81,26 @@ func (g Grants) Missing(ask Grants) []string {
 		out = append(out, MayReply)
 	}
 	return out
+}
+
+// Missing says what a plugin asks for and is not granted. A default URL that the operator
+// has replaced asks for nothing: the one in its place does.
+func (s *Spec) Missing(m *Manifest) []string {
+	ask := m.Asks()
+	var c struct {
+		URL string `json:"url"`
+	}
+	was, _ := m.Config["url"].(string)
+	if json.Unmarshal(s.Config, &c) != nil || c.URL == "" || c.URL == was || CheckURL(c.URL) != nil || CheckURL(was) != nil {
+		return s.Grants.Missing(ask)
+	}
+	want, err := parseGrant(HTTPGrant{URL: PrefixOf(was)})
+	for i, a := range ask.HTTP {
+		if err == nil && (Grants{HTTP: []HTTPGrant{a}}).holding(want) != nil {
+			ask.HTTP[i] = HTTPGrant{URL: PrefixOf(c.URL), Secrets: a.Secrets}
+		}
+	}
+	return s.Grants.Missing(ask)
 }
 
 // holding is the grant that a URL is within; nil for none.

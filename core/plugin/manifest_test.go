@@ -207,6 +207,30 @@ func TestHooksMustBeThere(t *testing.T) {
 	}
 }
 
+// A default URL that the operator has replaced asks for nothing; the one in its place does.
+func TestMissingOfAReplacedURL(t *testing.T) {
+	m := &plugin.Manifest{HTTP: []plugin.HTTPAsk{{URL: "http://localhost:1/hooks/", Private: true, Secrets: []string{"tok"}}, {URL: "https://more.example/"}},
+		Config: map[string]any{"url": "http://localhost:1/hooks/"}}
+	more, hooks := plugin.HTTPGrant{URL: "https://more.example/"}, plugin.HTTPGrant{URL: "https://new.example/x", Secrets: []string{"tok"}}
+	for _, c := range []struct {
+		config string
+		grants []plugin.HTTPGrant
+		want   string
+	}{
+		{`{"url":"https://new.example/x"}`, []plugin.HTTPGrant{more, hooks}, ""},
+		{`{"url":"https://new.example/x"}`, []plugin.HTTPGrant{hooks}, "http https://more.example/"},
+		{`{"url":"https://new.example/x"}`, []plugin.HTTPGrant{more}, "http https://new.example/x|secret tok for https://new.example/x"},
+		{`{"url":"http://localhost:1/hooks/"}`, []plugin.HTTPGrant{more, hooks}, "http http://localhost:1/hooks/|http http://localhost:1/hooks/ at private addresses|secret tok for http://localhost:1/hooks/"},
+		{``, []plugin.HTTPGrant{more, hooks}, "http http://localhost:1/hooks/|http http://localhost:1/hooks/ at private addresses|secret tok for http://localhost:1/hooks/"},
+		{`{"url":"no URL"}`, []plugin.HTTPGrant{more, hooks}, "http http://localhost:1/hooks/|http http://localhost:1/hooks/ at private addresses|secret tok for http://localhost:1/hooks/"},
+	} {
+		s := &plugin.Spec{Config: []byte(c.config), Grants: plugin.Grants{HTTP: c.grants}}
+		if got := strings.Join(s.Missing(m), "|"); got != c.want {
+			t.Errorf("%s, granted %v: %q, want %q", c.config, c.grants, got, c.want)
+		}
+	}
+}
+
 func TestMissing(t *testing.T) {
 	m, err := plugin.ParseManifest([]byte(fullManifest))
 	if err != nil {

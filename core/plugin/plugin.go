@@ -181,7 +181,7 @@ func (p *Plugin) Info() Info {
 	}
 	m := v.manifest
 	i.Version, i.Description, i.Kind, i.Hooks, i.Intents, i.Batch = m.Version, m.Description, v.kind.name, m.Hooks, m.Intents, m.Batch
-	i.SHA256, i.Size, i.Limits, i.Asks, i.Missing = v.sha256, v.size, v.limits, m.Asks(), spec.Grants.Missing(m.Asks())
+	i.SHA256, i.Size, i.Limits, i.Asks, i.Missing = v.sha256, v.size, v.limits, m.Asks(), spec.Missing(m)
 	i.Imports, i.LoadedAt, i.LoadTook = v.imports, v.loaded, v.took
 	i.Refused, i.Instances = v.refused.Load(), cap(v.slots)-len(v.slots)
 	return i

@@ -160,7 +160,7 @@ func (s *state) write(ctx context.Context, changes []settings.Setting, names []s
 	if err != nil {
 		return err
 	}
-	err = s.await(ctx, names)
+	err = s.await(ctx, changes, names)
 	if err == nil {
 		return nil
 	}
@@ -178,10 +178,11 @@ func sameNames(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// await waits until the running gateway notifies these and no others.
-func (s *state) await(ctx context.Context, names []string) error {
+// await waits until the running gateway notifies these and no others, with these settings.
+func (s *state) await(ctx context.Context, changes []settings.Setting, names []string) error {
 	stop := s.app.Spin("waiting for the gateway")
 	defer stop()
+	settled := false
 	for deadline := time.Now().Add(s.within); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
 		v, err := api.Status.Call(ctx, s.app, api.None{})
 		if err != nil {
@@ -194,13 +195,30 @@ func (s *state) await(ctx context.Context, names []string) error {
 			}
 		}
 		loading := slices.ContainsFunc(v.Plugins, func(p api.PluginState) bool { return p.State == hooks.StateLoading })
-		if sameNames(have, names) && !loading {
+		waits, err := s.waits(ctx, changes)
+		if err != nil {
+			return err
+		}
+		if !sameNames(have, names) || loading || waits {
+			settled = false
+			continue
+		}
+		if settled { // twice: it has the settings a moment before it puts its plugins in force
 			return nil
 		}
+		settled = true
 	}
 	e := core.Refusef(core.Unavailable, "the running gateway has not taken it up, so that the file is as it was")
 	e.Hint = "\"ogp logs\" says why"
 	return e
+}
+
+// waits reports whether the running gateway has one of these settings otherwise than its file.
+func (s *state) waits(ctx context.Context, changes []settings.Setting) (bool, error) {
+	v, err := api.Config.Call(ctx, s.app, api.ConfigParams{})
+	return err == nil && slices.ContainsFunc(v.Differs, func(d api.ConfigDifference) bool {
+		return s.overrides[d.Key] == "" && slices.ContainsFunc(changes, func(c settings.Setting) bool { return c.Key == d.Key || strings.HasPrefix(c.Key, d.Key+".") })
+	}), err
 }
 
 type listed struct {

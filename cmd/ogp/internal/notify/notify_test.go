@@ -27,12 +27,14 @@ func TestWhatDoesNotComeIntoForceIsTakenBack(t *testing.T) {
 		name      string
 		file      string // empty: there is none
 		takes     bool   // the gateway takes it up
+		same      bool   // the notifier is in use, with other settings
 		meanwhile string // is written by somebody else
 		want      string // a part of what the file is then; empty: there is none
 	}{
 		{name: "as it was", file: before, want: before},
 		{name: "none as there was none"},
 		{name: "somebody else's stays", file: before, meanwhile: theirs, want: theirs},
+		{name: "other settings of one in use", file: before, same: true, want: before},
 		{name: "in force", file: before, takes: true, want: "webhook"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -57,8 +59,13 @@ func TestWhatDoesNotComeIntoForceIsTakenBack(t *testing.T) {
 					}
 				}
 				v := api.StatusView{Notifiers: []api.NotifierView{{Health: delivery.Health{Name: logNotifier}}}}
-				if c.takes && asked.Load() > 1 {
+				if c.same || c.takes && asked.Load() > 1 {
 					v.Notifiers = append(v.Notifiers, api.NotifierView{Health: delivery.Health{Name: "webhook"}})
+				}
+				return v, nil
+			}), api.Config.Handle(func(context.Context, api.ConfigParams) (v api.ConfigView, err error) {
+				if c.same {
+					v.Differs = []api.ConfigDifference{{Key: "plugins"}}
 				}
 				return v, nil
 			})}}
@@ -68,7 +75,7 @@ func TestWhatDoesNotComeIntoForceIsTakenBack(t *testing.T) {
 			a := &cli.App{Home: dir, Out: io.Discard, Err: io.Discard, In: strings.NewReader("")}
 			s := &state{app: a, dir: dir, path: path, running: true, within: 300 * time.Millisecond}
 			names := []string{logNotifier, "webhook"}
-			err = s.write(ctx, []settings.Setting{chooses(names)}, names)
+			err = s.write(ctx, []settings.Setting{chooses(names), {Key: "plugins.webhook.config.url", Value: "https://a.example"}}, names)
 			if took := err == nil; took != c.takes || err != nil && !strings.Contains(err.Error(), "not taken it up") {
 				t.Errorf("write = %v, taken up %v", err, c.takes)
 			}
