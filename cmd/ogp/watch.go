@@ -26,7 +26,7 @@ const (
 	screenOpen  = "\x1b[?1049h\x1b[?25l\x1b[?7l" // another screen, without a cursor, that cuts lines
 	screenClose = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 	screenHome  = "\x1b[H"
-	lineDone    = "\x1b[K\n"
+	lineClear   = "\x1b[K" // before the line: behind it, in the last column, it would take the last cell
 	screenRest  = "\x1b[J"
 )
 
@@ -97,7 +97,7 @@ func draw(a *cli.App, text string) {
 	var b strings.Builder
 	b.WriteString(screenHome)
 	for _, line := range lines {
-		b.WriteString(cutTo(line, width) + lineDone)
+		b.WriteString(lineClear + cutTo(line, width) + "\n")
 	}
 	b.WriteString(screenRest)
 	io.WriteString(a.Out, b.String())

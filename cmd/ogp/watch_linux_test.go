@@ -66,6 +66,9 @@ func TestWatchedStatusOnATerminal(t *testing.T) {
 	if !strings.HasPrefix(text, screenOpen) || !strings.Contains(text, "\x1b[1mGateway") || !strings.Contains(text, "Ada, running since") {
 		t.Errorf("the first picture is %q", text)
 	}
+	if strings.Contains(text, "…\x1b[K") {
+		t.Error("the mark of a cut line stands in the last cell, and is cleared")
+	}
 	if picture, _, _ := strings.Cut(strings.TrimPrefix(text, screenOpen+screenHome), screenRest); strings.Count(picture, "\n") != 9 || !strings.Contains(picture, "…") {
 		t.Errorf("%d lines on a screen of 10: %q", strings.Count(picture, "\n"), picture)
 	}

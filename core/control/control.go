@@ -94,9 +94,9 @@ func Listen(path string) (net.Listener, error) {
 	case err != nil:
 		return nil, fmt.Errorf("control: %w", err)
 	case info.Mode().Type() != os.ModeSocket:
-		return nil, fmt.Errorf("control: %s is no socket; move it away", path)
+		return nil, core.Refusef(core.Conflict, "%s is no socket: move it away", path)
 	case !ours(info):
-		return nil, fmt.Errorf("control: the socket %s belongs to another user", path)
+		return nil, core.Refusef(core.Forbidden, "the socket %s belongs to another user", path)
 	}
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		conn.Close()

@@ -113,7 +113,9 @@ func pick(n int, id func(int) string, ref, list string) (int, error) {
 	}
 	if found < 0 {
 		if n == 0 {
-			return 0, core.Refusef(core.NotFound, "%q is empty", list)
+			e := core.Refuse(core.NotFound, "there is none yet")
+			e.Hint = `"` + list + `" shows them when there are some`
+			return 0, e
 		}
 		e := core.Refusef(core.NotFound, "nothing has the id %q", ref)
 		e.Hint = `"` + list + `" shows the ids; "last" is the newest`

@@ -48,7 +48,7 @@ func installCommand(a *cli.App, root *cobra.Command) *cobra.Command {
 				next = "a new shell has it"
 				err = root.GenFishCompletion(&script, true)
 			default:
-				return cli.UsageHint("\"ogp completion --help\" shows how to do it by hand", "SHELL is %q: want bash, zsh or fish", shell)
+				return cli.UsageHint("\"ogp completion --help\" shows how to do it by hand", "SHELL is %q: want bash, zsh or fish", a.Getenv("SHELL"))
 			}
 			if err != nil {
 				return err
