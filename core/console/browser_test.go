@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +22,13 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
+
+func TestMain(m *testing.M) {
+	plugin.CompileChildMain()
+	os.Exit(m.Run())
+}
 
 // gateway is a whole daemon, in this process, on loopback.
 type gateway struct {
@@ -212,7 +219,7 @@ func (w *window) enter(g *gateway) {
 }
 
 // looks are all that are looked at in every width and in both colours.
-var looks = []string{"/", "/requests", "/requests/%s", "/peers", "/peers/ben", "/invites", "/settings", "/nowhere"}
+var looks = []string{"/", "/requests", "/requests/%s", "/peers", "/peers/ben", "/policies", "/policies/machine", "/invites", "/settings", "/nowhere"}
 
 // TestInABrowser uses the console as an operator does, between gateways that run.
 func TestInABrowser(t *testing.T) {
@@ -228,6 +235,8 @@ func TestInABrowser(t *testing.T) {
 	w.approve(t, ada, cy)
 	w.heldMessages(t, ada, ben)
 	w.changeGrants(t, ada)
+	w.timeMachine(t, ada)
+	w.uploadToInstall(t, ada)
 	cy.asks2(ada, t)
 	w.everywhere(t, cy)
 	w.withoutScript(t, ada)
@@ -337,6 +346,47 @@ func (w *window) changeGrants(t *testing.T, ada *gateway) {
 	w.shows("Changed the grants of ben.")
 	if g := call(ada, api.Peer, api.PeerRef{Peer: "ben"}).Granted[0]; g.RateLimit.Requests != 7 {
 		t.Errorf("granted %v", g.RateLimit)
+	}
+}
+
+// timeMachine asks rules about what has come, and puts them in force.
+func (w *window) timeMachine(t *testing.T, ada *gateway) {
+	t.Helper()
+	w.at("/policies/machine")
+	w.do("write a rule", chromedp.SendKeys("#rules", "[[rules]]\nname = \"no firsts\"\nwhen = 'message.text.contains(\"first\")'\nthen = \"deny\"\nreason = \"a first\"\n"))
+	w.press("/policies/machine")
+	w.shows("Whose fate changes")
+	w.shows("no firsts")
+	w.do("put them in force", chromedp.Click(`//button[contains(., "Put them in force")]`))
+	w.until("the page of policies", `location.pathname === "/policies" && document.body.innerText.includes("no firsts")`)
+	if v := call(ada, api.Config, api.ConfigParams{}); !strings.Contains(v.TOML, `name = "no firsts"`) {
+		t.Errorf("the rules are not in force:\n%s", v.TOML)
+	}
+}
+
+// uploadToInstall tries a module on the past and installs it from there.
+func (w *window) uploadToInstall(t *testing.T, ada *gateway) {
+	t.Helper()
+	dir, err := filepath.Abs("../../examples/plugins/topic-allowlist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.at("/policies")
+	w.do("choose a module", chromedp.SetUploadFiles(`form[action="/policies/upload"] input[name="module"]`, []string{filepath.Join(dir, "topic-allowlist.wasm")}),
+		chromedp.SetUploadFiles(`form[action="/policies/upload"] input[name="manifest"]`, []string{filepath.Join(dir, "plugin.toml")}))
+	w.press("/policies/upload")
+	w.shows("Nothing is installed yet.")
+	w.do("to the time machine", chromedp.Click(`//a[contains(., "To the time machine")]`))
+	w.until("the time machine", `location.pathname === "/policies/machine"`)
+	w.press("/policies/machine")
+	w.shows("What it takes")
+	w.do("to the module", chromedp.Click(`//a[contains(., "install it")]`))
+	w.until("the module", `location.pathname.startsWith("/policies/uploads/")`)
+	w.do("install it", chromedp.Click(`//button[contains(., "Install it")]`))
+	w.until("the page of policies", `location.pathname === "/policies"`)
+	list := call(ada, api.Plugins, api.None{})
+	if !slices.ContainsFunc(list, func(v api.PluginView) bool { return v.Name == "topic-allowlist" && v.State == "ready" }) {
+		t.Errorf("installed: %+v", list)
 	}
 }
 
