@@ -329,12 +329,24 @@ func (r *Ring) Page(ctx context.Context, since time.Time, before string, limit i
 		}
 	}
 	var places []place
+	newestFirst := func(a, b place) int { return strings.Compare(b.id(), a.id()) }
+	least := ""
 	r.mu.Lock()
-	take := func(one *ring) {
-		for _, p := range one.places {
-			if id := p.id(); id >= first && (before == "" || id < before) {
-				places = append(places, p)
+	take := func(one *ring) { // its places are in order, so that few of them are looked at
+		end := len(one.places)
+		if before != "" {
+			end, _ = slices.BinarySearchFunc(one.places, before, func(p place, id string) int { return strings.Compare(p.id(), id) })
+		}
+		for i := end - 1; i >= 0 && end-i <= limit; i-- {
+			if id := one.places[i].id(); id < first || id <= least {
+				break
 			}
+			places = append(places, one.places[i])
+		}
+		if len(places) > 4*limit {
+			slices.SortFunc(places, newestFirst)
+			places = places[:limit]
+			least = places[limit-1].id()
 		}
 	}
 	take(&r.strange)
@@ -342,7 +354,7 @@ func (r *Ring) Page(ctx context.Context, since time.Time, before string, limit i
 		take(one)
 	}
 	r.mu.Unlock()
-	slices.SortFunc(places, func(a, b place) int { return strings.Compare(b.id(), a.id()) })
+	slices.SortFunc(places, newestFirst)
 	for _, p := range places[:min(limit, len(places))] {
 		d, err := r.read(ctx, p)
 		switch {

@@ -179,3 +179,41 @@ func BenchmarkDecided(b *testing.B) {
 		r.Decided(&core.Change{}, q, core.Verdict{Decision: core.Allow, Policy: "rules"}, "01")
 	}
 }
+
+// Page by page all is given once, the newest first, of few peers with much and of many with
+// little.
+func TestPages(t *testing.T) {
+	for _, peers := range []int{1, 3, 200} {
+		store := memory.New()
+		r := open(t, store, record.Settings{Keep: time.Hour})
+		const all = 450
+		for i := range all {
+			if i%50 == 0 {
+				add(t, store, r, request(byte(i%250), ""), core.Verdict{Decision: core.Hold})
+				continue
+			}
+			add(t, store, r, message(byte(i*7%peers), "{}"), core.Verdict{Decision: core.Allow})
+		}
+		for _, limit := range []int{1, 7, 100, all} {
+			before, n := "", 0
+			for {
+				page, err := r.Page(t.Context(), time.Now().Add(-time.Hour), before, limit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, d := range page {
+					if before != "" && d.ID >= before {
+						t.Fatalf("%d peers, pages of %d: %s comes after %s", peers, limit, d.ID, before)
+					}
+					before = d.ID
+				}
+				if n += len(page); len(page) < limit {
+					break
+				}
+			}
+			if n != all {
+				t.Errorf("%d peers, pages of %d: %d in all, want %d", peers, limit, n, all)
+			}
+		}
+	}
+}
