@@ -32,6 +32,14 @@ var hookCommands = []string{
 	`openclaw config set hooks.enabled true`,
 }
 
+// whyNotRun is why OpenClaw's program has failed, or has not run.
+func whyNotRun(err error, out []byte) string {
+	if errors.Is(err, exec.ErrNotFound) {
+		return "there is no program openclaw on the PATH"
+	}
+	return strings.TrimSpace(err.Error() + " " + strings.TrimSpace(string(out)))
+}
+
 // enableHooks runs the commands, with a token of its own making, if the user has said
 // so. OpenClaw puts them in force by itself within some seconds.
 func (i *initializer) enableHooks(ctx context.Context) error {
@@ -44,7 +52,7 @@ func (i *initializer) enableHooks(ctx context.Context) error {
 		c := exec.CommandContext(ctx, cmp.Or(i.program, "openclaw"), "config", "set", set[0], set[1])
 		c.Env = i.app.Env
 		if out, err := c.CombinedOutput(); err != nil {
-			(*api.Report)(&i.view.Checks).Fail("openclaw", strings.Join(hookCommands, "\n"), "openclaw config set %s failed: %v %s", set[0], err, strings.TrimSpace(string(out)))
+			(*api.Report)(&i.view.Checks).Fail("openclaw", strings.Join(hookCommands, "\n"), "openclaw config set %s failed: %s", set[0], whyNotRun(err, out))
 			return ctx.Err()
 		}
 	}
@@ -87,7 +95,7 @@ func (i *initializer) enableA2A(ctx context.Context) error {
 		c := exec.CommandContext(ctx, cmp.Or(i.program, "openclaw"), "config", "set", set[0], set[1])
 		c.Env = i.app.Env
 		if out, err := c.CombinedOutput(); err != nil {
-			r.Fail("openclaw", fix, "openclaw config set %s failed: %v %s", set[0], err, strings.TrimSpace(string(out)))
+			r.Fail("openclaw", fix, "openclaw config set %s failed: %s", set[0], whyNotRun(err, out))
 			return ctx.Err()
 		}
 	}
@@ -112,6 +120,7 @@ func (i *initializer) test(ctx context.Context) error {
 	case errors.Is(o.Err, core.NotFound): // it is elsewhere, and we have a token
 	case o.Err != nil:
 		r.Warn("openclaw", "correct it: openclaw config validate", "OpenClaw's configuration cannot be read: %v", o.Err)
+	case r.Has("openclaw"): // and why it takes none
 	case !o.File.Hooks.Enabled:
 		r.Warn("openclaw", strings.Join(hookCommands, "\n"), "OpenClaw takes no webhooks")
 	case o.File.Hooks.Path != "" && strings.Trim(o.File.Hooks.Path, "/") != "hooks":
@@ -120,6 +129,8 @@ func (i *initializer) test(ctx context.Context) error {
 	switch {
 	case err != nil:
 		r.Failed("token", "openclaw_hooks_token in "+i.view.ConfigFile, err)
+		return nil
+	case token == "" && o.Err == nil && !o.File.Hooks.Enabled: // which the commands above give it
 		return nil
 	case token == "":
 		r.Warn("token", "ogp init --openclaw-token '${OPENCLAW_HOOKS_TOKEN}', or file:/path", "there is no token for OpenClaw: messages wait in the inbox")

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -167,6 +168,22 @@ func TestInitAsksWhatOpenClawAnswers(t *testing.T) {
 	i, _ = s.wizard(rest, "1")
 	if err := i.write(); err != nil || len(i.cfg.OpenClawAnswers) != 0 {
 		t.Errorf("none: %v, %v", i.cfg.OpenClawAnswers, err)
+	}
+}
+
+// Where OpenClaw's own program is missing, that is said once, with the commands.
+func TestInitWithoutOpenClawsProgram(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.write("openclaw.json", "{hooks: {enabled: false}}")
+	s.env = append(s.env, "OPENCLAW_CONFIG_PATH="+filepath.Join(s.dir, "openclaw.json"))
+	i, _ := s.wizard([]string{"display-name", "email", "gateway-url", "rendezvous", "rendezvous-url", "start", "openclaw-token", "openclaw-answers"})
+	i.plan.EnableHooks, i.program = true, "openclaw-that-nobody-has"
+	if err := errors.Join(i.write(), i.enableHooks(t.Context()), i.test(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if c := i.view.Checks; len(c) != 1 || !strings.HasSuffix(c[0].Text, "there is no program openclaw on the PATH") || !strings.Contains(c[0].Fix, "hooks.enabled true") {
+		t.Errorf("checks %+v", c)
 	}
 }
 
