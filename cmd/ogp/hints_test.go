@@ -108,7 +108,7 @@ func TestHintsNameTheGateway(t *testing.T) {
 // printed.
 var heard = []string{"next", "nextSteps", "warningsNow", "unheard", "notePassphrase", "instead", "oneEach", "noTags", "pick",
 	"nobodyHint", "tomlHint", "rejectHint", "corruptHint", "SplitRemedy", "FixDelivery", "FixPin", "behind", "oldForm", "askedStill", "Notify", "findInbox", "findOutbox",
-	"withFlag", "Restart", "RestartByHand", "RestartInForeground", "PortFix", "lookAt"}
+	"withFlag", "Restart", "RestartByHand", "RestartInForeground", "PortFix", "fixPower", "lookAt"}
 
 // printsFix is a line that prints what to do next.
 var printsFix = regexp.MustCompile(`(Fprint|Optional\().*\.(Fix|Hint)\b`)
