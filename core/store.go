@@ -127,7 +127,7 @@ type OutboxItem struct {
 	Hint     string      `json:"hint,omitempty"`     // what to do about Error
 	Answer   Raw         `json:"answer,omitempty"`   // what the peer's gateway answered
 	Answered bool        `json:"answered,omitempty"` // something answered, if not the peer's gateway
-	Asked    bool        `json:"asked,omitempty"`    // Next is when the peer's gateway has asked us to try again
+	Asked    bool        `json:"asked,omitzero"`     // Next is when the peer's gateway has asked us to try again
 	Done     time.Time   `json:"done,omitzero"`
 
 	// For OutApprove.

@@ -38,6 +38,7 @@ type View struct {
 	Pinned       bool          `json:"pinned"`
 	Size         int           `json:"size"`                   // bytes
 	Missing      []string      `json:"missing,omitempty"`      // asked and not granted
+	GrantLine    string        `json:"grantLine,omitempty"`    // what grants that, in [plugins.<name>.grants] of the configuration
 	Unknown      []string      `json:"unknown,omitempty"`      // settings that it does not have, with what it has
 	Approves     bool          `json:"approves"`               // it may approve strangers
 	AtMost       []core.Grant  `json:"atMost,omitempty"`       // with at most these grants; none: the gateway's default ones
@@ -78,6 +79,7 @@ func (m *Manager) List() []View {
 		switch {
 		case s.loaded != nil:
 			info := s.loaded.Info()
+			v.GrantLine = s.want.Spec.Grants.Line(info.Missing)
 			v.State, v.SHA256, v.Size, v.Missing, v.Instances = StateReady, info.SHA256, info.Size, info.Missing, info.Instances
 			v.Kind, v.LoadMillis, v.LastFailure = string(info.Kind), info.LoadTook.Milliseconds(), Words(s.name, info.LastError)
 			v.Pace, v.Hours = s.loaded.Pace(), s.loaded.Hours()
@@ -107,10 +109,10 @@ func sortViews(list []View) {
 // view is what is known of a slot without its plugin. Called with mu held.
 func (s *slot) view() View {
 	spec, manifest, total := s.want.Spec, s.manifest(), s.total()
-	unknown := unknownSettings(s.want.Settings, manifest)
+	unknown, missing := unknownSettings(s.want.Settings, manifest), spec.Missing(manifest)
 	return View{Name: spec.Name, State: StateLoading, Source: s.want.Source, Kind: string(s.module.Kind), Hooks: s.hooks(),
 		Intents: manifest.Intents, Order: s.want.Order, Path: spec.Path, SHA256: s.module.SHA256, Size: s.module.Size,
-		Pinned: spec.SHA256 != "", Version: manifest.Version, Missing: spec.Missing(manifest), Unknown: unknown,
+		Pinned: spec.SHA256 != "", Version: manifest.Version, Missing: missing, GrantLine: spec.Grants.Line(missing), Unknown: unknown,
 		Approves: s.approves(), Replies: s.replies(), AtMost: spec.Grants.AtMost, Ignored: s.tally.ignored.Load(),
 		Calls: total.Calls, Refusals: total.Refusals, Failures: total.Failures}
 }

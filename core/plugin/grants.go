@@ -75,7 +75,7 @@ func (g Grants) Missing(ask Grants) []string {
 		}
 	}
 	if ask.Approves && !(g.Approves && within(ask.AtMost, g.AtMost)) {
-		out = append(out, "approve strangers with at most "+GrantWords(ask.AtMost))
+		out = append(out, mayApprove+GrantWords(ask.AtMost))
 	}
 	if ask.Replies && !g.Replies {
 		out = append(out, MayReply)
@@ -112,6 +112,49 @@ func (g Grants) holding(want *grant) *grant {
 	}
 	return nil
 }
+
+// Line is what to write into a [plugins.<name>.grants] table of the configuration, so that these grants hold what
+// is missing, too, in the words of Missing.
+func (g Grants) Line(missing []string) string {
+	var urls, kv []string
+	private := false
+	for _, h := range g.HTTP {
+		urls, private = append(urls, strconv.Quote(h.URL)), private || h.Private
+	}
+	for _, op := range g.KV {
+		kv = append(kv, strconv.Quote(strings.TrimPrefix(op, "kv.")))
+	}
+	nURLs, nKV, wasPrivate, line := len(urls), len(kv), private, []string(nil)
+	for _, m := range missing {
+		url, isURL := strings.CutPrefix(m, "http ")
+		op, isKV := strings.CutPrefix(m, "kv.")
+		switch {
+		case isURL && strings.HasSuffix(url, " at private addresses"):
+			private = true
+		case isURL:
+			urls = append(urls, strconv.Quote(url))
+		case isKV:
+			kv = append(kv, strconv.Quote(op))
+		case m == MayReply:
+			line = append(line, "replies = true")
+		case strings.HasPrefix(m, mayApprove):
+			line = append(line, "approves = true")
+		}
+	}
+	if len(kv) > nKV {
+		line = append([]string{"kv = [" + strings.Join(kv, ", ") + "]"}, line...)
+	}
+	if private && !wasPrivate {
+		line = append([]string{"private = true"}, line...)
+	}
+	if len(urls) > nURLs {
+		line = append([]string{"http = [" + strings.Join(urls, ", ") + "]"}, line...)
+	}
+	return strings.Join(line, " and ")
+}
+
+// mayApprove begins how Missing names the power of Grants.Approves.
+const mayApprove = "approve strangers with at most "
 
 // MayReply is how Missing names the power of Grants.Replies.
 const MayReply = "answer peers' messages"

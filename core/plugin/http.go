@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/dial"
 )
 
@@ -53,6 +54,21 @@ type httpResponse struct {
 
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
+// lacked is what a plugin that has asked for a URL would have to be granted, in the words of Missing.
+func lacked(raw string, u *url.URL) []string {
+	prefix := PrefixOf(raw)
+	if len(prefix) > maxShownURL {
+		prefix = u.Scheme + "://" + u.Host + "/"
+	}
+	if core.IsThisMachine(u.Hostname()) {
+		return []string{"http " + prefix, "http " + prefix + " at private addresses"}
+	}
+	return []string{"http " + prefix}
+}
+
+// maxShownURL bounds how much of a URL stands in a hint.
+const maxShownURL = 200
+
 // dropped are headers that are the connection's and not the guest's: RFC 9110 §7.6.1 and Host.
 var dropped = []string{"Host", "Connection", "Content-Length", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
 	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"}
@@ -75,7 +91,7 @@ func (v *version) httpRequest(in *instance, req []byte) (any, error) {
 	}
 	private, secrets, ok := granted(v.urls, u.Scheme, host, u.Path)
 	if !ok {
-		return nil, refuse(callDenied, "no grant for %s://%s%s - grant this plugin that URL: \"ogp plugin list\" shows what it lacks", u.Scheme, host, u.Path)
+		return nil, refuse(callDenied, "no grant for %s://%s%s - write into [plugins.%s.grants] of config.toml: %s", u.Scheme, host, u.Path, v.name, v.grants.Line(lacked(r.URL, u)))
 	}
 	body, err := r.content()
 	if err != nil {

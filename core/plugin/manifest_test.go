@@ -244,13 +244,19 @@ func TestMissing(t *testing.T) {
 	for _, c := range []struct {
 		grants plugin.Grants
 		want   string
+		line   string
 	}{
-		{plugin.Grants{}, "http " + url + "|http " + url + " at private addresses|secret hooks_token for " + url + "|kv.get|kv.set|kv.delete|kv.list"},
+		{plugin.Grants{}, "http " + url + "|http " + url + " at private addresses|secret hooks_token for " + url + "|kv.get|kv.set|kv.delete|kv.list",
+			`http = ["` + url + `"] and private = true and kv = ["get", "set", "delete", "list"]`},
 		{plugin.Grants{HTTP: []plugin.HTTPGrant{{URL: "http://localhost:18789/"}}, KV: []string{"kv.get"}},
-			"http " + url + " at private addresses|secret hooks_token for " + url + "|kv.set|kv.delete|kv.list"},
+			"http " + url + " at private addresses|secret hooks_token for " + url + "|kv.set|kv.delete|kv.list",
+			`private = true and kv = ["get", "set", "delete", "list"]`},
 		{plugin.Grants{HTTP: []plugin.HTTPGrant{{URL: "http://localhost:18789/hooks/x", Private: true, Secrets: []string{"hooks_token"}}}, KV: []string{"kv.*"}},
-			"http " + url + "|http " + url + " at private addresses|secret hooks_token for " + url},
+			"http " + url + "|http " + url + " at private addresses|secret hooks_token for " + url, `http = ["` + url + `x", "` + url + `"]`},
 	} {
+		if got := c.grants.Line(c.grants.Missing(all)); got != c.line {
+			t.Errorf("%+v: line %q, want %q", c.grants, got, c.line)
+		}
 		if got := strings.Join(c.grants.Missing(all), "|"); got != c.want {
 			t.Errorf("%+v: missing %q, want %q", c.grants, got, c.want)
 		}

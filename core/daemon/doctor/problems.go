@@ -49,7 +49,7 @@ func Plugin(v hooks.View, unread []config.Problem) []api.Problem {
 	if v.Source == hooks.FromInstall { // its own copy stays as it is
 		reload = "correct it, then \"ogp plugin install\" it again"
 	}
-	grant := "grant it in [plugins." + v.Name + ".grants] of config.toml"
+	grant := "write into [plugins." + v.Name + ".grants] of config.toml: " + v.GrantLine
 	switch {
 	case v.State == hooks.StateFailed:
 		fix := reload
