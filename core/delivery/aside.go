@@ -15,14 +15,15 @@ func (c *Dispatcher) List(ctx context.Context, f core.DeliveryFilter) ([]*core.D
 	return c.o.Store.Deliveries(ctx, f)
 }
 
-// Retry makes deliveries due now and alive again, as if they were new, and returns how
-// many. The error is of kind NotFound when the filter finds none.
+// Retry makes deliveries due now and alive again, as if they were new, but in the same calls
+// as before, of which an answer may be lost, and returns how many. The error is of kind
+// NotFound when the filter finds none.
 func (c *Dispatcher) Retry(ctx context.Context, f core.DeliveryFilter) (int, error) {
 	names := map[string]bool{}
 	now := c.o.Now().UTC()
 	n, err := c.forAll(ctx, f, func(d *core.Delivery, change *core.Change) {
 		next := *d
-		next.Dead, next.Attempts, next.Error, next.Next, next.Created, next.Group = false, 0, "", now, now, ""
+		next.Dead, next.Attempts, next.Error, next.Next, next.Created = false, 0, "", now, now
 		change.Deliveries = append(change.Deliveries, &next)
 		names[d.Notifier] = true
 	})

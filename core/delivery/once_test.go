@@ -147,6 +147,39 @@ func TestGroupsStay(t *testing.T) {
 	})
 }
 
+// An operator who has it tried again now does not make another call of what was told
+// together: its receiver may have it.
+func TestRetryKeepsGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := keyed{coretest.NewNotifier("n", 10)}
+		var calls []string
+		n.Answer(func(_ context.Context, x []core.Notice) core.Outcome {
+			calls = append(calls, ids(x))
+			if len(calls) < 3 {
+				return core.Outcome{Status: core.OutcomeRetry, Detail: "the answer got lost"}
+			}
+			return core.Outcome{Status: core.OutcomeDelivered}
+		})
+		d := newDesk(t, n)
+		d.owe("n", 3)
+		defer d.run()()
+		synctest.Wait()
+		d.keep("n", 2)
+		for range 3 {
+			if _, err := d.dispatcher.Retry(t.Context(), core.DeliveryFilter{}); err != nil && !errors.Is(err, core.NotFound) {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		time.Sleep(time.Hour)
+		for _, call := range calls {
+			if call != "1 2 3" && call != "4 5" {
+				t.Errorf("told %q in one call, want always the same ones together: %q", call, calls)
+			}
+		}
+	})
+}
+
 // What was told alone is told again alone, when its answer got lost and when we were stopped
 // in between, however much has come since.
 func TestAloneStaysAlone(t *testing.T) {
