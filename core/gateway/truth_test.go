@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -173,4 +174,34 @@ func TestPollsGoOn(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A send costs a few tries at the most, however many wait that something before the peer
+// answers for it; and when it lives again, all leave in order.
+func TestSendBehindPages(t *testing.T) {
+	in(t, func(t *testing.T, r *rig, p *peer) {
+		r.wire.answer(answers(core.Answer{Status: 530, Body: []byte("error code: 1033")}))
+		for n := range 100 {
+			time.Sleep(7 * time.Minute)
+			before := len(r.wire.sent(core.PathMessage))
+			if _, err := r.Send(t.Context(), p.key, message(n)); err != nil {
+				t.Fatal(err)
+			}
+			if tries := len(r.wire.sent(core.PathMessage)) - before; tries > 6 {
+				t.Fatalf("message %d cost %d tries, want a few", n, tries)
+			}
+		}
+		var got []int
+		r.wire.answer(func(_ context.Context, _, _ string, body []byte) (core.Answer, error) {
+			got = append(got, number(t, body))
+			return status(200), nil
+		})
+		if _, err := r.ReceiveMessage(t.Context(), p.message(t, r.Key(), nil)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(aliveEvery + time.Second)
+		if len(got) != 100 || !slices.IsSorted(got) {
+			t.Errorf("%v left, want all in order", got)
+		}
+	})
 }

@@ -262,10 +262,10 @@ func (q *Queue) work(ctx context.Context, k core.PublicKey) time.Duration {
 	case x.behind == nil && err != nil && x.wait == 0:
 		q.o.Logger.Error("outbox not readable", "err", err)
 		return afterError
-	case soon > 0 && x.wait > soon:
+	case soon > 0 && x.pace() > soon:
 		return soon
 	}
-	return x.wait
+	return x.pace()
 }
 
 // pass is one walk along what waits for a peer.
@@ -274,10 +274,25 @@ type pass struct {
 	id        string          // the envelope that somebody waits for; empty: nobody does
 	impatient bool            // pauses of our own do not count
 	alive     bool            // the peer has shown life
+	failed    int             // tries since one that the peer has taken or refused
+	walked    int             // envelopes that were looked at
 
 	mine   *core.OutboxItem // that envelope, once it was tried or is known to wait
 	behind error            // why the rest waits
 	wait   time.Duration    // until something is due; zero: nothing waits
+}
+
+// tried notes what came of a try. What the peer has just taken or refused is a sign of
+// life; after some that it has not, the others wait for their time.
+func (x *pass) tried(now core.OutboxState) {
+	switch now {
+	case core.OutSent, core.OutRefused:
+		x.impatient, x.failed = true, 0
+	case core.OutWaiting:
+		if x.failed++; x.failed >= patience {
+			x.impatient, x.alive = false, false
+		}
+	}
 }
 
 // later notes that something is due after a time.
@@ -285,6 +300,15 @@ func (x *pass) later(wait time.Duration) {
 	if wait = max(wait, time.Millisecond); x.wait == 0 || wait < x.wait {
 		x.wait = wait
 	}
+}
+
+// pace is when to look again at a queue that waits: a long one, whose envelopes are due one
+// by one, is not walked all the time.
+func (x *pass) pace() time.Duration {
+	if x.wait <= 0 {
+		return x.wait
+	}
+	return max(x.wait, time.Duration(x.walked)*time.Millisecond)
 }
 
 // SendNow sends an envelope that has just been kept, after the earlier ones to the
@@ -305,7 +329,7 @@ func (q *Queue) SendNow(ctx context.Context, item *core.OutboxItem) (*core.Outbo
 		q.waits(item.Peer, true) // who had the queue before us may have found it empty
 	}
 	if x.wait > 0 || err != nil {
-		q.engine.In(item.Peer, x.wait)
+		q.engine.In(item.Peer, x.pace())
 	}
 	switch {
 	case x.mine != nil:
@@ -331,6 +355,7 @@ func (q *Queue) send(ctx context.Context, k core.PublicKey, x *pass) error {
 			return err
 		}
 		for _, item := range items {
+			x.walked++
 			mine := item.ID == x.id
 			if x.queue.Err() != nil && !mine {
 				x.later(time.Millisecond)
@@ -354,8 +379,7 @@ func (q *Queue) send(ctx context.Context, k core.PublicKey, x *pass) error {
 			if mine {
 				x.mine = next
 			}
-			// What the peer has just taken or refused is a sign of life.
-			x.impatient = x.impatient || next.State == core.OutSent || next.State == core.OutRefused
+			x.tried(next.State)
 			if next.State == core.OutWaiting {
 				if ctx.Err() != nil {
 					return err
@@ -379,6 +403,9 @@ func (q *Queue) send(ctx context.Context, k core.PublicKey, x *pass) error {
 			return nil
 		}
 		page.After = items[len(items)-1].ID
+		if x.id != "" && x.failed >= patience { // the earlier ones wait for their time
+			page.After = max(page.After, x.id[:len(x.id)-1])
+		}
 	}
 }
 
