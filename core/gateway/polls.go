@@ -74,6 +74,9 @@ func (g *replies) pollForReply(ctx context.Context, id string) time.Duration {
 	if p == nil || p.Trust != core.Approved || !p.V2 { // it may come to be
 		return wait
 	}
+	if item.State == core.OutExpired && g.peers.Health(p.Key).Failures > 0 { // thousands may have been given up
+		return wait
+	}
 	if r, err := g.o.Store.Reply(ctx, item.Peer, item.Nonce); err == nil && !answer.IsReceipt(&r.Reply) {
 		return 0
 	} else if err != nil && !errors.Is(err, core.NotFound) {
