@@ -103,7 +103,7 @@ func (v *version) httpRequest(in *instance, req []byte) (any, error) {
 	if !slices.Contains(methods, r.Method) {
 		return nil, refuse(callBad, "method %q", r.Method)
 	}
-	fill := secretFiller{v: v, allowed: secrets}
+	fill := secretFiller{v: v, private: private, allowed: secrets}
 	target, err := fill.path(u, names)
 	if err != nil {
 		return nil, err
@@ -217,6 +217,7 @@ func (f *secretFiller) path(u *url.URL, names []string) (string, error) {
 // secretFiller puts secrets into a request, and takes them out of what comes back.
 type secretFiller struct {
 	v       *version
+	private bool // the grant is for private addresses, too
 	allowed []string
 	used    []string // name and value in turn
 }
@@ -329,7 +330,11 @@ func (f *secretFiller) failed(err error) error {
 	if errors.Is(err, dial.TooLong) {
 		return refuse(callLimit, "an answer of more than %d bytes", maxBody)
 	}
-	return refuse(callFailed, "%s", f.redact(httpError(err)))
+	words := f.redact(httpError(err))
+	if why := dial.Classify(err); why.Allow.IsValid() && !f.private {
+		return refuse(callDenied, "%s - write into [plugins.%s.grants] of config.toml: private = true", words, f.v.name)
+	}
+	return refuse(callFailed, "%s", words)
 }
 
 // httpError is an error's text without the URL, which the guest knows, so that it can tell what happened.

@@ -299,8 +299,12 @@ func TestN1Guard(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]", "127.1.2.3"} {
 		url := "http://" + host + ":" + port + "/"
 		do := operator(t, plugin.Spec{Grants: plugin.Grants{HTTP: []plugin.HTTPGrant{{URL: url}}}})
-		if got := do("http.request", `{"url":"`+url+`"}`); !strings.Contains(got, `"code":-4`) {
+		got := do("http.request", `{"url":"`+url+`"}`)
+		if !strings.Contains(got, "refused: an address that is not allowed") {
 			t.Errorf("%s = %s, want it refused", url, got)
+		}
+		if grant := "write into [plugins.guest.grants] of config.toml: private = true"; host == "127.0.0.1" && !strings.Contains(got, grant) {
+			t.Errorf("%s = %s, want it to say %q", url, got, grant)
 		}
 	}
 	refuses := func(private bool, addrs ...string) {
