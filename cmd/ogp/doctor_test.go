@@ -415,7 +415,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			defer web.Close()
 			s.start("--daemon-port", "0", "--gateway-url", web.URL)
 			s.finds("tls", api.CheckFail, `do not trust the certificate`, `fullchain\.pem`)
-			s.finds("url", api.CheckFail, `TLS`, `the line of tls`)
+			s.finds("url", api.CheckFail, `TLS`, `the line "tls"`)
 		}},
 		{"a certificate that has ended", func(t *testing.T, s *site) {
 			cert, key := s.certificate(time.Now().Add(-time.Hour))

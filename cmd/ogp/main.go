@@ -173,7 +173,7 @@ Start the gateway, and ask another one:
 		}
 		usage := cli.UsageError{Err: err}
 		if freeText.MatchString(cmd.Use) && !isFlag {
-			usage.Hint = "what begins with a dash and is no flag goes behind \"--\""
+			usage.Hint = "put \"--\" before arguments that begin with a dash"
 		}
 		return usage
 	})

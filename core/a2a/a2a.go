@@ -281,7 +281,7 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	a2asrv.NewJSONRPCHandler(&handler{role: s.o.Role, pushes: s.pushes, peer: *p, log: s.o.Logger}, a2asrv.WithTransportKeepAlive(20*time.Second),
 		a2asrv.WithTransportPanicHandler(func(v any) error {
-			s.o.Logger.Error("a2a: a call failed badly", "err", v)
+			s.o.Logger.Error("a2a: a call panicked", "err", v)
 			return a2a.ErrInternalError
 		})).ServeHTTP(w, r)
 }

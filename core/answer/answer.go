@@ -157,7 +157,7 @@ func Judge(to Endpoint, a core.Answer, t Try) Judged {
 	case a.Status == http.StatusNotFound && !s.object && noRoute(to, a.Body):
 		j.Verdict = NoEndpoint
 		j.Text = fmt.Sprintf("the peer's gateway has no endpoint for this: 404 Cannot POST /federation/%s", to)
-		j.Hint = "its version is too old for it; tell its operator by another way"
+		j.Hint = "its version is too old for it; tell its operator another way"
 		return j
 	case waits(to, a.Status, s.err):
 	case refuses(to, a.Status, s, t):

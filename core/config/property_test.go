@@ -192,7 +192,7 @@ func TestEveryLayerReadsTheSameValues(t *testing.T) {
 					table, name := parent(s.Key), strings.TrimPrefix(s.Key[len(parent(s.Key)):], ".")
 					value := tomlValue(v)
 					if v.Type() == secretType {
-						value = tomlString(plain)
+						value = TOMLString(plain)
 					}
 					lines[table] = append(lines[table], name+" = "+value)
 				case env:

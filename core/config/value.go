@@ -340,11 +340,11 @@ func tomlValue(v reflect.Value) string {
 	}
 	switch v.Interface().(type) {
 	case time.Duration, core.RateLimit, core.ByteLimit, Secret, netip.Prefix:
-		return tomlString(textOf(v))
+		return TOMLString(textOf(v))
 	}
 	switch v.Kind() {
 	case reflect.String:
-		return tomlString(v.String())
+		return TOMLString(v.String())
 	case reflect.Float64:
 		s := strconv.FormatFloat(v.Float(), 'g', -1, 64)
 		if !strings.ContainsAny(s, ".e") {
@@ -388,11 +388,11 @@ func tomlKey(k string) string {
 	if bare {
 		return k
 	}
-	return tomlString(k)
+	return TOMLString(k)
 }
 
-// tomlString quotes as a TOML basic string, which is JSON's for what JSON escapes.
-func tomlString(s string) string {
+// TOMLString quotes a text as a TOML basic string. https://toml.io/en/v1.0.0#string
+func TOMLString(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for _, c := range s {

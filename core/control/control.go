@@ -94,7 +94,7 @@ func Listen(path string) (net.Listener, error) {
 	case err != nil:
 		return nil, fmt.Errorf("control: %w", err)
 	case info.Mode().Type() != os.ModeSocket:
-		return nil, core.Refusef(core.Conflict, "%s is no socket: move it away", path)
+		return nil, core.Refusef(core.Conflict, "%s is not a socket: move it away", path)
 	case !ours(info):
 		return nil, core.Refusef(core.Forbidden, "the socket %s belongs to another user", path)
 	}
@@ -205,7 +205,7 @@ const errorMark = '!'
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	h, err := find(s.Handlers, r.PathValue("method"))
 	if err == nil && h.stream == nil {
-		err = core.Refusef(core.NotFound, "%q is no stream", h.name)
+		err = core.Refusef(core.NotFound, "%q is not a stream", h.name)
 	}
 	params, readErr := io.ReadAll(r.Body)
 	if err = cmp.Or(err, readErr); err != nil {
@@ -336,6 +336,13 @@ func errCutShort() error {
 	return e
 }
 
+// errBusy says that the call was not taken.
+func errBusy() error {
+	e := core.Refuse(core.Unavailable, "the gateway has as many calls under way as it takes; try again in a moment")
+	e.RetryAfter = 5 * time.Second
+	return e
+}
+
 // stream calls a streaming method and hands each value's text to f until the
 // stream ends, f returns an error, or ctx is done.
 func (c *Client) stream(ctx context.Context, method string, params any, f func(line []byte) error) error {
@@ -389,6 +396,9 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 		if errors.Is(err, syscall.ENOTDIR) {
 			return nil, core.Refusef(core.Malformed, "%s is not a folder", filepath.Dir(c.path))
 		}
+		if errors.Is(err, syscall.EPIPE) { // turned away before it was read
+			return nil, errBusy()
+		}
 		if cutShort(err) {
 			return nil, errCutShort()
 		}
@@ -409,9 +419,7 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 	var f failure
 	if err := json.Unmarshal(text, &f); err != nil || f.Message == "" {
 		if resp.StatusCode == http.StatusServiceUnavailable {
-			e := core.Refuse(core.Unavailable, "the gateway has as many calls under way as it takes; try again in a moment")
-			e.RetryAfter = 5 * time.Second
-			return nil, e
+			return nil, errBusy()
 		}
 		return nil, fmt.Errorf("control: the daemon answered %d", resp.StatusCode)
 	}

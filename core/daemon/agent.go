@@ -45,7 +45,7 @@ func (d *Daemon) listenAgent() (net.Listener, error) {
 	}
 	if err != nil {
 		return nil, &core.Error{Kind: core.Unavailable, Public: "cannot open the agent's socket", Err: err,
-			Hint: "set agent.socket and agent.socket_group right, or agent.enabled = false"}
+			Hint: "correct agent.socket or agent.socket_group in config.toml, or set agent.enabled = false there"}
 	}
 	return ln, nil
 }

@@ -165,6 +165,6 @@ func (d *Daemon) makeDir() error {
 		why = p.Path + ": " + p.Err.Error()
 	}
 	e := core.Refusef(core.Unavailable, "cannot make the state directory %s: %s", d.dir, why)
-	e.Hint = "run ogp as the user whose that folder is, or name another directory with --home"
+	e.Hint = "run ogp as the user who owns that folder, or name another directory with --home"
 	return e
 }

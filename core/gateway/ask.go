@@ -107,7 +107,7 @@ func (g *trust) find(ctx context.Context, a Ask) (target string, card core.Card,
 	case !a.Expect.IsZero() && key != a.Expect:
 		e := core.Refusef(core.Conflict, "the gateway at %s has another key than expected: %s, not %s. Nothing was stored",
 			target, key.Fingerprint(), a.Expect.Fingerprint())
-		e.Hint = "ask your peer, by another way, for the fingerprint that the command ogp whoami shows there"
+		e.Hint = "ask your peer another way, by phone say, for the fingerprint that the command ogp whoami shows there"
 		return target, card, key, e
 	}
 	if canonical, err := core.GatewayURL(card.GatewayURL); err == nil && canonical != target {

@@ -331,7 +331,7 @@ func (g *replies) awaitReply(ctx context.Context, item *core.OutboxItem) (*core.
 			if err == nil {
 				return r, nil
 			}
-			return nil, core.Refuse(core.Unavailable, "no reply in time")
+			return nil, core.Refuse(core.Unavailable, "no reply came in time")
 		case e, open := <-events:
 			if !open {
 				events = nil // too many to keep up with; the ticker still looks

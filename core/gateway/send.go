@@ -42,7 +42,7 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	}
 	switch m.Intent {
 	case "":
-		return Outgoing{}, core.Refuse(core.Malformed, "no intent")
+		return Outgoing{}, core.Refuse(core.Malformed, "the message has no intent")
 	case core.IntentStatus:
 		return Outgoing{}, core.Refusef(core.Malformed, "the intent %s is reserved", core.IntentStatus)
 	}

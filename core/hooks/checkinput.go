@@ -20,7 +20,7 @@ func CheckInput(h core.Hook, input []byte) error {
 		Events  []jsontext.Value `json:"events"`
 	}
 	if json.Unmarshal(input, &in) != nil {
-		return fmt.Errorf("the input is no JSON object as a hook gets it")
+		return fmt.Errorf("the input is not a JSON object")
 	}
 	object := func(v jsontext.Value) bool { return len(v) > 0 && v.Kind() == '{' }
 	var message struct {
@@ -28,7 +28,7 @@ func CheckInput(h core.Hook, input []byte) error {
 	}
 	switch {
 	case len(in.Peer) > 0 && in.Peer.Kind() != 'n' && !object(in.Peer):
-		return fmt.Errorf("the input's \"peer\" is no object")
+		return fmt.Errorf("the input's \"peer\" is not an object")
 	case h == core.HookNotify:
 		if len(in.Events) == 0 && !object(in.Event) {
 			return fmt.Errorf("the input of a notifier has an object \"event\"")

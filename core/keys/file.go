@@ -318,7 +318,7 @@ func read(path string) (*file, error) {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("keys: %s is no regular file", path)
+		return nil, fmt.Errorf("keys: %s is not a regular file", path)
 	}
 	if info.Mode().Perm()&^0o600 != 0 && modesCount {
 		return nil, wrongMode(path, info.Mode(), "0600", "chmod 600 ")

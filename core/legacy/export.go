@@ -97,7 +97,7 @@ func export(p *core.Peer) (exported, error) {
 	case core.Rejected, core.Removed:
 		more.By = p.By
 	default:
-		return exported{}, fmt.Errorf("legacy: export: %s is no peer: standing %q", p.Key.Fingerprint(), p.Trust)
+		return exported{}, fmt.Errorf("legacy: export: %s is not a peer: its trust is %q", p.Key.Fingerprint(), p.Trust)
 	}
 	if more != (extra{}) {
 		e.OGP = &more

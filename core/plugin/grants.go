@@ -225,7 +225,7 @@ func parseURL(raw string) (u *url.URL, host string, err error) {
 		}
 	}
 	if u, err = url.Parse(raw); err != nil {
-		return nil, "", fmt.Errorf("cannot be read")
+		return nil, "", fmt.Errorf("it is not a URL")
 	}
 	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	switch {
@@ -238,7 +238,7 @@ func parseURL(raw string) (u *url.URL, host string, err error) {
 	case u.Fragment != "" || strings.Contains(raw, "#"):
 		return nil, "", fmt.Errorf("it holds a fragment (#...), which no server is sent")
 	case strings.ContainsAny(u.Hostname(), "%*/\\"):
-		return nil, "", fmt.Errorf("the host %q", u.Hostname())
+		return nil, "", fmt.Errorf("its host is %q: want a name or an address", u.Hostname())
 	}
 	if u.Path == "" {
 		u.Path = "/"
@@ -265,7 +265,7 @@ func checkPath(u *url.URL) error {
 		}
 	}
 	if clean := path.Clean(u.Path); clean != u.Path && clean+"/" != u.Path {
-		return fmt.Errorf("its path is not clean")
+		return fmt.Errorf("its path has empty parts, \".\" or \"..\"")
 	}
 	return nil
 }

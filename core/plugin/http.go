@@ -101,7 +101,7 @@ func (v *version) httpRequest(in *instance, req []byte) (any, error) {
 		r.Method = "GET"
 	}
 	if !slices.Contains(methods, r.Method) {
-		return nil, refuse(callBad, "method %q", r.Method)
+		return nil, refuse(callBad, "method %q: want one of %s", r.Method, strings.Join(methods, ", "))
 	}
 	fill := secretFiller{v: v, private: private, allowed: secrets}
 	target, err := fill.path(u, names)
@@ -152,7 +152,7 @@ func (v *version) httpRequest(in *instance, req []byte) (any, error) {
 func (r *httpRequest) content() (b []byte, err error) {
 	switch {
 	case r.Body != nil && r.BodyBase64 != nil:
-		return nil, refuse(callBad, "body and bodyBase64")
+		return nil, refuse(callBad, "give body or bodyBase64, not both")
 	case r.Body != nil:
 		b = []byte(*r.Body)
 	case r.BodyBase64 != nil:
@@ -244,7 +244,7 @@ func (f *secretFiller) headers(r *httpRequest, body []byte) (http.Header, error)
 	out := http.Header{"User-Agent": {"ogp"}}
 	for name, value := range r.Headers {
 		if !headerName(name) {
-			return nil, refuse(callBad, "header %q", name)
+			return nil, refuse(callBad, "header %q: that is not a header's name", name)
 		}
 		canonical := http.CanonicalHeaderKey(name)
 		if slices.Contains(dropped, canonical) {
@@ -255,7 +255,7 @@ func (f *secretFiller) headers(r *httpRequest, body []byte) (http.Header, error)
 			return nil, err
 		}
 		if !headerValue(value) {
-			return nil, refuse(callBad, "the value of header %q", name)
+			return nil, refuse(callBad, "the value of header %q holds a character that no header may", name)
 		}
 		out.Set(canonical, value)
 	}
@@ -266,7 +266,7 @@ func (f *secretFiller) headers(r *httpRequest, body []byte) (http.Header, error)
 		}
 		if !headerName(r.HMAC.Header) || !headerValue(r.HMAC.Prefix) ||
 			slices.Contains(dropped, http.CanonicalHeaderKey(r.HMAC.Header)) {
-			return nil, refuse(callBad, "hmac: header %q", r.HMAC.Header)
+			return nil, refuse(callBad, "hmac: header %q, or its prefix, cannot be sent", r.HMAC.Header)
 		}
 		mac := hmac.New(sha256.New, []byte(key))
 		mac.Write(body)

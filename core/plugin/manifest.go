@@ -209,7 +209,7 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("stdio %q: want \"once\" or \"lines\"", m.Stdio)
 	}
 	if m.Stdio != "" && m.ABI != "" && m.ABI != "stdio" {
-		return fmt.Errorf("stdio %q beside abi %q", m.Stdio, m.ABI)
+		return fmt.Errorf("stdio %q is for programs, and abi is %q: take one of the two out", m.Stdio, m.ABI)
 	}
 	if err := m.checkHooks(); err != nil {
 		return err
@@ -277,7 +277,7 @@ func (kv *KVAsk) check() error {
 		return nil
 	}
 	if kv.MaxBytes < 0 {
-		return fmt.Errorf("kv: max_bytes %d", kv.MaxBytes)
+		return fmt.Errorf("kv: max_bytes %d: want 0 or more", kv.MaxBytes)
 	}
 	kv.MaxBytes = cmp.Or(kv.MaxBytes, 1<<20)
 	return nil

@@ -26,11 +26,11 @@ func (c *Client) call(ctx context.Context, r *remote, method, path string, body 
 	defer cancel()
 	u, err := url.Parse(r.url)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return &core.Error{Kind: core.Malformed, Public: "rendezvous: the address is no http or https URL", Err: err}
+		return &core.Error{Kind: core.Malformed, Public: "rendezvous: the address is not an http or https URL", Err: err}
 	}
 	request, err := http.NewRequestWithContext(ctx, method, r.url+path, bytes.NewReader(body))
 	if err != nil {
-		return &core.Error{Kind: core.Malformed, Public: "rendezvous: the address is no http or https URL", Err: err}
+		return &core.Error{Kind: core.Malformed, Public: "rendezvous: the address is not an http or https URL", Err: err}
 	}
 	request.Header.Set("User-Agent", "ogp")
 	if body != nil {
@@ -55,7 +55,7 @@ func (c *Client) call(ctx context.Context, r *remote, method, path string, body 
 		return nil
 	}
 	if err := json.Unmarshal(text, v); err != nil {
-		return &core.Error{Kind: core.Malformed, Public: "the rendezvous " + u.Host + " answers no JSON of the protocol", Err: err}
+		return &core.Error{Kind: core.Malformed, Public: "the rendezvous " + u.Host + " answers something else than the protocol says: is it a rendezvous?", Err: err}
 	}
 	return nil
 }
@@ -78,7 +78,7 @@ func refused(host string, response *http.Response, body []byte) error {
 	if !ok {
 		kind = core.Refused
 	}
-	e := &core.Error{Kind: kind, Public: fmt.Sprintf("the rendezvous %s says %d", host, response.StatusCode)}
+	e := &core.Error{Kind: kind, Public: fmt.Sprintf("the rendezvous %s answers with status %d", host, response.StatusCode)}
 	var a struct {
 		Error string `json:"error"`
 	}

@@ -45,7 +45,7 @@ type Ref struct {
 }
 
 // errRef never repeats the text, which may hold a secret.
-var errRef = core.Refuse(core.Malformed, "this is no invite: want a code like a3f7k2, its long form a3f7k2-XXXX-XXXX-XXXX, or an ogp://invite/ link")
+var errRef = core.Refuse(core.Malformed, "this is not an invite: want a code like a3f7k2, its long form a3f7k2-XXXX-XXXX-XXXX, or an ogp://invite/ link")
 
 // ParseRef reads an invite in any of its forms. Codes may be in any case, with
 // spaces or without dashes. It returns an error of kind Malformed for anything

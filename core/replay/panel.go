@@ -49,7 +49,7 @@ func Of(c api.Candidate) (Candidate, error) {
 	case c.Rules != "":
 		return Candidate{Name: "rules", Rules: []byte(c.Rules)}, nil
 	case len(c.Module) == 0 && c.Manifest != "":
-		return Candidate{}, core.Refuse(core.Malformed, "a plugin.toml without its module")
+		return Candidate{}, core.Refuse(core.Malformed, "a plugin.toml came without its module")
 	case len(c.Module) == 0:
 		return Candidate{}, nil
 	}

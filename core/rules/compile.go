@@ -259,7 +259,7 @@ func problemsOf(when string, issues *cel.Issues) []Problem {
 			}
 			p.What, p.Hint = unknown(m[1], m[2])
 		case e.Message == "invalid matches argument":
-			p.What, p.Hint = "no regular expression", "it is written as RE2 has it; in double quotes, \\ stands for one backslash, and in r\"...\" it stands for itself"
+			p.What, p.Hint = "not a regular expression", "it is written as RE2 has it; in double quotes, \\ stands for one backslash, and in r\"...\" it stands for itself"
 		}
 		p.What = strings.TrimPrefix(p.What, "Syntax error: ")
 		out = append(out, p)

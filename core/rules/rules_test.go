@@ -127,7 +127,7 @@ func TestProblems(t *testing.T) {
 		{`hours("Mon 09:00-17:00", "Mars/Base")`, rules.Deny, 26, "unknown time zone", ""},
 		{`hours(peer.alias)`, rules.Deny, 11, "in quotes", ""},
 		{`recent("90y") > 3`, rules.Deny, 8, "at most 31d", ""},
-		{`message.text.matches("(")`, rules.Deny, 22, "no regular expression", "RE2"},
+		{`message.text.matches("(")`, rules.Deny, 22, "not a regular expression", "RE2"},
 		{`request.invite == message.text`, rules.Deny, 0, "can never hold", "two rules"},
 		{`request.domain == "a.example"`, rules.Approve, 0, "anybody can claim", "urlVerified"},
 		{`request.urlVerified`, rules.Allow, 0, "about messages", "approve"},

@@ -47,7 +47,7 @@ func Parse(key, text string) (Setting, error) {
 		if toml.Unmarshal([]byte("v = "+literal), &v) == nil && v.V != nil {
 			return Setting{key, v.V, literal}, nil
 		}
-		literal = tomlString(text)
+		literal = config.TOMLString(text)
 	}
 	if err := toml.Unmarshal([]byte("v = "+literal), &v); err != nil {
 		return Setting{}, core.Refusef(core.Malformed, "%s: this cannot be written", key)
@@ -62,7 +62,7 @@ func (s Setting) Literal() string {
 	}
 	switch v := s.Value.(type) {
 	case string:
-		return tomlString(v)
+		return config.TOMLString(v)
 	case []any:
 		items := make([]string, len(v))
 		for i, item := range v {
@@ -73,24 +73,5 @@ func (s Setting) Literal() string {
 	return fmt.Sprint(s.Value)
 }
 
-// tomlString writes a basic string. https://toml.io/en/v1.0.0#string
-func tomlString(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < 0x20 || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
-}
-
 // errCannotEdit is for files that are written in a way that we do not change.
-var errCannotEdit = errors.New("the file is written in a way that is not edited by a program")
+var errCannotEdit = errors.New("it is written in a way that ogp does not edit")

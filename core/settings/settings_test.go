@@ -54,7 +54,7 @@ func drawTOML(t *rapid.T) string {
 	quoted := func() string {
 		switch w := word.Draw(t, "text"); rapid.IntRange(0, 3).Draw(t, "form") {
 		case 0:
-			return tomlString(w)
+			return config.TOMLString(w)
 		case 1:
 			return "'" + strings.ReplaceAll(w, "'", "") + "'"
 		case 2:
@@ -72,7 +72,7 @@ func drawTOML(t *rapid.T) string {
 		case 2:
 			return "[ " + quoted() + ", # ]\n " + quoted() + " ]"
 		case 3:
-			return "{ a = " + tomlString(word.Draw(t, "inner")) + " }"
+			return "{ a = " + config.TOMLString(word.Draw(t, "inner")) + " }"
 		}
 		return quoted()
 	}

@@ -92,7 +92,7 @@ func (d *Doctor) OwnURL(ctx context.Context, r *api.Report) {
 	own := d.Gateway.Settings().URL
 	u, err := url.Parse(own)
 	if err != nil {
-		r.Fail("url", "ogp config set gateway_url https://<your host>", "gateway_url is no URL: %q", own)
+		r.Fail("url", "ogp config set gateway_url https://<your host>", "gateway_url is not a URL: %q", own)
 		return
 	}
 	took := time.Now()
@@ -111,7 +111,7 @@ func (d *Doctor) OwnURL(ctx context.Context, r *api.Report) {
 	passOn := fmt.Sprintf("let the proxy or tunnel of %s pass %s and /federation/ to port %d, or correct gateway_url in config.toml", u.Host, federation.PathCard, d.Listener.Port)
 	switch {
 	case errors.Is(err, dial.TLS):
-		r.Fail("url", "what the line of tls says", "%s cannot be asked: %s", own, dial.Words(err))
+		r.Fail("url", "see the line \"tls\"", "%s cannot be asked: %s", own, dial.Words(err))
 	case errors.Is(err, dial.DNS):
 		r.Fail("url", "make a DNS record for "+u.Hostname()+", or correct gateway_url in config.toml", "%s cannot be found: %s", own, dial.Words(err))
 	case err != nil:

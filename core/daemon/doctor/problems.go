@@ -105,11 +105,11 @@ func Plugin(v hooks.View, unread []config.Problem) []api.Problem {
 func unusedPower(v hooks.View) (out Problems) {
 	if v.Ignored > 0 && !v.Replies && slices.Contains(v.Hooks, core.HookNotify) {
 		out.Warn(fixPower(v, "replies"),
-			"it would have answered %s, and has not the power to", text.Count(int(v.Ignored), "message"))
+			"it tried to answer %s, which it may not", text.Count(int(v.Ignored), "message"))
 	}
 	if v.Ignored > 0 && !v.Approves && slices.Contains(v.Hooks, core.HookRequest) {
 		out.Warn(fixPower(v, "approves"),
-			"it would have approved %s, and has not the power to", text.Count(int(v.Ignored), "stranger"))
+			"it tried to approve %s, which it may not", text.Count(int(v.Ignored), "stranger"))
 	}
 	return out
 }

@@ -106,7 +106,7 @@ func (c *cache) find(key string) (*Entry, error) {
 	}
 	if err == nil {
 		if want, err = os.ReadFile(filepath.Join(dir, sumFile)); err == nil && string(want) != sums(key, sum, name, outline) {
-			err = errors.New("its SHA-256 is another than when it was made")
+			err = errors.New("its SHA-256 has changed since it was made")
 		}
 	}
 	switch {

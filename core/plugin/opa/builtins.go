@@ -173,12 +173,12 @@ func addDate(_ *policy, args []jsontext.Value) (any, error) {
 			return nil, err
 		}
 		if n[i] < -100_000 || n[i] > 100_000 {
-			return nil, errors.New("too far")
+			return nil, errors.New("that is out of range: times reach from 1678 to 2261")
 		}
 	}
 	t = t.AddDate(n[0], n[1], n[2])
 	if y := t.Year(); y < 1678 || y > 2261 { // int64 nanoseconds
-		return nil, errors.New("too far")
+		return nil, errors.New("that is out of range: times reach from 1678 to 2261")
 	}
 	return t.UnixNano(), nil
 }

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -35,7 +37,7 @@ func (s *Store) wrap(doing string, err error) error {
 		return err
 	}
 	e := &core.Error{Kind: core.Unavailable, Public: "store: " + doing, Err: err,
-		Hint: "look at the database " + s.name + ", and at the way to it; it is tried again every few seconds"}
+		Hint: "check the database " + s.name + " and the connection to it; ogp tries again every few seconds"}
 	var damaged *rows.DamagedError
 	switch {
 	case errors.As(err, &damaged):
@@ -43,15 +45,21 @@ func (s *Store) wrap(doing string, err error) error {
 	case !errors.As(err, &answered):
 	case answered.Code == "53100": // disk full
 		e.Kind, e.Hint = core.Full, "the disk of the database "+s.name+" is full: free some space and try again"
-	case len(answered.Code) == 5 && (answered.Code[:2] == "22" || answered.Code[:2] == "23" || answered.Code[:2] == "42"): // data, constraint, statement
+	case inClass(answered.Code, "22", "23", "42"): // data, constraint, statement
 		e.Kind, e.Hint = core.Internal, ""
 		if answered.Code == "42501" {
 			e.Kind, e.Hint = core.Unavailable, "give the user of the connection string the right to make tables in the database "+s.name
 		}
-	case answered.Code[:2] == "28" || answered.Code == "3D000": // who we are, or a database that there is not
+	case inClass(answered.Code, "28") || answered.Code == "3D000": // who we are, or a database that there is not
 		e.Hint = "look at user, password and database of the connection string"
 	}
 	return e
+}
+
+// inClass reports whether a server's code for an error is of one of some classes.
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+func inClass(code string, classes ...string) bool {
+	return slices.ContainsFunc(classes, func(class string) bool { return strings.HasPrefix(code, class) })
 }
 
 func notFound(format string, args ...any) error {

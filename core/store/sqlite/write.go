@@ -127,7 +127,7 @@ func (s *Store) transact(batch []*request) error {
 	if err := s.commit(); err != nil {
 		if lostSync(err) {
 			s.broken = &core.Error{Kind: core.Unavailable, Public: "store: the disk did not confirm a write", Err: err,
-				Hint: "look at the disk of " + s.dir + "; it is tried again every few seconds"}
+				Hint: "check the disk of " + s.dir + "; ogp tries again every few seconds"}
 			s.bad.Store(true)
 		}
 		s.abort()

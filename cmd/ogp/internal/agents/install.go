@@ -120,7 +120,7 @@ const maxSettings = 16 << 20
 func plan(a *cli.App, p program, e entry, r record, remove bool) ([]edit, error) {
 	path := p.file(a)
 	if path == "" {
-		return nil, core.Refuse(core.NotFound, "HOME is not set, so that the settings of "+p.title+" are nowhere")
+		return nil, core.Refuse(core.NotFound, "HOME is not set, and the settings of "+p.title+" are below it: set HOME and try again")
 	}
 	text, err := files.ReadText(path, maxSettings)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

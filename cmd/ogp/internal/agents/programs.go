@@ -110,7 +110,7 @@ func dropJSON(path ...string) func([]byte) ([]byte, error) {
 	}
 }
 
-var errNotPlain = errors.New("it is no plain JSON")
+var errNotPlain = errors.New("it is not plain JSON")
 
 // memberOf is a member of a JSON text.
 func memberOf(text []byte, path []string) (jsontext.Value, bool) {

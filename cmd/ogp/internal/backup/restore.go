@@ -239,7 +239,7 @@ func unpack(r io.ReadSeeker, dir string, ids []age.Identity) ([]string, error) {
 	return names, nil
 }
 
-var errNoBackup = core.Refuse(core.Malformed, "this is no backup of a gateway")
+var errNoBackup = core.Refuse(core.Malformed, "this is not a backup of a gateway")
 
 func writeRestored(path string, r io.Reader) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

@@ -59,7 +59,7 @@ func checkStateDir(r *api.Report, dir string) {
 		r.Warn("state", "ogp init", "%s is not there yet", dir)
 		return
 	case err != nil:
-		r.Fail("state", "run ogp as the user whose it is; ls -ld "+dir+" shows that", "%s cannot be looked at: %s", dir, reason(err))
+		r.Fail("state", "run ogp as the user who owns it: ls -ld "+dir, "%s cannot be looked at: %s", dir, reason(err))
 		return
 	case !info.IsDir():
 		r.Fail("state", "move that file elsewhere, or name another directory with --home", "%s is not a directory", dir)
@@ -75,7 +75,7 @@ func checkStateDir(r *api.Report, dir string) {
 	}
 	probe, err := os.CreateTemp(dir, ".doctor-")
 	if err != nil {
-		r.Fail("state", "run ogp as the user whose it is; ls -ld "+dir+" shows that", "%s cannot be written: %s", dir, reason(err))
+		r.Fail("state", "run ogp as the user who owns it: ls -ld "+dir, "%s cannot be written: %s", dir, reason(err))
 		return
 	}
 	probe.Close()

@@ -208,7 +208,7 @@ func (s *state) await(ctx context.Context, changes []settings.Setting, names []s
 		}
 		settled = true
 	}
-	e := core.Refusef(core.Unavailable, "the running gateway has not taken it up, so that the file is as it was")
+	e := core.Refusef(core.Unavailable, "the running gateway has refused the settings; the file is as it was before")
 	e.Hint = "\"ogp logs\" says why"
 	return e
 }

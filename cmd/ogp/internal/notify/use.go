@@ -201,8 +201,8 @@ func (s *state) find(ctx context.Context, name, shipped string) (*plugin.Manifes
 		return nil, nil, err
 	}
 	if _, ships := plugins.Get(shipped); !ok || shipped != "" && !ships {
-		e := core.Refusef(core.NotFound, "no notifier %q: it neither ships, nor is it installed or configured", cmp.Or(shipped, name))
-		e.Hint = "\"ogp plugin install\" takes one of yours; \"ogp notify list\" shows those that there are"
+		e := core.Refusef(core.NotFound, "no notifier is named %q", cmp.Or(shipped, name))
+		e.Hint = "\"ogp notify list\" shows the notifiers; \"ogp plugin install\" adds one of your own"
 		for _, p := range plugins.All() {
 			e.Candidates = append(e.Candidates, p.Name)
 		}
@@ -213,7 +213,7 @@ func (s *state) find(ctx context.Context, name, shipped string) (*plugin.Manifes
 		return nil, nil, err
 	}
 	if !slices.Contains(m.Manifest.Hooks, core.HookNotify) {
-		return nil, nil, core.Refusef(core.Malformed, "%s is no notifier: it answers %s", name, cli.Joined(m.Manifest.Hooks))
+		return nil, nil, core.Refusef(core.Malformed, "%s is not a notifier: it answers %s", name, cli.Joined(m.Manifest.Hooks))
 	}
 	return m.Manifest, installed, nil
 }

@@ -86,7 +86,7 @@ func (i *initializer) enableA2A(ctx context.Context) error {
 	r := (*api.Report)(&i.view.Checks)
 	fix := strings.Join(a2aCommands, "\n")
 	if !i.plan.EnableA2A {
-		r.Warn("openclaw", fix, "OpenClaw is to answer messages, and takes none by A2A")
+		r.Warn("openclaw", fix, "OpenClaw is to answer messages, but takes none by A2A")
 		return nil
 	}
 	token := make([]byte, 24)

@@ -35,7 +35,7 @@ func Find(ctx context.Context, a *cli.App, ref string) (*trial.Plugin, error) {
 			return f, err
 		}
 	}
-	e := core.Refusef(core.NotFound, "no plugin %q: neither a file or folder, nor installed, configured or shipped", ref)
+	e := core.Refusef(core.NotFound, "no plugin %q: there is no such file or folder, and none of that name is installed, configured or shipped", ref)
 	e.Hint = `"ogp plugin list" shows those of this gateway; "ogp plugin new" begins one`
 	return nil, e
 }
