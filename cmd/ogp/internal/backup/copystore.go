@@ -23,7 +23,7 @@ func copyStore(ctx context.Context, dir string, o config.Options, where string) 
 	if set := cfg.Store.IsSet(); set != (where == store.Default) {
 		e := core.Refuse(core.Conflict, "the state is there already")
 		if e.Hint = `name a database: "postgres://user:password@host/database", or "file:/path" of a file that holds such a URL`; set {
-			e = core.Refuse(core.Unsupported, "ogp does not copy from one database into another: use the databases' own tools")
+			e = core.Refuse(core.Unsupported, "a copy from one database into another needs the databases' own tools")
 			e.Hint = `"sqlite" copies the state into the state directory`
 		}
 		return store.Copied{}, e
