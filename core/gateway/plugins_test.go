@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
@@ -213,8 +215,13 @@ func TestPolicyHoldsNoLock(t *testing.T) {
 // A policy approves strangers: whom our operator has rejected or removed waits for our
 // operator, also when it asks again, claims an invite, parts and comes back, or waits long.
 func TestP3NoPolicyTakesBackARefusal(t *testing.T) {
+	var ring *record.Ring
 	r := newRig(t, func(o *gateway.Options) {
-		o.Plugins = policies(says("yes", core.Verdict{Decision: core.Allow}))
+		var err error
+		if ring, err = record.Open(t.Context(), o.Store.(record.Store), record.Settings{Keep: time.Hour}, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+		o.Record, o.Plugins = ring, policies(says("yes", core.Verdict{Decision: core.Allow}))
 		o.Settings.PendingLife = time.Nanosecond
 	})
 	times := 0
@@ -240,6 +247,9 @@ func TestP3NoPolicyTakesBackARefusal(t *testing.T) {
 		}
 		ask(p, nil)
 		wantTrust(t, r.Gateway, p.key, core.Pending)
+		if d := recorded(t, ring)[0]; d.Verdict != core.Hold || !d.Question(nil).Peer.Refused { // so that a replay decides the same
+			t.Errorf("recorded %+v, want held, as it is refused", d)
+		}
 		ask(p, &core.Invited{Token: "abcdef"})
 		wantTrust(t, r.Gateway, p.key, core.Pending)
 		_, err := r.ReceiveRemoval(t.Context(), p.SealRemoval(r.Key()))

@@ -191,12 +191,10 @@ func (g *trust) judge(ctx context.Context, r *requester) (core.Verdict, error) {
 	if err != nil {
 		return core.Verdict{}, err
 	}
+	next.Refused = !r.invited && (r.peer.Refused || r.peer.By == core.Us) // our invite is a yes
 	r.question = core.Question{Kind: core.HookRequest, Now: now, Peer: next, Request: &r.request, URLVerified: r.shown}
 	v, err := g.ask(ctx, r.question)
-	switch {
-	case v.Decision == core.Allow && !r.invited && (r.peer.Refused || r.peer.By == core.Us):
-		v = core.Verdict{Decision: core.Hold, Policy: v.Policy, Reason: "we have rejected or removed it before"}
-	case r.peer.V2 && !r.v2 && v.Decision != core.Deny: // it has gone back to an older gateway, or somebody would have it so
+	if r.peer.V2 && !r.v2 && v.Decision != core.Deny { // it has gone back to an older gateway, or somebody would have it so
 		v = core.Verdict{Decision: core.Hold}
 	}
 	return v, err

@@ -74,6 +74,7 @@ type Peer struct {
 	URL     string       `json:"url,omitempty"`
 	Offered []string     `json:"offered,omitempty"`
 	Grants  []core.Grant `json:"grants,omitempty"`
+	Refused bool         `json:"refused,omitempty"` // by our operator, so that no policy approves it
 }
 
 // Settings say what is recorded.
@@ -199,7 +200,7 @@ func (r *Ring) Decided(c *core.Change, q core.Question, v core.Verdict, inboxID 
 	}
 	d := Decision{ID: ulid.Make().String(), At: q.Now.UTC(), Kind: q.Kind, Peer: q.Peer.Key, Bytes: q.Bytes, Topic: q.Topic, InboxID: inboxID,
 		URLVerified: q.URLVerified, Verdict: v.Decision, Policy: v.Policy, Rule: v.Rule, Reason: cut(v.Reason, 300), Code: cut(v.Code, 64), Counts: v.Counts,
-		Then: Peer{q.Peer.Alias, q.Peer.Tags, q.Peer.Trust, q.Peer.Names, q.Peer.URL, q.Peer.Offered, nil}}
+		Then: Peer{q.Peer.Alias, q.Peer.Tags, q.Peer.Trust, q.Peer.Names, q.Peer.URL, q.Peer.Offered, nil, q.Peer.Refused}}
 	if q.Peer.Granted != nil {
 		d.Then.Grants = q.Peer.Granted.Scopes
 	}
@@ -387,7 +388,7 @@ func (r *Ring) Size() (rows, bytes int) {
 // where it is known from elsewhere.
 func (d *Decision) Question(payload core.Raw) core.Question {
 	q := core.Question{Kind: d.Kind, Now: d.At, Topic: d.Topic, Bytes: d.Bytes, URLVerified: d.URLVerified, Request: d.Request, TextBytes: d.TextBytes, Counts: d.Counts,
-		Peer: &core.Peer{Key: d.Peer, Alias: d.Then.Alias, Tags: d.Then.Tags, Trust: d.Then.Trust, Names: d.Then.Names, URL: d.Then.URL, Offered: d.Then.Offered}}
+		Peer: &core.Peer{Key: d.Peer, Alias: d.Then.Alias, Tags: d.Then.Tags, Trust: d.Then.Trust, Names: d.Then.Names, URL: d.Then.URL, Offered: d.Then.Offered, Refused: d.Then.Refused}}
 	if d.Then.Grants != nil {
 		q.Peer.Granted = &core.Bundle{Scopes: d.Then.Grants}
 	}

@@ -54,6 +54,9 @@ func Judge(ctx context.Context, policies []core.Policy, q core.Question, asked E
 		}
 		level = Stricter(level, v.Level)
 	}
+	if out.Decision == core.Allow && q.Kind == core.HookRequest && q.Peer.Refused { // only our operator takes that back
+		out = core.Verdict{Decision: core.Hold, Policy: out.Policy, Reason: "we have rejected or removed it before"}
+	}
 	out.Level, out.Counts = level, counts
 	return out, nil
 }
