@@ -94,8 +94,11 @@ var rooms = []arrows{
 	// Plugins run beside the gateway on cases, and what was uploaded.
 	{"core/trial", []string{"core", "core/files", "core/hooks", "core/plugin"}},
 
+	// What an operator reads: pages, searches, threads.
+	{"core/reader", []string{"core", "core/control", "core/control/api", "core/outbox", "core/peering"}},
+
 	// The agent's role: what its own socket answers, in the words of notices.
-	{"core/agent", []string{"core", "core/answer", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/peering", "sdk", "sdk/wording"}},
+	{"core/agent", []string{"core", "core/answer", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/peering", "core/reader", "sdk", "sdk/wording"}},
 
 	// The agent's door: tools over the agent's socket, never the store or the gateway.
 	{"core/mcp", []string{"core", "core/control", "core/control/api", "sdk", "sdk/wording"}},
@@ -125,7 +128,7 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
 	{"core/daemon/candidate", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/replay", "core/settings", "core/text", "core/trial"}},
 	{"core/daemon/service", []string{"core/config"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},

@@ -23,7 +23,8 @@ func federationCommand(a *cli.App) *cobra.Command {
 }
 
 func listCommand(a *cli.App) *cobra.Command {
-	var status, tag string
+	var status string
+	var p api.PeersParams
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"status"}, Short: "List the peers", Args: cobra.NoArgs,
 		Long: "List the peers. What stands in quotes is what a peer calls itself, which nobody has verified.\n\n  ogp federation list --status pending",
@@ -33,8 +34,9 @@ func listCommand(a *cli.App) *cobra.Command {
 			default:
 				return cli.Usagef("--status %q: want requested, pending, approved, rejected or removed", status)
 			}
-			return cli.Show(cmd.Context(), a, api.Peers, api.PeersParams{Status: core.Trust(status), Tag: tag}, func(peers []api.PeerView) {
-				if len(peers) == 0 && status+tag != "" {
+			p.Status = core.Trust(status)
+			return cli.Show(cmd.Context(), a, api.Peers, p, func(peers []api.PeerView) {
+				if len(peers) == 0 && p != (api.PeersParams{}) {
 					fmt.Fprintln(a.Err, "No such peers.")
 					return
 				}
@@ -51,7 +53,9 @@ func listCommand(a *cli.App) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&status, "status", "s", "", "only peers in this state: requested, pending, approved, rejected, removed")
-	cmd.Flags().StringVarP(&tag, "tag", "t", "", "only peers with this tag")
+	cmd.Flags().StringVarP(&p.Tag, "tag", "t", "", "only peers with this tag")
+	cmd.Flags().StringVar(&p.Search, "search", "", "only peers with all of these words in their names, tags, fingerprint or URL")
+	cmd.Flags().BoolVar(&p.Trouble, "trouble", false, "only peers that are not reached well, are paused, or have a warning")
 	return cmd
 }
 

@@ -28,7 +28,7 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 	var held bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List messages, the newest first", Args: cobra.NoArgs,
-		Long: "List messages, the newest first.\n\n  ogp inbox list --peer ben --since 24h",
+		Long: "List messages, the newest first. A search looks at some thousand messages and says where it goes on.\n\n  ogp inbox list --peer ben --search \"thursday noon\"",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if since != "" {
 				var err error
@@ -45,17 +45,25 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 			default:
 				return cli.Usagef("--status %q: want new, held, replied or denied", status)
 			}
-			return cli.Show(cmd.Context(), a, api.Inbox, p, func(list []api.InboxView) {
-				if len(list) == 0 {
-					fmt.Fprintln(a.Err, "No messages.")
-					return
-				}
-				rows := make([][]string, len(list))
-				for i, m := range list {
-					rows[i] = []string{m.ID, text.Ago(m.At), m.From, term.SafeLine(m.Message.Intent), string(m.Status), m.Text}
-				}
-				term.Table(a.Out, []string{"ID", "CAME", "FROM", "INTENT", "STATUS", "TEXT"}, rows)
-			})
+			page, err := api.InboxPage.Call(cmd.Context(), a, p)
+			if err != nil {
+				return err
+			}
+			defer more(a, page.Next, page.Looked, p.Search)
+			if a.JSON {
+				a.WriteJSON(page.Messages)
+				return nil
+			}
+			if len(page.Messages) == 0 {
+				fmt.Fprintln(a.Err, "No messages.")
+				return nil
+			}
+			rows := make([][]string, len(page.Messages))
+			for i, m := range page.Messages {
+				rows[i] = []string{m.ID, text.Ago(m.At), m.From, term.SafeLine(m.Message.Intent), string(m.Status), m.Text}
+			}
+			term.Table(a.Out, []string{"ID", "CAME", "FROM", "INTENT", "STATUS", "TEXT"}, rows)
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "only from this peer")
@@ -63,9 +71,28 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().StringVar(&status, "status", "", "only new, held, replied or denied")
 	cmd.Flags().BoolVar(&held, "held", false, "only those that a policy held back")
 	cmd.Flags().StringVar(&since, "since", "", "only from the last 24h, 7d, ...")
-	p.Limit = 50
-	cli.CountVar(cmd.Flags(), &p.Limit, "limit", "how many at the most")
+	pageFlags(cmd, &p.Before, &p.Search, &p.Limit)
 	return cmd
+}
+
+// pageFlags choose a page of messages.
+func pageFlags(cmd *cobra.Command, before, search *string, limit *int) {
+	cmd.Flags().StringVar(before, "before", "", "only those before the message of this id")
+	cmd.Flags().StringVar(search, "search", "", "only those with all of these words, in what was said or in names")
+	*limit = 50
+	cli.CountVar(cmd.Flags(), limit, "limit", "how many at the most")
+}
+
+// more says that there is a next page, and how it is shown.
+func more(a *cli.App, next string, looked int, search string) {
+	if next == "" {
+		return
+	}
+	what := "There are more"
+	if search != "" {
+		what = "Looked at " + text.Count(looked, "message")
+	}
+	fmt.Fprintf(a.Err, "%s: the same with --before %s goes on.\n", what, next)
 }
 
 func inboxShowCommand(a *cli.App) *cobra.Command {

@@ -39,28 +39,35 @@ func outboxListCommand(a *cli.App) *cobra.Command {
 			if state == "" && !all {
 				p.State = core.OutWaiting
 			}
-			return cli.Show(cmd.Context(), a, api.Outbox, p, func(list []api.OutboxView) {
-				if len(list) == 0 {
-					fmt.Fprintln(a.Err, "Nothing waits.")
-					return
+			page, err := api.OutboxPage.Call(cmd.Context(), a, p)
+			if err != nil {
+				return err
+			}
+			defer more(a, page.Next, page.Looked, p.Search)
+			if a.JSON {
+				a.WriteJSON(page.Messages)
+				return nil
+			}
+			if len(page.Messages) == 0 {
+				fmt.Fprintln(a.Err, map[bool]string{true: "No such messages.", false: "Nothing waits."}[all || p.Search != ""])
+				return nil
+			}
+			rows := make([][]string, len(page.Messages))
+			for i, m := range page.Messages {
+				next := "-"
+				if m.State == core.OutWaiting {
+					next = nextTry(m.Next)
 				}
-				rows := make([][]string, len(list))
-				for i, m := range list {
-					next := "-"
-					if m.State == core.OutWaiting {
-						next = nextTry(m.Next)
-					}
-					rows[i] = []string{m.ID, m.To, string(m.Kind), string(m.State), fmt.Sprint(m.Attempts), next, term.Dash(m.Error)}
-				}
-				term.Table(a.Out, []string{"ID", "TO", "KIND", "STATE", "TRIES", "NEXT", "ERROR"}, rows)
-			})
+				rows[i] = []string{m.ID, m.To, string(m.Kind), string(m.State), fmt.Sprint(m.Attempts), next, term.Dash(m.Error)}
+			}
+			term.Table(a.Out, []string{"ID", "TO", "KIND", "STATE", "TRIES", "NEXT", "ERROR"}, rows)
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "only to this peer")
 	cmd.Flags().StringVar(&state, "state", "", "only waiting, sent, refused or expired")
 	cmd.Flags().BoolVar(&all, "all", false, "in any state")
-	p.Limit = 50
-	cli.CountVar(cmd.Flags(), &p.Limit, "limit", "how many at the most")
+	pageFlags(cmd, &p.Before, &p.Search, &p.Limit)
 	return cmd
 }
 

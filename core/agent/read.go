@@ -8,6 +8,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/reader"
 )
 
 // How many entries a list has, and how much of a peer's words one of them shows. One
@@ -38,31 +39,16 @@ func (r *Role) visible(m *core.InboxMessage) *core.Peer {
 
 // messages finds up to so many that the agent may see, the newest first.
 func (r *Role) messages(ctx context.Context, f core.InboxFilter, limit int) ([]*core.InboxMessage, error) {
-	var out []*core.InboxMessage
-	f.Limit = maxShown
-	for range maxPages {
-		page, err := r.o.Store.Inbox(ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range page {
-			if r.visible(m) == nil {
-				continue
-			}
-			if out = append(out, m); len(out) == limit {
-				return out, nil
-			}
-		}
-		if len(page) < f.Limit {
-			break
-		}
-		f.Before = page[len(page)-1].ID
-	}
-	return out, nil
+	f.Limit = limit
+	out, _, err := reader.Received(ctx, r.o.Store, f, func(m *core.InboxMessage) bool { return r.visible(m) != nil }, farBack)
+	return out, err
 }
 
 // maxPages bounds how far back a list looks.
 const maxPages = 20
+
+// farBack is how far a list looks.
+var farBack = reader.Look{Rows: maxPages * maxShown, Bytes: 64 << 20}
 
 func (r *Role) inbox(ctx context.Context, p api.AgentInboxParams) ([]api.AgentMessage, error) {
 	f := core.InboxFilter{Since: p.Since}
@@ -123,28 +109,12 @@ func (r *Role) read(ctx context.Context, p api.IDParams) (api.AgentMessage, erro
 // items finds up to so many messages and answers of ours to approved peers, the newest
 // first.
 func (r *Role) items(ctx context.Context, f core.OutboxFilter, wanted func(*core.OutboxItem) bool, limit int) ([]*core.OutboxItem, error) {
-	var out []*core.OutboxItem
-	f.Limit = maxShown
-	for range maxPages {
-		page, err := r.o.Store.Outbox(ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		for _, item := range page {
-			p := r.o.Gateway.Peer(item.Peer)
-			if item.Kind != core.OutMessage && item.Kind != core.OutReply || p == nil || p.Trust != core.Approved || !wanted(item) {
-				continue
-			}
-			if out = append(out, item); len(out) == limit {
-				return out, nil
-			}
-		}
-		if len(page) < f.Limit {
-			break
-		}
-		f.Before = page[len(page)-1].ID
-	}
-	return out, nil
+	f.Limit = limit
+	out, _, err := reader.Sent(ctx, r.o.Store, f, func(item *core.OutboxItem) bool {
+		p := r.o.Gateway.Peer(item.Peer)
+		return (item.Kind == core.OutMessage || item.Kind == core.OutReply) && p != nil && p.Trust == core.Approved && wanted(item)
+	}, farBack)
+	return out, err
 }
 
 func (r *Role) outbox(ctx context.Context, p api.AgentOutboxParams) ([]api.AgentSent, error) {
@@ -184,41 +154,35 @@ func (r *Role) conversation(ctx context.Context, p api.AgentConversationParams) 
 		return p.Conversation == "" || m != nil && (m.ConversationID == p.Conversation || word(m.ConversationID) == p.Conversation)
 	}
 	limit := shown(p.Limit)
-	var out []api.AgentEntry
-	theirs, err := r.messages(ctx, core.InboxFilter{Peer: peer.Key}, maxShown)
+	list, _, err := reader.Thread{Peer: peer.Key, Limit: maxShown, Look: farBack,
+		In:  func(m *core.InboxMessage) bool { return r.visible(m) != nil && of(&m.Message) },
+		Out: func(item *core.OutboxItem) bool { return item.Kind == core.OutMessage && of(item.Message) },
+	}.Of(ctx, r.o.Store)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range theirs {
-		if !of(&m.Message) {
+	out := []api.AgentEntry{}
+	for _, e := range slices.Backward(list) {
+		if e.Out != nil {
+			v, err := r.sent(ctx, e.Out, listBytes)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, api.AgentEntry{At: e.At, Sent: &v})
 			continue
 		}
-		v, err := r.message(m, listBytes)
+		v, err := r.message(e.In, listBytes)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, api.AgentEntry{At: m.At, Received: &v})
-		if m.Reply != nil {
-			out = append(out, api.AgentEntry{At: timeOf(m.Reply.Timestamp, m.At), Sent: r.replied(peer, m)})
+		out = append(out, api.AgentEntry{At: e.At, Received: &v})
+		if e.In.Reply != nil {
+			out = append(out, api.AgentEntry{At: timeOf(e.In.Reply.Timestamp, e.At), Sent: r.replied(peer, e.In)})
 		}
-	}
-	ours, err := r.items(ctx, core.OutboxFilter{Peer: peer.Key}, func(item *core.OutboxItem) bool { return item.Kind == core.OutMessage && of(item.Message) }, limit)
-	if err != nil {
-		return nil, err
-	}
-	for _, item := range ours {
-		v, err := r.sent(ctx, item, listBytes)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, api.AgentEntry{At: item.Created, Sent: &v})
 	}
 	slices.SortStableFunc(out, func(a, b api.AgentEntry) int { return a.At.Compare(b.At) })
 	if len(out) > limit {
 		out = out[len(out)-limit:]
-	}
-	if out == nil {
-		out = []api.AgentEntry{}
 	}
 	return out, nil
 }

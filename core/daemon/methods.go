@@ -18,7 +18,7 @@ import (
 
 // handlers answer the methods of the local API.
 func (d *Daemon) handlers() []control.Handler {
-	return []control.Handler{
+	return append(d.reader().Handlers(),
 		api.Status.Handle(d.status),
 		api.Whoami.Handle(d.whoami),
 		api.Doctor.Handle(d.doctor),
@@ -26,7 +26,6 @@ func (d *Daemon) handlers() []control.Handler {
 		api.ConfigSet.Handle(d.setConfig),
 		api.Stop.Handle(d.stopMethod),
 		api.Console.Handle(d.openConsole),
-		api.Peers.Handle(d.peers),
 		api.Peer.Handle(d.peer),
 		api.Request.Handle(d.request),
 		api.Approve.Handle(d.approve),
@@ -43,13 +42,9 @@ func (d *Daemon) handlers() []control.Handler {
 		api.Resume.Handle(d.resume),
 		api.Send.Handle(d.send),
 		api.Ping.Handle(d.ping),
-		api.Inbox.Handle(d.inbox),
-		api.InboxMessage.Handle(d.inboxMessage),
 		api.InboxReply.Handle(d.inboxReply),
 		api.InboxRelease.Handle(d.inboxRelease),
 		api.InboxDeny.Handle(d.inboxDeny),
-		api.Outbox.Handle(d.outbox),
-		api.OutboxItem.Handle(d.outboxItem),
 		api.OutboxRetry.Handle(d.outboxRetry),
 		api.OutboxCancel.Handle(d.outboxCancel),
 		api.ExportPeers.Handle(d.exportPeers),
@@ -78,7 +73,7 @@ func (d *Daemon) handlers() []control.Handler {
 		api.RulesSet.Handle(d.candidates.SetRules),
 		api.PluginKV.Handle(d.pluginKV),
 		api.Events.Handle(d.events),
-	}
+	)
 }
 
 func (d *Daemon) stopMethod(context.Context, api.None) (api.None, error) {
@@ -142,20 +137,6 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-func (d *Daemon) peers(_ context.Context, p api.PeersParams) ([]api.PeerView, error) {
-	out := []api.PeerView{}
-	for _, peer := range d.gateway.Peers() {
-		state := peering.StateOf(peer)
-		if p.Tag != "" && !slices.Contains(peer.Tags, p.Tag) {
-			continue
-		}
-		if p.Status == "" || peer.Trust == p.Status && !state.Waits() || p.Status == core.Pending && state.Waits() {
-			out = append(out, d.view(peer, false))
-		}
-	}
-	return out, nil
 }
 
 func (d *Daemon) peer(_ context.Context, p api.PeerRef) (api.PeerView, error) {

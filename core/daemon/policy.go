@@ -67,7 +67,7 @@ func (d *Daemon) policyDecisions(ctx context.Context, p api.DecisionsParams) (ap
 	if p.ID == "" {
 		return past.Page(ctx, p.Since, p.Before)
 	}
-	m, err := d.findInbox(ctx, p.ID)
+	m, err := d.reader().FindInbox(ctx, p.ID)
 	if err != nil {
 		return api.DecisionsPage{}, err
 	}

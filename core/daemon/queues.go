@@ -11,18 +11,18 @@ import (
 const operator = "operator"
 
 func (d *Daemon) inboxRelease(ctx context.Context, p api.IDParams) (api.InboxView, error) {
-	m, err := d.findInbox(ctx, p.ID)
+	m, err := d.reader().FindInbox(ctx, p.ID)
 	if err != nil {
 		return api.InboxView{}, err
 	}
 	if m, err = d.gateway.Release(ctx, m.ID, operator); err != nil {
 		return api.InboxView{}, err
 	}
-	return d.inboxView(m), nil
+	return d.reader().InboxView(m), nil
 }
 
 func (d *Daemon) inboxDeny(ctx context.Context, p api.DenyParams) (api.OutgoingView, error) {
-	m, err := d.findInbox(ctx, p.ID)
+	m, err := d.reader().FindInbox(ctx, p.ID)
 	if err != nil {
 		return api.OutgoingView{}, err
 	}
@@ -48,7 +48,7 @@ func (d *Daemon) onOutbox(ctx context.Context, p api.OutboxWhich, f func(context
 	id, k := "", core.PublicKey{}
 	switch {
 	case p.ID != "":
-		item, err := d.findOutbox(ctx, p.ID)
+		item, err := d.reader().FindOutbox(ctx, p.ID)
 		if err != nil {
 			return api.CountResult{}, err
 		}

@@ -123,12 +123,14 @@ type PingResult struct {
 	TookMillis float64 `json:"tookMillis"`
 }
 
-// InboxParams choose messages of the inbox. Zero fields choose all.
+// InboxParams choose messages of the inbox, the newest first. Zero fields choose all.
 type InboxParams struct {
 	Peer   string           `json:"peer,omitempty"`
 	Status core.InboxStatus `json:"status,omitempty"`
 	Intent string           `json:"intent,omitempty"`
 	Since  time.Time        `json:"since,omitzero"`
+	Before string           `json:"before,omitempty"` // those that stand before this id in time
+	Search string           `json:"search,omitempty"` // those with all of these words: a bounded look
 	Limit  int              `json:"limit,omitempty"`
 }
 
@@ -144,11 +146,22 @@ type ReplyParams struct {
 	Error string   `json:"error,omitempty"`
 }
 
-// OutboxParams choose what was sent or waits. Zero fields choose all.
+// OutboxParams choose what was sent or waits, the newest first. Zero fields choose all.
 type OutboxParams struct {
-	Peer  string           `json:"peer,omitempty"`
-	State core.OutboxState `json:"state,omitempty"`
-	Limit int              `json:"limit,omitempty"`
+	Peer   string           `json:"peer,omitempty"`
+	State  core.OutboxState `json:"state,omitempty"`
+	Before string           `json:"before,omitempty"` // those made before the one of this id
+	Search string           `json:"search,omitempty"` // those with all of these words: a bounded look
+	Limit  int              `json:"limit,omitempty"`
+}
+
+// ThreadParams name a peer, and choose what passed between us.
+type ThreadParams struct {
+	Peer         string `json:"peer"`
+	Conversation string `json:"conversation,omitempty"` // only what belongs to it
+	Before       string `json:"before,omitempty"`       // the Next of the page before
+	Search       string `json:"search,omitempty"`       // those with all of these words: a bounded look
+	Limit        int    `json:"limit,omitempty"`
 }
 
 // OutboxWhich chooses envelopes of ours: one by its id or the end of it, or all that wait for a
@@ -187,10 +200,14 @@ type CountResult struct {
 	Behind int `json:"behind,omitzero"`
 }
 
-// PeersParams choose peers by their state and by a tag; empty chooses all.
+// PeersParams choose peers, the longest known first. Zero fields choose all.
 type PeersParams struct {
-	Status core.Trust `json:"status,omitempty"`
-	Tag    string     `json:"tag,omitempty"`
+	Status  core.Trust `json:"status,omitempty"`
+	Tag     string     `json:"tag,omitempty"`
+	Search  string     `json:"search,omitempty"`  // those with all of these words in what they are called, or where they are
+	Trouble bool       `json:"trouble,omitempty"` // those that we do not reach well, that are paused, or have a warning
+	After   string     `json:"after,omitempty"`   // the Next of the page before
+	Limit   int        `json:"limit,omitempty"`   // 0: all
 }
 
 // EventParams choose events.

@@ -94,6 +94,45 @@ type OutboxView struct {
 	Reply           *core.StoredReply `json:"theirReply,omitempty"`
 }
 
+// InboxPageView is a page of messages that came, and where it ended.
+type InboxPageView struct {
+	Messages []InboxView `json:"messages"`
+	Next     string      `json:"next,omitempty"` // Before of the next page; empty: there is no more
+	Looked   int         `json:"looked"`         // how many were looked at for it
+}
+
+// OutboxPageView is a page of messages of ours, and where it ended.
+type OutboxPageView struct {
+	Messages []OutboxView `json:"messages"`
+	Next     string       `json:"next,omitempty"` // Before of the next page; empty: there is no more
+	Looked   int          `json:"looked"`         // how many were looked at for it
+}
+
+// ThreadView is a page of what passed between us and a peer, the newest first.
+type ThreadView struct {
+	Entries []ThreadEntry `json:"entries"`
+	Next    string        `json:"next,omitempty"` // Before of the next page; empty: there is no more
+	Looked  int           `json:"looked"`         // how many were looked at for it
+}
+
+// ThreadEntry is one thing that was said: In by them, or Out by us.
+type ThreadEntry struct {
+	At       time.Time   `json:"at"`
+	In       *InboxView  `json:"in,omitempty"`
+	Answer   *OutboxView `json:"answer,omitempty"`   // the envelope of our answer to In, where there is one
+	ToNotify []string    `json:"toNotify,omitempty"` // notifiers that wait for In
+	GivenUp  []string    `json:"givenUp,omitempty"`  // notifiers for which In was set aside
+	Out      *OutboxView `json:"out,omitempty"`
+}
+
+// PeersPageView is a page of peers.
+type PeersPageView struct {
+	Peers  []PeerView     `json:"peers"`
+	Next   string         `json:"next,omitempty"` // After of the next page; empty: there is no more
+	Total  int            `json:"total"`          // how many there are on all pages
+	States map[string]int `json:"states"`         // of all peers, by state; a request that waits is pending
+}
+
 // DeliveryView is what a notifier is owed.
 type DeliveryView struct {
 	Event    string         `json:"event"`
@@ -161,3 +200,10 @@ func (p PeerView) Said() string {
 
 // Handle is what a user can type to name the peer.
 func (p PeerView) Handle() string { return cmp.Or(p.Alias, p.Fingerprint) }
+
+// InTrouble reports whether an operator should look at the peer: it is approved and not
+// reached well, it is paused, or there is a warning about it.
+func (p PeerView) InTrouble() bool {
+	ailing := p.Health.Outbound == peering.Degraded || p.Health.Outbound == peering.Down
+	return p.State == core.Approved && ailing || p.Paused != nil || p.Warning != ""
+}

@@ -96,6 +96,7 @@ var flagValues = map[string]completer{
 	"log-format":                   fixed("text", "json"),
 	"type":                         fixed(append(slices.Clone(api.EventTypes), "federation")...),
 	"since":                        fixed("1h", "24h", "7d"),
+	"before":                       {words: idsOf},
 	"priority":                     fixed("low", "normal", "high"),
 	"lang":                         fixed(scaffold.Langs...),
 	"hook":                         fixed(scaffold.Hooks...),
