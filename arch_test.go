@@ -86,13 +86,16 @@ var rooms = []arrows{
 	{"core/rendezvous/rendezvoustest", nil},
 	{"core/control", []string{"core", "core/gate", "core/web"}},
 	// The table of methods: typed by what the daemon's parts show of themselves.
-	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/hooks", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/trial"}},
+	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/history", "core/hooks", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/trial"}},
 
 	// The time machine: policies asked again, beside the gateway.
 	{"core/replay", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/plugin", "core/record", "core/store/memory"}},
 
 	// Plugins run beside the gateway on cases, and what was uploaded.
 	{"core/trial", []string{"core", "core/files", "core/hooks", "core/plugin"}},
+
+	// What has happened within a day, in memory.
+	{"core/history", []string{"core"}},
 
 	// What an operator reads: pages, searches, threads.
 	{"core/reader", []string{"core", "core/control", "core/control/api", "core/outbox", "core/peering"}},
@@ -128,7 +131,7 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/history", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
 	{"core/daemon/candidate", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/replay", "core/settings", "core/text", "core/trial"}},
 	{"core/daemon/service", []string{"core/config"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},

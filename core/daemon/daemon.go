@@ -38,6 +38,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/history"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/logpipe"
@@ -103,6 +104,7 @@ type Daemon struct {
 	dispatcher *delivery.Dispatcher
 	hooks      *hooks.Manager
 	record     *record.Ring
+	history    *history.History
 	rendezvous *rendezvous.Client
 	approvals  rendezvous.Approvals
 	public     net.Listener
@@ -227,6 +229,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 		return err
 	}
 	d.brake = brake.New(brake.Options{Key: d.key.Derive("hop marks"), Settings: func() brake.Settings { return brakeSettings(d.config()) }, Wakes: d.wakes.Load})
+	d.history = history.New(history.Options{Read: d.counts})
 	d.gateway, err = gateway.New(ctx, gateway.Options{
 		Brake: d.brake,
 		Key:   d.key, Store: d.store, Transport: d.tracing.Outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
@@ -235,6 +238,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 			if d.role != nil { // nobody waits while we start, nor for an import without us
 				d.role.Kept(c)
 			}
+			d.history.Kept(c)
 		},
 		Plugins: func() (gateway.Plugins, error) { return d.hooks.Plugins() },
 		Record:  d.record,

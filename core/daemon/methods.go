@@ -22,6 +22,7 @@ func (d *Daemon) handlers() []control.Handler {
 		api.Status.Handle(d.status),
 		api.Whoami.Handle(d.whoami),
 		api.Doctor.Handle(d.doctor),
+		api.History.Handle(d.showHistory),
 		api.Config.Handle(d.configView),
 		api.ConfigSet.Handle(d.setConfig),
 		api.Stop.Handle(d.stopMethod),

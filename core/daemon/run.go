@@ -83,6 +83,7 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 		d.gateway.Run,
 		d.dispatcher.Run,
 		d.hooks.Run,
+		d.history.Run,
 		d.rendezvous.Run,
 		d.observe,
 		d.watchConfig,

@@ -10,6 +10,7 @@ package api
 import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/history"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 )
 
@@ -21,6 +22,7 @@ const (
 	Status          control.Method[None, StatusView]               = "status"
 	Whoami          control.Method[None, WhoamiView]               = "whoami"
 	Doctor          control.Method[DoctorParams, []Check]          = "doctor"
+	History         control.Method[history.Params, HistoryView]    = "history"
 	Config          control.Method[ConfigParams, ConfigView]       = "config"
 	ConfigSet       control.Method[SettingParams, SettingResult]   = "config.set"
 	Stop            control.Method[None, None]                     = "stop"

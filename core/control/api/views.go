@@ -7,6 +7,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/brake"
+	"github.com/opengatewayprotocol/ogp/core/history"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
@@ -131,6 +132,18 @@ type PeersPageView struct {
 	Next   string         `json:"next,omitempty"` // After of the next page; empty: there is no more
 	Total  int            `json:"total"`          // how many there are on all pages
 	States map[string]int `json:"states"`         // of all peers, by state; a request that waits is pending
+}
+
+// HistoryView is what has happened within a day, and the peers that have said the most.
+type HistoryView struct {
+	history.View `json:",inline"`
+	Busiest      []BusyView `json:"busiest"`
+}
+
+// BusyView is a peer, and what it and we have said within 24 hours.
+type BusyView struct {
+	Peer            PeerView `json:"peer"`
+	history.Traffic `json:",inline"`
 }
 
 // DeliveryView is what a notifier is owed.
