@@ -19,7 +19,7 @@ func (d *Daemon) counts(ctx context.Context) (r history.Reading) {
 		stats := s.Stats()
 		r.Batches, r.Committed = stats.Batches, stats.TotalCommit
 	}
-	r.Depths, _ = d.dispatcher.Depths(ctx) // a store that fails says so elsewhere
+	r.Depths, _ = d.dispatcher.Depths(ctx, 0) // a store that fails says so elsewhere
 	for _, p := range d.hooks.List() {
 		r.Plugins = append(r.Plugins, history.Plugin{Name: p.Name, Calls: p.Calls, Refusals: p.Refusals, Failures: p.Failures})
 	}
