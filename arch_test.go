@@ -110,7 +110,7 @@ var rooms = []arrows{
 	{"core/a2a", []string{"core", "core/atomicfile", "core/control/api", "core/files", "core/gate", "core/queue"}},
 
 	// The operator's page: a door to the typed calls.
-	{"core/console", []string{"core", "core/control", "core/control/api", "core/gate", "core/text"}},
+	{"core/console", []string{"core", "core/control", "core/control/api", "core/gate", "core/history", "core/text"}},
 
 	// For tests alone: anything of core.
 	{"core/coretest", []string{"core", "core/..."}},

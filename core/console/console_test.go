@@ -57,7 +57,7 @@ func (f *fake) peer(ref string) api.PeerView {
 
 func (f *fake) handlers() control.Local {
 	out := func(p api.PeerView) api.OutgoingView { return api.OutgoingView{Peer: p, State: "sent"} }
-	return control.Local{
+	return append(f.said(), control.Local{
 		api.Whoami.Handle(func(context.Context, api.None) (api.WhoamiView, error) {
 			return api.WhoamiView{DisplayName: "us", Fingerprint: "OURS"}, nil
 		}),
@@ -128,7 +128,7 @@ func (f *fake) handlers() control.Local {
 		api.Deliveries.Handle(func(context.Context, api.DeliveryParams) ([]api.DeliveryView, error) {
 			return []api.DeliveryView{{Event: "01E", Notifier: "webhook", Type: core.EventMessage, From: hostile, Error: hostile}}, nil
 		}),
-	}
+	}...)
 }
 
 // browser is a client with cookies that follows no redirect.
@@ -142,8 +142,11 @@ func open(t *testing.T) (*Server, *fake, *browser) {
 	t.Helper()
 	f := &fake{key: core.PublicKey{1, 2, 3}}
 	s := New(Options{Caller: f.handlers(), Command: "ogp --home /x", Version: "1.2.3", Logger: slog.New(slog.DiscardHandler),
-		Events: func(ctx context.Context, _ api.EventParams, send func(api.EventView) error) error {
-			err := send(api.EventView{Event: core.Event{ID: "01", Type: core.EventMessage}})
+		Events: func(ctx context.Context, p api.EventParams, send func(api.EventView) error) error {
+			err := send(api.EventView{Event: core.Event{ID: "01", Type: core.EventMessage, Data: core.Raw(`{"x":"` + strings.NewReplacer(`"`, `'`).Replace(hostile) + `"}`)}, From: hostile, Fingerprint: "BENB-ENBE-NBEN-BENB-ENBE"})
+			if p.Kept {
+				return err
+			}
 			<-ctx.Done()
 			return err
 		},
@@ -224,7 +227,7 @@ func (b *browser) token() string {
 }
 
 // everyPage are pages that a session can look at.
-var everyPage = []string{"/", "/requests", "/requests/X", "/requests/X?look=1", "/peers", "/peers/ben", "/peers/ben?look=1", "/invites", "/settings", "/peers?q=" + url.QueryEscape(strings.Trim(hostile, "\u202e\u200bturned"))}
+var everyPage = []string{"/", "/requests", "/requests/X", "/requests/X?look=1", "/peers", "/peers/ben", "/peers/ben?look=1", "/invites", "/settings", "/messages", "/messages?box=in&q=x", "/messages?box=out", "/messages/ben", "/messages/ben?conversation=c&q=x&before=x", "/message/01M", "/sent/01O", "/live", "/live?type=message&peer=ben", "/health", "/peers?q=" + url.QueryEscape(strings.Trim(hostile, "\u202e\u200bturned"))}
 
 // TestW1OnlyWithACode: docs/threat-model.md#w1
 func TestW1OnlyWithACode(t *testing.T) {

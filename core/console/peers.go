@@ -48,40 +48,30 @@ func (s *Server) path(r *http.Request) func(from int) string {
 
 // peersPage is the list of peers.
 type peersPage struct {
-	paged[api.PeerView]
-	State, Search string
-	States        map[string]int
+	Items                []api.PeerView
+	State, Search, Which string
+	States               map[string]int
+	Total                int
+	Picture              *picture // of the first page
+	pager
 }
 
 func (s *Server) peers(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	all, err := api.Peers.Call(r.Context(), s.o.Caller, api.PeersParams{})
+	p := peersPage{State: q.Get("state"), Search: strings.TrimSpace(q.Get("q"))}
+	v, err := api.PeersPage.Call(r.Context(), s.o.Caller, api.PeersParams{Status: core.Trust(p.State), Search: p.Search, Trouble: q.Has("trouble"), After: q.Get("after"), Limit: onPage})
 	if err != nil {
 		return err
 	}
-	p := peersPage{State: q.Get("state"), Search: strings.TrimSpace(q.Get("q")), States: map[string]int{}}
-	var list []api.PeerView
-	for _, v := range all {
-		state := string(v.State)
-		if waits(v) {
-			state = string(core.Pending)
+	p.Items, p.States, p.Total, p.pager = v.Peers, v.States, v.Total, pagerOf(r, "after", v.Next, "", 0)
+	if r.URL.RawQuery == "" && len(v.Peers) > 0 {
+		drawn, err := s.picture(r)
+		if err != nil {
+			return err
 		}
-		p.States[state]++
-		if (p.State == "" || p.State == state) && matches(v, p.Search) {
-			list = append(list, v)
-		}
+		p.Picture = &drawn
 	}
-	p.paged = pageOf(r, list, s.path(r))
 	return s.render(w, r, "peers", "Peers", p)
-}
-
-// matches reports whether a peer's names, address or fingerprint have a text in them.
-func matches(v api.PeerView, search string) bool {
-	if search == "" {
-		return true
-	}
-	all := strings.ToLower(strings.Join([]string{v.Alias, v.Fingerprint, v.URL, v.Unverified.DisplayName, v.Unverified.Organization, strings.Join(v.Tags, " ")}, "\n"))
-	return strings.Contains(all, strings.ToLower(search))
 }
 
 // peerPage is all that we know of a peer.

@@ -25,6 +25,13 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /peers/{peer}", s.view(s.peerPage))
 	mux.HandleFunc("POST /peers/{peer}/grants", s.act(s.grants))
 	mux.HandleFunc("POST /peers/{peer}/{act}", s.act(s.peerAct))
+	mux.HandleFunc("GET /messages", s.view(s.messages))
+	mux.HandleFunc("GET /messages/{peer}", s.view(s.threadPage))
+	mux.HandleFunc("GET /message/{id}", s.view(s.messagePage))
+	mux.HandleFunc("POST /message/{id}/reply", s.act(s.reply))
+	mux.HandleFunc("GET /sent/{id}", s.view(s.sentPage))
+	mux.HandleFunc("GET /live", s.view(s.live))
+	mux.HandleFunc("GET /health", s.view(s.health))
 	mux.HandleFunc("POST /deliveries/{act}", s.act(s.deliveryAct))
 	mux.HandleFunc("POST /outbox/{act}", s.act(s.outboxAct))
 	mux.HandleFunc("POST /held/{act}", s.act(s.heldAct))
@@ -53,8 +60,8 @@ func (s *Server) routes() http.Handler {
 
 // nav are the pages that every page leads to.
 func (s *Server) nav(r *http.Request) []nav {
-	list := []nav{{Path: "/", Name: "Today"}, {Path: "/requests", Name: "Requests"}, {Path: "/peers", Name: "Peers"},
-		{Path: "/policies", Name: "Policies"}, {Path: "/invites", Name: "Invites"}, {Path: "/settings", Name: "Settings"}}
+	list := []nav{{Path: "/", Name: "Today"}, {Path: "/requests", Name: "Requests"}, {Path: "/peers", Name: "Peers"}, {Path: "/messages", Name: "Messages"}, {Path: "/live", Name: "Live"},
+		{Path: "/policies", Name: "Policies"}, {Path: "/health", Name: "Health"}, {Path: "/invites", Name: "Invites"}, {Path: "/settings", Name: "Settings"}}
 	for i := range list {
 		n := &list[i]
 		n.Here = r.URL.Path == n.Path || n.Path != "/" && len(r.URL.Path) > len(n.Path) && r.URL.Path[:len(n.Path)+1] == n.Path+"/"
