@@ -16,7 +16,8 @@ type Look struct {
 // milliseconds of work.
 var searched = Look{Rows: 2000, Bytes: 4 << 20}
 
-// chunk is how many are read at once while it is not known how many fit.
+// chunk is how many are read first while it is not known how many fit. Each time it is
+// four times as many, as a store with thousands of peers looks at each for a page of all.
 const chunk = 100
 
 // End is where a page ends.
@@ -55,10 +56,10 @@ func sizeOfItem(o *core.OutboxItem) (id string, size int) {
 // walk reads on from a place until it has found enough, or has looked at enough.
 func walk[T any](read func(before string, n int) ([]T, error), of func(T) (id string, size int), want func(T) bool, before string, limit int, look Look) (out []T, end End, err error) {
 	size := 0
-	for {
+	for most := chunk; ; most = min(4*most, max(look.Rows, chunk)) {
 		n := limit + 1 // one more says that there is more
 		if want != nil {
-			n = chunk
+			n = most
 		}
 		page, err := read(before, n)
 		if err != nil {
