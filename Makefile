@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v/
 DIST ?= dist
 export CGO_ENABLED = 0
 
-.PHONY: all build test release demo docs clean
+.PHONY: all build test release demo docs picture clean
 
 all: build
 
@@ -28,6 +28,10 @@ demo:
 # What is generated of the documents, from the program: each by a go:generate line.
 docs:
 	go generate ./cmd/ogp
+
+# The picture of the console in the README, by a Chromium.
+picture:
+	OGP_PICTURE=$(CURDIR)/docs/console.png go test -count=1 ./core/console -run 'TestPicture$$'
 
 clean:
 	rm -rf dist ogp

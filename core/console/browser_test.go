@@ -459,3 +459,36 @@ func (w *window) withoutScript(t *testing.T, ada *gateway) {
 		t.Fatal(err)
 	}
 }
+
+// TestPicture makes the picture of the README: "make picture".
+func TestPicture(t *testing.T) {
+	file := os.Getenv("OGP_PICTURE")
+	if file == "" {
+		t.Skip("makes docs/console.png anew, for \"make picture\" alone")
+	}
+	w := browse(t)
+	ada := start(t, "Ada")
+	for i, name := range []string{"ben", "cleo", "dora", "emil", "fay"} {
+		g := start(t, strings.ToUpper(name[:1])+name[1:])
+		g.asks(ada)
+		call(ada, api.Approve, api.ApproveParams{Peer: g.key, Alias: name})
+		for n := range 2 + 9*i%7 {
+			g.says([]string{"Is Thursday at four still free?", "The offer for the roof is in.", "Two more names for the list."}[n%3])
+		}
+	}
+	start(t, "Gustav's garden").asks(ada)
+	w.enter(ada)
+	for _, path := range []string{"/peers"} {
+		if _, err := chromedp.Call(w.ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 1000, Height: 720, DeviceScaleFactor: 1}); err != nil {
+			t.Fatal(err)
+		}
+		w.at(path)
+		png, err := chromedp.Run(w.ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, png, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
