@@ -219,7 +219,7 @@ func (w *window) enter(g *gateway) {
 }
 
 // looks are all that are looked at in every width and in both colours.
-var looks = []string{"/", "/requests", "/requests/%s", "/peers", "/peers/ben", "/policies", "/policies/machine", "/invites", "/settings", "/nowhere"}
+var looks = []string{"/", "/requests", "/requests/%s", "/peers", "/peers/ben", "/messages", "/messages?q=first", "/live", "/health", "/policies", "/policies/machine", "/invites", "/settings", "/nowhere"}
 
 // TestInABrowser uses the console as an operator does, between gateways that run.
 func TestInABrowser(t *testing.T) {
@@ -479,7 +479,7 @@ func TestPicture(t *testing.T) {
 	start(t, "Gustav's garden").asks(ada)
 	w.enter(ada)
 	for _, path := range []string{"/peers"} {
-		if _, err := chromedp.Call(w.ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 1000, Height: 720, DeviceScaleFactor: 1}); err != nil {
+		if _, err := chromedp.Call(w.ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 1000, Height: 900, DeviceScaleFactor: 1}); err != nil {
 			t.Fatal(err)
 		}
 		w.at(path)

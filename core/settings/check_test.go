@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opengatewayprotocol/ogp/core/settings"
@@ -26,5 +28,34 @@ func TestWriteChecksWhatIsThereAlready(t *testing.T) {
 	err = settings.Write([]string{}, dir, path, []settings.Setting{s}, func(string) error { calls++; return gone })
 	if calls != 1 || !errors.Is(err, gone) {
 		t.Errorf("Write = %v after %d checks, want the check's error", err, calls)
+	}
+}
+
+// Two edits at once lose nothing of each other.
+func TestEditsTakeTurns(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.toml")
+	keys := []string{"display_name", "email", "human_name", "agent_name", "organization"}
+	var wg sync.WaitGroup
+	for _, key := range keys {
+		wg.Go(func() {
+			s, err := settings.Parse(key, "x@y.example")
+			if err == nil {
+				err = settings.Write([]string{}, dir, path, []settings.Setting{s})
+			}
+			if err != nil {
+				t.Errorf("%s: %v", key, err)
+			}
+		})
+	}
+	wg.Wait()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		if !strings.Contains(string(text), key+" = \"x@y.example\"\n") {
+			t.Errorf("%s is lost", key)
+		}
 	}
 }

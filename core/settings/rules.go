@@ -223,6 +223,8 @@ func WriteRules(o config.Options, path, rules string, onlyCheck bool) (undo func
 		e.Hint = "\"ogp config example\" shows a config.toml"
 		return nil, e
 	}
+	editing.Lock()
+	defer editing.Unlock()
 	was, err := files.ReadText(path, MaxFile)
 	made := errors.Is(err, os.ErrNotExist)
 	text := was
@@ -249,6 +251,8 @@ func WriteRules(o config.Options, path, rules string, onlyCheck bool) (undo func
 		return nil, notWritable(path, err)
 	}
 	return func() error {
+		editing.Lock()
+		defer editing.Unlock()
 		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, after) {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/atomicfile"
@@ -33,11 +34,16 @@ func Path(named, dir string) string {
 // MaxFile bounds a configuration file, in bytes.
 const MaxFile = 1 << 20
 
+// editing is held over each edit, so that two of this process lose nothing of each other.
+var editing sync.Mutex
+
 // Write changes the lines of these settings in a file, which is made where there is
 // none. The new text is loaded before it takes the place of the old one; a mistake
 // comes as config.Problems. checks are asked first, too, with a file that has the new
 // text. env is as in config.Options.
 func Write(env []string, dir, path string, changes []Setting, checks ...func(file string) error) error {
+	editing.Lock()
+	defer editing.Unlock()
 	text, err := files.ReadText(path, MaxFile)
 	made := errors.Is(err, os.ErrNotExist)
 	if made {
