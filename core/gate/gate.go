@@ -26,7 +26,7 @@ const (
 	DefaultMaxConns = 64 << 10
 	// leastReserve and mostReserve bound the descriptors that no connection from
 	// outside gets: a quarter of all, within these.
-	leastReserve, mostReserve = 64, 1024
+	leastReserve, mostReserve = 128, 1024
 	// leastPerAddress and mostPerAddress bound the connections of one address, in
 	// IPv6 of one /64: an eighth of all, within these.
 	leastPerAddress, mostPerAddress = 16, 512
@@ -39,7 +39,10 @@ const (
 // leaves beside a reserve for the store, this machine's own listeners and our calls
 // outward.
 func Limit() int {
-	most := int(files.Limit())
+	return limit(int(files.Limit()))
+}
+
+func limit(most int) int {
 	if most <= 0 {
 		return DefaultMaxConns
 	}
@@ -49,7 +52,10 @@ func Limit() int {
 // Local is how many connections a listener takes that is for this machine alone: each is
 // served from the reserve, and none can use that up.
 func Local() int {
-	most := int(files.Limit())
+	return local(int(files.Limit()))
+}
+
+func local(most int) int {
 	if most <= 0 {
 		return mostLocal
 	}
