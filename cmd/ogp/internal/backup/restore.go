@@ -88,10 +88,22 @@ func ageIdentities(a *cli.App, path, identityFile string, pass passphrase) ([]ag
 		if err != nil {
 			return nil, err
 		}
-		id, err := age.NewScryptIdentity(p)
-		return []age.Identity{id}, err
+		return identity(p)
 	}
 	return nil, nil
+}
+
+// maxWork bounds what a backup may say that its passphrase costs: 2 to this, at 1 KiB of
+// memory each. Ours, and those of the program age, say 18.
+const maxWork = 20
+
+func identity(passphrase string) ([]age.Identity, error) {
+	id, err := age.NewScryptIdentity(passphrase)
+	if err != nil {
+		return nil, err
+	}
+	id.SetMaxWorkFactor(maxWork)
+	return []age.Identity{id}, nil
 }
 
 // What a backup may unpack to: so many times its own size and as much again as a
