@@ -76,7 +76,7 @@ func TestWhatDoesNotComeIntoForceIsTakenBack(t *testing.T) {
 			s := &state{app: a, dir: dir, path: path, running: true, within: 300 * time.Millisecond}
 			names := []string{logNotifier, "webhook"}
 			err = s.write(ctx, []settings.Setting{chooses(names), {Key: "plugins.webhook.config.url", Value: "https://a.example"}}, names)
-			if took := err == nil; took != c.takes || err != nil && !strings.Contains(err.Error(), "not taken it up") {
+			if took := err == nil; took != c.takes || err != nil && !strings.Contains(err.Error(), "has refused the settings") {
 				t.Errorf("write = %v, taken up %v", err, c.takes)
 			}
 			got, err := os.ReadFile(path)
