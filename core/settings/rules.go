@@ -253,7 +253,7 @@ func WriteRules(o config.Options, path, rules string, onlyCheck bool) (undo func
 	return func() error {
 		editing.Lock()
 		defer editing.Unlock()
-		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, after) {
+		if now, err := files.ReadText(path, MaxFile); err != nil || !bytes.Equal(now, after) {
 			return err
 		}
 		if made {
