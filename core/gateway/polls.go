@@ -59,7 +59,7 @@ func (g *replies) poll(item *core.OutboxItem) {
 
 func (g *replies) polled(item *core.OutboxItem) bool {
 	return item.Message != nil && !reachable(item.Message.ReplyTo) && (item.State == core.OutSent || item.State == core.OutExpired && item.Attempts > 0) &&
-		g.o.Now().Sub(item.Done) <= g.settings.Load().ReplyLife
+		g.o.Now().Sub(left(item)) <= g.settings.Load().ReplyLife
 }
 
 // pollForReply asks a peer once for its answer to a message of ours, and returns when to
@@ -69,7 +69,7 @@ func (g *replies) pollForReply(ctx context.Context, id string) time.Duration {
 	if err != nil || !g.polled(item) {
 		return 0
 	}
-	wait := pollPause(g.o.Now().Sub(item.Done))
+	wait := pollPause(g.o.Now().Sub(left(item)))
 	p := g.peers.Get(item.Peer)
 	if p == nil || p.Trust != core.Approved || !p.V2 { // it may come to be
 		return wait

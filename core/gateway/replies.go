@@ -139,7 +139,7 @@ func (g *replies) ReceiveReply(ctx context.Context, nonce core.Nonce, body []byt
 func (g *replies) receiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {
 	none := core.Answer{}
 	item, err := g.o.Store.OutboxByNonce(ctx, nonce)
-	expected := err == nil && (item.State == core.OutWaiting || g.o.Now().Sub(item.Done) <= g.settings.Load().ReplyLife)
+	expected := err == nil && (item.State == core.OutWaiting || g.o.Now().Sub(left(item)) <= g.settings.Load().ReplyLife)
 	if err != nil && !errors.Is(err, core.NotFound) {
 		return none, err
 	}
@@ -165,6 +165,14 @@ func (g *replies) receiveReply(ctx context.Context, nonce core.Nonce, body []byt
 		return none, err
 	}
 	return answer.Received(), nil
+}
+
+// left is when a message of ours left, or else when it was made.
+func left(item *core.OutboxItem) time.Time {
+	if item.Done.IsZero() {
+		return item.Created
+	}
+	return item.Done
 }
 
 // takeReply keeps a verified reply to a message of ours. A receipt gives way to a

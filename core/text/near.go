@@ -45,27 +45,30 @@ func plain(name string) string {
 // maxNameBytes is where Distance gives up: no name of ours is so long.
 const maxNameBytes = 64
 
-// Distance is Levenshtein's, in bytes; the length of the longer text where one has
-// more than 64.
+// Distance is Levenshtein's, in bytes, with two neighbours that change places as one
+// difference; the length of the longer text where one has more than 64.
 func Distance(a, b string) int {
 	if len(a) > maxNameBytes || len(b) > maxNameBytes {
 		return max(len(a), len(b))
 	}
-	row := make([]int, len(b)+1)
+	before, row := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
+		next := make([]int, len(b)+1)
+		next[0] = i + 1
 		for j := range len(b) {
-			substitute := diagonal
+			substitute := row[j]
 			if a[i] != b[j] {
 				substitute++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, diagonal+1)
+			next[j+1] = min(substitute, next[j]+1, row[j+1]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				next[j+1] = min(next[j+1], before[j-1]+1)
+			}
 		}
+		before, row = row, next
 	}
 	return row[len(b)]
 }

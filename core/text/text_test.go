@@ -36,7 +36,7 @@ func TestNearest(t *testing.T) {
 	known := []string{"daemon_port", "gateway_url", "listen", "log.level", "openclaw_url"}
 	for name, want := range map[string]string{
 		"daemonPort": "daemon_port", "gatewy_url": "gateway_url", "lisen": "listen", "loglevel": "log.level",
-		"port": "daemon_port", "level": "log.level", "url": "", "lug": "", "foo": "", "colour": "", "x": "", "": "",
+		"port": "daemon_port", "level": "log.level", "url": "", "lug": "", "lgo.level": "log.level", "foo": "", "colour": "", "x": "", "": "",
 	} {
 		if got, _ := text.Nearest(name, known); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
