@@ -328,7 +328,7 @@ func (p *pushes) tell(ctx context.Context, k pushKey) (again time.Duration, err 
 	if t.Status.State == v.Known {
 		return pushLook, nil
 	}
-	failed, over, asked := p.post(ctx, k, v, t)
+	over, asked, failed := p.post(ctx, k, v, t)
 	if ctx.Err() != nil {
 		return 0, nil // it is told after the next start
 	}
@@ -357,10 +357,10 @@ func (p *pushes) tell(ctx context.Context, k pushKey) (again time.Duration, err 
 
 // post tells a client once. over says that it will never take it, and asked how long it
 // wants to be left alone.
-func (p *pushes) post(ctx context.Context, k pushKey, v *push, t *a2a.Task) (failed error, over bool, asked time.Duration) {
+func (p *pushes) post(ctx context.Context, k pushKey, v *push, t *a2a.Task) (over bool, asked time.Duration, failed error) {
 	body, err := json.Marshal(a2a.StreamResponse{Event: t})
 	if err != nil {
-		return err, true, 0
+		return true, 0, err
 	}
 	header := http.Header{"Content-Type": {"application/a2a+json"}}
 	if v.Credentials != "" {
@@ -373,14 +373,14 @@ func (p *pushes) post(ctx context.Context, k pushKey, v *push, t *a2a.Task) (fai
 	status, answer, err := p.posts.PostTo(ctx, v.URL, header, body)
 	switch {
 	case err != nil:
-		return err, false, 0
+		return false, 0, err
 	case status >= 200 && status < 300:
-		return nil, false, 0
+		return false, 0, nil
 	}
 	if s, err := strconv.Atoi(answer.Get("Retry-After")); err == nil && s > 0 {
 		asked = time.Duration(min(s, 3600)) * time.Second
 	}
-	return fmt.Errorf("the client answered %d", status), status == http.StatusGone, asked
+	return status == http.StatusGone, asked, fmt.Errorf("the client answered %d", status)
 }
 
 // origin is what of a URL may be logged.

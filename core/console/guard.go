@@ -48,12 +48,24 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		open := time.Now().Add(maxRequest)
 		_ = http.NewResponseController(w).SetReadDeadline(open) // a recorder of a test has none
 		_ = http.NewResponseController(w).SetWriteDeadline(open)
-		if x := s.sessions.of(r); x != nil {
+		if x := s.sessions.of(r); x != nil && fromOurs(r) {
 			gate.Works(r.Context())
 			r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, x))
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// fromOurs reports whether a page of ours or the reader has asked, and no other page: a
+// server on another port is of our site, and gets our cookie sent whatever its SameSite. It
+// could have an address asked, end the stream or take the notice away. Where the browser
+// does not say who asks, the cookie alone counts.
+func fromOurs(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+		return true
+	}
+	return false
 }
 
 // means reports whether a Host header means this console. Another name is one that

@@ -84,6 +84,7 @@ var functions = template.FuncMap{
 	"size": func(n int64) string { return text.Bytes(uint64(max(n, 0))) }, "asset": func(name string) asset { return assets[name] },
 	"line": api.OneLine, "grant": api.GrantLine, "join": strings.Join, "groups": func(f string) []string { return strings.Split(f, "-") },
 	"set": set, "fates": fatesChart, "hours": hoursChart, "micros": micros, "day": day,
+	"notice":  func(t string) template.HTML { return shown("bdi", "ours", 1000, t, false) }, // it may say what a peer has answered
 	"payload": payloadOf, "bytes": text.Bytes,
 }
 

@@ -7,9 +7,21 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
+// table is what answers, and under which patterns: the tests attack each of them.
+type table struct {
+	http.ServeMux
+	patterns []string
+}
+
+// HandleFunc adds a line.
+func (t *table) HandleFunc(pattern string, f func(http.ResponseWriter, *http.Request)) {
+	t.patterns = append(t.patterns, pattern)
+	t.ServeMux.HandleFunc(pattern, f)
+}
+
 // routes are the console's pages and acts: a line each.
-func (s *Server) routes() http.Handler {
-	mux := http.NewServeMux()
+func (s *Server) routes() *table {
+	mux := &table{}
 	mux.HandleFunc("GET /static/", serveAsset)
 	mux.HandleFunc("GET /open", func(w http.ResponseWriter, r *http.Request) { s.showLogin(w, r, http.StatusOK, "") })
 	mux.HandleFunc("POST /open", s.login)

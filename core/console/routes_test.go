@@ -2,123 +2,215 @@ package console
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"mime/multipart"
 	"net/http"
-	"os"
+	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
-// acts are the paths of all forms that do something, as routes.go has them, and whether a
-// form carries files.
-func acts(t *testing.T) map[string]bool {
-	t.Helper()
-	source, err := os.ReadFile("routes.go")
-	if err != nil {
-		t.Fatal(err)
+// witness notes every call but those that the frame of a page makes.
+type witness struct {
+	control.Caller
+	mu     sync.Mutex // guards called
+	called []string
+}
+
+func (c *witness) Call(ctx context.Context, method string, params, result any) error {
+	if method != string(api.Peers) && method != string(api.Whoami) {
+		c.mu.Lock()
+		c.called = append(c.called, method)
+		c.mu.Unlock()
 	}
-	out := map[string]bool{}
-	variable := regexp.MustCompile(`\{[a-z]+\}`)
-	for _, m := range regexp.MustCompile(`mux\.HandleFunc\("POST ([^"]+)", s\.(\w+)\(?`).FindAllStringSubmatch(string(source), -1) {
-		switch m[2] {
-		case "act", "sends":
-			out[variable.ReplaceAllString(m[1], "x")] = m[2] == "sends"
-		case "login":
-		default:
-			t.Errorf("POST %s is neither an act nor a form with files", m[1])
+	return c.Caller.Call(ctx, method, params, result)
+}
+
+// took are the calls since the last look.
+func (c *witness) took() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := strings.Join(c.called, " ")
+	c.called = nil
+	return out
+}
+
+var wildcard = regexp.MustCompile(`\{(\w+)\}`)
+
+// routesOf are the paths of a method, from the table itself: a new line cannot be forgotten.
+// What has no method shows that there is no such page.
+func routesOf(t *testing.T, s *Server, method string) (out []string) {
+	t.Helper()
+	for _, pattern := range s.routes().patterns {
+		of, path, found := strings.Cut(pattern, " ")
+		switch {
+		case !found && pattern == "/":
+		case of != "GET" && of != "POST":
+			t.Errorf("the line %q is neither a page nor an act", pattern)
+		case of == method:
+			path = strings.ReplaceAll(strings.TrimSuffix(path, "{$}"), "{act}", "remove")
+			out = append(out, wildcard.ReplaceAllString(path, "ben"))
 		}
 	}
-	if len(out) < 15 {
-		t.Fatalf("%d acts found in routes.go: the test does not see them any more", len(out))
+	if len(out) < 10 {
+		t.Fatalf("%s: only %d lines were found", method, len(out))
 	}
 	return out
 }
 
-// form is the body of a form that carries nothing but its token.
-func form(files bool, token string) (body, kind string) {
-	if !files {
-		return "token=" + token, "application/x-www-form-urlencoded"
+// formOf is a form for an act, as its page sends it: with files or without.
+func formOf(path, token string) (kind, body string) {
+	if path != "/policies/upload" && path != "/policies/machine" {
+		return "application/x-www-form-urlencoded", url.Values{"token": {token}, "id": {"x"}, "value": {"ben"}, "intent": {"message"}, "key": {"email"}}.Encode()
 	}
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
-	_ = w.WriteField("token", token) // into memory
+	_ = w.WriteField("token", token)
+	_ = w.WriteField("with", "now")
 	_ = w.Close()
-	return b.String(), w.FormDataContentType()
+	return w.FormDataContentType(), b.String()
 }
 
-// TestW2EveryActIsRefused: docs/threat-model.md#w2
-func TestW2EveryActIsRefused(t *testing.T) {
-	for path, files := range acts(t) {
-		s, f, b := open(t)
-		now := time.Now()
-		s.sessions.now = func() time.Time { return now }
-		b.enter(s)
-		post := func(token string, change func(*http.Request)) int {
-			body, kind := form(files, token)
-			r, err := http.NewRequest("POST", b.base+path, strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Header.Set("Content-Type", kind)
-			if change != nil {
-				change(r)
-			}
-			resp, err := b.Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp.Body.Close()
-			return resp.StatusCode
+// TestW2EveryRoute attacks each line of the table. docs/threat-model.md#w2
+func TestW2EveryRoute(t *testing.T) {
+	s, f, b := open(t)
+	seen := &witness{Caller: append(f.handlers(), f.policies(&uploads{slow: make(chan bool, 2)})...)}
+	s.o.Caller = seen
+	now := time.Now()
+	s.sessions.now = func() time.Time { return now }
+	b.enter(s)
+	at, _ := url.Parse(b.base)
+	cookie := b.Jar.Cookies(at)[0]
+	b.Jar = nil
+	try := func(method, path, token string, change func(*http.Request)) int {
+		t.Helper()
+		kind, body := formOf(path, token)
+		r, _ := http.NewRequest(method, b.base+path, strings.NewReader(body))
+		r.Header.Set("Content-Type", kind)
+		r.AddCookie(cookie)
+		if change != nil {
+			change(r)
 		}
-		spent := b.token()
-		if path != "/leave" {
-			post(spent, nil) // whatever comes of it: nothing that f knows is called x
-		} else {
-			sessionOfJar(t, s, b).spend(spent)
+		resp, err := b.Do(r)
+		if err != nil {
+			t.Fatal(err)
 		}
-		f.calls = nil
-		for _, c := range []struct {
-			name, token string
-			change      func(*http.Request)
-			want        int
+		defer resp.Body.Close()
+		_, _ = io.Copy(io.Discard, resp.Body)
+		return resp.StatusCode
+	}
+	header := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, value) }
+	}
+	mine := s.sessions.of(&http.Request{Header: http.Header{"Cookie": {cookie.String()}}})
+	other := s.sessionToken(t)
+	for _, path := range routesOf(t, s, "POST") {
+		for name, c := range map[string]struct {
+			token  string
+			change func(*http.Request)
+			want   int
 		}{
-			{"a foreign origin", b.token(), func(r *http.Request) { r.Header.Set("Origin", "https://evil.example") }, http.StatusForbidden},
-			{"a foreign site", b.token(), func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }, http.StatusForbidden},
-			{"a foreign host", b.token(), func(r *http.Request) { r.Host = "evil.example" }, http.StatusMisdirectedRequest},
-			{"no token", "", nil, http.StatusForbidden},
-			{"another session's token", s.sessionToken(t), nil, http.StatusForbidden},
-			{"the same form twice", spent, nil, http.StatusConflict},
-			{"no session", b.token(), func(*http.Request) { b.Jar = nil }, http.StatusUnauthorized},
+			"another site":         {mine.token(), header("Sec-Fetch-Site", "cross-site"), http.StatusForbidden},
+			"another port":         {mine.token(), header("Sec-Fetch-Site", "same-site"), http.StatusForbidden},
+			"another origin":       {mine.token(), header("Origin", "http://evil.example"), http.StatusForbidden},
+			"our name, other port": {mine.token(), header("Origin", "http://127.0.0.1:1"), http.StatusForbidden},
+			"no origin":            {mine.token(), header("Origin", "null"), http.StatusForbidden},
+			"another host":         {mine.token(), func(r *http.Request) { r.Host = "evil.example" }, http.StatusMisdirectedRequest},
+			"no session":           {mine.token(), func(r *http.Request) { r.Header.Del("Cookie") }, http.StatusUnauthorized},
+			"no such session":      {mine.token(), header("Cookie", cookie.Name+"=x"), http.StatusUnauthorized},
+			"no token":             {"", nil, http.StatusForbidden},
+			"another's token":      {other, nil, http.StatusForbidden},
+			"token in the address": {"", func(r *http.Request) { r.URL.RawQuery = url.Values{"token": {mine.token()}}.Encode() }, http.StatusForbidden},
 		} {
-			jar := b.Jar
-			if got := post(c.token, c.change); got != c.want {
-				t.Errorf("POST %s, %s: %d, want %d", path, c.name, got, c.want)
+			if path == "/open" && c.want != http.StatusMisdirectedRequest { // it takes a code, and no session
+				c.want = http.StatusForbidden
 			}
-			b.Jar = jar
+			if got := try("POST", path, c.token, c.change); got != c.want {
+				t.Errorf("%s, %s: %d, want %d", path, name, got, c.want)
+			}
+			if calls := seen.took(); calls != "" {
+				t.Errorf("%s, %s: calls %s", path, name, calls)
+			}
 		}
-		fresh := b.token()
-		now = now.Add(sessionLife)
-		if got := post(fresh, nil); got != http.StatusUnauthorized {
-			t.Errorf("POST %s after the session: %d", path, got)
+		if path == "/open" || path == "/leave" { // they carry no token, or end the session
+			continue
 		}
-		if f.noted() != "" {
-			t.Errorf("POST %s has done %s", path, f.noted())
+		once := mine.token()
+		try("POST", path, once, nil)
+		seen.took()
+		if got := try("POST", path, once, nil); got != http.StatusConflict || seen.took() != "" {
+			t.Errorf("%s twice: %d", path, got)
 		}
-		s.End()
+	}
+	for _, path := range routesOf(t, s, "GET") {
+		if path == "/static/" || path == "/open" { // they show nothing of anybody's
+			continue
+		}
+		for name, c := range map[string]struct {
+			change func(*http.Request)
+			want   int
+		}{
+			"another site": {header("Sec-Fetch-Site", "cross-site"), http.StatusUnauthorized},
+			"another port": {header("Sec-Fetch-Site", "same-site"), http.StatusUnauthorized},
+			"another host": {func(r *http.Request) { r.Host = "evil.example" }, http.StatusMisdirectedRequest},
+			"no session":   {func(r *http.Request) { r.Header.Del("Cookie") }, http.StatusUnauthorized},
+		} {
+			out, stop := context.WithTimeout(t.Context(), 5*time.Second) // a stream would not end
+			got := try("GET", path+"?look=1", "", func(r *http.Request) { *r = *r.WithContext(out); c.change(r) })
+			stop()
+			if calls := seen.took(); got != c.want || calls != "" {
+				t.Errorf("%s, %s: %d, want %d; calls %s", path, name, got, c.want, calls)
+			}
+		}
+	}
+	token := mine.token()
+	now = now.Add(sessionLife + time.Second)
+	for _, path := range routesOf(t, s, "POST") {
+		if got := try("POST", path, token, nil); got != http.StatusUnauthorized && path != "/open" || seen.took() != "" {
+			t.Errorf("%s after the end of the session: %d", path, got)
+		}
 	}
 }
 
-// sessionOfJar is the session of a browser.
-func sessionOfJar(t *testing.T, s *Server, b *browser) *session {
-	t.Helper()
-	r, err := http.NewRequest("GET", b.base, nil)
-	if err != nil {
-		t.Fatal(err)
+// TestW1CookiesOfOtherPorts: a server on another port can set a cookie of our name, which
+// the browser may send first; it keeps nobody out.
+func TestW1CookiesOfOtherPorts(t *testing.T) {
+	s, _, b := open(t)
+	b.enter(s)
+	at, _ := url.Parse(b.base)
+	cookie := b.Jar.Cookies(at)[0].String()
+	b.Jar = nil
+	if r, _ := b.do("GET", "/peers", nil, func(r *http.Request) { r.Header.Set("Cookie", s.sessions.name+"=tossed; "+cookie) }); r.StatusCode != http.StatusOK {
+		t.Errorf("beside a cookie of another port's: %d", r.StatusCode)
 	}
-	for _, c := range b.Jar.Cookies(r.URL) {
-		r.AddCookie(c)
+}
+
+// TestW2NoticesOfTheirs: what a peer has answered stands in a notice as its words do elsewhere.
+func TestW2NoticesOfTheirs(t *testing.T) {
+	s, f, b := open(t)
+	said := hostile + strings.Repeat("x", 5000)
+	s.o.Caller = append(control.Local{api.Approve.Handle(func(_ context.Context, p api.ApproveParams) (api.OutgoingView, error) {
+		return api.OutgoingView{Peer: f.peer(p.Peer), State: string(core.OutRefused), Error: &api.ErrorView{Message: said}}, nil
+	})}, f.handlers()...)
+	b.enter(s)
+	fingerprint := f.key.Fingerprint()
+	last := fingerprint[strings.LastIndex(fingerprint, "-")+1:]
+	r, _ := b.post("/requests/X/approve", url.Values{"token": {b.token()}, "compared": {last}, "intent": {"message"}})
+	if r.StatusCode != http.StatusSeeOther {
+		t.Fatalf("approving: %d", r.StatusCode)
 	}
-	return s.sessions.of(r)
+	_, text := b.get("/peers/ben")
+	notice := text[strings.Index(text, `role="status"`):]
+	notice = notice[:strings.Index(notice, "</p>")]
+	if strings.ContainsAny(notice, "\u202e\u200b") || !strings.Contains(notice, "U+202E") || len(notice) > 3000 {
+		t.Errorf("the notice, %d bytes: %.600s", len(notice), notice)
+	}
 }

@@ -99,22 +99,24 @@ func (s *sessions) redeem(code string) (value string, ok bool) {
 	return value, true
 }
 
-// of is the session of a request, or nil.
+// of is the session of a request, or nil. A server on another port can set cookies of our
+// name, which may come first.
 func (s *sessions) of(r *http.Request) *session {
-	c, err := r.Cookie(s.name)
-	if err != nil {
-		return nil
-	}
-	key := sha256.Sum256([]byte(c.Value))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x := s.live[key]
-	if x != nil && !s.now().Before(x.expires) {
+	for _, c := range r.CookiesNamed(s.name) {
+		key := sha256.Sum256([]byte(c.Value))
+		x := s.live[key]
+		if x == nil {
+			continue
+		}
+		if s.now().Before(x.expires) {
+			return x
+		}
 		x.end()
 		delete(s.live, key)
-		x = nil
 	}
-	return x
+	return nil
 }
 
 // drop ends one session.

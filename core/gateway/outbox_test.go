@@ -57,6 +57,7 @@ func in(t *testing.T, f func(t *testing.T, r *rig, p *peer)) {
 		p := befriend(t, r.Gateway, func(p *core.Peer) { p.V2 = true })
 		stop := r.run()
 		defer stop()
+		synctest.Wait() // its first look at what waits would else meet what f sends
 		f(t, r, p)
 	})
 }

@@ -228,8 +228,7 @@ func TestSetRules(t *testing.T) {
 	const before = "# mine\nemail = \"a@b\"\n"
 	const rule = "[[rules]]\r\nname = \"a\"\r\nwhen = 'true'\r\nthen = \"hold\"\r\n" // as a form sends it
 	inForce, fails := 0, error(nil)
-	var s *Service
-	s = newService(t, func(o *Options) {
+	s := newService(t, func(o *Options) {
 		o.Rules = func() int { return inForce }
 		o.Reload = func(context.Context) error {
 			text, err := os.ReadFile(filepath.Join(o.Dir, config.FileName))
