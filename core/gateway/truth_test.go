@@ -200,6 +200,7 @@ func TestSendBehindPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(aliveEvery + time.Second)
+		synctest.Wait()
 		if len(got) != 100 || !slices.IsSorted(got) {
 			t.Errorf("%v left, want all in order", got)
 		}
