@@ -52,15 +52,15 @@ func (r *Reader) Handlers() []control.Handler {
 	}
 }
 
-// maxPage bounds a page of messages.
+// maxPage is how many of the newest messages are looked through for the end of an id.
 const maxPage = 1000
 
-// sized is how many entries a page has that names so many.
+// sized is how many entries a page has: as many as are asked for, and 100 where nobody says.
 func sized(limit int) int {
 	if limit <= 0 {
 		return 100
 	}
-	return min(limit, maxPage)
+	return limit
 }
 
 // key is the key of a peer that a user names; none: the zero key.
