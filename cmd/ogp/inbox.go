@@ -46,12 +46,6 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 				return cli.Usagef("--status %q: want new, held, replied or denied", status)
 			}
 			page, err := api.InboxPage.Call(cmd.Context(), a, p)
-			for next := p; err == nil && p.Search == "" && page.Next != "" && len(page.Messages) < p.Limit; {
-				var rest api.InboxPageView
-				next.Before, next.Limit = page.Next, p.Limit-len(page.Messages)
-				rest, err = api.InboxPage.Call(cmd.Context(), a, next)
-				page.Messages, page.Next = append(page.Messages, rest.Messages...), rest.Next
-			}
 			if err != nil {
 				return err
 			}

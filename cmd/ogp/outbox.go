@@ -40,12 +40,6 @@ func outboxListCommand(a *cli.App) *cobra.Command {
 				p.State = core.OutWaiting
 			}
 			page, err := api.OutboxPage.Call(cmd.Context(), a, p)
-			for next := p; err == nil && p.Search == "" && page.Next != "" && len(page.Messages) < p.Limit; {
-				var rest api.OutboxPageView
-				next.Before, next.Limit = page.Next, p.Limit-len(page.Messages)
-				rest, err = api.OutboxPage.Call(cmd.Context(), a, next)
-				page.Messages, page.Next = append(page.Messages, rest.Messages...), rest.Next
-			}
 			if err != nil {
 				return err
 			}

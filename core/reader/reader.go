@@ -6,6 +6,7 @@ package reader
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -60,7 +61,7 @@ func sized(limit int) int {
 	if limit <= 0 {
 		return 100
 	}
-	return limit
+	return min(limit, math.MaxInt32) // one more is read
 }
 
 // key is the key of a peer that a user names; none: the zero key.

@@ -3,6 +3,7 @@ package reader
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -329,6 +330,24 @@ func BenchmarkPeersPage(b *testing.B) {
 	for b.Loop() {
 		if page, err := r.peers(context.Background(), p); err != nil || len(page.Peers) != 50 {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestListsAreAsLongAsAskedFor: whoever asks for all gets all, in one answer.
+func TestListsAreAsLongAsAskedFor(t *testing.T) {
+	const kept = 2500
+	c := &core.Change{}
+	for n := range kept {
+		c.Inbox, c.Outbox = append(c.Inbox, received(n, keyOf(1), `{}`, "")), append(c.Outbox, sent(n, keyOf(1), `{}`, ""))
+	}
+	_, call := newReader(t, newVillage(3), c)
+	for _, limit := range []int{kept, 1_000_000, math.MaxInt} {
+		in := must(api.Inbox.Call(t.Context(), call, api.InboxParams{Limit: limit}))(t)
+		page := must(api.InboxPage.Call(t.Context(), call, api.InboxParams{Peer: "p1", Limit: limit}))(t)
+		out := must(api.Outbox.Call(t.Context(), call, api.OutboxParams{Limit: limit}))(t)
+		if len(in) != kept || len(page.Messages) != kept || page.Next != "" || len(out) != kept {
+			t.Errorf("limit %d: %d, %d and %d of %d; next %q", limit, len(in), len(page.Messages), len(out), kept, page.Next)
 		}
 	}
 }

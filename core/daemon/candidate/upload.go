@@ -40,15 +40,7 @@ func (s *Service) Upload(ctx context.Context, p api.UploadParams) (none api.Uplo
 }
 
 func (s *Service) try(ctx context.Context, id string) (none api.UploadView, err error) {
-	dir, _, err := s.uploads.Get(id)
-	if err != nil {
-		return none, err
-	}
-	files, err := hooks.ReadFiles(dir)
-	if err != nil {
-		return none, err
-	}
-	f, err := trial.Of(files)
+	f, _, err := s.kept(id)
 	if err != nil {
 		return none, err
 	}
@@ -72,19 +64,25 @@ func (s *Service) try(ctx context.Context, id string) (none api.UploadView, err 
 
 // Uploaded is the method "plugin.uploaded".
 func (s *Service) Uploaded(ctx context.Context, p api.UploadRef) (none api.UploadView, err error) {
-	dir, r, err := s.uploads.Get(p.ID)
-	if err != nil {
-		return none, err
-	}
-	files, err := hooks.ReadFiles(dir)
-	if err != nil {
-		return none, err
-	}
-	f, err := trial.Of(files)
+	f, r, err := s.kept(p.ID)
 	if err != nil {
 		return none, err
 	}
 	return s.view(ctx, p.ID, f, r)
+}
+
+// kept is an upload as its files are now, and what its trial has found.
+func (s *Service) kept(id string) (f *trial.Plugin, r trial.Result, err error) {
+	dir, r, err := s.uploads.Get(id)
+	if err != nil {
+		return nil, r, err
+	}
+	files, err := hooks.ReadFiles(dir)
+	if err != nil {
+		return nil, r, err
+	}
+	f, err = trial.Of(files)
+	return f, r, err
 }
 
 func (s *Service) view(ctx context.Context, id string, f *trial.Plugin, r trial.Result) (none api.UploadView, err error) {
