@@ -14,7 +14,7 @@ func a2aCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "a2a", Short: "Let A2A clients talk to peers", Args: cobra.NoArgs,
 		Long: `Each approved peer is an A2A agent for programs on this machine, at /a2a/<alias> of
-the address in the setting a2a.listen. They show a token, and can do what the agent can.
+the address in the setting a2a.listen. A client shows the token, and can do what your agent can.
 
   ogp a2a token`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -27,8 +27,8 @@ func a2aToken(a *cli.App) *cobra.Command {
 	var renew bool
 	cmd := &cobra.Command{
 		Use: "token", Short: "Show the token of A2A clients", Args: cobra.NoArgs,
-		Long: `Show the token that A2A clients send as "Authorization: Bearer", and make it where
-there is none. With --new it is replaced, and the old one counts no more at once.
+		Long: `Show the token that A2A clients send as "Authorization: Bearer", creating it if
+there is none. --new replaces it, and the old one stops working at once.
 
   ogp a2a token`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -16,9 +16,9 @@ import (
 func pauseCommand(a *cli.App) *cobra.Command {
 	var p api.PauseParams
 	cmd := &cobra.Command{
-		Use: "pause <peer>", Short: "Keep what a peer sends from the agent", Args: cobra.ExactArgs(1),
-		Long: `Keep what a peer sends from the agent. Its messages are taken and held, and nobody
-is notified, until "ogp federation resume".
+		Use: "pause <peer>", Short: "Hold a peer's messages back from the agent", Args: cobra.ExactArgs(1),
+		Long: `Hold a peer's messages back from the agent. They are accepted and kept, and nobody is
+notified, until "ogp federation resume".
 
   ogp federation pause ben --reason "their agent repeats itself"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -35,10 +35,9 @@ is notified, until "ogp federation resume".
 func resumeCommand(a *cli.App) *cobra.Command {
 	var p api.ResumeParams
 	cmd := &cobra.Command{
-		Use: "resume <peer>", Short: "Let what a paused peer sends through again", Args: cobra.ExactArgs(1),
-		Long: `Let what a peer sends reach the agent again, after "pause" or after the breaker has
-paused it. --release also lets through what was held meanwhile, and what was held
-as too much.
+		Use: "resume <peer>", Short: "Let a paused peer's messages through again", Args: cobra.ExactArgs(1),
+		Long: `Let a peer's messages reach the agent again, after "pause" or an automatic pause.
+--release also delivers what was held meanwhile, or held as too much.
 
   ogp federation resume ben --release`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -54,7 +53,7 @@ as too much.
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&p.Release, "release", false, "also let through what was held meanwhile")
+	cmd.Flags().BoolVar(&p.Release, "release", false, "also deliver what was held meanwhile")
 	return cmd
 }
 

@@ -21,7 +21,7 @@ func configCommand(a *cli.App) *cobra.Command {
 func configCheckCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check the configuration", Args: cobra.NoArgs,
-		Long: "Check the configuration: file, environment and flags. Every mistake is named with its place.\n\n  ogp config check",
+		Long: "Check the configuration: file, environment and flags. It reports every mistake and where it is.\n\n  ogp config check",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o := a.LoadOptions(cmd)
 			o.Strict = true
@@ -90,10 +90,10 @@ func configShowCommand(a *cli.App) *cobra.Command {
 	var origin bool
 	cmd := &cobra.Command{
 		Use: "show", Short: "Show the configuration in force", Args: cobra.NoArgs,
-		Long: `Show every setting that the running daemon has in force, as a file would have it,
-and where its file says otherwise. Where no daemon runs, or with settings as
-flags, it is what a start would put in force. With --origin each value says what
-set it. Secrets are not shown.
+		Long: `Show every setting that is in force in the running daemon, in the form of a
+configuration file, and where its file differs. Without a running daemon, or with
+settings as flags, show what the next start would use. --origin adds where each
+value comes from. Secrets are not shown.
 
   ogp config show --origin`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

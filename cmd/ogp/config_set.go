@@ -18,9 +18,9 @@ import (
 func configSetCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "set <key> <value>", Short: "Set a value in the configuration file", Args: cobra.ExactArgs(2),
-		Long: `Set a value in the configuration file, as a flag or a variable would give it: a list
-has commas. One line changes; comments and all else stay as they are. A running
-gateway reads the file again by itself.
+		Long: `Set a value in the configuration file, written as for a flag: separate the items of
+a list with commas. Only that line changes. A running gateway reloads the file by
+itself.
 
   ogp config set gateway_url https://ogp.example.org`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -39,8 +39,8 @@ gateway reads the file again by itself.
 func configUnsetCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "unset <key>", Short: "Remove a value from the configuration file", Args: cobra.ExactArgs(1),
-		Long: `Take a value out of the configuration file, so that the default counts. Its line
-becomes a comment; all else stays as it is.
+		Long: `Remove a value from the configuration file, so that the default applies. Its line
+becomes a comment; nothing else changes.
 
   ogp config unset gateway_url`,
 		RunE: func(cmd *cobra.Command, args []string) error {

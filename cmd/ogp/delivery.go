@@ -46,7 +46,7 @@ func deliveryListCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().StringVar(&p.Notifier, "notifier", "", "only of this notifier")
 	cmd.Flags().BoolVar(&p.All, "all", false, "what waits, too")
 	p.Limit = 100
-	cli.CountVar(cmd.Flags(), &p.Limit, "limit", "how many at the most")
+	cli.CountVar(cmd.Flags(), &p.Limit, "limit", "show at most this many")
 	return cmd
 }
 

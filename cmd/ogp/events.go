@@ -78,10 +78,10 @@ func eventsCommand(a *cli.App) *cobra.Command {
 	var since string
 	cmd := &cobra.Command{
 		Use: "events", Short: "Show past events, and follow new ones", Args: cobra.NoArgs,
-		Long: `Show the events that are kept: messages, requests, approvals, removals, replies,
-warnings, and notices that were given up. With --follow, show each as it
-happens; those before come as well if --since says from when on. With --json,
-each is one JSON object on a line of its own, and none is left out or doubled.
+		Long: `Show past events: messages, requests, approvals, removals, replies, warnings, and
+notices that were given up. --follow shows new ones as they happen; with --since it
+shows earlier ones first. With --json, each is one JSON object on a line of its own,
+and none is missing or repeated.
 
   ogp events --since 7d --type federation
   ogp events --follow --json --peer ben`,
@@ -102,8 +102,8 @@ each is one JSON object on a line of its own, and none is left out or doubled.
 			return showEvents(cmd.Context(), a, p)
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
-	cmd.Flags().StringVar(&since, "since", "", "from the last 24h, 7d, ..., or from a time on (default 24h, with --follow only what comes)")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "keep going until interrupted")
+	cmd.Flags().StringVar(&since, "since", "", "from the last 24h, 7d, ..., or since a time (default 24h, with --follow only new ones)")
 	cmd.Flags().StringSliceVar(&p.Types, "type", nil, "only of these types, such as message or federation")
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "only about this peer")
 	return cmd

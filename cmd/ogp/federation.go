@@ -27,7 +27,7 @@ func listCommand(a *cli.App) *cobra.Command {
 	var p api.PeersParams
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"status"}, Short: "List the peers", Args: cobra.NoArgs,
-		Long: "List the peers. What stands in quotes is what a peer calls itself, which nobody has verified.\n\n  ogp federation list --status pending",
+		Long: "List the peers. Names in quotes are what a peer calls itself; nobody has verified them.\n\n  ogp federation list --status pending",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch core.Trust(status) {
 			case "", core.Requested, core.Pending, core.Approved, core.Rejected, core.Removed:
@@ -55,14 +55,14 @@ func listCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().StringVarP(&status, "status", "s", "", "only peers in this state: requested, pending, approved, rejected, removed")
 	cmd.Flags().StringVarP(&p.Tag, "tag", "t", "", "only peers with this tag")
 	cmd.Flags().StringVar(&p.Search, "search", "", "only peers with all of these words in their names, tags, fingerprint or URL")
-	cmd.Flags().BoolVar(&p.Trouble, "trouble", false, "only peers that are not reached well, are paused, or have a warning")
+	cmd.Flags().BoolVar(&p.Trouble, "trouble", false, "only peers that are hard to reach, paused, or have a warning")
 	return cmd
 }
 
 func showCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "show <peer>", Short: "Show everything about a peer", Args: cobra.ExactArgs(1),
-		Long: "Show all about a peer, named by alias, fingerprint, id, or the beginning of one.\n\n  ogp federation show ben",
+		Long: "Show everything about a peer. Name it by alias, fingerprint or id, or the beginning of one.\n\n  ogp federation show ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return cli.Show(cmd.Context(), a, api.Peer, api.PeerRef{Peer: args[0]}, func(p api.PeerView) {
 				showPeer(a, p)
@@ -151,7 +151,7 @@ func requestCommand(a *cli.App) *cobra.Command {
 	}
 	aliasFlag(a, cmd, &p.Alias)
 	cmd.Flags().StringVar(&p.Key, "key", "", "the public key that it must have")
-	cmd.Flags().BoolVar(&p.Again, "again", false, "ask even if the peer is approved, as it has lost us")
+	cmd.Flags().BoolVar(&p.Again, "again", false, "ask even if the peer is approved here, because it has lost our record")
 	return cmd
 }
 
@@ -245,7 +245,7 @@ func aliasCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&remove, "remove", false, "take the name away")
+	cmd.Flags().BoolVar(&remove, "remove", false, "remove the name")
 	return cmd
 }
 

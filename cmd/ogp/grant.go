@@ -24,9 +24,10 @@ func grantCommand(a *cli.App) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "grant <peer>", Short: "Change what an approved peer may do", Args: cobra.ExactArgs(1),
-		Long: `Change what an approved peer may do, and tell it. What is not named stays: --topics
-alone keeps rates, --add and --drop keep the other intents, and --intents says all of
-them. An intent that this gateway does not know is asked about.
+		Long: `Change what an approved peer may do, and tell it. Only what you name changes:
+--topics alone keeps the rates, --add and --drop keep the other intents, and
+--intents replaces them all. It asks before it grants an intent that this gateway
+does not know.
 
   ogp federation grant ben --add calendar.freebusy --rate 10/60`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -72,7 +73,7 @@ them. An intent that this gateway does not know is asked about.
 	g.register(cmd)
 	cmd.Flags().StringSliceVar(&g.add, "add", nil, "intents to grant as well")
 	cmd.Flags().StringSliceVar(&g.drop, "drop", nil, "intents to take away")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "grant intents that this gateway does not know, without a question")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "grant intents that this gateway does not know, without asking")
 	cmd.MarkFlagsMutuallyExclusive("intents", "add")
 	cmd.MarkFlagsMutuallyExclusive("intents", "drop")
 	return cmd

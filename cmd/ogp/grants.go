@@ -35,10 +35,10 @@ func (g *grantFlags) register(cmd *cobra.Command) { g.registerAs(cmd, "expires")
 func (g *grantFlags) registerAs(cmd *cobra.Command, expires string) {
 	g.ends = expires
 	cmd.Flags().StringSliceVar(&g.intents, "intents", nil, "intents that the peer may use (default: grants.default of the configuration)")
-	cmd.Flags().StringVar(&g.rate, "rate", "", "requests in a time for each intent, such as 100/1h or 100/3600 (seconds)")
-	cmd.Flags().StringVar(&g.bytes, "bytes", "", "how much may come for each intent, such as 64KiB/1h (default: 256KiB/1h)")
-	cmd.Flags().StringSliceVar(&g.topics, "topics", nil, "agent-comms topics, each with all below it; * for all")
-	cmd.Flags().StringSliceVar(&g.personas, "personas", nil, "agents of ours that the peer may reach; * for all")
+	cmd.Flags().StringVar(&g.rate, "rate", "", "the most requests for each intent, such as 100/1h or 100/3600 (seconds)")
+	cmd.Flags().StringVar(&g.bytes, "bytes", "", "the most payload for each intent, such as 64KiB/1h (default: 256KiB/1h)")
+	cmd.Flags().StringSliceVar(&g.topics, "topics", nil, "agent-comms topics, each with its subtopics; * for all")
+	cmd.Flags().StringSliceVar(&g.personas, "personas", nil, "our agents (personas) that the peer may reach; * for all")
 	cmd.Flags().StringVar(&g.expires, expires, "", "when the grants end: a duration such as 30d, a date, or never")
 }
 
@@ -268,7 +268,7 @@ func levelCommand(a *cli.App) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&topic, "topic", "", "the topic")
-	cmd.Flags().BoolVar(&reset, "reset", false, "take all settings of the peer away")
+	cmd.Flags().BoolVar(&reset, "reset", false, "remove all of the peer's settings")
 	return cmd
 }
 

@@ -80,7 +80,7 @@ func pageFlags(cmd *cobra.Command, before, search *string, limit *int) {
 	cmd.Flags().StringVar(before, "before", "", "only those before the message of this id")
 	cmd.Flags().StringVar(search, "search", "", "only those with all of these words, in what was said or in names")
 	*limit = 50
-	cli.CountVar(cmd.Flags(), limit, "limit", "how many at the most")
+	cli.CountVar(cmd.Flags(), limit, "limit", "show at most this many")
 }
 
 // more says that there is a next page, and how it is shown.
@@ -139,7 +139,7 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 	var failure bool
 	cmd := &cobra.Command{
 		Use: "reply <id> <text or JSON>", Short: "Answer a message", Args: cobra.ExactArgs(2),
-		Long: "Answer a message: the reply is signed and sent to where the sender wants it, or left to be polled.\n\n  ogp inbox reply last \"Thursday suits us\"",
+		Long: "Answer a message: the reply is signed, and sent to the address that the sender gave, or kept until the sender polls.\n\n  ogp inbox reply last \"Thursday suits us\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p := api.ReplyParams{ID: args[0]}
 			answer, err := a.Argument(args[1])
@@ -177,7 +177,7 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&failure, "error", false, "answer with an error of this text")
+	cmd.Flags().BoolVar(&failure, "error", false, "answer with this text as an error")
 	return cmd
 }
 

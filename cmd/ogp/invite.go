@@ -21,9 +21,9 @@ func inviteCommand(a *cli.App) *cobra.Command {
 	var qr bool
 	cmd := &cobra.Command{
 		Use: "invite", Short: "Make a short-lived invite code", Args: cobra.NoArgs,
-		Long: `Make an invite code through the rendezvous. The long form also pins our key, so
-that nobody on the way can put another in its place. With --approve, whoever
-holds the long form or the link is approved at once, with these grants.
+		Long: `Make an invite code through the rendezvous. The long form also pins our key, so that
+nobody in between can put another in its place. With --approve, whoever holds the
+long form or the link is approved at once, with these grants.
 
   ogp federation invite --approve --intents message,agent-comms --uses 1`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -53,8 +53,8 @@ holds the long form or the link is approved at once, with these grants.
 		},
 	}
 	f := cmd.Flags()
-	cli.CountVar(f, &p.Uses, "uses", "how often it can be used (default without limit)")
-	cli.DurationVar(f, &expires, "expires", "how long it lives, such as 1h or 1d (default 10m)")
+	cli.CountVar(f, &p.Uses, "uses", "how often it can be used (default: no limit)")
+	cli.DurationVar(f, &expires, "expires", "how long it is valid, such as 1h or 1d (default 10m)")
 	f.BoolVar(&p.Approve, "approve", false, "approve whoever accepts the long form or the link")
 	f.BoolVar(&qr, "qr", false, "print the link, which carries key and URL, and its QR code")
 	g.registerAs(cmd, "grants-expire")
@@ -89,7 +89,7 @@ func inviteListCommand(a *cli.App) *cobra.Command {
 func inviteRevokeCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke <code>", Short: "Revoke an invite", Args: cobra.ExactArgs(1),
-		Long: "Take an invite back before it expires.\n\n  ogp federation invite revoke a3f7k2",
+		Long: "Revoke an invite before it expires.\n\n  ogp federation invite revoke a3f7k2",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := api.RevokeInvite.Call(cmd.Context(), a, api.CodeParams{Code: args[0]}); err != nil {
 				return err

@@ -17,7 +17,7 @@ import (
 func outboxCommand(a *cli.App) *cobra.Command {
 	cmd := outboxListCommand(a)
 	cmd.Use = "outbox"
-	cmd.Long = "List the messages that wait to be sent; --all shows the sent and the failed ones, too.\n\n  ogp outbox"
+	cmd.Long = "List the messages that wait to be sent; --all also shows those that were sent or failed.\n\n  ogp outbox"
 	cmd.AddCommand(outboxListCommand(a), outboxShowCommand(a), outboxRetryCommand(a), outboxCancelCommand(a))
 	return cmd
 }
@@ -28,7 +28,7 @@ func outboxListCommand(a *cli.App) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List outgoing messages", Args: cobra.NoArgs,
-		Long: "List the messages that wait to be sent; --all shows the sent and the failed ones, too.\n\n  ogp outbox list --all --peer ben",
+		Long: "List the messages that wait to be sent; --all also shows those that were sent or failed.\n\n  ogp outbox list --all --peer ben",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.State = core.OutboxState(state)
 			switch p.State {
@@ -95,7 +95,7 @@ func outboxShowCommand(a *cli.App) *cobra.Command {
 func outboxRetryCommand(a *cli.App) *cobra.Command {
 	return outboxOperation(a, api.OutboxRetry, triedAgain, &cobra.Command{
 		Use: "retry [id]", Short: "Try messages again now", Args: cobra.MaximumNArgs(1),
-		Long: "Try a message again now, also one that was refused or given up; or all that wait, for a peer or for anybody.\n\n  ogp outbox retry --peer ben",
+		Long: "Try a message again now, even one that was refused or given up; or all that wait, for one peer or for all.\n\n  ogp outbox retry --peer ben",
 	})
 }
 
@@ -115,7 +115,7 @@ func triedAgain(r api.CountResult) string {
 func outboxCancelCommand(a *cli.App) *cobra.Command {
 	return outboxOperation(a, api.OutboxCancel, func(r api.CountResult) string { return "Cancelled " + text.Count(r.Count, "message") }, &cobra.Command{
 		Use: "cancel [id]", Short: "Cancel waiting messages", Args: cobra.MaximumNArgs(1),
-		Long: "Give up a message that waits; or all that wait, for a peer or for anybody. What has left already is not called back.\n\n  ogp outbox cancel --peer ben",
+		Long: "Cancel a waiting message; or all that wait, for one peer or for all. What has been sent cannot be called back.\n\n  ogp outbox cancel --peer ben",
 	})
 }
 

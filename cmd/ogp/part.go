@@ -48,9 +48,9 @@ func (s *several) register(cmd *cobra.Command) {
 	flags := make([]string, len(s.all))
 	for i, x := range s.all {
 		flags[i] = "--" + x.flag
-		cmd.Flags().BoolVar(&x.given, x.flag, false, map[core.Trust]string{core.Pending: "all that wait", core.Rejected: "all that are rejected", core.Removed: "all that are removed"}[x.status])
+		cmd.Flags().BoolVar(&x.given, x.flag, false, map[core.Trust]string{core.Pending: "all that wait", core.Rejected: "all rejected peers", core.Removed: "all removed peers"}[x.status])
 	}
-	cmd.Flags().BoolVarP(&s.yes, "yes", "y", false, "do not ask on a terminal")
+	cmd.Flags().BoolVarP(&s.yes, "yes", "y", false, "do not ask for confirmation")
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if all := slices.ContainsFunc(s.all, func(x *allOf) bool { return x.given }); all == (len(args) > 0) {
 			return cli.Usagef("name the peers, or give %s", strings.Join(flags, " or "))
@@ -161,7 +161,7 @@ func removeCommand(a *cli.App) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask on a terminal")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
 	return cmd
 }
 
@@ -184,7 +184,7 @@ func forgetCommand(a *cli.App) *cobra.Command {
 	s := &several{a: a, what: "Forget", all: []*allOf{{flag: "all-rejected", status: core.Rejected}, {flag: "all-removed", status: core.Removed}}}
 	cmd := &cobra.Command{
 		Use: "forget <peer>...", Short: "Delete the records of removed or rejected peers",
-		Long: "Delete the record of a removed or rejected peer, and with it how it has signed: if it asks again, it is a stranger.\n\n  ogp federation forget ben",
+		Long: "Delete the record of a removed or rejected peer, and with it which signatures it has used. If it asks again, it is a stranger.\n\n  ogp federation forget ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args, err := s.refs(cmd, args)
 			if err != nil {
@@ -222,7 +222,7 @@ func updateIdentityCommand(a *cli.App) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use: "update-identity [peer]", Short: "Send our names and gateway URL to peers",
-		Long: "Send our names and gateway URL to peers. The daemon does it by itself when they change.\n\n  ogp federation update-identity --all",
+		Long: "Send our names and gateway URL to peers. The daemon does this by itself when they change.\n\n  ogp federation update-identity --all",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 || all == (len(args) == 1) {
 				return cli.Usagef("name one peer, or give --all")

@@ -30,7 +30,7 @@ func policyCommand(a *cli.App) *cobra.Command {
 func pluginListCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List plugins and their state", Args: cobra.NoArgs,
-		Long: "List the plugins in force in the order in which policies are asked: their hooks, calls, refused messages and failures. Where no daemon runs, the plugins that the next start would load.\n\n  ogp plugin list",
+		Long: "List the plugins in force in the order in which policies are asked: their hooks, calls, refused messages and failures. Without a running daemon, these are the plugins that the next start would load.\n\n  ogp plugin list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, running, err := cli.OnState(cmd.Context(), a, api.Plugins, api.None{}, false)
 			if err != nil {
@@ -110,7 +110,7 @@ func askLines(v api.AsksView) (out []string) {
 func pluginInspectCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "inspect <file, folder or name>", Short: "Show what a plugin is and what it asks for", Args: cobra.ExactArgs(1),
-		Long: "Show a plugin's kind, hooks, imports, size and hash, and what it asks for. Nothing of it is run, and no daemon is needed.\n\n  ogp plugin inspect openclaw",
+		Long: "Show a plugin's kind, hooks, imports, size and hash, and what it asks for. The plugin is not run, and no daemon is needed.\n\n  ogp plugin inspect openclaw",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := trial.Find(cmd.Context(), a, args[0])
 			if err != nil {
@@ -177,7 +177,7 @@ func pluginNewCommand(a *cli.App) *cobra.Command {
 	var lang, hook string
 	cmd := &cobra.Command{
 		Use: "new <name> [folder]", Short: "Create a plugin project", Args: cobra.RangeArgs(1, 2),
-		Long: "Write the project of a new plugin, with a test case and a Makefile, into a new folder. It builds offline, once Extism's PDK is there for extism-go.\n\n  ogp plugin new small-only --lang go --hook message",
+		Long: "Write the project of a new plugin, with a test case and a Makefile, into a new folder. It builds offline; only extism-go needs Extism's PDK first.\n\n  ogp plugin new small-only --lang go --hook message",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if lang != "" && !slices.Contains(scaffold.Langs, lang) {
 				return cli.Usagef("--lang %q: want one of %s", lang, strings.Join(scaffold.Langs, ", "))

@@ -34,7 +34,7 @@ func pluginInstallCommand(a *cli.App) *cobra.Command {
 	var how installHow
 	cmd := &cobra.Command{
 		Use: "install <file or folder>", Short: "Install a plugin and grant what it asks for", Args: cobra.ExactArgs(1),
-		Long: "Copy a plugin into the state directory and grant it what it asks for, after showing it. Its self-tests and the cases that lie beside it are run first. A running gateway puts it in force at once; an installed one of the same name is replaced.\n\n  ogp plugin install ./small-only",
+		Long: "Show what a plugin asks for, grant it that, and copy the plugin into the state directory. Its self-tests and the cases beside it run first. A running gateway uses it at once; an installed plugin of the same name is replaced.\n\n  ogp plugin install ./small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			how.ordered = cmd.Flags().Changed("order")
 			r, err := install(cmd.Context(), a, args[0], p, how)
@@ -60,8 +60,8 @@ func pluginInstallCommand(a *cli.App) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&p.Name, "name", "", "its name in this gateway (default: its manifest's)")
-	cmd.Flags().IntVar(&p.Order, "order", 0, "policies are asked by it, lowest first")
-	cmd.Flags().BoolVarP(&how.yes, "yes", "y", false, "grant what it asks for, without a question")
+	cmd.Flags().IntVar(&p.Order, "order", 0, "its place among the policies, lowest first")
+	cmd.Flags().BoolVarP(&how.yes, "yes", "y", false, "grant what it asks for, without asking")
 	cmd.Flags().BoolVar(&how.noApprovals, "no-approvals", false, "do not grant the power to approve strangers")
 	cmd.Flags().BoolVar(&how.noReplies, "no-replies", false, "do not grant the power to answer peers' messages")
 	cmd.Flags().BoolVar(&how.noCases, "no-cases", false, "do not run the cases that lie beside it")
@@ -200,7 +200,7 @@ func pluginRemoveCommand(a *cli.App) *cobra.Command {
 func pluginReloadCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "reload [name]", Short: "Reload plugins from their files", Args: cobra.MaximumNArgs(1),
-		Long: "Load a plugin of the running gateway anew from its file, or all of them. One that does not load or fails its self-tests changes nothing.\n\n  ogp plugin reload small-only",
+		Long: "Reload a plugin of the running gateway from its file, or all of them. If one does not load or fails its self-tests, nothing changes.\n\n  ogp plugin reload small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return cli.Show(cmd.Context(), a, api.PluginReload, api.PluginRef{Name: append(args, "")[0]}, func(list []api.PluginView) {
 				for _, v := range list {

@@ -25,9 +25,9 @@ func sendCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "send <peer> <intent> [payload]", Short: "Send a message to a peer", Args: cobra.RangeArgs(2, 3),
 		Long: `Send a message. The payload is JSON; for the intents message, task-request and
-status-update plain text does as well. "-" reads it from standard input, and "--"
-goes before a text that begins with a dash. A peer out of reach gets it later,
-unless --now is given.
+status-update plain text works as well. "-" reads it from standard input; put "--"
+before a text that begins with a dash. If the peer is out of reach, the message
+waits and is sent later, unless --now is given.
 
   ogp federation send ben message '{"text":"hello"}'
   ogp federation send ben message "hello"`,
@@ -53,8 +53,8 @@ unless --now is given.
 }
 
 func sendFlags(cmd *cobra.Command, p *api.SendParams, wait *bool, timeout *time.Duration) {
-	cmd.Flags().StringVar(&p.ToAgent, "to-agent", "", "the peer's agent (persona) that it is for")
-	cmd.Flags().StringVarP(&p.ConversationID, "conversation", "c", "", "the conversation that it belongs to")
+	cmd.Flags().StringVar(&p.ToAgent, "to-agent", "", "the peer's agent (persona) to address")
+	cmd.Flags().StringVarP(&p.ConversationID, "conversation", "c", "", "the conversation it belongs to")
 	cmd.Flags().BoolVar(&p.Now, "now", false, "try once and give up if that fails")
 	cmd.Flags().BoolVarP(wait, "wait", "w", false, "wait for the reply and print it")
 	*timeout = 30 * time.Second

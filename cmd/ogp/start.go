@@ -28,10 +28,10 @@ func startCommand(a *cli.App) *cobra.Command {
 		Use: "start", Short: "Run the gateway", Args: cobra.NoArgs,
 		Long: `Run the gateway in the foreground, or in the background.
 
-The first start makes the state directory with a key, a configuration file and
-a store. Every setting can also be given as a flag; the rarer ones are not shown
-here but in config.example.toml. With --background, flags are saved in the
-configuration file once the gateway runs; in the foreground they last for one run.
+The first start makes the state directory with a key, a configuration file and a
+store. Every setting can also be given as a flag; the rarer ones are listed in
+config.example.toml. With --background, flags are saved in the configuration file
+once the gateway runs; in the foreground they last for one run.
 
   ogp start --gateway-url https://ogp.example.org --background`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -55,7 +55,7 @@ configuration file once the gateway runs; in the foreground they last for one ru
 		},
 	}
 	cmd.Flags().BoolVarP(&inBackground, "background", "b", false, "run as a daemon; the log goes to "+daemon.LogFile+" in the state directory")
-	cmd.Flags().BoolVar(&newStore, "new-store", false, "begin with an empty store where the key's own is missing: peers have to be asked again")
+	cmd.Flags().BoolVar(&newStore, "new-store", false, "start with an empty store if the key's own is missing: peers have to be asked again")
 	cmd.Flags().BoolVar(&toFile, cli.ToFileFlag, false, "log to "+daemon.LogFile+", as --background tells its daemon to")
 	_ = cmd.Flags().MarkHidden(cli.ToFileFlag) // it is there
 	cmd.Flags().BoolVar(&noSave, "no-save", false, "with --background: do not save settings given as flags")

@@ -22,8 +22,8 @@ func statusCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the gateway's status", Args: cobra.NoArgs,
 		Long: `Show who this gateway is, its peers by state and health, what waits, whether the
-agent hears of it, and what went wrong in the last day. Exit status 5 says that no
-daemon is running. With --watch it is drawn anew every two seconds.
+agent is notified, and what went wrong in the last day. --watch redraws it every two
+seconds. The exit status is 5 when no daemon is running.
 
   ogp status
   ogp status --watch`,
@@ -36,7 +36,7 @@ daemon is running. With --watch it is drawn anew every two seconds.
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "draw it anew every two seconds, until interrupted")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "redraw it every two seconds, until interrupted")
 	return cmd
 }
 
@@ -132,7 +132,7 @@ func whoamiCommand(a *cli.App) *cobra.Command {
 	var fingerprint bool
 	cmd := &cobra.Command{
 		Use: "whoami", Short: "Show this gateway's name, URL and fingerprint", Args: cobra.NoArgs,
-		Long: "Show what others need to know of this gateway. People compare fingerprints before they approve.\n\n  ogp whoami",
+		Long: "Show what others need to know about this gateway. People compare fingerprints before they approve.\n\n  ogp whoami",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, _, err := cli.OnState(cmd.Context(), a, api.Whoami, api.None{}, false)
 			if err != nil {

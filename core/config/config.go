@@ -36,16 +36,16 @@ type Config struct {
 	OpenClawToken      Secret `koanf:"openclaw_token" unit:"secret" doc:"OpenClaw's gateway token: the token itself, \"${VARIABLE}\" or \"file:/path\"."`
 	OpenClawHooksToken Secret `koanf:"openclaw_hooks_token" unit:"secret" doc:"OpenClaw's hooks token, in the same forms. Empty: openclaw_token."`
 
-	OpenClawAnswers []string `koanf:"openclaw_answers" unit:"list of intents" check:"intents" doc:"Messages that OpenClaw's agent answers by itself, over its A2A channel: intents, or all. Of the others it only hears, by its webhooks."`
+	OpenClawAnswers []string `koanf:"openclaw_answers" unit:"list of intents" check:"intents" doc:"Messages that OpenClaw's agent answers by itself, over its A2A channel: intents, or all. It is only notified of the others, by its webhooks."`
 
-	AgentID string   `koanf:"agent_id" check:"id" doc:"The OpenClaw agent that hears of federation events."`
+	AgentID string   `koanf:"agent_id" check:"id" doc:"The OpenClaw agent that is notified of federation events."`
 	Intents []string `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents of our own, beside message, task-request, status-update and agent-comms."`
 
 	Store Secret `koanf:"store" unit:"secret" doc:"Where the state is kept. Empty: a file in the state directory. A PostgreSQL database: \"postgres://user:password@host/database\", \"${VARIABLE}\" or \"file:/path\". docs/scaling.md"`
 
 	Rendezvous Rendezvous `koanf:"rendezvous" doc:"Finding peers by key and by invite code."`
-	Network    Network    `koanf:"network" doc:"What we dial, and whom we believe about addresses."`
-	Freshness  Freshness  `koanf:"freshness" doc:"How old a message may be, and how long it is known."`
+	Network    Network    `koanf:"network" doc:"Which addresses we connect to, and which proxies we trust."`
+	Freshness  Freshness  `koanf:"freshness" doc:"How old a message may be, and how long it is remembered."`
 	Grants     Grants     `koanf:"grants" doc:"What a peer may do."`
 	AgentComms AgentComms `koanf:"agent_comms" doc:"How much of an agent-comms message the agent is asked to share, by topic."`
 	Compat     Compat     `koanf:"compat" doc:"Older gateways."`
@@ -53,7 +53,7 @@ type Config struct {
 	Outbox     Outbox     `koanf:"outbox" doc:"Messages that wait for a peer out of reach."`
 	Inbox      Inbox      `koanf:"inbox" doc:"Messages that arrived."`
 	Replies    Replies    `koanf:"replies" doc:"Answers that wait to be polled."`
-	Delivery   Delivery   `koanf:"delivery" doc:"Telling the agent."`
+	Delivery   Delivery   `koanf:"delivery" doc:"Notifying the agent."`
 	Health     Health     `koanf:"health" doc:"Checking whether peers can be reached."`
 	Log        Log        `koanf:"log" doc:"The daemon's log, on standard error."`
 	Metrics    Metrics    `koanf:"metrics" doc:"What a monitoring system reads. Not for the public internet."`
@@ -82,14 +82,14 @@ type Rendezvous struct {
 
 // Network is the [network] table.
 type Network struct {
-	AllowPrivate   []netip.Prefix `koanf:"allow_private" unit:"list of CIDR ranges" doc:"Ranges of addresses, not public ones, where peers may be: \"127.0.0.0/8\" for gateways on this machine."`
+	AllowPrivate   []netip.Prefix `koanf:"allow_private" unit:"list of CIDR ranges" doc:"Non-public address ranges where peers may be: \"127.0.0.0/8\" for gateways on this machine."`
 	TrustedProxies []netip.Prefix `koanf:"trusted_proxies" unit:"list of CIDR ranges" doc:"Proxies in front of us whose X-Forwarded-For says who the client is."`
 }
 
 // Freshness is the [freshness] table.
 type Freshness struct {
-	Window   time.Duration `koanf:"window" unit:"duration" check:"1s.." doc:"How far a message's time may lie from ours, either way."`
-	Remember time.Duration `koanf:"remember" unit:"duration" check:"24h.." doc:"How long a nonce is known, so that the same message has no second effect. At least 24h, and twice the window."`
+	Window   time.Duration `koanf:"window" unit:"duration" check:"1s.." doc:"How far a message's timestamp may differ from our clock, either way."`
+	Remember time.Duration `koanf:"remember" unit:"duration" check:"24h.." doc:"How long a used nonce is remembered, so that the same message has no second effect. At least 24h, and twice the window."`
 }
 
 // Grants is the [grants] table.
@@ -100,8 +100,8 @@ type Grants struct {
 // DefaultGrant is the [grants.default] table.
 type DefaultGrant struct {
 	Intents []string       `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents that the peer may use."`
-	Rate    core.RateLimit `koanf:"rate" unit:"requests/seconds" doc:"Requests for each intent within any so many seconds."`
-	Bytes   core.ByteLimit `koanf:"bytes" unit:"size/time" doc:"How much payload for each intent within any so many seconds, as KiB or MiB."`
+	Rate    core.RateLimit `koanf:"rate" unit:"requests/seconds" doc:"The most requests for each intent within a time, such as 100/1h."`
+	Bytes   core.ByteLimit `koanf:"bytes" unit:"size/time" doc:"The most payload for each intent within a time, such as 256KiB/1h."`
 	Topics  []string       `koanf:"topics" unit:"list of topic prefixes" check:"topics" doc:"Topics of agent-comms. Empty: all."`
 }
 
@@ -113,7 +113,7 @@ type AgentComms struct {
 
 // Compat is the [compat] table.
 type Compat struct {
-	PlainRequests bool     `koanf:"plain_requests" doc:"Take a federation request in the plain signed form of gateways before 0.7."`
+	PlainRequests bool     `koanf:"plain_requests" doc:"Accept a federation request in the plain signed form of gateways before 0.7."`
 	HostPortIDs   []string `koanf:"host_port_ids" unit:"list of host:port" check:"hostport" doc:"Old names of this gateway, host:port, that a message's \"to\" may carry."`
 }
 
@@ -123,13 +123,13 @@ type Limits struct {
 	PendingTotal             int           `koanf:"pending_total" unit:"requests" check:"1.." doc:"Federation requests that may wait for a decision."`
 	PendingPerNetworkPerHour int           `koanf:"pending_per_network_per_hour" unit:"requests per hour" check:"1.." doc:"New federation requests from one /24 (IPv4) or /48 (IPv6)."`
 	PendingLife              time.Duration `koanf:"pending_life" unit:"duration" check:"1m.." doc:"How long a federation request waits before it is dropped."`
-	CardPerMinute            int           `koanf:"card_per_minute" unit:"requests per minute" check:"1.." doc:"Readings of our card from one address."`
-	StrangerPerMinute        int           `koanf:"stranger_per_minute" unit:"requests per minute" check:"1.." doc:"Messages from one address that come from no peer of ours."`
+	CardPerMinute            int           `koanf:"card_per_minute" unit:"requests per minute" check:"1.." doc:"How often one address may read our card."`
+	StrangerPerMinute        int           `koanf:"stranger_per_minute" unit:"requests per minute" check:"1.." doc:"Messages from one address whose sender is no peer of ours."`
 }
 
 // Outbox is the [outbox] table.
 type Outbox struct {
-	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long a message is tried."`
+	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long a message is tried before it is given up."`
 	FirstRetry time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." doc:"The wait after the first failure; it doubles with each."`
 	MaxRetry   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." doc:"The longest wait between two tries."`
 }
@@ -141,13 +141,13 @@ type Inbox struct {
 
 // Replies is the [replies] table.
 type Replies struct {
-	Life time.Duration `koanf:"life" unit:"duration" check:"1s.." doc:"How long an answer can be polled, and, after a message of ours has left, its answer is awaited."`
+	Life time.Duration `koanf:"life" unit:"duration" check:"1s.." doc:"How long our answer can be polled, and how long the answer to a message of ours is awaited."`
 }
 
 // Delivery is the [delivery] table.
 type Delivery struct {
-	Notifiers  []string      `koanf:"notifiers" unit:"list of notifiers" check:"id" doc:"Who hears of events: \"log\", and plugins by name. Once this is set, these alone; until then the log, every plugin that notifies, and OpenClaw if its token is found."`
-	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long an event is tried before it is set aside."`
+	Notifiers  []string      `koanf:"notifiers" unit:"list of notifiers" check:"id" doc:"Who is notified of events: \"log\", and plugins by name. Unset: the log, every plugin that notifies, and OpenClaw if its token is found."`
+	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long a notice is tried before it is set aside."`
 	FirstRetry time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." doc:"The wait after the first failure; it doubles with each."`
 	MaxRetry   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." doc:"The longest wait between two tries."`
 }
@@ -167,12 +167,12 @@ type Metrics struct {
 // A2A is the [a2a] table.
 type A2A struct {
 	Listen       string         `koanf:"listen" unit:"host:port" check:"loopback?" doc:"Loopback address at which each approved peer is an A2A agent, /a2a/<alias>, such as \"127.0.0.1:18795\". \"ogp a2a token\" shows the token. Empty: none."`
-	AllowPrivate []netip.Prefix `koanf:"allow_private" unit:"list of CIDR ranges" doc:"Ranges of addresses, not public ones, where A2A clients may be sent push notifications, beside those of network.allow_private: \"127.0.0.0/8\" for clients on this machine."`
+	AllowPrivate []netip.Prefix `koanf:"allow_private" unit:"list of CIDR ranges" doc:"Non-public address ranges where A2A clients may be sent push notifications, beside those of network.allow_private: \"127.0.0.0/8\" for clients on this machine."`
 }
 
 // Console is the [console] table.
 type Console struct {
-	Listen string `koanf:"listen" unit:"host:port" check:"hostport" doc:"Where the console listens, once it is asked for. Port 0 is any that is free. Anything but loopback wants a certificate."`
+	Listen string `koanf:"listen" unit:"host:port" check:"hostport" doc:"Where the console listens once it is opened. Port 0: any free port. Any address but loopback needs a certificate."`
 	Cert   string `koanf:"cert" unit:"path" doc:"A certificate chain in PEM. The console answers to the names in it."`
 	Key    string `koanf:"key" unit:"path" doc:"The certificate's private key in PEM."`
 }
@@ -188,8 +188,8 @@ type TLS struct {
 
 // Log is the [log] table.
 type Log struct {
-	Level  string `koanf:"level" oneof:"debug|info|warn|error" doc:"The least level that is logged."`
-	Format string `koanf:"format" oneof:"text|json" doc:"The form of a line."`
+	Level  string `koanf:"level" oneof:"debug|info|warn|error" doc:"Log this level and above."`
+	Format string `koanf:"format" oneof:"text|json" doc:"The format of each line."`
 }
 
 // Key is the [key] table.
@@ -202,20 +202,20 @@ type AgentRole struct {
 	Enabled        bool   `koanf:"enabled" doc:"Open the agent's socket. Without it \"ogp mcp\" cannot work."`
 	Socket         string `koanf:"socket" unit:"path" doc:"The agent's socket. Empty: agent.sock in the state directory."`
 	SocketGroup    string `koanf:"socket_group" unit:"group" check:"name" doc:"A group whose members may use the agent's socket too, for an agent under another account. Empty: only the gateway's own account."`
-	MessagesPerDay int    `koanf:"messages_per_day" unit:"messages" check:"0.." doc:"Messages and answers that the agent may send to one peer within 24 hours. 0: no bound."`
-	MaxTurns       int    `koanf:"max_turns" unit:"turns" check:"0.." doc:"How often agents may go back and forth in one conversation within an hour. What a peer sends beyond it is held. 0: no bound."`
+	MessagesPerDay int    `koanf:"messages_per_day" unit:"messages" check:"0.." doc:"Messages and answers that the agent may send to one peer within 24 hours. 0: no limit."`
+	MaxTurns       int    `koanf:"max_turns" unit:"turns" check:"0.." doc:"How often agents may go back and forth in one conversation within an hour. What a peer sends beyond it is held. 0: no limit."`
 	BreakerRate    int    `koanf:"breaker_rate" unit:"messages" check:"0.." doc:"A peer that sends more than so many messages within ten minutes, and three times what it usually sends, is paused. 0: never."`
 	BreakerRepeats int    `koanf:"breaker_repeats" unit:"messages" check:"0.." doc:"A peer that sends the same text more often than this within ten minutes is paused. 0: never."`
-	Budget         Budget `koanf:"budget" doc:"What one peer's messages of one intent may cost within 24 hours. What comes beyond it is held."`
-	BytesPerDay    int    `koanf:"bytes_per_day" unit:"bytes" check:"0.." doc:"How much that may be in all. 0: no bound."`
+	Budget         Budget `koanf:"budget" doc:"What one peer's messages of one intent may cost within 24 hours. Messages beyond it are held."`
+	BytesPerDay    int    `koanf:"bytes_per_day" unit:"bytes" check:"0.." doc:"How much these may be in all. 0: no limit."`
 }
 
 // Budget is the [agent.budget] table.
 type Budget struct {
-	Messages int `koanf:"messages" unit:"messages" check:"0.." doc:"Messages that reach the agent. 0: no bound."`
-	Bytes    int `koanf:"bytes" unit:"bytes" check:"0.." doc:"What is in them. 0: no bound."`
-	Runs     int `koanf:"runs" unit:"runs" check:"0.." doc:"Runs of the agent: each notice is one, however many messages it tells of. 0: no bound."`
-	Tokens   int `koanf:"tokens" unit:"tokens" check:"0.." doc:"Tokens of the agent's model, where its notifier reports them. 0: no bound."`
+	Messages int `koanf:"messages" unit:"messages" check:"0.." doc:"Messages that reach the agent. 0: no limit."`
+	Bytes    int `koanf:"bytes" unit:"bytes" check:"0.." doc:"What is in them. 0: no limit."`
+	Runs     int `koanf:"runs" unit:"runs" check:"0.." doc:"Runs of the agent: each notice is one, however many messages it tells of. 0: no limit."`
+	Tokens   int `koanf:"tokens" unit:"tokens" check:"0.." doc:"Tokens of the agent's model, where its notifier reports them. 0: no limit."`
 }
 
 // Agent is one [[agents]] table: a persona behind this gateway.
@@ -224,7 +224,7 @@ type Agent struct {
 	ID          string   `koanf:"id" check:"persona" doc:"What a message's toAgent names it by: a-z, 0-9, _ and -."`
 	DisplayName string   `koanf:"display_name" check:"name" doc:"Its name on our card."`
 	DisplayIcon string   `koanf:"display_icon" check:"name" doc:"An emoji or URL beside the name."`
-	Role        string   `koanf:"role" oneof:"primary|specialist" doc:"One agent is primary: it hears what names no agent."`
+	Role        string   `koanf:"role" oneof:"primary|specialist" doc:"One agent is primary: it gets what names no agent."`
 	Description string   `koanf:"description" check:"name" doc:"What it is for."`
 	Skills      []string `koanf:"skills" unit:"list" check:"name" doc:"What it can do."`
 	HookAgentID string   `koanf:"hook_agent_id" check:"id?" doc:"Its id in OpenClaw. Empty: main for the primary agent, else id."`
@@ -232,9 +232,9 @@ type Agent struct {
 
 // Policy is the [policy] table.
 type Policy struct {
-	Record         time.Duration `koanf:"record" unit:"duration" check:"0s.." doc:"How long decisions are recorded, for \"ogp policy replay\", within bounds of rows and bytes. 0s: they are not."`
+	Record         time.Duration `koanf:"record" unit:"duration" check:"0s.." doc:"How long decisions are recorded, for \"ogp policy replay\", within limits of rows and bytes. 0s: none are recorded."`
 	RecordPayloads bool          `koanf:"record_payloads" doc:"Whether the payloads of messages are recorded, too. What was let in or held is in the inbox anyway."`
-	TimeZone       string        `koanf:"time_zone" unit:"time zone" check:"zone" doc:"Where the hours of rules are at home, such as \"Europe/Paris\". Empty: this machine's."`
+	TimeZone       string        `koanf:"time_zone" unit:"time zone" check:"zone" doc:"The time zone of hours in rules, such as \"Europe/Paris\". Empty: this machine's."`
 	Rules          PolicyRules   `koanf:"rules" doc:"All rules together, as a policy among the plugins."`
 }
 
@@ -250,8 +250,8 @@ type Expression string
 
 // Rule is one [[rules]] table. docs/rules.md
 type Rule struct {
-	Name   string     `koanf:"name" check:"name" doc:"What it is called, here and where it has decided."`
-	When   Expression `koanf:"when" unit:"expression" doc:"When it holds."`
+	Name   string     `koanf:"name" check:"name" doc:"Its name, which is shown where it decides."`
+	When   Expression `koanf:"when" unit:"expression" doc:"The condition: the rule decides when it is true."`
 	Then   string     `koanf:"then" oneof:"allow|deny|hold|approve" doc:"What it decides."`
 	Reason string     `koanf:"reason" check:"name" doc:"Why, for people; the peer is told with a denial. Empty: its name."`
 }
@@ -288,7 +288,7 @@ type PluginGrants struct {
 
 // AtMost is one [plugins.<name>.grants.at_most] table.
 type AtMost struct {
-	Intents []string `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents that it may grant. Empty: those of grants.default, and nothing else here counts."`
+	Intents []string `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents that it may grant. Empty: those of grants.default, and nothing else here applies."`
 	Rate    string   `koanf:"rate" unit:"requests/seconds" check:"rate" doc:"Requests for each intent, at most. Empty: 100/1h."`
 	Bytes   string   `koanf:"bytes" unit:"size/time" check:"bytes" doc:"Payload for each intent, at most. Empty: 256KiB/1h."`
 	Topics  []string `koanf:"topics" unit:"list of topic prefixes" check:"topics" doc:"Topics of agent-comms, at most. Empty: all."`

@@ -41,9 +41,9 @@ func installCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "install <program>", Short: "Write the agent's tools into a program's settings", Args: cobra.ExactArgs(1), ValidArgs: names,
 		Long: `Write "ogp mcp" into the settings of the program that your agent runs in:
-` + strings.Join(names, ", ") + `. For OpenClaw it also writes a
-skill that says what a notice is, and switches its webhooks on. What would change
-is shown first; --uninstall takes it out again.
+` + strings.Join(names, ", ") + `.
+For OpenClaw it also writes a skill that says what a notice is, and switches its
+webhooks on. It shows the changes first; --uninstall removes them again.
 
   ogp agent install openclaw
   ogp agent install cursor --print`,
@@ -56,7 +56,7 @@ is shown first; --uninstall takes it out again.
 		},
 	}
 	cmd.Flags().BoolVar(&only, "print", false, "show what would change, and change nothing")
-	cmd.Flags().BoolVar(&remove, "uninstall", false, "take it out again")
+	cmd.Flags().BoolVar(&remove, "uninstall", false, "remove it again")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }

@@ -33,9 +33,9 @@ func Command(a *cli.App) *cobra.Command {
 	var pass passphrase
 	cmd := &cobra.Command{
 		Use: "backup <file>", Short: "Back up key, configuration, peers and messages", Args: cobra.ExactArgs(1),
-		Long: `Write all that makes this gateway into one file (tar.gz): the key, the
-configuration, the store as it is at one moment, and installed plugins. The daemon
-may go on running. Whoever has the file is this gateway: encrypt it for an age
+		Long: `Write everything that this gateway consists of into one file (tar.gz): the key, the
+configuration, a consistent copy of the store, and installed plugins. The daemon can
+keep running. Whoever has the file can act as this gateway: encrypt it for an age
 recipient or with a passphrase. --passphrase asks for one on a terminal; otherwise
 it reads the first line of standard input.
 

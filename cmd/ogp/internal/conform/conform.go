@@ -29,17 +29,18 @@ func Command(a *cli.App) *cobra.Command {
 	var peer conformance.Peer
 	cmd := &cobra.Command{
 		Use: "conformance <gateway URL>", Short: "Check how any gateway speaks the protocol", Args: cobra.ExactArgs(1),
-		Long: `Put black-box cases to a gateway of any kind and compare its answers with the
-protocol's. The cases leave nothing behind.
+		Long: `Run black-box cases against any gateway and compare its answers with the protocol.
+The cases leave no trace.
 
 Each case has a level: "seeds" is what the specification demands, "field" what
-gateways of 0.7 do, "hardened" what this gateway holds beyond. All are tried, and
-each level gets a score; exit status 1 says that a case failed at a level up to
---level. What a gateway lets through beyond that is shown as a note.
+gateways of 0.7 do, "hardened" what this gateway enforces beyond that. All cases
+run, and each level gets a score. The exit status is 1 when a case up to --level
+failed; failures above it are shown as notes.
 
-With --peer it also asks for federation, waits for the gateway's operator to approve,
-and tries what only an approved peer can: a small gateway of its own answers meanwhile,
-which the other one must reach. A removed peer stays behind, to be forgotten.
+With --peer it also asks for federation, waits for the gateway's operator to
+approve, and tests what only an approved peer can do. It runs a small gateway for
+that, which the other one must be able to reach. A removed peer is left behind, for
+you to forget.
 
   ogp conformance http://localhost:18790
   ogp conformance https://ogp.example.org --level hardened --junit report.xml`,

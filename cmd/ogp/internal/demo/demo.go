@@ -23,17 +23,17 @@ func Command(a *cli.App) *cobra.Command {
 	var slow, keep bool
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Show two gateways meeting, on this machine", Args: cobra.NoArgs,
-		Long: `Start a rendezvous and two gateways, Ada's and Ben's, in a temporary directory,
-and let them meet, talk within scopes, and part. Every line is a command that you
-could type, and what it prints is what came. Nothing is left behind.
+		Long: `Start a rendezvous and two gateways, Ada's and Ben's, in a temporary directory, and
+let them meet, talk within scopes, and part. Every line is a command that you could
+type, with its real output. Everything is removed at the end.
 
   ogp demo --slow`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return play(cmd.Context(), a, slow, keep)
 		},
 	}
-	cmd.Flags().BoolVar(&slow, "slow", false, "wait a moment at each step")
-	cmd.Flags().BoolVar(&keep, "keep", false, "leave the gateways running, to go on playing")
+	cmd.Flags().BoolVar(&slow, "slow", false, "pause at each step")
+	cmd.Flags().BoolVar(&keep, "keep", false, "leave the gateways running, to try more")
 	return cmd
 }
 

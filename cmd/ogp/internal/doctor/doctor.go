@@ -37,11 +37,11 @@ func Command(a *cli.App) *cobra.Command {
 	var noCall bool
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check the setup and suggest fixes", Args: cobra.NoArgs,
-		Long: `Look at everything that a working gateway needs: one line for each check, and
-below what is not well the command or the line of config.toml that fixes it. With a
-running daemon each notifier is called once with a test; --no-test-call leaves that
-out. With --peer it looks at one peer instead, both ways. The exit status is 1 when
-a check has failed.
+		Long: `Check everything that a working gateway needs: one line for each check, and below
+each problem the command or the line of config.toml that fixes it. If the daemon is
+running, each notifier gets one test call, unless --no-test-call is given. With
+--peer, check one peer instead, in both directions. The exit status is 1 when a
+check failed.
 
   ogp doctor
   ogp doctor --peer ben`,
@@ -61,7 +61,7 @@ a check has failed.
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&peer, "peer", "", "look at this peer: name, fingerprint or key")
+	cmd.Flags().StringVar(&peer, "peer", "", "check this peer: name, fingerprint or key")
 	cmd.Flags().BoolVar(&noCall, "no-test-call", false, "do not call the notifiers, which makes an agent run once")
 	return cmd
 }

@@ -47,10 +47,10 @@ func Command(a *cli.App) *cobra.Command {
 	var lines int
 	cmd := &cobra.Command{
 		Use: "logs", Short: "Show the log of a gateway in the background", Args: cobra.NoArgs,
-		Long: `Show the log that "ogp start --background" keeps in the state directory, over its
-rotated files, as it is written. A gateway that runs as a service or on a terminal
-logs elsewhere, and then this says where. With --json, each record is one JSON
-object on a line of its own.
+		Long: `Show the log that "ogp start --background" keeps in the state directory, with its
+rotated files. A gateway that runs as a service or on a terminal logs elsewhere;
+this then says where. With --json, each record is one JSON object on a line of its
+own.
 
   ogp logs --level warn --since 24h
   ogp logs --follow --peer ben`,
@@ -77,8 +77,8 @@ object on a line of its own.
 			return logs(cmd.Context(), a, f, lines, follow)
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
-	cmd.Flags().StringVar(&since, "since", "", "from the last 24h, 7d, ..., or from a time on")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "keep going until interrupted")
+	cmd.Flags().StringVar(&since, "since", "", "from the last 24h, 7d, ..., or since a time")
 	cmd.Flags().StringVar(&peer, "peer", "", "only what concerns this peer")
 	cmd.Flags().StringVar(&level, "level", "", "only from this level on: debug, info, warn, error")
 	lines = 100

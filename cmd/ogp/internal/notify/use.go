@@ -54,7 +54,7 @@ func useCommand(a *cli.App) *cobra.Command {
 	var u using
 	cmd := &cobra.Command{
 		Use: "use <name>", Short: "Switch to a notifier", Args: cobra.ExactArgs(1),
-		Long: `Notify through a notifier that ships (openclaw, a2a, webhook, ntfy) or one that is installed. It is called once with a test. If it takes that, its settings are saved in the configuration file: the URL that it may reach (also on a private network), the power to answer messages where it asks for that, and delivery.notifiers. One that answers tells of messages alone, and joins those that are there. With --shipped, one that ships runs under a name of your own, beside another of its kind.
+		Long: `Switch to a notifier that ships (openclaw, a2a, webhook, ntfy) or one that you installed. It gets one test call. If that succeeds, its settings are saved in the configuration file: the URL it may reach (also on a private network), the right to answer messages if it asks for that, and delivery.notifiers. A notifier that answers is notified of messages only, and is added to those in use. With --shipped, run one that ships under a name of your own, beside another of its kind.
 
   ogp notify use webhook --url https://hooks.example.org/ogp --secret-env OGP_WEBHOOK_SECRET`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -92,13 +92,13 @@ func useCommand(a *cli.App) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&u.url, "url", "", "where it posts to")
-	cmd.Flags().StringVar(&u.shipped, "shipped", "", "the one that ships and runs under this name, for a second one")
+	cmd.Flags().StringVar(&u.url, "url", "", "the URL it posts to")
+	cmd.Flags().StringVar(&u.shipped, "shipped", "", "the shipped notifier to run under this name")
 	cmd.Flags().StringVar(&u.topic, "topic", "", "for ntfy: the topic that it publishes to")
 	cmd.Flags().StringVar(&u.secretEnv, "secret-env", "", "the variable that holds its secret, which signs or authorizes its posts")
 	cmd.Flags().StringVar(&u.secretFile, "secret-file", "", "the file that holds its secret")
 	cmd.Flags().StringArrayVar(&u.set, "set", nil, "another setting of it: name=value (repeatable)")
-	cmd.Flags().BoolVar(&u.add, "add", false, "beside those that hear of events now")
+	cmd.Flags().BoolVar(&u.add, "add", false, "add it to the notifiers in use")
 	cmd.Flags().BoolVar(&u.noTest, "no-test", false, "make no test call")
 	return cmd
 }
@@ -324,7 +324,7 @@ func withFlag(err error, name string, m *plugin.Manifest, noTest bool) error {
 func testCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "test [name]", Short: "Send a test notice", Args: cobra.MaximumNArgs(1),
-		Long: "Make a test call to every notifier that is in use, or to one. The running gateway makes it; where none runs, or the notifier is not in use, this command does. Once it is taken, the gateway sends what waits.\n\n  ogp notify test",
+		Long: "Make a test call to every notifier in use, or to one. The running gateway makes it; if none runs, or the notifier is not in use, this command does. After a test that succeeds, the gateway sends the notices that wait.\n\n  ogp notify test",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			s, err := look(ctx, a, false)

@@ -74,7 +74,7 @@ messages. PORT in the environment sets the port.
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", defaultRendezvousListen, "address to listen on")
 	f.StringVar(&metrics, "metrics-listen", "", "address for /metrics and /healthz (default none)")
-	f.BoolVar(&o.RequireSigned, "require-signed", false, "turn away registrations that nobody has signed (gateways before 0.7)")
+	f.BoolVar(&o.RequireSigned, "require-signed", false, "refuse unsigned registrations (gateways before 0.7 send them)")
 	f.StringSliceVar(&proxies, "trusted-proxies", nil, "ranges of proxies whose X-Forwarded-For is believed")
 	o.MaxPeers = 1_000_000
 	cli.CountVar(f, &o.MaxPeers, "max-peers", "how many gateways are kept at the most")

@@ -302,7 +302,7 @@ func statusCommand(a *cli.App) *cobra.Command {
 	var system bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show whether the service is installed and running", Args: cobra.NoArgs,
-		Long: "Show whether the service is installed and running. Exit status 5 says that it does not run.\n\n  ogp service status",
+		Long: "Show whether the service is installed and running. The exit status is 5 when it does not run.\n\n  ogp service status",
 		RunE: func(*cobra.Command, []string) error {
 			v, err := services(a, system).status()
 			if err != nil {

@@ -65,10 +65,9 @@ func Command(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "init", Short: "Set up this gateway, by questions or by flags", Args: cobra.NoArgs,
 		Long: `Set up this gateway: its name, where peers reach it, how its agent is notified. On a
-terminal it asks; every question is also a flag, and what is not asked and not given
-stays as it is. It changes single lines of config.toml and leaves the rest of the
-file alone. OpenClaw's hooks token is never copied: without --openclaw-token it is
-read from OpenClaw's own configuration at each use.
+terminal it asks; every question is also a flag. Only the lines of config.toml that
+you answer or give change. OpenClaw's hooks token is never copied: without
+--openclaw-token it is read from OpenClaw's own configuration at each use.
 
   ogp init --yes --display-name Ada --gateway-url https://ogp.example.org`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -79,7 +78,7 @@ read from OpenClaw's own configuration at each use.
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&yes, "yes", "y", false, "ask nothing: take the flags, and leave the rest as it is")
+	f.BoolVarP(&yes, "yes", "y", false, "ask nothing: use the flags and leave the rest unchanged")
 	f.StringVar(&p.DisplayName, "display-name", "", "the name on our card")
 	f.StringVar(&p.Email, "email", "", "the e-mail address on our card")
 	f.StringVar(&p.GatewayURL, "gateway-url", "", "where others reach this gateway")
@@ -89,7 +88,7 @@ read from OpenClaw's own configuration at each use.
 	f.StringVar(&p.OpenClawURL, "openclaw-url", "", "where OpenClaw listens")
 	f.StringVar(&p.Answers, "openclaw-answers", "", "what OpenClaw's agent answers by itself, over A2A: none, all, or intents with commas")
 	f.StringVar(&p.Import, "import", "", "take over this directory of a TypeScript gateway (default: one that is found, for a new gateway)")
-	f.BoolVar(&noImport, "no-import", false, "take over nothing")
+	f.BoolVar(&noImport, "no-import", false, "import nothing")
 	f.BoolVar(&noCall, "no-test-call", false, "do not call OpenClaw once, which makes its agent run")
 	f.BoolVar(&p.Start, "start", false, "start the gateway in the background")
 	cmd.MarkFlagsMutuallyExclusive("import", "no-import")

@@ -31,7 +31,7 @@ func BenchCommand(a *cli.App) *cobra.Command {
 	var calls int
 	cmd := &cobra.Command{
 		Use: "bench <file, folder or name>", Short: "Measure a plugin on one case", Args: cobra.ExactArgs(1),
-		Long: "Give a plugin the same case many times and print how long the calls took, and what one of them used.\n\n  ogp plugin bench ./small-only --case cases/first.json --calls 5000",
+		Long: "Run a plugin on the same case many times, and print how long the calls took and what one of them used.\n\n  ogp plugin bench ./small-only --case cases/first.json --calls 5000",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if calls < 1 || calls > 10_000_000 {
 				return cli.Usagef("--calls %d: want 1 to 10000000", calls)

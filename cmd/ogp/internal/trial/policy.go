@@ -67,7 +67,7 @@ func (d decidedView) words() string {
 func ExplainCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "explain <inbox id | case file>", Short: "Show which rule or policy decides, and why", Args: cobra.ExactArgs(1),
-		Long: "Ask the policies about a message of the inbox, or about a case, one after the other, and show what each of them and each rule says. Of a message it also shows what was decided when it came.\n\n  ogp policy explain last",
+		Long: "Ask the policies in turn about a message of the inbox or a case, and show what each policy and each rule says. For a message, also show what was decided when it arrived.\n\n  ogp policy explain last",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := explain(cmd.Context(), a, args[0])
 			if err != nil {
@@ -151,8 +151,8 @@ func oneLine(s string) string { return strings.Join(strings.Fields(term.SafeText
 func ReplayCommand(a *cli.App) *cobra.Command {
 	var since, with string
 	cmd := &cobra.Command{
-		Use: "replay", Short: "Ask the policies again about what has come", Args: cobra.NoArgs,
-		Long: "Ask the policies again about the messages and requests that came, those that were refused or held, too, and show whose fate would be another one. --with asks a candidate: a module, in place of the plugin of its name or beside the others, or a file with [[rules]], in place of the rules. It runs beside the gateway and changes nothing.\n\n  ogp policy replay --since 30d --with rules.toml",
+		Use: "replay", Short: "Ask the policies again about what was received", Args: cobra.NoArgs,
+		Long: "Ask the policies again about the messages and requests that were received, refused and held ones included, and show which would be decided differently. --with tries a candidate: a module, which replaces the plugin of its name or joins the others, or a .toml file with [[rules]], which replaces the rules. It runs outside the gateway and changes nothing.\n\n  ogp policy replay --since 30d --with rules.toml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := core.ParseDuration(since)
 			if err != nil || d <= 0 {

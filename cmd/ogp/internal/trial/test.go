@@ -21,7 +21,7 @@ func TestCommand(a *cli.App) *cobra.Command {
 	var grant bool
 	cmd := &cobra.Command{
 		Use: "test <file, folder or name> [folder of cases]", Short: "Run a plugin's cases", Args: cobra.RangeArgs(1, 2),
-		Long: "Run every case (*.json) of a folder, by default the folder \"cases\" beside the plugin, and compare the answers with what the cases expect. Exit status 1 says that one failed. A case may hold the answers of the servers that the plugin asks; otherwise requests go out only with --grant.\n\n  ogp plugin test ./small-only",
+		Long: "Run every case (*.json) of a folder, by default the folder \"cases\" beside the plugin, and compare the answers with what the cases expect. The exit status is 1 when one failed. A case may hold the answers of the servers that the plugin asks; otherwise requests go out only with --grant.\n\n  ogp plugin test ./small-only",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			f, err := Find(ctx, a, args[0])

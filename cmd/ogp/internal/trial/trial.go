@@ -64,9 +64,9 @@ func RunCommand(a *cli.App) *cobra.Command {
 	var grant bool
 	cmd := &cobra.Command{
 		Use: "run <file, folder or name>", Short: "Run a plugin on one case", Args: cobra.ExactArgs(1),
-		Long: `Give a plugin one case and print its answer, and what the call took. It runs beside the gateway, with a store of its own; requests go out only with --grant, or are answered by the case.
+		Long: `Run a plugin on one case, and print its answer and what the call used. It runs outside the gateway, with a store of its own. Its HTTP requests are answered by the case, or go out with --grant.
 
-"ogp policy replay --with" asks a policy about what has come to the gateway.
+To try a policy on what your gateway has received, see "ogp policy replay --with".
 
   ogp plugin run ./small-only --case cases/first.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
