@@ -54,13 +54,15 @@ const (
 const untold = `(EXISTS (SELECT 1 FROM deliveries d WHERE d.event = log.seq AND d.dead = 0)
 	OR EXISTS (SELECT 1 FROM tells t JOIN cursors c ON c.notifier = t.notifier WHERE t.id = log.tell AND c.seq < log.seq))`
 
+// A bare parameter as a LIMIT has SQLite prepare the statement anew each time that one is
+// bound, to plan for its value: hence LIMIT +?.
 var writes = [numWrites]string{
 	eventExists: `SELECT EXISTS (SELECT 1 FROM log WHERE id = ?1)`,
 	revisionIs:  `SELECT ifnull((SELECT revision FROM peers WHERE key = ?1), 0) = ?2`,
 	sameReceipt: `SELECT EXISTS (SELECT 1 FROM log l JOIN classes c ON c.id = l.class WHERE l.hash = ?1 AND l.nonce = ?2 AND c.peer = ?3)`,
 	rowByID:     `SELECT l.seq, l.at, l.hash, l.nonce, c.peer, c.label, c.status, l.tell FROM log l JOIN classes c ON c.id = l.class WHERE l.id = ?`,
 	seqByID:     `SELECT seq, EXISTS (SELECT 1 FROM tells WHERE id = log.tell AND notifier = ?2) FROM log WHERE id = ?1`,
-	pendingFrom: `SELECT seq, id FROM log WHERE seq > ?2 AND tell IN (SELECT id FROM tells WHERE notifier = ?1) ORDER BY seq LIMIT ?3`,
+	pendingFrom: `SELECT seq, id FROM log WHERE seq > ?2 AND tell IN (SELECT id FROM tells WHERE notifier = ?1) ORDER BY seq LIMIT +?3`,
 
 	putClass:   `INSERT INTO classes (peer, label, status, cleared) VALUES (?, ?, ?, -9223372036854775808)`,
 	putTell:    `INSERT INTO tells (id, notifier) VALUES (?, ?)`,

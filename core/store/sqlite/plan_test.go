@@ -71,3 +71,12 @@ func parameters(q string) int {
 	}
 	return n
 }
+
+// TestWriterPlansOnce: no statement of the writer is prepared anew for each run.
+func TestWriterPlansOnce(t *testing.T) {
+	for _, q := range writes {
+		if strings.Contains(q, "LIMIT ?") {
+			t.Errorf("%s: want LIMIT +?, as a bare one is planned anew for each value", q)
+		}
+	}
+}
