@@ -272,7 +272,7 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request) {
 			fail(w, http.StatusRequestEntityTooLarge, "the body is longer than 256 KiB")
 			return
 		}
-		fail(w, http.StatusBadRequest, "the body did not come")
+		fail(w, http.StatusBadRequest, "the body did not arrive")
 		return
 	}
 	if !jsontext.Value(body).IsValid() { // names that come twice, and broken UTF-8, are not

@@ -58,7 +58,7 @@ func TryNotifier(ctx context.Context, o Options, installed []hooks.Installed, na
 		if o.Config.File != "" {
 			text = strings.ReplaceAll(text, o.Config.File, "the configuration file")
 		}
-		e := core.Refuse(core.Malformed, "the gateway would not take it up, nothing has changed: "+text)
+		e := core.Refuse(core.Malformed, "the gateway could not use it, nothing has changed: "+text)
 		e.Hint = v.Hint
 		return "", e
 	}

@@ -194,7 +194,7 @@ func (d *Daemon) configured(name string, c config.PluginConfig, in *hooks.Instal
 	maps.Copy(settings, c.Config)
 	switch {
 	case c.Path != "" && c.Shipped != "":
-		return w, core.Refuse(core.Malformed, "path and shipped both say what it is: take one of them out")
+		return w, core.Refuse(core.Malformed, "path and shipped both say what it is: remove one of them")
 	case c.Path != "" && !filepath.IsAbs(c.Path):
 		w.Spec.Path = d.inState(c.Path)
 	case c.Path != "":

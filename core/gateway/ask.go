@@ -103,7 +103,7 @@ func (g *trust) find(ctx context.Context, a Ask) (target string, card core.Card,
 	}
 	switch {
 	case key == g.self:
-		return target, card, key, core.Refuse(core.Malformed, "that is this gateway itself")
+		return target, card, key, core.Refuse(core.Malformed, "that is this gateway")
 	case !a.Expect.IsZero() && key != a.Expect:
 		e := core.Refusef(core.Conflict, "the gateway at %s has another key than expected: %s, not %s. Nothing was stored",
 			target, key.Fingerprint(), a.Expect.Fingerprint())

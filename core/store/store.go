@@ -49,7 +49,7 @@ func Open(ctx context.Context, kind, dir string) (core.Store, error) {
 	}
 	open, ok := backends[kind]
 	if !ok || (kind == "postgres") != (at != dir) {
-		e := core.Refuse(core.Unsupported, "store: there is no such kind of store")
+		e := core.Refuse(core.Unsupported, "store: unknown kind of store")
 		e.Hint = `leave it empty for a file in the state directory, or write "postgres://user:password@host/database"`
 		return nil, e
 	}

@@ -69,7 +69,7 @@ const (
 // one lets one candidate run at a time, beside the gateway.
 func (s *Service) one() (done func(), err error) {
 	if !s.trying.TryLock() {
-		e := core.Refuse(core.Unavailable, "another candidate is being tried, and one is at a time")
+		e := core.Refuse(core.Unavailable, "another candidate is being tried; only one runs at a time")
 		e.RetryAfter, e.Hint = 10*time.Second, "try again when it is done; it ends by itself"
 		return nil, e
 	}

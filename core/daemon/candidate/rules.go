@@ -65,7 +65,7 @@ func (s *Service) SetRules(ctx context.Context, p api.RulesParams) (none api.Rul
 		return none, err
 	}
 	if err := s.o.Reload(ctx); err != nil {
-		e := core.Refuse(core.Malformed, "the gateway does not take it up, nothing has changed: "+api.ErrorOf(err).Message)
+		e := core.Refuse(core.Malformed, "the gateway cannot use it, nothing has changed: "+api.ErrorOf(err).Message)
 		e.Hint = api.ErrorOf(err).Hint
 		return back(e)
 	}
