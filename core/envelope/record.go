@@ -41,6 +41,7 @@ type Hints struct {
 	Token     string `json:"token,omitempty"`     // to revoke: which invite
 	Uses      int    `json:"uses,omitzero"`       // of an invite: how often it may be resolved; 0: without limit
 	ExpiresIn int    `json:"expiresIn,omitzero"`  // of an invite: its life in seconds; 0: the server's default
+	MaxAge    int    `json:"maxAge,omitzero"`     // of a registration: the life it asks for in seconds; 0: the server's
 	Timestamp string `json:"timestamp,omitempty"` // ISO 8601 in a signed text
 
 	// Legacy signs a registration or an invite as 0.7 does, too: for a server that
@@ -77,6 +78,8 @@ func (s *Sealer) SealHints(h Hints, at time.Time) []byte {
 	}
 	var legacy Record
 	if h.Legacy {
+		h := h
+		h.MaxAge = 0 // 0.7 knows no such member
 		text := marshal(h)
 		legacy = Record{string(text), s.Key.Sign(text)}
 	}
@@ -197,7 +200,7 @@ func portOf(v jsontext.Value) (int, bool) {
 // hintTwins compares the plain fields of a bilingual body with the signed text.
 // The time beside it is a number of milliseconds and must be the same instant.
 func hintTwins(body, inner members, sentAt time.Time) error {
-	if err := twins(body, inner, "pubkey", "port", "publicUrl", "token", "uses", "expiresIn"); err != nil {
+	if err := twins(body, inner, "pubkey", "port", "publicUrl", "token", "uses", "expiresIn", "maxAge"); err != nil {
 		return err
 	}
 	v := body.raw("timestamp")

@@ -35,12 +35,12 @@ func benchKey(i int) (k core.PublicKey) {
 func fill(tb testing.TB, s *Server, n int, now time.Time) {
 	signature := strings.Repeat("5a", 64)
 	for i := range n {
-		c := candidate{
-			key: benchKey(i), addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}),
-			port: 18790, publicURL: fmt.Sprintf("https://gw-%07d.example.org", i), sentAt: now,
+		c := Registration{
+			Key: benchKey(i), Addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}),
+			Port: 18790, PublicURL: fmt.Sprintf("https://gw-%07d.example.org", i), SentAt: now,
 		}
-		c.signed, c.record = true, envelope.Record{PayloadStr: c.text(), Signature: signature}
-		if _, err := s.registry.put(c, now); err != nil {
+		c.Signed, c.Record = true, envelope.Record{PayloadStr: c.text(), Signature: signature}
+		if _, err := s.memory.registry.put(c, now); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -197,7 +197,7 @@ func lookups(s *Server, n int, now func() time.Time, f func()) ([]time.Duration,
 		var took []time.Duration
 		for !stop.Load() {
 			began := time.Now()
-			s.registry.get(benchKey(rand.IntN(n)), now())
+			s.memory.registry.get(benchKey(rand.IntN(n)), now())
 			took = append(took, time.Since(began))
 		}
 		done <- took
@@ -222,8 +222,8 @@ func BenchmarkExpiry(b *testing.B) {
 		s := NewServer(ServerOptions{MaxPeers: n, Now: now})
 		fill(b, s, n, now())
 		at.Add((91 * time.Second).Milliseconds())
-		underLoad(b, s, n, now, func() { s.registry.advance(now()) })
-		if got := s.registry.live.Load(); got != 0 {
+		underLoad(b, s, n, now, func() { s.memory.registry.advance(now()) })
+		if got := s.memory.registry.live.Load(); got != 0 {
 			b.Fatalf("%d live", got)
 		}
 	}
@@ -238,7 +238,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	for b.Loop() {
 		size = 0
 		underLoad(b, s, n, func() time.Time { return now }, func() {
-			if err := s.writeSnapshot(&size); err != nil {
+			if err := s.memory.writeSnapshot(&size); err != nil {
 				b.Fatal(err)
 			}
 		})
@@ -261,8 +261,8 @@ func BenchmarkLockHeld(b *testing.B) {
 		var longest time.Duration
 		chunk := make([]byte, 0, 4<<20)
 		for b.Loop() {
-			for i := range s.registry.shards {
-				shard := &s.registry.shards[i]
+			for i := range s.memory.registry.shards {
+				shard := &s.memory.registry.shards[i]
 				began := threadTime()
 				shard.appendTo(chunk[:0])
 				batches := (len(shard.m) + lockBatch - 1) / lockBatch
@@ -276,15 +276,15 @@ func BenchmarkLockHeld(b *testing.B) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		late := now.Add(91 * time.Second).UnixMilli()
-		for i := range s.registry.shards {
-			shard := &s.registry.shards[i]
+		for i := range s.memory.registry.shards {
+			shard := &s.memory.registry.shards[i]
 			shard.mu.Lock()
 			wheel := shard.wheel
 			shard.wheel = [wheelSlots][]*entry{}
 			for _, slot := range wheel {
 				for batch := range slices.Chunk(slot, lockBatch) {
 					began := threadTime()
-					s.registry.visit(shard, batch, late)
+					s.memory.registry.visit(shard, batch, late)
 					longest = max(longest, threadTime()-began)
 				}
 			}

@@ -25,11 +25,13 @@ const (
 	defaultHeartbeat = 30 * time.Second
 	minHeartbeat     = 5 * time.Second
 	maxHeartbeat     = time.Hour
+	lookAgain        = 30 * time.Second // at what we have said, between renewals of a long life
 	firstBackoff     = time.Second
 	maxBackoff       = time.Minute
 
 	// maxRecordAge bounds how old a looked-up registration may be: its life, the
-	// longest hold of a server that preserves itself, and the windows of two clocks.
+	// longest hold of a server that preserves itself, and the windows of two clocks. One
+	// that its gateway has signed a longer life for may be so much older.
 	maxRecordAge = 15 * time.Minute
 )
 
@@ -75,12 +77,15 @@ type remote struct {
 	url  string
 	http *http.Client
 
-	mu     sync.Mutex // guards status, legacy
+	mu     sync.Mutex // guards status, legacy, maxAge
 	status Status
 	// legacy says that the server has asked for the signature of 0.7. It goes to no
 	// other, as it passes for a message at every gateway before v2.
 	// docs/threat-model.md#t11
 	legacy bool
+	// maxAge is the longest life that the server grants, as it said last; 0: the ordinary
+	// one.
+	maxAge time.Duration
 }
 
 // Status is how we stand with one server.
@@ -90,6 +95,7 @@ type Status struct {
 	At         time.Time `json:"at,omitzero"`     // of the last registration that was taken
 	Next       time.Time `json:"next,omitzero"`   // when we try again
 	YourIP     string    `json:"yourIp"`          // our address as the server sees it
+	Until      time.Time `json:"until,omitzero"`  // how long the record lives without renewal
 	Failures   int       `json:"failures"`        // in a row
 	Error      string    `json:"error,omitempty"` // of the last try
 }
@@ -135,7 +141,8 @@ var errNotConfigured = &core.Error{
 // Run keeps us registered with every server until ctx is done, then deregisters,
 // for at most 5 s. It renews when the server says, otherwise every 30 s, a fifth
 // sooner or later by chance, and waits longer and longer for a server that does
-// not answer. It returns nil.
+// not answer. Where a server offers a longer life, and we have a public URL, it asks
+// for that, and renews sooner only when what we say has changed. It returns nil.
 func (c *Client) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, r := range c.servers {
@@ -151,12 +158,18 @@ func (c *Client) Run(ctx context.Context) error {
 // stay keeps us registered with one server.
 func (c *Client) stay(ctx context.Context, r *remote) {
 	for ctx.Err() == nil {
-		timer := time.NewTimer(c.renew(ctx, r))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
+		said := c.hints(r)
+		for end := time.Now().Add(c.renew(ctx, r, said)); ctx.Err() == nil && time.Now().Before(end); {
+			timer := time.NewTimer(min(time.Until(end), lookAgain))
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			timer.Stop()
+			if now := c.hints(r); r.get().Registered && (now.Port != said.Port || now.PublicURL != said.PublicURL) {
+				break
+			}
 		}
-		timer.Stop()
 	}
 	if !r.get().Registered {
 		return
@@ -170,20 +183,37 @@ func (c *Client) stay(ctx context.Context, r *remote) {
 	r.set(func(s *Status) { s.Registered = false })
 }
 
+// hints is what we have to say to a server. A life longer than the ordinary one is for
+// a gateway that has signed where it is: the address of the connection may be another
+// one within the hour.
+func (c *Client) hints(r *remote) envelope.Hints {
+	h := c.place(envelope.Hints{Purpose: envelope.PurposeRegister})
+	if h.PublicURL != "" {
+		h.MaxAge = seconds(r.offer())
+	}
+	return h
+}
+
+// place adds where we are reached.
+func (c *Client) place(h envelope.Hints) envelope.Hints {
+	h.PublicURL = c.publicURL()
+	if c.opts.Port != nil {
+		h.Port = c.opts.Port()
+	}
+	return h
+}
+
 // renew registers once and returns how long to wait.
-func (c *Client) renew(ctx context.Context, r *remote) time.Duration {
+func (c *Client) renew(ctx context.Context, r *remote, h envelope.Hints) time.Duration {
 	var answer registered
-	err := c.tell(ctx, r, pathRegister, envelope.Hints{Purpose: envelope.PurposeRegister}, &answer)
+	err := c.tell(ctx, r, pathRegister, h, &answer)
 	if ctx.Err() != nil {
 		return 0
 	}
 	before := r.get()
-	wait := defaultHeartbeat
+	var wait, life time.Duration
 	if err == nil {
-		if answer.ReannounceAfter > 0 {
-			wait = time.Duration(min(answer.ReannounceAfter, int(maxHeartbeat/time.Second))) * time.Second
-		}
-		wait = jitter(max(wait, minHeartbeat))
+		wait, life = terms(h, answer)
 	} else {
 		wait = jitter(min(firstBackoff<<min(before.Failures, 6), maxBackoff))
 		var e *core.Error
@@ -197,12 +227,13 @@ func (c *Client) renew(ctx context.Context, r *remote) time.Duration {
 		if err != nil {
 			s.Failures++
 			s.Error = err.Error()
-			// The record outlives its renewals by a minute.
-			s.Registered = s.Registered && now.Sub(s.At) < 3*defaultHeartbeat
+			// The record outlives its renewals.
+			s.Registered = s.Registered && now.Before(s.Until)
 			return
 		}
 		r.legacy = r.legacy && answer.ReannounceAfter == 0 // it has become one of ours
-		s.Registered, s.At, s.YourIP, s.Failures, s.Error = true, now, answer.YourIP, 0, ""
+		r.maxAge = time.Duration(min(max(answer.MaxAge, 0), seconds(maxMaxAge))) * time.Second
+		s.Registered, s.At, s.Until, s.YourIP, s.Failures, s.Error = true, now, now.Add(life), answer.YourIP, 0, ""
 	})
 	switch {
 	case err == nil && (before.Failures > 0 || before.At.IsZero()):
@@ -211,6 +242,22 @@ func (c *Client) renew(ctx context.Context, r *remote) time.Duration {
 		c.opts.Logger.Warn("not registered", "rendezvous", r.url, "error", err)
 	}
 	return wait
+}
+
+// terms are when to renew a registration that was taken, and how long it lives without.
+// What a server says is bounded by what we have asked for: its word alone keeps nobody
+// away for hours.
+func terms(h envelope.Hints, a registered) (wait, life time.Duration) {
+	wait, life = defaultHeartbeat, 3*defaultHeartbeat
+	longest := maxHeartbeat
+	if asked := time.Duration(h.MaxAge) * time.Second; asked > 0 && a.TTL > 0 {
+		life = min(max(life, time.Duration(min(a.TTL, seconds(maxMaxAge)))*time.Second), max(asked, life))
+		longest = max(longest, life*3/10) // a quarter, as far as a server spreads it
+	}
+	if a.ReannounceAfter > 0 {
+		wait = min(time.Duration(min(a.ReannounceAfter, seconds(maxMaxAge)))*time.Second, longest)
+	}
+	return jitter(max(wait, minHeartbeat)), life
 }
 
 // jitter is d, a fifth more or less by chance.
@@ -236,10 +283,6 @@ const errWantsLegacy = "Missing payloadStr or signature"
 // servers before 0.7, and with the signature of 0.7 only where the server has
 // asked for it.
 func (c *Client) tell(ctx context.Context, r *remote, path string, h envelope.Hints, v any) error {
-	h.PublicURL = c.publicURL()
-	if c.opts.Port != nil {
-		h.Port = c.opts.Port()
-	}
 	h.Legacy = r.wantsLegacy()
 	err := c.call(ctx, r, http.MethodPost, path, c.sealer.SealHints(h, c.stamp()), v)
 	var e *core.Error
@@ -279,6 +322,12 @@ func (r *remote) wantsLegacy() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.legacy
+}
+
+func (r *remote) offer() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.maxAge
 }
 
 func (r *remote) set(f func(*Status)) {

@@ -49,7 +49,7 @@ func (c *Client) Invite(ctx context.Context, o InviteOptions) (Invite, error) {
 			Token     string `json:"token"`
 			ExpiresIn int    `json:"expiresIn"`
 		}
-		err := c.tell(ctx, r, pathInvite, envelope.Hints{Purpose: envelope.PurposeInvite, Uses: o.Uses, ExpiresIn: seconds(o.Expires)}, &a)
+		err := c.tell(ctx, r, pathInvite, c.place(envelope.Hints{Purpose: envelope.PurposeInvite, Uses: o.Uses, ExpiresIn: seconds(o.Expires)}), &a)
 		if err == nil && !isCode(a.Token) {
 			err = core.Refuse(core.Malformed, "rendezvous: the server gave no code")
 		}

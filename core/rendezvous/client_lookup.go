@@ -61,7 +61,7 @@ func (c *Client) found(a answer, want core.PublicKey, purpose, from string) (Fou
 		if err != nil || reg.Key != key {
 			return Found{}, &core.Error{Kind: core.BadSignature, Public: "rendezvous: the record is not signed by its key", Err: err}
 		}
-		if age := c.opts.Now().Sub(reg.SentAt); purpose == envelope.PurposeRegister && age.Abs() > maxRecordAge {
+		if age := c.opts.Now().Sub(reg.SentAt); purpose == envelope.PurposeRegister && age < -maxRecordAge || age > maxRecordAge+signedLife(reg.Value) {
 			return Found{}, core.Refusef(core.Stale, "rendezvous: the record was signed %v ago", age.Round(time.Second))
 		}
 		f.Verified, f.SignedAt = true, reg.SentAt
@@ -76,6 +76,11 @@ func (c *Client) found(a answer, want core.PublicKey, purpose, from string) (Fou
 		return Found{}, core.Refuse(core.Malformed, "rendezvous: the server gives no address for the key")
 	}
 	return f, nil
+}
+
+// signedLife is how long a gateway has signed that its record may live.
+func signedLife(h envelope.Hints) time.Duration {
+	return time.Duration(min(max(h.MaxAge, 0), seconds(maxMaxAge))) * time.Second
 }
 
 // asked is one server's word.

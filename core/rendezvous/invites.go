@@ -4,14 +4,11 @@ import (
 	"cmp"
 	"container/heap"
 	"crypto/rand"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/envelope"
-	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
 const (
@@ -23,30 +20,14 @@ const (
 	maxInviteUses = 1000
 )
 
-// invite is a code and where it leads.
+// invite is a code as it is kept.
 type invite struct {
-	code      string
-	key       core.PublicKey
-	addr      netip.Addr
-	port      int
-	publicURL string
-	verified  bool
-	record    envelope.Record // of the v2 form; zero for any other
-	created   int64           // ms
-	expires   int64           // ms
-	uses      int             // 0: without limit
-	used      int
-	dead      bool // revoked; the code is not given out again before it expires
+	Code
+	dead bool // revoked; the code is not given out again before it expires
 }
 
 func (i *invite) open(now int64) bool {
-	return !i.dead && now <= i.expires && (i.uses == 0 || i.used < i.uses)
-}
-
-// sig is the record's signature; zero without one.
-func (i *invite) sig() [64]byte {
-	sig, _ := keys.ParseSignature(i.record.Signature) // it was verified
-	return sig
+	return !i.dead && now <= i.Expires && (i.Uses == 0 || i.Used < i.Uses)
 }
 
 // invites holds the codes. Safe for concurrent use.
@@ -96,48 +77,46 @@ func newInvites(limit, perKey, perAddress int, window time.Duration) *invites {
 	}
 }
 
-// add gives an invite a code of 6 characters from the system's randomness. A
-// signed text counts once: signedAt must be after the key's last.
-//
-// Errors are of kind Conflict, RateLimited or Unavailable.
+// add is Store.AddCode.
 //
 // docs/threat-model.md#v4, #v5
-func (v *invites) add(i invite, signedAt, now time.Time) (code string, err error) {
+func (v *invites) add(c Code, signedAt, now time.Time) (code string, err error) {
+	i := invite{Code: c}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.expire(now)
-	from := v.byKey[i.key]
-	addr := network(i.addr.As16())
+	from := v.byKey[i.Key]
+	addr := network(i.Addr.As16())
 	at, ms := signedAt.UnixMilli(), now.UnixMilli()
 	switch {
 	case !signedAt.IsZero() && from != nil && (!from.ahead.after(at, from.newest, ms) || from.ahead.full(at, ms)):
-		return "", core.Refuse(core.Conflict, "A newer invite is known for this key")
+		return "", ErrNewerInvite
 	case from != nil && len(from.codes) >= v.perKey, v.byAddr[addr] >= v.perAddress:
-		return "", &core.Error{Kind: core.RateLimited, Public: "Too many invites", RetryAfter: time.Minute}
+		return "", ErrManyInvites
 	case len(v.byCode) >= v.max:
-		return "", &core.Error{Kind: core.Unavailable, Public: "The rendezvous is full", RetryAfter: time.Minute}
+		return "", ErrFull(time.Minute)
 	}
-	for i.code = newCode(); v.byCode[i.code] != nil; i.code = newCode() {
+	for i.Text = newCode(); v.byCode[i.Text] != nil; i.Text = newCode() {
 	}
 	v.keep(&i)
 	if !signedAt.IsZero() {
-		from = v.byKey[i.key]
+		from = v.byKey[i.Key]
 		from.newest, from.ahead = at, from.ahead.took(at, from.newest, ms, v.window)
 	}
-	return i.code, nil
+	return i.Text, nil
 }
 
 // keep files an invite that has its code.
 func (v *invites) keep(i *invite) {
-	from := v.byKey[i.key]
+	from := v.byKey[i.Key]
 	if from == nil {
 		from = &inviter{}
-		v.byKey[i.key] = from
+		v.byKey[i.Key] = from
 	}
-	v.byCode[i.code] = i
+	v.byCode[i.Text] = i
 	from.codes = append(from.codes, i)
-	v.byAddr[network(i.addr.As16())]++
-	heap.Push(&v.due, dueItem{i.expires, i.code, i.key})
+	v.byAddr[network(i.Addr.As16())]++
+	heap.Push(&v.due, dueItem{i.Expires, i.Text, i.Key})
 }
 
 // newCode draws 6 characters, each equally likely.
@@ -156,47 +135,44 @@ func newCode() string {
 	return string(code)
 }
 
-var errNoInvite = core.Refuse(core.NotFound, "Invite not found or expired")
-
 // get resolves a code; count says whether that is one of its uses. The code is
 // not consumed otherwise. Errors are of kind NotFound.
-func (v *invites) get(code string, count bool, now time.Time) (invite, error) {
+func (v *invites) get(code string, count bool, now time.Time) (Code, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	i := v.byCode[code]
 	if i == nil || !i.open(now.UnixMilli()) {
-		return invite{}, errNoInvite
+		return Code{}, ErrNoCode
 	}
 	if count {
-		i.used++
+		i.Used++
 	}
-	return *i, nil
+	return i.Code, nil
 }
 
 // list returns a key's open invites, oldest first.
-func (v *invites) list(k core.PublicKey, now time.Time) []invite {
+func (v *invites) list(k core.PublicKey, now time.Time) []Code {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var open []invite
+	var open []Code
 	if from := v.byKey[k]; from != nil {
 		for _, i := range from.codes {
 			if i.open(now.UnixMilli()) {
-				open = append(open, *i)
+				open = append(open, i.Code)
 			}
 		}
 	}
-	slices.SortFunc(open, func(a, b invite) int { return cmp.Compare(a.created, b.created) })
+	slices.SortFunc(open, func(a, b Code) int { return cmp.Compare(a.Created, b.Created) })
 	return open
 }
 
-// revoke ends an invite of the key's own. Errors are of kind NotFound, also for
-// another key's code.
+// revoke is Store.Revoke.
 func (v *invites) revoke(k core.PublicKey, code string, now time.Time) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	i := v.byCode[code]
-	if i == nil || i.key != k || !i.open(now.UnixMilli()) {
-		return errNoInvite
+	if i == nil || i.Key != k || !i.open(now.UnixMilli()) {
+		return ErrNoCode
 	}
 	i.dead = true
 	return nil
@@ -224,7 +200,7 @@ func (v *invites) expire(now time.Time) {
 		if i := v.byCode[item.code]; i != nil {
 			delete(v.byCode, item.code)
 			from.codes = slices.DeleteFunc(from.codes, func(o *invite) bool { return o == i })
-			addr := network(i.addr.As16())
+			addr := network(i.Addr.As16())
 			if v.byAddr[addr]--; v.byAddr[addr] <= 0 {
 				delete(v.byAddr, addr)
 			}

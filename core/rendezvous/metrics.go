@@ -1,6 +1,10 @@
 package rendezvous
 
 import (
+	"context"
+	"sync/atomic"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -22,7 +26,7 @@ type metrics struct {
 	snapshot      prometheus.Gauge
 }
 
-func newMetrics(r *registry, v *invites) *metrics {
+func newMetrics(store Store, now func() time.Time) *metrics {
 	m := &metrics{registry: prometheus.NewRegistry()}
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "ogp_rendezvous_" + name, Help: help})
@@ -49,12 +53,22 @@ func newMetrics(r *registry, v *invites) *metrics {
 	m.resolves = counter("invite_lookups_total", "Invite codes resolved.")
 	m.inviteMisses = counter("invite_misses_total", "Invite codes that were not found.")
 	m.deregistered = counter("deregistrations_total", "Records taken back by their owner.")
-	gauge("records", "Live records.", func() float64 { return float64(r.live.Load()) })
-	gauge("entries", "Records and the memory of dead ones.", func() float64 { return float64(r.entries.Load()) })
-	gauge("invites", "Invite codes kept.", func() float64 { return float64(v.len()) })
-	gauge("expired", "Records that expired since the start.", func() float64 { return float64(r.expired.Load()) })
+	var last atomic.Pointer[Counts] // what is shown while the store is away
+	last.Store(&Counts{HoldUntil: time.UnixMilli(0)})
+	of := func(f func(*Counts) float64) func() float64 {
+		return func() float64 {
+			if c, err := store.Counts(context.Background(), now()); err == nil {
+				last.Store(&c)
+			}
+			return f(last.Load())
+		}
+	}
+	gauge("records", "Live records.", of(func(c *Counts) float64 { return float64(c.Live) }))
+	gauge("entries", "Records and the memory of dead ones.", of(func(c *Counts) float64 { return float64(c.Entries) }))
+	gauge("invites", "Invite codes kept.", of(func(c *Counts) float64 { return float64(c.Codes) }))
+	gauge("expired", "Records that expired since the start.", of(func(c *Counts) float64 { return float64(c.Expired) }))
 	gauge("preserving_until_seconds", "Unix time until which nothing expires, as too few renewals came.",
-		func() float64 { return float64(r.preserveUntil.Load()) / 1000 })
+		of(func(c *Counts) float64 { return float64(c.HoldUntil.UnixMilli()) / 1000 }))
 	return m
 }
 

@@ -4,6 +4,7 @@ package rendezvous
 const (
 	pathRoot     = "/"
 	pathHealth   = "/healthz"
+	pathReady    = "/readyz"
 	pathMetrics  = "/metrics"
 	pathRegister = "/register"
 	pathPeer     = "/peer/"        // + the key

@@ -23,22 +23,23 @@ const (
 	preserveHold   = 5 * time.Minute
 )
 
-// tick judges the window once it is over. renewed and dropped count renewals and
-// deregistrations since the start of the server, live is how many records there
-// are now. It returns until when nothing may expire; zero when all is well.
-func (p *preservation) tick(now time.Time, renewed, dropped, live int64) time.Time {
+// tick judges the window once it is over. It returns until when nothing may expire;
+// zero when all is well. Only records of the ordinary life count: one of a day has
+// most of it left when a renewal fails.
+func (p *preservation) tick(now time.Time, c Counts) time.Time {
 	took := now.Sub(p.started)
 	if p.started.IsZero() || took >= preserveWindow {
-		left := p.live - (dropped - p.dropped)
+		left := p.live - (c.Dropped - p.dropped)
 		expected := float64(left) * float64(took) / float64(p.interval)
 		switch {
 		case p.started.IsZero() || now.Before(p.until):
+		case c.Renewed < p.renewed: // the store has lost what it knew, and all come back
 		case p.skip:
 			p.skip = false
-		case left >= p.least && float64(renewed-p.renewed) < preserveShare*expected:
+		case left >= p.least && float64(c.Renewed-p.renewed) < preserveShare*expected:
 			p.until, p.skip = now.Add(preserveHold), true
 		}
-		p.started, p.live, p.renewed, p.dropped = now, live, renewed, dropped
+		p.started, p.live, p.renewed, p.dropped = now, c.Brief, c.Renewed, c.Dropped
 	}
 	if now.Before(p.until) {
 		return p.until

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
@@ -42,6 +41,9 @@ type registry struct {
 
 	entries atomic.Int64
 	live    atomic.Int64
+	long    atomic.Int64 // of live, those that have asked for a longer life
+
+	renewed, dropped atomic.Int64 // of the others
 
 	graceFrom     atomic.Int64 // ms: no record expires before ttl after it
 	preserveUntil atomic.Int64 // ms: nothing expires before it
@@ -91,6 +93,7 @@ type entry struct {
 	seen   int64  // ms, by our clock
 	newest int64  // ms: the newest signed time of this key that we know
 	said   int64  // ms: the time in an unsigned registration
+	life   uint32 // s: the longer one that was asked for and granted; 0: the ordinary one
 	port   uint16
 	form   form
 	state  state
@@ -121,10 +124,18 @@ func (e *entry) signed() bool { return e.form != unsigned }
 // v2 reports whether the record can be handed on with its signature.
 func (e *entry) v2() bool { return e.form > formLegacy }
 
+// life is how long a record lives without renewal.
+func (r *registry) life(e *entry) time.Duration {
+	if e.life > 0 {
+		return time.Duration(e.life) * time.Second
+	}
+	return r.ttl
+}
+
 // due is when the entry next needs a look, in ms.
 func (r *registry) due(e *entry) int64 {
 	if e.state == alive {
-		return max(max(e.seen, r.graceFrom.Load())+r.ttl.Milliseconds(), r.preserveUntil.Load())
+		return max(max(e.seen, r.graceFrom.Load())+r.life(e).Milliseconds(), r.preserveUntil.Load())
 	}
 	return e.newest + r.window.Milliseconds() + 1
 }
@@ -133,58 +144,39 @@ func (r *registry) due(e *entry) int64 {
 // has come by since.
 func (r *registry) isLive(e *entry, now int64) bool { return e.state == alive && now <= r.due(e) }
 
-// candidate is a registration to be put in.
-type candidate struct {
-	key       core.PublicKey
-	addr      netip.Addr
-	port      int
-	publicURL string
-	signed    bool
-	record    envelope.Record // of the v2 form; zero for any other
-	sentAt    time.Time
-}
-
-var errNewer = core.Refuse(core.Conflict, "A newer registration is known for this key")
-
 // outranks says why what is known of a key stays, rather than a registration in the form f that
 // was signed at the time at; nil: it gives way. Both times are ms.
 func (s *shard) outranks(e *entry, live bool, f form, at, now int64) error {
 	switch ahead := s.ahead[e.key]; {
 	case live && (f == unsigned && e.signed() || f == formLegacy && e.v2()):
-		return core.Refuse(core.Conflict, "A better signed registration is known for this key")
+		return ErrBetterSigned
 	case f == unsigned && live && at < e.said,
 		f != unsigned && (!ahead.after(at, e.newest, now) || ahead.full(at, now)):
-		return errNewer
+		return ErrNewer
 	}
 	return nil
 }
 
-// put registers or renews. The same signed text again changes nothing, not even
-// when it was last seen, as everybody can look it up and send it.
-//
-// It returns an error of kind Conflict for a registration older than the newest
-// that is known and for a weaker one against a live one that is better signed, RateLimited
-// when the address has too many records, and Unavailable when the registry is
-// full.
+// put is Store.Put.
 //
 // docs/threat-model.md#v2, #v5
-func (r *registry) put(c candidate, now time.Time) (renewal bool, err error) {
+func (r *registry) put(c Registration, now time.Time) (renewal bool, err error) {
 	f, extra := compress(c)
-	ms, at := now.UnixMilli(), c.sentAt.UnixMilli()
-	s := r.shardOf(c.key)
+	ms, at := now.UnixMilli(), c.SentAt.UnixMilli()
+	s := r.shardOf(c.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.m[c.key]
+	e := s.m[c.Key]
 	live := e != nil && r.isLive(e, ms)
 	if e != nil {
-		if f != unsigned && at == e.newest && live && e.form == f && e.extra == extra && e.port == uint16(c.port) {
+		if f != unsigned && at == e.newest && live && e.form == f && e.extra == extra && e.port == uint16(c.Port) {
 			return false, nil
 		}
 		if err := s.outranks(e, live, f, at, ms); err != nil {
 			return false, err
 		}
 	}
-	addr := c.addr.As16()
+	addr := c.Addr.As16()
 	if counted := e != nil && e.state == alive; !counted || network(e.addr) != network(addr) {
 		if err := r.countIn(addr); err != nil {
 			return false, err
@@ -197,23 +189,20 @@ func (r *registry) put(c candidate, now time.Time) (renewal bool, err error) {
 		if r.entries.Add(1) > int64(r.max) {
 			r.entries.Add(-1)
 			r.countOut(addr)
-			return false, &core.Error{Kind: core.Unavailable, Public: "The rendezvous is full", RetryAfter: r.ttl}
+			return false, ErrFull(r.ttl)
 		}
-		e = &entry{key: c.key, state: expired}
-		s.m[c.key] = e
+		e = &entry{key: c.Key, state: expired}
+		s.m[c.Key] = e
 		defer func() { s.schedule(e, r.due(e)) }()
 	}
-	if e.state != alive {
-		e.state = alive
-		r.live.Add(1)
-	}
-	e.addr, e.port, e.form, e.extra, e.seen = addr, uint16(c.port), f, extra, ms
+	r.enliven(e, live, c.MaxAge)
+	e.addr, e.port, e.form, e.extra, e.seen = addr, uint16(c.Port), f, extra, ms
 	if f == unsigned {
 		e.said = min(at, ms) // a clock that was ahead may be put right
 	} else {
 		s.took(e, at, ms, r.window)
 		e.said = 0
-		e.sig, _ = keys.ParseSignature(c.record.Signature) // it was verified
+		e.sig, _ = keys.ParseSignature(c.Record.Signature) // it was verified
 	}
 	return live, nil
 }
@@ -227,12 +216,6 @@ func (s *shard) took(e *entry, at, now int64, window time.Duration) {
 	} else {
 		delete(s.ahead, e.key)
 	}
-}
-
-// found is a record as it is answered: a copy of its entry.
-type found struct {
-	entry
-	ttl time.Duration // how long it has left; 0 when it is only kept by self-preservation
 }
 
 // missing is why a key is not found, ready to be answered.
@@ -251,27 +234,26 @@ var (
 )
 
 // get looks a key up; what is missing is nil when it is found.
-func (r *registry) get(k core.PublicKey, now time.Time) (found, *missing) {
+func (r *registry) get(k core.PublicKey, now time.Time) (Kept, *missing) {
 	ms := now.UnixMilli()
 	s := r.shardOf(k)
 	s.mu.RLock()
 	e := s.m[k]
 	if e == nil || e.state == gone {
 		s.mu.RUnlock()
-		return found{}, errNoPeer
+		return Kept{}, errNoPeer
 	}
 	if !r.isLive(e, ms) {
 		s.mu.RUnlock()
-		return found{}, errExpired
+		return Kept{}, errExpired
 	}
-	f := found{entry: *e}
+	f := Kept{entry: *e}
 	s.mu.RUnlock()
-	f.ttl = max(0, time.Duration(f.seen-ms)*time.Millisecond+r.ttl)
+	f.ttl = max(0, time.Duration(f.seen-ms)*time.Millisecond+r.life(&f.entry))
 	return f, nil
 }
 
-// newer reports whether a signed time is after every registration that is
-// known of the key.
+// newer is Store.Newer.
 func (r *registry) newer(k core.PublicKey, at, now time.Time) bool {
 	s := r.shardOf(k)
 	s.mu.RLock()
@@ -280,10 +262,7 @@ func (r *registry) newer(k core.PublicKey, at, now time.Time) bool {
 	return e == nil || s.ahead[k].after(at.UnixMilli(), e.newest, now.UnixMilli())
 }
 
-// drop deregisters. With signedAt set the caller has shown a text of the key's,
-// signed then; otherwise the record must not be signed in the v2 form and come from
-// the address.
-// Errors are of kind NotFound, Conflict or Forbidden.
+// drop is Store.Drop.
 //
 // docs/threat-model.md#v3
 func (r *registry) drop(k core.PublicKey, from netip.Addr, signedAt, now time.Time) error {
@@ -297,23 +276,46 @@ func (r *registry) drop(k core.PublicKey, from netip.Addr, signedAt, now time.Ti
 	case !signedAt.IsZero():
 		at, ms := signedAt.UnixMilli(), now.UnixMilli()
 		if at != e.newest && !s.ahead[k].after(at, e.newest, ms) {
-			return errNewer
+			return ErrNewer
 		}
 		s.took(e, at, ms, r.window)
 	case e.v2(): // 0.7 registers signed and deregisters unsigned
-		return core.Refuse(core.Forbidden, "Deregistration must be signed")
+		return ErrMustBeSigned
 	case e.addr != from.As16():
-		return core.Refuse(core.Forbidden, "Registered from another address")
+		return ErrOtherAddress
+	}
+	if e.life == 0 {
+		r.dropped.Add(1)
 	}
 	r.retire(e, gone)
 	return nil
 }
 
+// enliven counts a registration that was taken; live says that it renews one.
+func (r *registry) enliven(e *entry, live bool, maxAge time.Duration) {
+	if e.state == alive {
+		r.count(e, -1)
+	}
+	e.state, e.life = alive, uint32(maxAge/time.Second)
+	r.count(e, 1)
+	if live && e.life == 0 {
+		r.renewed.Add(1)
+	}
+}
+
 // retire ends a live record; the entry stays until nobody can replay it.
 func (r *registry) retire(e *entry, to state) {
+	r.count(e, -1)
 	e.state, e.extra = to, ""
-	r.live.Add(-1)
 	r.countOut(e.addr)
+}
+
+// count counts a record that has come to live, or has ceased to.
+func (r *registry) count(e *entry, n int64) {
+	r.live.Add(n)
+	if e.life > 0 {
+		r.long.Add(n)
+	}
 }
 
 // countIn counts a live record for an address, in IPv6 for its /64. The error is
@@ -324,7 +326,7 @@ func (r *registry) countIn(addr [16]byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if int(a.n[addr]) >= r.perAddress {
-		return &core.Error{Kind: core.RateLimited, Public: "Too many registrations from this address", RetryAfter: r.ttl}
+		return ErrCrowded(r.ttl)
 	}
 	a.n[addr]++
 	return nil
@@ -412,23 +414,23 @@ func (r *registry) visit(s *shard, batch []*entry, now int64) {
 	}
 }
 
-// compress finds the shortest way to keep a candidate's text and URL.
-func compress(c candidate) (form, string) {
-	text := c.record.PayloadStr
+// compress finds the shortest way to keep a registration's text and URL.
+func compress(c Registration) (form, string) {
+	text := c.Record.PayloadStr
 	switch {
-	case !c.signed:
-		return unsigned, c.publicURL
+	case !c.Signed:
+		return unsigned, c.PublicURL
 	case text == "":
-		return formLegacy, c.publicURL
+		return formLegacy, c.PublicURL
 	case text == c.text():
-		return formOurs, c.publicURL
+		return formOurs, c.PublicURL
 	}
-	return formText, c.publicURL + "\x00" + text
+	return formText, c.PublicURL + "\x00" + text
 }
 
-func (c candidate) text() string {
-	b := make([]byte, 0, 256+len(c.publicURL))
-	return string(appendRecordText(b, c.key, c.port, c.publicURL, c.sentAt.UnixMilli()))
+func (c Registration) text() string {
+	b := make([]byte, 0, 256+len(c.PublicURL))
+	return string(appendRecordText(b, c.Key, c.Port, c.PublicURL, uint32(c.MaxAge/time.Second), c.SentAt.UnixMilli()))
 }
 
 // publicURL is what the gateway says of itself; empty: nothing.
@@ -449,5 +451,5 @@ func (e *entry) appendText(b []byte) []byte {
 		_, text, _ := strings.Cut(e.extra, "\x00")
 		return append(b, text...)
 	}
-	return appendRecordText(b, e.key, int(e.port), e.extra, e.newest)
+	return appendRecordText(b, e.key, int(e.port), e.extra, e.life, e.newest)
 }

@@ -77,11 +77,11 @@ func TestRegistryBooks(t *testing.T) {
 					at := now.Add(time.Duration(rnd.IntN(20_000)-10_000) * time.Millisecond)
 					switch rnd.IntN(6) {
 					case 0:
-						r.put(candidate{key: k, addr: addr, port: 1, sentAt: at}, now)
+						r.put(Registration{Key: k, Addr: addr, Port: 1, SentAt: at}, now)
 					case 1, 2:
-						cand := candidate{key: k, addr: addr, port: 1, signed: true, sentAt: at}
+						cand := Registration{Key: k, Addr: addr, Port: 1, Signed: true, SentAt: at}
 						if rnd.IntN(2) == 0 {
-							cand.record.PayloadStr = cand.text()
+							cand.Record.PayloadStr = cand.text()
 						}
 						r.put(cand, now)
 					case 3:
@@ -127,11 +127,11 @@ func TestEntrySize(t *testing.T) {
 func TestCompression(t *testing.T) {
 	now := newClock().now()
 	for _, u := range []string{"", "https://gw.example"} {
-		c := candidate{key: core.PublicKey{1}, port: 7, publicURL: u, signed: true, sentAt: now}
+		c := Registration{Key: core.PublicKey{1}, Port: 7, PublicURL: u, Signed: true, SentAt: now}
 		if got, extra := compress(c); got != formLegacy || extra != u {
 			t.Errorf("compress = %v, %q, want no text of what is signed as 0.7 signs", got, extra)
 		}
-		c.record.PayloadStr = c.text()
+		c.Record.PayloadStr = c.text()
 		if got, extra := compress(c); got != formOurs || extra != u {
 			t.Errorf("compress = %v, %q, want our form and the URL alone", got, extra)
 		}

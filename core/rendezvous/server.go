@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -34,36 +33,30 @@ type Server struct {
 	opts     ServerOptions
 	app      *web.App
 	opener   *envelope.Opener
-	registry *registry
-	invites  *invites
+	store    Store
+	memory   *memory // the store, where it is our own; else nil
 	metrics  *metrics
-	posts    *web.Limiter // nil: none
-	reads    *web.Limiter // nil: none
-	misses   *web.Limiter
-	flood    *flood
 	preserve preservation // of Serve's goroutine alone
-
-	renewed, dropped atomic.Int64
 }
 
-// NewServer returns a Server that remembers nobody; Serve reads the snapshot.
+// NewServer returns a Server that remembers nobody but whom its Store does; Serve
+// reads the snapshot.
 func NewServer(o ServerOptions) *Server {
 	o.fill()
-	s := &Server{opts: o}
+	s := &Server{opts: o, store: o.Store}
+	if s.store == nil {
+		s.memory = newMemory(o.Limits(), o.Now())
+		s.store = s.memory
+	}
 	s.opener = &envelope.Opener{Near: s.near}
-	s.registry = newRegistry(limits{max: o.MaxPeers, perAddress: o.MaxPerAddress, ttl: o.TTL, window: o.Window}, o.Now())
-	s.invites = newInvites(o.MaxInvites, o.MaxInvitesPerKey, o.MaxInvitesPerAddress, o.Window)
-	s.metrics = newMetrics(s.registry, s.invites)
-	s.posts, s.reads = limiter(o.PostsPerMinute), limiter(o.ReadsPerMinute)
-	s.misses = web.NewLimiter(missesPerAddress, missesPerAddress)
-	s.misses.ExemptLoopback = true
-	s.flood = newFlood(o.MissesPerMinute)
+	s.metrics = newMetrics(s.store, o.Now)
 	s.preserve = preservation{interval: o.Reannounce, least: int64(o.PreserveFrom)}
 
 	s.app = web.New(web.Options{Name: "rendezvous", Logger: o.Logger, TrustedProxies: o.TrustedProxies})
 	f := s.app.Fiber
 	f.Get(pathRoot, s.root)
 	f.Get(pathHealth, s.health)
+	f.Get(pathReady, s.ready)
 	f.Post(pathRegister, s.counting(s.register))
 	f.Get(pathPeer+":pubkey", s.counting(s.lookup))
 	f.Delete(pathPeer+":pubkey", s.counting(s.deregister))
@@ -72,16 +65,6 @@ func NewServer(o ServerOptions) *Server {
 	f.Get(pathToken+":token", s.counting(s.resolve))
 	f.Delete(pathToken+":token", s.counting(s.revoke))
 	return s
-}
-
-// limiter allows a sixth of a minute's requests at once; nil for none at all.
-func limiter(perMinute int) *web.Limiter {
-	if perMinute < 0 {
-		return nil
-	}
-	l := web.NewLimiter(perMinute, max(perMinute/6, 1))
-	l.ExemptLoopback = true
-	return l
 }
 
 func (s *Server) near(at time.Time) error {
@@ -130,7 +113,7 @@ func (s *Server) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-second.C:
-			s.tick(s.opts.Now())
+			s.Tick(ctx, s.opts.Now())
 		case <-snapshot.C:
 			if err := s.save(); err != nil {
 				s.opts.Logger.Error("snapshot not written", "file", s.opts.Snapshot, "error", err)
@@ -139,17 +122,22 @@ func (s *Server) keep(ctx context.Context) {
 	}
 }
 
-func (s *Server) tick(now time.Time) {
-	holding := s.registry.preserveUntil.Load() > now.UnixMilli()
-	until := s.preserve.tick(now, s.renewed.Load(), s.dropped.Load(), s.registry.live.Load())
-	if !until.IsZero() {
-		s.registry.preserveUntil.Store(until.UnixMilli())
-		if !holding {
-			s.opts.Logger.Warn("too few renewals: nothing expires for a while", "until", until, "records", s.registry.live.Load())
+// Tick does what a second asks for, which Serve calls: it judges whether too few
+// renewals come, and lets expire what is over. While the store is away nothing is due.
+func (s *Server) Tick(ctx context.Context, now time.Time) {
+	c, err := s.store.Counts(ctx, now)
+	if err != nil {
+		return // the store has said so
+	}
+	if until := s.preserve.tick(now, c); !until.IsZero() {
+		if s.store.Hold(ctx, until) != nil {
+			return
+		}
+		if !c.HoldUntil.After(now) {
+			s.opts.Logger.Warn("too few renewals: nothing expires for a while", "until", until, "records", c.Live)
 		}
 	}
-	s.registry.advance(now)
-	s.invites.advance(now)
+	_ = s.store.Expire(ctx, now) // the store has said so, and the next second comes
 }
 
 // counting counts refusals by reason.
@@ -167,15 +155,9 @@ func (s *Server) counting(h fiber.Handler) fiber.Handler {
 // admit counts a request against its address's limit.
 //
 // docs/threat-model.md#n4
-func (s *Server) admit(c *fiber.Ctx, l *web.Limiter) (netip.Addr, error) {
+func (s *Server) admit(c *fiber.Ctx, b Budget) (netip.Addr, error) {
 	from := web.ClientIP(c)
-	if l == nil {
-		return from, nil
-	}
-	if ok, after := l.Allow(from, s.opts.Now()); !ok {
-		return from, tooMany(after)
-	}
-	return from, nil
+	return from, s.store.Admit(c.UserContext(), b, from, s.opts.Now())
 }
 
 func tooMany(after time.Duration) error {
@@ -183,11 +165,18 @@ func tooMany(after time.Duration) error {
 }
 
 func (s *Server) root(c *fiber.Ctx) error {
-	s.registry.advance(s.opts.Now()) // so that only live records count
+	now := s.opts.Now()
+	if err := s.store.Expire(c.UserContext(), now); err != nil { // so that only live records count
+		return err
+	}
+	counts, err := s.store.Counts(c.UserContext(), now)
+	if err != nil {
+		return err
+	}
 	return web.JSON(c, fiber.StatusOK, struct {
 		OK    bool  `json:"ok"`
 		Peers int64 `json:"peers"`
-	}{true, s.registry.live.Load()})
+	}{true, counts.Live})
 }
 
 func (s *Server) health(c *fiber.Ctx) error {
@@ -195,8 +184,16 @@ func (s *Server) health(c *fiber.Ctx) error {
 	return nil
 }
 
+// ready is what a load balancer asks: whether this server can do its work.
+func (s *Server) ready(c *fiber.Ctx) error {
+	if _, err := s.store.Counts(c.UserContext(), s.opts.Now()); err != nil {
+		return err
+	}
+	return s.health(c)
+}
+
 func (s *Server) register(c *fiber.Ctx) error {
-	from, err := s.admit(c, s.posts)
+	from, err := s.admit(c, BudgetPosts)
 	if err != nil {
 		return err
 	}
@@ -207,8 +204,12 @@ func (s *Server) register(c *fiber.Ctx) error {
 	if err := checkPublicURL(h.Value.PublicURL); err != nil {
 		return err
 	}
-	renewal, err := s.registry.put(candidate{
-		key: h.Key, addr: from, port: h.Value.Port, publicURL: h.Value.PublicURL, signed: !h.Unsigned, record: h.Record, sentAt: h.SentAt,
+	maxAge, err := s.maxAge(h)
+	if err != nil {
+		return err
+	}
+	renewal, err := s.store.Put(c.UserContext(), Registration{
+		Key: h.Key, Addr: from, Port: h.Value.Port, PublicURL: h.Value.PublicURL, Signed: !h.Unsigned, Record: h.Record, SentAt: h.SentAt, MaxAge: maxAge,
 	}, s.opts.Now())
 	if err != nil {
 		return err
@@ -216,10 +217,30 @@ func (s *Server) register(c *fiber.Ctx) error {
 	s.metrics.registrations[!h.Unsigned].Inc()
 	if renewal {
 		s.metrics.renewals.Inc()
-		s.renewed.Add(1)
 	}
-	return web.JSON(c, fiber.StatusOK, registered{true, from.String(), seconds(s.opts.TTL), s.reannounce()})
+	answer := registered{OK: true, YourIP: from.String(), TTL: seconds(s.opts.TTL), ReannounceAfter: spread(s.opts.Reannounce), MaxAge: seconds(s.opts.MaxAge)}
+	if maxAge > 0 {
+		answer.TTL, answer.ReannounceAfter = seconds(maxAge), spread(maxAge/4)
+	}
+	return web.JSON(c, fiber.StatusOK, answer)
 }
+
+// maxAge is the life that a registration asks for, as far as this server grants it; 0:
+// the ordinary one. Only what is signed in the v2 form can ask.
+func (s *Server) maxAge(h envelope.OpenedHints) (time.Duration, error) {
+	asked := h.Value.MaxAge
+	if asked < 0 || asked > seconds(maxMaxAge) {
+		return 0, core.Refusef(core.Malformed, "maxAge must be a number (1-%d)", seconds(maxMaxAge))
+	}
+	granted := min(time.Duration(asked)*time.Second, s.opts.MaxAge)
+	if !h.V2 || granted <= s.opts.TTL {
+		return 0, nil
+	}
+	return granted, nil
+}
+
+// maxMaxAge bounds the life that a record may ask for.
+const maxMaxAge = 24 * time.Hour
 
 // registered answers a registration. docs/rendezvous.md#register
 type registered struct {
@@ -227,16 +248,14 @@ type registered struct {
 	YourIP          string `json:"yourIp"`
 	TTL             int    `json:"ttl"`             // seconds
 	ReannounceAfter int    `json:"reannounceAfter"` // seconds
+	MaxAge          int    `json:"maxAge,omitzero"` // seconds: the longest life that may be asked for; 0: none
 }
 
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
-// reannounce is Reannounce within a tenth either way, so that clients that came
+// spread is d in seconds within a tenth either way, so that clients that came
 // together part.
-func (s *Server) reannounce() int {
-	tenth := s.opts.Reannounce / 10
-	return max(1, seconds(s.opts.Reannounce-tenth+mathrand.N(2*tenth+1)))
-}
+func spread(d time.Duration) int { return max(1, seconds(d-d/10+mathrand.N(2*(d/10)+1))) }
 
 // checkPublicURL refuses what is no place to send envelopes to, and what could
 // not be kept.
@@ -264,18 +283,16 @@ func keyParam(c *fiber.Ctx) (core.PublicKey, bool) {
 }
 
 func (s *Server) lookup(c *fiber.Ctx) error {
-	if _, err := s.admit(c, s.reads); err != nil {
+	if _, err := s.admit(c, BudgetReads); err != nil {
 		return err
 	}
 	k, ok := keyParam(c)
-	f, missing := found{}, errNoPeer
+	f, err := Kept{}, ErrNoPeer
 	if ok {
-		f, missing = s.registry.get(k, s.opts.Now())
+		f, err = s.store.Get(c.UserContext(), k, s.opts.Now())
 	}
-	if missing != nil { // no refusal, and no dearer than a hit. docs/threat-model.md#v5
-		s.metrics.misses.Inc()
-		web.Raw(c, fiber.StatusNotFound, missing.body)
-		return nil
+	if err != nil {
+		return s.notFound(c, err)
 	}
 	s.metrics.lookups.Inc()
 	scratch := scratches.Get().(*[2][]byte)
@@ -296,6 +313,20 @@ func (s *Server) lookup(c *fiber.Ctx) error {
 	scratch[0], scratch[1] = text, b
 	web.Copy(c, fiber.StatusOK, b)
 	return nil
+}
+
+// notFound answers for a key that is not there: no refusal, and no dearer than a hit.
+//
+// docs/threat-model.md#v5
+func (s *Server) notFound(c *fiber.Ctx, err error) error {
+	for _, m := range []*missing{errNoPeer, errExpired} {
+		if err == error(m.err) {
+			s.metrics.misses.Inc()
+			web.Raw(c, fiber.StatusNotFound, m.body)
+			return nil
+		}
+	}
+	return err
 }
 
 // scratches are buffers for a text and for the answer around it.
@@ -323,13 +354,13 @@ func appendProof(b []byte, publicURL string, verified bool, text []byte, sig [64
 var answerOK = []byte(`{"ok":true}`)
 
 func (s *Server) deregister(c *fiber.Ctx) error {
-	from, err := s.admit(c, s.posts)
+	from, err := s.admit(c, BudgetPosts)
 	if err != nil {
 		return err
 	}
 	k, ok := keyParam(c)
 	if !ok {
-		return errNoPeer.err
+		return ErrNoPeer
 	}
 	var signedAt time.Time
 	if body := web.Body(c); string(body) != "{}" {
@@ -337,11 +368,10 @@ func (s *Server) deregister(c *fiber.Ctx) error {
 			return err
 		}
 	}
-	if err := s.registry.drop(k, from, signedAt, s.opts.Now()); err != nil {
+	if err := s.store.Drop(c.UserContext(), k, from, signedAt, s.opts.Now()); err != nil {
 		return err
 	}
 	s.metrics.deregistered.Inc()
-	s.dropped.Add(1)
 	web.Raw(c, fiber.StatusOK, answerOK)
 	return nil
 }

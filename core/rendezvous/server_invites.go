@@ -1,6 +1,7 @@
 package rendezvous
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 )
 
 func (s *Server) invite(c *fiber.Ctx) error {
-	from, err := s.admit(c, s.posts)
+	from, err := s.admit(c, BudgetPosts)
 	if err != nil {
 		return err
 	}
@@ -29,21 +30,24 @@ func (s *Server) invite(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	i := invite{
-		key: h.Key, addr: from, port: h.Value.Port, publicURL: h.Value.PublicURL, verified: !h.Unsigned,
-		created: now.UnixMilli(), expires: now.Add(life).UnixMilli(), uses: h.Value.Uses,
+	i := Code{
+		Key: h.Key, Addr: from, Port: h.Value.Port, PublicURL: h.Value.PublicURL, Verified: !h.Unsigned,
+		Created: now.UnixMilli(), Expires: now.Add(life).UnixMilli(), Uses: h.Value.Uses,
 	}
 	if h.V2 {
-		i.record = h.Record
-	} else if !h.Unsigned && !s.registry.newer(h.Key, h.SentAt, now) {
-		// A registration of 0.7 reads the same.
-		return core.Refuse(core.Conflict, "A newer registration is known for this key")
+		i.Record = h.Record
+	} else if !h.Unsigned { // a registration of 0.7 reads the same
+		if newer, err := s.store.Newer(c.UserContext(), h.Key, h.SentAt, now); err != nil {
+			return err
+		} else if !newer {
+			return ErrNewer
+		}
 	}
 	signedAt := h.SentAt
 	if h.Unsigned {
 		signedAt = time.Time{}
 	}
-	code, err := s.invites.add(i, signedAt, now)
+	code, err := s.store.AddCode(c.UserContext(), i, signedAt, now)
 	if err != nil {
 		return err
 	}
@@ -70,38 +74,28 @@ func (s *Server) inviteTerms(h envelope.Hints) (life time.Duration, err error) {
 }
 
 func (s *Server) resolve(c *fiber.Ctx) error {
-	from, err := s.admit(c, s.reads)
+	from, err := s.admit(c, BudgetReads)
 	if err != nil {
 		return err
 	}
 	now := s.opts.Now()
-	if ok, after := s.misses.Check(from, now); !ok {
-		return tooMany(after)
-	}
-	flooded := s.flood.on(now)
-	if flooded && from.IsLoopback() { // there nobody has a budget of its own
-		return tooMany(s.flood.refuse(now))
-	}
-	i, err := s.invites.get(strings.ToLower(c.Params("token")), c.Method() == fiber.MethodGet, now)
+	i, err := s.store.Resolve(c.UserContext(), strings.ToLower(c.Params("token")), from, c.Method() == fiber.MethodGet, now)
 	if err != nil {
-		s.metrics.inviteMisses.Inc()
-		s.misses.Allow(from, now)
-		if flooded {
-			return tooMany(s.flood.refuse(now))
+		if errors.Is(err, core.NotFound) {
+			s.metrics.inviteMisses.Inc()
 		}
-		s.flood.miss(now)
 		return err
 	}
 	s.metrics.resolves.Inc()
 	b := append(make([]byte, 0, 1024), `{"pubkey":"`...)
-	b = appendKey(b, i.key)
+	b = appendKey(b, i.Key)
 	b = append(b, `","ip":"`...)
-	b = i.addr.AppendTo(b)
+	b = i.Addr.AppendTo(b)
 	b = append(b, `","port":`...)
-	b = strconv.AppendInt(b, int64(i.port), 10)
-	b = appendProof(b, i.publicURL, i.verified, []byte(i.record.PayloadStr), i.sig())
+	b = strconv.AppendInt(b, int64(i.Port), 10)
+	b = appendProof(b, i.PublicURL, i.Verified, []byte(i.Record.PayloadStr), i.sig())
 	b = append(b, `,"expiresIn":`...)
-	b = strconv.AppendInt(b, max(0, i.expires-now.UnixMilli()+999)/1000, 10)
+	b = strconv.AppendInt(b, max(0, i.Expires-now.UnixMilli()+999)/1000, 10)
 	web.Raw(c, fiber.StatusOK, append(b, '}'))
 	return nil
 }
@@ -116,7 +110,7 @@ type listed struct {
 }
 
 func (s *Server) list(c *fiber.Ctx) error {
-	if _, err := s.admit(c, s.posts); err != nil {
+	if _, err := s.admit(c, BudgetPosts); err != nil {
 		return err
 	}
 	h, err := s.opener.OpenHints(web.Body(c), envelope.PurposeList, false)
@@ -124,8 +118,12 @@ func (s *Server) list(c *fiber.Ctx) error {
 		return err
 	}
 	open := []listed{}
-	for _, i := range s.invites.list(h.Key, s.opts.Now()) {
-		open = append(open, listed{i.code, i.created, i.expires, i.uses, i.used})
+	codes, err := s.store.Codes(c.UserContext(), h.Key, s.opts.Now())
+	if err != nil {
+		return err
+	}
+	for _, i := range codes {
+		open = append(open, listed{i.Text, i.Created, i.Expires, i.Uses, i.Used})
 	}
 	return web.JSON(c, fiber.StatusOK, struct {
 		OK      bool     `json:"ok"`
@@ -134,7 +132,7 @@ func (s *Server) list(c *fiber.Ctx) error {
 }
 
 func (s *Server) revoke(c *fiber.Ctx) error {
-	if _, err := s.admit(c, s.posts); err != nil {
+	if _, err := s.admit(c, BudgetPosts); err != nil {
 		return err
 	}
 	h, err := s.opener.OpenHints(web.Body(c), envelope.PurposeRevoke, false)
@@ -145,7 +143,7 @@ func (s *Server) revoke(c *fiber.Ctx) error {
 	if h.Value.Token != token {
 		return core.Refuse(core.Malformed, "token differs from payloadStr")
 	}
-	if err := s.invites.revoke(h.Key, token, s.opts.Now()); err != nil {
+	if err := s.store.Revoke(c.UserContext(), h.Key, token, s.opts.Now()); err != nil {
 		return err
 	}
 	web.Raw(c, fiber.StatusOK, answerOK)

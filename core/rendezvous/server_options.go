@@ -34,6 +34,9 @@ type ServerOptions struct {
 	// MissesPerMinute bounds wrong invite codes from all addresses together. Zero
 	// means 600. Each address has 5 besides; loopback counts toward all only.
 	MissesPerMinute int
+	// MaxAge is the longest life that a record is granted which asks for one, up to
+	// 24 h. Zero: none but TTL is.
+	MaxAge time.Duration
 	// TTL is how long a record lives without renewal. Zero means 90 s.
 	TTL time.Duration
 	// InviteTTL is how long a code lives whose owner says nothing. Zero means 10 minutes.
@@ -46,7 +49,9 @@ type ServerOptions struct {
 	// PreserveFrom is the number of live records from which missing renewals are
 	// taken for our own outage. Zero means 100.
 	PreserveFrom int
-	// Snapshot is the file that keeps the records over a restart. Empty: none.
+	// Store keeps the records, with the same Limits. Nil: this process does.
+	Store Store
+	// Snapshot is the file that keeps the records over a restart. Empty, or with a Store: none.
 	Snapshot string
 	// SnapshotEvery is how often it is written besides at shutdown. Zero means 5 minutes.
 	SnapshotEvery time.Duration
@@ -79,6 +84,7 @@ func (o *ServerOptions) fill() {
 	orDefault(&o.PreserveFrom, 100)
 	orDefault(&o.SnapshotEvery, 5*time.Minute)
 	o.Reannounce = min(o.Reannounce, o.TTL/3)
+	o.MaxAge = min(o.MaxAge, maxMaxAge)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -54,7 +54,7 @@ func key(t testing.TB, n byte) keys.Private {
 
 // recordText is the text of a registration.
 func recordText(k core.PublicKey, port int, publicURL string, at int64) string {
-	return string(appendRecordText(nil, k, port, publicURL, at))
+	return string(appendRecordText(nil, k, port, publicURL, 0, at))
 }
 
 // rig is a server on a port of its own, with a clock of its own. Requests say
@@ -346,8 +346,8 @@ func TestLivesOf90Seconds(t *testing.T) {
 	r.want(t, r.register(t, a, "203.0.113.1"), 200, "ok")
 	r.want(t, r.lookup(t, a.Public()), 200, `"verified":true`)
 	r.clock.add(time.Hour)
-	r.tick(r.clock.now())
-	if got := r.registry.entries.Load(); got != 0 {
+	r.Tick(t.Context(), r.clock.now())
+	if got := r.memory.registry.entries.Load(); got != 0 {
 		t.Errorf("%d entries an hour after the last word, want 0", got)
 	}
 }
@@ -513,7 +513,7 @@ func TestV2OlderIsRefused(t *testing.T) {
 	r.clock.add(61 * time.Second)
 	r.want(t, r.send(t, "POST", "/register", "203.0.113.66", now), 409, "A newer registration is known")
 	r.clock.add(61 * time.Second)
-	r.tick(r.clock.now())
+	r.Tick(t.Context(), r.clock.now())
 	r.want(t, r.send(t, "POST", "/register", "203.0.113.66", now), 409, "A newer registration is known")
 
 	// Unsigned: likewise while it lives.
@@ -769,11 +769,11 @@ func TestV2ClockThatWasAhead(t *testing.T) {
 				r.want(t, put(text(3, 7*time.Millisecond), "203.0.113.1"), 200, "ok")
 			}
 			r.want(t, r.lookup(t, k.Public()), 200, `"ip":"203.0.113.1"`)
-			r.registry.check(t)
+			r.memory.registry.check(t)
 			r.clock.add(10 * time.Minute)
-			r.tick(r.clock.now())
-			for i := range r.registry.shards {
-				if n := len(r.registry.shards[i].ahead); n > 0 {
+			r.Tick(t.Context(), r.clock.now())
+			for i := range r.memory.registry.shards {
+				if n := len(r.memory.registry.shards[i].ahead); n > 0 {
 					t.Errorf("%d clocks are remembered after all is over", n)
 				}
 			}
@@ -818,7 +818,7 @@ func TestV5Bounds(t *testing.T) {
 		r.clock.add(time.Second)
 		r.want(t, r.register(t, key(t, 1), "203.0.113.1"), 200, "ok")
 		r.clock.add(10 * time.Minute)
-		r.tick(r.clock.now())
+		r.Tick(t.Context(), r.clock.now())
 		r.want(t, r.register(t, key(t, 3), "203.0.113.3"), 200, "ok")
 	})
 	t.Run("records of one address", func(t *testing.T) {
@@ -892,12 +892,9 @@ func TestSelfPreservation(t *testing.T) {
 	renew := func(from, to int) {
 		for i := from; i < to; i++ {
 			k := core.PublicKey{byte(i), byte(i >> 8)}
-			renewal, err := s.registry.put(candidate{key: k, addr: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), port: 1, sentAt: c.now()}, c.now())
+			_, err := s.memory.registry.put(Registration{Key: k, Addr: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), Port: 1, SentAt: c.now()}, c.now())
 			if err != nil {
 				t.Fatal(err)
-			}
-			if renewal {
-				s.renewed.Add(1)
 			}
 		}
 	}
@@ -906,29 +903,29 @@ func TestSelfPreservation(t *testing.T) {
 			renew(0, n)
 			for range 30 {
 				c.add(time.Second)
-				s.tick(c.now())
+				s.Tick(t.Context(), c.now())
 			}
 		}
 	}
 	run(5*time.Minute, 100)
-	if got := s.registry.live.Load(); got != 100 {
+	if got := s.memory.registry.live.Load(); got != 100 {
 		t.Fatalf("%d live, want 100", got)
 	}
 	run(5*time.Minute, 90) // a tenth dies: no outage
-	if got := s.registry.live.Load(); got != 90 {
+	if got := s.memory.registry.live.Load(); got != 90 {
 		t.Fatalf("%d live after a tenth died, want 90", got)
 	}
 	run(4*time.Minute, 0) // nobody comes through
-	if got := s.registry.live.Load(); got != 90 {
+	if got := s.memory.registry.live.Load(); got != 90 {
 		t.Fatalf("%d live in an outage, want all 90", got)
 	}
 	run(time.Minute, 90) // and back
 	run(10*time.Minute, 90)
-	if got := s.registry.live.Load(); got != 90 {
+	if got := s.memory.registry.live.Load(); got != 90 {
 		t.Fatalf("%d live after an outage, want 90", got)
 	}
 	run(15*time.Minute, 0) // they are gone indeed
-	if got := s.registry.live.Load(); got != 0 {
+	if got := s.memory.registry.live.Load(); got != 0 {
 		t.Fatalf("%d live after a quarter of an hour without a word, want 0", got)
 	}
 }

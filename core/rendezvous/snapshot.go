@@ -25,7 +25,10 @@ import (
 // both uint32, and its bytes; numbers are little-endian. It holds what the
 // registry holds and nothing else: keys, where they are reached, when they were
 // seen, their signed texts, and the codes.
-const snapshotMagic = "ogp rendezvous snapshot 2\n"
+const snapshotMagic = "ogp rendezvous snapshot 3\n"
+
+// snapshotBefore is the form before records had lives of their own.
+const snapshotBefore = "ogp rendezvous snapshot 2\n"
 
 const maxChunkBytes = 1 << 30
 
@@ -36,7 +39,7 @@ var errSnapshot = errors.New("rendezvous: snapshot: damaged")
 // save writes the snapshot, if there is to be one. One shard is locked at a time,
 // and only for a batch of entries at a time.
 func (s *Server) save() (err error) {
-	if s.opts.Snapshot == "" {
+	if s.opts.Snapshot == "" || s.memory == nil {
 		return nil
 	}
 	began := time.Now()
@@ -45,7 +48,7 @@ func (s *Server) save() (err error) {
 		return fmt.Errorf("rendezvous: snapshot: %w", err)
 	}
 	defer f.Cleanup()
-	if err := s.writeSnapshot(f); err != nil {
+	if err := s.memory.writeSnapshot(f); err != nil {
 		return fmt.Errorf("rendezvous: snapshot: %w", err)
 	}
 	if err := f.Replace(); err != nil {
@@ -55,16 +58,16 @@ func (s *Server) save() (err error) {
 	return nil
 }
 
-func (s *Server) writeSnapshot(w io.Writer) error {
+func (m *memory) writeSnapshot(w io.Writer) error {
 	bw := bufio.NewWriterSize(w, 256<<10)
 	bw.WriteString(snapshotMagic)
 	var chunk []byte
-	for i := range s.registry.shards {
-		if chunk = s.registry.shards[i].appendTo(chunk[:0]); len(chunk) > 0 {
+	for i := range m.registry.shards {
+		if chunk = m.registry.shards[i].appendTo(chunk[:0]); len(chunk) > 0 {
 			writeChunk(bw, 'r', chunk)
 		}
 	}
-	if chunk = s.invites.appendTo(chunk[:0]); len(chunk) > 0 {
+	if chunk = m.invites.appendTo(chunk[:0]); len(chunk) > 0 {
 		writeChunk(bw, 'i', chunk)
 	}
 	writeChunk(bw, 'e', nil)
@@ -84,7 +87,7 @@ func writeChunk(w *bufio.Writer, kind byte, data []byte) {
 // for a while get a life from now, so that clients have time to renew; those
 // that nobody has renewed for longer than a life and a window are left out.
 func (s *Server) load() error {
-	if s.opts.Snapshot == "" {
+	if s.opts.Snapshot == "" || s.memory == nil {
 		return nil
 	}
 	f, err := os.Open(s.opts.Snapshot)
@@ -96,14 +99,14 @@ func (s *Server) load() error {
 	}
 	defer f.Close()
 	now := s.opts.Now()
-	s.registry.graceFrom.Store(now.UnixMilli())
-	return s.readSnapshot(f, now)
+	s.memory.registry.graceFrom.Store(now.UnixMilli())
+	return s.memory.readSnapshot(f, now)
 }
 
-func (s *Server) readSnapshot(r io.Reader, now time.Time) error {
+func (m *memory) readSnapshot(r io.Reader, now time.Time) error {
 	br := bufio.NewReaderSize(r, 256<<10)
 	magic := make([]byte, len(snapshotMagic))
-	if _, err := io.ReadFull(br, magic); err != nil || string(magic) != snapshotMagic {
+	if _, err := io.ReadFull(br, magic); err != nil || string(magic) != snapshotMagic && string(magic) != snapshotBefore {
 		return fmt.Errorf("%w: not a snapshot", errSnapshot)
 	}
 	for {
@@ -119,14 +122,14 @@ func (s *Server) readSnapshot(r io.Reader, now time.Time) error {
 		if err != nil || len(data) != int(size) || crc32.Checksum(data, castagnoli) != binary.LittleEndian.Uint32(head[5:]) {
 			return fmt.Errorf("%w: chunk of %d bytes", errSnapshot, size)
 		}
-		d := &decoder{data}
+		d := &decoder{data, string(magic) == snapshotMagic}
 		switch head[0] {
 		case 'r':
 			for len(d.rest) > 0 && d.ok() {
-				s.registry.restore(d.entry(), now)
+				m.registry.restore(d.entry(), now)
 			}
 		case 'i':
-			s.invites.restore(d, now)
+			m.invites.restore(d, now)
 		case 'e':
 			return nil
 		}
@@ -159,6 +162,7 @@ func (e *entry) appendTo(b []byte) []byte {
 	b = append(b, byte(e.form), byte(e.state))
 	b = binary.LittleEndian.AppendUint16(b, e.port)
 	b = appendInts(b, e.seen, e.newest, e.said)
+	b = binary.LittleEndian.AppendUint32(b, e.life)
 	if e.v2() {
 		b = append(b, e.sig[:]...)
 	}
@@ -172,10 +176,10 @@ func (v *invites) appendTo(b []byte) []byte {
 		b = append(b, k[:]...)
 		b = appendInts(b, from.newest, int64(len(from.codes)))
 		for _, i := range from.codes {
-			addr := i.addr.As16()
+			addr := i.Addr.As16()
 			b = append(b, addr[:]...)
-			b = appendInts(b, int64(i.port), i.created, i.expires, int64(i.uses), int64(i.used), flag(i.verified)|flag(i.dead)<<1)
-			for _, text := range []string{i.code, i.publicURL, i.record.PayloadStr, i.record.Signature} {
+			b = appendInts(b, int64(i.Port), i.Created, i.Expires, int64(i.Uses), int64(i.Used), flag(i.Verified)|flag(i.dead)<<1)
+			for _, text := range []string{i.Text, i.PublicURL, i.Record.PayloadStr, i.Record.Signature} {
 				b = appendText(b, text)
 			}
 		}
@@ -203,7 +207,10 @@ func appendText(b []byte, s string) []byte {
 
 // decoder cuts a chunk up. After the first cut beyond the end it gives zeros, and
 // ok is false.
-type decoder struct{ rest []byte }
+type decoder struct {
+	rest  []byte
+	lives bool // each entry has a life
+}
 
 func (d *decoder) ok() bool { return d.rest != nil }
 
@@ -227,11 +234,14 @@ func (d *decoder) entry() *entry {
 	e.form, e.state = form(kinds[0]), state(kinds[1])
 	e.port = binary.LittleEndian.Uint16(d.cut(2))
 	e.seen, e.newest, e.said = d.int(), d.int(), d.int()
+	if d.lives {
+		e.life = binary.LittleEndian.Uint32(d.cut(4))
+	}
 	if e.v2() {
 		e.sig = [64]byte(d.cut(64))
 	}
 	e.extra = d.text()
-	if !d.ok() || e.form > formText || e.state > gone {
+	if !d.ok() || e.form > formText || e.state > gone || e.life > uint32(maxMaxAge/time.Second) {
 		d.rest = nil
 		return nil
 	}
@@ -240,7 +250,7 @@ func (d *decoder) entry() *entry {
 
 // restore takes an entry of a snapshot, if it still matters and fits.
 func (r *registry) restore(e *entry, now time.Time) {
-	if e == nil || e.seen < now.Add(-r.ttl-r.window).UnixMilli() && e.newest < now.Add(-r.window).UnixMilli() {
+	if e == nil || e.seen < now.Add(-r.life(e)-r.window).UnixMilli() && e.newest < now.Add(-r.window).UnixMilli() {
 		return
 	}
 	s := r.shardOf(e.key)
@@ -253,7 +263,7 @@ func (r *registry) restore(e *entry, now time.Time) {
 		if r.countIn(e.addr) != nil {
 			return
 		}
-		r.live.Add(1)
+		r.count(e, 1)
 	}
 	r.entries.Add(1)
 	s.m[e.key] = e
@@ -267,17 +277,17 @@ func (v *invites) restore(d *decoder, now time.Time) {
 		key := core.PublicKey(d.cut(32))
 		newest, n := d.int(), d.int()
 		for range n {
-			i := &invite{key: key, addr: netip.AddrFrom16([16]byte(d.cut(16))).Unmap(), port: int(d.int())}
-			i.created, i.expires = d.int(), d.int()
-			i.uses, i.used = int(d.int()), int(d.int())
+			i := &invite{Code: Code{Key: key, Addr: netip.AddrFrom16([16]byte(d.cut(16))).Unmap(), Port: int(d.int())}}
+			i.Created, i.Expires = d.int(), d.int()
+			i.Uses, i.Used = int(d.int()), int(d.int())
 			flags := d.int()
-			i.verified, i.dead = flags&1 != 0, flags&2 != 0
-			i.code, i.publicURL = d.text(), d.text()
-			i.record = envelope.Record{PayloadStr: d.text(), Signature: d.text()}
+			i.Verified, i.dead = flags&1 != 0, flags&2 != 0
+			i.Text, i.PublicURL = d.text(), d.text()
+			i.Record = envelope.Record{PayloadStr: d.text(), Signature: d.text()}
 			if !d.ok() {
 				return
 			}
-			if i.expires >= now.UnixMilli() && v.byCode[i.code] == nil && len(v.byCode) < v.max {
+			if i.Expires >= now.UnixMilli() && v.byCode[i.Text] == nil && len(v.byCode) < v.max {
 				v.keep(i)
 			}
 		}

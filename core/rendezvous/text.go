@@ -11,8 +11,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 )
 
-// appendRecordText writes a registration's text as gateways of ours do.
-func appendRecordText(b []byte, k core.PublicKey, port int, publicURL string, at int64) []byte {
+// appendRecordText writes a registration's text as gateways of ours do. maxAge is in seconds.
+func appendRecordText(b []byte, k core.PublicKey, port int, publicURL string, maxAge uint32, at int64) []byte {
 	b = append(b, `{"ctx":"`...)
 	b = append(b, envelope.RecordCtx(envelope.PurposeRegister)...)
 	b = append(b, `","pubkey":"`...)
@@ -22,6 +22,10 @@ func appendRecordText(b []byte, k core.PublicKey, port int, publicURL string, at
 	if publicURL != "" {
 		b = append(b, `,"publicUrl":`...)
 		b = appendString(b, publicURL)
+	}
+	if maxAge > 0 {
+		b = append(b, `,"maxAge":`...)
+		b = strconv.AppendUint(b, uint64(maxAge), 10)
 	}
 	b = append(b, `,"timestamp":"`...)
 	b = time.UnixMilli(at).UTC().AppendFormat(b, core.TimeFormat)
