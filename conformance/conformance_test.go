@@ -22,7 +22,7 @@ func ours(t *testing.T) (url string, gw *gateway.Gateway) {
 	t.Helper()
 	store := memory.New()
 	t.Cleanup(func() { store.Close() })
-	gw, err := gateway.New(t.Context(), gateway.Options{Key: keys.Generate(), Store: store, Transport: silent{}, Version: "test"})
+	gw, err := gateway.New(t.Context(), gateway.Options{Signer: keys.Generate(), Store: store, Transport: silent{}, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

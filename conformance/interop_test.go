@@ -183,21 +183,21 @@ func TestSealedShape(t *testing.T) {
 		inner  []string
 		deeper map[string][]string
 	}{
-		{"request", sealer.SealRequest(aud, core.Request{Peer: card, OfferedIntents: []string{"message"}}),
+		{"request", must(sealer.SealRequest(aud, core.Request{Peer: card, OfferedIntents: []string{"message"}})),
 			[]string{"payloadStr", "signature", "peer", "offeredIntents"}, "payloadStr", "", requestText, map[string][]string{"peer": peer}},
-		{"approval", sealer.SealApproval(aud, approval), append(slices.Clone(approvalText), "payloadStr", "signature"), "payloadStr", "", approvalText,
+		{"approval", must(sealer.SealApproval(aud, approval)), append(slices.Clone(approvalText), "payloadStr", "signature"), "payloadStr", "", approvalText,
 			map[string][]string{"scopeGrants": {"version", "grantedAt", "scopes"}}},
-		{"grants back", sealer.SealApproval(aud, core.Approval{FromGatewayID: "h:1", FromPublicKey: card.PublicKey, ProtocolVersion: core.BundleVersion, ScopeGrants: approval.ScopeGrants}),
+		{"grants back", must(sealer.SealApproval(aud, core.Approval{FromGatewayID: "h:1", FromPublicKey: card.PublicKey, ProtocolVersion: core.BundleVersion, ScopeGrants: approval.ScopeGrants})),
 			[]string{"fromGatewayId", "fromPublicKey", "timestamp", "protocolVersion", "scopeGrants", "payloadStr", "signature"}, "payloadStr", "",
 			[]string{"fromGatewayId", "fromPublicKey", "timestamp", "protocolVersion", "scopeGrants"}, nil},
 		// To every version before ours a plain member here is an approval: it has none.
-		{"rejection", sealer.SealApproval(aud, core.Approval{Approved: &no, FromPublicKey: card.PublicKey, Nonce: "n"}),
+		{"rejection", must(sealer.SealApproval(aud, core.Approval{Approved: &no, FromPublicKey: card.PublicKey, Nonce: "n"})),
 			[]string{"payloadStr", "signature"}, "payloadStr", "-", []string{"approved", "fromPublicKey", "timestamp", "nonce"}, nil},
-		{"removal", sealer.SealRemoval(aud), []string{"peerId", "timestamp", "signature"}, "", "", []string{"peerId", "timestamp"}, nil},
+		{"removal", must(sealer.SealRemoval(aud)), []string{"peerId", "timestamp", "signature"}, "", "", []string{"peerId", "timestamp"}, nil},
 		{"message", message, []string{"message", "messageStr", "signature"}, "messageStr", "message",
 			[]string{"intent", "from", "to", "toAgent", "nonce", "timestamp", "replyTo", "conversationId", "payload"}, nil},
 		{"reply", reply, []string{"reply", "replyStr", "signature"}, "replyStr", "reply", []string{"nonce", "success", "data", "timestamp", "from", "to"}, nil},
-		{"identity", sealer.SealIdentity(aud, core.Identity{ID: card.ID, DisplayName: "We", HumanName: "W", AgentName: "E", Organization: "Ours", Email: card.Email, GatewayURL: card.GatewayURL, PublicKey: card.PublicKey}),
+		{"identity", must(sealer.SealIdentity(aud, core.Identity{ID: card.ID, DisplayName: "We", HumanName: "W", AgentName: "E", Organization: "Ours", Email: card.Email, GatewayURL: card.GatewayURL, PublicKey: card.PublicKey})),
 			[]string{"identity", "signature"}, "", "identity", []string{"id", "displayName", "humanName", "agentName", "organization", "email", "gatewayUrl", "publicKey"}, nil},
 	}
 	for _, test := range tests {

@@ -119,7 +119,7 @@ func set(t *testing.T, r *recording, x exchange, g given) *scene {
 	if err := store.Commit(t.Context(), s.state(x, g)); err != nil {
 		t.Fatal(err)
 	}
-	gw, err := gateway.New(t.Context(), gateway.Options{Key: r.key(t, x.Server), Store: store, Transport: wire, Settings: settings,
+	gw, err := gateway.New(t.Context(), gateway.Options{Signer: r.key(t, x.Server), Store: store, Transport: wire, Settings: settings,
 		Version: "test", Now: func() time.Time { return s.now }})
 	if err != nil {
 		t.Fatal(err)

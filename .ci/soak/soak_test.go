@@ -333,7 +333,7 @@ func (s *soak) again(files int, by os.Signal) {
 }
 
 func (s *soak) request(by *envelope.Sealer) []byte {
-	return by.SealRequest(s.self, s.introduction(by))
+	return must(by.SealRequest(s.self, s.introduction(by)))
 }
 
 func (s *soak) introduction(by *envelope.Sealer) core.Request {
@@ -513,7 +513,7 @@ func (s *soak) garbage(i int64) int {
 func (s *soak) requestAndRemoval(int64) int {
 	by := &envelope.Sealer{Key: keys.Generate()}
 	s.post(s.gateway.near, core.PathRequest, s.request(by))
-	status, _ := s.post(s.gateway.near, core.PathRemoved, by.SealRemoval(s.self))
+	status, _ := s.post(s.gateway.near, core.PathRemoved, must(by.SealRemoval(s.self)))
 	return status
 }
 
@@ -558,4 +558,12 @@ func (s *soak) nothingIsLost() {
 	if lost > 0 || doubled > 0 {
 		s.t.Errorf("%d of %d acknowledged messages are lost, %d are doubled", lost, len(s.kept), doubled)
 	}
+}
+
+// must is what a key of our own signs, which never fails.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

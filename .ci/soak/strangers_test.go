@@ -60,7 +60,7 @@ func (s *soak) crowd(ctx context.Context) {
 		if invited {
 			r.Invite = ref.Prove(s.self, by.Key.Public())
 		}
-		status, answer = s.post(s.gateway.near, core.PathRequest, by.SealRequest(s.self, r))
+		status, answer = s.post(s.gateway.near, core.PathRequest, must(by.SealRequest(s.self, r)))
 		return by, status, answer
 	}
 	var last atomic.Int64

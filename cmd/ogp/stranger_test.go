@@ -128,16 +128,16 @@ func (s *stranger) envelope(ts *testscript.TestScript, kind string, aud core.Pub
 	message := core.Message{Intent: core.IntentMessage, From: self.ID(), To: aud.ID(), Nonce: envelope.NewNonce()}
 	switch kind {
 	case "request":
-		return federation.PathRequest, s.sealer.SealRequest(aud, core.Request{
+		return federation.PathRequest, must(s.sealer.SealRequest(aud, core.Request{
 			Peer: core.PeerCard{ID: self.ID(), DisplayName: s.display, Email: s.text("a@example.org"), GatewayURL: s.server.URL, PublicKey: self.String(),
 				HumanName: s.text(""), AgentName: s.text(""), Organization: s.text("")},
-			OfferedIntents: []string{s.text("message")}})
+			OfferedIntents: []string{s.text("message")}}))
 	case "approve":
 		yes := true
-		return federation.PathApprove, s.sealer.SealApproval(aud, core.Approval{Approved: &yes, FromPublicKey: self.String(),
+		return federation.PathApprove, must(s.sealer.SealApproval(aud, core.Approval{Approved: &yes, FromPublicKey: self.String(),
 			FromDisplayName: s.text(s.name), FromGatewayURL: s.server.URL, Nonce: envelope.NewNonce(),
 			ScopeGrants: &core.Bundle{Version: core.BundleVersion, Scopes: []core.Grant{{Intent: "message", Enabled: true},
-				{Intent: s.text("agent-comms"), Enabled: true, Topics: []string{s.text("general")}}}}})
+				{Intent: s.text("agent-comms"), Enabled: true, Topics: []string{s.text("general")}}}}}))
 	case "message":
 		payload, err := json.Marshal(map[string]string{"text": s.text("hello from " + s.name), "more": s.text("")})
 		ts.Check(err)
@@ -148,11 +148,19 @@ func (s *stranger) envelope(ts *testscript.TestScript, kind string, aud core.Pub
 		ts.Check(err)
 		message.Intent, message.Payload = core.IntentAgentComms, payload
 	case "removed":
-		return federation.PathRemoved, s.sealer.SealRemoval(aud)
+		return federation.PathRemoved, must(s.sealer.SealRemoval(aud))
 	default:
 		ts.Fatalf("no message %q", kind)
 	}
 	body, err := s.sealer.SealMessage(aud, message)
 	ts.Check(err)
 	return federation.PathMessage, body
+}
+
+// must is what a key of our own signs, which never fails.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

@@ -204,7 +204,7 @@ func (g *Gateway) start() {
 	var err error
 	self, err = gateway.New(ctx, gateway.Options{
 		Record: recorder,
-		Key:    g.Private, Store: g.Store, Transport: g.Transport, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
+		Signer: g.Private, Store: g.Store, Transport: g.Transport, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
 		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Queued: g.Dispatcher.Queued, Redeem: g.invites, Brake: stop, Kept: g.kept,
 	})
 	must(err)

@@ -17,7 +17,7 @@ import (
 
 func (l *LegacyGateway) envelope(v any) string {
 	text := encode(v)
-	return encode(object{{"payloadStr", text}, {"signature", l.Key.Sign([]byte(text))}})
+	return encode(object{{"payloadStr", text}, {"signature", l.Key.Signature([]byte(text))}})
 }
 
 // send posts an envelope and records it.
@@ -73,9 +73,9 @@ func (l *LegacyGateway) RequestBody() string {
 	case l.Era.Signed():
 		return l.envelope(object{{"peer", peer}, {"offeredIntents", l.intents()}, {"timestamp", now()}})
 	case l.Era == H:
-		return encode(object{{"peer", peer}, {"signature", l.Key.Sign([]byte(encode(peer)))}})
+		return encode(object{{"peer", peer}, {"signature", l.Key.Signature([]byte(encode(peer)))}})
 	}
-	return encode(object{{"peer", peer}, {"signature", l.Key.Sign([]byte(encode(peer)))}, {"offeredIntents", l.intents()}})
+	return encode(object{{"peer", peer}, {"signature", l.Key.Signature([]byte(encode(peer)))}, {"offeredIntents", l.intents()}})
 }
 
 // Request asks a gateway for federation. When it has the 200 it pauses, and then
@@ -147,7 +147,7 @@ func (l *LegacyGateway) Heartbeat(gatewayURL string) (core.Card, map[string]stri
 	if l.Era.Signed() {
 		at := now()
 		text := encode(object{{"peerId", l.ID()}, {"timestamp", at}})
-		headers = map[string]string{"X-OGP-Peer-ID": l.ID(), "X-OGP-Timestamp": at, "X-OGP-Signature": l.Key.Sign([]byte(text))}
+		headers = map[string]string{"X-OGP-Peer-ID": l.ID(), "X-OGP-Timestamp": at, "X-OGP-Signature": l.Key.Signature([]byte(text))}
 	}
 	return l.card(gatewayURL, headers), headers
 }
@@ -234,7 +234,7 @@ func (l *LegacyGateway) Reject(k core.PublicKey) core.Answer {
 func (l *LegacyGateway) RemovalBody() string {
 	id, at := l.ID(), now()
 	text := encode(object{{"peerId", id}, {"timestamp", at}})
-	return encode(object{{"peerId", id}, {"timestamp", at}, {"signature", l.Key.Sign([]byte(text))}})
+	return encode(object{{"peerId", id}, {"timestamp", at}, {"signature", l.Key.Signature([]byte(text))}})
 }
 
 // Remove parts from the gateway with a key: first the notice, of which the answer
@@ -265,7 +265,7 @@ func (l *LegacyGateway) MessageBody(to LegacyPeer, intent, payload string, withR
 	if intent != core.IntentAgentComms || l.Era.since(M) {
 		o = append(o, object{{"messageStr", text}}...)
 	}
-	o = append(o, object{{"signature", l.Key.Sign([]byte(text))}}...)
+	o = append(o, object{{"signature", l.Key.Signature([]byte(text))}}...)
 	return m.Nonce, encode(o)
 }
 
@@ -283,7 +283,7 @@ func (l *LegacyGateway) replyBody(r core.Reply) string {
 	if l.Era.Signed() {
 		o = append(o, object{{"replyStr", text}}...)
 	}
-	return encode(append(o, object{{"signature", l.Key.Sign([]byte(text))}}...))
+	return encode(append(o, object{{"signature", l.Key.Signature([]byte(text))}}...))
 }
 
 // SendReply answers a message at its replyTo, as no old gateway's agent could.
@@ -302,7 +302,7 @@ func (l *LegacyGateway) UpdateIdentity(gatewayURL, name string) (string, core.An
 		id = append(id, object{{"humanName", "Hu Man"}}...)
 	}
 	id = append(id, object{{"email", "old@example.org"}, {"gatewayUrl", l.URL}, {"publicKey", key}}...)
-	body := encode(object{{"identity", id}, {"signature", l.Key.Sign([]byte(encode(id)))}})
+	body := encode(object{{"identity", id}, {"signature", l.Key.Signature([]byte(encode(id)))}})
 	return body, l.send(gatewayURL, "/federation/update-identity", body)
 }
 

@@ -127,7 +127,7 @@ func TestLegacyApprovals(t *testing.T) {
 					t.Errorf("%s: an unsigned claim approves: %v", status, got)
 				}
 				old.SetPeer(ours)
-				if code, text := ask(t, old, "/federation/approve", s.SealApproval(old.Key.Public(), core.Approval{FromPublicKey: key.Public().String(), FromGatewayURL: ours.URL})); code != 200 || old.Peer(key.Public()).Status != "approved" {
+				if code, text := ask(t, old, "/federation/approve", must(s.SealApproval(old.Key.Public(), core.Approval{FromPublicKey: key.Public().String(), FromGatewayURL: ours.URL}))); code != 200 || old.Peer(key.Public()).Status != "approved" {
 					t.Errorf("%s: our approval: %d %s, and the record is %q", status, code, text, old.Peer(key.Public()).Status)
 				}
 			}
@@ -151,8 +151,8 @@ func TestLegacyLateWrite(t *testing.T) {
 			s := envelope.Sealer{Key: g.Private}
 			var early int
 			old.Pause = func() {
-				early, _ = ask(t, old, "/federation/approve", s.SealApproval(old.Key.Public(), core.Approval{FromPublicKey: g.Key().String(), FromGatewayURL: g.URL,
-					ScopeGrants: &core.Bundle{Version: core.BundleVersion, Scopes: []core.Grant{{Intent: "message", Enabled: true}}}}))
+				early, _ = ask(t, old, "/federation/approve", must(s.SealApproval(old.Key.Public(), core.Approval{FromPublicKey: g.Key().String(), FromGatewayURL: g.URL,
+					ScopeGrants: &core.Bundle{Version: core.BundleVersion, Scopes: []core.Grant{{Intent: "message", Enabled: true}}}})))
 			}
 			old.Request(g.URL)
 			if early != http.StatusNotFound {
@@ -179,7 +179,7 @@ func TestLegacyAlreadyPendingOrApproved(t *testing.T) {
 			g, old := coretest.New(t), coretest.Legacy(t, era)
 			s := envelope.Sealer{Key: g.Private, Now: time.Now}
 			request := func() string {
-				_, text := ask(t, old, "/federation/request", s.SealRequest(old.Key.Public(), core.Request{Peer: core.PeerCard{ID: g.Key().ID(), GatewayURL: g.URL, PublicKey: g.Key().String()}}))
+				_, text := ask(t, old, "/federation/request", must(s.SealRequest(old.Key.Public(), core.Request{Peer: core.PeerCard{ID: g.Key().ID(), GatewayURL: g.URL, PublicKey: g.Key().String()}})))
 				return text
 			}
 			if got := request(); !strings.Contains(got, `"status":"pending"`) {
@@ -201,7 +201,7 @@ func TestLegacyAlreadyPendingOrApproved(t *testing.T) {
 			// A stranger who claims our URL takes our place from 0.6 on.
 			stranger := keys.Generate()
 			old.SetPeer(coretest.LegacyPeer{ID: g.Key().ID(), PublicKey: g.Key().String(), URL: g.URL, Status: "approved"})
-			ask(t, old, "/federation/request", (&envelope.Sealer{Key: stranger}).SealRequest(old.Key.Public(), core.Request{Peer: core.PeerCard{ID: "a:1", GatewayURL: g.URL, PublicKey: stranger.Public().String()}}))
+			ask(t, old, "/federation/request", must((&envelope.Sealer{Key: stranger}).SealRequest(old.Key.Public(), core.Request{Peer: core.PeerCard{ID: "a:1", GatewayURL: g.URL, PublicKey: stranger.Public().String()}})))
 			if got := old.Peer(g.Key()).Status == "approved"; got == (era == coretest.N || era.Signed() || era == coretest.M) {
 				t.Errorf("still approved: %v", got)
 			}

@@ -29,7 +29,7 @@ func TestLaterApprovalsAreNotShown(t *testing.T) {
 	} {
 		d := &Daemon{store: memory.New()}
 		var err error
-		if d.gateway, err = gateway.New(t.Context(), gateway.Options{Key: keys.Generate(), Store: d.store}); err != nil {
+		if d.gateway, err = gateway.New(t.Context(), gateway.Options{Signer: keys.Generate(), Store: d.store}); err != nil {
 			t.Fatal(err)
 		}
 		p := &core.Peer{Key: keys.Generate().Public(), URL: "http://bob.example", Trust: core.Approved}

@@ -39,7 +39,7 @@ func BenchmarkOpenMessage(b *testing.B) {
 	}
 	text := []byte(textOf(b, v2, "messageStr"))
 	public := key.Public()
-	sig, err := keys.ParseSignature(key.Sign(text))
+	sig, err := keys.ParseSignature(key.Signature(text))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -166,7 +166,7 @@ func FuzzOpenRecord(f *testing.F) {
 		var body struct {
 			V2 envelope.Record `json:"v2"`
 		}
-		if err := json.Unmarshal(sealer.SealHints(envelope.Hints{Purpose: purpose, Port: 18790}, now), &body); err != nil {
+		if err := json.Unmarshal(must(sealer.SealHints(envelope.Hints{Purpose: purpose, Port: 18790}, now)), &body); err != nil {
 			f.Fatal(err)
 		}
 		if _, err := anyTime().OpenRecord(body.V2, purpose); err != nil {

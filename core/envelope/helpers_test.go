@@ -21,7 +21,7 @@ func testKey(n byte) keys.Private {
 
 // v2 signs a text as the v2 form does, for a purpose.
 func v2(k keys.Private, ctx, text string) string {
-	return k.Sign([]byte("\xff" + ctx + "\x00" + text))
+	return k.Signature([]byte("\xff" + ctx + "\x00" + text))
 }
 
 // signedBy is a text with its signature.
@@ -126,4 +126,12 @@ func with(tb testing.TB, object []byte, name string, value any) []byte {
 		}
 	}
 	return join(append(parts, part{name, v}))
+}
+
+// must is what a key of our own signs, which never fails.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

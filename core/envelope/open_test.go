@@ -80,21 +80,21 @@ func message() core.Message {
 
 var samples = []sample{
 	{envelope.ShapeRequest, "peer", "payloadStr", func() []byte {
-		return sealer.SealRequest(bobKey, core.Request{Peer: card, OfferedIntents: []string{"message", "agent-comms"}, Invite: &core.Invited{Token: "a3f7k2", Proof: "00"}})
+		return must(sealer.SealRequest(bobKey, core.Request{Peer: card, OfferedIntents: []string{"message", "agent-comms"}, Invite: &core.Invited{Token: "a3f7k2", Proof: "00"}}))
 	}, of(envelope.Request), core.Stale},
 	{envelope.ShapeApproval, "", "payloadStr", func() []byte {
 		yes := true
-		return sealer.SealApproval(bobKey, core.Approval{PeerID: bobKey.ID(), Approved: &yes, FromGatewayID: "alice.example.test:18790", FromDisplayName: "Alice",
+		return must(sealer.SealApproval(bobKey, core.Approval{PeerID: bobKey.ID(), Approved: &yes, FromGatewayID: "alice.example.test:18790", FromDisplayName: "Alice",
 			FromGatewayURL: card.GatewayURL, FromPublicKey: aliceKey.String(), FromEmail: card.Email, Nonce: "n-1", ProtocolVersion: core.BundleVersion,
 			ScopeGrants: &core.Bundle{Version: core.BundleVersion, GrantedAt: core.FormatTime(now), Scopes: []core.Grant{
 				{Intent: "message", Enabled: true, RateLimit: &core.RateLimit{Requests: 100, WindowSeconds: 3600}},
-				{Intent: "agent-comms", Enabled: true, Topics: []string{"general"}, Personas: []string{"scribe"}, ExpiresAt: core.FormatTime(now)}}}})
+				{Intent: "agent-comms", Enabled: true, Topics: []string{"general"}, Personas: []string{"scribe"}, ExpiresAt: core.FormatTime(now)}}}}))
 	}, of(envelope.Approval), core.Stale},
 	{envelope.ShapeApproval, "", "payloadStr", func() []byte {
 		no := false
-		return sealer.SealApproval(bobKey, core.Approval{Approved: &no, FromPublicKey: aliceKey.String(), Nonce: "n-2"})
+		return must(sealer.SealApproval(bobKey, core.Approval{Approved: &no, FromPublicKey: aliceKey.String(), Nonce: "n-2"}))
 	}, of(envelope.Approval), core.Stale},
-	{envelope.ShapeRemoval, "", "", func() []byte { return sealer.SealRemoval(bobKey) },
+	{envelope.ShapeRemoval, "", "", func() []byte { return must(sealer.SealRemoval(bobKey)) },
 		of(envelope.Removal), core.Stale},
 	{envelope.ShapeMessage, "message", "messageStr", func() []byte {
 		body, err := sealer.SealMessage(bobKey, message())
@@ -111,15 +111,15 @@ var samples = []sample{
 		return body
 	}, of(envelope.Reply), core.Stale},
 	{envelope.ShapeIdentity, "identity", "", func() []byte {
-		return sealer.SealIdentity(bobKey, core.Identity{ID: aliceKey.ID(), DisplayName: "Alice", HumanName: "Alice A.", Email: card.Email,
-			GatewayURL: card.GatewayURL, PublicKey: aliceKey.String()})
+		return must(sealer.SealIdentity(bobKey, core.Identity{ID: aliceKey.ID(), DisplayName: "Alice", HumanName: "Alice A.", Email: card.Email,
+			GatewayURL: card.GatewayURL, PublicKey: aliceKey.String()}))
 	}, of(envelope.Identity), core.Stale},
 }
 
 // heartbeat is what the X-OGP headers of a gateway of 0.7 say.
 func heartbeat(at time.Time) (peerID, timestamp, signature string) {
 	peerID, timestamp = aliceKey.ID(), core.FormatTime(at)
-	return peerID, timestamp, alice.Sign([]byte(`{"peerId":"` + peerID + `","timestamp":"` + timestamp + `"}`))
+	return peerID, timestamp, alice.Signature([]byte(`{"peerId":"` + peerID + `","timestamp":"` + timestamp + `"}`))
 }
 
 func mustOpen(t *testing.T, l sample, body []byte) result {
@@ -205,10 +205,10 @@ func TestOpenOneChange(t *testing.T) {
 			for _, name := range []string{"peer", "offeredIntents", "invite"} {
 				body = without(t, body, name)
 			}
-			return with(t, body, "signature", alice.Sign(text))
+			return with(t, body, "signature", alice.Signature(text))
 		}
 	}
-	other := carol.Sign([]byte("text"))
+	other := carol.Signature([]byte("text"))
 	request, approval, removal, msg, reply, identity := samples[0], samples[1], samples[3], samples[4], samples[5], samples[6]
 	tests := []struct {
 		sample sample
@@ -335,7 +335,7 @@ func TestL1TextAlone(t *testing.T) {
 // plain is an envelope without any text beside its object, as gateways before 0.3.3
 // write agent-comms messages, and before 0.7 replies and requests.
 func plain(t *testing.T, name string, object, signed []byte) []byte {
-	signature, err := json.Marshal(alice.Sign(signed))
+	signature, err := json.Marshal(alice.Signature(signed))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +418,7 @@ func TestL4Window(t *testing.T) {
 		}
 	}
 	for _, purpose := range []string{envelope.PurposeRegister, envelope.PurposeInvite} {
-		body := sealer.SealHints(envelope.Hints{Purpose: purpose, Port: 18790}, now)
+		body := must(sealer.SealHints(envelope.Hints{Purpose: purpose, Port: 18790}, now))
 		plain := less(body, "v2")
 		for _, off := range []time.Duration{-window, window, -window - ms, window + ms} {
 			_, err1 := opener(now.Add(off)).OpenHints(body, purpose, false)
@@ -456,7 +456,7 @@ func TestL7Proof(t *testing.T) {
 	for _, l := range samples {
 		body := l.seal()
 		mustOpen(t, l, body)
-		mustOpen(t, l, with(t, body, "signature", carol.Sign([]byte("the legacy signature is not looked at"))))
+		mustOpen(t, l, with(t, body, "signature", carol.Signature([]byte("the legacy signature is not looked at"))))
 
 		resealed := func(signer keys.Private, change func(*proof)) []byte {
 			var p proof
@@ -498,8 +498,8 @@ func TestL7Proof(t *testing.T) {
 			wantKind(t, fmt.Sprintf("%s with a v2 signature %s", l.shape, test.what), err, test.kind)
 		}
 		text := textOf(t, valueOf(t, body, "v2"), "payloadStr")
-		for what, signature := range map[string]string{"over the plain text": alice.Sign([]byte(text)), "for another purpose": v2(alice, "ogp/v2/other", text),
-			"without the first byte": alice.Sign([]byte("ogp/v2/" + string(l.shape) + "\x00" + text))} {
+		for what, signature := range map[string]string{"over the plain text": alice.Signature([]byte(text)), "for another purpose": v2(alice, "ogp/v2/other", text),
+			"without the first byte": alice.Signature([]byte("ogp/v2/" + string(l.shape) + "\x00" + text))} {
 			_, err := l.open(opener(now), with(t, body, "v2", signedBy{text, signature}))
 			wantKind(t, fmt.Sprintf("%s with a v2 signature %s", l.shape, what), err, core.BadSignature)
 		}
@@ -606,7 +606,7 @@ func TestFindErrors(t *testing.T) {
 	}
 	o := opener(now)
 	_, err1 := envelope.Open(o, envelope.Message, with(t, body, "signature", "aa"), find)
-	_, err2 := envelope.Open(o, envelope.Removal, with(t, sealer.SealRemoval(bobKey), "signature", "aa"), find)
+	_, err2 := envelope.Open(o, envelope.Removal, with(t, must(sealer.SealRemoval(bobKey)), "signature", "aa"), find)
 	_, err3 := envelope.Open(o, envelope.Approval, []byte(`{}`), find)
 	_, err4 := envelope.Open(o, envelope.CardRequest, envelope.CardRequestBody("x", "y", "z"), find)
 	for i, err := range []error{err1, err2, err3, err4} {

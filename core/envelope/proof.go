@@ -51,8 +51,9 @@ func signedBytes(ctx string, text []byte) []byte {
 }
 
 // sign makes the v2 form of a text, whose ctx is the purpose.
-func sign(k keys.Private, ctx string, text []byte) signed {
-	return signed{string(text), k.Sign(signedBytes(ctx, text))}
+func sign(k core.Signer, ctx string, text []byte) (signed, error) {
+	signature, err := k.Sign(signedBytes(ctx, text))
+	return signed{string(text), signature}, err
 }
 
 // NewNonce returns a fresh UUID v4 (RFC 9562 §5.4).
@@ -65,14 +66,18 @@ func NewNonce() core.Nonce {
 }
 
 // sealProof signs the v2 text for a text.
-func sealProof(k keys.Private, aud core.PublicKey, shape Shape, text []byte, now time.Time) jsontext.Value {
+func sealProof(k core.Signer, aud core.PublicKey, shape Shape, text []byte, now time.Time) (jsontext.Value, error) {
 	sum := sha256.Sum256(text)
 	return sealBlock(k, aud, shape, proof{Nonce: NewNonce(), Timestamp: core.FormatTime(now), Digest: hex.EncodeToString(sum[:])})
 }
 
-func sealBlock(k keys.Private, aud core.PublicKey, shape Shape, p proof) jsontext.Value {
+func sealBlock(k core.Signer, aud core.PublicKey, shape Shape, p proof) (jsontext.Value, error) {
 	p.Ctx, p.Iss, p.Aud = ctxPrefix+string(shape), k.Public().String(), aud.String()
-	return marshal(sign(k, p.Ctx, marshal(p)))
+	block, err := sign(k, p.Ctx, marshal(p))
+	if err != nil {
+		return nil, err
+	}
+	return marshal(block), nil
 }
 
 // openProof checks the v2 signature beside a text with that digest. It returns

@@ -64,24 +64,31 @@ func isOpen(purpose string) bool { return purpose == PurposeRegister || purpose 
 // SealHints writes the body of a call to a rendezvous: the v2 form and, for
 // registrations and invites, beside it the plain fields that servers before 0.7
 // read. h.PubKey is set, and h.Timestamp to at.
-func (s *Sealer) SealHints(h Hints, at time.Time) []byte {
+func (s *Sealer) SealHints(h Hints, at time.Time) ([]byte, error) {
 	h.PubKey, h.Timestamp = s.Key.Public().String(), core.FormatTime(at)
 	ctx := RecordCtx(h.Purpose)
-	record := sign(s.Key, ctx, marshal(struct {
+	record, err := sign(s.Key, ctx, marshal(struct {
 		Ctx   string `json:"ctx"`
 		Hints `json:",inline"`
 	}{ctx, h}))
+	if err != nil {
+		return nil, err
+	}
 	if !isOpen(h.Purpose) {
 		return marshal(struct {
 			V2 Record `json:"v2"`
-		}{record})
+		}{record}), nil
 	}
 	var legacy Record
 	if h.Legacy {
 		h := h
 		h.MaxAge = 0 // 0.7 knows no such member
 		text := marshal(h)
-		legacy = Record{string(text), s.Key.Sign(text)}
+		signature, err := s.Key.Sign(text)
+		if err != nil {
+			return nil, err
+		}
+		legacy = Record{string(text), signature}
 	}
 	return marshal(struct {
 		V2         Record `json:"v2"`
@@ -91,7 +98,7 @@ func (s *Sealer) SealHints(h Hints, at time.Time) []byte {
 		Port       int    `json:"port"`
 		PublicURL  string `json:"publicUrl,omitempty"`
 		Timestamp  int64  `json:"timestamp"` // ms, the same instant
-	}{record, legacy.PayloadStr, legacy.Signature, h.PubKey, h.Port, h.PublicURL, at.UnixMilli()})
+	}{record, legacy.PayloadStr, legacy.Signature, h.PubKey, h.Port, h.PublicURL, at.UnixMilli()}), nil
 }
 
 // OpenHints opens the body of a call to a rendezvous. Registrations and invites

@@ -39,7 +39,7 @@ func TestL3PurposesExcludeOneAnother(t *testing.T) {
 	purposes := []string{envelope.PurposeRegister, envelope.PurposeInvite, envelope.PurposeDeregister, envelope.PurposeList, envelope.PurposeRevoke, "other"}
 	s := envelope.Sealer{Key: hintsKey(t)}
 	for _, signed := range purposes {
-		body := s.SealHints(envelope.Hints{Purpose: signed, Port: 18790, Token: "a3f7k2"}, hintsAt)
+		body := must(s.SealHints(envelope.Hints{Purpose: signed, Port: 18790, Token: "a3f7k2"}, hintsAt))
 		for _, asked := range purposes[:5] {
 			got, err := hintsOpener().OpenHints(body, asked, true)
 			if want := signed == asked; (err == nil) != want {
@@ -57,7 +57,7 @@ func TestL3PurposesExcludeOneAnother(t *testing.T) {
 func TestHintsEveryByteCounts(t *testing.T) {
 	s := envelope.Sealer{Key: hintsKey(t)}
 	for _, purpose := range []string{envelope.PurposeRegister, envelope.PurposeDeregister} {
-		sealed := s.SealHints(envelope.Hints{Purpose: purpose, Port: 1, PublicURL: "https://gw.example"}, hintsAt)
+		sealed := must(s.SealHints(envelope.Hints{Purpose: purpose, Port: 1, PublicURL: "https://gw.example"}, hintsAt))
 		r := envelope.Record{PayloadStr: textOf(t, valueOf(t, sealed, "v2"), "payloadStr"), Signature: textOf(t, valueOf(t, sealed, "v2"), "signature")}
 		body := func(r envelope.Record) []byte {
 			b, err := json.Marshal(map[string]any{"v2": r})
@@ -92,12 +92,12 @@ func TestT11RegistrationForms(t *testing.T) {
 	s := envelope.Sealer{Key: hintsKey(t)}
 	for _, purpose := range []string{envelope.PurposeRegister, envelope.PurposeInvite} {
 		h := envelope.Hints{Purpose: purpose, Port: 1, PublicURL: "https://gw.example"}
-		body := s.SealHints(h, hintsAt)
+		body := must(s.SealHints(h, hintsAt))
 		if valueOf(t, body, "payloadStr") != nil || valueOf(t, body, "signature") != nil {
 			t.Errorf("%s: signed as before v2, unasked: %s", purpose, body)
 		}
 		h.Legacy = true
-		both := s.SealHints(h, hintsAt)
+		both := must(s.SealHints(h, hintsAt))
 		old, err := hintsOpener().OpenHints(without(t, both, "v2"), purpose, false)
 		if err != nil || old.V2 || old.Unsigned || (old.Record != envelope.Record{}) || old.Key != s.Key.Public() || old.Value.PublicURL != h.PublicURL {
 			t.Errorf("%s as 0.7 reads it: %+v, %v; want it signed, with nothing to hand on", purpose, old, err)
@@ -158,7 +158,7 @@ func TestHintsUnsigned(t *testing.T) {
 func FuzzOpenHints(f *testing.F) {
 	s := envelope.Sealer{Key: hintsKey(f)}
 	for _, purpose := range []string{envelope.PurposeRegister, envelope.PurposeDeregister} {
-		f.Add(s.SealHints(envelope.Hints{Purpose: purpose, Port: 1, PublicURL: "https://gw.example"}, hintsAt), purpose)
+		f.Add(must(s.SealHints(envelope.Hints{Purpose: purpose, Port: 1, PublicURL: "https://gw.example"}, hintsAt)), purpose)
 	}
 	f.Add([]byte(`{"pubkey":"`+s.Key.Public().String()+`","port":1,"timestamp":1795291200123}`), envelope.PurposeRegister)
 	f.Fuzz(func(t *testing.T, body []byte, purpose string) {

@@ -7,14 +7,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
 // Sealer writes and signs our envelopes, each in the body that every gateway
 // version in the field accepts (docs/protocol.md#bilingual). Safe for concurrent
-// use.
+// use. Its methods return the Signer's error, of kind Unavailable, when nothing could be
+// signed.
 type Sealer struct {
-	Key keys.Private
+	Key core.Signer
 	Now func() time.Time // nil: time.Now
 	// V2Only leaves the legacy signature out, for a peer that has shown v2. A text
 	// that we have signed passes for a message of any content at every gateway
@@ -37,9 +37,9 @@ func (s *Sealer) now() time.Time {
 }
 
 // legacy is the signature that gateways before v2 read; empty where it is left out.
-func (s *Sealer) legacy(text []byte) string {
+func (s *Sealer) legacy(text []byte) (string, error) {
 	if s.V2Only {
-		return ""
+		return "", nil
 	}
 	return s.Key.Sign(text)
 }
@@ -63,56 +63,75 @@ type signatures struct {
 	V2        jsontext.Value `json:"v2"`
 }
 
-func (s *Sealer) sign(aud core.PublicKey, shape Shape, text []byte, now time.Time) signatures {
-	return signatures{s.legacy(text), sealProof(s.Key, aud, shape, text, now)}
+func (s *Sealer) sign(aud core.PublicKey, shape Shape, text []byte, now time.Time) (signatures, error) {
+	legacy, err := s.legacy(text)
+	if err != nil {
+		return signatures{}, err
+	}
+	v2, err := sealProof(s.Key, aud, shape, text, now)
+	return signatures{legacy, v2}, err
+}
+
+// sealed writes a body once its signatures are there.
+func (s *Sealer) sealed(aud core.PublicKey, shape Shape, text []byte, now time.Time, body func(signatures) any) ([]byte, error) {
+	signed, err := s.sign(aud, shape, text, now)
+	if err != nil {
+		return nil, err
+	}
+	return marshal(body(signed)), nil
 }
 
 // SealRequest writes the body of a federation request; r.Timestamp is set.
-func (s *Sealer) SealRequest(aud core.PublicKey, r core.Request) []byte {
+func (s *Sealer) SealRequest(aud core.PublicKey, r core.Request) ([]byte, error) {
 	now := s.now()
 	r.Timestamp = core.FormatTime(now)
 	text := marshal(r)
-	signed := s.sign(aud, ShapeRequest, text, now)
-	return marshal(struct {
-		PayloadStr     string         `json:"payloadStr"`
-		Signature      string         `json:"signature,omitempty"`
-		Peer           core.PeerCard  `json:"peer"`
-		OfferedIntents []string       `json:"offeredIntents,omitempty"`
-		Invite         *core.Invited  `json:"invite,omitempty"`
-		V2             jsontext.Value `json:"v2"`
-	}{string(text), signed.Signature, r.Peer, r.OfferedIntents, r.Invite, signed.V2})
+	return s.sealed(aud, ShapeRequest, text, now, func(signed signatures) any {
+		return struct {
+			PayloadStr     string         `json:"payloadStr"`
+			Signature      string         `json:"signature,omitempty"`
+			Peer           core.PeerCard  `json:"peer"`
+			OfferedIntents []string       `json:"offeredIntents,omitempty"`
+			Invite         *core.Invited  `json:"invite,omitempty"`
+			V2             jsontext.Value `json:"v2"`
+		}{string(text), signed.Signature, r.Peer, r.OfferedIntents, r.Invite, signed.V2}
+	})
 }
 
 // SealApproval writes the body of an approval, a grant or a rejection;
 // a.Timestamp is set. A rejection is not bilingual: old gateways read anything
 // plain on this endpoint as an approval.
-func (s *Sealer) SealApproval(aud core.PublicKey, a core.Approval) []byte {
+func (s *Sealer) SealApproval(aud core.PublicKey, a core.Approval) ([]byte, error) {
 	now := s.now()
 	a.Timestamp = core.FormatTime(now)
 	text := marshal(a)
-	if a.Rejects() {
-		return marshal(struct {
-			PayloadStr string `json:"payloadStr"`
-			signatures `json:",inline"`
-		}{string(text), s.sign(aud, ShapeApproval, text, now)})
-	}
-	return marshal(struct {
-		core.Approval `json:",inline"`
-		PayloadStr    string `json:"payloadStr"`
-		signatures    `json:",inline"`
-	}{a, string(text), s.sign(aud, ShapeApproval, text, now)})
+	return s.sealed(aud, ShapeApproval, text, now, func(signed signatures) any {
+		if a.Rejects() {
+			return struct {
+				PayloadStr string `json:"payloadStr"`
+				signatures `json:",inline"`
+			}{string(text), signed}
+		}
+		return struct {
+			core.Approval `json:",inline"`
+			PayloadStr    string `json:"payloadStr"`
+			signatures    `json:",inline"`
+		}{a, string(text), signed}
+	})
 }
 
 // SealRemoval writes the body of a removal notice. Its legacy text is that of a
 // heartbeat of 0.7, so that nothing but an operator's order may ask for it.
-func (s *Sealer) SealRemoval(aud core.PublicKey) []byte {
+func (s *Sealer) SealRemoval(aud core.PublicKey) ([]byte, error) {
 	now := s.now()
 	id, timestamp := s.Key.Public().ID(), core.FormatTime(now)
-	return marshal(struct {
-		PeerID     string `json:"peerId"`
-		Timestamp  string `json:"timestamp"`
-		signatures `json:",inline"`
-	}{id, timestamp, s.sign(aud, ShapeRemoval, pairText(id, timestamp), now)})
+	return s.sealed(aud, ShapeRemoval, pairText(id, timestamp), now, func(signed signatures) any {
+		return struct {
+			PeerID     string `json:"peerId"`
+			Timestamp  string `json:"timestamp"`
+			signatures `json:",inline"`
+		}{id, timestamp, signed}
+	})
 }
 
 // SealMessage writes the body of a message; m.Timestamp is set. The nonce stays
@@ -125,11 +144,13 @@ func (s *Sealer) SealMessage(aud core.PublicKey, m core.Message) ([]byte, error)
 	if err != nil {
 		return nil, &core.Error{Kind: core.Malformed, Public: "payload is not valid JSON", Err: err}
 	}
-	return marshal(struct {
-		Message    jsontext.Value `json:"message"`
-		MessageStr string         `json:"messageStr"`
-		signatures `json:",inline"`
-	}{text, string(text), s.sign(aud, ShapeMessage, text, now)}), nil
+	return s.sealed(aud, ShapeMessage, text, now, func(signed signatures) any {
+		return struct {
+			Message    jsontext.Value `json:"message"`
+			MessageStr string         `json:"messageStr"`
+			signatures `json:",inline"`
+		}{text, string(text), signed}
+	})
 }
 
 // SealReply writes the body of a reply; r.Timestamp is set. It returns an error of
@@ -141,24 +162,28 @@ func (s *Sealer) SealReply(aud core.PublicKey, r core.Reply) ([]byte, error) {
 	if err != nil {
 		return nil, &core.Error{Kind: core.Malformed, Public: "data is not valid JSON", Err: err}
 	}
-	return marshal(struct {
-		Reply      jsontext.Value `json:"reply"`
-		ReplyStr   string         `json:"replyStr"`
-		signatures `json:",inline"`
-	}{text, string(text), s.sign(aud, ShapeReply, text, now)}), nil
+	return s.sealed(aud, ShapeReply, text, now, func(signed signatures) any {
+		return struct {
+			Reply      jsontext.Value `json:"reply"`
+			ReplyStr   string         `json:"replyStr"`
+			signatures `json:",inline"`
+		}{text, string(text), signed}
+	})
 }
 
 // SealIdentity writes the body of an update-identity envelope.
-func (s *Sealer) SealIdentity(aud core.PublicKey, id core.Identity) []byte {
+func (s *Sealer) SealIdentity(aud core.PublicKey, id core.Identity) ([]byte, error) {
 	text := marshal(id)
-	return marshal(struct {
-		Identity   jsontext.Value `json:"identity"`
-		signatures `json:",inline"`
-	}{text, s.sign(aud, ShapeIdentity, text, s.now())})
+	return s.sealed(aud, ShapeIdentity, text, s.now(), func(signed signatures) any {
+		return struct {
+			Identity   jsontext.Value `json:"identity"`
+			signatures `json:",inline"`
+		}{text, signed}
+	})
 }
 
 // SealStatus writes the `v2` member of the answer to a message of the intent
 // federation.status with that nonce, by which the asker opens it as a Status.
-func (s *Sealer) SealStatus(aud core.PublicKey, asked core.Nonce, approved bool) jsontext.Value {
+func (s *Sealer) SealStatus(aud core.PublicKey, asked core.Nonce, approved bool) (jsontext.Value, error) {
 	return sealBlock(s.Key, aud, ShapeStatus, proof{Nonce: asked, Timestamp: core.FormatTime(s.now()), Approved: &approved})
 }

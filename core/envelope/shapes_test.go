@@ -29,7 +29,7 @@ func signedTexts(t *testing.T) map[string]string {
 		"reply":          field(5, "replyStr"),
 		"identity":       member(6, "identity"),
 		"identity, bare": `{"id":"` + aliceKey.ID() + `","displayName":"Alice","email":"a@example.test","gatewayUrl":"https://alice.example.test","publicKey":"` + aliceKey.String() + `"}`,
-		"registration":   textOf(t, sealer.SealHints(envelope.Hints{Purpose: envelope.PurposeRegister, Port: 18790, PublicURL: "https://alice.example.test", Legacy: true}, now), "payloadStr"),
+		"registration":   textOf(t, must(sealer.SealHints(envelope.Hints{Purpose: envelope.PurposeRegister, Port: 18790, PublicURL: "https://alice.example.test", Legacy: true}, now)), "payloadStr"),
 		"topic refusal":  `{"status":"rejected","reason":"topic-not-permitted","message":"This topic is not open to you here."}`,
 	}
 }
@@ -192,9 +192,9 @@ func v2Texts(t *testing.T) map[string]signedBy {
 	for _, l := range samples {
 		add(l.seal())
 	}
-	add(with(t, []byte(`{}`), "v2", sealer.SealStatus(bobKey, "n-1", true)))
+	add(with(t, []byte(`{}`), "v2", must(sealer.SealStatus(bobKey, "n-1", true))))
 	for _, purpose := range []string{envelope.PurposeRegister, envelope.PurposeInvite, envelope.PurposeDeregister, envelope.PurposeList, envelope.PurposeRevoke} {
-		add(sealer.SealHints(envelope.Hints{Purpose: purpose, Port: 18790, Token: "a3f7k2"}, now))
+		add(must(sealer.SealHints(envelope.Hints{Purpose: purpose, Port: 18790, Token: "a3f7k2"}, now)))
 	}
 	return texts
 }
@@ -214,7 +214,7 @@ func TestT11V2Pairs(t *testing.T) {
 			if err := open(text.PayloadStr, text.Signature); (err == nil) != (door == ctx) {
 				t.Errorf("what is signed for %s at the door of %s = %v", ctx, door, err)
 			}
-			if err := open(text.PayloadStr, alice.Sign([]byte(text.PayloadStr))); err == nil {
+			if err := open(text.PayloadStr, alice.Signature([]byte(text.PayloadStr))); err == nil {
 				t.Errorf("%s with a signature over the text alone opens for %s", ctx, door)
 			}
 			// The prefix says one purpose, the text another.
@@ -242,7 +242,7 @@ func TestL3EveryPair(t *testing.T) {
 	}
 	for door, open := range ways {
 		for name, text := range texts {
-			err := open(text, alice.Sign([]byte(text)))
+			err := open(text, alice.Signature([]byte(text)))
 			want := false
 			for _, ok := range accepted[door] {
 				want = want || ok == name
@@ -271,7 +271,7 @@ func TestL3OneMarker(t *testing.T) {
 					continue
 				}
 				bent := string(with(t, []byte(text), mark, "x"))
-				if err := ways[door](bent, alice.Sign([]byte(bent))); err == nil {
+				if err := ways[door](bent, alice.Signature([]byte(bent))); err == nil {
 					t.Errorf("a %s with %q at the %s door = nil, want an error", name, mark, door)
 				}
 			}

@@ -72,15 +72,15 @@ func TestL2Strict(t *testing.T) {
 	}
 	for what, payload := range bad {
 		m := object(payload)
-		sig := alice.Sign([]byte(m))
+		sig := alice.Signature([]byte(m))
 		wantKind(t, what+", raw", open(`{"message":`+m+`,"signature":"`+sig+`"}`), core.Malformed)
 		wantKind(t, what+", in both", open(`{"message":`+m+`,"messageStr":`+quote(m)+`,"signature":"`+sig+`"}`), core.Malformed)
 		wantKind(t, what+", in the text", open(`{"message":`+object(`1`)+`,"messageStr":`+quote(m)+`,"signature":"`+sig+`"}`), core.Malformed)
-		wantKind(t, what+", beside", open(`{"message":`+object(`1`)+`,"more":`+payload+`,"signature":"`+alice.Sign([]byte(object(`1`)))+`"}`), core.Malformed)
+		wantKind(t, what+", beside", open(`{"message":`+object(`1`)+`,"more":`+payload+`,"signature":"`+alice.Signature([]byte(object(`1`)))+`"}`), core.Malformed)
 	}
 	for what, payload := range good {
 		m := object(payload)
-		sig := alice.Sign([]byte(m))
+		sig := alice.Signature([]byte(m))
 		if err := open(`{"message":` + m + `,"signature":"` + sig + `"}`); err != nil {
 			t.Errorf("%s, raw = %v, want no error", what, err)
 		}
@@ -120,7 +120,7 @@ func TestL2CaseCounts(t *testing.T) {
 		}
 	}
 	m := `{"Intent":"message","INTENT":"x","from":"a","to":"b","nonce":"n","timestamp":"` + core.FormatTime(now) + `"}`
-	_, err := envelope.Open(opener(now), envelope.Message, []byte(`{"message":`+m+`,"signature":"`+alice.Sign([]byte(m))+`"}`), findAlice)
+	_, err := envelope.Open(opener(now), envelope.Message, []byte(`{"message":`+m+`,"signature":"`+alice.Signature([]byte(m))+`"}`), findAlice)
 	wantKind(t, "a message with Intent", err, core.Malformed)
 }
 
@@ -153,7 +153,7 @@ func TestL2JSONParsing(t *testing.T) {
 	}
 	for name, text := range file.Cases {
 		m := `{"intent":"message","from":"a","to":"b","nonce":"n","timestamp":"` + core.FormatTime(now) + `","payload":` + string(text) + `}`
-		body := []byte(`{"message":` + m + `,"signature":"` + alice.Sign([]byte(m)) + `"}`)
+		body := []byte(`{"message":` + m + `,"signature":"` + alice.Signature([]byte(m)) + `"}`)
 		got, err := envelope.Open(opener(now), envelope.Message, body, findAlice)
 		whole := len(strings.TrimSpace(string(text))) > 0
 		switch {
@@ -230,7 +230,7 @@ func roundTrip(t failer, s string) {
 	}
 	c := card
 	c.ID, c.DisplayName, c.Email, c.Organization = s, s, s, s
-	body = sealer.SealRequest(bobKey, core.Request{Peer: c, OfferedIntents: []string{s}})
+	body = must(sealer.SealRequest(bobKey, core.Request{Peer: c, OfferedIntents: []string{s}}))
 	for _, cut := range [][]string{nil, {"v2"}, {"v2", "payloadStr"}} {
 		got, err := envelope.Open(o, envelope.Request, less(body, cut...), nil)
 		if len(cut) == 2 { // the plain form, which is signed over the peer alone
@@ -244,7 +244,7 @@ func roundTrip(t failer, s string) {
 		}
 	}
 	id := core.Identity{ID: s, DisplayName: s, HumanName: "h" + s, Email: s, GatewayURL: s, PublicKey: aliceKey.String()}
-	body = sealer.SealIdentity(bobKey, id)
+	body = must(sealer.SealIdentity(bobKey, id))
 	for _, cut := range [][]string{nil, {"v2"}} {
 		got, err := envelope.Open(o, envelope.Identity, less(body, cut...), nil)
 		if err != nil || got.Value != id {

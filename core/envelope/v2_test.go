@@ -37,7 +37,7 @@ func TestStatus(t *testing.T) {
 		return envelope.Open(o, envelope.Status, body, findAlice)
 	}
 	for _, yes := range []bool{true, false} {
-		body := with(t, []byte(`{"success":false,"error":"Peer not approved","statusCode":403}`), "v2", sealer.SealStatus(bobKey, "question", yes))
+		body := with(t, []byte(`{"success":false,"error":"Peer not approved","statusCode":403}`), "v2", must(sealer.SealStatus(bobKey, "question", yes)))
 		got, err := open(opener(now), body)
 		if err != nil || got.Value.Approved != yes || got.Key != aliceKey || got.Nonce != "question" || !got.V2 || !got.SentAt.Equal(now) {
 			t.Errorf("%v: opened %+v, %v", yes, got, err)

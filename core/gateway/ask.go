@@ -242,7 +242,10 @@ func (g *trust) unask(ctx context.Context, old, asked *core.Peer, cause error) e
 }
 
 func (g *trust) postRequest(ctx context.Context, p *core.Peer, target string, a Ask) (core.Answer, error) {
-	body := g.to(p).SealRequest(p.Key, core.Request{Peer: g.peerCard(), OfferedIntents: g.intents(), Invite: a.Invite})
+	body, err := g.to(p).SealRequest(p.Key, core.Request{Peer: g.peerCard(), OfferedIntents: g.intents(), Invite: a.Invite})
+	if err != nil {
+		return core.Answer{}, err
+	}
 	got, err := g.o.Transport.Post(ctx, target, core.PathRequest, body)
 	if err == nil {
 		err = g.outbox.Judge(ctx, p, answer.Request, got, answer.Try{}).Err()

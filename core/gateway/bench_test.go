@@ -41,7 +41,7 @@ func cpu(b *testing.B) time.Duration {
 // benchGateway is a gateway with peers, of which the first ones are returned.
 func benchGateway(b *testing.B, store core.Store, peers int) (*gateway.Gateway, []*peer) {
 	b.Helper()
-	g, err := gateway.New(b.Context(), gateway.Options{Key: keys.Generate(), Store: store, Transport: &wire{}, Version: "bench",
+	g, err := gateway.New(b.Context(), gateway.Options{Signer: keys.Generate(), Store: store, Transport: &wire{}, Version: "bench",
 		Notifiers: func() []string { return []string{"log"} }})
 	if err != nil {
 		b.Fatal(err)
@@ -294,7 +294,7 @@ func BenchmarkStart(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				g, err := gateway.New(b.Context(), gateway.Options{Key: key, Store: store, Transport: &wire{}})
+				g, err := gateway.New(b.Context(), gateway.Options{Signer: key, Store: store, Transport: &wire{}})
 				if err != nil {
 					b.Fatal(err)
 				}

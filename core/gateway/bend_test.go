@@ -65,11 +65,11 @@ func TestL1BentEnvelopes(t *testing.T) {
 				if !v2 {
 					body = without(t, body, "v2")
 				}
-				key := r.o.Key
+				key := r.o.Signer
 				again := func() {
 					begin()
 					r.Close()
-					r.o.Key = key // the envelope is to this gateway
+					r.o.Signer = key // the envelope is to this gateway
 					r.start()
 				}
 				again()

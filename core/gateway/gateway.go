@@ -19,7 +19,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
-	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/queue"
@@ -54,7 +53,7 @@ type Store interface {
 
 // Options are what a gateway is made of.
 type Options struct {
-	Key       keys.Private
+	Signer    core.Signer // signs as us
 	Store     Store
 	Transport Transport
 	Settings  Settings
@@ -120,7 +119,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &state{o: o, log: o.Logger, self: o.Key.Public(), sealer: envelope.Sealer{Key: o.Key, Now: o.Now}, started: o.Now(), changed: make(chan struct{}, 1)}
+	s := &state{o: o, log: o.Logger, self: o.Signer.Public(), sealer: envelope.Sealer{Key: o.Signer, Now: o.Now}, started: o.Now(), changed: make(chan struct{}, 1)}
 	s.SetSettings(o.Settings)
 	s.fresh = &freshness.Guard{Window: s.settings.Load().Window, Remember: s.settings.Load().Remember, Now: o.Now}
 

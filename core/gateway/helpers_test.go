@@ -104,7 +104,7 @@ type rig struct {
 func newRig(t testing.TB, f func(*gateway.Options)) *rig {
 	t.Helper()
 	r := &rig{key: keys.Generate(), wire: &wire{}, store: &coretest.Store{Store: memory.New()}, t: t}
-	r.o = gateway.Options{Key: r.key, Store: r.store, Transport: r.wire, Version: "test",
+	r.o = gateway.Options{Signer: r.key, Store: r.store, Transport: r.wire, Version: "test",
 		Notifiers: func() []string { return []string{"n"} }, Settings: gateway.Settings{URL: "http://us.example:18790"}}
 	if f != nil {
 		f(&r.o)
@@ -144,6 +144,28 @@ type peer struct {
 func newPeer(now func() time.Time) *peer {
 	k := keys.Generate()
 	return &peer{envelope.Sealer{Key: k, Now: now}, k.Public(), "http://" + k.Public().String()[24:40] + ".example"}
+}
+
+// A peer's own key never fails to sign.
+func (p *peer) SealRequest(to core.PublicKey, r core.Request) []byte {
+	return must(p.Sealer.SealRequest(to, r))
+}
+func (p *peer) SealApproval(to core.PublicKey, a core.Approval) []byte {
+	return must(p.Sealer.SealApproval(to, a))
+}
+func (p *peer) SealIdentity(to core.PublicKey, id core.Identity) []byte {
+	return must(p.Sealer.SealIdentity(to, id))
+}
+func (p *peer) SealRemoval(to core.PublicKey) []byte { return must(p.Sealer.SealRemoval(to)) }
+func (p *peer) SealStatus(to core.PublicKey, asked core.Nonce, approved bool) core.Raw {
+	return core.Raw(must(p.Sealer.SealStatus(to, asked, approved)))
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func (p *peer) record(trust core.Trust) *core.Peer {
@@ -352,7 +374,7 @@ func plainRequest(t testing.TB, p *peer, body []byte) []byte {
 	if err := json.Unmarshal(body, &in); err != nil {
 		t.Fatal(err)
 	}
-	out, err := json.Marshal(map[string]any{"peer": in.Peer, "signature": p.Sealer.Key.Sign(in.Peer)})
+	out, err := json.Marshal(map[string]any{"peer": in.Peer, "signature": must(p.Sealer.Key.Sign(in.Peer))})
 	if err != nil {
 		t.Fatal(err)
 	}

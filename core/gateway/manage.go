@@ -211,7 +211,7 @@ func (g *trust) RemovePeer(ctx context.Context, k core.PublicKey) (removed *core
 	if known == nil {
 		return nil, nil, errNoSuchPeer
 	}
-	notice := g.to(known).SealRemoval(k) // what cannot be signed is not removed
+	notice, unsigned := g.to(known).SealRemoval(k) // before the removal, so that its time is not after it
 	next, err := g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
 		if p == nil {
 			return nil, errNoSuchPeer
@@ -225,6 +225,10 @@ func (g *trust) RemovePeer(ctx context.Context, k core.PublicKey) (removed *core
 	})
 	if err != nil {
 		return nil, nil, err
+	}
+	if unsigned != nil {
+		g.log.Warn("could not notify peer of removal", "peer", next.Name(), "err", unsigned)
+		return next, unsigned, nil
 	}
 	return next, g.notify(ctx, next, notice), nil
 }

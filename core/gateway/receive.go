@@ -60,8 +60,8 @@ func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 	opened, err := envelope.Open(g.opener(ctx), envelope.Message, body, g.messageKeys)
 	if err != nil {
 		if errors.Is(err, core.NotApproved) || errors.Is(err, core.UnknownPeer) {
-			if a, ok := g.statusForOthers(body); ok {
-				return a, nil
+			if a, ok, err := g.statusForOthers(body); ok {
+				return a, err
 			}
 		}
 		return core.Answer{}, err
@@ -105,7 +105,7 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 	now := g.o.Now()
 	g.peers.Contact(p.Key, now)
 	if m.Intent == core.IntentStatus && opened.V2 {
-		return g.statusAnswer(p.Key, m.Nonce, true), nil
+		return g.statusAnswer(p.Key, m.Nonce, true)
 	}
 	if a, err := g.answered(ctx, p.Key, m.Nonce, opened.Digest); !errors.Is(err, core.NotFound) {
 		return a, err

@@ -103,21 +103,13 @@ func (g *replies) replyTo(p *core.Peer, m *core.InboxMessage, reply core.Reply, 
 	now := g.o.Now().UTC()
 	reply.Nonce, reply.From, reply.To = m.Message.Nonce, g.self.ID(), p.Key.ID()
 	reply.Timestamp = core.FormatTime(now)
-	body, err := g.to(p).SealReply(p.Key, reply)
-	if err != nil {
+	kept := &core.StoredReply{Nonce: reply.Nonce, Peer: p.Key, Ours: true, Reply: reply, At: now, Expires: now.Add(s.ReplyLife)}
+	body, err := g.signReply(p, kept)
+	if err != nil && !errors.Is(err, core.Unavailable) { // else it is signed when it leaves
 		return err
 	}
 	m.Status, m.Reply = core.InboxReplied, &reply
-	var sealed struct {
-		ReplyStr  string   `json:"replyStr"`
-		Signature string   `json:"signature"`
-		V2        core.Raw `json:"v2"`
-	}
-	if err := json.Unmarshal(body, &sealed); err != nil {
-		return err
-	}
-	change.Replies = append(change.Replies, &core.StoredReply{Nonce: reply.Nonce, Peer: p.Key, Ours: true, Reply: reply,
-		Text: sealed.ReplyStr, Sig: sealed.Signature, V2: sealed.V2, At: now, Expires: now.Add(s.ReplyLife)})
+	change.Replies = append(change.Replies, kept)
 	if m.Message.ReplyTo != "" {
 		item := g.outbox.Item(p.Key, core.OutReply)
 		item.Nonce, item.URL, item.Reply = reply.Nonce, m.Message.ReplyTo, &reply
@@ -125,6 +117,24 @@ func (g *replies) replyTo(p *core.Peer, m *core.InboxMessage, reply core.Reply, 
 		change.Outbox = append(change.Outbox, item)
 	}
 	return nil
+}
+
+// signReply signs an answer of ours for whoever polls, and returns its envelope.
+func (s *state) signReply(p *core.Peer, r *core.StoredReply) ([]byte, error) {
+	body, err := s.to(p).SealReply(p.Key, r.Reply)
+	if err != nil {
+		return nil, err
+	}
+	var sealed struct {
+		ReplyStr  string   `json:"replyStr"`
+		Signature string   `json:"signature"`
+		V2        core.Raw `json:"v2"`
+	}
+	if err := json.Unmarshal(body, &sealed); err != nil {
+		return nil, err
+	}
+	r.Text, r.Sig, r.V2 = sealed.ReplyStr, sealed.Signature, sealed.V2
+	return body, nil
 }
 
 // ReceiveReply takes the body of POST /federation/reply/:nonce.
@@ -289,6 +299,11 @@ func (g *replies) PollReply(ctx context.Context, nonce core.Nonce) (core.Answer,
 	}
 	if err != nil || !g.o.Now().Before(r.Expires) {
 		return answer.NoReplyYet(nonce), nil
+	}
+	if p := g.peers.Get(r.Peer); r.Text == "" && p != nil { // it could not be signed when it was given
+		if _, err := g.signReply(p, r); err != nil {
+			return core.Answer{}, err
+		}
 	}
 	return answer.Polled(nonce, r), nil
 }

@@ -83,24 +83,29 @@ func (s *state) readStatus(p *core.Peer, nonce core.Nonce, a core.Answer) (word 
 }
 
 // statusAnswer is the body of our answer to a confirmation, signed for whoever asks.
-func (s *state) statusAnswer(k core.PublicKey, nonce core.Nonce, approved bool) core.Answer {
-	return answer.Status(nonce, approved, s.o.Now(), core.Raw(s.sealer.SealStatus(k, nonce, approved)))
+func (s *state) statusAnswer(k core.PublicKey, nonce core.Nonce, approved bool) (core.Answer, error) {
+	v2, err := s.sealer.SealStatus(k, nonce, approved)
+	if err != nil {
+		return core.Answer{}, err
+	}
+	return answer.Status(nonce, approved, s.o.Now(), core.Raw(v2)), nil
 }
 
 // statusForOthers answers the confirmation of a gateway that is not approved here: no.
 // It must be signed in the v2 form for us, with a key of its own; nothing is
 // remembered. ok is false for what is no confirmation.
-func (s *state) statusForOthers(body []byte) (a core.Answer, ok bool) {
+func (s *state) statusForOthers(body []byte) (a core.Answer, ok bool, err error) {
 	key, ok := envelope.Issuer(body)
 	if !ok {
-		return a, false
+		return a, false, nil
 	}
 	opened, err := envelope.Open(s.opener(context.Background()), envelope.Message, body, envelope.From(key))
 	if err != nil || opened.Value.Intent != core.IntentStatus || opened.Value.Nonce == "" {
-		return a, false
+		return a, false, nil
 	}
 	if p := s.peers.Get(key); p != nil && isApproved(p) {
-		return a, false // approved under another label
+		return a, false, nil // approved under another label
 	}
-	return s.statusAnswer(key, opened.Value.Nonce, false), true
+	a, err = s.statusAnswer(key, opened.Value.Nonce, false)
+	return a, true, err
 }

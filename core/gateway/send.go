@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/url"
 	"time"
 
@@ -68,9 +69,9 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	if item.Message.Hops, err = g.o.Brake.Sends(k, item.Message.ConversationID, m.ByAgent); err != nil {
 		return Outgoing{}, err
 	}
-	if item.Body, err = g.to(p).SealMessage(k, *item.Message); err != nil {
+	if item.Body, err = g.to(p).SealMessage(k, *item.Message); err != nil && !errors.Is(err, core.Unavailable) {
 		return Outgoing{}, err
-	}
+	} // what cannot be signed now is when it leaves
 	item.SignedAt = item.Created
 	if m.Now {
 		item.GiveUp = item.Created
@@ -142,7 +143,7 @@ func (o outward) Seal(p *core.Peer, item *core.OutboxItem) ([]byte, error) {
 		return to.SealReply(p.Key, *item.Reply)
 	case core.OutReject:
 		no := false
-		return to.SealApproval(p.Key, core.Approval{Approved: &no, FromPublicKey: o.self.String(), Nonce: envelope.NewNonce()}), nil
+		return to.SealApproval(p.Key, core.Approval{Approved: &no, FromPublicKey: o.self.String(), Nonce: envelope.NewNonce()})
 	}
-	return to.SealApproval(p.Key, o.approvalFor(p, item)), nil
+	return to.SealApproval(p.Key, o.approvalFor(p, item))
 }

@@ -133,8 +133,11 @@ var errNoIdentity = &core.Error{Kind: core.Refused, Public: "the peer's version 
 	Hint: "it has what it got with our request or approval"}
 
 func (g *trust) postIdentity(ctx context.Context, p *core.Peer, s *Settings) error {
-	body := g.to(p).SealIdentity(p.Key, core.Identity{ID: g.self.ID(), DisplayName: s.Names.DisplayName, HumanName: s.Names.HumanName,
+	body, err := g.to(p).SealIdentity(p.Key, core.Identity{ID: g.self.ID(), DisplayName: s.Names.DisplayName, HumanName: s.Names.HumanName,
 		AgentName: s.Names.AgentName, Organization: s.Names.Organization, Email: s.Names.Email, GatewayURL: s.URL, PublicKey: g.self.String()})
+	if err != nil {
+		return err
+	}
 	got, err := g.o.Transport.Post(ctx, p.URL, core.PathIdentity, body)
 	if err != nil {
 		g.peers.Checked(p.Key, err, g.o.Now(), s.CheckFailures)

@@ -21,7 +21,7 @@ var order, _ = new(big.Int).SetString("72370055773322622139731865630429942408571
 func TestK1BentSignatures(t *testing.T) {
 	k := keys.Generate()
 	text := []byte(`{"bent":false}`)
-	whole, err := hex.DecodeString(k.Sign(text))
+	whole, err := hex.DecodeString(k.Signature(text))
 	if err != nil {
 		t.Fatal(err)
 	}

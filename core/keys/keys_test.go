@@ -159,7 +159,7 @@ func TestK1ParseStoredReadsTheWireFormAlone(t *testing.T) {
 func TestK2ParseSignature(t *testing.T) {
 	p := keys.Generate()
 	text := []byte("an envelope")
-	sigHex := p.Sign(text)
+	sigHex := p.Signature(text)
 	if len(sigHex) != 128 || strings.ToLower(sigHex) != sigHex {
 		t.Fatalf("Sign = %q, want 128 lower-case hex characters", sigHex)
 	}
@@ -213,7 +213,7 @@ func TestK2ParseSignature(t *testing.T) {
 func TestVerifyFailsOnEveryBentBit(t *testing.T) {
 	p := keys.Generate()
 	text := []byte("who, when, may, keep, tell, answer")
-	sig, err := keys.ParseSignature(p.Sign(text))
+	sig, err := keys.ParseSignature(p.Signature(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func FuzzParseSignature(f *testing.F) {
-	sig := keys.Generate().Sign([]byte("x"))
+	sig := keys.Generate().Signature([]byte("x"))
 	b, _ := hex.DecodeString(sig)
 	f.Add(sig)
 	f.Add(strings.ToUpper(sig))
@@ -317,7 +317,7 @@ func BenchmarkParseStored(b *testing.B) {
 }
 
 func BenchmarkParseSignature(b *testing.B) {
-	text := keys.Generate().Sign([]byte("x"))
+	text := keys.Generate().Signature([]byte("x"))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := keys.ParseSignature(text); err != nil {
@@ -328,7 +328,7 @@ func BenchmarkParseSignature(b *testing.B) {
 
 func BenchmarkVerify(b *testing.B) {
 	p, text := keys.Generate(), make([]byte, 512)
-	sig, err := keys.ParseSignature(p.Sign(text))
+	sig, err := keys.ParseSignature(p.Signature(text))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -344,6 +344,6 @@ func BenchmarkSign(b *testing.B) {
 	p, text := keys.Generate(), make([]byte, 512)
 	b.ReportAllocs()
 	for b.Loop() {
-		p.Sign(text)
+		p.Signature(text)
 	}
 }

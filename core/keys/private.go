@@ -87,9 +87,14 @@ func (p Private) Public() core.PublicKey {
 	return p.open().public
 }
 
-// Sign returns the plain Ed25519 signature over text as it crosses the wire: 128
+var _ core.Signer = Private{}
+
+// Sign is Signature as core.Signer has it. It never fails.
+func (p Private) Sign(text []byte) (string, error) { return p.Signature(text), nil }
+
+// Signature returns the plain Ed25519 signature over text as it crosses the wire: 128
 // lower-case hex characters.
-func (p Private) Sign(text []byte) string {
+func (p Private) Signature(text []byte) string {
 	if p.IsZero() {
 		panic("keys: sign without a key")
 	}

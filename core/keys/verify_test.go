@@ -98,7 +98,7 @@ func TestK1MixedOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := fmt.Append(nil, n)
-		sig := mustHex(t, k.Sign(text))
+		sig := mustHex(t, k.Signature(text))
 		held[thrice(t, public, text, [64]byte(sig))]++
 		held[thrice(t, core.PublicKey(a.Add(a, torsion).Bytes()), text, [64]byte(sig))]++
 	}
@@ -112,7 +112,7 @@ func TestK1MixedOrder(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	k := keys.Generate()
 	public := k.Public()
-	sig, err := hex.DecodeString(k.Sign([]byte("text")))
+	sig, err := hex.DecodeString(k.Signature([]byte("text")))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func BenchmarkVerifyByKey(b *testing.B) {
 	sigs := make([][64]byte, many)
 	for i := range all {
 		k := keys.Generate()
-		sig, _ := hex.DecodeString(k.Sign(text))
+		sig, _ := hex.DecodeString(k.Signature(text))
 		all[i], sigs[i] = k.Public(), [64]byte(sig)
 	}
 	for _, n := range []int{1, 1000, many} {

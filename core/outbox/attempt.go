@@ -48,8 +48,13 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 		next.State, next.Done, next.Error, next.Hint = core.OutSent, now, "", ""
 		return &next, q.keepItem(ctx, &next, false)
 	}
+	var got core.Answer
+	if err = q.seal(p, &next); errors.Is(err, core.Unavailable) {
+		return &next, errors.Join(err, q.unsigned(ctx, &next, err, now, first))
+	} else if err == nil {
+		got, err = q.deliver(ctx, p, &next)
+	}
 	next.Attempts++
-	got, err := q.deliver(ctx, p, &next)
 	result := q.settle(ctx, p, &next, got, err)
 	next.Hint = hintOf(result)
 	if err == nil || ctx.Err() == nil { // else we were cut short ourselves
@@ -72,6 +77,18 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 		}
 	}
 	return &next, errors.Join(result, q.keepItem(ctx, &next, !first || next.Attempts > 1))
+}
+
+// unsignedWait is how long an envelope waits for our key.
+const unsignedWait = 10 * time.Second
+
+// unsigned writes down that an envelope waits, as our key cannot be reached: that is no try.
+func (q *Queue) unsigned(ctx context.Context, item *core.OutboxItem, why error, now time.Time, first bool) error {
+	item.Error, item.Hint, item.Next = why.Error(), hintOf(why), now.Add(unsignedWait)
+	if item.Next.After(item.GiveUp) {
+		item.State, item.Done = core.OutExpired, now
+	}
+	return q.keepItem(ctx, item, !first)
 }
 
 var errDoubt = core.Refuse(core.Unavailable, "the peer has perhaps removed us")
@@ -138,18 +155,22 @@ func (q *Queue) failed(item *core.OutboxItem) *core.Event {
 	return e
 }
 
-// deliver signs and posts an envelope. The body of the last try is sent again while
-// its time is fresh, so that the peer knows it for the same.
-func (q *Queue) deliver(ctx context.Context, p *core.Peer, item *core.OutboxItem) (core.Answer, error) {
+// seal signs an envelope. The body of the last try is sent again while its time is fresh,
+// so that the peer knows it for the same.
+func (q *Queue) seal(p *core.Peer, item *core.OutboxItem) error {
 	now := q.o.Now()
-	fresh := item.Body != nil && now.Sub(item.SignedAt).Abs() < q.o.Gateway.OutboxSettings().Window*3/4
-	if !fresh {
-		body, err := q.o.Gateway.Seal(p, item)
-		if err != nil {
-			return core.Answer{}, err
-		}
+	if item.Body != nil && now.Sub(item.SignedAt).Abs() < q.o.Gateway.OutboxSettings().Window*3/4 {
+		return nil
+	}
+	body, err := q.o.Gateway.Seal(p, item)
+	if err == nil {
 		item.Body, item.SignedAt = body, now.UTC()
 	}
+	return err
+}
+
+// deliver posts an envelope.
+func (q *Queue) deliver(ctx context.Context, p *core.Peer, item *core.OutboxItem) (core.Answer, error) {
 	switch item.Kind {
 	case core.OutMessage:
 		return q.o.Transport.Post(ctx, p.URL, core.PathMessage, item.Body)

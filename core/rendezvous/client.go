@@ -14,7 +14,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
-	"github.com/opengatewayprotocol/ogp/core/keys"
 )
 
 const (
@@ -41,7 +40,7 @@ type ClientOptions struct {
 	// with the hint how to configure them.
 	URLs []string
 	// Key signs. Required, but for lookups alone.
-	Key keys.Private
+	Key core.Signer
 	// Port is what our gateway listens on, asked anew for each registration.
 	Port func() int
 	// PublicURL is where our gateway is reached from outside, asked likewise; nil
@@ -176,8 +175,7 @@ func (c *Client) stay(ctx context.Context, r *remote) {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), deregisterWithin)
 	defer cancel()
-	body := c.sealer.SealHints(envelope.Hints{Purpose: envelope.PurposeDeregister}, c.stamp())
-	if err := c.call(last, r, http.MethodDelete, pathPeer+c.opts.Key.Public().String(), body, nil); err != nil {
+	if err := c.order(last, r, http.MethodDelete, pathPeer+c.opts.Key.Public().String(), envelope.Hints{Purpose: envelope.PurposeDeregister}, nil); err != nil {
 		c.opts.Logger.Info("not deregistered: the record expires by itself", "rendezvous", r.url, "error", err)
 	}
 	r.set(func(s *Status) { s.Registered = false })
@@ -284,7 +282,7 @@ const errWantsLegacy = "Missing payloadStr or signature"
 // asked for it.
 func (c *Client) tell(ctx context.Context, r *remote, path string, h envelope.Hints, v any) error {
 	h.Legacy = r.wantsLegacy()
-	err := c.call(ctx, r, http.MethodPost, path, c.sealer.SealHints(h, c.stamp()), v)
+	err := c.order(ctx, r, http.MethodPost, path, h, v)
 	var e *core.Error
 	if h.Legacy || !errors.As(err, &e) || e.Kind != core.Refused || !strings.HasSuffix(e.Public, ": "+errWantsLegacy) {
 		return err
@@ -293,7 +291,16 @@ func (c *Client) tell(ctx context.Context, r *remote, path string, h envelope.Hi
 	r.legacy = true
 	r.mu.Unlock()
 	h.Legacy = true
-	return c.call(ctx, r, http.MethodPost, path, c.sealer.SealHints(h, c.stamp()), v)
+	return c.order(ctx, r, http.MethodPost, path, h, v)
+}
+
+// order signs what a server is told, and calls it.
+func (c *Client) order(ctx context.Context, r *remote, method, path string, h envelope.Hints, v any) error {
+	body, err := c.sealer.SealHints(h, c.stamp())
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, r, method, path, body, v)
 }
 
 func (c *Client) publicURL() string {

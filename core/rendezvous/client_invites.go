@@ -85,8 +85,7 @@ func (c *Client) ListInvites(ctx context.Context) ([]Invite, error) {
 		var a struct {
 			Invites []listed `json:"invites"`
 		}
-		body := c.sealer.SealHints(envelope.Hints{Purpose: envelope.PurposeList}, c.stamp())
-		if err := c.call(ctx, r, http.MethodPost, pathInvites, body, &a); err != nil {
+		if err := c.order(ctx, r, http.MethodPost, pathInvites, envelope.Hints{Purpose: envelope.PurposeList}, &a); err != nil {
 			if !errors.Is(err, core.NotFound) {
 				failed = err
 			}
@@ -118,8 +117,7 @@ func (c *Client) Revoke(ctx context.Context, code string) error {
 	}
 	var answers []asked
 	for _, r := range c.servers {
-		body := c.sealer.SealHints(envelope.Hints{Purpose: envelope.PurposeRevoke, Token: ref.Code}, c.stamp())
-		err := c.call(ctx, r, http.MethodDelete, pathToken+ref.Code, body, nil)
+		err := c.order(ctx, r, http.MethodDelete, pathToken+ref.Code, envelope.Hints{Purpose: envelope.PurposeRevoke, Token: ref.Code}, nil)
 		if err == nil {
 			return nil
 		}

@@ -220,7 +220,7 @@ func TestV1ServerCannotLie(t *testing.T) {
 		{"no record, no URL", head + `"x":1}`, "http://203.0.113.1:9", false},
 		{"signed by another", head + recordOf(t, evil, text(alice, "https://evil.example", 0)) + `}`, "", false},
 		{"another's record", head + recordOf(t, evil, text(evil, "https://evil.example", 0)) + `}`, "", false},
-		{"signed as 0.7 signs", head + strings.Replace(good, signV2(alice, envelope.PurposeRegister, text(alice, "https://gw.example", time.Minute)), alice.Sign([]byte(text(alice, "https://gw.example", time.Minute))), 1) + `}`, "", false},
+		{"signed as 0.7 signs", head + strings.Replace(good, signV2(alice, envelope.PurposeRegister, text(alice, "https://gw.example", time.Minute)), alice.Signature([]byte(text(alice, "https://gw.example", time.Minute))), 1) + `}`, "", false},
 		{"bent", head + strings.Replace(good, "gw.example", "ev.example", 1) + `}`, "", false},
 		{"old", head + recordOf(t, alice, text(alice, "https://old.example", 16*time.Minute)) + `}`, "", false},
 		{"of tomorrow", head + recordOf(t, alice, text(alice, "https://old.example", -24*time.Hour)) + `}`, "", false},

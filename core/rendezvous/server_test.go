@@ -146,16 +146,16 @@ func (r *rig) want(t testing.TB, got reply, status int, text string) {
 
 // text seals what a gateway says, at the rig's time and by.
 func (r *rig) text(k keys.Private, h envelope.Hints, by time.Duration) string {
-	return string((&envelope.Sealer{Key: k}).SealHints(h, r.clock.now().Add(by)))
+	return string(must((&envelope.Sealer{Key: k}).SealHints(h, r.clock.now().Add(by))))
 }
 
 // signV2 signs a text for a purpose; signedAs07 is a body as 0.7 signs it.
 func signV2(k keys.Private, purpose, text string) string {
-	return k.Sign([]byte("\xff" + envelope.RecordCtx(purpose) + "\x00" + text))
+	return k.Signature([]byte("\xff" + envelope.RecordCtx(purpose) + "\x00" + text))
 }
 
 func signedAs07(k keys.Private, text string) string {
-	return fmt.Sprintf(`{"payloadStr":%s,"signature":"%s"}`, appendString(nil, text), k.Sign([]byte(text)))
+	return fmt.Sprintf(`{"payloadStr":%s,"signature":"%s"}`, appendString(nil, text), k.Signature([]byte(text)))
 }
 
 // as07 is a registration or an invite as 0.7 signs both.
@@ -463,7 +463,7 @@ func TestL1RegistrationTwins(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := r.send(t, "POST", "/register", "203.0.113.1", fmt.Sprintf(`{"payloadStr":%s,"signature":"%s"%s}`, quoted, k.Sign([]byte(payload)), test.twin))
+			got := r.send(t, "POST", "/register", "203.0.113.1", fmt.Sprintf(`{"payloadStr":%s,"signature":"%s"%s}`, quoted, k.Signature([]byte(payload)), test.twin))
 			if (got.status == 200) != test.ok || !test.ok && got.status != 400 {
 				t.Errorf("%d %s, want ok = %v", got.status, got.body, test.ok)
 			}
@@ -1045,4 +1045,12 @@ func TestMetrics(t *testing.T) {
 	if strings.Contains(string(text), k.Public().String()) {
 		t.Error("metrics name a key")
 	}
+}
+
+// must is what a key of our own signs, which never fails.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
