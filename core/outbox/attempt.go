@@ -65,18 +65,23 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 	}
 	q.o.Logger.Info("envelope tried", "kind", next.Kind, "peer", p.Name(), "state", next.State, "attempt", next.Attempts, "err", next.Error)
 	// What the peer has taken is written down even when our caller has gone.
-	ctx = context.WithoutCancel(ctx)
-	if next.State != core.OutSent && next.Kind == core.OutMessage {
-		unlock, err := q.locks.Lock(ctx, lockName{"reply", p.Key, string(next.Nonce)})
+	return &next, q.keepTried(context.WithoutCancel(ctx), &next, result, now, !first || next.Attempts > 1)
+}
+
+// keepTried writes down what came of a try, unless the message was answered meanwhile. The
+// error is why it was not delivered.
+func (q *Queue) keepTried(ctx context.Context, item *core.OutboxItem, result error, now time.Time, tell bool) error {
+	if item.State != core.OutSent && item.Kind == core.OutMessage {
+		unlock, err := q.locks.Lock(ctx, lockName{"reply", item.Peer, string(item.Nonce)})
 		if err != nil {
-			return &next, err
+			return err
 		}
 		defer unlock()
-		if q.hasReplied(ctx, &next) {
-			next.State, next.Done, next.Error, next.Hint, result = core.OutSent, now, "", "", nil
+		if q.hasReplied(ctx, item) {
+			item.State, item.Done, item.Error, item.Hint, result = core.OutSent, now, "", "", nil
 		}
 	}
-	return &next, errors.Join(result, q.keepItem(ctx, &next, !first || next.Attempts > 1))
+	return errors.Join(result, q.keepItem(ctx, item, tell))
 }
 
 // unsignedWait is how long an envelope waits for our key.
