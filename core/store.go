@@ -158,6 +158,24 @@ type Expect struct {
 	Revision uint64 // Peer.Revision
 }
 
+// Fence is a lease as its holder has it. It stands until the lease is released, or
+// another node has taken it after its time.
+type Fence struct {
+	Name string // of the lease
+	N    uint64 // is another for each holder in turn
+}
+
+// Leases let one node at a time do a work that several could do. Safe for concurrent
+// use. Where a store is one process's own, each lease is granted.
+type Leases interface {
+	// Lease takes a lease for a time, by the clock of the store, or renews the one that
+	// this node has. The error is of kind Conflict while another node has it.
+	Lease(ctx context.Context, name string, ttl time.Duration) (Fence, error)
+	// Release gives a lease back before its time: nothing is kept under it any more.
+	// One that does not stand is no error.
+	Release(ctx context.Context, f Fence) error
+}
+
 // LazyWait is how long a lazy change waits at the most for another to ride on.
 const LazyWait = 100 * time.Millisecond
 
@@ -168,6 +186,9 @@ type Change struct {
 	// in one step with it: once the commit that removes a peer has returned, no
 	// change that expects an earlier revision of it is kept.
 	Expect []Expect
+	// Fences are the leases under which the change was made, judged as Expect is: once
+	// another node has taken one of them, the change is refused.
+	Fences []Fence
 	// Lazy says that nobody waits for this change: it rides on the next commit, or
 	// waits up to LazyWait. Commit still returns only when it is on disk, and Close
 	// writes those that wait. Until then no reader sees it.
@@ -276,11 +297,12 @@ type Cutoffs struct {
 //
 // Commit is durable (docs/threat-model.md#s1): when it returns nil, the change
 // survives a crash and a power loss. It returns an error of kind Moved, and keeps
-// nothing, when a revision of Change.Expect does not stand; of kind Replayed, and
+// nothing, when a revision of Change.Expect or a lease of Change.Fences does not stand; of kind Replayed, and
 // keeps nothing, when Change.Receipt's (peer, nonce) is taken; of kind Full when
 // there is no space; of kind Unavailable when the disk fails or the store is
 // closed. Many commits that wait at the same time share one write to disk.
 type Store interface {
+	Leases
 	Commit(ctx context.Context, c *Change) error
 
 	Peers(ctx context.Context) ([]*Peer, error)

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
 )
 
 // defaultLimit is how many results a query has that names no limit.
@@ -34,6 +35,8 @@ type kvKey struct{ plugin, key string }
 
 // Store is a core.Store in memory. Safe for concurrent use.
 type Store struct {
+	group.Leases
+
 	mu         sync.Mutex // guards all below
 	closed     bool
 	peers      map[core.PublicKey]*core.Peer
@@ -158,6 +161,9 @@ func (s *Store) refuse(c *core.Change) error {
 		if now != e.Revision {
 			return core.Refusef(core.Moved, "store: the peer %s has revision %d and not %d", e.Peer.Fingerprint(), now, e.Revision)
 		}
+	}
+	if err := s.Stand(c.Fences); err != nil {
+		return err
 	}
 	if c.Receipt != nil {
 		if _, taken := s.receipts[receiptKey{c.Receipt.Peer, c.Receipt.Nonce}]; taken {

@@ -4,6 +4,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
 )
 
 // kept is what a batch leaves behind: of each row its last word, so that one statement
@@ -11,11 +12,13 @@ import (
 type kept struct {
 	// What is looked up, and then what was found.
 	noncePeers, nonces, expected, named [][]byte
+	leases                              []string
 
 	seq       int64 // the last place in the log
 	taken     map[receiptKey]bool
 	revisions map[core.PublicKey]uint64
 	places    map[string]int64 // of messages and events, by id
+	fences    map[string]uint64
 
 	receipts   []*receiptRow
 	log        map[string]*logRow
@@ -31,7 +34,7 @@ type kept struct {
 type kvKey struct{ plugin, key string }
 
 func newKept(batch []*request) *kept {
-	k := &kept{taken: map[receiptKey]bool{}, revisions: map[core.PublicKey]uint64{}, places: map[string]int64{},
+	k := &kept{taken: map[receiptKey]bool{}, revisions: map[core.PublicKey]uint64{}, places: map[string]int64{}, fences: map[string]uint64{},
 		log: map[string]*logRow{}, peers: map[core.PublicKey]*peerRow{}, deliveries: map[deliveryKey]*deliveryRow{},
 		outbox: map[string]*outboxRow{}, replies: map[replyKey]*replyRow{}, meta: map[string]string{}, kv: map[kvKey][]byte{}}
 	for _, r := range batch {
@@ -41,6 +44,9 @@ func newKept(batch []*request) *kept {
 		}
 		for i := range r.change.Expect {
 			k.expected = append(k.expected, r.change.Expect[i].Peer[:])
+		}
+		for _, f := range r.change.Fences {
+			k.leases = append(k.leases, f.Name)
 		}
 		for i := range r.log {
 			k.named = append(k.named, []byte(r.log[i].id))
@@ -65,6 +71,11 @@ func (k *kept) judge(r *request) error {
 	for _, e := range r.change.Expect {
 		if now := k.revisions[e.Peer]; now != e.Revision {
 			return core.Refusef(core.Moved, "store: the peer %s has revision %d and not %d", e.Peer.Fingerprint(), now, e.Revision)
+		}
+	}
+	for _, f := range r.change.Fences {
+		if f.N == 0 || k.fences[f.Name] != f.N {
+			return group.Overtaken(f)
 		}
 	}
 	if r.receipt != nil && k.taken[r.receipt.key] {

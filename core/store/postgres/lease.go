@@ -21,6 +21,34 @@ const (
 	leaseEvery = 3 * time.Second
 )
 
+// Lease takes a lease, or renews it, by the database's clock. Its holder is this node. It
+// waits for the transactions that are under way under the lease.
+func (s *Store) Lease(ctx context.Context, name string, ttl time.Duration) (core.Fence, error) {
+	f := core.Fence{Name: name}
+	if err := s.open(ctx); err != nil {
+		return f, err
+	}
+	var n int64
+	err := s.pool.QueryRow(ctx, `INSERT INTO leases (name, holder, fence, until) VALUES ($1, $2, 1, now() + make_interval(secs => $3))
+		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until,
+			fence = CASE WHEN leases.holder = excluded.holder THEN leases.fence ELSE leases.fence + 1 END
+			WHERE leases.holder = excluded.holder OR leases.until < now() RETURNING fence`, name, s.lease.holder, ttl.Seconds()).Scan(&n)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return f, core.Refusef(core.Conflict, "store: another node has the lease %q", name)
+	}
+	f.N = uint64(n)
+	return f, s.wrap("lease", err)
+}
+
+// Release gives a lease back. Its fence is of no use from then on, to this node neither.
+func (s *Store) Release(ctx context.Context, f core.Fence) error {
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	_, err := s.pool.Exec(ctx, `UPDATE leases SET until = '-infinity', fence = fence + 1 WHERE name = $1 AND fence = $2`, f.Name, int64(f.N))
+	return s.wrap("release a lease", err)
+}
+
 // lease is the right of one node to commit. The database's clock counts.
 type lease struct {
 	holder string
@@ -91,6 +119,9 @@ func (l *lease) keep(s *Store) {
 
 // free lets another node have the lease.
 func (l *lease) free(s *Store) {
+	if l.end == nil {
+		return
+	}
 	l.stop.Do(func() {
 		close(l.end)
 		<-l.done

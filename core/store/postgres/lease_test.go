@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -86,5 +87,40 @@ func TestConnectionLost(t *testing.T) {
 	}
 	if err := s.Health(); err != nil {
 		t.Errorf("Health = %v, want nil", err)
+	}
+}
+
+// A lease is one node's at a time, until it is given back or its time is over. What was
+// made under it is refused from then on, also where its node has not noticed.
+func TestFence(t *testing.T) {
+	ctx := t.Context()
+	at := storetest.Postgres(t)
+	first := open(t, at)
+	second := besides(t, at)
+	fence, err := first.Lease(ctx, "work", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Lease(ctx, "work", time.Minute); !errors.Is(err, core.Conflict) {
+		t.Fatalf("Lease beside another node = %v, want Conflict", err)
+	}
+	if _, err := first.Lease(ctx, "work", 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Commit(ctx, &core.Change{Meta: map[string]string{"by": "first"}, Fences: []core.Fence{fence}}); err != nil {
+		t.Errorf("Commit under a lease whose time is over, and which nobody has taken = %v, want nil", err)
+	}
+	taken, err := second.Lease(ctx, "work", time.Minute)
+	if err != nil || taken.N <= fence.N {
+		t.Fatalf("Lease after its time = %v, %v, want a later fence than %v", taken, err, fence)
+	}
+	if err := first.Commit(ctx, &core.Change{Meta: map[string]string{"by": "nobody"}, Fences: []core.Fence{fence}}); !errors.Is(err, core.Moved) {
+		t.Errorf("Commit under a lease that another has = %v, want Moved", err)
+	}
+	if _, err := first.Lease(ctx, "work", time.Minute); !errors.Is(err, core.Conflict) {
+		t.Errorf("Lease of the node that was overtaken = %v, want Conflict", err)
+	}
+	if by, err := first.Meta(ctx, "by"); err != nil || by != "first" {
+		t.Errorf("Meta = %q, %v, want what was kept under the lease", by, err)
 	}
 }

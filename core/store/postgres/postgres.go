@@ -60,7 +60,10 @@ var _ core.Store = (*Store)(nil)
 // brings older ones up to date, and takes the lease to commit. It returns an error of
 // kind Conflict while another node has the lease, and of kind Unavailable when the
 // database cannot be reached. The caller closes the store.
-func Open(ctx context.Context, url string) (_ *Store, err error) {
+func Open(ctx context.Context, url string) (*Store, error) { return openAs(ctx, url, true) }
+
+// openAs opens the store, as the only node that commits where alone.
+func openAs(ctx context.Context, url string, alone bool) (_ *Store, err error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		// Its text has the whole string, password and all.
@@ -94,11 +97,13 @@ func Open(ctx context.Context, url string) (_ *Store, err error) {
 		host = "a host without a name"
 	}
 	s.lease = &lease{holder: host + " " + rand.Text()[:8]}
-	if err := s.lease.take(ctx, s); err != nil {
-		return nil, s.wrap("take the lease", err)
+	if alone {
+		if err := s.lease.take(ctx, s); err != nil {
+			return nil, s.wrap("take the lease", err)
+		}
+		go s.lease.keep(s)
 	}
 	go s.run()
-	go s.lease.keep(s)
 	return s, nil
 }
 

@@ -19,6 +19,17 @@ func open(t testing.TB, at string) *postgres.Store {
 	return s
 }
 
+// besides opens the store as one more node.
+func besides(t testing.TB, at string) *postgres.Store {
+	t.Helper()
+	s, err := postgres.OpenBeside(context.Background(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
 func TestStore(t *testing.T) {
 	storetest.PostgresServer(t)
 	where := map[core.Store]string{}

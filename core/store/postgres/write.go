@@ -123,16 +123,18 @@ func (s *Store) look(ctx context.Context, conn *pgxpool.Conn, k *kept) error {
 		b.Queue("SET LOCAL synchronous_commit = on")
 	}
 	b.Queue("SELECT seq FROM head FOR UPDATE").QueryRow(func(row pgx.Row) error { return row.Scan(&k.seq) })
-	b.Queue("SELECT count(*) FROM leases WHERE name = $1 AND fence = $2", leaseName, s.lease.fence).QueryRow(func(row pgx.Row) error {
-		var n int
-		if err := row.Scan(&n); err != nil {
-			return err
-		}
-		if n == 0 {
-			return errOvertaken
-		}
-		return nil
-	})
+	if s.lease.fence != 0 {
+		b.Queue("SELECT count(*) FROM leases WHERE name = $1 AND fence = $2", leaseName, s.lease.fence).QueryRow(func(row pgx.Row) error {
+			var n int
+			if err := row.Scan(&n); err != nil {
+				return err
+			}
+			if n == 0 {
+				return errOvertaken
+			}
+			return nil
+		})
+	}
 	if len(k.nonces) > 0 {
 		b.Queue(`SELECT peer, nonce FROM receipts WHERE (peer, nonce) IN (SELECT * FROM unnest($1::bytea[], $2::bytea[]))`, k.noncePeers, k.nonces).
 			Query(func(rows pgx.Rows) error {
@@ -151,6 +153,19 @@ func (s *Store) look(ctx context.Context, conn *pgxpool.Conn, k *kept) error {
 				var revision int64
 				err := rows.Scan(&key, &revision)
 				k.revisions[core.PublicKey(key)] = uint64(revision)
+				return err
+			})
+		})
+	}
+	if len(k.leases) > 0 {
+		// Whoever takes one of them waits until this transaction has ended, and then reads
+		// what it has kept.
+		b.Queue(`SELECT name, fence FROM leases WHERE name = ANY($1) ORDER BY name FOR SHARE`, k.leases).Query(func(rows pgx.Rows) error {
+			return each(rows, func() error {
+				var name string
+				var fence int64
+				err := rows.Scan(&name, &fence)
+				k.fences[name] = uint64(fence)
 				return err
 			})
 		})

@@ -137,7 +137,7 @@ func (r *request) add(id writeID, values ...driver.Value) { r.ops = append(r.ops
 
 // compile makes of a change what the writer writes, in the caller's goroutine.
 func (r *request) compile(c *core.Change) error {
-	r.expect = c.Expect
+	r.expect, r.fences = c.Expect, c.Fences
 	for _, m := range c.Inbox {
 		row, err := newMessage(m)
 		if err != nil {
@@ -277,5 +277,5 @@ func (s *Store) judge(r *request) (refusal, err error) {
 			return core.Refusef(core.Moved, "store: the peer %s no longer has revision %d", e.Peer.Fingerprint(), e.Revision), nil
 		}
 	}
-	return nil, nil
+	return s.Stand(r.fences), nil
 }

@@ -40,6 +40,8 @@ const (
 
 // Store is a core.Store in a file. Safe for concurrent use.
 type Store struct {
+	group.Leases
+
 	dir  string
 	lock *flock.Flock
 

@@ -19,6 +19,7 @@ type request struct {
 	group.Change
 	needs       []string // events that are to be there
 	expect      []core.Expect
+	fences      []core.Fence
 	receipt     *receipt // nil: none
 	merged      bool     // the receipt is that of the first row
 	rows        []logRow

@@ -26,6 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) core.Store, reopen func(t *testin
 		{"S1 many commits at the same time are all kept", concurrent},
 		{"S1 a change holds only at the revisions it expects", expects},
 		{"S1 after a removal no change that expects the peer is kept", expectsConcurrent},
+		{"S1 a change holds only while its leases stand", fenced},
 		{"L6 a nonce of a peer is taken once", once},
 		{"L6 a nonce is taken once by many at the same time", onceConcurrent},
 		{"N5 envelopes are listed by time", receipts},
