@@ -50,9 +50,11 @@ var rooms = []arrows{
 	{"core/scope", []string{"core"}},
 	{"core/brake", []string{"core", "core/text"}},
 	{"core/locks", []string{"core"}},
-	{"core/outbox", []string{"core", "core/answer", "core/locks", "core/queue"}},
+	{"core/lease", []string{"core", "core/locks"}},
+	{"core/follow", []string{"core"}},
+	{"core/outbox", []string{"core", "core/answer", "core/lease", "core/locks", "core/queue"}},
 	{"core/queue", []string{"core"}},
-	{"core/delivery", []string{"core", "core/queue"}},
+	{"core/delivery", []string{"core", "core/lease", "core/queue"}},
 	{"core/rules", []string{"core", "core/text"}},
 	{"core/record", []string{"core"}},
 	{"core/config", []string{"core", "core/files", "core/nesting", "core/rules", "core/text"}},
@@ -76,7 +78,7 @@ var rooms = []arrows{
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/answer", "core/brake", "core/budget", "core/envelope", "core/freshness", "core/keys", "core/locks", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
+	{"core/gateway", []string{"core", "core/answer", "core/brake", "core/budget", "core/envelope", "core/follow", "core/freshness", "core/keys", "core/lease", "core/locks", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
 	{"core/hooks", []string{"core", "core/atomicfile", "core/files", "core/gateway", "core/plugin", "core/rules", "core/scope"}},
 
@@ -131,7 +133,7 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/history", "core/hooks", "core/keys", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/history", "core/hooks", "core/keys", "core/lease", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
 	{"core/daemon/candidate", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/replay", "core/settings", "core/text", "core/trial"}},
 	{"core/daemon/service", []string{"core/config"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},

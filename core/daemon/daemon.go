@@ -20,7 +20,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/gofrs/flock"
 
@@ -41,6 +40,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/history"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/logpipe"
 	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
@@ -100,6 +100,7 @@ type Daemon struct {
 	tracing    *tracing.Tracing // nil: none
 	key        keys.Private
 	store      core.Store
+	leases     *lease.Keeper // of what one node alone does at a time
 	gateway    *gateway.Gateway
 	dispatcher *delivery.Dispatcher
 	hooks      *hooks.Manager
@@ -210,8 +211,10 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 
 func (d *Daemon) openGateway(ctx context.Context) error {
 	var err error
+	d.leases = lease.New(d.store, d.log)
+	d.approvals.Store = lease.Fenced{Store: d.store}
 	d.dispatcher = delivery.New(delivery.Options{
-		Store: d.store, Logger: d.log,
+		Store: d.store, Logger: d.log, Leases: d.leases,
 		Peer:     func(k core.PublicKey) *core.Peer { return d.gateway.Peer(k) },
 		Failed:   d.deliveryFailed,
 		SetUp:    func(ctx context.Context, name, detail string) { d.gateway.NotifierSetUp(ctx, name, detail) },
@@ -231,7 +234,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	d.brake = brake.New(brake.Options{Key: d.key.Derive("hop marks"), Settings: func() brake.Settings { return brakeSettings(d.config()) }, Wakes: d.wakes.Load})
 	d.history = history.New(history.Options{Read: d.counts})
 	d.gateway, err = gateway.New(ctx, gateway.Options{
-		Brake:  d.brake,
+		Brake:  d.brake, Leases: d.leases,
 		Signer: d.key, Store: d.store, Transport: d.tracing.Outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
 		Logger: d.log, Notifiers: d.dispatcher.Names, Queued: d.dispatcher.Queued,
 		Kept: func(c *core.Change) {
@@ -242,9 +245,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 		},
 		Plugins: func() (gateway.Plugins, error) { return d.hooks.Plugins() },
 		Record:  d.record,
-		Redeem: func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool) {
-			return d.approvals.Redeem(in, d.key.Public(), accepter, time.Now())
-		},
+		Redeem:  d.redeem,
 	})
 	if err != nil {
 		return err

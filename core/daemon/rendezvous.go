@@ -16,6 +16,7 @@ import (
 func (d *Daemon) openRendezvous() {
 	o := rendezvous.ClientOptions{
 		Key: d.key, Logger: d.log,
+		Stay:      d.leases.Shared(),
 		Port:      func() int { return d.gateway.Settings().Port },
 		PublicURL: d.publicURL,
 	}
@@ -40,7 +41,7 @@ func (d *Daemon) invite(ctx context.Context, p api.InviteParams) (api.InviteView
 		return api.InviteView{}, err
 	}
 	if p.Approve {
-		if err := d.approvals.Add(in, p.Grants, time.Now()); err != nil {
+		if err := d.alone(ctx, func(ctx context.Context) error { return d.approvals.Add(ctx, in, p.Grants, time.Now()) }); err != nil {
 			return api.InviteView{}, err
 		}
 	}
@@ -72,8 +73,37 @@ func (d *Daemon) invites(ctx context.Context, _ api.None) ([]api.InviteView, err
 }
 
 func (d *Daemon) revoke(ctx context.Context, p api.CodeParams) (api.None, error) {
-	d.approvals.Forget(p.Code)
+	if err := d.alone(ctx, func(ctx context.Context) error { return d.approvals.Forget(ctx, p.Code) }); err != nil {
+		return api.None{}, err
+	}
 	return api.None{}, d.rendezvous.Revoke(ctx, p.Code)
+}
+
+// alone changes what our invites approve while no other node does.
+func (d *Daemon) alone(ctx context.Context, f func(context.Context) error) error {
+	under, release, err := d.leases.Wait(ctx, "invites", 5*time.Second)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return f(under)
+}
+
+// redeem says whether a request follows an invite of ours that approves it.
+func (d *Daemon) redeem(in *core.Invited, accepter core.PublicKey) (grants []core.Grant, ok bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if in == nil {
+		return nil, false
+	}
+	err := d.alone(ctx, func(ctx context.Context) (err error) {
+		grants, ok, err = d.approvals.Redeem(ctx, in, d.key.Public(), accepter, time.Now())
+		return err
+	})
+	if err != nil {
+		d.log.Error("an invite was not looked at: the request waits", "err", err)
+	}
+	return grants, ok
 }
 
 func (d *Daemon) accept(ctx context.Context, p api.AcceptParams) (api.AcceptResult, error) {

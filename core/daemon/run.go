@@ -70,7 +70,11 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 	local := &control.Server{Handlers: d.handlers(), Logger: d.log, Restart: d.restart, Name: control.SocketName}
 	d.console = d.newConsole(local.Handlers)
 	d.log.Info("gateway is running", "listen", d.public.Addr().String(), "url", d.gateway.Settings().URL, "fingerprint", d.gateway.Key().Fingerprint())
-	var wg sync.WaitGroup
+	leases, letGo := context.WithCancel(context.WithoutCancel(ctx))
+	var wg, holding sync.WaitGroup
+	holding.Go(func() { _ = d.leases.Run(leases) })
+	defer holding.Wait()
+	defer letGo() // when all that works under them has ended
 	var once sync.Once
 	var failed error
 	for _, part := range []func(context.Context) error{
@@ -84,7 +88,10 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 		d.dispatcher.Run,
 		d.hooks.Run,
 		d.history.Run,
-		d.rendezvous.Run,
+		func(ctx context.Context) error {
+			d.leases.Under("rendezvous", func(ctx context.Context) { _ = d.rendezvous.Run(ctx) })(ctx)
+			return nil
+		},
 		d.observe,
 		d.watchConfig,
 		d.tellSystemd,

@@ -58,7 +58,7 @@ func (c *Dispatcher) forAll(ctx context.Context, filter core.DeliveryFilter, f f
 			f(d, change)
 		}
 		if len(page) > 0 {
-			if err := c.o.Store.Commit(ctx, change); err != nil {
+			if err := c.commit(ctx, change); err != nil {
 				return n, err
 			}
 			filter.After = page[len(page)-1].EventID

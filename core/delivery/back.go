@@ -62,7 +62,7 @@ func (c *Dispatcher) working(ctx context.Context, q *notifierQueue, batch []*cor
 		q.next = due
 	}
 	c.mu.Unlock()
-	if err := c.o.Store.Commit(context.WithoutCancel(ctx), change); err != nil && !errors.Is(err, core.NotFound) {
+	if err := c.commit(context.WithoutCancel(ctx), change); err != nil && !errors.Is(err, core.NotFound) {
 		return err
 	}
 	return nil

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
@@ -25,6 +26,7 @@ import (
 type Options struct {
 	Store  core.Store
 	Logger *slog.Logger
+	Leases *lease.Keeper // who tells a notifier; nil: there is one node alone
 	// Peer gives the record of an event's peer, or nil.
 	Peer func(core.PublicKey) *core.Peer
 	// Failed keeps an event of type delivery.failed. nil: none is made.
@@ -73,7 +75,7 @@ type Dispatcher struct {
 
 	mu     sync.Mutex // guards the rest
 	queues map[string]*notifierQueue
-	notes  map[note]bool // what was delivered and is not written down yet
+	notes  map[note]core.Fence // what was delivered and is not written down yet
 }
 
 // notifierQueue is one notifier and what it is to be notified of.
@@ -81,6 +83,7 @@ type notifierQueue struct {
 	n     core.Notifier
 	state Health
 	cut   context.CancelFunc // ends the call under way; nil: there is none
+	fence core.Fence         // of the lease to tell it, as it was last had
 
 	fresh  []*core.Delivery // from memory, oldest first
 	behind bool             // the store holds what memory does not
@@ -113,7 +116,7 @@ func New(o Options) *Dispatcher {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Dispatcher{o: o, queues: map[string]*notifierQueue{}, notes: map[note]bool{}, noting: make(chan struct{}, 1)}
+	c := &Dispatcher{o: o, queues: map[string]*notifierQueue{}, notes: map[note]core.Fence{}, noting: make(chan struct{}, 1)}
 	c.engine = queue.New(maxAtOnce, c.work)
 	c.SetSettings(o.Settings)
 	return c
@@ -219,7 +222,7 @@ func (c *Dispatcher) Queued(pending []*core.Delivery) {
 		case q == nil, q.read[0][d.EventID], q.read[1][d.EventID]:
 			continue
 		case q.behind: // it is read with the others
-		case len(q.fresh) >= maxFresh:
+		case len(q.fresh) >= maxFresh, c.o.Leases.Shared(): // in the order in which all nodes have kept them
 			q.behind, q.fresh = true, nil
 		default:
 			q.fresh = append(q.fresh, d)
@@ -248,18 +251,20 @@ func (c *Dispatcher) Run(ctx context.Context) error {
 	c.mu.Unlock()
 	wg.Go(func() { c.engine.Run(ctx) })
 	wg.Go(func() { c.writeNotes(ctx) })
-	wg.Go(func() {
-		_ = core.Every(ctx, orphansEvery, func(ctx context.Context) {
-			if err := c.giveUpOrphans(ctx); err != nil && ctx.Err() == nil {
-				c.storeFailed("deliveries not given up", err)
-			}
-		})
-	})
+	wg.Go(func() { c.o.Leases.Under("schedule", c.runOrphans)(ctx) })
 	wg.Wait()
 	return c.flush(context.WithoutCancel(ctx))
 }
 
 const orphansEvery = time.Hour
+
+func (c *Dispatcher) runOrphans(ctx context.Context) {
+	_ = core.Every(ctx, orphansEvery, func(ctx context.Context) {
+		if err := c.giveUpOrphans(ctx); err != nil && ctx.Err() == nil {
+			c.storeFailed("deliveries not given up", err)
+		}
+	})
+}
 
 // giveUpOrphans gives up what is pending for notifiers that are not in force any more
 // and have not come back in time.
@@ -293,7 +298,7 @@ func (c *Dispatcher) giveUpOrphans(ctx context.Context) error {
 			continue
 		}
 		c.o.Logger.Warn("deliveries given up, as their notifier is not configured any more", "notifier", name, "count", len(change.Deliveries))
-		if err := c.o.Store.Commit(ctx, change); err != nil {
+		if err := c.commit(ctx, change); err != nil {
 			return err
 		}
 	}

@@ -6,10 +6,19 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/lease"
 )
 
 // note is a delivery that was notified of.
 type note struct{ event, notifier string }
+
+// commit keeps a change, while the leases that ctx is under stand.
+func (c *Dispatcher) commit(ctx context.Context, change *core.Change) error {
+	change.Fences = append(change.Fences, lease.Fences(ctx)...)
+	err := c.o.Store.Commit(ctx, change)
+	c.o.Leases.Lost(err, change.Fences...)
+	return err
+}
 
 // noteNotified notes what a notifier has been notified of. The note is written down with the next
 // change of the store, or within core.LazyWait: after a kill at that very moment the
@@ -17,7 +26,11 @@ type note struct{ event, notifier string }
 func (c *Dispatcher) noteNotified(batch []*core.Delivery) {
 	c.mu.Lock()
 	for _, d := range batch {
-		c.notes[note{d.EventID, d.Notifier}] = true
+		fence := core.Fence{}
+		if q := c.queues[d.Notifier]; q != nil {
+			fence = q.fence
+		}
+		c.notes[note{d.EventID, d.Notifier}] = fence
 	}
 	c.mu.Unlock()
 	select {
@@ -51,30 +64,44 @@ func (c *Dispatcher) flush(ctx context.Context) error { return c.write(ctx, fals
 
 func (c *Dispatcher) write(ctx context.Context, lazy bool) error {
 	c.mu.Lock()
-	change := &core.Change{Lazy: lazy}
-	for n := range c.notes {
+	changes := map[core.Fence]*core.Change{} // one alone, where there is one node
+	for n, fence := range c.notes {
+		change := changes[fence]
+		if change == nil {
+			change = &core.Change{Lazy: lazy}
+			if fence != (core.Fence{}) {
+				change.Fences = []core.Fence{fence}
+			}
+			changes[fence] = change
+		}
 		change.Delivered = append(change.Delivered, &core.Delivery{EventID: n.event, Notifier: n.notifier})
 	}
 	c.mu.Unlock()
-	if len(change.Delivered) == 0 {
-		return nil
+	var failed error
+	for fence, change := range changes {
+		err := c.o.Store.Commit(ctx, change)
+		// Under a lease that is lost they are somebody else's, who tells them again.
+		if err != nil && !errors.Is(err, core.NotFound) && !c.o.Leases.Lost(err, fence) {
+			failed = err
+			continue
+		}
+		c.mu.Lock()
+		for _, d := range change.Delivered {
+			if n := (note{d.EventID, d.Notifier}); c.notes[n] == fence {
+				delete(c.notes, n)
+			}
+		}
+		c.mu.Unlock()
 	}
-	if err := c.o.Store.Commit(ctx, change); err != nil && !errors.Is(err, core.NotFound) {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, d := range change.Delivered {
-		delete(c.notes, note{d.EventID, d.Notifier})
-	}
-	return nil
+	return failed
 }
 
 // noted reports whether a delivery was made and is only not written down yet.
 func (c *Dispatcher) noted(d *core.Delivery) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.notes[note{d.EventID, d.Notifier}]
+	_, yes := c.notes[note{d.EventID, d.Notifier}]
+	return yes
 }
 
 // Depths are the lengths of the queues, each counted up to most, without what was delivered

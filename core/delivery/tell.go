@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
@@ -34,6 +35,37 @@ func (c *Dispatcher) work(ctx context.Context, name string) time.Duration {
 	defer cut()
 	q.cut = cut
 	c.mu.Unlock()
+	if c.o.Leases.Shared() {
+		return c.workShared(ctx, q)
+	}
+	return c.tellAll(ctx, q)
+}
+
+// workShared is tellAll while this node has the lease to tell the notifier.
+func (c *Dispatcher) workShared(ctx context.Context, q *notifierQueue) time.Duration {
+	under, release, err := c.o.Leases.Keep(ctx, "notifier/"+q.n.Name())
+	if err != nil {
+		return lease.AskEvery
+	}
+	defer release()
+	c.mu.Lock()
+	if fence := lease.Fences(under)[0]; q.fence != fence { // another node has told it meanwhile
+		q.fence, q.page, q.sweep = fence, nil, true
+	}
+	q.behind, q.fresh = true, nil // other nodes keep something at any time
+	c.mu.Unlock()
+	wait := c.tellAll(under, q)
+	if wait <= 0 || wait > lookEvery {
+		wait = lookEvery
+	}
+	return wait
+}
+
+// lookEvery is how often to look for what other nodes have kept for a notifier.
+const lookEvery = 500 * time.Millisecond
+
+// tellAll sends what is pending for a notifier until something fails.
+func (c *Dispatcher) tellAll(ctx context.Context, q *notifierQueue) time.Duration {
 	for ctx.Err() == nil {
 		if wait := c.paused(q); wait > 0 {
 			return wait
@@ -46,7 +78,7 @@ func (c *Dispatcher) work(ctx context.Context, name string) time.Duration {
 			err = c.tell(ctx, q, batch)
 		}
 		if err != nil && ctx.Err() == nil {
-			c.storeFailed("deliveries not stored", err, "notifier", name)
+			c.storeFailed("deliveries not stored", err, "notifier", q.n.Name())
 			c.mu.Lock()
 			q.behind, q.fresh, q.page = true, nil, nil
 			c.mu.Unlock()
@@ -246,7 +278,7 @@ func (c *Dispatcher) group(ctx context.Context, q *notifierQueue, due []*core.De
 			change.Deliveries = append(change.Deliveries, &next)
 		}
 	}
-	if err := c.o.Store.Commit(context.WithoutCancel(ctx), change); err != nil {
+	if err := c.commit(context.WithoutCancel(ctx), change); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -270,7 +302,7 @@ func (c *Dispatcher) alone(ctx context.Context, batch []*core.Delivery) error {
 		batch[i] = &next
 		change.Deliveries = append(change.Deliveries, &next)
 	}
-	return c.o.Store.Commit(context.WithoutCancel(ctx), change)
+	return c.commit(context.WithoutCancel(ctx), change)
 }
 
 // tell makes one call and writes down what came of it.
@@ -390,7 +422,7 @@ func (c *Dispatcher) failed(ctx context.Context, q *notifierQueue, batch []*core
 		change.Deliveries = append(change.Deliveries, &next)
 	}
 	first := c.pause(q, outcome, times, change.Deliveries)
-	err := c.o.Store.Commit(context.WithoutCancel(ctx), change)
+	err := c.commit(context.WithoutCancel(ctx), change)
 	if err != nil && !errors.Is(err, core.NotFound) {
 		return err
 	}

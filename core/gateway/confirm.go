@@ -34,6 +34,14 @@ func newConfirmer(s *state) *confirmer {
 	return c
 }
 
+// run asks those who are due until ctx is done.
+func (c *confirmer) run(ctx context.Context) {
+	for _, p := range c.peers.All() { // also those that another node has had to ask
+		c.plan(p)
+	}
+	c.due.Run(ctx)
+}
+
 // plan has a peer asked when it is due.
 func (c *confirmer) plan(p *core.Peer) {
 	if peers.Asks(p) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -30,44 +29,12 @@ func messageEvent(m *core.InboxMessage) *core.Event {
 	return &core.Event{ID: m.ID, Type: core.EventMessage, At: m.At, Peer: m.Peer, By: core.Them, Message: m}
 }
 
-// watchers are those who want every event as it is kept.
-type watchers struct {
-	mu   sync.Mutex // guards list
-	list map[chan core.Event]struct{}
-}
-
-func (w *watchers) tell(e core.Event) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for ch := range w.list {
-		select {
-		case ch <- e:
-		default: // a watcher that does not keep up is told so, and never holds up an envelope
-			close(ch)
-			delete(w.list, ch)
-		}
-	}
-}
-
 // Watch returns a channel of the events that are kept from now on, each after it
 // can be read from the store, and a function that ends it. They come in the order
 // in which they were kept, nearly, which need not be that of their ids. A watcher
 // that falls 256 events behind gets those, and then its channel is closed: what
 // it has missed is in the store.
-func (g *state) Watch() (<-chan core.Event, func()) {
-	ch := make(chan core.Event, 256)
-	g.watch.mu.Lock()
-	if g.watch.list == nil {
-		g.watch.list = map[chan core.Event]struct{}{}
-	}
-	g.watch.list[ch] = struct{}{}
-	g.watch.mu.Unlock()
-	return ch, func() {
-		g.watch.mu.Lock()
-		delete(g.watch.list, ch)
-		g.watch.mu.Unlock()
-	}
-}
+func (s *state) Watch() (<-chan core.Event, func()) { return s.watch.Watch() }
 
 // clean makes a peer's words safe to show. docs/threat-model.md#t6
 func clean(s string, maxRunes int) string { return text.Line(s, maxRunes) }

@@ -19,6 +19,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
+	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/queue"
@@ -39,6 +40,7 @@ type Transport interface {
 type Store interface {
 	outbox.Store
 	Commit(ctx context.Context, c *core.Change) error
+	Events(ctx context.Context, after string, limit int) ([]*core.Event, error)
 	Prune(ctx context.Context, c core.Cutoffs) error
 
 	Peers(ctx context.Context) ([]*core.Peer, error)
@@ -72,8 +74,10 @@ type Options struct {
 	// its event, so that delivery need not read the store. nil: nobody waits.
 	Queued func(pending []*core.Delivery)
 	// Kept is called after each change, once everything shows it. nil: nobody watches.
-	Kept  func(c *core.Change)
-	Brake *brake.Brake // bounds what agents that answer each other cost; nil: nothing does
+	Kept func(c *core.Change)
+	// Leases are of what one node alone does at a time. nil: there is one node alone.
+	Leases *lease.Keeper
+	Brake  *brake.Brake // bounds what agents that answer each other cost; nil: nothing does
 	// Record keeps what was decided. Nil: nothing is.
 	Record Recorder
 	// Redeem says whether a request follows an invite of ours that approves by
@@ -120,6 +124,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		o.Now = time.Now
 	}
 	s := &state{o: o, log: o.Logger, self: o.Signer.Public(), sealer: envelope.Sealer{Key: o.Signer, Now: o.Now}, started: o.Now(), changed: make(chan struct{}, 1)}
+	s.others.Read = o.Store.Events
 	s.SetSettings(o.Settings)
 	s.fresh = &freshness.Guard{Window: s.settings.Load().Window, Remember: s.settings.Load().Remember, Now: o.Now}
 
@@ -129,7 +134,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	confirm.trust = t
 	r := &replies{state: s, trust: t}
 	r.polls = queue.New(maxPollsAtOnce, r.pollForReply)
-	s.outbox = outbox.New(outbox.Options{Gateway: outward{s, t, r}, Store: o.Store, Transport: o.Transport, Logger: o.Logger, Now: o.Now})
+	s.outbox = outbox.New(outbox.Options{Leases: o.Leases, Gateway: outward{s, t, r}, Store: o.Store, Transport: o.Transport, Logger: o.Logger, Now: o.Now})
 	s.peers.Alive = func(k core.PublicKey) { s.outbox.Alive(k) }
 	g := &Gateway{state: s, trust: t, replies: r, inbound: &inbound{state: s, trust: t, replies: r}, reach: &reach{state: s, trust: t}, confirm: confirm}
 
@@ -153,9 +158,6 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	if err := s.readDigest(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: read digest: %w", err)
-	}
-	for _, p := range s.peers.All() {
-		confirm.plan(p)
 	}
 	s.fresh.Expect()
 	requests, span := s.limits()
@@ -224,7 +226,9 @@ func (g *Gateway) Close() {
 // Run does the work that waits until ctx is done.
 func (g *Gateway) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){g.runFill, g.outbox.Run, g.runPolls, g.confirm.due.Run, g.runChecks, g.runPrune, g.runDigest, g.runTell} {
+	once := func(f func(context.Context)) func(context.Context) { return g.o.Leases.Under("schedule", f) }
+	for _, f := range []func(context.Context){g.runFill, g.runFollow, g.outbox.Run, g.o.Leases.Under(pollsLease, g.runPolls),
+		g.o.Leases.Under("confirm", g.confirm.run), once(g.runChecks), once(g.runPrune), once(g.runDigest), once(g.runTell)} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()

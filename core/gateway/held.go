@@ -81,13 +81,23 @@ func (g *Gateway) release(ctx context.Context, m *core.InboxMessage, by string, 
 			return err
 		}
 	}
-	if err := g.keep(ctx, change); err != nil {
+	if err := g.keepDecided(ctx, change, m); err != nil {
 		return err
 	}
 	if len(change.Outbox) > 0 {
 		g.outbox.Wake(p.Key)
 	}
 	return nil
+}
+
+// keepDecided keeps what was decided about a held message, unless another node has decided.
+func (g *Gateway) keepDecided(ctx context.Context, change *core.Change, m *core.InboxMessage) error {
+	g.once(change, m.Peer, "decided", m.ID)
+	err := g.keep(ctx, change)
+	if errors.Is(err, core.Replayed) {
+		return core.Refusef(core.Conflict, "message %s was decided on already", m.ID)
+	}
+	return err
 }
 
 // Deny turns a held message down. Its sender gets a signed reply that says so, if it is
@@ -117,7 +127,7 @@ func (g *Gateway) Deny(ctx context.Context, id, by, reason string) (Outgoing, er
 	}
 	m.Status = core.InboxDenied
 	m.Decided = &core.Decided{As: core.Denied, By: clean(by, 64), At: g.o.Now().UTC(), Reason: reason}
-	if err := g.keep(ctx, change); err != nil {
+	if err := g.keepDecided(ctx, change, m); err != nil {
 		return Outgoing{}, err
 	}
 	out := Outgoing{Peer: p}

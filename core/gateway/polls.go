@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -14,6 +15,10 @@ const (
 	maxPollsAtOnce = 8
 	// maxPolled bounds how many envelopes of before a start are looked at for such messages.
 	maxPolled = 1000
+	// findEvery is how often messages that other nodes have sent are looked for.
+	findEvery = 10 * time.Second
+	// pollsLease is the lease to poll.
+	pollsLease = "polls"
 	// pollMost is the longest time between two polls.
 	pollMost = 10 * time.Minute
 )
@@ -24,14 +29,25 @@ func pollPause(age time.Duration) time.Duration { return min(max(age/2, pollEver
 // runPolls polls, until ctx is done, for the answers to messages that named no place
 // to send them to, as ours cannot be reached.
 func (g *replies) runPolls(ctx context.Context) {
-	if err := g.findPolls(ctx); err != nil && ctx.Err() == nil {
-		g.log.Error("messages without an answer not readable", "err", err)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { g.polls.Run(ctx) })
+	for first := true; ctx.Err() == nil; first = false {
+		if err := g.findPolls(ctx, first); err != nil && ctx.Err() == nil {
+			g.log.Error("messages without an answer not readable", "err", err)
+		}
+		if !g.o.Leases.Shared() {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(findEvery):
+		}
 	}
-	g.polls.Run(ctx)
 }
 
-// findPolls finds the messages that left before we were started.
-func (g *replies) findPolls(ctx context.Context) error {
+// findPolls finds the messages that left before we were started, or from another node.
+func (g *replies) findPolls(ctx context.Context, soon bool) error {
 	page := core.OutboxFilter{Limit: 100}
 	for n := 0; n < maxPolled; n += page.Limit {
 		items, err := g.o.Store.Outbox(ctx, page)
@@ -39,7 +55,7 @@ func (g *replies) findPolls(ctx context.Context) error {
 			return err
 		}
 		for _, item := range items {
-			g.poll(item)
+			g.poll(item, soon)
 		}
 		if len(items) < page.Limit {
 			return nil
@@ -50,10 +66,14 @@ func (g *replies) findPolls(ctx context.Context) error {
 }
 
 // poll has the answer to a message polled for that its peer has, or may have, and that
-// named no place which it can be sent to.
-func (g *replies) poll(item *core.OutboxItem) {
-	if g.polled(item) {
-		g.polls.In(item.ID, pollEvery)
+// named no place which it can be sent to: soon, or when its age says.
+func (g *replies) poll(item *core.OutboxItem, soon bool) {
+	wait := pollEvery
+	if !soon {
+		wait = pollPause(g.o.Now().Sub(left(item)))
+	}
+	if g.o.Leases.Holds(pollsLease) && g.polled(item) {
+		g.polls.In(item.ID, wait)
 	}
 }
 

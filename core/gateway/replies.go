@@ -73,12 +73,13 @@ func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply, by
 		return nil, nil, core.Refuse(core.NotApproved, "the sender is no longer an approved peer")
 	}
 	if m.Reply != nil {
-		return nil, nil, core.Refuse(core.Conflict, "this message has been answered already")
+		return nil, nil, errAnswered
 	}
 	change := &core.Change{Inbox: []*core.InboxMessage{m}, Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}}}
 	if err := g.replyTo(p, m, reply, change); err != nil {
 		return nil, nil, err
 	}
+	g.once(change, p.Key, "answered", id)
 	if byAgent {
 		g.o.Brake.Answers(p.Key, m.Message.ConversationID)
 		act := Act{InboxID: id, Intent: m.Message.Intent, Conversation: m.Message.ConversationID, Bytes: len(reply.Data) + len(reply.Error)}
@@ -88,7 +89,10 @@ func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply, by
 		}
 		g.agentActs(change, core.EventAgentReplied, p, act)
 	}
-	if err := g.keepFor(ctx, change, nobody); err != nil {
+	switch err := g.keepFor(ctx, change, nobody); {
+	case errors.Is(err, core.Replayed):
+		return nil, nil, errAnswered
+	case err != nil:
 		return nil, nil, err
 	}
 	if len(change.Outbox) > 0 {
@@ -96,6 +100,8 @@ func (g *replies) keepReply(ctx context.Context, id string, reply core.Reply, by
 	}
 	return p, item, nil
 }
+
+var errAnswered = core.Refuse(core.Conflict, "this message has been answered already")
 
 // replyTo fills a change with our answer to a message.
 func (g *replies) replyTo(p *core.Peer, m *core.InboxMessage, reply core.Reply, change *core.Change) error {
@@ -224,7 +230,11 @@ func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.Outbox
 		"timestamp": clean(r.Timestamp, 40), "question": questionOf(item.Message)}))
 	// A receipt is no news to the agent, and neither is what somebody is being shown.
 	told := !receipt && !g.awaited.has(awaitedReply{p.Key, r.Nonce})
-	return g.keepFor(ctx, change, func(string) bool { return told })
+	g.once(change, p.Key, map[bool]string{true: "receipt", false: "replied"}[receipt], string(r.Nonce))
+	if err = g.keepFor(ctx, change, func(string) bool { return told }); errors.Is(err, core.Replayed) {
+		return nil // another node has it
+	}
+	return err
 }
 
 // question is a message of ours as its answer is told with.

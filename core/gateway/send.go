@@ -84,7 +84,7 @@ func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 		return Outgoing{}, err
 	}
 	if m.Now {
-		item, err = g.outbox.Attempt(ctx, item, true)
+		item, err = g.outbox.Once(ctx, item)
 		return Outgoing{p, item, err}, nil
 	}
 	item, err = g.outbox.SendNow(ctx, item)
@@ -119,7 +119,7 @@ func (o outward) Store(ctx context.Context, c *core.Change) error {
 		return err
 	}
 	for _, item := range c.Outbox {
-		o.replies.poll(item)
+		o.replies.poll(item, true)
 		if item.Kind == core.OutApprove && item.State == core.OutSent && item.Nonce != "" {
 			o.trust.approvalSent(item.Peer, item)
 		}

@@ -17,7 +17,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/budget"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
+	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/locks"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
@@ -35,7 +37,8 @@ type state struct {
 	fresh    *freshness.Guard
 	settings atomic.Pointer[Settings]
 	peers    peers.Index
-	watch    watchers
+	watch    follow.Watchers
+	others   follow.Log // what other nodes keep
 	outbox   *outbox.Queue
 	locks    locks.Set[lockName] // over the envelopes that are under way
 	warned   budget.Warnings[lockName]
@@ -216,7 +219,13 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 		}
 	}
 	c.Deliveries = append(c.Deliveries, queued...)
+	c.Fences = append(c.Fences, lease.Fences(ctx)...)
+	if s.o.Leases.Shared() {
+		s.others.Own(events)
+	}
 	if err := s.o.Store.Commit(ctx, c); err != nil {
+		s.others.NotKept(events)
+		s.o.Leases.Lost(err, c.Fences...)
 		return notStored(err)
 	}
 	for _, p := range c.Peers {
@@ -236,13 +245,33 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 // tellOf tells those who wait for it of a change that was kept.
 func (s *state) tellOf(c *core.Change, events []*core.Event, queued []*core.Delivery) {
 	for _, e := range events {
-		s.watch.tell(*e)
+		s.watch.Tell(*e)
 	}
 	if len(queued) > 0 && s.o.Queued != nil {
 		s.o.Queued(queued)
 	}
 	if s.o.Kept != nil {
 		s.o.Kept(c)
+	}
+}
+
+// runFollow tells those who wait for it of what other nodes keep.
+func (s *state) runFollow(ctx context.Context) {
+	if s.o.Leases.Shared() {
+		s.others.Run(ctx, func(e core.Event) {
+			s.watch.Tell(e)
+			if s.o.Kept != nil { // whatever it is about has perhaps an answer
+				s.o.Kept(&core.Change{Replies: []*core.StoredReply{{Peer: e.Peer}}})
+			}
+		})
+	}
+}
+
+// once has a change kept by one node alone, though others may decide the same at this
+// moment: the commit of the second is refused as Replayed.
+func (s *state) once(c *core.Change, k core.PublicKey, what, name string) {
+	if s.o.Leases.Shared() {
+		c.Receipt = &core.Receipt{Peer: k, Nonce: bookkeeping(envelope.Shape(what), name), At: s.o.Now(), Answer: []byte{}}
 	}
 }
 

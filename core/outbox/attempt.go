@@ -96,6 +96,33 @@ func (q *Queue) unsigned(ctx context.Context, item *core.OutboxItem, why error, 
 	return q.keepItem(ctx, item, !first)
 }
 
+// over notes what came of a try, and reports whether the walk ends with it.
+func (q *Queue) over(ctx context.Context, x *pass, next *core.OutboxItem, mine bool, err error) bool {
+	if ctx.Err() == nil && (x.under.Err() != nil || errors.Is(err, core.Moved)) { // another node has the lease, and goes on
+		x.elsewhere(errElsewhere)
+		return true
+	}
+	if mine {
+		x.mine = next
+	}
+	x.tried(next.State)
+	if next.State == core.OutWaiting {
+		if ctx.Err() != nil {
+			return true
+		}
+		x.later(q.left(next))
+		if holdsUp(next) {
+			x.impatient = false
+			x.behind = err
+			return true
+		}
+	}
+	if mine {
+		x.later(time.Millisecond) // there may be later ones
+	}
+	return mine
+}
+
 var errDoubt = core.Refuse(core.Unavailable, "the peer has perhaps removed us")
 
 // mayNot says why an envelope is not tried, and whether somebody is to be told by an event: it

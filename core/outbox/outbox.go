@@ -16,6 +16,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/locks"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
@@ -55,8 +56,9 @@ type Transport interface {
 	PostURL(ctx context.Context, url string, body []byte) (core.Answer, error)
 }
 
-// Options are what a queue is made of. All are needed.
+// Options are what a queue is made of. All but Leases are needed.
 type Options struct {
+	Leases    *lease.Keeper // who may send to a peer; nil: there is one node alone
 	Gateway   Gateway
 	Store     Store
 	Transport Transport
@@ -175,16 +177,18 @@ func (q *Queue) Alive(k core.PublicKey) {
 // cannot be reached itself would be tried for every envelope of its.
 const aliveEvery = 5 * time.Second
 
-// waits notes that something waits for a peer, or nothing.
-func (q *Queue) waits(k core.PublicKey, something bool) {
+// waits notes that something waits for a peer, or nothing. It reports whether that is news.
+func (q *Queue) waits(k core.PublicKey, something bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	known := q.alive[k] != nil
 	switch {
 	case !something:
 		delete(q.alive, k)
-	case q.alive[k] == nil:
+	case !known:
 		q.alive[k] = &liveliness{}
 	}
+	return known != something
 }
 
 // takeAlive reports whether a peer has shown life since the last try, and uses that up.
@@ -227,22 +231,30 @@ func (q *Queue) Run(ctx context.Context) {
 	wg.Go(func() { q.engine.Run(ctx) })
 	defer wg.Wait()
 	for {
+		began := time.Now()
 		peers, err := q.o.Store.WaitingPeers(ctx)
 		for _, k := range peers {
-			q.waits(k, true)
-			q.engine.Wake(k)
+			if q.waits(k, true) {
+				q.engine.Wake(k)
+			}
 		}
-		if err == nil {
-			break
+		again := max(lease.AskEvery, 20*time.Since(began)) // what another node has kept
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			q.o.Logger.Error("outbox not readable", "err", err)
+			again = afterError
+		case !q.o.Leases.Shared():
+			<-ctx.Done()
+			return
 		}
-		q.o.Logger.Error("outbox not readable", "err", err)
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(afterError):
+		case <-time.After(again):
 		}
 	}
-	<-ctx.Done()
 }
 
 // afterError is how long to wait when the store could not be read.
@@ -264,6 +276,8 @@ func (q *Queue) work(ctx context.Context, k core.PublicKey) time.Duration {
 		return afterError
 	case soon > 0 && x.pace() > soon:
 		return soon
+	case q.o.Leases.Shared(): // the node that has it in hand may be gone
+		return min(x.pace(), q.lookAgain())
 	}
 	return x.pace()
 }
@@ -276,6 +290,8 @@ type pass struct {
 	alive     bool            // the peer has shown life
 	failed    int             // tries since one that the peer has taken or refused
 	walked    int             // envelopes that were looked at
+	under     context.Context // of the lease to send to the peer; nil: it was not needed yet
+	release   func()
 
 	mine   *core.OutboxItem // that envelope, once it was tried or is known to wait
 	behind error            // why the rest waits
@@ -324,6 +340,10 @@ func (q *Queue) SendNow(ctx context.Context, item *core.OutboxItem) (*core.Outbo
 	}
 	x := pass{queue: patient, id: item.ID, impatient: true}
 	err = q.send(ctx, item.Peer, &x)
+	for errors.Is(err, errElsewhere) && patient.Err() == nil { // that node may send this one, too
+		time.Sleep(elsewhereWait)
+		err = q.send(ctx, item.Peer, &x)
+	}
 	release()
 	if x.wait > 0 {
 		q.waits(item.Peer, true) // who had the queue before us may have found it empty
@@ -348,7 +368,10 @@ func (q *Queue) SendNow(ctx context.Context, item *core.OutboxItem) (*core.Outbo
 // the envelope of the pass was tried. The error is why that one was not delivered, or
 // why the walk ended early.
 func (q *Queue) send(ctx context.Context, k core.PublicKey, x *pass) error {
+	defer x.leave()
+	x.behind = nil
 	page := core.OutboxFilter{Peer: k, State: core.OutWaiting, Oldest: true, Limit: pageSize}
+pages:
 	for {
 		items, err := q.o.Store.Outbox(ctx, page)
 		if err != nil {
@@ -375,25 +398,16 @@ func (q *Queue) send(ctx context.Context, k core.PublicKey, x *pass) error {
 				e.RetryAfter, x.behind = wait, e
 				return e
 			}
-			next, err := q.Attempt(ctx, item, mine)
-			if mine {
-				x.mine = next
-			}
-			x.tried(next.State)
-			if next.State == core.OutWaiting {
-				if ctx.Err() != nil {
-					return err
-				}
-				x.later(q.left(next))
-				if holdsUp(next) {
-					x.impatient = false
-					x.behind = err
-					return err
-				}
-			}
-			if mine {
-				x.later(time.Millisecond) // there may be later ones
+			switch fresh, err := q.enter(ctx, k, x); {
+			case err != nil:
 				return err
+			case fresh: // as it is now that nobody else has it
+				page.After = ""
+				continue pages
+			}
+			next, err := q.Attempt(x.under, item, mine)
+			if q.over(ctx, x, next, mine, err) {
+				return x.why(err)
 			}
 		}
 		if len(items) < page.Limit {

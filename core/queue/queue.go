@@ -82,8 +82,9 @@ func (e *Engine[K]) Run(ctx context.Context) {
 	e.mu.Lock()
 	e.ctx = nil
 	for _, q := range e.queues {
-		if q.timer != nil {
+		if q.timer != nil { // looked at when Run runs again
 			q.timer.Stop()
+			q.timer, q.again = nil, true
 		}
 	}
 	e.mu.Unlock()

@@ -57,6 +57,8 @@ type ClientOptions struct {
 	Logger *slog.Logger
 	// Now is the clock of signed times. Nil: time.Now.
 	Now func() time.Time
+	// Stay says that Run ends without deregistering: others of the same key go on.
+	Stay bool
 }
 
 // Client registers our gateway and looks others up. Safe for concurrent use.
@@ -138,7 +140,7 @@ var errNotConfigured = &core.Error{
 }
 
 // Run keeps us registered with every server until ctx is done, then deregisters,
-// for at most 5 s. It renews when the server says, otherwise every 30 s, a fifth
+// for at most 5 s, unless others stay. It renews when the server says, otherwise every 30 s, a fifth
 // sooner or later by chance, and waits longer and longer for a server that does
 // not answer. Where a server offers a longer life, and we have a public URL, it asks
 // for that, and renews sooner only when what we say has changed. It returns nil.
@@ -170,7 +172,7 @@ func (c *Client) stay(ctx context.Context, r *remote) {
 			}
 		}
 	}
-	if !r.get().Registered {
+	if c.opts.Stay || !r.get().Registered {
 		return
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), deregisterWithin)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/store/memory"
 )
 
 func TestV4LongForm(t *testing.T) {
@@ -133,8 +134,10 @@ func TestPreApproval(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	invite := Invite{Uses: 2, Ref: Ref{Code: "a3f7k2", Pin: pinOf(inviter), Key: inviter, Secret: "ABCDEFGHIJKL", Expires: now.Add(10 * time.Minute)}}
 	grants := []core.Grant{{Intent: core.IntentMessage, Enabled: true}}
-	var a Approvals
-	if err := a.Add(invite, grants, now); err != nil {
+	store := memory.New()
+	defer store.Close()
+	a := &Approvals{Store: store}
+	if err := a.Add(t.Context(), invite, grants, now); err != nil {
 		t.Fatal(err)
 	}
 	long, err := ParseRef(invite.Long())
@@ -164,24 +167,27 @@ func TestPreApproval(t *testing.T) {
 		"after the code's end":    {good, accepter, now.Add(10*time.Minute + 1)},
 		"a reflected proof of us": {long.Prove(accepter, inviter), accepter, now},
 	} {
-		if _, ok := a.Redeem(test.in, inviter, test.accepter, test.at); ok {
-			t.Errorf("%s: approved", name)
+		if _, ok, err := a.Redeem(t.Context(), test.in, inviter, test.accepter, test.at); ok || err != nil {
+			t.Errorf("%s: approved (%v)", name, err)
 		}
 	}
-	for range 3 { // one use, however often
-		if got, ok := a.Redeem(good, inviter, accepter, now); !ok || len(got) != 1 || got[0].Intent != core.IntentMessage {
+	for range 3 { // one use, however often, and whoever restarts
+		a = &Approvals{Store: store}
+		if got, ok, _ := a.Redeem(t.Context(), good, inviter, accepter, now); !ok || len(got) != 1 || got[0].Intent != core.IntentMessage {
 			t.Fatalf("Redeem = %v, %v, want the grants", got, ok)
 		}
 	}
-	if _, ok := a.Redeem(long.Prove(inviter, third), inviter, third, now); !ok {
+	if _, ok, _ := a.Redeem(t.Context(), long.Prove(inviter, third), inviter, third, now); !ok {
 		t.Error("the second of two uses is refused")
 	}
 	fourth := key(t, 4).Public()
-	if _, ok := a.Redeem(long.Prove(inviter, fourth), inviter, fourth, now); ok {
+	if _, ok, _ := a.Redeem(t.Context(), long.Prove(inviter, fourth), inviter, fourth, now); ok {
 		t.Error("a third use of two")
 	}
-	a.Forget(invite.Long())
-	if _, ok := a.Redeem(good, inviter, accepter, now); ok {
+	if err := a.Forget(t.Context(), invite.Long()); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, _ := a.Redeem(t.Context(), good, inviter, accepter, now); ok {
 		t.Error("approved by a revoked invite")
 	}
 	if (Ref{Code: "a3f7k2"}).Prove(inviter, accepter) != nil {
