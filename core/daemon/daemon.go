@@ -234,7 +234,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	d.brake = brake.New(brake.Options{Key: d.key.Derive("hop marks"), Settings: func() brake.Settings { return brakeSettings(d.config()) }, Wakes: d.wakes.Load})
 	d.history = history.New(history.Options{Read: d.counts})
 	d.gateway, err = gateway.New(ctx, gateway.Options{
-		Brake:  d.brake, Leases: d.leases,
+		Brake: d.brake, Leases: d.leases,
 		Signer: d.key, Store: d.store, Transport: d.tracing.Outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
 		Logger: d.log, Notifiers: d.dispatcher.Names, Queued: d.dispatcher.Queued,
 		Kept: func(c *core.Change) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/keys"
-	"github.com/opengatewayprotocol/ogp/core/store/memory"
+	stores "github.com/opengatewayprotocol/ogp/core/store/memory"
 )
 
 func TestV4LongForm(t *testing.T) {
@@ -134,7 +134,7 @@ func TestPreApproval(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	invite := Invite{Uses: 2, Ref: Ref{Code: "a3f7k2", Pin: pinOf(inviter), Key: inviter, Secret: "ABCDEFGHIJKL", Expires: now.Add(10 * time.Minute)}}
 	grants := []core.Grant{{Intent: core.IntentMessage, Enabled: true}}
-	store := memory.New()
+	store := stores.New()
 	defer store.Close()
 	a := &Approvals{Store: store}
 	if err := a.Add(t.Context(), invite, grants, now); err != nil {

@@ -131,3 +131,6 @@ func (l *lease) free(s *Store) {
 		_, _ = s.pool.Exec(ctx, `UPDATE leases SET until = now() - interval '1 second' WHERE name = $1 AND fence = $2`, leaseName, l.fence)
 	})
 }
+
+// Shared says that other nodes may be at work on the same store.
+func (s *Store) Shared() bool { return true }
