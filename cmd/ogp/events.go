@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
@@ -19,55 +18,7 @@ import (
 )
 
 // eventText is an event in one line of a list.
-func eventText(a *cli.App, v api.EventView) string {
-	if v.Message != nil {
-		return term.SafeLine(v.Intent + "  " + api.OneLine(v.Message.Payload))
-	}
-	var data struct {
-		Unverified core.Names     `json:"unverified"`
-		Notifier   string         `json:"notifier"`
-		Kind       string         `json:"kind"` // of an envelope of ours
-		ApprovedBy string         `json:"approvedBy"`
-		Policy     string         `json:"policy"`
-		Reason     string         `json:"reason"`
-		Error      string         `json:"error"`
-		Type       core.EventType `json:"type"`
-		Data       jsontext.Value `json:"data"`
-	}
-	if len(v.Data) > 0 && json.Unmarshal(v.Data, &data) != nil {
-		return term.SafeLine(a.Here(v.Text))
-	}
-	text := a.Here(v.Text) // ours, without a word of the peer's
-	switch v.Type {
-	case core.EventRequest:
-		text += term.Optional(" It says it is ", api.PeerView{Unverified: data.Unverified}.Said())
-	case core.EventReply:
-		switch text = api.OneLine(core.Raw(data.Data)); {
-		case data.Error != "":
-			text = "error: " + data.Error
-		case text == "":
-			text = "yes, without a word"
-		}
-	case core.EventApproved:
-		text += term.Optional(" By: ", data.ApprovedBy)
-	case core.EventDeliveryFailed:
-		what := v.Text
-		switch {
-		case data.Notifier != "":
-			what = fmt.Sprintf("%s was not notified of %s", data.Notifier, cmp.Or(string(data.Type), "an event"))
-		case data.Kind != "":
-			what = fmt.Sprintf("our %s was not delivered", data.Kind)
-		}
-		text = what + term.Optional(": ", data.Error)
-	}
-	if data.Policy != "" {
-		text += term.Optional(" Policy: ", data.Policy) + term.Optional(", ", data.Reason)
-	}
-	if text == "" {
-		text = "-"
-	}
-	return term.SafeLine(text)
-}
+func eventText(a *cli.App, v api.EventView) string { return term.SafeLine(api.EventLine(v, a.Here)) }
 
 // defaultSince is how far "ogp events" looks back by itself.
 const defaultSince = 24 * time.Hour

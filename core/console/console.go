@@ -85,8 +85,9 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // Open gives out a code that opens the page once, within a minute, and opens the listener
-// where there is none yet. The error says why it cannot listen.
-func (s *Server) Open() (api.ConsoleView, error) {
+// where there is none yet. Where uid is not nil, the code is for browsers of that account of
+// this machine, as far as the system says whose they are. The error says why it cannot listen.
+func (s *Server) Open(uid *int) (api.ConsoleView, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx == nil || s.ctx.Err() != nil {
@@ -97,7 +98,11 @@ func (s *Server) Open() (api.ConsoleView, error) {
 			return api.ConsoleView{}, err
 		}
 	}
-	code, expires := s.sessions.invite()
+	account := anybody
+	if uid != nil {
+		account = *uid
+	}
+	code, expires := s.sessions.invite(account)
 	return api.ConsoleView{Address: s.addr.String(), Host: s.sessions.host, Code: code, Expires: expires, TLS: s.serves != nil}, nil
 }
 

@@ -143,7 +143,7 @@ func open(t *testing.T) (*Server, *fake, *browser) {
 	f := &fake{key: core.PublicKey{1, 2, 3}}
 	s := New(Options{Caller: f.handlers(), Command: "ogp --home /x", Version: "1.2.3", Logger: slog.New(slog.DiscardHandler),
 		Events: func(ctx context.Context, p api.EventParams, send func(api.EventView) error) error {
-			err := send(api.EventView{Event: core.Event{ID: "01", Type: core.EventMessage, Data: core.Raw(`{"x":"` + strings.NewReplacer(`"`, `'`).Replace(hostile) + `"}`)}, From: hostile, Fingerprint: "BENB-ENBE-NBEN-BENB-ENBE"})
+			err := send(api.EventView{Event: core.Event{ID: "01", Type: core.EventDeliveryFailed, Text: "It happened.", Data: core.Raw(`{"notifier":"log","error":"` + strings.NewReplacer(`"`, `'`).Replace(hostile) + `"}`)}, From: hostile, Fingerprint: "BENB-ENBE-NBEN-BENB-ENBE"})
 			if p.Kept {
 				return err
 			}
@@ -173,7 +173,7 @@ func (b *browser) enter(s *Server) {
 func must(t *testing.T, s *Server) api.ConsoleView {
 	t.Helper()
 	for range 100 { // Run begins beside us
-		v, err := s.Open()
+		v, err := s.Open(nil)
 		if err == nil {
 			return v
 		}
@@ -324,11 +324,11 @@ func TestW1SessionsEnd(t *testing.T) {
 func TestW1SessionsAreBounded(t *testing.T) {
 	s := newSessions(time.Now)
 	for range 10 * maxSessions {
-		code, _ := s.invite()
-		if _, ok := s.redeem(code); !ok {
+		code, _ := s.invite(anybody)
+		if _, err := s.redeem(code, nil); err != nil {
 			t.Fatal("a fresh code does not count")
 		}
-		s.invite()
+		s.invite(anybody)
 	}
 	if len(s.codes) > maxCodes || len(s.live) > maxSessions {
 		t.Errorf("%d codes, %d sessions", len(s.codes), len(s.live))
@@ -399,8 +399,8 @@ func TestW2FormsOfOurs(t *testing.T) {
 // sessionToken is a token of another session.
 func (s *Server) sessionToken(t *testing.T) string {
 	t.Helper()
-	code, _ := s.sessions.invite()
-	value, _ := s.sessions.redeem(code)
+	code, _ := s.sessions.invite(anybody)
+	value, _ := s.sessions.redeem(code, nil)
 	r, _ := http.NewRequest("GET", "/", nil)
 	r.AddCookie(&http.Cookie{Name: s.sessions.name, Value: value})
 	return s.sessions.of(r).token()

@@ -13,12 +13,13 @@ const chartStep = 20
 
 // healthPage is how the gateway and its parts do.
 type healthPage struct {
-	Status  api.StatusView
-	Doctor  looked
-	History api.HistoryView
-	Charts  []chart
-	Memory  uint64 // bytes that the program uses
-	Threads int
+	Status   api.StatusView
+	Doctor   looked
+	Warnings []string // of the status, which the doctor has not found as well
+	History  api.HistoryView
+	Charts   []chart
+	Memory   uint64 // bytes that the program uses
+	Threads  int
 }
 
 func (s *Server) health(w http.ResponseWriter, r *http.Request) (err error) {
@@ -29,7 +30,8 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) (err error) {
 	if p.History, err = api.History.Call(r.Context(), s.o.Caller, history.Params{Step: chartStep, Peers: 1}); err != nil {
 		return err
 	}
-	p.Doctor = s.doctor.last(s)
+	p.Doctor = s.doctor.last(s, r.URL.Query().Has("look"))
+	p.Warnings = p.Doctor.others(p.Status.Warnings)
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	p.Memory, p.Threads = m.Sys-m.HeapReleased, runtime.NumGoroutine()

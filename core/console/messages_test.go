@@ -97,7 +97,8 @@ func TestMessages(t *testing.T) {
 		"/sent/01O":                             {"answer", "/outbox/retry"},
 		"/peers":                                {"1234 peers", "after=N", "<svg", "1233 more approved peers", `stroke-width="6.0"`},
 		"/health":                               {`role="img"`, "accepted at the most 3", "0.25", "office"},
-		"/live":                                 {string(core.EventMessage)},
+		"/live":                                 {string(core.EventDeliveryFailed), "log was not notified of an event: "},
+		"/":                                     {"accepted</dt><dd>6</dd>", "refused</dt><dd>14</dd>", `<svg class="plot"`},
 	} {
 		r, text := b.get(path)
 		if r.StatusCode != http.StatusOK {

@@ -84,11 +84,11 @@ func BenchmarkMillion(b *testing.B) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Run(run) }()
 	defer func() { stop(); <-done }()
-	view, err := s.Open()
-	for ; err != nil; view, err = s.Open() {
+	view, err := s.Open(nil)
+	for ; err != nil; view, err = s.Open(nil) {
 		time.Sleep(10 * time.Millisecond)
 	}
-	value, _ := s.sessions.redeem(view.Code)
+	value, _ := s.sessions.redeem(view.Code, nil)
 	for _, path := range []string{"/peers", "/peers?q=peer-09", "/messages", "/messages?box=in", "/messages?box=in&q=nowhere", "/messages?box=in&before=" + fmt.Sprintf("01%024d", messages/2),
 		"/messages?box=out&status=sent", "/messages/peer-05000", "/messages/peer-05000?conversation=c0", "/messages/peer-05000?q=nowhere"} {
 		b.Run(path, func(b *testing.B) {

@@ -174,7 +174,7 @@ func (s *Server) removePeer(w http.ResponseWriter, r *http.Request, ref string) 
 	}
 	notice := "Ended the federation with " + v.Peer.Handle() + "."
 	if !v.Notified {
-		notice += " It could not be told: " + v.Error.Message
+		notice += " It could not be told." + why(v.Error)
 	}
 	return back(w, r, "/peers/"+p.Fingerprint, notice)
 }

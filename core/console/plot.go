@@ -39,6 +39,14 @@ func (s series) Most() string {
 	return number(most)
 }
 
+// sum is all of a line.
+func (s series) sum() (n int) {
+	for _, v := range s.Values {
+		n += int(v)
+	}
+	return n
+}
+
 func number(v float64) string {
 	if v >= 10 || v == math.Trunc(v) {
 		return strconv.FormatFloat(math.Round(v), 'f', -1, 64)

@@ -64,7 +64,10 @@ func serveAsset(w http.ResponseWriter, r *http.Request) {
 
 // parse reads the pages, by name, each with the layout around it.
 func (s *Server) parse() map[string]*template.Template {
-	ours := template.FuncMap{"ours": func(t any) template.HTML { return shown("bdi", "ours", 0, s.here(fmt.Sprint(t)), false) }}
+	ours := template.FuncMap{
+		"ours":  func(t any) template.HTML { return shown("bdi", "ours", 0, s.here(fmt.Sprint(t)), false) },
+		"event": func(v api.EventView) string { return api.EventLine(v, s.here) },
+	}
 	base := template.Must(template.New("").Funcs(functions).Funcs(ours).ParseFS(pages, "pages/layout.html", "pages/parts.html"))
 	out := map[string]*template.Template{}
 	files, _ := fs.Glob(pages, "pages/*.html") // the pattern is sound
@@ -82,7 +85,7 @@ func (s *Server) parse() map[string]*template.Template {
 var functions = template.FuncMap{
 	"theirs": theirs, "words": words, "ago": text.Ago, "until": text.Until, "when": when, "count": text.Count,
 	"size": func(n int64) string { return text.Bytes(uint64(max(n, 0))) }, "asset": func(name string) asset { return assets[name] },
-	"line": api.OneLine, "grant": api.GrantLine, "join": strings.Join, "groups": func(f string) []string { return strings.Split(f, "-") },
+	"line": api.OneLine, "grant": api.GrantLine, "step": api.StepLine, "join": strings.Join, "groups": func(f string) []string { return strings.Split(f, "-") },
 	"set": set, "fates": fatesChart, "hours": hoursChart, "micros": micros, "day": day,
 	"notice":  func(t string) template.HTML { return shown("bdi", "ours", 1000, t, false) }, // it may say what a peer has answered
 	"payload": payloadOf, "bytes": text.Bytes,

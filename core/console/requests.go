@@ -119,7 +119,15 @@ func told(o api.OutgoingView, what string) string {
 	case core.OutWaiting:
 		return "It is told of the " + what + " as soon as it can be reached."
 	case core.OutRefused, core.OutExpired:
-		return "It did not take the " + what + ": " + o.Error.Message
+		return "It did not take the " + what + "." + why(o.Error)
 	}
 	return ""
+}
+
+// why is what an error says, where there is one.
+func why(e *api.ErrorView) string {
+	if e == nil {
+		return ""
+	}
+	return " " + e.Message
 }

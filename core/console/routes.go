@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -92,9 +93,15 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, w
 // login turns a code into a session.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
-	value, ok := s.sessions.redeem(r.PostFormValue("code"))
-	if !ok {
-		s.showLogin(w, r, http.StatusForbidden, "This code does not count any more, or never did.")
+	value, err := s.sessions.redeem(r.PostFormValue("code"), func() (int, bool) { return owner(r) })
+	switch {
+	case errors.Is(err, errOthers):
+		uid, _ := owner(r)
+		s.o.Logger.Warn("another account of this machine has shown a code of the console", "uid", uid, "remote", r.RemoteAddr)
+		s.showLogin(w, r, http.StatusForbidden, "This code is for a browser of the account that ran \""+s.o.Command+" console\". For another browser, run it with --no-browser.")
+		return
+	case err != nil:
+		s.showLogin(w, r, http.StatusForbidden, "This code does not count any more, or never did. Run \""+s.o.Command+" console\" for another one.")
 		return
 	}
 	http.SetCookie(w, &http.Cookie{Name: s.sessions.name, Value: value, Path: "/", MaxAge: int(sessionLife.Seconds()),

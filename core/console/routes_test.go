@@ -214,3 +214,26 @@ func TestW2NoticesOfTheirs(t *testing.T) {
 		t.Errorf("the notice, %d bytes: %.600s", len(notice), notice)
 	}
 }
+
+// TestRefusalsWithoutAWord: a peer that says no may give no reason.
+func TestRefusalsWithoutAWord(t *testing.T) {
+	s, f, b := open(t)
+	s.o.Caller = append(control.Local{
+		api.Grant.Handle(func(_ context.Context, p api.ApproveParams) (api.OutgoingView, error) {
+			return api.OutgoingView{Peer: f.peer(p.Peer), State: string(core.OutRefused)}, nil
+		}),
+		api.Remove.Handle(func(_ context.Context, p api.EndParams) (api.RemoveResult, error) {
+			return api.RemoveResult{Peer: f.peer(p.Peer)}, nil
+		}),
+	}, f.handlers()...)
+	b.enter(s)
+	for path, form := range map[string]url.Values{
+		"/peers/ben/grants": {"intent": {"message"}, "save": {"yes"}, "state": {stateOf(grantsOf(f.peer("ben")))}},
+		"/peers/ben/remove": {"value": {"ben"}},
+	} {
+		form.Set("token", b.token())
+		if r, text := b.post(path, form); r.StatusCode != http.StatusSeeOther {
+			t.Errorf("%s: %d %s", path, r.StatusCode, text)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -33,8 +34,14 @@ type sessions struct {
 	host string // a name at loopback that other servers on this machine do not have, nor its cookies
 
 	mu    sync.Mutex // guards all below
-	codes map[digest]time.Time
+	codes map[digest]code
 	live  map[digest]*session
+}
+
+// code is what is known of one that was given out.
+type code struct {
+	expires time.Time
+	uid     int // the account that it is for, or anybody
 }
 
 // session is a browser that has shown a code.
@@ -51,19 +58,19 @@ type session struct {
 
 func newSessions(now func() time.Time) *sessions {
 	run := strings.ToLower(rand.Text()[:10])
-	return &sessions{now: now, name: "ogp-console-" + run, host: "ogp-" + run + ".localhost", codes: map[digest]time.Time{}, live: map[digest]*session{}}
+	return &sessions{now: now, name: "ogp-console-" + run, host: "ogp-" + run + ".localhost", codes: map[digest]code{}, live: map[digest]*session{}}
 }
 
-// invite makes a code.
-func (s *sessions) invite() (code string, expires time.Time) {
-	code, expires = rand.Text(), s.now().Add(codeLife)
+// invite makes a code for the browsers of an account, or of anybody.
+func (s *sessions) invite(uid int) (text string, expires time.Time) {
+	text, expires = rand.Text(), s.now().Add(codeLife)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.codes) >= maxCodes {
-		delete(s.codes, earliest(s.codes, func(t time.Time) time.Time { return t }))
+		delete(s.codes, earliest(s.codes, func(c code) time.Time { return c.expires }))
 	}
-	s.codes[sha256.Sum256([]byte(code))] = expires
-	return code, expires
+	s.codes[sha256.Sum256([]byte(text))] = code{expires, uid}
+	return text, expires
 }
 
 func earliest[V any](m map[digest]V, at func(V) time.Time) (key digest) {
@@ -76,16 +83,27 @@ func earliest[V any](m map[digest]V, at func(V) time.Time) (key digest) {
 	return key
 }
 
-// redeem turns a code into a session, once, and returns its cookie's value.
-func (s *sessions) redeem(code string) (value string, ok bool) {
-	code = strings.ToUpper(strings.TrimSpace(code))
+// errOthers is of a code that another account of this machine has shown. It still counts.
+var errOthers = errors.New("the code is for another account")
+
+var errNoCode = errors.New("no such code")
+
+// redeem turns a code into a session, once, and returns its cookie's value. owner says whose
+// browser shows it, where that is known.
+func (s *sessions) redeem(text string, owner func() (uid int, known bool)) (value string, err error) {
+	text = strings.ToUpper(strings.TrimSpace(text))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := sha256.Sum256([]byte(code))
-	expires, known := s.codes[key]
+	key := sha256.Sum256([]byte(text))
+	c, known := s.codes[key]
+	if known && c.uid != anybody {
+		if uid, known := owner(); known && uid != c.uid {
+			return "", errOthers
+		}
+	}
 	delete(s.codes, key)
-	if !known || !s.now().Before(expires) {
-		return "", false
+	if !known || !s.now().Before(c.expires) {
+		return "", errNoCode
 	}
 	for len(s.live) >= maxSessions {
 		old := earliest(s.live, func(x *session) time.Time { return x.expires })
@@ -96,7 +114,7 @@ func (s *sessions) redeem(code string) (value string, ok bool) {
 	x := &session{expires: s.now().Add(sessionLife), used: map[string]bool{}}
 	_, _ = rand.Read(x.secret[:]) // never fails
 	s.live[sha256.Sum256([]byte(value))] = x
-	return value, true
+	return value, nil
 }
 
 // of is the session of a request, or nil. A server on another port can set cookies of our
@@ -153,9 +171,10 @@ func (x *session) end() {
 }
 
 // follow makes a stream the session's only one: a browser has six connections for all of
-// a host's pages. The context ends with the session, or when another stream begins.
-func (x *session) follow(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := context.WithCancel(ctx)
+// a host's pages. The context ends with the session, which has so much time left, or when
+// another stream begins.
+func (x *session) follow(ctx context.Context, left time.Duration) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithTimeout(ctx, left)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.stream != nil {

@@ -27,7 +27,8 @@ type happened struct {
 // one, which ends with it.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	out := http.NewResponseController(w)
-	ctx, stop := sessionOf(r).follow(r.Context())
+	x := sessionOf(r)
+	ctx, stop := x.follow(r.Context(), x.expires.Sub(s.sessions.now()))
 	defer stop()
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.WriteHeader(http.StatusOK)

@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"html/template"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 
@@ -14,11 +15,19 @@ import (
 // act or hide shown as what it is.
 //
 // docs/threat-model.md#t6
-func theirs(most int, s any) template.HTML { return shown("bdi", "theirs", most, fmt.Sprint(s), false) }
+func theirs(most int, s any) template.HTML { return shown("bdi", "theirs", most, textOf(s), false) }
 
 // words shows a whole text of somebody else in the same way, with its lines, up to so many
 // characters; zero: all of it.
-func words(most int, s any) template.HTML { return shown("pre", "theirs", most, fmt.Sprint(s), true) }
+func words(most int, s any) template.HTML { return shown("pre", "theirs", most, textOf(s), true) }
+
+// textOf is what a page says of a value. Bytes are a text, not a list of numbers.
+func textOf(v any) string {
+	if b := reflect.ValueOf(v); b.Kind() == reflect.Slice && b.Type().Elem().Kind() == reflect.Uint8 {
+		return string(b.Bytes())
+	}
+	return fmt.Sprint(v)
+}
 
 func shown(tag, class string, most int, s string, lines bool) template.HTML {
 	var b strings.Builder

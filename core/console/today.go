@@ -3,11 +3,14 @@ package console
 import (
 	"context"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/history"
 )
 
 // onToday is how many of a kind the first page shows.
@@ -20,7 +23,16 @@ type todayPage struct {
 	Held     []api.InboxView
 	Failed   []api.DeliveryView
 	Doctor   looked
+	Warnings []string // of the status, which the doctor has not found as well
+	Day      []rate
+	Chart    chart // of the day
 	Nothing  bool
+}
+
+// rate is how many envelopes a day had of a kind.
+type rate struct {
+	Name string
+	Sum  int
 }
 
 func (s *Server) today(w http.ResponseWriter, r *http.Request) (err error) {
@@ -38,8 +50,17 @@ func (s *Server) today(w http.ResponseWriter, r *http.Request) (err error) {
 	if p.Failed, err = api.Deliveries.Call(ctx, c, api.DeliveryParams{Limit: onToday}); err != nil {
 		return err
 	}
-	p.Doctor = s.doctor.last(s)
-	p.Nothing = len(p.Requests)+len(p.Held)+len(p.Failed)+len(p.Doctor.Findings())+len(p.Status.Warnings) == 0
+	day, err := api.History.Call(ctx, c, history.Params{Step: chartStep, Peers: 1})
+	if err != nil {
+		return err
+	}
+	p.Chart = chartsOf(day.Points)[0]
+	for _, x := range p.Chart.Series {
+		p.Day = append(p.Day, rate{x.Name, x.sum()})
+	}
+	p.Doctor = s.doctor.last(s, r.URL.Query().Has("look"))
+	p.Warnings = p.Doctor.others(p.Status.Warnings)
+	p.Nothing = len(p.Requests)+len(p.Held)+len(p.Failed)+len(p.Doctor.Findings())+len(p.Warnings) == 0
 	p.Requests = p.Requests[:min(len(p.Requests), onToday)]
 	return s.render(w, r, "today", "Today", p)
 }
@@ -60,12 +81,22 @@ func (l looked) Findings() (out []api.Check) {
 	return out
 }
 
+// others are the warnings that none of the findings says as well.
+func (l looked) others(warnings []string) (out []string) {
+	for _, w := range warnings {
+		if !slices.ContainsFunc(l.Findings(), func(c api.Check) bool { return strings.HasPrefix(w, c.Text) }) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
 // lookout keeps what the doctor has found, and lets it look again once that is old: it
 // asks other machines, which no page waits for.
 type lookout struct {
-	mu      sync.Mutex // guards all below
-	found   looked
-	looking bool
+	mu    sync.Mutex // guards all below
+	found looked
+	done  chan struct{} // closed when the look that goes on is over; nil: none does
 }
 
 const (
@@ -73,12 +104,18 @@ const (
 	lookAtMost = 30 * time.Second
 )
 
-func (l *lookout) last(s *Server) looked {
+// last is what was found. now waits for a look that begins now, if there is none yet.
+func (l *lookout) last(s *Server, now bool) looked {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.looking && s.o.Now().Sub(l.found.At) > lookAgain {
-		l.looking = true
+	if l.done == nil && (now || s.o.Now().Sub(l.found.At) > lookAgain) {
+		l.done = make(chan struct{})
 		go l.look(s)
+	}
+	if done := l.done; now && done != nil {
+		l.mu.Unlock()
+		<-done
+		l.mu.Lock()
 	}
 	return l.found
 }
@@ -98,7 +135,9 @@ func (l *lookout) look(s *Server) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.found, l.looking = looked{s.o.Now(), checks}, false
+	l.found = looked{s.o.Now(), checks}
+	close(l.done)
+	l.done = nil
 }
 
 // heldAct lets a held message through, or turns it down.

@@ -25,5 +25,5 @@ func (d *Daemon) openConsole(_ context.Context, p api.ConsoleParams) (api.Consol
 		d.console.End()
 		return api.ConsoleView{}, nil
 	}
-	return d.console.Open()
+	return d.console.Open(p.UID)
 }

@@ -23,28 +23,53 @@ addEventListener("pageshow", (e) => {
 
 // A part of a page that is shown anew has an id and data-part. One in which somebody is
 // writing stays as it is.
-const busy = (part) =>
-  (part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select, summary, button")) ||
-  [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((i) => i.type !== "checkbox" && i.value !== i.defaultValue);
+const written = (part) => [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((i) => i.type !== "checkbox" && i.value !== i.defaultValue);
+const busy = (part) => (part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) || written(part);
+
+// become makes an element as another one is. What is the same stays where it is, with its
+// focus, what is selected in it, and what a reader has unfolded.
+function become(old, next) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== next.data) old.data = next.data;
+    return;
+  }
+  for (const { name } of [...old.attributes]) if (name !== "open" && !next.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of next.attributes) if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  const is = [...old.childNodes], will = [...next.childNodes];
+  let from = 0, behind = 0;
+  const left = () => Math.min(is.length, will.length) - from - behind;
+  while (left() > 0 && alike(is[from], will[from])) from++;
+  while (left() > 0 && alike(is.at(-1 - behind), will.at(-1 - behind))) behind++;
+  for (let i = 0; i < from; i++) become(is[i], will[i]);
+  for (let i = 1; i <= behind; i++) become(is.at(-i), will.at(-i));
+  is.slice(from, is.length - behind).forEach((n) => n.remove());
+  const at = behind ? is.at(-behind) : null;
+  will.slice(from, will.length - behind).forEach((n) => old.insertBefore(n, at));
+}
+
+// alike tells whether two nodes are the same thing at two times.
+const alike = (a, b) => a.nodeName === b.nodeName && key(a) === key(b);
+const key = (n) => {
+  if (n.nodeType !== Node.ELEMENT_NODE) return "";
+  const within = { LI: ["a[href]", "time"], TR: ["a[href]"], SECTION: ["h2"] }[n.nodeName] ?? [];
+  return [n.id, ...["name", "href", "action"].map((a) => n.getAttribute(a)), ...within.map((w) => n.querySelector(w)).map((x) => x && (x.getAttribute("href") ?? x.getAttribute("datetime") ?? x.textContent))].join(" ");
+};
 
 let asked = false;
 async function refresh() {
   if (document.hidden || asked) return;
   asked = true;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (answer.status === 401) return location.reload();
+    const here = new URL(location.href);
+    here.searchParams.delete("look"); // that asks another machine, once
+    const answer = await fetch(here, { headers: { Accept: "text/html" } });
+    if (answer.status === 401) return out();
     if (!answer.ok) return;
     const next = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const part of document.querySelectorAll("[data-part]")) {
-      const other = next.getElementById(part.id);
-      if (!other || busy(part)) continue;
-      const open = [...part.querySelectorAll("details")].map((d) => d.open);
-      part.replaceWith(other);
-      other.querySelectorAll("details").forEach((d, i) => (d.open = open[i] ?? d.open));
+    for (const part of document.querySelectorAll("[data-part], header nav")) {
+      const other = part.id ? next.getElementById(part.id) : next.querySelector("header nav");
+      if (other && !busy(part)) become(part, other);
     }
-    const nav = next.querySelector("header nav");
-    if (nav) document.querySelector("header nav")?.replaceWith(nav);
   } catch {
     // the gateway is away; the stream says when it is back
   } finally {
@@ -52,31 +77,80 @@ async function refresh() {
   }
 }
 
+// out shows the way in, as the session is over; not over what somebody has written.
+function out() {
+  if (written(document.body)) return say("over");
+  location.reload();
+}
+
+// say shows one of the sentences that the page has ready, or none.
+function say(name) {
+  for (const p of document.querySelectorAll("[data-say]")) p.hidden = p.dataset.say !== name;
+}
+
 if ("live" in document.body.dataset) {
-  let stream, waiting, since = document.body.dataset.live;
+  // One page of this browser has the stream, and tells the others: a browser has six
+  // connections for all of them. Where it cannot agree on one, each has its own.
+  const pages = new BroadcastChannel("ogp");
+  let stream, release, waiting, away, again, since = document.body.dataset.live;
   const later = () => {
     clearTimeout(waiting);
     waiting = setTimeout(refresh, 700);
   };
+  const tell = (what) => {
+    pages.postMessage(what);
+    hear(what);
+  };
+  const calm = () => {
+    clearTimeout(away);
+    away = undefined;
+  };
+  const hear = (what) => {
+    calm();
+    if (what === "away") return say("away");
+    say("");
+    later();
+  };
+  pages.addEventListener("message", (e) => hear(e.data));
   const listen = () => {
     if (stream || document.hidden) return;
     stream = new EventSource("/stream?since=" + since);
-    stream.addEventListener("beat", later);
-    stream.addEventListener("happened", (e) => {
-      later();
-      document.dispatchEvent(new CustomEvent("happened", { detail: JSON.parse(e.data) }));
+    stream.addEventListener("open", () => tell("here"));
+    stream.addEventListener("beat", () => tell("beat"));
+    stream.addEventListener("happened", () => tell("happened"));
+    stream.addEventListener("error", () => {
+      away ??= setTimeout(() => tell("away"), 4000);
+      if (stream?.readyState !== EventSource.CLOSED) return; // it tries again by itself
+      stream = undefined;
+      again = setTimeout(listen, 5000);
+      refresh(); // which sees whether the session is over
     });
   };
   const quiet = () => {
     stream?.close();
     stream = undefined;
+    clearTimeout(again);
+    calm();
+    release?.();
+    release = undefined;
     since = Date.now();
+  };
+  const begin = () => {
+    if (release || document.hidden) return;
+    if (!navigator.locks) return listen();
+    const turn = new AbortController();
+    release = () => turn.abort();
+    const held = () => new Promise((done) => {
+      release = done;
+      listen();
+    });
+    navigator.locks.request("ogp", { signal: turn.signal }, held).catch(() => {}); // given up while waiting
   };
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return quiet();
-    listen();
+    begin();
     later();
   });
   addEventListener("pagehide", quiet);
-  listen();
+  begin();
 }

@@ -255,4 +255,5 @@ type BackupParams struct {
 // ConsoleParams ask for the console; End closes it, and ends every session.
 type ConsoleParams struct {
 	End bool `json:"end,omitempty"`
+	UID *int `json:"uid,omitempty"` // the account of this machine whose browser is to show the code; nil: any that has it
 }

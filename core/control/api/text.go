@@ -1,12 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
 // maxLine is how many characters OneLine gives at the most.
@@ -74,4 +76,25 @@ func grantLine(g core.Grant, used, usedBytes string) string {
 		line += "  (off)"
 	}
 	return line
+}
+
+// steps are the events of trust in words, as the operator tells them.
+var steps = map[peering.Event]string{
+	peering.Ask: "we asked it", peering.Asked: "it asked us", peering.AskedToo: "it asked us, too: both agree", peering.Approve: "we approved it", peering.ApprovedBy: "it approved us",
+	peering.Reject: "we rejected it", peering.RejectedBy: "it rejected us", peering.Remove: "we ended the federation", peering.RemovedBy: "it ended the federation",
+	peering.Doubted: "it, or somebody, said that it has ended the federation", peering.Yes: "asked, it said that it has us approved", peering.No: "asked, it said that it has not approved us",
+	peering.Restored: "it wrote to us again", peering.Lost: "it asked anew, and has us approved no more", peering.Lapse: "an answer said that it has us approved no more", peering.Expired: "nothing was heard for too long",
+	"import": "taken over from older files",
+}
+
+// StepLine is a step of a peer's history in words. Approving what is approved changes grants.
+func StepLine(t core.Transition) string {
+	e := peering.Event(t.Event)
+	switch {
+	case e == peering.Approve && t.From == core.Approved:
+		return "we changed what it may do here"
+	case e == peering.ApprovedBy && t.From == core.Approved:
+		return "it approved us, or changed what we may do there"
+	}
+	return cmp.Or(steps[e], t.Event)
 }

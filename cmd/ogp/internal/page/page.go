@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,19 +32,16 @@ stays in for 12 hours, or until the gateway stops. Nothing listens before you as
 
   ogp console`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, err := api.Console.Call(cmd.Context(), a, api.ConsoleParams{End: end})
-			if err != nil {
-				return err
-			}
 			if end {
+				if _, err := api.Console.Call(cmd.Context(), a, api.ConsoleParams{End: true}); err != nil {
+					return err
+				}
 				if !a.JSON {
 					fmt.Fprintln(a.Out, "The console is closed, and every browser is out.")
 				}
 				return nil
 			}
-			o := opening{App: a, view: v}
-			o.find(cmd.Context())
-			return o.show(stay)
+			return open(cmd.Context(), a, stay)
 		},
 	}
 	cmd.Flags().BoolVar(&end, "end", false, "close the console, and let every browser out")
@@ -75,26 +75,56 @@ func (o *opening) find(ctx context.Context) {
 	o.link = link.String()
 }
 
-func (o *opening) show(stay bool) error {
+// open shows the way in: in a browser, or as a link. What is handed to a browser stands among
+// its arguments, where other accounts of this machine can read it: that code is for ours.
+//
+// docs/threat-model.md#w1
+func open(ctx context.Context, a *cli.App, stay bool) error {
+	o := opening{App: a}
 	far := cmp.Or(config.Getenv(o.Env, "SSH_CONNECTION"), config.Getenv(o.Env, "SSH_TTY")) != ""
-	if o.JSON {
+	if !a.JSON && !far && !stay && o.hasDisplay() {
+		if err := o.ask(ctx, ours()); err != nil {
+			return err
+		}
+		if browse(o.link) == nil {
+			fmt.Fprintf(o.Out, "Opened %s in your browser.\nThe link counts once, until %s.\n", o.link, o.view.Expires.Local().Format(time.TimeOnly))
+			return nil
+		}
+	}
+	if err := o.ask(ctx, nil); err != nil {
+		return err
+	}
+	switch {
+	case o.JSON:
 		o.WriteJSON(struct {
 			api.ConsoleView `json:",inline"`
 			Link            string `json:"link"`
 		}{o.view, o.link})
 		return nil
+	case far:
+		fmt.Fprintf(o.Out, "On the machine with the browser, first:\n\n  ssh -N -L %s:%s %s\n\nthen open:\n\n", o.port, o.view.Address, o.machine())
+	default:
+		fmt.Fprint(o.Out, "Open in a browser on this machine:\n\n")
 	}
-	if !far && !stay && o.hasDisplay() && browse(o.link) == nil {
-		fmt.Fprintf(o.Out, "Opened %s in your browser.\n", o.link)
-	} else {
-		if far {
-			fmt.Fprintf(o.Out, "On the machine with the browser, first:\n\n  ssh -N -L %s:%s %s\n\nthen open:\n\n", o.port, o.view.Address, o.machine())
-		} else {
-			fmt.Fprint(o.Out, "Open in a browser on this machine:\n\n")
-		}
-		fmt.Fprintf(o.Out, "  %s\n\n", o.link)
+	fmt.Fprintf(o.Out, "  %s\n\nThe link counts once, until %s.\n", o.link, o.view.Expires.Local().Format(time.TimeOnly))
+	return nil
+}
+
+// ask has the gateway give out a code, for the browsers of an account or for any.
+func (o *opening) ask(ctx context.Context, uid *int) (err error) {
+	if o.view, err = api.Console.Call(ctx, o.App, api.ConsoleParams{UID: uid}); err == nil {
+		o.find(ctx)
 	}
-	fmt.Fprintf(o.Out, "The link counts once, until %s.\n", o.view.Expires.Local().Format(time.TimeOnly))
+	return err
+}
+
+// ours is the account that our browser runs as; nil where that is not known: on Windows, and
+// on Linux within Windows, whose browser is one of Windows.
+func ours() *int {
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease") // no other system has it
+	if uid := os.Getuid(); uid >= 0 && !strings.Contains(strings.ToLower(string(kernel)), "microsoft") {
+		return &uid
+	}
 	return nil
 }
 
@@ -121,16 +151,17 @@ func (o *opening) hasDisplay() bool {
 	return cmp.Or(config.Getenv(o.Env, "DISPLAY"), config.Getenv(o.Env, "WAYLAND_DISPLAY")) != ""
 }
 
-// browse hands a link to the system's browser.
+// browse hands a link to the system's browser. On macOS it goes through a pipe, and is
+// nobody's argument.
 func browse(link string) error {
-	open := []string{"xdg-open", link}
+	cmd := exec.Command("xdg-open", link)
 	switch runtime.GOOS {
 	case "windows":
-		open = []string{"rundll32", "url.dll,FileProtocolHandler", link}
+		cmd = exec.Command("rundll32", "url.dll,FileProtocolHandler", link)
 	case "darwin":
-		open = []string{"open", link}
+		cmd = exec.Command("osascript")
+		cmd.Stdin = strings.NewReader("open location " + strconv.Quote(link))
 	}
-	cmd := exec.Command(open[0], open[1:]...)
 	if err := cmd.Start(); err != nil {
 		return err
 	}

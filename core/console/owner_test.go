@@ -1,0 +1,83 @@
+package console
+
+import (
+	"encoding/binary"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestW1CodesOfAnAccount: a code that stands among a browser's arguments counts for browsers of
+// its own account alone, and another one's try does not spend it. docs/threat-model.md#w1
+func TestW1CodesOfAnAccount(t *testing.T) {
+	s, _, b := open(t)
+	b.base = "http://" + must(t, s).Address
+	show := func(uid int) (status int, again func() int) {
+		v, err := s.Open(&uid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again = func() int {
+			r, _ := b.post("/open", url.Values{"code": {v.Code}})
+			return r.StatusCode
+		}
+		return again(), again
+	}
+	if status, again := show(os.Getuid()); status != http.StatusSeeOther || again() != http.StatusForbidden {
+		t.Errorf("our own account: %d", status)
+	}
+	status, again := show(os.Getuid() + 1)
+	if runtime.GOOS == "linux" && status != http.StatusForbidden {
+		t.Errorf("another account: %d", status)
+	}
+	before := tables
+	t.Cleanup(func() { tables = before })
+	tables = []string{"/nowhere"} // a system that does not say whose a connection is
+	if status := again(); runtime.GOOS == "linux" && status != http.StatusSeeOther {
+		t.Errorf("the code was spent by another account: %d", status)
+	}
+}
+
+// TestOwnerIn reads lines as the kernel writes them.
+func TestOwnerIn(t *testing.T) {
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		t.Skip("the lines are of a machine with the low byte first")
+	}
+	from, to := netip.MustParseAddrPort("127.0.0.1:54321"), netip.MustParseAddrPort("127.0.0.1:18791")
+	for line, want := range map[string]int{
+		"   1: 0100007F:D431 0100007F:4967 01 00000000:00000000 00:00000000 00000000  1000        0 777 1 0000000000000000 20 4 30 10 -1":                  1000,
+		"   1: 0000000000000000FFFF00000100007F:D431 0000000000000000FFFF00000100007F:4967 01 00000000:00000000 00:00000000 00000000  1001        0 777 1": 1001,
+		"   1: 0100007F:4967 0100007F:D431 01 00000000:00000000 00:00000000 00000000  1000        0 777 1":                                                 anybody, // the other end
+		"   1: 0100007F:D431 0100007F:4967 05 00000000:00000000 00:00000000 00000000     0        0 0 1":                                                   anybody, // its program has left
+		"   1: 0100007F:D431 0200007F:4967 01 00000000:00000000 00:00000000 00000000  1000        0 777 1":                                                 anybody,
+		"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode":                                                 anybody,
+		"   1: 01:D431 0100007F:4967 01 0:0 0:0 0 1000 0 777":                                                                                              anybody,
+		"": anybody,
+	} {
+		if got := ownerIn(line, from, to); got != want {
+			t.Errorf("%q: %d, want %d", line, got, want)
+		}
+	}
+	six, us := netip.MustParseAddrPort("[::1]:54321"), netip.MustParseAddrPort("[::1]:18791")
+	if got := ownerIn("   1: 00000000000000000000000001000000:D431 00000000000000000000000001000000:4967 01 0:0 0:0 0 1002 0 777", six, us); got != 1002 {
+		t.Errorf("IPv6: %d", got)
+	}
+}
+
+// TestStreamEndsWithItsSession: what holds a stream hears nothing after twelve hours.
+func TestStreamEndsWithItsSession(t *testing.T) {
+	s, _, b := open(t)
+	b.enter(s)
+	now := time.Now().Add(sessionLife - 300*time.Millisecond)
+	s.sessions.now = func() time.Time { return now }
+	b.Timeout = 20 * time.Second
+	r, text := b.get("/stream") // to its end
+	if r.StatusCode != http.StatusOK || !strings.Contains(text, "event: happened") {
+		t.Errorf("%d %s", r.StatusCode, text)
+	}
+}
