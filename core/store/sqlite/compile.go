@@ -37,6 +37,9 @@ const (
 	putKV
 	delKV
 	putTally
+	putStretch
+	setStretch
+	dropStretch
 	pruneReceipt
 	clearOld
 	firstReceipt
@@ -104,6 +107,11 @@ var writes = [numWrites]string{
 		ON CONFLICT (nonce, peer, ours) DO UPDATE SET at = excluded.at, expires = excluded.expires, data = excluded.data`,
 
 	putTally: `UPDATE tally SET n = ?, hash = ?`,
+
+	putStretch: `INSERT INTO stretches (first, last, low, high) VALUES (?, ?, ?, ?)`,
+	setStretch: `UPDATE stretches SET low = min(low, ?2), high = max(high, ?2) WHERE first = (SELECT max(first) FROM stretches WHERE first <= ?1) AND last >= ?1`,
+	dropStretch: `DELETE FROM stretches WHERE first = ?1 AND NOT EXISTS (SELECT 1 FROM log l JOIN classes c ON c.id = l.class
+		WHERE l.seq BETWEEN stretches.first AND stretches.last AND l.id IS NOT NULL AND c.status NOT IN ('', 'event'))`,
 
 	putMeta: `INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
 

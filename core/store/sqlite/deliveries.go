@@ -289,21 +289,9 @@ func (s *Store) countInbox(ctx context.Context, tx *sql.Tx, d *core.Depths, limi
 	if err != nil {
 		return err
 	}
-	classes, err := s.classesLike(ctx, tx, nil, "", nil)
-	if err != nil {
-		return err
-	}
-	for _, k := range classes {
-		if k.status == classEvent || k.status == classReceipt {
-			continue
-		}
-		n := 0
-		if err := s.rows(ctx, tx, countClass, []any{k.id, limit}, func(row scanner) error { return row.Scan(&n) }); err != nil {
+	for status, n := range map[any]*int{nil: &d.Inbox, string(core.InboxHeld): &d.InboxHeld} {
+		if err := s.rows(ctx, tx, countMessages, []any{status, limit}, func(row scanner) error { return row.Scan(n) }); err != nil {
 			return err
-		}
-		d.Inbox += n
-		if k.status == string(core.InboxHeld) {
-			d.InboxHeld += n
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"math"
 	"slices"
+	"strconv"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
@@ -63,8 +64,15 @@ func (p place) compare(q place) int {
 	return cmp.Or(cmp.Compare(p.at, q.at), cmp.Compare(p.seq, q.seq))
 }
 
-// Inbox returns messages by a filter. It takes the next ones of every class that the
-// filter lets through, so that it never looks at one that it does not.
+// byTime compares places in the order of a filter.
+func byTime(oldest bool) func(p, q place) int {
+	if oldest {
+		return place.compare
+	}
+	return func(p, q place) int { return q.compare(p) }
+}
+
+// Inbox returns messages by a filter.
 func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMessage, error) {
 	var all []*core.InboxMessage
 	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -72,21 +80,20 @@ func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMes
 		if err != nil {
 			return err
 		}
-		for _, p := range places {
-			err := s.rows(ctx, tx, oneRow, []any{p.seq}, func(row scanner) error {
-				var r logScan
-				if err := row.Scan(r.into()...); err != nil {
-					return err
-				}
-				m, err := r.message()
-				all = append(all, m)
-				return err
-			})
-			if err != nil {
+		seqs := make([]int64, len(places))
+		for i, p := range places {
+			seqs[i] = p.seq
+		}
+		all = make([]*core.InboxMessage, 0, len(places))
+		return s.these(ctx, tx, theseRows, seqs, func(row scanner) error {
+			var r logScan
+			if err := row.Scan(r.into()...); err != nil {
 				return err
 			}
-		}
-		return nil
+			m, err := r.message()
+			all = append(all, m)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, s.wrap("read inbox", err)
@@ -94,11 +101,36 @@ func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMes
 	return all, nil
 }
 
-// inboxPlaces finds the places of what a filter selects, in its order.
+// these reads rows by their places, in the order of the list.
+func (s *Store) these(ctx context.Context, tx *sql.Tx, id queryID, seqs []int64, f func(scanner) error) error {
+	list := []byte("[")
+	for i, seq := range seqs {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = strconv.AppendInt(list, seq, 10)
+	}
+	return s.rows(ctx, tx, id, []any{string(append(list, ']'))}, f)
+}
+
+const (
+	// fewClasses are asked each for what they have.
+	fewClasses = 64
+	// someStretches is how far back is looked before it is asked which of many classes has
+	// anything.
+	someStretches = 4
+)
+
+// inboxPlaces finds the places of what a filter selects, in its order: by time, or by the
+// classes that the filter lets through, whichever looks at less.
 func (s *Store) inboxPlaces(ctx context.Context, tx *sql.Tx, f core.InboxFilter) ([]place, error) {
 	below, err := s.placeBefore(ctx, tx, f.Before)
 	if err != nil {
 		return nil, err
+	}
+	if f.Peer.IsZero() && f.Status == "" && f.Intent == "" {
+		places, _, err := s.inStretches(ctx, tx, f, below, 0)
+		return places, err
 	}
 	var peer, status any
 	if !f.Peer.IsZero() {
@@ -111,49 +143,58 @@ func (s *Store) inboxPlaces(ctx context.Context, tx *sql.Tx, f core.InboxFilter)
 	if err != nil {
 		return nil, err
 	}
-	classes = slices.DeleteFunc(classes, func(k classRow) bool { return k.status == classEvent || k.status == classReceipt })
-	limit := limited(f.Limit)
-	sorted := func(p, q place) int {
-		if f.Oldest {
-			return p.compare(q)
+	classes = slices.DeleteFunc(classes, func(k classRow) bool { return !k.ofMessages() })
+	if peer == nil && len(classes) > fewClasses {
+		places, done, err := s.inStretches(ctx, tx, f, below, someStretches)
+		if err != nil || done {
+			return places, err
 		}
-		return q.compare(p)
+		if classes, err = s.firstClasses(ctx, tx, f, below); err != nil {
+			return nil, err
+		}
 	}
-	walk := func(k classRow, limit int) (places []place, err error) {
+	limit := limited(f.Limit)
+	var places []place
+	for _, k := range classes {
 		args := []any{k.id, sinceNanos(f.Since), below.at, below.seq, limit}
-		err = s.rows(ctx, tx, either(f.Oldest, classUp, classDown), args, func(row scanner) error {
+		err := s.rows(ctx, tx, either(f.Oldest, classUp, classDown), args, func(row scanner) error {
 			var p place
 			err := row.Scan(&p.at, &p.seq)
 			places = append(places, p)
 			return err
 		})
-		return places, err
-	}
-	if len(classes) > limit { // only those with the first heads can have a part in it
-		heads := make(map[int64]place, len(classes))
-		for _, k := range classes {
-			first, err := walk(k, 1)
-			if err != nil {
-				return nil, err
-			}
-			if len(first) > 0 {
-				heads[k.id] = first[0]
-			}
-		}
-		classes = slices.DeleteFunc(classes, func(k classRow) bool { _, ok := heads[k.id]; return !ok })
-		slices.SortFunc(classes, func(a, b classRow) int { return sorted(heads[a.id], heads[b.id]) })
-		classes = classes[:min(len(classes), limit)]
-	}
-	var places []place
-	for _, k := range classes {
-		more, err := walk(k, limit)
 		if err != nil {
 			return nil, err
 		}
-		places = append(places, more...)
 	}
-	slices.SortFunc(places, sorted)
+	slices.SortFunc(places, byTime(f.Oldest))
 	return places[:min(len(places), limit)], nil
+}
+
+// firstClasses are the classes that can have a part in a page of a filter: those whose first
+// messages are the first of all.
+func (s *Store) firstClasses(ctx context.Context, tx *sql.Tx, f core.InboxFilter, below place) ([]classRow, error) {
+	type head struct{ id, at int64 }
+	var heads []head
+	args := []any{sinceNanos(f.Since), below.at, below.seq, string(f.Status), f.Intent}
+	err := s.rows(ctx, tx, either(f.Oldest, headsUp, headsDown), args, func(row scanner) error {
+		var id int64
+		var at sql.NullInt64
+		err := row.Scan(&id, &at)
+		if at.Valid {
+			heads = append(heads, head{id, at.Int64})
+		}
+		return err
+	})
+	slices.SortFunc(heads, func(a, b head) int { return either(f.Oldest, 1, -1) * cmp.Compare(a.at, b.at) })
+	limit, classes := limited(f.Limit), []classRow(nil)
+	for i, h := range heads {
+		if i >= limit && h.at != heads[i-1].at {
+			break
+		}
+		classes = append(classes, classRow{id: h.id})
+	}
+	return classes, err
 }
 
 // placeBefore is the place of an id, or right above that of the next lower id; no id

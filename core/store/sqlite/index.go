@@ -42,6 +42,7 @@ type index struct {
 	floors  map[string]int64 // by notifier: up to here it has nothing to be told
 	tally   tally            // what was kept in all
 	seq     int64            // the last that was given to a row of log
+	open    stretch          // of log, which is not in stretches yet
 }
 
 // readIndex fills the index from the file.
@@ -88,6 +89,8 @@ func (s *Store) readIndex(ctx context.Context) error {
 			return err
 		}),
 	)
+	open, wrong := s.readOpen(ctx)
+	b.open, err = open, errors.Join(err, wrong)
 	for id, names := range sets {
 		b.tells[setName(names)] = id
 	}

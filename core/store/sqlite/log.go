@@ -95,8 +95,11 @@ func (s *Store) putReceipt(r *receipt) error {
 		return err
 	}
 	return s.place(r, func(hash int64) (int64, error) {
-		s.index.seq++
-		return s.exec(putLog, s.index.seq, nil, r.at, c.id, hash, nil, r.nonce, r.status, r.digest, r.answer,
+		seq, err := s.nextSeq()
+		if err != nil {
+			return 0, err
+		}
+		return s.exec(putLog, seq, nil, r.at, c.id, hash, nil, r.nonce, r.status, r.digest, r.answer,
 			nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil)
 	}, c)
 }
@@ -139,8 +142,13 @@ func (s *Store) putRow(l *logRow, r *receipt) (was bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.index.seq++
-	seq := s.index.seq
+	seq, err := s.nextSeq()
+	if err != nil {
+		return false, err
+	}
+	if l.class.ofMessages() {
+		s.index.open.stretch(l.at)
+	}
 	tell, err := s.tell(l.tell, seq)
 	if err != nil {
 		return false, err
@@ -201,6 +209,11 @@ func (s *Store) replaceRow(l *logRow, c *class) error {
 			return err
 		}
 	}
+	if l.class.ofMessages() && (old.at != l.at || !old.class.ofMessages()) {
+		if err := s.restretch(old.seq, l.at); err != nil {
+			return err
+		}
+	}
 	values := append(append(s.values[:0], old.seq, l.at, c.id, l.nonce), l.rest[:]...)
 	s.values = values
 	_, err = s.exec(replaceLog, values...)
@@ -232,14 +245,17 @@ func (s *Store) splitReceipt(seq, at int64, hash driver.Value, of classKey) erro
 	if err != nil {
 		return err
 	}
-	s.index.seq++
-	if _, err := s.exec(copyReceipt, s.index.seq, c.id, seq); err != nil {
+	own, err := s.nextSeq()
+	if err != nil {
+		return err
+	}
+	if _, err := s.exec(copyReceipt, own, c.id, seq); err != nil {
 		return err
 	}
 	if _, err := s.exec(clearReceipt, seq); err != nil {
 		return err
 	}
-	if _, err := s.exec(setHash, hash, s.index.seq); err != nil {
+	if _, err := s.exec(setHash, hash, own); err != nil {
 		return err
 	}
 	return s.unclear(c, at)

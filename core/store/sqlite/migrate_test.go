@@ -170,13 +170,14 @@ func TestMigrateSchema1(t *testing.T) {
 	}
 }
 
-// TestMigrateSchema2 opens a store of schema 2, which kept no hops, and goes on with it.
-func TestMigrateSchema2(t *testing.T) {
-	dir := t.TempDir()
-	s := openTest(t, dir)
-	mustCommit(t, s, 0, 3)
-	pragma(t, s, "user_version = 2")
-	for _, q := range []string{"ALTER TABLE log DROP COLUMN hops", "DELETE FROM goose_db_version WHERE version_id > 2"} {
+// older makes of a store of this schema one of an older one.
+func older(t *testing.T, s *Store, version int) {
+	t.Helper()
+	undo := []string{"DROP TABLE stretches", "DROP INDEX outbox_failed"}
+	if version < 3 {
+		undo = append(undo, "ALTER TABLE log DROP COLUMN hops")
+	}
+	for _, q := range append(undo, fmt.Sprint("DELETE FROM goose_db_version WHERE version_id > ", version), fmt.Sprint("PRAGMA user_version = ", version)) {
 		if _, err := s.conn.ExecContext(t.Context(), q); err != nil {
 			t.Fatal(err)
 		}
@@ -184,6 +185,14 @@ func TestMigrateSchema2(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestMigrateSchema2 opens a store of schema 2, which kept no hops, and goes on with it.
+func TestMigrateSchema2(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	mustCommit(t, s, 0, 3)
+	older(t, s, 2)
 	s = openTest(t, dir)
 	for n := range 3 {
 		if !holds(t, s, n) {

@@ -4,31 +4,27 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
-// Outbox returns envelopes of ours by a filter. It walks the queues that the
-// filter names, one for each peer and state, and merges them.
+// Outbox returns envelopes of ours by a filter. Those of one peer stand in a queue for each
+// state, which it merges.
 func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
 	var all []*core.OutboxItem
 	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		ids, err := s.outboxIDs(ctx, tx, f)
+		seqs, err := s.outboxPlaces(ctx, tx, f)
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
-			err := s.rows(ctx, tx, oneOutbox, []any{id}, func(row scanner) error {
-				o, err := scanOutbox(row)
-				all = append(all, o)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		all = make([]*core.OutboxItem, 0, len(seqs))
+		return s.these(ctx, tx, theseOutbox, seqs, func(row scanner) error {
+			o, err := scanOutbox(row)
+			all = append(all, o)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, s.wrap("read outbox", err)
@@ -36,47 +32,114 @@ func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.Outbox
 	return all, nil
 }
 
-// outboxIDs finds the ids of what a filter selects, in its order.
-func (s *Store) outboxIDs(ctx context.Context, tx *sql.Tx, f core.OutboxFilter) (ids []string, err error) {
-	before := f.Before
-	if before == "" {
-		before = "\U0010ffff" // above every id
+// envelope is the place of an envelope of ours, and its id, by which they are in order.
+type envelope struct {
+	id  string
+	seq int64
+}
+
+// outboxPlaces finds the places of what a filter selects, in its order.
+func (s *Store) outboxPlaces(ctx context.Context, tx *sql.Tx, f core.OutboxFilter) ([]int64, error) {
+	if f.Before == "" {
+		f.Before = "\U0010ffff" // above every id
 	}
-	limit := limited(f.Limit)
-	collect := func(row scanner) error {
-		var id string
-		err := row.Scan(&id)
-		ids = append(ids, id)
+	f.Limit = limited(f.Limit)
+	find := s.outboxOfPeer
+	if f.Peer.IsZero() {
+		find = s.outboxOfAll
+	}
+	all, err := find(ctx, tx, f)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(all, func(a, b envelope) int { return either(f.Oldest, 1, -1) * strings.Compare(a.id, b.id) })
+	seqs := make([]int64, min(len(all), f.Limit))
+	for i := range seqs {
+		seqs[i] = all[i].seq
+	}
+	return seqs, nil
+}
+
+func (s *Store) envelopes(ctx context.Context, tx *sql.Tx, id queryID, args ...any) (all []envelope, err error) {
+	err = s.rows(ctx, tx, id, args, func(row scanner) error {
+		var x envelope
+		err := row.Scan(&x.id, &x.seq)
+		all = append(all, x)
 		return err
-	}
-	if f.Peer.IsZero() && f.State == "" {
-		all, down := allOutbox, allOutboxDown
-		err := s.rows(ctx, tx, either(f.Oldest, all, down), []any{f.After, before, limit}, collect)
-		return ids, err
-	}
+	})
+	return all, err
+}
+
+func (s *Store) outboxOfPeer(ctx context.Context, tx *sql.Tx, f core.OutboxFilter) (all []envelope, err error) {
 	states := []core.OutboxState{f.State}
 	if f.State == "" {
 		states = []core.OutboxState{core.OutWaiting, core.OutSent, core.OutRefused, core.OutExpired}
 	}
 	for _, state := range states {
-		peers := []core.PublicKey{f.Peer}
-		if f.Peer.IsZero() {
-			if peers, err = s.outboxPeers(ctx, tx, state); err != nil {
-				return nil, err
-			}
+		more, err := s.envelopes(ctx, tx, either(f.Oldest, outboxPage, outboxPageDown), string(state), f.Peer[:], f.After, f.Before, f.Limit)
+		if err != nil {
+			return nil, err
 		}
-		for _, peer := range peers {
-			args := []any{string(state), peer[:], f.After, before, limit}
-			if err := s.rows(ctx, tx, either(f.Oldest, outboxPage, outboxPageDown), args, collect); err != nil {
-				return nil, err
-			}
+		all = append(all, more...)
+	}
+	return all, nil
+}
+
+// someEnvelopes is how many are looked at, whatever their state, before it is asked which
+// peers have any of a state: an index of all by state would cost each send too much.
+const someEnvelopes = 2048
+
+func (s *Store) outboxOfAll(ctx context.Context, tx *sql.Tx, f core.OutboxFilter) (all []envelope, err error) {
+	switch f.State {
+	case "":
+		return s.envelopes(ctx, tx, either(f.Oldest, allOutbox, allOutboxDown), f.After, f.Before, f.Limit)
+	case core.OutRefused, core.OutExpired:
+		return s.envelopes(ctx, tx, either(f.Oldest, outboxFailed, outboxFailedDown), string(f.State), f.After, f.Before, f.Limit)
+	}
+	looked := 0
+	err = s.rows(ctx, tx, either(f.Oldest, outboxSome, outboxSomeDown), []any{string(f.State), f.After, f.Before, someEnvelopes}, func(row scanner) error {
+		var x envelope
+		fits := false
+		err := row.Scan(&x.id, &x.seq, &fits)
+		if looked++; fits {
+			all = append(all, x)
 		}
+		return err
+	})
+	if err != nil || len(all) >= f.Limit || looked < someEnvelopes {
+		return all, err
 	}
-	slices.Sort(ids)
-	if !f.Oldest {
-		slices.Reverse(ids)
+	return s.outboxOfPeers(ctx, tx, f)
+}
+
+// outboxOfPeers asks which peers' queues come first, and reads those.
+func (s *Store) outboxOfPeers(ctx context.Context, tx *sql.Tx, f core.OutboxFilter) (all []envelope, err error) {
+	type head struct {
+		peer []byte
+		id   string
 	}
-	return ids[:min(len(ids), limit)], nil
+	var heads []head
+	err = s.rows(ctx, tx, either(f.Oldest, outboxHeads, outboxHeadsDown), []any{string(f.State), f.After, f.Before}, func(row scanner) error {
+		var x head
+		var id sql.NullString
+		err := row.Scan(&x.peer, &id)
+		if x.id = id.String; id.Valid {
+			heads = append(heads, x)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(heads, func(a, b head) int { return either(f.Oldest, 1, -1) * strings.Compare(a.id, b.id) })
+	for _, h := range heads[:min(len(heads), f.Limit)] {
+		more, err := s.envelopes(ctx, tx, either(f.Oldest, outboxPage, outboxPageDown), string(f.State), h.peer, f.After, f.Before, f.Limit)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
+	return all, nil
 }
 
 func either[T any](first bool, a, b T) T {
@@ -84,19 +147,6 @@ func either[T any](first bool, a, b T) T {
 		return a
 	}
 	return b
-}
-
-// outboxPeers lists the peers that have envelopes in a state.
-func (s *Store) outboxPeers(ctx context.Context, tx *sql.Tx, state core.OutboxState) (peers []core.PublicKey, err error) {
-	err = s.rows(ctx, tx, outboxPeers, []any{string(state)}, func(row scanner) error {
-		var key []byte
-		if err := row.Scan(&key); err != nil {
-			return err
-		}
-		peers = append(peers, core.PublicKey(key))
-		return nil
-	})
-	return peers, err
 }
 
 func scanOutbox(row scanner) (*core.OutboxItem, error) {

@@ -58,6 +58,11 @@ func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
 			return s.wrap("prune", err)
 		}
 	}
+	if !c.Inbox.IsZero() {
+		if err := s.pruneStretches(ctx, rows.Nanos(c.Inbox)); err != nil {
+			return s.wrap("prune", err)
+		}
+	}
 	return s.wrap("prune", s.pruneClasses(ctx, len(classes)))
 }
 
