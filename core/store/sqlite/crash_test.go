@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 		err = commitForEver(from, dir)
 	case "tell":
 		err = tellForEver(arg)
+	case "open":
+		err = openAndSay(arg)
 	case "limit":
 		err = commitBeyondLimit(arg)
 	default:
@@ -92,6 +94,58 @@ func commitForEver(from, dir string) error {
 	}
 	wg.Wait()
 	return errors.New("no commit is left")
+}
+
+// openAndSay says when it begins to open a store.
+func openAndSay(dir string) error {
+	os.Stdout.WriteString("opening\n")
+	s, err := Open(context.Background(), dir)
+	if err != nil {
+		return err
+	}
+	os.Stdout.WriteString("open\n")
+	return s.Close()
+}
+
+// TestS1KilledMigrating kills ogp while it brings a store up to date, at any moment.
+func TestS1KilledMigrating(t *testing.T) {
+	v := &messy{s: openTest(t, t.TempDir())}
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for range 4 {
+		v.add(t, rnd, 700)
+	}
+	older(t, v.s, 3)
+	old, err := os.ReadFile(v.s.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := 0
+	for round := range 6 {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, file), old, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd, lines := startChild(t, "open "+dir)
+		if !lines.Scan() {
+			t.Fatal("the child does not begin")
+		}
+		time.Sleep(time.Duration(round*3) * time.Millisecond)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if !lines.Scan() {
+			half++
+		}
+		_ = cmd.Wait()
+		v.s = openTest(t, dir)
+		v.checkAll(t)
+		if err := errors.Join(v.s.Check(t.Context()), v.s.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	if half == 0 {
+		t.Error("each child was done before it was killed")
+	}
 }
 
 func TestS1Killed(t *testing.T) {
