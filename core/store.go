@@ -165,6 +165,34 @@ type Fence struct {
 	N    uint64 // is another for each holder in turn
 }
 
+// Limit bounds what a peer may send of one intent.
+type Limit struct {
+	Rate RateLimit
+	Size ByteLimit
+}
+
+// News is what nodes have changed of what each of them holds in memory.
+type News struct {
+	Seen  uint64            // up to which change this goes
+	Peers []*Peer           // as they are now
+	Gone  []PublicKey       // of those that were forgotten
+	Meta  map[string]string // as it is now
+}
+
+// Shared is a store that several nodes may have open at a time. Safe for concurrent use.
+type Shared interface {
+	// Shared reports whether they may.
+	Shared() bool
+	// Since is what was changed after the change that News.Seen named. 0 gives all there
+	// is, of Meta and of peers.
+	Since(ctx context.Context, seen uint64) (News, error)
+	// Changed has a value when there may be news. It is a hint: nothing is lost for
+	// whoever looks once a second, too.
+	Changed() <-chan struct{}
+	// Uses counts what a peer was let send of an intent since a time.
+	Uses(ctx context.Context, peer PublicKey, intent string, since time.Time) (n int, bytes int64, err error)
+}
+
 // Leases let one node at a time do a work that several could do. Safe for concurrent
 // use. Where a store is one process's own, each lease is granted.
 type Leases interface {
@@ -186,6 +214,14 @@ type Change struct {
 	// in one step with it: once the commit that removes a peer has returned, no
 	// change that expects an earlier revision of it is kept.
 	Expect []Expect
+	// Seen is the News.Seen that the decision rests on; 0: it is not judged, and a store
+	// that is not Shared never does. A change of peers or Meta is kept only if nobody has
+	// changed either since, any other only if nobody has changed a peer of Expect.
+	Seen uint64
+	// Limit bounds Receipt, with its Peer and Intent: refused as RateLimited, with
+	// RetryAfter, and exact over all nodes. Nil: nothing does. A store that is not Shared
+	// leaves it to its only gateway.
+	Limit *Limit
 	// Fences are the leases under which the change was made, judged as Expect is: once
 	// another node has taken one of them, the change is refused.
 	Fences []Fence
@@ -298,7 +334,8 @@ type Cutoffs struct {
 // Commit is durable (docs/threat-model.md#s1): when it returns nil, the change
 // survives a crash and a power loss. It returns an error of kind Moved, and keeps
 // nothing, when a revision of Change.Expect or a lease of Change.Fences does not stand; of kind Replayed, and
-// keeps nothing, when Change.Receipt's (peer, nonce) is taken; of kind Full when
+// keeps nothing, when Change.Receipt's (peer, nonce) is taken; of kind RateLimited, and
+// keeps nothing, when Change.Limit is reached; of kind Full when
 // there is no space; of kind Unavailable when the disk fails or the store is
 // closed. Many commits that wait at the same time share one write to disk.
 type Store interface {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/window"
 )
 
 // FallbackGrants are what a peer without any bundle may do: the v0.1 default of
@@ -23,7 +24,7 @@ var FallbackGrants = []core.Grant{
 // Checker decides by grants and counts by a sliding window. Its zero value is
 // ready. Safe for concurrent use.
 type Checker struct {
-	windows windows
+	windows window.Windows
 }
 
 // Access is what one message wants of us.
@@ -44,16 +45,19 @@ func Permit(p *core.Peer, a Access, now time.Time) (core.Grant, error) {
 	}
 	i := slices.IndexFunc(scopes, func(g core.Grant) bool { return g.Intent == a.Intent && g.Enabled })
 	if i < 0 {
-		return core.Grant{}, core.Refusef(core.Forbidden, "Intent '%s' not in granted scope", shown(a.Intent))
+		return core.Grant{}, core.Refusef(core.Forbidden, "Intent '%s' not in granted scope", window.Shown(a.Intent))
 	}
 	if err := within(scopes[i], a, now); err != nil {
 		return core.Grant{}, err
 	}
 	if size := sizeOf(scopes[i]); int64(a.Bytes) > size.Bytes {
-		return core.Grant{}, core.Refusef(core.TooLarge, "Message too large for intent '%s': at most %s", shown(a.Intent), core.FormatBytes(size.Bytes))
+		return core.Grant{}, core.Refusef(core.TooLarge, "Message too large for intent '%s': at most %s", window.Shown(a.Intent), core.FormatBytes(size.Bytes))
 	}
 	return scopes[i], nil
 }
+
+// Token is one message that was counted.
+type Token = window.Token
 
 // Allow says whether the peer's grants let this message in, and takes one token
 // of the grant's rate. Errors are those of Permit, or of kind RateLimited with
@@ -65,20 +69,46 @@ func (d *Checker) Allow(p *core.Peer, a Access, now time.Time) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	rate, size := core.DefaultRate, sizeOf(grant)
-	if grant.RateLimit != nil {
-		rate = *grant.RateLimit
+	return d.windows.Take(window.Key{Peer: p.Key, Intent: a.Intent}, LimitOf(grant), now, a.Bytes)
+}
+
+// LimitOf is the limit in force of a grant.
+func LimitOf(g core.Grant) core.Limit {
+	limit := core.Limit{Rate: core.DefaultRate, Size: sizeOf(g)}
+	if g.RateLimit != nil {
+		limit.Rate = *g.RateLimit
 	}
-	key, one := windowKey{p.Key, a.Intent}, use{at: now, bytes: a.Bytes}
-	if ok, wait, large := d.windows.take(key, rate, size, one); !ok {
-		e := core.Refusef(core.RateLimited, "Rate limit exceeded for intent '%s'", shown(a.Intent))
-		if large {
-			e = core.Refusef(core.RateLimited, "Rate limit exceeded for intent '%s': %s in all", shown(a.Intent), size)
+	return limit
+}
+
+// Count notes a message that was let in before a restart. Call it before the
+// first Allow, best in the order of time.
+func (d *Checker) Count(peer core.PublicKey, intent string, at time.Time, bytes int) {
+	d.windows.Count(window.Key{Peer: peer, Intent: intent}, at, bytes)
+}
+
+// Used says how many messages of an intent are counted within a window.
+func (d *Checker) Used(peer core.PublicKey, intent string, span time.Duration, now time.Time) int {
+	return d.windows.Used(window.Key{Peer: peer, Intent: intent}, span, now)
+}
+
+// UsedBytes says how much of messages of an intent is counted within a window.
+func (d *Checker) UsedBytes(peer core.PublicKey, intent string, span time.Duration, now time.Time) int64 {
+	return d.windows.UsedBytes(window.Key{Peer: peer, Intent: intent}, span, now)
+}
+
+// Counted is what the limits of grants look back on: how many messages of one intent at
+// the most, and how far.
+func Counted(grants []core.Grant) (requests int, back time.Duration) {
+	for _, grant := range grants {
+		if rate := grant.RateLimit; rate != nil {
+			requests, back = max(requests, rate.Requests), max(back, min(rate.Window(), core.MaxRateWindow))
 		}
-		e.RetryAfter = max(core.RoundUp(wait), time.Second)
-		return Token{}, e
+		if size := grant.ByteLimit; size != nil {
+			back = max(back, min(size.Window(), core.MaxRateWindow))
+		}
 	}
-	return Token{&d.windows, key, one}, nil
+	return requests, back
 }
 
 // sizeOf is the size in force of a grant.
@@ -92,9 +122,11 @@ func sizeOf(g core.Grant) core.ByteLimit {
 // within checks a grant's own bounds.
 func within(g core.Grant, a Access, now time.Time) error {
 	topical := a.Intent == core.IntentAgentComms && len(g.Topics) > 0
-	failed := func() error { return core.Refusef(core.Forbidden, "Intent '%s' scope check failed", shown(a.Intent)) }
+	failed := func() error {
+		return core.Refusef(core.Forbidden, "Intent '%s' scope check failed", window.Shown(a.Intent))
+	}
 	notAllowed := func() error {
-		return core.Refusef(core.Forbidden, "Topic '%s' not allowed for intent 'agent-comms'", shown(a.Topic))
+		return core.Refusef(core.Forbidden, "Topic '%s' not allowed for intent 'agent-comms'", window.Shown(a.Topic))
 	}
 	if g.ExpiresAt != "" {
 		end, err := core.ParseTime(g.ExpiresAt)
@@ -114,18 +146,9 @@ func within(g core.Grant, a Access, now time.Time) error {
 		}
 	}
 	if len(g.Personas) > 0 && !slices.Contains(g.Personas, a.Persona) {
-		return core.Refusef(core.Forbidden, "Agent '%s' not in granted scope for intent '%s'", shown(a.Persona), shown(a.Intent))
+		return core.Refusef(core.Forbidden, "Agent '%s' not in granted scope for intent '%s'", window.Shown(a.Persona), window.Shown(a.Intent))
 	}
 	return nil
-}
-
-// shown bounds what a peer wrote before it goes back to the peer.
-func shown(s string) string {
-	const most = 128
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
 }
 
 // Levels of agent-comms. docs/protocol.md#agent-comms

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
+	"github.com/opengatewayprotocol/ogp/core/window"
 )
 
 // defaultLimit is how many results a query has that names no limit.
@@ -48,11 +49,20 @@ type Store struct {
 	replies    map[replyKey]*core.StoredReply
 	meta       map[string]string
 	kv         map[kvKey][]byte
+	shared     bool
+	windows    window.Windows
+	changed    uint64                    // the last change of peers or meta
+	touched    map[core.PublicKey]uint64 // the changes of peers, also of those that are gone
+	written    map[string]uint64         // the changes of meta
+	news       chan struct{}
 	seq        int            // the last place that was given
 	places     map[string]int // of messages and events, in the order in which they were kept
 }
 
-var _ core.Store = (*Store)(nil)
+var (
+	_ core.Store  = (*Store)(nil)
+	_ core.Shared = (*Store)(nil)
+)
 
 // New returns an empty store.
 func New() *Store {
@@ -67,6 +77,10 @@ func New() *Store {
 		meta:       map[string]string{},
 		kv:         map[kvKey][]byte{},
 		places:     map[string]int{},
+		changed:    1,
+		touched:    map[core.PublicKey]uint64{},
+		written:    map[string]uint64{},
+		news:       make(chan struct{}, 1),
 	}
 }
 
@@ -98,6 +112,7 @@ func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 	if err := s.refuse(c); err != nil {
 		return err
 	}
+	s.change(c)
 	if c.Receipt != nil {
 		s.receipts[receiptKey{c.Receipt.Peer, c.Receipt.Nonce}] = cloneReceipt(c.Receipt)
 	}
@@ -162,12 +177,19 @@ func (s *Store) refuse(c *core.Change) error {
 			return core.Refusef(core.Moved, "store: the peer %s has revision %d and not %d", e.Peer.Fingerprint(), now, e.Revision)
 		}
 	}
+	if s.moved(c) {
+		return core.Refuse(core.Moved, "store: another node has changed a peer")
+	}
 	if err := s.Stand(c.Fences); err != nil {
 		return err
 	}
 	if c.Receipt != nil {
 		if _, taken := s.receipts[receiptKey{c.Receipt.Peer, c.Receipt.Nonce}]; taken {
 			return core.Refuse(core.Replayed, "store: this nonce of this peer is taken")
+		}
+		if c.Limit != nil { // the last: it counts
+			_, err := s.windows.Take(window.Key{Peer: c.Receipt.Peer, Intent: c.Receipt.Intent}, *c.Limit, c.Receipt.At, c.Receipt.Bytes)
+			return err
 		}
 	}
 	return nil

@@ -1,10 +1,14 @@
 package postgres
 
 import (
+	"time"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
+	"github.com/opengatewayprotocol/ogp/core/window"
 )
 
 // kept is what a batch leaves behind: of each row its last word, so that one statement
@@ -13,12 +17,17 @@ type kept struct {
 	// What is looked up, and then what was found.
 	noncePeers, nonces, expected, named [][]byte
 	leases                              []string
+	limits                              map[window.Key]time.Duration // how far back
 
 	seq       int64 // the last place in the log
+	changed   int64 // the last change of peers or meta
+	place     int64 // the last place of receipts
 	taken     map[receiptKey]bool
 	revisions map[core.PublicKey]uint64
 	places    map[string]int64 // of messages and events, by id
 	fences    map[string]uint64
+	touched   map[core.PublicKey]int64 // the last changes of peers
+	windows   *window.Windows
 
 	receipts   []*receiptRow
 	log        map[string]*logRow
@@ -26,21 +35,33 @@ type kept struct {
 	deliveries map[deliveryKey]*deliveryRow
 	outbox     map[string]*outboxRow
 	replies    map[replyKey]*replyRow
-	meta       map[string]string
+	meta       map[string]metaRow
 	kv         map[kvKey][]byte // nil: deleted
-	moved      bool             // seq
+	was        [3]int64         // seq, changed and place before
+}
+
+// head is how far all is.
+func (k *kept) head() [3]int64 { return [3]int64{k.seq, k.changed, k.place} }
+
+type metaRow struct {
+	value   string
+	changed int64
 }
 
 type kvKey struct{ plugin, key string }
 
-func newKept(batch []*request) *kept {
-	k := &kept{taken: map[receiptKey]bool{}, revisions: map[core.PublicKey]uint64{}, places: map[string]int64{}, fences: map[string]uint64{},
+func newKept(batch []*request, windows *window.Windows) *kept {
+	k := &kept{windows: windows, limits: map[window.Key]time.Duration{}, touched: map[core.PublicKey]int64{}, taken: map[receiptKey]bool{}, revisions: map[core.PublicKey]uint64{}, places: map[string]int64{}, fences: map[string]uint64{},
 		log: map[string]*logRow{}, peers: map[core.PublicKey]*peerRow{}, deliveries: map[deliveryKey]*deliveryRow{},
-		outbox: map[string]*outboxRow{}, replies: map[replyKey]*replyRow{}, meta: map[string]string{}, kv: map[kvKey][]byte{}}
+		outbox: map[string]*outboxRow{}, replies: map[replyKey]*replyRow{}, meta: map[string]metaRow{}, kv: map[kvKey][]byte{}}
 	for _, r := range batch {
 		if r.receipt != nil {
 			k.noncePeers = append(k.noncePeers, r.receipt.key.peer[:])
 			k.nonces = append(k.nonces, []byte(r.receipt.key.nonce))
+		}
+		if limit := r.change.Limit; limit != nil && r.receipt != nil {
+			back := min(max(limit.Rate.Window(), limit.Size.Window()), core.MaxRateWindow)
+			k.limits[r.window()] = max(k.limits[r.window()], back)
 		}
 		for i := range r.change.Expect {
 			k.expected = append(k.expected, r.change.Expect[i].Peer[:])
@@ -73,6 +94,15 @@ func (k *kept) judge(r *request) error {
 			return core.Refusef(core.Moved, "store: the peer %s has revision %d and not %d", e.Peer.Fingerprint(), now, e.Revision)
 		}
 	}
+	if seen := int64(r.change.Seen); seen != 0 {
+		moved := r.changes() && k.changed > seen
+		for _, e := range r.change.Expect {
+			moved = moved || k.touched[e.Peer] > seen
+		}
+		if moved {
+			return core.Refuse(core.Moved, "store: another node has changed a peer")
+		}
+	}
 	for _, f := range r.change.Fences {
 		if f.N == 0 || k.fences[f.Name] != f.N {
 			return group.Overtaken(f)
@@ -81,8 +111,20 @@ func (k *kept) judge(r *request) error {
 	if r.receipt != nil && k.taken[r.receipt.key] {
 		return errTaken
 	}
+	if limit := r.change.Limit; limit != nil && r.receipt != nil { // the last: it counts
+		_, err := k.windows.Take(r.window(), *limit, rows.FromNanos(r.receipt.at), int(r.receipt.bytes))
+		return err
+	}
 	return nil
 }
+
+// window is where the receipt of a change is counted.
+func (r *request) window() window.Key {
+	return window.Key{Peer: r.receipt.key.peer, Intent: r.receipt.intent}
+}
+
+// changes reports whether a change is one of what each node holds in memory.
+func (r *request) changes() bool { return len(r.peers)+len(r.change.Forget)+len(r.change.Meta) > 0 }
 
 func (r *request) brings(id string) bool {
 	for i := range r.log {
@@ -95,7 +137,11 @@ func (r *request) brings(id string) bool {
 
 // fold adds a change.
 func (k *kept) fold(r *request) {
+	if r.changes() {
+		k.changed++
+	}
 	if r.receipt != nil {
+		k.place = k.was[2] + 1
 		k.taken[r.receipt.key] = true
 		k.receipts = append(k.receipts, r.receipt)
 	}
@@ -103,18 +149,20 @@ func (k *kept) fold(r *request) {
 		row := &r.log[i]
 		if _, ok := k.places[row.id]; !ok {
 			k.seq++
-			k.moved = true
 			k.places[row.id] = k.seq
 		}
 		k.log[row.id] = row
 	}
 	for i := range r.peers {
+		r.peers[i].changed = k.changed
 		k.peers[r.peers[i].key] = &r.peers[i]
+		k.touched[r.peers[i].key] = k.changed
 		k.revisions[r.peers[i].key] = uint64(r.peers[i].revision)
 	}
 	for _, key := range r.change.Forget {
 		k.peers[key] = nil
 		k.revisions[key] = 0
+		k.touched[key] = k.changed
 	}
 	for _, d := range r.change.Deliveries {
 		k.deliveries[deliveryKey{d.Notifier, k.places[d.EventID]}] = newDelivery(d)
@@ -131,7 +179,7 @@ func (k *kept) fold(r *request) {
 		k.replies[r.replies[i].key] = &r.replies[i]
 	}
 	for key, value := range r.change.Meta {
-		k.meta[key] = value
+		k.meta[key] = metaRow{value, k.changed}
 	}
 	for _, kv := range r.change.KV {
 		k.kv[kvKey{kv.Plugin, kv.Key}] = kv.Value
@@ -140,8 +188,11 @@ func (k *kept) fold(r *request) {
 
 // write queues a statement for each table that the batch changes.
 func (k *kept) write(b *pgx.Batch) {
-	if k.moved {
-		b.Queue("UPDATE head SET seq = $1", k.seq)
+	if now := k.head(); now != k.was {
+		b.Queue("UPDATE head SET seq = $1, changed = $2, place = $3", now[0], now[1], now[2])
+	}
+	if k.changed != k.was[1] {
+		b.Queue("SELECT pg_notify($1, '')", channel)
 	}
 	k.writeReceipts(b)
 	k.writeLog(b)
@@ -158,10 +209,10 @@ func (k *kept) writeReceipts(b *pgx.Batch) {
 	}
 	var c columns
 	for _, r := range k.receipts {
-		c.add(r.key.peer[:], []byte(r.key.nonce), r.at, []byte(r.intent), r.bytes, r.status, r.digest[:], r.answer)
+		c.add(r.key.peer[:], []byte(r.key.nonce), r.at, []byte(r.intent), r.bytes, r.status, r.digest[:], r.answer, k.place)
 	}
-	c.queue(b, `INSERT INTO receipts (peer, nonce, at, intent, bytes, status, digest, answer)
-		SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bigint[], $6::integer[], $7::bytea[], $8::bytea[])`)
+	c.queue(b, `INSERT INTO receipts (peer, nonce, at, intent, bytes, status, digest, answer, place)
+		SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bigint[], $6::integer[], $7::bytea[], $8::bytea[], $9::bigint[])`)
 }
 
 func (k *kept) writeLog(b *pgx.Batch) {
@@ -180,20 +231,21 @@ func (k *kept) writeLog(b *pgx.Batch) {
 
 func (k *kept) writePeers(b *pgx.Batch) {
 	var put columns
-	var gone [][]byte
+	var gone columns
 	for key, p := range k.peers {
 		if p == nil {
-			gone = append(gone, key[:])
+			gone.add(key[:], k.touched[key])
 			continue
 		}
-		put.add(key[:], p.revision, p.data)
+		put.add(key[:], p.revision, p.data, p.changed)
 	}
 	if len(put) > 0 {
-		put.queue(b, `INSERT INTO peers (key, revision, data) SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[])
-			ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, data = excluded.data`)
+		put.queue(b, `INSERT INTO peers (key, revision, data, changed) SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::bigint[])
+			ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, data = excluded.data, changed = excluded.changed, gone = NULL`)
 	}
 	if len(gone) > 0 {
-		b.Queue(`DELETE FROM peers WHERE key = ANY($1)`, gone)
+		gone.queue(b, `UPDATE peers SET revision = 0, data = '', changed = g.changed, gone = now()
+			FROM unnest($1::bytea[], $2::bigint[]) g (key, changed) WHERE peers.key = g.key`)
 	}
 }
 
@@ -247,7 +299,7 @@ func (k *kept) writeReplies(b *pgx.Batch) {
 func (k *kept) writeValues(b *pgx.Batch) {
 	var meta, put, gone columns
 	for key, value := range k.meta {
-		meta.add([]byte(key), []byte(value))
+		meta.add([]byte(key), []byte(value.value), value.changed)
 	}
 	for key, value := range k.kv {
 		if value == nil {
@@ -257,7 +309,8 @@ func (k *kept) writeValues(b *pgx.Batch) {
 		put.add([]byte(key.plugin), []byte(key.key), value)
 	}
 	if len(meta) > 0 {
-		meta.queue(b, `INSERT INTO meta (key, value) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (key) DO UPDATE SET value = excluded.value`)
+		meta.queue(b, `INSERT INTO meta (key, value, changed) SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bigint[])
+			ON CONFLICT (key) DO UPDATE SET value = excluded.value, changed = excluded.changed`)
 	}
 	if len(put) > 0 {
 		put.queue(b, `INSERT INTO kv (plugin, key, value) SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[])

@@ -22,6 +22,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
+	"github.com/opengatewayprotocol/ogp/core/window"
 )
 
 const (
@@ -47,13 +48,24 @@ type Store struct {
 	closing sync.Once
 	done    chan struct{} // closed when the writer has ended
 
+	alone  bool // one node at a time commits
 	lease  *lease
 	ensure bool // the server's synchronous_commit does not wait for its disk: ours does
+
+	windows window.Windows         // of what limits count; the writer's own, as counted is
+	counted map[window.Key]counted // what windows has
+
+	news      chan struct{} // holds a value when there may be some
+	deaf      context.CancelFunc
+	listening chan struct{} // closed when nobody listens any more
 
 	writer group.Writer
 }
 
-var _ core.Store = (*Store)(nil)
+var (
+	_ core.Store  = (*Store)(nil)
+	_ core.Shared = (*Store)(nil)
+)
 
 // Open opens the store in the database of a connection string, such as
 // "postgres://user:password@host/database?sslmode=verify-full", makes its tables, or
@@ -75,7 +87,8 @@ func openAs(ctx context.Context, url string, alone bool) (_ *Store, err error) {
 	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
 		config.ConnConfig.RuntimeParams["application_name"] = "ogp"
 	}
-	s := &Store{name: config.ConnConfig.Database + " at " + config.ConnConfig.Host, queue: group.New[*request](), done: make(chan struct{})}
+	s := &Store{name: config.ConnConfig.Database + " at " + config.ConnConfig.Host, queue: group.New[*request](), done: make(chan struct{}),
+		alone: alone, counted: map[window.Key]counted{}, news: make(chan struct{}, 1), listening: make(chan struct{})}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, s.wrap("open", err)
 	}
@@ -104,6 +117,9 @@ func openAs(ctx context.Context, url string, alone bool) (_ *Store, err error) {
 		go s.lease.keep(s)
 	}
 	go s.run()
+	var listening context.Context
+	listening, s.deaf = context.WithCancel(context.Background())
+	go s.listen(listening, config.ConnConfig.Copy())
 	return s, nil
 }
 
@@ -121,6 +137,8 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.queue.Close()
 		<-s.done
+		s.deaf()
+		<-s.listening
 		s.lease.free(s)
 		s.pool.Close()
 	})

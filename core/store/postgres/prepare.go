@@ -45,6 +45,7 @@ type peerRow struct {
 	key      core.PublicKey
 	revision int64
 	data     string
+	changed  int64 // set by the writer
 }
 
 type deliveryKey struct {
@@ -112,7 +113,7 @@ func prepare(c *core.Change) (*prepared, error) {
 		if err != nil {
 			return nil, malformed("peer", v.Key.String(), err)
 		}
-		p.peers = append(p.peers, peerRow{v.Key, int64(v.Revision), data})
+		p.peers = append(p.peers, peerRow{v.Key, int64(v.Revision), data, 0})
 	}
 	for _, o := range c.Outbox {
 		row, err := newOutbox(o)

@@ -52,7 +52,9 @@ func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
 			}
 		}
 	}
-	return nil
+	// By now every node that is heard of has forgotten them.
+	_, err := s.pool.Exec(ctx, `DELETE FROM peers WHERE gone < now() - interval '1 day'`)
+	return s.wrap("prune", err)
 }
 
 // prune deletes a chunk, between two commits of any node.

@@ -82,7 +82,7 @@ func decoded[T any](row pgx.Rows) (*T, error) {
 
 // Peers returns all peers, in the order of their keys.
 func (s *Store) Peers(ctx context.Context) ([]*core.Peer, error) {
-	return listOf(ctx, s, "peers", decoded[core.Peer], `SELECT data FROM peers ORDER BY key`)
+	return listOf(ctx, s, "peers", decoded[core.Peer], `SELECT data FROM peers WHERE gone IS NULL ORDER BY key`)
 }
 
 // Receipt finds what we answered to a peer's nonce.
@@ -113,8 +113,8 @@ func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f fu
 		r.Peer, r.Nonce, r.At, r.Intent = core.PublicKey(peer), core.Nonce(nonce), rows.FromNanos(at), string(intent)
 		return r, nil
 	}, `SELECT peer, nonce, at, intent, bytes FROM (
-			SELECT *, row_number() OVER (PARTITION BY peer, intent ORDER BY at DESC) AS place FROM receipts WHERE at >= $1) newest
-		WHERE $2 <= 0 OR place <= $2 ORDER BY at`, either(since.IsZero(), rows.NoTime, rows.Nanos(since)), most)
+			SELECT peer, nonce, at, intent, bytes, row_number() OVER (PARTITION BY peer, intent ORDER BY at DESC) AS nth FROM receipts WHERE at >= $1) newest
+		WHERE $2 <= 0 OR nth <= $2 ORDER BY at`, either(since.IsZero(), rows.NoTime, rows.Nanos(since)), most)
 	if err != nil {
 		return err
 	}

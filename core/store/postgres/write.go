@@ -98,7 +98,7 @@ func (s *Store) transactOn(ctx context.Context, conn *pgxpool.Conn, batch []*req
 	for _, r := range batch {
 		r.Err = nil
 	}
-	k := newKept(batch)
+	k := newKept(batch, &s.windows)
 	if err := s.look(ctx, conn, k); err != nil {
 		return err
 	}
@@ -111,7 +111,15 @@ func (s *Store) transactOn(ctx context.Context, conn *pgxpool.Conn, batch []*req
 	var out pgx.Batch
 	k.write(&out)
 	out.Queue("COMMIT")
-	return conn.SendBatch(ctx, &out).Close()
+	err := conn.SendBatch(ctx, &out).Close()
+	for key := range k.limits {
+		if c := s.counted[key]; err == nil {
+			s.counted[key] = counted{c.back, k.place}
+		} else { // what is in the window may not be kept
+			s.uncount(key)
+		}
+	}
+	return err
 }
 
 // look begins the transaction and reads what the changes are judged by, in one round trip.
@@ -122,7 +130,11 @@ func (s *Store) look(ctx context.Context, conn *pgxpool.Conn, k *kept) error {
 	if s.ensure {
 		b.Queue("SET LOCAL synchronous_commit = on")
 	}
-	b.Queue("SELECT seq FROM head FOR UPDATE").QueryRow(func(row pgx.Row) error { return row.Scan(&k.seq) })
+	b.Queue("SELECT seq, changed, place FROM head FOR UPDATE").QueryRow(func(row pgx.Row) error {
+		err := row.Scan(&k.seq, &k.changed, &k.place)
+		k.was = k.head()
+		return err
+	})
 	if s.lease.fence != 0 {
 		b.Queue("SELECT count(*) FROM leases WHERE name = $1 AND fence = $2", leaseName, s.lease.fence).QueryRow(func(row pgx.Row) error {
 			var n int
@@ -147,15 +159,18 @@ func (s *Store) look(ctx context.Context, conn *pgxpool.Conn, k *kept) error {
 			})
 	}
 	if len(k.expected) > 0 {
-		b.Queue(`SELECT key, revision FROM peers WHERE key = ANY($1)`, k.expected).Query(func(rows pgx.Rows) error {
+		b.Queue(`SELECT key, revision, changed FROM peers WHERE key = ANY($1)`, k.expected).Query(func(rows pgx.Rows) error {
 			return each(rows, func() error {
 				var key []byte
-				var revision int64
-				err := rows.Scan(&key, &revision)
-				k.revisions[core.PublicKey(key)] = uint64(revision)
+				var revision, changed int64
+				err := rows.Scan(&key, &revision, &changed)
+				k.revisions[core.PublicKey(key)], k.touched[core.PublicKey(key)] = uint64(revision), changed
 				return err
 			})
 		})
+	}
+	if len(k.limits) > 0 {
+		s.count(&b, k)
 	}
 	if len(k.leases) > 0 {
 		// Whoever takes one of them waits until this transaction has ended, and then reads

@@ -1,19 +1,24 @@
-package scope
+// Package window counts what peers were let send, so that a limit holds in every window
+// there is, not only in aligned ones.
+//
+// docs/protocol.md#scopes
+package window
 
 import (
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
 
-// windows counts by key and intent: time and size of each message let in, so that a
-// limit holds in every window there is, not only in aligned ones.
-type windows struct {
+// Windows counts by peer and intent: time and size of each message let in. The zero value
+// is ready. Safe for concurrent use.
+type Windows struct {
 	mu   sync.Mutex // guards seen
-	seen map[windowKey][]use
+	seen map[Key][]use
 }
 
 // use is one message that was let in.
@@ -23,17 +28,17 @@ type use struct {
 	sum   int64 // of bytes, with all before it, counted from any start
 }
 
-// windowKey is the peer's key, not one of its labels: a spelling of the id is no
-// new budget. docs/threat-model.md#n5
-type windowKey struct {
-	peer   core.PublicKey
-	intent string
+// Key is what is counted together. It has the peer's key, not one of its labels: a
+// spelling of the id is no new budget. docs/threat-model.md#n5
+type Key struct {
+	Peer   core.PublicKey
+	Intent string
 }
 
 // Token is one message that was counted.
 type Token struct {
-	w   *windows
-	key windowKey
+	w   *Windows
+	key Key
 	at  use
 }
 
@@ -53,16 +58,40 @@ func (t Token) Return() {
 	}
 }
 
+// Take counts one message if both limits allow it. The error is of kind RateLimited, with
+// RetryAfter: when they do.
+func (w *Windows) Take(key Key, limit core.Limit, at time.Time, bytes int) (Token, error) {
+	one := use{at: at, bytes: bytes}
+	if ok, wait, large := w.take(key, limit.Rate, limit.Size, one); !ok {
+		e := core.Refusef(core.RateLimited, "Rate limit exceeded for intent '%s'", Shown(key.Intent))
+		if large {
+			e = core.Refusef(core.RateLimited, "Rate limit exceeded for intent '%s': %s in all", Shown(key.Intent), limit.Size)
+		}
+		e.RetryAfter = max(core.RoundUp(wait), time.Second)
+		return Token{}, e
+	}
+	return Token{w, key, one}, nil
+}
+
+// Shown bounds what a peer wrote before it goes back to the peer.
+func Shown(s string) string {
+	const most = 128
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
 // take counts one if both limits allow it, else says how long until they do, and
 // whether it was the size.
-func (w *windows) take(key windowKey, rate core.RateLimit, size core.ByteLimit, one use) (ok bool, wait time.Duration, large bool) {
+func (w *Windows) take(key Key, rate core.RateLimit, size core.ByteLimit, one use) (ok bool, wait time.Duration, large bool) {
 	if rate.Requests < 1 || rate.WindowSeconds < 1 || size.WindowSeconds < 1 {
 		return false, time.Hour, false // a grant of nothing
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.seen == nil {
-		w.seen = map[windowKey][]use{}
+		w.seen = map[Key][]use{}
 	}
 	now := one.at
 	window, span := windowOf(rate.WindowSeconds), windowOf(size.WindowSeconds)
@@ -133,44 +162,36 @@ func summed(uses []use, from int) []use {
 	return uses
 }
 
-// Count notes a message that was let in before a restart. Call it before the
-// first Allow, best in the order of time.
-func (d *Checker) Count(peer core.PublicKey, intent string, at time.Time, bytes int) {
-	d.windows.mu.Lock()
-	defer d.windows.mu.Unlock()
-	if d.windows.seen == nil {
-		d.windows.seen = map[windowKey][]use{}
+// Count notes a message that was let in elsewhere, or before a restart, best in the order of
+// time.
+func (w *Windows) Count(key Key, at time.Time, bytes int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.seen == nil {
+		w.seen = map[Key][]use{}
 	}
-	key := windowKey{peer, intent}
-	d.windows.seen[key] = insert(d.windows.seen[key], use{at: at, bytes: bytes})
+	w.seen[key] = insert(w.seen[key], use{at: at, bytes: bytes})
 }
 
-// Used says how many messages of an intent are counted within a window.
-func (d *Checker) Used(peer core.PublicKey, intent string, window time.Duration, now time.Time) int {
-	d.windows.mu.Lock()
-	defer d.windows.mu.Unlock()
-	uses := d.windows.seen[windowKey{peer, intent}]
+// Forget counts nothing of a key any more.
+func (w *Windows) Forget(key Key) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.seen, key)
+}
+
+// Used says how many messages are counted within a window.
+func (w *Windows) Used(key Key, window time.Duration, now time.Time) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	uses := w.seen[key]
 	return len(uses) - since(uses, now, window)
 }
 
-// UsedBytes says how much of messages of an intent is counted within a window.
-func (d *Checker) UsedBytes(peer core.PublicKey, intent string, window time.Duration, now time.Time) int64 {
-	d.windows.mu.Lock()
-	defer d.windows.mu.Unlock()
-	uses := d.windows.seen[windowKey{peer, intent}]
+// UsedBytes says how much of messages is counted within a window.
+func (w *Windows) UsedBytes(key Key, window time.Duration, now time.Time) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	uses := w.seen[key]
 	return bytesOf(uses[since(uses, now, window):])
-}
-
-// Counted is what the limits of grants look back on: how many messages of one intent at
-// the most, and how far.
-func Counted(grants []core.Grant) (requests int, back time.Duration) {
-	for _, grant := range grants {
-		if rate := grant.RateLimit; rate != nil {
-			requests, back = max(requests, rate.Requests), max(back, min(rate.Window(), core.MaxRateWindow))
-		}
-		if size := grant.ByteLimit; size != nil {
-			back = max(back, min(size.Window(), core.MaxRateWindow))
-		}
-	}
-	return requests, back
 }
