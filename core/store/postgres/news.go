@@ -13,9 +13,6 @@ import (
 // channel is where a change of peers or meta is notified of; never a message.
 const channel = "ogp_changed"
 
-// Shared reports whether several nodes may have the database open.
-func (s *Store) Shared() bool { return !s.alone }
-
 // Changed has a value when a node may have changed peers or meta.
 func (s *Store) Changed() <-chan struct{} { return s.news }
 

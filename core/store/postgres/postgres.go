@@ -48,7 +48,6 @@ type Store struct {
 	closing sync.Once
 	done    chan struct{} // closed when the writer has ended
 
-	alone  bool // one node at a time commits
 	lease  *lease
 	ensure bool // the server's synchronous_commit does not wait for its disk: ours does
 
@@ -88,7 +87,7 @@ func openAs(ctx context.Context, url string, alone bool) (_ *Store, err error) {
 		config.ConnConfig.RuntimeParams["application_name"] = "ogp"
 	}
 	s := &Store{name: config.ConnConfig.Database + " at " + config.ConnConfig.Host, queue: group.New[*request](), done: make(chan struct{}),
-		alone: alone, counted: map[window.Key]counted{}, news: make(chan struct{}, 1), listening: make(chan struct{})}
+		counted: map[window.Key]counted{}, news: make(chan struct{}, 1), listening: make(chan struct{})}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, s.wrap("open", err)
 	}
