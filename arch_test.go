@@ -393,7 +393,7 @@ func TestImportsRefuses(t *testing.T) {
 		{"cmd/ogp", "github.com/tetratelabs/wazero/api", "which stays in core/plugin"},
 		{"cmd/ogp", "github.com/knadh/koanf/v2", "which stays in core/config"},
 		{"core/envelope", "encoding/json", "encoding/json folds case"},
-		{"plugins/openclaw", module + "/core", "plugins/openclaw imports core"},
+		{"plugins/webhook", module + "/core", "plugins/webhook imports core"},
 		{"examples/plugins/free-busy", "github.com/oklog/ulid/v2", "the SDK alone"},
 		{"core/attic", "fmt", "no room of the table"},
 	} {

@@ -73,10 +73,11 @@ rust() {
 	wanted rust || return 0
 	to=$(target "$1")
 	lib=$(mktemp -d)
+	# With memory.copy, which the gateway's engine does at once, and not byte by byte in the module.
 	"$RUSTC" --edition 2021 --crate-name ogp --crate-type rlib --target wasm32-unknown-unknown -C opt-level=s -C panic=abort \
-		-C codegen-units=1 --remap-path-prefix "$PWD=." --out-dir "$lib" sdk/rust/src/lib.rs
+		-C codegen-units=1 -C target-feature=+bulk-memory --remap-path-prefix "$PWD=." --out-dir "$lib" sdk/rust/src/lib.rs
 	"$RUSTC" --edition 2021 --crate-name plugin --crate-type cdylib --target wasm32-unknown-unknown -C opt-level=s -C panic=abort \
-		-C codegen-units=1 -C lto -C strip=symbols --remap-path-prefix "$PWD=." --extern "ogp=$lib/libogp.rlib" -o "$to" "$1/src/lib.rs"
+		-C codegen-units=1 -C lto -C strip=symbols -C target-feature=+bulk-memory --remap-path-prefix "$PWD=." --extern "ogp=$lib/libogp.rlib" -o "$to" "$1/src/lib.rs"
 	rm -rf "$lib"
 	done_with "$1" "$to"
 }
@@ -109,7 +110,6 @@ rego() { # folder, entry points
 	done_with "$folder" "$to"
 }
 
-reactor plugins/openclaw
 reactor plugins/webhook
 reactor plugins/a2a
 reactor plugins/ntfy
@@ -117,6 +117,7 @@ reactor examples/plugins/approve-by-domain
 reactor examples/plugins/free-busy
 program examples/plugins/audit-line
 extism examples/plugins/extism-links
+rust plugins/openclaw
 rust examples/plugins/office-hours
 assemblyscript examples/plugins/secret-scrubber
 c examples/plugins/topic-allowlist

@@ -16,9 +16,9 @@ var built = flag.String("built", "", "languages whose modules were just built: w
 
 // folders says where the sources of each language's modules lie, seen from the root.
 var folders = map[string][]string{
-	"go": {"sdk", "sdk/notify", "sdk/policy", "sdk/handle", "sdk/wording", "plugins/*",
+	"go": {"sdk", "sdk/notify", "sdk/policy", "sdk/handle", "sdk/wording", "plugins/webhook", "plugins/a2a", "plugins/ntfy",
 		"examples/plugins/approve-by-domain", "examples/plugins/free-busy", "examples/plugins/audit-line", "examples/plugins/extism-links"},
-	"rust":           {"sdk/rust/src", "examples/plugins/office-hours/src"},
+	"rust":           {"sdk/rust/src", "plugins/openclaw/src", "examples/plugins/office-hours/src"},
 	"assemblyscript": {"sdk/assemblyscript/assembly", "examples/plugins/secret-scrubber/assembly"},
 	"c":              {"sdk/c", "examples/plugins/topic-allowlist"},
 	"rego":           {"examples/plugins/rego-house-rules"},

@@ -153,7 +153,7 @@ func project(name, lang, hook string) (map[string][]byte, error) {
 		files["ogp/go.mod"] = []byte("module github.com/opengatewayprotocol/ogp\n\ngo 1.24\n")
 		err = errors.Join(take("go/main_test.txt", "main_test.go"), copyGo(files))
 	case "rust":
-		err = errors.Join(take("rust/Cargo.txt", "Cargo.toml"), copyOne(files, "rust/Cargo.toml", "ogp/Cargo.toml"), copyOne(files, "rust/src/lib.rs", "ogp/src/lib.rs"))
+		err = errors.Join(take("rust/Cargo.txt", "Cargo.toml"), copyRust(files))
 	case "assemblyscript":
 		err = errors.Join(take("assemblyscript/package.txt", "package.json"), copyOne(files, "assemblyscript/assembly/index.ts", "assembly/ogp.ts"))
 	case "c":
@@ -170,6 +170,16 @@ func copyOne(files map[string][]byte, from, to string) error {
 	text, err := sdk.Source.ReadFile(from)
 	files[to] = text
 	return err
+}
+
+// copyRust copies the crate.
+func copyRust(files map[string][]byte) error {
+	return fs.WalkDir(sdk.Source, "rust", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		return copyOne(files, name, "ogp"+strings.TrimPrefix(name, "rust"))
+	})
 }
 
 // copyGo copies the Go packages of the SDK without their tests and without source.go, whose

@@ -1,6 +1,7 @@
 // Package wording says what happened in words for an agent: ours first, then, cleaned,
 // bounded and between marks, what a peer wrote. The shipped notifiers speak with it, so
-// that every agent hears the same.
+// that every agent hears the same; openclaw, which is in Rust, with sdk/rust/src/wording.rs,
+// and a test of the plugins holds the two together.
 package wording
 
 import (

@@ -16,9 +16,19 @@
 //! One about strangers' requests answers with an [`Approval`]: [`on_request!`].
 //!
 //! The input is not parsed: [`Input::get`] asks the host for one member by its dotted path.
+//! A notifier that takes several events at once gets them parsed: [`notify_all!`].
 //! The boundary is described in ABI.md. Natively, as in `cargo test`, [`testing`] is the host.
 
-use std::fmt::Write;
+mod clean;
+mod events;
+mod json;
+pub mod wording;
+
+use std::borrow::Cow;
+
+pub use clean::{clean, fence, line};
+pub use events::{Event, Time};
+pub use json::{Document, Kind, Value};
 
 #[cfg(target_arch = "wasm32")]
 mod host {
@@ -37,7 +47,11 @@ mod host {
         if n > 0 {
             unsafe { read(b.as_mut_ptr()) };
         }
-        String::from_utf8_lossy(&b).into_owned()
+        String::from_utf8(b).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    }
+    // What a hook was called with: its input, or at the start the configuration.
+    pub fn input(_hook: &str, n: i32) -> String {
+        pending(n)
     }
     pub fn input_get(key: &str) -> Option<String> {
         let n = unsafe { get(key.as_ptr(), key.len() as u32) };
@@ -194,7 +208,7 @@ pub struct Outcome(Object);
 impl Outcome {
     /// The event arrived.
     pub fn delivered() -> Outcome {
-        Outcome::of("delivered", "")
+        Outcome::of("delivered", 0, "")
     }
     /// The event, a message, arrived, and this is its answer: our gateway signs the text and
     /// sends it to the peer, once. It needs replies = true in plugin.toml and the operator's
@@ -224,29 +238,40 @@ impl Outcome {
     /// The event was taken and is not done with: it comes again after some seconds, or when the
     /// host sees fit (0). It is no failure, and holds up no other event.
     pub fn working(after_seconds: i64, detail: &str) -> Outcome {
-        let mut o = Outcome::of("working", detail);
-        o.0.int("retryAfterSeconds", after_seconds);
-        o
+        Outcome::of("working", after_seconds, detail)
     }
     /// Another attempt is wanted, after some seconds or when the host sees fit (0).
     pub fn retry(after_seconds: i64, detail: &str) -> Outcome {
-        let mut o = Outcome::of("retry", detail);
-        o.0.int("retryAfterSeconds", after_seconds);
-        o
+        Outcome::of("retry", after_seconds, detail)
+    }
+    /// Names those of several events that arrived although this is the outcome of the others. They
+    /// do not come again.
+    pub fn but_notified(mut self, ids: &[&str]) -> Outcome {
+        if !ids.is_empty() {
+            let quoted: Vec<String> = ids.iter().map(|id| quote(id)).collect();
+            self.0.raw("notified", &format!("[{}]", quoted.join(",")));
+        }
+        self
     }
     /// Nothing can be told until the operator has changed something, which the detail names:
     /// a token, a URL, a grant. What is owed waits, and loses nothing by it.
     pub fn setup(detail: &str) -> Outcome {
-        Outcome::of("setup", detail)
+        Outcome::of("setup", 0, detail)
     }
     /// This event alone cannot be told, however often it is tried; the detail names the
     /// remedy.
     pub fn failed(detail: &str) -> Outcome {
-        Outcome::of("failed", detail)
+        Outcome::of("failed", 0, detail)
     }
-    fn of(status: &str, detail: &str) -> Outcome {
+    fn of(status: &str, after_seconds: i64, detail: &str) -> Outcome {
         let mut o = Object::new();
-        o.text("status", status).text("detail", detail);
+        o.text("status", status);
+        if after_seconds > 0 {
+            o.int("retryAfterSeconds", after_seconds);
+        }
+        if !detail.is_empty() {
+            o.text("detail", detail);
+        }
         Outcome(o)
     }
 }
@@ -296,6 +321,18 @@ macro_rules! notify {
     };
 }
 
+/// Makes a function `fn(&[ogp::Event]) -> ogp::Outcome` this module's notifier. It gets all events
+/// of one call: one, or several when the manifest says `batch = true`.
+#[macro_export]
+macro_rules! notify_all {
+    ($f:path) => {
+        #[no_mangle]
+        pub extern "C" fn ogp_notify(len: i32) -> i32 {
+            $crate::run_all(len, $f)
+        }
+    };
+}
+
 /// Makes a function `fn(&ogp::Input) -> ogp::Answer` this module's handler.
 #[macro_export]
 macro_rules! handle {
@@ -315,6 +352,18 @@ macro_rules! init {
         #[no_mangle]
         pub extern "C" fn ogp_init(_len: i32) -> i32 {
             $crate::start($f)
+        }
+    };
+}
+
+/// Is [`init!`] for a function `fn(ogp::Value) -> Result<(), String>`, which gets the whole
+/// configuration.
+#[macro_export]
+macro_rules! configure {
+    ($f:path) => {
+        #[no_mangle]
+        pub extern "C" fn ogp_init(len: i32) -> i32 {
+            $crate::start(|| $f($crate::configuration(len)?.value()))
         }
     };
 }
@@ -358,6 +407,23 @@ pub fn run(f: impl FnOnce(&Input) -> Finished) -> i32 {
 }
 
 #[doc(hidden)]
+pub fn run_all(len: i32, f: impl FnOnce(&[Event]) -> Outcome) -> i32 {
+    start(|| {
+        let input = Document::parse(host::input("notify", len))?;
+        host::output(&f(&Event::all(input.value())).0.json());
+        Ok(())
+    })
+}
+
+#[doc(hidden)]
+pub fn configuration(len: i32) -> Result<Document, String> {
+    match host::input("", len) {
+        none if none.is_empty() => Document::parse("{}".into()),
+        text => Document::parse(text),
+    }
+}
+
+#[doc(hidden)]
 pub fn start(f: impl FnOnce() -> Result<(), String>) -> i32 {
     tell_panics();
     match f() {
@@ -386,15 +452,42 @@ fn tell_panics() {
 /// Why the host refused an operation.
 #[derive(Debug)]
 pub struct CallError {
+    /// The operation.
+    pub op: String,
     /// -1 unknown, -2 not granted, -3 bad request, -4 failed, -5 over a limit.
     pub code: i32,
     /// For the log and the operator.
     pub text: String,
 }
 
+impl std::fmt::Display for CallError {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let what = match self.code {
+            // The host says in plain words what came of it.
+            -4 if self.op == "http.request" && !self.text.is_empty() => return f.write_str(&self.text),
+            -1 => "unknown to this host",
+            -2 => "not granted",
+            -3 => "bad request",
+            -5 => "over a limit",
+            _ => "failed",
+        };
+        match self.text.as_str() {
+            "" => write!(f, "{}: {}", self.op, what),
+            text => write!(f, "{}: {}: {}", self.op, what, text),
+        }
+    }
+}
+
 /// Calls an operation of the host by name, with and for JSON: ABI.md lists them.
 pub fn call(op: &str, request: &Object) -> Result<String, CallError> {
-    host::operate(op, &request.json()).map_err(|code| CallError { code, text: host::input_get("error").unwrap_or_default() })
+    host::operate(op, &request.json()).map_err(|code| CallError { op: op.into(), code, text: host::input_get("error").unwrap_or_default() })
+}
+
+/// Says whether a secret is set, and named by a grant.
+pub fn has_secret(name: &str) -> bool {
+    let mut o = Object::new();
+    o.text("name", name);
+    call("secret.has", &o).map_or(false, |res| json_get(&res, "has").as_deref() == Some("true"))
 }
 
 /// Reads a key of the plugin's own store.
@@ -414,14 +507,73 @@ pub fn kv_set(key: &str, value: &str) -> Result<(), CallError> {
 /// Makes an HTTP request through the host, to a URL that the operator granted, and gives status
 /// and body. A header's value may hold `{secret:name}`, which the host fills in.
 pub fn http(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Result<(i64, String), CallError> {
+    let answer = request(&Request { method, url, headers, body, timeout_ms: 0 })?;
+    Ok((answer.status(), answer.body().into_owned()))
+}
+
+/// An HTTP request that the host makes for the plugin, to a URL that the operator granted.
+pub struct Request<'a> {
+    /// Such as POST.
+    pub method: &'a str,
+    /// Where to.
+    pub url: &'a str,
+    /// A value may hold `{secret:name}`, which the host fills in when the grant of this URL names
+    /// that secret.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// What is sent.
+    pub body: &'a str,
+    /// Is cut to what is left of the call; 0 means all of that.
+    pub timeout_ms: i64,
+}
+
+/// What came back, of any status.
+pub struct Response(Document);
+
+impl Response {
+    /// Such as 200.
+    pub fn status(&self) -> i64 {
+        self.0.value().get("status").int().unwrap_or(0)
+    }
+    /// A header, its name in lower case; empty when it is not there.
+    pub fn header(&self, name: &str) -> Cow<'_, str> {
+        self.0.value().get("headers").get(name).text()
+    }
+    /// The body as text; empty when it is no UTF-8.
+    pub fn body(&self) -> Cow<'_, str> {
+        self.0.value().get("body").text()
+    }
+    /// How long the receiver asks to be left alone, in seconds up to an hour; zero: it does not say.
+    /// Both forms of the header count: seconds, and a date, which is taken against the answer's own
+    /// Date or, without one, the host's clock, if that is granted.
+    pub fn retry_after(&self) -> i64 {
+        const MOST: i64 = 3600;
+        let header = self.header("retry-after");
+        if let Ok(seconds) = header.parse::<i64>() {
+            return seconds.clamp(0, MOST);
+        }
+        let now = || Time::parse(&json_get(&call("clock.now", &Object::new()).ok()?, "now")?);
+        match (Time::of_http(&header), Time::of_http(&self.header("date"))) {
+            (None, _) => 0,
+            (Some(until), date) => date.or_else(now).map_or(0, |now| ((until.0 - now.0 + 999) / 1000).clamp(0, MOST)),
+        }
+    }
+}
+
+/// Makes an HTTP request through the host. No redirect is followed, and an answer of any status is
+/// no error.
+pub fn request(r: &Request) -> Result<Response, CallError> {
     let (mut o, mut h) = (Object::new(), Object::new());
-    for (name, value) in headers {
+    for (name, value) in r.headers {
         h.text(name, value);
     }
-    o.text("method", method).text("url", url).raw("headers", &h.json()).text("body", body);
-    let res = call("http.request", &o)?;
-    let status = json_get(&res, "status").and_then(|s| s.parse().ok()).unwrap_or(0);
-    Ok((status, json_get(&res, "body").unwrap_or_default()))
+    o.text("method", r.method).text("url", r.url).raw("headers", &h.json()).text("body", r.body);
+    if r.timeout_ms > 0 {
+        o.int("timeoutMs", r.timeout_ms);
+    }
+    match Document::parse(call("http.request", &o)?) {
+        Ok(answer) => Ok(Response(answer)),
+        Err(text) => Err(CallError { op: "http.request".into(), code: -4, text }),
+    }
 }
 
 /// Writes a line to the gateway's log: 0 debug, 1 info, 2 warn, 3 error.
@@ -440,8 +592,13 @@ impl Object {
     }
     /// Adds a string.
     pub fn text(&mut self, name: &str, text: &str) -> &mut Object {
-        let q = quote(text);
-        self.raw(name, &q)
+        self.name(name);
+        quote_into(&mut self.0, text);
+        self
+    }
+    /// Adds true or false.
+    pub fn bool(&mut self, name: &str, yes: bool) -> &mut Object {
+        self.raw(name, if yes { "true" } else { "false" })
     }
     /// Adds a whole number.
     pub fn int(&mut self, name: &str, n: i64) -> &mut Object {
@@ -449,11 +606,18 @@ impl Object {
     }
     /// Adds what is JSON already.
     pub fn raw(&mut self, name: &str, json: &str) -> &mut Object {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
-        self.0 += &quote(name);
-        self.0.push(':');
+        self.name(name);
         self.0 += json;
         self
+    }
+    fn name(&mut self, name: &str) {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        quote_into(&mut self.0, name);
+        self.0.push(':');
+    }
+    /// Says that nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
     /// The object's text.
     pub fn json(&self) -> String {
@@ -466,25 +630,32 @@ impl Object {
 
 /// Writes a text as a JSON string.
 pub fn quote(s: &str) -> String {
-    let mut q = String::with_capacity(s.len() + 2);
-    q.push('"');
-    for c in s.chars() {
-        match c {
-            '"' | '\\' => {
-                q.push('\\');
-                q.push(c)
-            }
-            '\n' => q += "\\n",
-            '\r' => q += "\\r",
-            '\t' => q += "\\t",
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
-                let _ = write!(q, "\\u{:04x}", c as u32);
-            }
-            c => q.push(c),
-        }
-    }
-    q.push('"');
+    let mut q = String::new();
+    quote_into(&mut q, s);
     q
+}
+
+fn quote_into(q: &mut String, s: &str) {
+    q.reserve(s.len() + 2);
+    q.push('"');
+    let mut rest = s;
+    // Nearly all is copied in pieces.
+    while let Some(n) = rest.bytes().position(|c| c < 0x20 || matches!(c, b'"' | b'\\' | 0x7f)) {
+        *q += &rest[..n];
+        match rest.as_bytes()[n] {
+            c @ (b'"' | b'\\') => {
+                q.push('\\');
+                q.push(c as char)
+            }
+            b'\n' => *q += "\\n",
+            b'\r' => *q += "\\r",
+            b'\t' => *q += "\\t",
+            c => *q += &format!("\\u{:04x}", c),
+        }
+        rest = &rest[n + 1..];
+    }
+    *q += rest;
+    q.push('"');
 }
 
 /// The value at a dotted path of a JSON object, in the manner of [`Input::get`]: for what
@@ -571,39 +742,7 @@ fn skip(json: &str) -> Option<usize> {
 }
 
 fn unquote(quoted: &str) -> String {
-    let inside = quoted.strip_prefix('"').and_then(|s| s.strip_suffix('"')).unwrap_or("");
-    let (mut s, mut chars) = (String::with_capacity(inside.len()), inside.chars());
-    let mut high = 0u32;
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            s.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('n') => s.push('\n'),
-            Some('r') => s.push('\r'),
-            Some('t') => s.push('\t'),
-            Some('b') => s.push('\u{8}'),
-            Some('f') => s.push('\u{c}'),
-            Some('u') => {
-                let hex: String = chars.by_ref().take(4).collect();
-                let u = u32::from_str_radix(&hex, 16).unwrap_or(0xfffd);
-                if (0xd800..0xdc00).contains(&u) {
-                    high = u;
-                    continue;
-                }
-                let mut u = u;
-                if (0xdc00..0xe000).contains(&u) && high != 0 {
-                    u = 0x10000 + ((high - 0xd800) << 10) + (u - 0xdc00);
-                }
-                high = 0;
-                s.push(char::from_u32(u).unwrap_or('\u{fffd}'));
-            }
-            Some(c) => s.push(c),
-            None => {}
-        }
-    }
-    s
+    json::unescape(quoted.strip_prefix('"').and_then(|s| s.strip_suffix('"')).unwrap_or(""))
 }
 
 /// The host of native tests: one input and one configuration for each thread.
@@ -629,6 +768,12 @@ pub mod testing {
             None => INPUT.with(|i| crate::json_get(&i.borrow(), key)),
         }
     }
+    pub(crate) fn input(hook: &str, _n: i32) -> String {
+        match hook {
+            "" => CONFIG.with(|c| c.borrow().clone()),
+            _ => INPUT.with(|i| i.borrow().clone()),
+        }
+    }
     pub(crate) fn operate(_op: &str, _req: &str) -> Result<String, i32> {
         Err(-2)
     }
@@ -647,10 +792,10 @@ mod tests {
         let mut data = Object::new();
         data.int("n", 1);
         for (outcome, want) in [
-            (Outcome::answered("at \"nine\""), r#"{"status":"delivered","detail":"","reply":{"text":"at \"nine\""}}"#),
-            (Outcome::answered_with(data), r#"{"status":"delivered","detail":"","reply":{"data":{"n":1}}}"#),
-            (Outcome::answered_no("no"), r#"{"status":"delivered","detail":"","reply":{"error":"no"}}"#),
-            (Outcome::working(3, "it thinks"), r#"{"status":"working","detail":"it thinks","retryAfterSeconds":3}"#),
+            (Outcome::answered("at \"nine\""), r#"{"status":"delivered","reply":{"text":"at \"nine\""}}"#),
+            (Outcome::answered_with(data), r#"{"status":"delivered","reply":{"data":{"n":1}}}"#),
+            (Outcome::answered_no("no"), r#"{"status":"delivered","reply":{"error":"no"}}"#),
+            (Outcome::working(3, "it thinks"), r#"{"status":"working","retryAfterSeconds":3,"detail":"it thinks"}"#),
         ] {
             assert_eq!(outcome.0.json(), want);
         }
