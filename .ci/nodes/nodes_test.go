@@ -94,23 +94,32 @@ func numbers(t *testing.T, list []*core.InboxMessage) []int {
 		if err := json.Unmarshal(m.Message.Payload, &p); err != nil {
 			t.Fatal(err)
 		}
-		out[i], _ = strconv.Atoi(p.Text)
+		n, err := strconv.Atoi(p.Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[i] = n
 	}
-	return out
+	return slices.DeleteFunc(out, func(n int) bool { return n < 0 }) // of no account
 }
+
+// senders write to one peer at the same time, each one message after the other: the numbers
+// of each begin at a multiple of ofSender.
+const senders, ofSender = 4, 1_000_000
 
 // check says what was lost, doubled or out of order.
 func check(t *testing.T, who string, want *acknowledged, got []int) {
 	t.Helper()
-	seen, twice, mixed, lost := map[int]bool{}, 0, 0, 0
-	for i, n := range got {
+	seen, last, twice, mixed, lost := map[int]bool{}, map[int]int{}, 0, 0, 0
+	for _, n := range got {
 		if seen[n] {
 			twice++
 		}
 		seen[n] = true
-		if i > 0 && n < got[i-1] {
+		if n < last[n/ofSender] {
 			mixed++
 		}
+		last[n/ofSender] = n
 	}
 	for n := range want.n {
 		if !seen[n] {
@@ -131,16 +140,18 @@ func (c *cluster) kills(t *testing.T, kills int) {
 	var wg sync.WaitGroup
 	ours, theirs := make([]acknowledged, len(c.peers)), make([]acknowledged, len(c.peers))
 	for i, p := range c.peers {
-		wg.Go(func() { // ours to the peer, through any node
-			for n := 0; ctx.Err() == nil; n++ {
-				var v api.OutgoingView
-				if c.any().try(ctx, "send", api.SendParams{Peer: p.Key().String(), Intent: core.IntentMessage, Payload: payload(n)}, &v) == nil {
-					ours[i].add(n)
-				} else {
-					time.Sleep(20 * time.Millisecond)
+		for sender := range senders {
+			wg.Go(func() { // ours to the peer, through any node
+				for n := sender * ofSender; ctx.Err() == nil; n++ {
+					var v api.OutgoingView
+					if c.any().try(ctx, "send", api.SendParams{Peer: p.Key().String(), Intent: core.IntentMessage, Payload: payload(n)}, &v) == nil {
+						ours[i].add(n)
+					} else {
+						time.Sleep(20 * time.Millisecond)
+					}
 				}
-			}
-		})
+			})
+		}
 		wg.Go(func() { // the peer's to us
 			for n := 0; ctx.Err() == nil; n++ {
 				if _, err := p.Send(ctx, c.key, gateway.Sending{Intent: core.IntentMessage, Payload: payload(n)}); err == nil {

@@ -122,6 +122,7 @@ type Daemon struct {
 	first      bool     // nothing was here before
 	notes      []string // what the start has found, for the status
 	stop       context.CancelFunc
+	ending     atomic.Bool // it was asked to stop
 }
 
 // loadedConfig is a configuration and where each of its values is from.

@@ -64,6 +64,9 @@ func (d *Daemon) listenObserve() error {
 // notReady names what keeps us from doing our work.
 func (d *Daemon) notReady() []string {
 	failing := []string{}
+	if d.ending.Load() {
+		failing = append(failing, "stopping")
+	}
 	if d.store.Health() != nil {
 		failing = append(failing, "store")
 	}

@@ -70,19 +70,15 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 	local := &control.Server{Handlers: d.handlers(), Logger: d.log, Restart: d.restart, Name: control.SocketName}
 	d.console = d.newConsole(local.Handlers)
 	d.log.Info("gateway is running", "listen", d.public.Addr().String(), "url", d.gateway.Settings().URL, "fingerprint", d.gateway.Key().Fingerprint())
-	leases, letGo := context.WithCancel(context.WithoutCancel(ctx))
-	var wg, holding sync.WaitGroup
-	holding.Go(func() { _ = d.leases.Run(leases) })
-	defer holding.Wait()
-	defer letGo() // when all that works under them has ended
-	var once sync.Once
-	var failed error
-	for _, part := range []func(context.Context) error{
+	context.AfterFunc(ctx, func() { d.ending.Store(true) })
+	return d.stages(ctx, []part{ // who let others in: what came in has its answer before the rest ends
 		func(ctx context.Context) error { return server.Serve(ctx, public) },
 		func(ctx context.Context) error { return local.Serve(ctx, d.control) },
 		d.serveAgent,
 		d.serveA2A,
 		d.console.Run,
+		d.tellSystemd,
+	}, []part{
 		func(ctx context.Context) error { return d.brake.Run(ctx, d.store) },
 		d.gateway.Run,
 		d.dispatcher.Run,
@@ -94,23 +90,40 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 		},
 		d.observe,
 		d.watchConfig,
-		d.tellSystemd,
 		d.watchFailures,
 		d.watchStore,
 		d.pruneRecord,
 		d.giveBack,
-	} {
-		wg.Go(func() {
-			// A part with nothing to do, as without a rendezvous, may end by itself.
-			if err := part(ctx); err != nil {
-				if ctx.Err() == nil {
-					once.Do(func() { failed = err })
+	}, []part{d.leases.Run}) // when all that works under them has ended
+}
+
+// part is something that runs until its context is done. One with nothing to do, as without
+// a rendezvous, may end by itself.
+type part func(context.Context) error
+
+// stages runs parts until ctx is done, and then ends them stage by stage.
+func (d *Daemon) stages(ctx context.Context, all ...[]part) (failed error) {
+	var once sync.Once
+	running, end := make([]sync.WaitGroup, len(all)), make([]context.CancelFunc, len(all))
+	for i, parts := range all {
+		var stage context.Context
+		stage, end[i] = context.WithCancel(context.WithoutCancel(ctx))
+		for _, run := range parts {
+			running[i].Go(func() {
+				if err := run(stage); err != nil {
+					if ctx.Err() == nil {
+						once.Do(func() { failed = err })
+					}
+					d.stop()
 				}
-				d.stop()
-			}
-		})
+			})
+		}
 	}
-	wg.Wait()
+	<-ctx.Done()
+	for i := range all {
+		end[i]()
+		running[i].Wait()
+	}
 	d.log.Info("gateway has stopped")
 	return failed
 }

@@ -22,9 +22,9 @@ import (
 
 const (
 	// life is how long a lease stays with a node that is not heard of.
-	life = 9 * time.Second
+	life = 6 * time.Second
 	// renewEvery is how often a lease that is in use is renewed.
-	renewEvery = 3 * time.Second
+	renewEvery = 2 * time.Second
 	// linger is how long a lease that nobody uses any more is kept, as it may be wanted again
 	// at once.
 	linger = 200 * time.Millisecond
