@@ -27,7 +27,7 @@ import (
 
 // Bounds on what a browser may hold or send.
 const (
-	maxBody    = 256 << 10 // of a form
+	maxBody    = 640 << 10 // of a form: an answer of 60,000 characters, each of which may be sent as nine
 	maxRequest = 60 * time.Second
 	lastWords  = time.Second // for what is being answered when the page closes
 )

@@ -571,3 +571,40 @@ func TestSettings(t *testing.T) {
 		t.Error("the search shows all")
 	}
 }
+
+// TestFormsAreKept: what somebody has filled in is not lost with an error, and can be sent again.
+func TestFormsAreKept(t *testing.T) {
+	s, f, b := open(t)
+	s.o.Caller = append(control.Local{api.InboxReply.Handle(func(context.Context, api.ReplyParams) (api.OutgoingView, error) {
+		return api.OutgoingView{}, core.Refuse(core.Unavailable, "not now")
+	})}, f.handlers()...)
+	b.enter(s)
+	for path, x := range map[string]struct {
+		form url.Values
+		want []string
+	}{
+		"/message/01M/reply": {url.Values{"text": {"a long <answer>"}, "failed": {"yes"}}, []string{">a long &lt;answer&gt;</textarea>", `name="failed" value="yes"`}},
+		"/peers/ben/grants": {url.Values{"intent": {"message", "task"}, "rate": {"5/1m", "many"}, "off": {"on", "off"}, "state": {"old"}, "save": {"yes"}},
+			[]string{`name="rate" value="5/1m"`, `name="rate" value="many"`, `value="off" selected`}},
+		"/requests/X/approve": {url.Values{"compared": {"WRNG"}, "alias": {"cy"}, "intent": {"message"}}, []string{`name="compared" value="WRNG"`, `name="alias" value="cy"`, `name="intent" value="message"`}},
+		"/invites/make":       {url.Values{"uses": {"many"}, "approve": {"yes"}, "intent": {"message"}}, []string{`name="uses" value="many"`, `name="approve" value="yes"`}},
+	} {
+		x.form.Set("token", b.token())
+		_, page := b.do("POST", path, x.form, func(r *http.Request) { r.Header.Set("Referer", b.base+"/messages?box=in") })
+		for _, want := range append(x.want, `action="`+path+`"`, `href="/messages?box=in"`) {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s lacks %s:\n%s", path, want, page)
+			}
+		}
+		if strings.Contains(page, `name="state"`) || strings.Contains(page, `name="save"`) || strings.Count(page, x.form.Get("token")) > 0 {
+			t.Errorf("%s: a form that was used up is offered again", path)
+		}
+	}
+	if f.noted() != "" {
+		t.Errorf("done: %s", f.noted())
+	}
+	// 60,000 characters of any script go through.
+	if r, _ := b.post("/message/01M/reply", url.Values{"token": {b.token()}, "text": {strings.Repeat("語", 60000)}}); r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a long answer: %d", r.StatusCode)
+	}
+}

@@ -46,35 +46,44 @@ func grantsOf(p api.PeerView) []core.Grant {
 	return out
 }
 
-// readGrants reads the lines of a form. A line without an intent is none.
-func readGrants(r *http.Request, now time.Time) ([]core.Grant, error) {
+// rowsIn are the lines of a form, as they are written there.
+func rowsIn(r *http.Request) []grantRow {
 	cell := func(name string, i int) string {
 		if list := r.PostForm[name]; i < len(list) {
 			return strings.TrimSpace(list[i])
 		}
 		return ""
 	}
-	intents := r.PostForm["intent"]
-	if len(intents) > maxRows {
+	rows := make([]grantRow, min(len(r.PostForm["intent"]), maxRows+1))
+	for i := range rows {
+		rows[i] = grantRow{cell("intent", i), cell("rate", i), cell("bytes", i), cell("topics", i), cell("personas", i), cell("expires", i), cell("off", i) == "off"}
+	}
+	return rows
+}
+
+// readGrants reads the lines of a form. A line without an intent is none.
+func readGrants(r *http.Request, now time.Time) ([]core.Grant, error) {
+	rows := rowsIn(r)
+	if len(rows) > maxRows {
 		return nil, core.Refusef(core.TooLarge, "more lines than one form takes: %d at the most", maxRows)
 	}
 	var out []core.Grant
-	for i := range intents {
-		g := core.Grant{Intent: cell("intent", i), Enabled: cell("off", i) != "off", Topics: list(cell("topics", i)), Personas: list(cell("personas", i))}
+	for _, row := range rows {
+		g := core.Grant{Intent: row.Intent, Enabled: !row.Off, Topics: list(row.Topics), Personas: list(row.Personas)}
 		if g.Intent == "" {
 			continue
 		}
 		wrong := func(what, text string, err error) error {
 			return core.Refusef(core.Malformed, "%s of %s: %q: %v; nothing was changed", what, g.Intent, text, err)
 		}
-		if text := cell("rate", i); text != "" {
+		if text := row.Rate; text != "" {
 			rate, err := core.ParseRate(text)
 			if err != nil {
 				return nil, wrong("the rate", text, err)
 			}
 			g.RateLimit = &rate
 		}
-		if text := cell("bytes", i); text != "" {
+		if text := row.Bytes; text != "" {
 			size, err := core.ParseByteLimit(text)
 			if err != nil {
 				return nil, wrong("the size", text, err)
@@ -82,8 +91,8 @@ func readGrants(r *http.Request, now time.Time) ([]core.Grant, error) {
 			g.ByteLimit = &size
 		}
 		var err error
-		if g.ExpiresAt, err = core.ParseExpiry(cell("expires", i), now); err != nil {
-			return nil, wrong("the end", cell("expires", i), err)
+		if g.ExpiresAt, err = core.ParseExpiry(row.Expires, now); err != nil {
+			return nil, wrong("the end", row.Expires, err)
 		}
 		out = append(out, g)
 	}

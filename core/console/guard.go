@@ -117,12 +117,16 @@ func (s *Server) act(f handler) http.HandlerFunc {
 	})
 }
 
-// spend does what a form says once its token is known.
+// spend does what a form says once its token is known. With an error it is shown again, as it
+// was filled in.
 func (s *Server) spend(w http.ResponseWriter, r *http.Request, f handler) error {
 	if err := counts(r, r.PostFormValue("token")); err != nil {
 		return err
 	}
-	return f(w, r)
+	if err := f(w, r); err != nil {
+		s.problemOf(w, r, err, againOf(r))
+	}
+	return nil
 }
 
 // counts says why a form's token does not count, which is used up by it.

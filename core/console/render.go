@@ -157,7 +157,7 @@ func (s *Server) renderStatus(w http.ResponseWriter, r *http.Request, status int
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(out.Bytes()) // the browser may have gone
+	_, _ = w.Write(sober(out.Bytes())) // the browser may have gone
 	return nil
 }
 
@@ -167,19 +167,6 @@ func (s *Server) here(t string) string {
 		t = s.o.Command + t[len("ogp"):]
 	}
 	return strings.ReplaceAll(t, `"ogp `, `"`+s.o.Command+" ")
-}
-
-// problem shows an error: what is wrong, and what to do next.
-func (s *Server) problem(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // nobody reads it
-	}
-	v := api.ErrorOf(err)
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		v = api.ErrorView{Kind: string(core.TooLarge), Message: "this form is larger than the console takes"}
-	}
-	_ = s.renderStatus(w, r, statusOf(core.Kind(v.Kind)), "problem", "That did not work", v) // it has written what it could
 }
 
 var statusKinds = map[core.Kind]int{

@@ -1,10 +1,13 @@
 package console
 
 import (
+	"bytes"
 	"fmt"
 	"html/template"
 	"reflect"
+	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/opengatewayprotocol/ogp/core/text"
@@ -29,23 +32,60 @@ func textOf(v any) string {
 	return fmt.Sprint(v)
 }
 
+// editable is what an operator edits, which has to be there as it is.
+var editable = regexp.MustCompile(`(?s)<input[^>]* value="[^"]*"|<textarea.*?</textarea>`)
+
+// sober has a mark in a page for each character that would act or hide, wherever it stands:
+// in a title, in an attribute, in a name of ours.
+func sober(page []byte) []byte {
+	hides := func(r rune) bool { return r != '\n' && r != '\t' && text.Acts(r) }
+	if bytes.IndexFunc(page, hides) < 0 {
+		return page
+	}
+	mark := func(b []byte) []byte {
+		return bytes.Map(func(r rune) rune {
+			if hides(r) {
+				return utf8.RuneError
+			}
+			return r
+		}, b)
+	}
+	var out []byte
+	at := 0
+	for _, found := range editable.FindAllIndex(page, -1) {
+		out = append(append(out, mark(page[at:found[0]])...), page[found[0]:found[1]]...)
+		at = found[1]
+	}
+	return append(out, mark(page[at:])...)
+}
+
+// maxMarks is how many marks above and below a letter are drawn: with more they leave their line.
+const maxMarks = 4
+
 func shown(tag, class string, most int, s string, lines bool) template.HTML {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<%s class="%s" dir="auto">`, tag, class)
-	n := 0
+	if class == "theirs" && strings.TrimSpace(s) == "" {
+		b.WriteString(`<span class="cut">nothing</span>`)
+	}
+	n, marks, last := 0, 0, rune(0)
 	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
 		if n++; most > 0 && n > most {
 			fmt.Fprintf(&b, `<span class="cut" title="%s in all">…</span>`, text.Count(utf8.RuneCountInString(s), "character"))
 			break
 		}
+		if marks++; !unicode.In(r, unicode.Mn, unicode.Me) {
+			marks = 0
+		}
 		switch {
 		case r == '\n' && lines, r == '\t' && lines:
 			b.WriteRune(r)
-		case text.Acts(r):
+		case text.Acts(r), marks > maxMarks, unicode.Is(unicode.Variation_Selector, r) && unicode.Is(unicode.Variation_Selector, last):
 			fmt.Fprintf(&b, `<span class="hides" title="an invisible character, shown as its number">U+%04X</span>`, r)
 		default:
 			b.WriteString(template.HTMLEscapeString(string(r)))
 		}
+		last = r
 	}
 	fmt.Fprintf(&b, "</%s>", tag)
 	return template.HTML(b.String())

@@ -9,16 +9,21 @@ import (
 )
 
 // Acts reports whether a terminal, a log or a reader of lines may do more with a
-// character than show it: control characters, invisible formatting (marks that
-// turn the direction of text among them), and the separators of lines and
-// paragraphs.
+// character than show it, or shows nothing of it: control characters, invisible
+// formatting (marks that turn the direction of text among them), the separators of
+// lines and paragraphs, letters and symbols that look like nothing, and marks that
+// choose among forms of a letter. The two marks that make a symbol an emoji do not act.
 //
 // docs/threat-model.md#t6
 func Acts(r rune) bool {
-	if ' ' <= r && r <= '~' { // most of all
+	switch {
+	case ' ' <= r && r <= '~': // most of all
+		return false
+	case r == '\uFE0E', r == '\uFE0F':
 		return false
 	}
-	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+	return unicode.IsControl(r) || r == '\u2800' ||
+		unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // Line is s on one line: a space stands for each character that Acts, U+FFFD for

@@ -26,6 +26,20 @@ func TestLine(t *testing.T) {
 	}
 }
 
+// TestActs: what hides, turns the direction or shows nothing acts; what makes an emoji does not.
+func TestActs(t *testing.T) {
+	for _, r := range "\x1b\u202e\u200b\u2028\u3164\u115f\u2800\u034f\ufe01\U000e0141\U000e0041" {
+		if !text.Acts(r) {
+			t.Errorf("U+%04X does not act", r)
+		}
+	}
+	for _, r := range "a~é語\ufe0f\ufe0e\u0301😀 \u00a0" {
+		if text.Acts(r) {
+			t.Errorf("U+%04X acts", r)
+		}
+	}
+}
+
 func TestBlock(t *testing.T) {
 	if got, want := text.Block("a\n\tb\r\x1b[2J\u202e\xff"), "a\n\tb\uFFFD\uFFFD[2J\uFFFD\uFFFD"; got != want {
 		t.Errorf("Block = %q, want %q", got, want)
