@@ -44,6 +44,7 @@ var rooms = []arrows{
 	{"core/nesting", nil},
 	{"core/keys", []string{"core", "core/atomicfile", "core/files"}},
 	{"core/envelope", []string{"core", "core/jsjson", "core/keys"}},
+	{"core/signer", []string{"core", "core/envelope", "core/keys"}},
 	{"core/freshness", []string{"core"}},
 	{"core/peering", []string{"core"}},
 	{"core/peers", []string{"core", "core/envelope", "core/peering", "core/text"}},
@@ -134,7 +135,7 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/history", "core/hooks", "core/keys", "core/lease", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/history", "core/hooks", "core/keys", "core/lease", "core/legacy", "core/logpipe", "core/outbox", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/signer", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
 	{"core/daemon/candidate", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/replay", "core/settings", "core/text", "core/trial"}},
 	{"core/daemon/service", []string{"core/config"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},
@@ -154,6 +155,7 @@ var rooms = []arrows{
 	{"cmd/ogp/internal/rendezvous", []string{"cmd/ogp/internal/cli", "core", "core/daemon", "core/logpipe", "core/rendezvous"}},
 	{"cmd/ogp/internal/demo", []string{"cmd/ogp/internal/cli", "examples/plugins"}},
 	{"cmd/ogp/internal/doctor", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core/config", "core/control", "core/control/api", "core/daemon", "core/text"}},
+	{"cmd/ogp/internal/key", []string{"cmd/ogp/internal/cli", "core/control", "core/control/api", "core/daemon", "core/logpipe", "core/signer"}},
 	{"cmd/ogp/internal/logs", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/service", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon"}},
 	{"cmd/ogp/internal/manual", []string{"cmd/ogp/internal/cli"}},
 	{"cmd/ogp/internal/licenses", []string{"cmd/ogp/internal/cli"}},
@@ -161,7 +163,7 @@ var rooms = []arrows{
 	{"cmd/ogp/internal/migrate", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control", "core/control/api", "core/daemon", "core/files", "core/keys", "core/legacy"}},
 	{"cmd/ogp/internal/service", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/settings", "cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api"}},
 	{"cmd/ogp/internal/settings", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core/config", "core/control/api", "core/settings"}},
-	{"cmd/ogp/internal/setup", []string{"cmd/ogp/internal/background", "cmd/ogp/internal/cli", "cmd/ogp/internal/doctor", "cmd/ogp/internal/migrate", "cmd/ogp/internal/term", "core", "core/config", "core/control/api", "core/daemon", "core/daemon/openclaw", "core/federation", "core/keys", "core/legacy", "core/settings", "core/text"}},
+	{"cmd/ogp/internal/setup", []string{"cmd/ogp/internal/background", "cmd/ogp/internal/cli", "cmd/ogp/internal/doctor", "cmd/ogp/internal/migrate", "cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/daemon/openclaw", "core/federation", "core/keys", "core/legacy", "core/settings", "core/text"}},
 	{"cmd/ogp/internal/notify", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/settings", "core/text", "plugins"}},
 	{"cmd/ogp/internal/trial", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/replay", "core/text", "core/trial"}},
 }

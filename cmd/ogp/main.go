@@ -26,6 +26,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/demo"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/doctor"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/former"
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/key"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/licenses"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/logs"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/manual"
@@ -56,7 +57,8 @@ var commands = []func(*cli.App) *cobra.Command{
 	service.Command,
 	manual.Command,
 	whoamiCommand,
-	keyCommand,
+	key.Command,
+	key.SignerCommand,
 	federationCommand,
 	inboxCommand,
 	outboxCommand,

@@ -27,6 +27,8 @@ func draw(t *rapid.T, s Setting, v reflect.Value) {
 			return rapid.SampledFrom([]string{"", "127.0.0.1", "::1", "localhost", "host.example"}).Draw(t, s.Key)
 		case "loopback?":
 			return rapid.SampledFrom([]string{"", "localhost:80", "[::1]:18790", "127.0.0.1:1"}).Draw(t, s.Key)
+		case "signer?":
+			return rapid.SampledFrom([]string{"", "unix:/run/s", "unix:/a b/\"s\".sock"}).Draw(t, s.Key)
 		case "hostport", "hostport?":
 			return rapid.SampledFrom([]string{"a.example:80", "[::1]:18790", "127.0.0.1:1"}).Draw(t, s.Key)
 		case "id", "intents":

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -61,6 +62,10 @@ var checks = map[string]func(v reflect.Value) string{
 	"host": func(v reflect.Value) string {
 		_, err := netip.ParseAddr(v.String())
 		return unless(v.Len() == 0 || err == nil || hostForm.MatchString(v.String()), "an IP address or a host name, without a port")
+	},
+	"signer?": func(v reflect.Value) string {
+		path, unix := strings.CutPrefix(v.String(), "unix:")
+		return unless(v.Len() == 0 || unix && filepath.IsAbs(path), "the path of a signer's socket, such as \"unix:/run/ogp-signer/signer.sock\"")
 	},
 	"hostport?": func(v reflect.Value) string {
 		_, port, err := net.SplitHostPort(v.String())

@@ -87,7 +87,10 @@ type failure struct {
 // Listen opens the socket, mode 0600. A socket that nobody answers on is left
 // over from a daemon that was killed, and is replaced. Anything else in its place
 // is left alone, and is an error.
-func Listen(path string) (net.Listener, error) {
+func Listen(path string) (net.Listener, error) { return ListenFor(path, "a daemon") }
+
+// ListenFor is Listen for what is called who, where it answers already.
+func ListenFor(path, who string) (net.Listener, error) {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -100,10 +103,13 @@ func Listen(path string) (net.Listener, error) {
 	}
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		conn.Close()
-		return nil, fmt.Errorf("control: a daemon is running already (it answers on %s)", path)
+		return nil, fmt.Errorf("control: %s is running already (it answers on %s)", who, path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("control: %w", err)
+	}
+	if len(path) > maxSocketPath {
+		return nil, core.Refusef(core.Malformed, "%s is too long for a socket: at most %d bytes", path, maxSocketPath)
 	}
 	ln, err := listenPrivate(path)
 	if err != nil {

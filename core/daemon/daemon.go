@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -45,6 +44,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/scope"
+	"github.com/opengatewayprotocol/ogp/core/signer"
 	"github.com/opengatewayprotocol/ogp/core/tracing"
 )
 
@@ -98,7 +98,9 @@ type Daemon struct {
 	logPipe    *logpipe.Writer // what log writes to
 	wire       *wire
 	tracing    *tracing.Tracing // nil: none
-	key        keys.Private
+	key        core.Signer
+	marks      [32]byte       // what signs the marks of messages
+	remote     *signer.Remote // who has the key; nil: we have
 	store      core.Store
 	leases     *lease.Keeper // of what one node alone does at a time
 	gateway    *gateway.Gateway
@@ -184,7 +186,17 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := d.checkHalves(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.openKey(); err != nil {
+	defer func() {
+		if err != nil && d.store != nil {
+			d.store.Close()
+		}
+	}()
+	if d.config().Store.IsSet() { // it may have the key
+		if d.store, err = d.openStore(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.openKey(ctx); err != nil {
 		return nil, err
 	}
 	wrote, err := writeFirstConfig(d.dir)
@@ -194,14 +206,11 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if wrote {
 		d.read = d.configFiles()
 	}
-	if d.store, err = d.openStore(ctx); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			d.store.Close()
+	if d.store == nil {
+		if d.store, err = d.openStore(ctx); err != nil {
+			return nil, err
 		}
-	}()
+	}
 	if err := d.claim(ctx); err != nil {
 		return nil, err
 	}
@@ -232,7 +241,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	if d.tracing, err = tracing.Open(ctx, d.o.env(), d.o.Version); err != nil {
 		return err
 	}
-	d.brake = brake.New(brake.Options{Key: d.key.Derive("hop marks"), Settings: func() brake.Settings { return brakeSettings(d.config()) }, Wakes: d.wakes.Load})
+	d.brake = brake.New(brake.Options{Key: d.marks, Settings: func() brake.Settings { return brakeSettings(d.config()) }, Wakes: d.wakes.Load})
 	d.history = history.New(history.Options{Read: d.counts})
 	d.gateway, err = gateway.New(ctx, gateway.Options{
 		Brake: d.brake, Leases: d.leases,
@@ -298,23 +307,6 @@ const maxPassphrase = 64 << 10
 func readPassphrase(path string) (string, error) {
 	text, err := files.ReadText(path, maxPassphrase)
 	return strings.TrimRight(string(text), "\r\n"), err
-}
-
-// openKey loads our key, or makes it on the first start. A directory that holds
-// another gateway's key is not silently given a second identity.
-func (d *Daemon) openKey() error {
-	path := filepath.Join(d.dir, KeyFile)
-	_, err := os.Stat(path)
-	d.first = errors.Is(err, fs.ErrNotExist)
-	if d.first {
-		if _, err := os.Stat(filepath.Join(d.dir, LegacyKeyFile)); err == nil {
-			e := core.Refusef(core.Conflict, "%s holds the identity of a TypeScript gateway, and none of ours", d.dir)
-			e.Hint = fmt.Sprintf(`"ogp import %s" takes over its key and its peers; with another --home a new identity is made`, d.dir)
-			return e
-		}
-	}
-	d.key, err = keys.LoadOrCreate(path, Passphrase(d.o.env(), d.config()))
-	return err
 }
 
 // writeFirstConfig leaves a configuration file to edit, in which nothing is set,

@@ -52,8 +52,7 @@ func (d *Daemon) doctor(ctx context.Context, p api.DoctorParams) ([]api.Check, e
 
 // lookAt is what doctor looks at: all of it where we run.
 func (d *Daemon) lookAt(ctx context.Context) *doctor.Doctor {
-	out := &doctor.Doctor{Dir: d.dir, Version: d.o.Version, Config: d.config(), KeyFile: filepath.Join(d.dir, KeyFile),
-		Passphrase: Passphrase(d.o.env(), d.config()), Store: d.store, Reading: &d.reading, Notes: d.notes}
+	out := &doctor.Doctor{Dir: d.dir, Version: d.o.Version, Config: d.config(), FindKey: d.findKey, Store: d.store, Reading: &d.reading, Notes: d.notes}
 	if d.public != nil {
 		out.Listener, _ = d.public.Addr().(*net.TCPAddr)
 		out.Restart = d.restart()

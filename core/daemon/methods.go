@@ -55,6 +55,7 @@ func (d *Daemon) handlers() []control.Handler {
 		api.Accept.Handle(d.accept),
 		api.Connect.Handle(d.connect),
 		api.Backup.Handle(d.backup),
+		api.StoreKey.Handle(d.storeKey),
 		api.Deliveries.Handle(d.deliveries),
 		api.RetryDeliveries.Handle(d.retryDeliveries),
 		api.DropDeliveries.Handle(d.dropDeliveries),

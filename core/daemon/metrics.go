@@ -101,6 +101,7 @@ var (
 	metricLastBatch  = metric("store_last_batch_size", "Changes in the last transaction.")
 	metricStoreSize  = metric("store_bytes", "Size of the store on disk.")
 	metricRefused    = metric("store_refused_total", "Changes that could not be kept.")
+	metricSigning    = metric("signing", "1 while we can sign, 0 while our signer does not answer.")
 	metricPolicy     = metric("policy_questions_total", "Questions put to policies.")
 	metricPolicyTime = metric("policy_seconds_total", "Time that policies took to answer.")
 	metricPlugin     = metric("plugin_calls_total", "Calls of a plugin, ever.", "plugin")
@@ -155,6 +156,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for k, n := range d.gateway.Counters().Snapshot() {
 		count(metricEnvelopes, float64(n), k[0], k[1])
 	}
+	gauge(metricSigning, boolean(d.signing() == nil))
 	questions, took := d.gateway.Counters().Policies()
 	count(metricPolicy, float64(questions))
 	count(metricPolicyTime, took.Seconds())

@@ -17,7 +17,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
-	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/legacy"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/store"
@@ -43,6 +42,7 @@ func Offline(ctx context.Context, o Options, write bool) (_ control.Local, done 
 		api.Whoami.Handle(d.whoamiOffline),
 		api.ExportPeers.Handle(d.exportStored),
 		api.Backup.Handle(d.backup),
+		api.StoreKey.Handle(d.storeKey),
 		api.Plugins.Handle(d.listPlugins),
 		api.PluginInstalled.Handle(d.installedPlugins),
 		api.PluginInstall.Handle(d.installPlugin),
@@ -114,20 +114,20 @@ func PluginSpec(o Options, name string, installed []hooks.Installed) (_ plugin.S
 }
 
 // whoamiOffline reads the key that a start would use.
-func (d *Daemon) whoamiOffline(context.Context, api.None) (api.WhoamiView, error) {
-	key, err := keys.Load(filepath.Join(d.dir, KeyFile), Passphrase(d.o.env(), d.config()))
+func (d *Daemon) whoamiOffline(ctx context.Context, _ api.None) (api.WhoamiView, error) {
+	key, _, err := d.findKey(ctx)
 	if errors.Is(err, core.NotFound) {
 		return api.WhoamiView{}, control.ErrNoDaemon
 	}
 	if err != nil {
 		return api.WhoamiView{}, err
 	}
-	return whoami(key.Public(), gateway.Settings{URL: d.config().OwnURL(d.config().DaemonPort), Names: d.config().Names()}), nil
+	return whoami(key, gateway.Settings{URL: d.config().OwnURL(d.config().DaemonPort), Names: d.config().Names()}), nil
 }
 
 // exportStored exports the peers of the store.
 func (d *Daemon) exportStored(ctx context.Context, _ api.None) (core.Raw, error) {
-	if _, err := os.Stat(filepath.Join(d.dir, KeyFile)); err != nil {
+	if _, err := os.Stat(filepath.Join(d.dir, KeyFile)); err != nil && !d.config().Store.IsSet() && d.config().Signer == "" {
 		return nil, control.ErrNoDaemon
 	}
 	peers, err := d.store.Peers(ctx)
@@ -147,7 +147,7 @@ func (d *Daemon) backup(ctx context.Context, p api.BackupParams) (api.None, erro
 	})
 	if !ok {
 		e := core.Refuse(core.Unsupported, "the store is a database of its own, which ogp does not back up")
-		e.Hint = "use the database's own way, such as pg_dump or its provider's backups; and keep a copy of " + KeyFile
+		e.Hint = "use the database's own way, such as pg_dump or its provider's backups; and keep a copy of the key: " + KeyFile + ", unless the database has it sealed, or a signer has it"
 		return api.None{}, e
 	}
 	return api.None{}, db.Backup(ctx, p.Path)

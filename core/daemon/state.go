@@ -40,7 +40,12 @@ func (d *Daemon) openStore(ctx context.Context) (core.Store, error) {
 
 // checkHalves refuses a directory that has lost its key or its store.
 func (d *Daemon) checkHalves(ctx context.Context) error {
-	if d.config().Store.IsSet() {
+	if d.config().Signer != "" && !storeThere(d.dir) && !d.config().Store.IsSet() && !d.o.NewStore {
+		if _, err := os.Stat(filepath.Join(d.dir, storeLock)); err == nil { // one was there
+			return d.storeGone("missing or empty")
+		}
+	}
+	if d.config().Store.IsSet() || d.config().Signer != "" {
 		return nil // the key and the store are in two places: claim says whether they belong together
 	}
 	_, err := os.Stat(filepath.Join(d.dir, KeyFile))
@@ -123,6 +128,7 @@ func (d *Daemon) claim(ctx context.Context) error {
 	case errors.Is(err, core.NotFound) && d.store.Lost() != nil && !d.o.NewStore: // not even whose it is
 		return d.storeGone("empty, as its log is lost")
 	case errors.Is(err, core.NotFound):
+		d.first = d.first || d.remote != nil
 		return d.store.Commit(ctx, &core.Change{Meta: map[string]string{ownerKey: own}})
 	case err != nil:
 		return err
@@ -138,7 +144,7 @@ func (d *Daemon) claim(ctx context.Context) error {
 
 // notePassphrase says that a passphrase is given which seals nothing.
 func (d *Daemon) notePassphrase() {
-	if Passphrase(d.o.env(), d.config()) == nil {
+	if d.remote != nil || Passphrase(d.o.env(), d.config()) == nil {
 		return
 	}
 	if sealed, err := keys.Sealed(filepath.Join(d.dir, KeyFile)); err == nil && !sealed {
@@ -174,10 +180,14 @@ func (d *Daemon) watchStore(ctx context.Context) error {
 	})
 }
 
-// storeNote is what a status says of a store that keeps nothing.
-func (d *Daemon) storeNote() []string {
+// storeNote is what a status says of a store that keeps nothing, and of a signer that signs
+// nothing.
+func (d *Daemon) storeNote() (notes []string) {
 	if err := d.store.Health(); err != nil {
-		return []string{"nothing can be kept: " + err.Error() + "; " + api.ErrorOf(err).Hint}
+		notes = append(notes, "nothing can be kept: "+err.Error()+"; "+api.ErrorOf(err).Hint)
 	}
-	return nil
+	if err := d.signing(); err != nil {
+		notes = append(notes, "what is to be signed waits: "+err.Error()+"; "+api.ErrorOf(err).Hint)
+	}
+	return notes
 }

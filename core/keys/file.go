@@ -330,6 +330,11 @@ func read(path string) (*file, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
+	return parse(path, data)
+}
+
+// parse decodes what a key is kept as; path says where that is.
+func parse(path string, data []byte) (*file, error) {
 	var f file
 	if err := json.Unmarshal(data, &f, json.RejectUnknownMembers(true)); err != nil {
 		// The decoder's error may quote a value, and a value may be the key.

@@ -50,7 +50,8 @@ func (q *Queue) Attempt(ctx context.Context, item *core.OutboxItem, first bool) 
 	}
 	var got core.Answer
 	if err = q.seal(p, &next); errors.Is(err, core.Unavailable) {
-		return &next, errors.Join(err, q.unsigned(ctx, &next, err, now, first))
+		why := waitsForKey(err)
+		return &next, errors.Join(why, q.unsigned(ctx, &next, why, now, first))
 	} else if err == nil {
 		got, err = q.deliver(ctx, p, &next)
 	}
@@ -86,6 +87,16 @@ func (q *Queue) keepTried(ctx context.Context, item *core.OutboxItem, result err
 
 // unsignedWait is how long an envelope waits for our key.
 const unsignedWait = 10 * time.Second
+
+// waitsForKey is why an envelope waits that could not be signed.
+func waitsForKey(err error) error {
+	e := &core.Error{Kind: core.Unavailable, Public: "waits for our key", RetryAfter: unsignedWait, Hint: hintOf(err), Err: err}
+	var why *core.Error
+	if errors.As(err, &why) && why.Err != nil {
+		e.Err = why.Err
+	}
+	return e
+}
 
 // unsigned writes down that an envelope waits, as our key cannot be reached: that is no try.
 func (q *Queue) unsigned(ctx context.Context, item *core.OutboxItem, why error, now time.Time, first bool) error {

@@ -269,15 +269,15 @@ func greet(c net.Conn, deadline time.Time) (k core.PublicKey, r *bufio.Reader, e
 	return k, r, err
 }
 
-// feel notes how the last call went, and says once that nothing is signed any more, and
-// once that it is again.
+// feel notes how the last call went, and says once for each reason that nothing is signed
+// any more, and once that it is again.
 func (r *Remote) feel(err error) {
 	r.mu.Lock()
 	was := r.ill
 	r.ill, r.since = err, time.Now()
 	r.mu.Unlock()
 	switch {
-	case err != nil && was == nil:
+	case err != nil && (was == nil || fact(was) != fact(err)):
 		f := r.failure(err)
 		r.log.Error("the signer signs nothing: what is to be signed waits", "err", f.Err, "hint", f.Hint)
 	case err == nil && was != nil:
@@ -293,7 +293,7 @@ func (r *Remote) failure(why error) *core.Error {
 	case errors.Is(why, fs.ErrNotExist), errors.Is(why, syscall.ECONNREFUSED):
 		e.Hint = "start the signer there: ogp --home <its state directory> signer --socket " + r.path
 	case errors.Is(why, fs.ErrPermission):
-		e.Hint = "let this user open it: ogp signer --group <a group that this user is in>"
+		e.Hint = "let this user open it: run the signer with --group and a group that this user is in"
 	}
 	return e
 }

@@ -247,6 +247,11 @@ type AcceptResult struct {
 	Approves      bool   `json:"approves,omitempty"` // the invite approves by itself
 }
 
+// StoreKeyParams say how our key is sealed in the store.
+type StoreKeyParams struct {
+	PassphraseFile string `json:"passphraseFile,omitempty"` // absolute; empty: the configured passphrase
+}
+
 // BackupParams say where the copy of the store goes.
 type BackupParams struct {
 	Path string `json:"path"`

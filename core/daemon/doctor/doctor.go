@@ -13,24 +13,23 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
-	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 )
 
 // Doctor is what there is to look at. Its checks are safe for concurrent use.
 type Doctor struct {
-	Dir        string // the state directory
-	Version    string // of the program
-	Config     *config.Config
-	KeyFile    string
-	Passphrase keys.Passphrase // nil: the key has none
-	Store      core.Store      // one that is not on disk has nothing to check
-	Reading    *Reading        // kept from one look to the next
-	Notes      []string        // what the start has found, each with what to do behind a semicolon
+	Dir     string // the state directory
+	Version string // of the program
+	Config  *config.Config
+	// FindKey is the key that a start would find, and where.
+	FindKey func(context.Context) (k core.PublicKey, where string, err error)
+	Store   core.Store // one that is not on disk has nothing to check
+	Reading *Reading   // kept from one look to the next
+	Notes   []string   // what the start has found, each with what to do behind a semicolon
 
 	// Of a gateway that runs; where none does, Listener is nil and so is the rest.
 	Listener   *net.TCPAddr
-	Key        keys.Private
+	Key        core.Signer
 	Gateway    *gateway.Gateway
 	Restart    string // what restarts it, in words
 	TooNarrow  bool   // it listens on this machine alone, and should not
@@ -73,22 +72,24 @@ func Run(ctx context.Context, parts []Part, wants func(name string) bool) []api.
 }
 
 // OwnKey loads the key as a start would, and compares it with the one in force.
-func (d *Doctor) OwnKey(_ context.Context, r *api.Report) {
-	path, inForce := d.KeyFile, core.PublicKey{}
+func (d *Doctor) OwnKey(ctx context.Context, r *api.Report) {
+	inForce := core.PublicKey{}
 	if d.Listener != nil {
 		inForce = d.Key.Public()
 	}
-	key, err := keys.Load(path, d.Passphrase)
+	key, path, err := d.FindKey(ctx)
 	switch {
+	case errors.Is(err, core.Unavailable):
+		r.Failed("key", "look at the signer", err)
 	case errors.Is(err, core.NotFound) && inForce.IsZero():
 		r.Warn("key", "ogp start --background", "there is none yet; the first start makes it")
 	case errors.Is(err, core.NotFound):
 		r.Fail("key", "put the copy from your backup back, before the daemon stops", "%s is gone; the daemon still has the key", path)
 	case err != nil:
 		r.Failed("key", "put the copy from your backup back", err)
-	case !inForce.IsZero() && key.Public() != inForce:
-		r.Fail("key", "put the right key.json back; \"ogp whoami\" shows the daemon's fingerprint", "%s holds another key (%s) than the daemon has (%s)", path, key.Public().Fingerprint(), inForce.Fingerprint())
+	case !inForce.IsZero() && key != inForce:
+		r.Fail("key", "put the right key.json back; \"ogp whoami\" shows the daemon's fingerprint", "%s holds another key (%s) than the daemon has (%s)", path, key.Fingerprint(), inForce.Fingerprint())
 	default:
-		r.Ok("key", "fingerprint %s", key.Public().Fingerprint())
+		r.Ok("key", "fingerprint %s", key.Fingerprint())
 	}
 }

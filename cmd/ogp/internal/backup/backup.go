@@ -135,7 +135,11 @@ func backup(ctx context.Context, a *cli.App, path string, to []age.Recipient) ([
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(dir, daemon.KeyFile)); err != nil {
+	cfg, _, _, err := a.Load(nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, daemon.KeyFile)); err != nil && cfg.Signer == "" && !cfg.Store.IsSet() {
 		return nil, core.Refusef(core.NotFound, "%s holds no gateway", dir)
 	}
 	if _, err := os.Stat(path); err == nil {

@@ -28,7 +28,7 @@ func copyStore(ctx context.Context, dir string, o config.Options, where string) 
 		}
 		return store.Copied{}, e
 	}
-	if _, err := os.Stat(filepath.Join(dir, daemon.KeyFile)); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, daemon.KeyFile)); errors.Is(err, os.ErrNotExist) && cfg.Signer == "" {
 		return store.Copied{}, core.Refusef(core.NotFound, "%s holds no gateway: there is no %s", dir, daemon.KeyFile)
 	}
 	var ends [2]core.Store

@@ -245,7 +245,7 @@ func unpack(r io.ReadSeeker, dir string, ids []age.Identity) ([]string, error) {
 	if padding == maxPadding {
 		return nil, errNoBackup
 	}
-	if !slices.Contains(names, daemon.StoreFile) || !slices.Contains(names, daemon.KeyFile) {
+	if !slices.Contains(names, daemon.StoreFile) || !slices.Contains(names, daemon.KeyFile) && !slices.Contains(names, daemon.ConfigFile) { // a signer may have the key
 		return nil, errNoBackup
 	}
 	return names, nil

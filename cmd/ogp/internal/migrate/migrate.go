@@ -95,6 +95,11 @@ func From(a *cli.App, cmd *cobra.Command, from string) (Result, error) {
 	for _, w := range warnings {
 		r.Warnings = append(r.Warnings, fmt.Sprint(w))
 	}
+	if !in.Key.IsZero() && cfg.Signer != "" {
+		e := core.Refuse(core.Conflict, "the signer at "+cfg.Signer+" has the key of this gateway")
+		e.Hint = "take the setting signer out, import, and move the key.json that comes of it to the signer; then set it again"
+		return r, e
+	}
 	if !in.Key.IsZero() {
 		err := keys.Save(filepath.Join(dir, daemon.KeyFile), in.Key, daemon.Passphrase(a.Env, cfg))
 		switch {

@@ -13,6 +13,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/migrate"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/keys"
@@ -165,16 +167,23 @@ func (i *initializer) key() error {
 		return e
 	}
 	first := !exists(filepath.Join(i.dir, daemon.KeyFile))
+	i.view.CardURL = strings.TrimRight(i.cfg.OwnURL(i.cfg.DaemonPort), "/") + federation.PathCard
+	if i.cfg.Signer != "" || first && i.cfg.Store.IsSet() { // it may be elsewhere
+		me, _, err := cli.OnState(context.Background(), i.app, api.Whoami, api.None{}, false)
+		if err == nil || i.cfg.Signer != "" || !errors.Is(err, control.ErrNoDaemon) {
+			i.view.Fingerprint = me.Fingerprint
+			return err
+		}
+	}
 	key, err := keys.LoadOrCreate(filepath.Join(i.dir, daemon.KeyFile), daemon.Passphrase(i.app.Env, i.cfg))
 	if err != nil {
 		return err
 	}
-	if first {
+	if first && !i.cfg.Store.IsSet() {
 		if err := daemon.CheckStore(context.Background(), i.dir); err != nil { // the key's other half
 			return err
 		}
 	}
 	i.view.Fingerprint = key.Public().Fingerprint()
-	i.view.CardURL = strings.TrimRight(i.cfg.OwnURL(i.cfg.DaemonPort), "/") + federation.PathCard
 	return nil
 }

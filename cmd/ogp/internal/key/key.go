@@ -1,0 +1,113 @@
+// Package key is "ogp key", what may be done with our private key, and "ogp signer", a
+// process that holds one.
+package key
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
+)
+
+// Command is "ogp key".
+func Command(a *cli.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "key", Short: "Seal, unseal or share our private key", Args: cobra.NoArgs,
+		Long: `Seal our private key under a passphrase, take the seal off, or keep it sealed in the
+database that several machines share. A running gateway goes on: it has the key
+already. The next start needs the passphrase.
+
+  ogp key seal`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(keySeal(a), keyUnseal(a), keyStore(a))
+	return cmd
+}
+
+func keySeal(a *cli.App) *cobra.Command {
+	var newFile string
+	cmd := &cobra.Command{
+		Use: "seal", Short: "Seal our private key under a passphrase", Args: cobra.NoArgs,
+		Long: `Seal our private key under the passphrase of OGP_KEY_PASSPHRASE or of the setting
+key.passphrase_file. With --new-passphrase-file a sealed key gets another one.
+
+  ogp key seal`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o, err := a.DaemonOptions(cmd)
+			if err != nil {
+				return err
+			}
+			path, err := daemon.SealKey(o, newFile)
+			if err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(map[string]string{"sealed": path})
+				return nil
+			}
+			fmt.Fprintf(a.Out, "Sealed %s\n", path)
+			fmt.Fprintln(a.Err, "The next start needs the passphrase: OGP_KEY_PASSPHRASE, or key.passphrase_file in config.toml.")
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&newFile, "new-passphrase-file", "", "a file with the passphrase to seal it with")
+	return cmd
+}
+
+func keyStore(a *cli.App) *cobra.Command {
+	var newFile string
+	cmd := &cobra.Command{
+		Use: "store", Short: "Keep our private key in the database, sealed", Args: cobra.NoArgs,
+		Long: `Keep our private key in the PostgreSQL database of the setting store, sealed under
+the passphrase of --new-passphrase-file, of OGP_KEY_PASSPHRASE or of the setting
+key.passphrase_file. A gateway on that database whose state directory has no
+key.json uses it, if it is given the passphrase. key.json stays as it is. Run
+again, it seals the key anew.
+
+  ogp key store --new-passphrase-file /etc/ogp/passphrase`,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if newFile != "" {
+				if newFile, err = filepath.Abs(newFile); err != nil {
+					return err
+				}
+			}
+			if _, _, err := cli.OnState(cmd.Context(), a, api.StoreKey, api.StoreKeyParams{PassphraseFile: newFile}, false); err != nil {
+				return err
+			}
+			if a.JSON {
+				a.WriteJSON(map[string]bool{"stored": true})
+				return nil
+			}
+			fmt.Fprintln(a.Out, "The key is in the database, sealed.")
+			fmt.Fprintln(a.Err, "Other gateways on it need the same config.toml and the passphrase, and no key.json. Keep a copy of key.json where nobody reads it.")
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&newFile, "new-passphrase-file", "", "a file with the passphrase to seal it with")
+	return cmd
+}
+
+func keyUnseal(a *cli.App) *cobra.Command {
+	return &cobra.Command{
+		Use: "unseal", Short: "Remove the passphrase from our private key", Args: cobra.NoArgs,
+		Long: `Remove the passphrase from our private key. It is then kept as it is, in a file that
+only its owner can read.
+
+  ogp key unseal`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o, err := a.DaemonOptions(cmd)
+			if err != nil {
+				return err
+			}
+			path, err := daemon.UnsealKey(o)
+			if err != nil {
+				return err
+			}
+			return a.Done(map[string]string{"unsealed": path}, "Unsealed %s", path)
+		},
+	}
+}
