@@ -80,6 +80,8 @@ type Rendezvous struct {
 	URL       string   `koanf:"url" unit:"URL" check:"url" doc:"The rendezvous server."`
 	URLs      []string `koanf:"urls" unit:"list of URLs" check:"url" doc:"Further rendezvous servers, asked in this order after url."`
 	PublicURL string   `koanf:"public_url" unit:"URL" check:"url" doc:"The URL to register, where it differs from gateway_url. OGP_PUBLIC_URL sets it too. Empty: gateway_url."`
+	// Store is for who hosts one: the URL may hold a password.
+	Store Secret `koanf:"store" unit:"secret" doc:"For \"ogp rendezvous\", which may run on this machine: the Valkey or Redis that it shares with others, \"valkey://user:password@host:6379/0\", \"${VARIABLE}\" or \"file:/path\". Empty: it keeps what it knows itself. docs/rendezvous.md"`
 }
 
 // Network is the [network] table.

@@ -39,7 +39,7 @@ func fill(tb testing.TB, s *Server, n int, now time.Time) {
 			Key: benchKey(i), Addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}),
 			Port: 18790, PublicURL: fmt.Sprintf("https://gw-%07d.example.org", i), SentAt: now,
 		}
-		c.Signed, c.Record = true, envelope.Record{PayloadStr: c.text(), Signature: signature}
+		c.Signed, c.Record = true, envelope.Record{PayloadStr: c.Text(), Signature: signature}
 		if _, err := s.memory.registry.put(c, now); err != nil {
 			tb.Fatal(err)
 		}

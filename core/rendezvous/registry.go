@@ -422,13 +422,14 @@ func compress(c Registration) (form, string) {
 		return unsigned, c.PublicURL
 	case text == "":
 		return formLegacy, c.PublicURL
-	case text == c.text():
+	case text == c.Text():
 		return formOurs, c.PublicURL
 	}
 	return formText, c.PublicURL + "\x00" + text
 }
 
-func (c Registration) text() string {
+// Text is the text that a gateway of ours signs for it.
+func (c Registration) Text() string {
 	b := make([]byte, 0, 256+len(c.PublicURL))
 	return string(appendRecordText(b, c.Key, c.Port, c.PublicURL, uint32(c.MaxAge/time.Second), c.SentAt.UnixMilli()))
 }

@@ -81,7 +81,7 @@ func TestRegistryBooks(t *testing.T) {
 					case 1, 2:
 						cand := Registration{Key: k, Addr: addr, Port: 1, Signed: true, SentAt: at}
 						if rnd.IntN(2) == 0 {
-							cand.Record.PayloadStr = cand.text()
+							cand.Record.PayloadStr = cand.Text()
 						}
 						r.put(cand, now)
 					case 3:
@@ -131,7 +131,7 @@ func TestCompression(t *testing.T) {
 		if got, extra := compress(c); got != formLegacy || extra != u {
 			t.Errorf("compress = %v, %q, want no text of what is signed as 0.7 signs", got, extra)
 		}
-		c.Record.PayloadStr = c.text()
+		c.Record.PayloadStr = c.Text()
 		if got, extra := compress(c); got != formOurs || extra != u {
 			t.Errorf("compress = %v, %q, want our form and the URL alone", got, extra)
 		}

@@ -260,3 +260,16 @@ func ErrCrowded(after time.Duration) error {
 
 // ErrTooMany is what an address gets that is over a limit.
 func ErrTooMany(after time.Duration) error { return tooMany(after) }
+
+// After reports whether a signed time counts as newer than what is known of a key:
+// newest, or, where that was ahead, what came before it. times is what was signed ahead,
+// after the newest time that was not; empty: nothing. All are ms.
+//
+// docs/threat-model.md#v2
+func After(times []int64, at, newest, now int64) bool {
+	var a *ahead
+	if len(times) > 0 {
+		a = &ahead{sure: times[0], seen: times[1:]}
+	}
+	return a.after(at, newest, now)
+}

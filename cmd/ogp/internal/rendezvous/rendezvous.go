@@ -12,14 +12,17 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/logpipe"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
+	"github.com/opengatewayprotocol/ogp/core/rendezvous/valkey"
 )
 
 // defaultRendezvousListen is the port of the specification.
@@ -28,7 +31,7 @@ const defaultRendezvousListen = ":3000"
 // Command is "ogp rendezvous".
 func Command(a *cli.App) *cobra.Command {
 	var o rendezvous.ServerOptions
-	var listen, metrics, format string
+	var listen, metrics, format, store string
 	var proxies []string
 	cmd := &cobra.Command{
 		Use: "rendezvous", Short: "Run a rendezvous server", Args: cobra.NoArgs,
@@ -36,7 +39,18 @@ func Command(a *cli.App) *cobra.Command {
 invite code. It keeps keys, addresses and the time last seen, and carries no
 messages. PORT in the environment sets the port.
 
-  ogp rendezvous --listen :3000 --metrics-listen 127.0.0.1:9300`,
+By itself it keeps what it knows in memory. With --store it keeps it in a Valkey or a
+Redis, and servers that share one are one rendezvous:
+
+  valkey://user:password@host:6379/0    also redis://
+  valkeys://host:6379/0?ca=/path.pem    with TLS; also rediss://
+  file:/path                            a file that holds the URL
+
+The variable OGP_RENDEZVOUS_STORE and rendezvous.store in the configuration say the
+same. While the store is away every request gets 503, and /readyz says so.
+
+  ogp rendezvous --listen :3000 --metrics-listen 127.0.0.1:9300
+  ogp rendezvous --store valkey://10.0.0.5:6379/0 --max-age 24h`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch port := a.Getenv("PORT"); {
 			case port == "" || cmd.Flags().Changed("listen"):
@@ -52,22 +66,29 @@ messages. PORT in the environment sets the port.
 				}
 				o.TrustedProxies = append(o.TrustedProxies, p)
 			}
-			if !cmd.Flags().Changed("snapshot") {
-				dir, err := a.StateDir()
+			if !cmd.Flags().Changed("store") {
+				c, _, _, err := a.Load(nil)
 				if err != nil {
 					return err
 				}
-				if err := os.MkdirAll(dir, 0o700); err != nil {
+				if store, err = c.Rendezvous.Store.Reveal(); err != nil {
 					return err
 				}
-				o.Snapshot = filepath.Join(dir, "rendezvous.snapshot")
 			}
-			if err := placeForFile(o.Snapshot); err != nil {
-				return cli.Usagef("--snapshot %s: %v", o.Snapshot, err)
+			if err := snapshotOf(a, cmd, &o, store != ""); err != nil {
+				return err
 			}
 			log := logpipe.New(a.Err)
 			defer log.Close()
 			o.Logger = daemon.NewLogger(log, format, slog.LevelInfo)
+			if store != "" {
+				s, err := openStore(cmd.Context(), store, o)
+				if err != nil {
+					return err
+				}
+				defer s.Close()
+				o.Store = s
+			}
 			return runRendezvous(cmd.Context(), a, o, listen, metrics)
 		},
 	}
@@ -80,9 +101,48 @@ messages. PORT in the environment sets the port.
 	cli.CountVar(f, &o.MaxPeers, "max-peers", "how many gateways are kept at the most")
 	o.MaxPerAddress = 1_000
 	cli.CountVar(f, &o.MaxPerAddress, "max-per-address", "how many of them from one address")
+	f.StringVar(&store, "store", "", "Valkey or Redis that keeps the records, for several servers: a URL or file:/path (default memory)")
+	f.DurationVar(&o.MaxAge, "max-age", 0, "longest life that a gateway may ask for, up to 24h (default none but 90 seconds)")
 	f.StringVar(&o.Snapshot, "snapshot", "", "file that keeps the records over a restart (default rendezvous.snapshot in the state directory)")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	return cmd
+}
+
+// snapshotOf settles where the snapshot is; a store needs none.
+func snapshotOf(a *cli.App, cmd *cobra.Command, o *rendezvous.ServerOptions, stored bool) error {
+	switch given := cmd.Flags().Changed("snapshot"); {
+	case given && stored && o.Snapshot != "":
+		return cli.Usagef("--snapshot is for a rendezvous that keeps its records itself: leave out one of --snapshot and --store")
+	case !given && !stored:
+		dir, err := a.StateDir()
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		o.Snapshot = filepath.Join(dir, "rendezvous.snapshot")
+	}
+	if err := placeForFile(o.Snapshot); err != nil {
+		return cli.Usagef("--snapshot %s: %v", o.Snapshot, err)
+	}
+	if o.MaxAge < 0 || o.MaxAge > 24*time.Hour {
+		return cli.Usagef("--max-age %v: want up to 24h", o.MaxAge)
+	}
+	return nil
+}
+
+// openStore opens what --store or the configuration names: a URL, or a file that holds one.
+func openStore(ctx context.Context, text string, o rendezvous.ServerOptions) (*valkey.Store, error) {
+	text, err := config.NewSecret(text).Reveal()
+	if err != nil {
+		return nil, err
+	}
+	at, err := valkey.ParseURL(text)
+	if err != nil {
+		return nil, cli.Usagef("--store: %v", err) // without the text, which may hold a password
+	}
+	return valkey.Open(ctx, valkey.Options{At: at, Limits: o.Limits(), MaxAge: o.MaxAge, Logger: o.Logger})
 }
 
 func runRendezvous(ctx context.Context, a *cli.App, o rendezvous.ServerOptions, listen, metrics string) error {
