@@ -130,7 +130,7 @@ func BenchmarkResolve(b *testing.B) {
 
 // BenchmarkVerify is what a registration costs besides: its signature.
 func BenchmarkVerify(b *testing.B) {
-	body := (&envelope.Sealer{Key: keys.Generate()}).SealHints(envelope.Hints{Purpose: envelope.PurposeRegister, Port: 1, PublicURL: "https://gw.example"}, time.Now())
+	body := sealed(keys.Generate(), envelope.Hints{Purpose: envelope.PurposeRegister, Port: 1, PublicURL: "https://gw.example"}, time.Now())
 	parallel(b, func(int) error {
 		_, err := new(envelope.Opener).OpenHints(body, envelope.PurposeRegister, false)
 		return err

@@ -105,9 +105,17 @@ func eventually(t testing.TB, what string, within time.Duration, is func() bool)
 	}
 }
 
+func sealed(k keys.Private, h envelope.Hints, at time.Time) []byte {
+	body, err := (&envelope.Sealer{Key: k}).SealHints(h, at)
+	if err != nil {
+		panic(err) // the key is here
+	}
+	return body
+}
+
 // registration is one of ours, signed.
 func registration(k keys.Private, at time.Time) rendezvous.Registration {
-	body := (&envelope.Sealer{Key: k}).SealHints(envelope.Hints{Purpose: envelope.PurposeRegister, Port: 18790, PublicURL: "https://gw.example"}, at)
+	body := sealed(k, envelope.Hints{Purpose: envelope.PurposeRegister, Port: 18790, PublicURL: "https://gw.example"}, at)
 	h, err := new(envelope.Opener).OpenHints(body, envelope.PurposeRegister, false)
 	if err != nil {
 		panic(err)
@@ -326,7 +334,7 @@ func TestEngineAway(t *testing.T) {
 	url := serve(t, rendezvous.ServerOptions{Store: s})
 	k := keys.Generate()
 	body := func() string {
-		return string((&envelope.Sealer{Key: k}).SealHints(envelope.Hints{Purpose: envelope.PurposeRegister, Port: 1}, time.Now()))
+		return string(sealed(k, envelope.Hints{Purpose: envelope.PurposeRegister, Port: 1}, time.Now()))
 	}
 	send := func(method, path, body string) (int, string, string) {
 		request, err := http.NewRequest(method, url+path, strings.NewReader(body))
@@ -351,7 +359,7 @@ func TestEngineAway(t *testing.T) {
 		text := body()
 		if path != "/register" {
 			purpose := map[string]string{"/invite": envelope.PurposeInvite, "/invites/list": envelope.PurposeList}[path]
-			text = string((&envelope.Sealer{Key: k}).SealHints(envelope.Hints{Purpose: purpose, Port: 1}, time.Now()))
+			text = string(sealed(k, envelope.Hints{Purpose: purpose, Port: 1}, time.Now()))
 		}
 		status, answer, after := send(method, path, text)
 		if status != 503 || !strings.Contains(answer, "cannot reach its store") || after != "5" {
