@@ -3,6 +3,7 @@ package brake
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -12,7 +13,9 @@ import (
 )
 
 // MetaKey is where the pause of a peer is kept in the store; an empty text is none.
-func MetaKey(k core.PublicKey) string { return "brake.paused." + k.Fingerprint() }
+func MetaKey(k core.PublicKey) string { return metaPrefix + k.Fingerprint() }
+
+const metaPrefix = "brake.paused."
 
 // Text is a pause as it is kept.
 func (p *Pause) Text() string {
@@ -38,6 +41,42 @@ func (b *Brake) RestorePauses(ctx context.Context, store core.Store, peers []*co
 	return nil
 }
 
+// Follow takes over the pauses that another node has set or ended.
+func (b *Brake) Follow(meta map[string]string, peers []*core.Peer) {
+	if b == nil {
+		return
+	}
+	for key, text := range meta {
+		if !strings.HasPrefix(key, metaPrefix) {
+			continue
+		}
+		for _, p := range peers {
+			if MetaKey(p.Key) != key {
+				continue
+			}
+			var pause *Pause
+			if text != "" && json.Unmarshal([]byte(text), &pause) != nil {
+				pause = nil
+			}
+			b.Set(p.Key, pause)
+		}
+	}
+}
+
+// Elsewhere counts what another node has kept just now.
+func (b *Brake) Elsewhere(e *core.Event) {
+	if b == nil {
+		return
+	}
+	b.count(e, true)
+	if e.Message != nil {
+		usual, s := b.all.Of(e.Peer, e.At).Messages/(hours*6), b.o.Settings()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		_ = b.peer(e.Peer).count(e.Message.Message.Payload, e.At, usual, s) // the next one here may be too much
+	}
+}
+
 // Recount counts again, from the events of the day before it was made, what a restart
 // would forget: budgets, rates, turns, and the chains that are under way. Messages may
 // arrive meanwhile.
@@ -60,9 +99,11 @@ func (b *Brake) Recount(ctx context.Context, store core.Store) error {
 	}
 }
 
-// recount counts an event as it was counted when it happened.
-func (b *Brake) recount(e *core.Event) {
-	recent := b.began.Sub(e.At) < turnsFor
+// recount counts an event of before the start.
+func (b *Brake) recount(e *core.Event) { b.count(e, b.began.Sub(e.At) < turnsFor) }
+
+// count counts an event as it was counted when it happened.
+func (b *Brake) count(e *core.Event, recent bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {

@@ -112,7 +112,8 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 				size := core.DefaultBytes
 				g.ByteLimit = &size
 			}
-			v.Granted = append(v.Granted, api.GrantView{Grant: g, Used: d.gateway.Used(p.Key, g), UsedBytes: d.gateway.UsedBytes(p.Key, g)})
+			used, bytes := d.gateway.Used(p.Key, g)
+			v.Granted = append(v.Granted, api.GrantView{Grant: g, Used: used, UsedBytes: bytes})
 		}
 	}
 	if p.Received != nil {

@@ -21,7 +21,7 @@ import (
 //
 // docs/protocol.md#approve
 func (g *trust) ReceiveApproval(ctx context.Context, body []byte) (core.Answer, error) {
-	a, err := g.receiveApproval(ctx, body)
+	a, err := judged(ctx, g.state, func() (core.Answer, error) { return g.receiveApproval(ctx, body) })
 	g.count("approve", a, err)
 	return a, err
 }

@@ -1208,7 +1208,7 @@ func TestN5BytesRestart(t *testing.T) {
 		want(t, "the second", send(), "")
 		want(t, "the third", send(), core.RateLimited)
 		g.Restart()
-		if used := g.UsedBytes(p.key, core.Grant{Intent: core.IntentMessage, ByteLimit: &size}); used != 800 {
+		if _, used := g.Used(p.key, core.Grant{Intent: core.IntentMessage, ByteLimit: &size}); used != 800 {
 			t.Errorf("%s: after a restart %d bytes are counted, want 800", kind, used)
 		}
 		want(t, "one after a restart", send(), core.RateLimited)

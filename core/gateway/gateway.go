@@ -21,7 +21,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/freshness"
 	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
-	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
@@ -125,6 +124,9 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	s := &state{o: o, log: o.Logger, self: o.Signer.Public(), sealer: envelope.Sealer{Key: o.Signer, Now: o.Now}, started: o.Now(), changed: make(chan struct{}, 1)}
 	s.others.Read = o.Store.Events
+	if shared, ok := o.Store.(core.Shared); ok && shared.Shared() {
+		s.shared = shared
+	}
 	s.SetSettings(o.Settings)
 	s.fresh = &freshness.Guard{Window: s.settings.Load().Window, Remember: s.settings.Load().Remember, Now: o.Now}
 
@@ -138,26 +140,16 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	s.peers.Alive = func(k core.PublicKey) { s.outbox.Alive(k) }
 	g := &Gateway{state: s, trust: t, replies: r, inbound: &inbound{state: s, trust: t, replies: r}, reach: &reach{state: s, trust: t}, confirm: confirm}
 
-	records, err := o.Store.Peers(ctx)
+	records, err := s.readAll(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("gateway: read peers: %w", err)
+		return nil, err
 	}
 	for _, p := range records {
 		s.peers.Put(p)
 	}
-	for _, p := range records {
-		if s.keepsAlias(p) {
-			continue
-		}
-		if peers.KeepsAlias(p) {
-			s.log.Warn("a peer goes without its alias, which can be none; \"ogp federation alias\" gives it another",
-				"peer", p.Key.Fingerprint(), "alias", p.Alias, "reason", core.NotAlias(p.Alias))
-		} // else it has gone, and the name with it
-		p.Alias = ""
-		s.peers.Put(p)
-	}
-	if err := s.readDigest(ctx); err != nil {
-		return nil, fmt.Errorf("gateway: read digest: %w", err)
+	s.keepAliases(records)
+	if s.shared != nil { // which judges nonces and limits itself
+		return g, nil
 	}
 	s.fresh.Expect()
 	requests, span := s.limits()
@@ -200,7 +192,7 @@ func (s *state) Started() time.Time { return s.started }
 
 // runFill fills the memory of used nonces.
 func (g *Gateway) runFill(ctx context.Context) {
-	for start := time.Now(); ; {
+	for start := time.Now(); g.shared == nil; {
 		err := g.fresh.Fill(func(add func(hash uint64)) error { return g.o.Store.EachNonce(ctx, add) })
 		if err == nil {
 			g.log.Debug("used nonces are in memory", "took", time.Since(start))
@@ -227,7 +219,7 @@ func (g *Gateway) Close() {
 func (g *Gateway) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	once := func(f func(context.Context)) func(context.Context) { return g.o.Leases.Under("schedule", f) }
-	for _, f := range []func(context.Context){g.runFill, g.runFollow, g.outbox.Run, g.o.Leases.Under(pollsLease, g.runPolls),
+	for _, f := range []func(context.Context){g.runFill, g.runFollow, g.runRefresh, g.outbox.Run, g.o.Leases.Under(pollsLease, g.runPolls),
 		g.o.Leases.Under("confirm", g.confirm.run), once(g.runChecks), once(g.runPrune), once(g.runDigest), once(g.runTell)} {
 		wg.Go(func() { f(ctx) })
 	}

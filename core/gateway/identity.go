@@ -19,7 +19,7 @@ const maxSeenIDs = 64
 //
 // docs/protocol.md#update-identity
 func (g *trust) ReceiveIdentity(ctx context.Context, body []byte) (core.Answer, error) {
-	a, err := g.receiveIdentity(ctx, body)
+	a, err := judged(ctx, g.state, func() (core.Answer, error) { return g.receiveIdentity(ctx, body) })
 	g.count("update-identity", a, err)
 	return a, err
 }

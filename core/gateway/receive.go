@@ -32,7 +32,7 @@ type inbound struct {
 //
 // docs/protocol.md#messages
 func (g *inbound) ReceiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
-	a, err := g.receiveMessage(ctx, body)
+	a, err := judged(ctx, g.state, func() (core.Answer, error) { return g.receiveMessage(ctx, body) })
 	g.count("message", a, err)
 	return a, err
 }
@@ -57,9 +57,13 @@ func Verdict(a core.Answer, err error) string {
 }
 
 func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
+	came := time.Now()
 	opened, err := envelope.Open(g.opener(ctx), envelope.Message, body, g.messageKeys)
 	if err != nil {
 		if errors.Is(err, core.NotApproved) || errors.Is(err, core.UnknownPeer) {
+			if seen := g.seen.Load(); g.refresh(ctx, came) == nil && g.seen.Load() != seen {
+				return core.Answer{}, err // it is judged again
+			}
 			if a, ok, err := g.statusForOthers(body); ok {
 				return a, err
 			}
@@ -78,9 +82,18 @@ func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 	}
 	defer unlock()
 	for range maxJudged {
+		if opened.Value.Intent == core.IntentStatus { // no commit judges our word
+			if err := g.refresh(ctx, came); err != nil {
+				return core.Answer{}, err
+			}
+		}
+		began := time.Now()
 		a, err := g.take(ctx, opened)
 		if !errors.Is(err, core.Moved) {
 			return a, err
+		}
+		if err := g.refresh(ctx, began); err != nil {
+			return core.Answer{}, notStored(err)
 		}
 	}
 	return core.Answer{}, &core.Error{Kind: core.Unavailable, Public: "Try again", RetryAfter: time.Second}
@@ -94,7 +107,7 @@ const maxJudged = 5
 // nothing, when its sender's standing has changed while it was judged.
 func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]) (core.Answer, error) {
 	none := core.Answer{}
-	s, m := g.settings.Load(), &opened.Value
+	s, m, seen := g.settings.Load(), &opened.Value, g.seen.Load()
 	p, err := g.trust.sender(ctx, opened.Key, opened.V2)
 	if err != nil {
 		return none, err
@@ -113,12 +126,12 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 
 	topic, hasTopic := topicOf(m)
 	persona, hasPersona := s.persona(m.ToAgent)
-	token, err := g.scopes.Allow(p, scope.Access{Intent: m.Intent, Topic: topic, HasTopic: hasTopic, Persona: persona.ID, Bytes: len(m.Payload)}, now)
+	change := &core.Change{Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}}, Seen: seen}
+	token, err := g.allow(p, scope.Access{Intent: m.Intent, Topic: topic, HasTopic: hasTopic, Persona: persona.ID, Bytes: len(m.Payload)}, now, change)
 	if err != nil {
 		return none, err
 	}
 	in := incoming{s: s, p: p, m: m, topic: topic, bytes: len(opened.Text), now: now, hasPersona: hasPersona}
-	change := &core.Change{Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}}}
 	said, err := g.decide(ctx, in, change)
 	if err != nil { // cannot say: nothing is recorded, and the sender may try again
 		token.Return()
@@ -128,9 +141,12 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 		Bytes: len(m.Payload), Status: said.Status, Answer: said.Body}
 	if err := g.keep(ctx, change); err != nil {
 		token.Return()
-		if errors.Is(err, core.Replayed) { // stored by another gateway on the same store, of which there is none
+		if errors.Is(err, core.Replayed) { // stored by another node
 			g.fresh.Note(p.Key, m.Nonce, now)
 			return g.answered(ctx, p.Key, m.Nonce, opened.Digest)
+		}
+		if errors.Is(err, core.RateLimited) {
+			g.scopes.Reached(p.Key, m.Intent, len(m.Payload), *change.Limit, now, err)
 		}
 		return none, err
 	}
@@ -139,6 +155,16 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 		g.outbox.Wake(p.Key)
 	}
 	return said, nil
+}
+
+// allow says whether the grants let a message in, and has it counted: here, or by the store
+// where several nodes let messages in.
+func (g *inbound) allow(p *core.Peer, a scope.Access, now time.Time, change *core.Change) (token scope.Token, err error) {
+	if g.shared == nil {
+		return g.scopes.Allow(p, a, now)
+	}
+	change.Limit, err = g.scopes.Limit(p, a, now)
+	return token, err
 }
 
 // messageKeys finds the keys that a message's `from` may be.
@@ -316,20 +342,20 @@ func (g *inbound) askHandler(ctx context.Context, h core.Handler, p *core.Peer, 
 	return said, nil
 }
 
-// Used says how much of a grant's rate a peer has used up.
-func (g *inbound) Used(k core.PublicKey, grant core.Grant) int {
-	rate := core.DefaultRate
-	if grant.RateLimit != nil {
-		rate = *grant.RateLimit
+// Used says how much of a grant's rate and size a peer has used up.
+func (g *inbound) Used(k core.PublicKey, grant core.Grant) (n int, bytes int64) {
+	limit, now := scope.LimitOf(grant), g.o.Now()
+	if g.shared == nil {
+		return g.scopes.Used(k, grant.Intent, limit.Rate.Window(), now), g.scopes.UsedBytes(k, grant.Intent, limit.Size.Window(), now)
 	}
-	return g.scopes.Used(k, grant.Intent, rate.Window(), g.o.Now())
-}
-
-// UsedBytes says how much of a grant's size a peer has used up.
-func (g *inbound) UsedBytes(k core.PublicKey, grant core.Grant) int64 {
-	size := core.DefaultBytes
-	if grant.ByteLimit != nil {
-		size = *grant.ByteLimit
+	ctx, cancel := context.WithTimeout(context.Background(), 2*lookEvery)
+	defer cancel()
+	n, _, err := g.shared.Uses(ctx, k, grant.Intent, now.Add(-limit.Rate.Window()))
+	if err == nil {
+		_, bytes, err = g.shared.Uses(ctx, k, grant.Intent, now.Add(-limit.Size.Window()))
 	}
-	return g.scopes.UsedBytes(k, grant.Intent, size.Window(), g.o.Now())
+	if err != nil {
+		g.log.Warn("what a peer has used of its limits is not readable", "err", err)
+	}
+	return n, bytes
 }

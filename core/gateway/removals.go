@@ -16,7 +16,7 @@ import (
 //
 // docs/protocol.md#removed
 func (g *trust) ReceiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
-	a, err := g.receiveRemoval(ctx, body)
+	a, err := judged(ctx, g.state, func() (core.Answer, error) { return g.receiveRemoval(ctx, body) })
 	g.count("removed", a, err)
 	return a, err
 }

@@ -34,9 +34,13 @@ type replies struct {
 //
 // docs/protocol.md#replies
 func (g *replies) InboxReply(ctx context.Context, id string, reply core.Reply, byAgent bool) (Outgoing, error) {
-	p, item, err := g.keepReply(ctx, id, reply, byAgent, nil)
+	out, err := judged(ctx, g.state, func() (out Outgoing, err error) {
+		out.Peer, out.Item, err = g.keepReply(ctx, id, reply, byAgent, nil)
+		return out, err
+	})
+	p, item := out.Peer, out.Item
 	if err != nil || item == nil {
-		return Outgoing{Peer: p}, err
+		return out, err
 	}
 	item, err = g.outbox.SendNow(ctx, item)
 	return Outgoing{p, item, err}, nil
@@ -147,7 +151,7 @@ func (s *state) signReply(p *core.Peer, r *core.StoredReply) ([]byte, error) {
 //
 // docs/threat-model.md#r1
 func (g *replies) ReceiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {
-	a, err := g.receiveReply(ctx, nonce, body)
+	a, err := judged(ctx, g.state, func() (core.Answer, error) { return g.receiveReply(ctx, nonce, body) })
 	g.count("reply", a, err)
 	return a, err
 }
@@ -217,7 +221,7 @@ func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.Outbox
 			return core.Refuse(core.Conflict, "A different reply was received already")
 		}
 	}
-	change := &core.Change{Replies: []*core.StoredReply{{Nonce: r.Nonce, Peer: p.Key, Reply: r, At: now,
+	change := &core.Change{Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}}, Replies: []*core.StoredReply{{Nonce: r.Nonce, Peer: p.Key, Reply: r, At: now,
 		Expires: now.Add(g.settings.Load().keepSent())}}} // as long as what it answers
 	if item.State == core.OutWaiting { // the peer has the message, whatever became of its answer
 		next := *item

@@ -21,7 +21,7 @@ import (
 //
 // docs/protocol.md#request
 func (g *trust) ReceiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {
-	a, err := g.receiveRequest(ctx, body, from)
+	a, err := judged(ctx, g.state, func() (core.Answer, error) { return g.receiveRequest(ctx, body, from) })
 	g.count("request", a, err)
 	return a, err
 }

@@ -34,6 +34,10 @@ type Sending struct {
 //
 // docs/protocol.md#messages
 func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoing, error) {
+	return judged(ctx, g.state, func() (Outgoing, error) { return g.send(ctx, k, m) })
+}
+
+func (g *replies) send(ctx context.Context, k core.PublicKey, m Sending) (Outgoing, error) {
 	p := g.peers.Get(k)
 	if p == nil {
 		return Outgoing{}, core.Refuse(core.NotFound, "no such peer")

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,8 +48,12 @@ type state struct {
 	plan     func(p *core.Peer) // of the confirmer: there may be something to ask
 	changed  chan struct{}      // holds one when our URL or names have changed
 
+	shared core.Shared   // the store, where several nodes use it; else nil
+	seen   atomic.Uint64 // up to which change of a shared store all is in memory
+
 	mu     sync.Mutex // held over every transition, from read to commit
 	digest digest     // guarded by mu
+	read   time.Time  // guarded by mu: when a shared store was last looked at
 }
 
 // lockName is what a lock is about.
@@ -74,8 +79,18 @@ type step struct {
 func (s *state) transition(ctx context.Context, k core.PublicKey, decide func(p *core.Peer, st *step) (*core.Peer, error)) (*core.Peer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var p *core.Peer
+	err := s.decided(ctx, func() (err error) {
+		p, err = s.tryTransition(ctx, k, decide)
+		return err
+	})
+	return p, err
+}
+
+func (s *state) tryTransition(ctx context.Context, k core.PublicKey, decide func(p *core.Peer, st *step) (*core.Peer, error)) (*core.Peer, error) {
 	p := s.peers.Get(k)
 	st := &step{now: s.o.Now().UTC(), digest: s.digest}
+	st.Seen = s.seen.Load()
 	next, err := decide(p, st)
 	if err != nil {
 		return p, err
@@ -110,6 +125,9 @@ func (s *state) commit(ctx context.Context, st *step) error {
 		}
 	}
 	if err := s.keep(ctx, &st.Change); err != nil {
+		if errors.Is(err, core.Replayed) { // another node has taken it
+			s.fresh.Note(st.Receipt.Peer, st.Receipt.Nonce, st.Receipt.At)
+		}
 		return err
 	}
 	s.digest = st.digest
@@ -229,14 +247,13 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 		return notStored(err)
 	}
 	for _, p := range c.Peers {
-		old := s.peers.Get(p.Key)
-		s.peers.Put(p)
-		if old != nil && (old.URL != p.URL || old.Trust != p.Trust) {
-			s.outbox.Alive(p.Key)
-		}
+		s.replace(p)
 	}
 	for _, k := range c.Forget {
 		s.peers.Forget(k)
+	}
+	if c.Seen != 0 && len(c.Peers)+len(c.Forget)+len(c.Meta) > 0 {
+		s.seen.CompareAndSwap(c.Seen, c.Seen+1) // nobody has changed anything between
 	}
 	s.tellOf(c, events, queued)
 	return nil
@@ -260,6 +277,7 @@ func (s *state) runFollow(ctx context.Context) {
 	if s.o.Leases.Shared() {
 		s.others.Run(ctx, func(e core.Event) {
 			s.watch.Tell(e)
+			s.o.Brake.Elsewhere(&e)
 			if s.o.Kept != nil { // whatever it is about has perhaps an answer
 				s.o.Kept(&core.Change{Replies: []*core.StoredReply{{Peer: e.Peer}}})
 			}
@@ -278,7 +296,7 @@ func (s *state) once(c *core.Change, k core.PublicKey, what, name string) {
 // notStored is what a failed commit means outside: not now, with a time to try
 // again. What a store says of its disk stays in the log.
 func notStored(err error) error {
-	if errors.Is(err, core.Replayed) || errors.Is(err, core.Moved) {
+	if errors.Is(err, core.Replayed) || errors.Is(err, core.Moved) || errors.Is(err, core.RateLimited) {
 		return err
 	}
 	e := &core.Error{Kind: core.Unavailable, Public: "Cannot store now", RetryAfter: 30 * time.Second, Err: err}
@@ -302,7 +320,8 @@ func notStored(err error) error {
 // the same, or it was a refusal: who signs a message anew, as the answer got lost, takes a
 // Conflict for a yes. It returns an error of kind NotFound when the nonce is new after all.
 func (s *state) answered(ctx context.Context, k core.PublicKey, n core.Nonce, digest [32]byte) (core.Answer, error) {
-	if !s.fresh.Seen(k, n) {
+	// What has a nonce of its own, the commit judges, whatever other nodes have taken.
+	if !s.fresh.Seen(k, n) && (s.shared == nil || !strings.HasPrefix(string(n), bookkeptPrefix)) {
 		return core.Answer{}, core.NotFound
 	}
 	r, err := s.o.Store.Receipt(ctx, k, n)
@@ -318,8 +337,10 @@ func (s *state) answered(ctx context.Context, k core.PublicKey, n core.Nonce, di
 // bookkeeping names an envelope in the memory of used nonces that has no nonce of
 // its own there. No nonce of a peer's begins like it: see addressed.
 func bookkeeping(shape envelope.Shape, what string) core.Nonce {
-	return core.Nonce("\x01" + string(shape) + ":" + what)
+	return core.Nonce(bookkeptPrefix + string(shape) + ":" + what)
 }
+
+const bookkeptPrefix = "\x01"
 
 func (s *state) opener(ctx context.Context) *envelope.Opener {
 	return &envelope.Opener{Self: s.self, Near: s.fresh.Near, Verified: core.Verified(ctx)}
@@ -417,6 +438,3 @@ func (c *Counters) Snapshot() map[[2]string]uint64 {
 	defer c.mu.Unlock()
 	return maps.Clone(c.verdict)
 }
-
-// Resolve finds the one peer that an operator means, as peers.Index does.
-func (s *state) Resolve(ref string) (*core.Peer, error) { return s.peers.Resolve(ref) }

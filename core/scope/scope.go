@@ -5,8 +5,10 @@
 package scope
 
 import (
+	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -25,6 +27,7 @@ var FallbackGrants = []core.Grant{
 // ready. Safe for concurrent use.
 type Checker struct {
 	windows window.Windows
+	reached sync.Map // by window.Key
 }
 
 // Access is what one message wants of us.
@@ -70,6 +73,41 @@ func (d *Checker) Allow(p *core.Peer, a Access, now time.Time) (Token, error) {
 		return Token{}, err
 	}
 	return d.windows.Take(window.Key{Peer: p.Key, Intent: a.Intent}, LimitOf(grant), now, a.Bytes)
+}
+
+// Limit is the limit in force for a message that the peer's grants let in, where the
+// store counts. Errors are those of Allow: a limit that was Reached is, until its time.
+func (d *Checker) Limit(p *core.Peer, a Access, now time.Time) (*core.Limit, error) {
+	grant, err := Permit(p, a, now)
+	if err != nil {
+		return nil, err
+	}
+	limit := LimitOf(grant)
+	if v, ok := d.reached.Load(window.Key{Peer: p.Key, Intent: a.Intent}); ok {
+		if r := v.(reached); r.limit == limit && r.bytes <= a.Bytes && now.Before(r.until) {
+			e := *r.err
+			e.RetryAfter = max(core.RoundUp(r.until.Sub(now)), time.Second)
+			return nil, &e
+		}
+	}
+	return &limit, nil
+}
+
+// reached is that a limit was reached: until a time nothing as large is let in.
+type reached struct {
+	limit core.Limit
+	bytes int
+	until time.Time
+	err   *core.Error
+}
+
+// Reached notes that the store has refused a message of a size as RateLimited, so that
+// nobody is asked about more of them.
+func (d *Checker) Reached(peer core.PublicKey, intent string, bytes int, limit core.Limit, now time.Time, err error) {
+	var e *core.Error
+	if errors.As(err, &e) && e.RetryAfter > time.Second {
+		d.reached.Store(window.Key{Peer: peer, Intent: intent}, reached{limit, bytes, now.Add(e.RetryAfter - time.Second), e})
+	}
 }
 
 // LimitOf is the limit in force of a grant.

@@ -191,7 +191,7 @@ func (d *Doctor) usedUp(p *core.Peer) []api.GrantView {
 		if g.RateLimit != nil {
 			rate = *g.RateLimit
 		}
-		if used := d.Gateway.Used(p.Key, g); g.Enabled && rate.Requests > 0 && used >= rate.Requests {
+		if used, _ := d.Gateway.Used(p.Key, g); g.Enabled && rate.Requests > 0 && used >= rate.Requests {
 			out = append(out, api.GrantView{Grant: g, Used: used})
 		}
 	}
