@@ -16,9 +16,6 @@ var (
 	errClosed = &core.Error{Kind: core.Unavailable, Public: "store: closed"}
 	// errTaken says that a receipt is there already.
 	errTaken = core.Refuse(core.Replayed, "store: this nonce of this peer is taken")
-	// errOvertaken says that another node has the lease.
-	errOvertaken = &core.Error{Kind: core.Unavailable, Public: "store: another ogp has taken over the database",
-		Hint: "this one was not heard of for a while; stop it, or start it again to stand by"}
 )
 
 // wrap gives an error of the database its kind. Errors of ours and of contexts pass

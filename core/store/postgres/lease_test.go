@@ -9,52 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/store/postgres"
 	"github.com/opengatewayprotocol/ogp/core/store/storetest"
 )
-
-// Of two nodes one may commit. The other gets the database when the first has ended, or
-// was not heard of; what the first still wants to keep is refused then.
-func TestLease(t *testing.T) {
-	at := storetest.Postgres(t)
-	first := open(t, at)
-	if err := first.Commit(t.Context(), &core.Change{Meta: map[string]string{"by": "first"}}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := postgres.Open(t.Context(), at); !errors.Is(err, core.Conflict) {
-		t.Fatalf("Open beside another node = %v, want Conflict", err)
-	}
-	first.Close()
-	second := open(t, at)
-	if by, err := second.Meta(t.Context(), "by"); err != nil || by != "first" {
-		t.Errorf("Meta = %q, %v, want what the first node has kept", by, err)
-	}
-
-	// The second one is not heard of: its lease ends, and a third takes over.
-	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, "UPDATE leases SET until = now() - interval '1 second'"); err != nil {
-		t.Fatal(err)
-	}
-	third := open(t, at)
-	if err := second.Commit(ctx, &core.Change{Meta: map[string]string{"by": "second"}}); !errors.Is(err, core.Unavailable) {
-		t.Errorf("Commit of a node that was overtaken = %v, want Unavailable", err)
-	}
-	if err := second.Health(); !errors.Is(err, core.Unavailable) {
-		t.Errorf("its Health = %v, want Unavailable", err)
-	}
-	second.Close() // takes nothing from the third
-	if err := third.Commit(ctx, &core.Change{Meta: map[string]string{"by": "third"}}); err != nil {
-		t.Errorf("Commit of the node that has the lease = %v, want nil", err)
-	}
-	if by, err := third.Meta(ctx, "by"); err != nil || by != "third" {
-		t.Errorf("Meta = %q, %v, want what the third has kept", by, err)
-	}
-}
 
 // The database goes away and comes back: nothing is acknowledged meanwhile, Health says
 // so, and all goes on by itself.
@@ -96,7 +52,7 @@ func TestFence(t *testing.T) {
 	ctx := t.Context()
 	at := storetest.Postgres(t)
 	first := open(t, at)
-	second := besides(t, at)
+	second := open(t, at)
 	fence, err := first.Lease(ctx, "work", time.Minute)
 	if err != nil {
 		t.Fatal(err)

@@ -7,8 +7,8 @@
 // nodes that share a database commit one after the other: what a change was judged by
 // still stands when it is kept, and the order of the log is the order of the commits.
 //
-// One node at a time has the lease to commit. A node that was overtaken keeps nothing
-// more: the lease is checked in the transaction itself.
+// So several nodes commit side by side. What one of them holds in memory is a hint: each
+// change names what it rests on (core.Change), and is judged in the transaction itself.
 package postgres
 
 import (
@@ -48,8 +48,8 @@ type Store struct {
 	closing sync.Once
 	done    chan struct{} // closed when the writer has ended
 
-	lease  *lease
-	ensure bool // the server's synchronous_commit does not wait for its disk: ours does
+	node   string // what we are called among others
+	ensure bool   // the server's synchronous_commit does not wait for its disk: ours does
 
 	windows window.Windows         // of what limits count; the writer's own, as counted is
 	counted map[window.Key]counted // what windows has
@@ -68,13 +68,9 @@ var (
 
 // Open opens the store in the database of a connection string, such as
 // "postgres://user:password@host/database?sslmode=verify-full", makes its tables, or
-// brings older ones up to date, and takes the lease to commit. It returns an error of
-// kind Conflict while another node has the lease, and of kind Unavailable when the
-// database cannot be reached. The caller closes the store.
-func Open(ctx context.Context, url string) (*Store, error) { return openAs(ctx, url, true) }
-
-// openAs opens the store, as the only node that commits where alone.
-func openAs(ctx context.Context, url string, alone bool) (_ *Store, err error) {
+// brings older ones up to date. The error is of kind Unavailable when the database cannot
+// be reached. The caller closes the store.
+func Open(ctx context.Context, url string) (_ *Store, err error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		// Its text has the whole string, password and all.
@@ -108,13 +104,7 @@ func openAs(ctx context.Context, url string, alone bool) (_ *Store, err error) {
 	if err != nil {
 		host = "a host without a name"
 	}
-	s.lease = &lease{holder: host + " " + rand.Text()[:8]}
-	if alone {
-		if err := s.lease.take(ctx, s); err != nil {
-			return nil, s.wrap("take the lease", err)
-		}
-		go s.lease.keep(s)
-	}
+	s.node = host + "-" + rand.Text()[:8]
 	go s.run()
 	var listening context.Context
 	listening, s.deaf = context.WithCancel(context.Background())
@@ -129,16 +119,14 @@ func either[T any](cond bool, yes, no T) T {
 	return no
 }
 
-// Close ends the store: changes that wait are still written, later ones get
-// Unavailable, and the lease is free for another node. Only the first call does
-// anything; the others wait for it.
+// Close ends the store: changes that wait are still written, and later ones get
+// Unavailable. Only the first call does anything; the others wait for it.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.queue.Close()
 		<-s.done
 		s.deaf()
 		<-s.listening
-		s.lease.free(s)
 		s.pool.Close()
 	})
 	return nil

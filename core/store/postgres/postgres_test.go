@@ -24,17 +24,6 @@ func open(t testing.TB, at string) *postgres.Store {
 	return s
 }
 
-// besides opens the store as one more node.
-func besides(t testing.TB, at string) *postgres.Store {
-	t.Helper()
-	s, err := postgres.OpenBeside(context.Background(), at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
 func TestStore(t *testing.T) {
 	storetest.PostgresServer(t)
 	where := map[core.Store]string{}
@@ -61,7 +50,7 @@ func TestN5LimitOverNodes(t *testing.T) {
 	var in, out atomic.Int64
 	var wg sync.WaitGroup
 	for node := range 3 {
-		s := besides(t, at)
+		s := open(t, at)
 		for i := range each {
 			wg.Go(func() {
 				r := &core.Receipt{Peer: core.PublicKey{1}, Nonce: core.Nonce(fmt.Sprint(node, "-", i)), At: time.Now(), Intent: "message", Status: 200}
@@ -86,7 +75,7 @@ func TestN5LimitOverNodes(t *testing.T) {
 func TestNews(t *testing.T) {
 	ctx := t.Context()
 	at := storetest.Postgres(t)
-	first, second := besides(t, at), besides(t, at)
+	first, second := open(t, at), open(t, at)
 	seen, err := second.Since(ctx, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -135,18 +135,6 @@ func (s *Store) look(ctx context.Context, conn *pgxpool.Conn, k *kept) error {
 		k.was = k.head()
 		return err
 	})
-	if s.lease.fence != 0 {
-		b.Queue("SELECT count(*) FROM leases WHERE name = $1 AND fence = $2", leaseName, s.lease.fence).QueryRow(func(row pgx.Row) error {
-			var n int
-			if err := row.Scan(&n); err != nil {
-				return err
-			}
-			if n == 0 {
-				return errOvertaken
-			}
-			return nil
-		})
-	}
 	if len(k.nonces) > 0 {
 		b.Queue(`SELECT peer, nonce FROM receipts WHERE (peer, nonce) IN (SELECT * FROM unnest($1::bytea[], $2::bytea[]))`, k.noncePeers, k.nonces).
 			Query(func(rows pgx.Rows) error {
