@@ -38,3 +38,21 @@ func Origin(u *url.URL) string {
 	}
 	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
+
+// SameOrigin reports whether two URLs share scheme, host and port.
+// docs/threat-model.md#r2
+func SameOrigin(a, b string) bool {
+	x, err1 := url.Parse(a)
+	y, err2 := url.Parse(b)
+	if err1 != nil || err2 != nil || x.Host == "" || x.User != nil || len(a) > MaxURLBytes {
+		return false
+	}
+	return (x.Scheme == "http" || x.Scheme == "https") && Origin(x) == Origin(y)
+}
+
+// Reachable reports whether others may post to a gateway URL of ours. Where they
+// cannot, answers are polled for.
+func Reachable(gatewayURL string) bool {
+	u, err := url.Parse(gatewayURL)
+	return err == nil && u.Hostname() != "" && !IsThisMachine(u.Hostname())
+}

@@ -90,7 +90,7 @@ func (s *state) tellOfRequest(was core.Trust, p *core.Peer, st *step) {
 func (s *state) sendDigest(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.decided(ctx, func() error { return s.tryDigest(ctx) })
+	return s.memory.Decide(ctx, func() error { return s.tryDigest(ctx) })
 }
 
 func (s *state) tryDigest(ctx context.Context) error {
@@ -109,7 +109,7 @@ func (s *state) tryDigest(ctx context.Context) error {
 			map[bool]string{true: "has", false: "have"}[d.Restored == 1], map[bool]string{true: "is approved", false: "are approved"}[d.Restored == 1]))
 	}
 	st := &step{now: now, digest: digest{Last: now, Withdrawn: d.Withdrawn}}
-	st.Seen = s.seen.Load()
+	st.Seen = s.memory.Seen()
 	st.Events = append(st.Events, s.event(core.EventRequestDigest, nil, core.Them, strings.Join(texts, " "),
 		map[string]any{"requests": d.Count, "pending": waiting, "restored": d.Restored}))
 	return s.commit(ctx, st)

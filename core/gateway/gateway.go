@@ -124,9 +124,6 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	s := &state{o: o, log: o.Logger, self: o.Signer.Public(), sealer: envelope.Sealer{Key: o.Signer, Now: o.Now}, started: o.Now(), changed: make(chan struct{}, 1)}
 	s.others.Read = o.Store.Events
-	if shared, ok := o.Store.(core.Shared); ok && shared.Shared() {
-		s.shared = shared
-	}
 	s.SetSettings(o.Settings)
 	s.fresh = &freshness.Guard{Window: s.settings.Load().Window, Remember: s.settings.Load().Remember, Now: o.Now}
 
@@ -140,20 +137,15 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	s.peers.Alive = func(k core.PublicKey) { s.outbox.Alive(k) }
 	g := &Gateway{state: s, trust: t, replies: r, inbound: &inbound{state: s, trust: t, replies: r}, reach: &reach{state: s, trust: t}, confirm: confirm}
 
-	records, err := s.readAll(ctx)
-	if err != nil {
+	if err := s.readAll(ctx); err != nil {
 		return nil, err
 	}
-	for _, p := range records {
-		s.peers.Put(p)
-	}
-	s.keepAliases(records)
-	if s.shared != nil { // which judges nonces and limits itself
+	if s.memory.Shared() != nil { // which judges nonces and limits itself
 		return g, nil
 	}
 	s.fresh.Expect()
 	requests, span := s.limits()
-	err = o.Store.EachReceipt(ctx, o.Now().Add(-span), requests, func(r core.Receipt) {
+	err := o.Store.EachReceipt(ctx, o.Now().Add(-span), requests, func(r core.Receipt) {
 		if r.Intent != "" {
 			g.scopes.Count(r.Peer, r.Intent, r.At, r.Bytes)
 		}
@@ -192,7 +184,7 @@ func (s *state) Started() time.Time { return s.started }
 
 // runFill fills the memory of used nonces.
 func (g *Gateway) runFill(ctx context.Context) {
-	for start := time.Now(); g.shared == nil; {
+	for start := time.Now(); g.memory.Shared() == nil; {
 		err := g.fresh.Fill(func(add func(hash uint64)) error { return g.o.Store.EachNonce(ctx, add) })
 		if err == nil {
 			g.log.Debug("used nonces are in memory", "took", time.Since(start))
@@ -219,7 +211,7 @@ func (g *Gateway) Close() {
 func (g *Gateway) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	once := func(f func(context.Context)) func(context.Context) { return g.o.Leases.Under("schedule", f) }
-	for _, f := range []func(context.Context){g.runFill, g.runFollow, g.runRefresh, g.outbox.Run, g.o.Leases.Under(pollsLease, g.runPolls),
+	for _, f := range []func(context.Context){g.runFill, g.runFollow, func(ctx context.Context) { g.memory.Run(ctx, g.log) }, g.outbox.Run, g.o.Leases.Under(pollsLease, g.runPolls),
 		g.o.Leases.Under("confirm", g.confirm.run), once(g.runChecks), once(g.runPrune), once(g.runDigest), once(g.runTell)} {
 		wg.Go(func() { f(ctx) })
 	}

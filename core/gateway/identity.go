@@ -9,6 +9,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
@@ -19,7 +20,7 @@ const maxSeenIDs = 64
 //
 // docs/protocol.md#update-identity
 func (g *trust) ReceiveIdentity(ctx context.Context, body []byte) (core.Answer, error) {
-	a, err := judged(ctx, g.state, func() (core.Answer, error) { return g.receiveIdentity(ctx, body) })
+	a, err := follow.Judged(ctx, &g.memory, func() (core.Answer, error) { return g.receiveIdentity(ctx, body) })
 	g.count("update-identity", a, err)
 	return a, err
 }

@@ -78,7 +78,7 @@ func (g *replies) poll(item *core.OutboxItem, soon bool) {
 }
 
 func (g *replies) polled(item *core.OutboxItem) bool {
-	return item.Message != nil && !reachable(item.Message.ReplyTo) && (item.State == core.OutSent || item.State == core.OutExpired && item.Attempts > 0) &&
+	return item.Message != nil && !core.Reachable(item.Message.ReplyTo) && (item.State == core.OutSent || item.State == core.OutExpired && item.Attempts > 0) &&
 		g.o.Now().Sub(left(item)) <= g.settings.Load().ReplyLife
 }
 

@@ -196,12 +196,12 @@ func (g *reach) Prune(ctx context.Context) error {
 func (s *state) prunePending(ctx context.Context, before time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.decided(ctx, func() error { return s.tryPrune(ctx, before) })
+	return s.memory.Decide(ctx, func() error { return s.tryPrune(ctx, before) })
 }
 
 func (s *state) tryPrune(ctx context.Context, before time.Time) error {
 	st := &step{now: s.o.Now().UTC(), digest: s.digest}
-	st.Seen = s.seen.Load()
+	st.Seen = s.memory.Seen()
 	for _, p := range s.peers.All() {
 		if peering.StateOf(p).Waits() && p.RequestedAt.Before(before) && p.ApprovedAt.IsZero() && !p.Refused {
 			st.Forget = append(st.Forget, p.Key)

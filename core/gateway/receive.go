@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
@@ -32,7 +32,7 @@ type inbound struct {
 //
 // docs/protocol.md#messages
 func (g *inbound) ReceiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
-	a, err := judged(ctx, g.state, func() (core.Answer, error) { return g.receiveMessage(ctx, body) })
+	a, err := follow.Judged(ctx, &g.memory, func() (core.Answer, error) { return g.receiveMessage(ctx, body) })
 	g.count("message", a, err)
 	return a, err
 }
@@ -61,7 +61,7 @@ func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 	opened, err := envelope.Open(g.opener(ctx), envelope.Message, body, g.messageKeys)
 	if err != nil {
 		if errors.Is(err, core.NotApproved) || errors.Is(err, core.UnknownPeer) {
-			if seen := g.seen.Load(); g.refresh(ctx, came) == nil && g.seen.Load() != seen {
+			if seen := g.memory.Seen(); g.memory.Refresh(ctx, came) == nil && g.memory.Seen() != seen {
 				return core.Answer{}, err // it is judged again
 			}
 			if a, ok, err := g.statusForOthers(body); ok {
@@ -83,7 +83,7 @@ func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 	defer unlock()
 	for range maxJudged {
 		if opened.Value.Intent == core.IntentStatus { // no commit judges our word
-			if err := g.refresh(ctx, came); err != nil {
+			if err := g.memory.Refresh(ctx, came); err != nil {
 				return core.Answer{}, err
 			}
 		}
@@ -92,7 +92,7 @@ func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer,
 		if !errors.Is(err, core.Moved) {
 			return a, err
 		}
-		if err := g.refresh(ctx, began); err != nil {
+		if err := g.memory.Refresh(ctx, began); err != nil {
 			return core.Answer{}, notStored(err)
 		}
 	}
@@ -107,7 +107,7 @@ const maxJudged = 5
 // nothing, when its sender's standing has changed while it was judged.
 func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]) (core.Answer, error) {
 	none := core.Answer{}
-	s, m, seen := g.settings.Load(), &opened.Value, g.seen.Load()
+	s, m, seen := g.settings.Load(), &opened.Value, g.memory.Seen()
 	p, err := g.trust.sender(ctx, opened.Key, opened.V2)
 	if err != nil {
 		return none, err
@@ -160,7 +160,7 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 // allow says whether the grants let a message in, and has it counted: here, or by the store
 // where several nodes let messages in.
 func (g *inbound) allow(p *core.Peer, a scope.Access, now time.Time, change *core.Change) (token scope.Token, err error) {
-	if g.shared == nil {
+	if g.memory.Shared() == nil {
 		return g.scopes.Allow(p, a, now)
 	}
 	change.Limit, err = g.scopes.Limit(p, a, now)
@@ -192,21 +192,10 @@ func (s *Settings) addressed(m *core.Message, p *core.Peer) error {
 		return core.Refuse(core.Malformed, "Invalid nonce")
 	case everybody && (p.V2 || p.Version != "" && !peers.Before(p, 0, 4)), !everybody && !s.names(m.To) && (p.OurLabel == "" || m.To != p.OurLabel):
 		return core.Refuse(core.Malformed, "Message is addressed to another gateway")
-	case m.ReplyTo != "" && !sameOrigin(m.ReplyTo, p.URL):
+	case m.ReplyTo != "" && !core.SameOrigin(m.ReplyTo, p.URL):
 		return core.Refuse(core.Malformed, "replyTo must be at the sender's gateway URL")
 	}
 	return nil
-}
-
-// sameOrigin reports whether two URLs share scheme, host and port.
-// docs/threat-model.md#r2
-func sameOrigin(a, b string) bool {
-	x, err1 := url.Parse(a)
-	y, err2 := url.Parse(b)
-	if err1 != nil || err2 != nil || x.Host == "" || x.User != nil || len(a) > core.MaxURLBytes {
-		return false
-	}
-	return (x.Scheme == "http" || x.Scheme == "https") && core.Origin(x) == core.Origin(y)
 }
 
 // topicOf reads the topic of an agent-comms message.
@@ -345,14 +334,14 @@ func (g *inbound) askHandler(ctx context.Context, h core.Handler, p *core.Peer, 
 // Used says how much of a grant's rate and size a peer has used up.
 func (g *inbound) Used(k core.PublicKey, grant core.Grant) (n int, bytes int64) {
 	limit, now := scope.LimitOf(grant), g.o.Now()
-	if g.shared == nil {
+	if g.memory.Shared() == nil {
 		return g.scopes.Used(k, grant.Intent, limit.Rate.Window(), now), g.scopes.UsedBytes(k, grant.Intent, limit.Size.Window(), now)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*lookEvery)
+	ctx, cancel := context.WithTimeout(context.Background(), resolveWithin)
 	defer cancel()
-	n, _, err := g.shared.Uses(ctx, k, grant.Intent, now.Add(-limit.Rate.Window()))
+	n, _, err := g.memory.Shared().Uses(ctx, k, grant.Intent, now.Add(-limit.Rate.Window()))
 	if err == nil {
-		_, bytes, err = g.shared.Uses(ctx, k, grant.Intent, now.Add(-limit.Size.Window()))
+		_, bytes, err = g.memory.Shared().Uses(ctx, k, grant.Intent, now.Add(-limit.Size.Window()))
 	}
 	if err != nil {
 		g.log.Warn("what a peer has used of its limits is not readable", "err", err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -13,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
@@ -20,7 +20,7 @@ import (
 type replies struct {
 	*state
 	trust   *trust
-	awaited awaitedReplies
+	awaited follow.Awaited[awaitedReply]
 	polls   *queue.Engine[string] // by outbox id: messages of which the answer is polled for
 }
 
@@ -34,7 +34,7 @@ type replies struct {
 //
 // docs/protocol.md#replies
 func (g *replies) InboxReply(ctx context.Context, id string, reply core.Reply, byAgent bool) (Outgoing, error) {
-	out, err := judged(ctx, g.state, func() (out Outgoing, err error) {
+	out, err := follow.Judged(ctx, &g.memory, func() (out Outgoing, err error) {
 		out.Peer, out.Item, err = g.keepReply(ctx, id, reply, byAgent, nil)
 		return out, err
 	})
@@ -151,7 +151,7 @@ func (s *state) signReply(p *core.Peer, r *core.StoredReply) ([]byte, error) {
 //
 // docs/threat-model.md#r1
 func (g *replies) ReceiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {
-	a, err := judged(ctx, g.state, func() (core.Answer, error) { return g.receiveReply(ctx, nonce, body) })
+	a, err := follow.Judged(ctx, &g.memory, func() (core.Answer, error) { return g.receiveReply(ctx, nonce, body) })
 	g.count("reply", a, err)
 	return a, err
 }
@@ -233,7 +233,7 @@ func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.Outbox
 		"nonce": r.Nonce, "outboxId": item.ID, "success": r.Success, "data": r.Data, "error": clean(r.Error, 500), "receipt": receipt,
 		"timestamp": clean(r.Timestamp, 40), "question": questionOf(item.Message)}))
 	// A receipt is no news to the agent, and neither is what somebody is being shown.
-	told := !receipt && !g.awaited.has(awaitedReply{p.Key, r.Nonce})
+	told := !receipt && !g.awaited.Has(awaitedReply{p.Key, r.Nonce})
 	g.once(change, p.Key, map[bool]string{true: "receipt", false: "replied"}[receipt], string(r.Nonce))
 	if err = g.keepFor(ctx, change, func(string) bool { return told }); errors.Is(err, core.Replayed) {
 		return nil // another node has it
@@ -278,29 +278,6 @@ type awaitedReply struct {
 	nonce core.Nonce
 }
 
-// awaitedReplies counts who waits for each reply. Its zero value is ready.
-type awaitedReplies struct {
-	mu sync.Mutex // guards n
-	n  map[awaitedReply]int
-}
-
-func (a *awaitedReplies) add(k awaitedReply, by int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.n == nil {
-		a.n = map[awaitedReply]int{}
-	}
-	if a.n[k] += by; a.n[k] == 0 {
-		delete(a.n, k)
-	}
-}
-
-func (a *awaitedReplies) has(k awaitedReply) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.n[k] > 0
-}
-
 // PollReply answers GET /federation/reply/:nonce. Who knows the nonce may read,
 // as often as wanted until the reply's life ends. One of ours comes with its
 // signature.
@@ -333,9 +310,9 @@ const pollEvery = 2 * time.Second
 // Errors are of kind Unavailable when nothing came in time.
 func (g *replies) AwaitReply(ctx context.Context, item *core.OutboxItem) (*core.StoredReply, error) {
 	name := awaitedReply{item.Peer, item.Nonce}
-	g.awaited.add(name, 1)
+	g.awaited.Add(name, 1)
 	r, err := g.awaitReply(ctx, item)
-	g.awaited.add(name, -1)
+	g.awaited.Add(name, -1)
 	if err == nil && !answer.IsReceipt(&r.Reply) {
 		return r, nil
 	}

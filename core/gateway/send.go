@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/url"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
+	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
@@ -34,7 +34,7 @@ type Sending struct {
 //
 // docs/protocol.md#messages
 func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoing, error) {
-	return judged(ctx, g.state, func() (Outgoing, error) { return g.send(ctx, k, m) })
+	return follow.Judged(ctx, &g.memory, func() (Outgoing, error) { return g.send(ctx, k, m) })
 }
 
 func (g *replies) send(ctx context.Context, k core.PublicKey, m Sending) (Outgoing, error) {
@@ -64,7 +64,7 @@ func (g *replies) send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	if m.Intent == core.IntentAgentComms && m.ConversationID == "" {
 		item.Message.ConversationID = string(item.Nonce)
 	}
-	if url := g.settings.Load().URL; m.WantReply && url != "" || reachable(url) {
+	if url := g.settings.Load().URL; m.WantReply && url != "" || core.Reachable(url) {
 		item.Message.ReplyTo = url + core.PathReply + string(item.Nonce)
 	}
 	// It is signed and stored in one commit: whatever becomes of us, the peer gets these
@@ -93,13 +93,6 @@ func (g *replies) send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	}
 	item, err = g.outbox.SendNow(ctx, item)
 	return Outgoing{p, item, err}, nil
-}
-
-// reachable reports whether others may post to a gateway URL of ours. Where they
-// cannot, answers are polled for.
-func reachable(gatewayURL string) bool {
-	u, err := url.Parse(gatewayURL)
-	return err == nil && u.Hostname() != "" && !core.IsThisMachine(u.Hostname())
 }
 
 // outward is the gateway as its outbox sees it.

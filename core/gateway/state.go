@@ -48,12 +48,10 @@ type state struct {
 	plan     func(p *core.Peer) // of the confirmer: there may be something to ask
 	changed  chan struct{}      // holds one when our URL or names have changed
 
-	shared core.Shared   // the store, where several nodes use it; else nil
-	seen   atomic.Uint64 // up to which change of a shared store all is in memory
+	memory follow.State // of a store that other nodes share
 
 	mu     sync.Mutex // held over every transition, from read to commit
 	digest digest     // guarded by mu
-	read   time.Time  // guarded by mu: when a shared store was last looked at
 }
 
 // lockName is what a lock is about.
@@ -80,7 +78,7 @@ func (s *state) transition(ctx context.Context, k core.PublicKey, decide func(p 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var p *core.Peer
-	err := s.decided(ctx, func() (err error) {
+	err := s.memory.Decide(ctx, func() (err error) {
 		p, err = s.tryTransition(ctx, k, decide)
 		return err
 	})
@@ -90,7 +88,7 @@ func (s *state) transition(ctx context.Context, k core.PublicKey, decide func(p 
 func (s *state) tryTransition(ctx context.Context, k core.PublicKey, decide func(p *core.Peer, st *step) (*core.Peer, error)) (*core.Peer, error) {
 	p := s.peers.Get(k)
 	st := &step{now: s.o.Now().UTC(), digest: s.digest}
-	st.Seen = s.seen.Load()
+	st.Seen = s.memory.Seen()
 	next, err := decide(p, st)
 	if err != nil {
 		return p, err
@@ -252,9 +250,7 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 	for _, k := range c.Forget {
 		s.peers.Forget(k)
 	}
-	if c.Seen != 0 && len(c.Peers)+len(c.Forget)+len(c.Meta) > 0 {
-		s.seen.CompareAndSwap(c.Seen, c.Seen+1) // nobody has changed anything between
-	}
+	s.memory.Kept(c)
 	s.tellOf(c, events, queued)
 	return nil
 }
@@ -321,7 +317,7 @@ func notStored(err error) error {
 // Conflict for a yes. It returns an error of kind NotFound when the nonce is new after all.
 func (s *state) answered(ctx context.Context, k core.PublicKey, n core.Nonce, digest [32]byte) (core.Answer, error) {
 	// What has a nonce of its own, the commit judges, whatever other nodes have taken.
-	if !s.fresh.Seen(k, n) && (s.shared == nil || !strings.HasPrefix(string(n), bookkeptPrefix)) {
+	if !s.fresh.Seen(k, n) && (s.memory.Shared() == nil || !strings.HasPrefix(string(n), bookkeptPrefix)) {
 		return core.Answer{}, core.NotFound
 	}
 	r, err := s.o.Store.Receipt(ctx, k, n)
