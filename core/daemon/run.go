@@ -129,10 +129,12 @@ func (d *Daemon) stages(ctx context.Context, all ...[]part) (failed error) {
 	return failed
 }
 
-// giveBack returns to the system what compiling plugins took for a moment.
+// giveBack returns to the system what the start took for a moment, such as compiling
+// plugins.
 func (d *Daemon) giveBack(ctx context.Context) error {
 	if d.hooks.Ready(ctx) == nil {
 		debug.FreeOSMemory()
+		dropPages()
 	}
 	return nil
 }
