@@ -25,18 +25,21 @@ const maxRows = 64
 func rowsOf(grants []core.Grant) []grantRow {
 	rows := make([]grantRow, 0, len(grants)+1)
 	for _, g := range grants {
-		rate, size := core.DefaultRate, core.DefaultBytes
-		if g.RateLimit != nil {
-			rate = *g.RateLimit
-		}
-		if g.ByteLimit != nil {
-			size = *g.ByteLimit
-		}
-		rows = append(rows, grantRow{Intent: g.Intent, Rate: rate.String(), Bytes: size.String(), Topics: strings.Join(g.Topics, ", "),
+		rows = append(rows, grantRow{Intent: g.Intent, Rate: rateOf(g), Bytes: bytesOf(g), Topics: strings.Join(g.Topics, ", "),
 			Personas: strings.Join(g.Personas, ", "), Expires: g.ExpiresAt, Off: !g.Enabled})
 	}
 	return append(rows, grantRow{})
 }
+
+// rateOf and bytesOf are the bounds of a grant, which are the defaults where it names none.
+func rateOf(g core.Grant) string {
+	if g.RateLimit == nil {
+		return core.DefaultRate.String()
+	}
+	return g.RateLimit.String()
+}
+
+func bytesOf(g core.Grant) string { return sized(g).ByteLimit.String() }
 
 func grantsOf(p api.PeerView) []core.Grant {
 	out := make([]core.Grant, 0, len(p.Granted))

@@ -51,12 +51,8 @@ func (s *Server) machinePage(w http.ResponseWriter, r *http.Request) error {
 		page.Rules, page.Window = old.Rules, old.Window.Key
 		return s.render(w, r, "machine", "The time machine", page)
 	}
-	rules, err := api.Rules.Call(r.Context(), s.o.Caller, api.None{})
-	page.Rules = rules.Text
-	if err != nil { // a file that cannot be read is no reason not to try others
-		v := api.ErrorOf(err)
-		page.Error = &v
-	}
+	rules, wrong := s.rules(r)
+	page.Rules, page.Error = rules.Text, wrong
 	return s.render(w, r, "machine", "The time machine", page)
 }
 
@@ -179,8 +175,12 @@ type replayedPage struct {
 	replayed
 	ID    string
 	Fates []fateRow
-	InUse api.RulesView // the rules that others would take the place of
+	InUse api.RulesView  // the rules that others would take the place of
+	Wrong *api.ErrorView // why they cannot be shown
 }
+
+// Differ is how many fates are not as then.
+func (p replayedPage) Differ() int { return p.View.Decisions - p.View.Same }
 
 // Until is when the last piece of the window begins.
 func (p replayedPage) Until() time.Time { return p.View.OverTime[len(p.View.OverTime)-1].From }
@@ -210,10 +210,7 @@ func (s *Server) replayedPage(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if one.Rules != "" {
-		var err error
-		if page.InUse, err = api.Rules.Call(r.Context(), s.o.Caller, api.None{}); err != nil {
-			return err
-		}
+		page.InUse, page.Wrong = s.rules(r)
 	}
 	return s.render(w, r, "replayed", "What would have come of it", page)
 }

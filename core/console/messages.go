@@ -108,8 +108,9 @@ func (s *Server) threads(r *http.Request) ([]thread, error) {
 		}
 		return found[k]
 	}
+	several := conversations(in, out)
 	for _, m := range in {
-		t := of(m.From, m.Fingerprint, m.Message.ConversationID)
+		t := of(m.From, m.Fingerprint, several(m.Message.ConversationID))
 		t.In++
 		if m.Status == core.InboxHeld {
 			t.Held++
@@ -122,7 +123,7 @@ func (s *Server) threads(r *http.Request) ([]thread, error) {
 		if m.Message == nil {
 			continue
 		}
-		t := of(m.To, m.Peer.Fingerprint(), m.Message.ConversationID)
+		t := of(m.To, m.Peer.Fingerprint(), several(m.Message.ConversationID))
 		t.Out++
 		if m.Created.After(t.Last) {
 			t.Last, t.Text, t.Ours = m.Created, api.OneLine(m.Message.Payload), true
@@ -136,6 +137,26 @@ func (s *Server) threads(r *http.Request) ([]thread, error) {
 		return cmp.Or(b.Last.Compare(a.Last), cmp.Compare(a.Fingerprint, b.Fingerprint), cmp.Compare(a.Conversation, b.Conversation))
 	})
 	return list[:min(len(list), onPage)], nil
+}
+
+// conversations tells a conversation of several messages, which is a thread of its own, from one
+// that a message has by itself: each message that names none has one.
+func conversations(in []api.InboxView, out []api.OutboxView) func(id string) string {
+	count := map[string]int{}
+	for _, m := range in {
+		count[m.Message.ConversationID]++
+	}
+	for _, m := range out {
+		if m.Message != nil {
+			count[m.Message.ConversationID]++
+		}
+	}
+	return func(id string) string {
+		if count[id] < 2 {
+			return ""
+		}
+		return id
+	}
 }
 
 // threadPage is what passed between us and a peer.

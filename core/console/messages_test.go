@@ -157,3 +157,15 @@ func TestPictureIsSane(t *testing.T) {
 		t.Error("the picture of nobody is none")
 	}
 }
+
+// TestThreads: a conversation of one message is no thread of its own.
+func TestThreads(t *testing.T) {
+	in := []api.InboxView{{InboxMessage: core.InboxMessage{Message: core.Message{ConversationID: "alone"}}}, {InboxMessage: core.InboxMessage{Message: core.Message{ConversationID: "both"}}}}
+	out := []api.OutboxView{{OutboxItem: core.OutboxItem{Message: &core.Message{ConversationID: "both"}}}, {}}
+	of := conversations(in, out)
+	for id, want := range map[string]string{"alone": "", "both": "both", "": "", "none": ""} {
+		if got := of(id); got != want {
+			t.Errorf("%q: %q, want %q", id, got, want)
+		}
+	}
+}

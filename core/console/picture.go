@@ -132,12 +132,16 @@ func (p picture) SVG() template.HTML {
 				fmt.Fprintf(&lines, `<line class="%s" stroke-width="%.1f" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, way.class, wide(way.n), cx+nx*way.side, cy+ny*way.side, x+nx*way.side, y+ny*way.side)
 			}
 		}
+		name := y + 23
+		if y < cy { // away from its line
+			name = y - 14
+		}
 		word := b.Peer.Health.Word
 		if b.Peer.Paused != nil {
 			word = "paused"
 		}
 		fmt.Fprintf(&marks, `<a href="/peers/%s"><title>%s: %s; %d came, %d went within 24 hours</title><circle class="%s" cx="%.1f" cy="%.1f" r="9"/><text x="%.1f" y="%.1f" text-anchor="middle">%s</text></a>`,
-			template.URLQueryEscaper(b.Peer.Fingerprint), plainly(b.Peer.Handle()), plainly(word), b.In, b.Out, looks(b.Peer), x, y, x, y+23, plainly(short(b.Peer.Handle())))
+			template.URLQueryEscaper(b.Peer.Fingerprint), plainly(b.Peer.Handle()), plainly(word), b.In, b.Out, looks(b.Peer), x, y, x, name, plainly(short(b.Peer.Handle())))
 	}
 	return template.HTML(fmt.Sprintf(`<svg class="picture" viewBox="0 0 %.0f %.0f" role="group" aria-label="the federation; the same as a list below">%s<circle class="us-node" cx="%.0f" cy="%.0f" r="16"/><text class="us-name" x="%.0f" y="%.0f" text-anchor="middle">%s</text>%s</svg>`,
 		w, h, lines.String(), cx, cy, cx, cy+34, plainly(short(p.Us)), marks.String()))

@@ -16,6 +16,7 @@ import (
 type policiesPage struct {
 	Plugins []pluginRow
 	Rules   api.RulesView
+	Wrong   *api.ErrorView // why the rules cannot be shown
 }
 
 // pluginRow is a plugin with what can be done to it.
@@ -54,10 +55,18 @@ func (s *Server) policies(w http.ResponseWriter, r *http.Request) error {
 	for _, v := range list {
 		page.Plugins = append(page.Plugins, pluginRow{v, v.Source == "installed", v.Path != "", barsOf(v)})
 	}
-	if page.Rules, err = api.Rules.Call(r.Context(), s.o.Caller, api.None{}); err != nil {
-		return err
-	}
+	page.Rules, page.Wrong = s.rules(r)
 	return s.render(w, r, "policies", "Policies", page)
+}
+
+// rules are those of the configuration file. A file with a mistake is no reason to show nothing.
+func (s *Server) rules(r *http.Request) (v api.RulesView, wrong *api.ErrorView) {
+	v, err := api.Rules.Call(r.Context(), s.o.Caller, api.None{})
+	if err != nil {
+		e := api.ErrorOf(err)
+		wrong = &e
+	}
+	return v, wrong
 }
 
 // pluginAct loads a plugin anew, or removes it once its name was typed.

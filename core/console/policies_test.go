@@ -342,3 +342,18 @@ func TestTimeMachine(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A file with a mistake hides neither the plugins nor what came of a replay.
+func TestPoliciesWithABrokenFile(t *testing.T) {
+	s, f, b := open(t)
+	s.o.Caller = append(control.Local{api.Rules.Handle(func(context.Context, api.None) (api.RulesView, error) {
+		return api.RulesView{}, core.Refuse(core.Malformed, "line 3 is no TOML")
+	})}, append(f.handlers(), f.policies(&uploads{})...)...)
+	b.enter(s)
+	r, _ := b.send("/policies/machine", b.token(), "with", "rules", "rules", "[[rules]]", "window", "7d")
+	for _, path := range []string{"/policies", "/policies/machine", r.Header.Get("Location")} {
+		if r, text := b.get(path); r.StatusCode != http.StatusOK || !strings.Contains(text, "line 3 is no TOML") {
+			t.Errorf("%s: %d", path, r.StatusCode)
+		}
+	}
+}

@@ -85,7 +85,7 @@ func (s *Server) parse() map[string]*template.Template {
 var functions = template.FuncMap{
 	"theirs": theirs, "words": words, "ago": text.Ago, "until": text.Until, "when": when, "count": text.Count,
 	"size": func(n int64) string { return text.Bytes(uint64(max(n, 0))) }, "asset": func(name string) asset { return assets[name] },
-	"line": api.OneLine, "grant": api.GrantLine, "step": api.StepLine, "join": strings.Join, "groups": func(f string) []string { return strings.Split(f, "-") },
+	"line": api.OneLine, "grant": api.GrantLine, "step": api.StepLine, "rate": rateOf, "most": bytesOf, "join": strings.Join, "groups": func(f string) []string { return strings.Split(f, "-") },
 	"set": set, "fates": fatesChart, "hours": hoursChart, "micros": micros, "day": day,
 	"notice":  func(t string) template.HTML { return shown("bdi", "ours", 1000, t, false) }, // it may say what a peer has answered
 	"payload": payloadOf, "bytes": text.Bytes,
@@ -143,7 +143,10 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, name, title stri
 func (s *Server) renderStatus(w http.ResponseWriter, r *http.Request, status int, name, title string, page any) error {
 	f := frame{Title: title, Version: s.o.Version, Command: s.o.Command, Path: r.URL.RequestURI(), Page: page}
 	if x := sessionOf(r); x != nil {
-		f.In, f.Live, f.Token, f.Notice = true, s.o.Now().UnixMilli(), x.token(), x.said()
+		f.In, f.Live, f.Token = true, s.o.Now().UnixMilli(), x.token()
+		if dest := r.Header.Get("Sec-Fetch-Dest"); dest == "" || dest == "document" { // it is read, and not by a script
+			f.Notice = x.said()
+		}
 		f.Nav = s.nav(r)
 		if me, err := api.Whoami.Call(r.Context(), s.o.Caller, api.None{}); err == nil {
 			f.Us, f.Words = strings.TrimSpace(me.DisplayName+" "+me.Fingerprint), strings.Join(me.Words, " ")

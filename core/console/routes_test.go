@@ -237,3 +237,19 @@ func TestRefusalsWithoutAWord(t *testing.T) {
 		}
 	}
 }
+
+// TestNoticesWait: a script that looks anew does not take the sentence that a page is to show.
+func TestNoticesWait(t *testing.T) {
+	s, _, b := open(t)
+	b.enter(s)
+	b.post("/peers/ben/pause", url.Values{"token": {b.token()}})
+	for _, x := range []struct {
+		dest string
+		want bool
+	}{{"empty", false}, {"document", true}, {"document", false}} {
+		_, text := b.do("GET", "/peers/ben", nil, func(r *http.Request) { r.Header.Set("Sec-Fetch-Dest", x.dest) })
+		if strings.Contains(text, "Paused ben") != x.want {
+			t.Errorf("%s: want the notice: %v", x.dest, x.want)
+		}
+	}
+}

@@ -156,8 +156,10 @@ func TestHostileUploads(t *testing.T) {
 		"a case is named \"plugin": {Module: module, Cases: map[string]string{"plugin.toml": "{}"}},
 		"name":                     {Module: module, Manifest: "name = \"../../x\"\nhooks = [\"request\"]"},
 	} {
-		if v, err := s.Upload(t.Context(), p); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("Upload = %+v, %v, want an error with %q", v.Name, err, want)
+		v, err := s.Upload(t.Context(), p)
+		var e *core.Error
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), s.o.Dir) || !errors.As(err, &e) {
+			t.Errorf("Upload = %+v, %v, want an error of the caller's with %q", v.Name, err, want)
 		}
 	}
 	if left, _ := os.ReadDir(filepath.Join(s.o.Dir, uploadsDir)); len(left) > 0 {

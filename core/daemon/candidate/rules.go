@@ -22,11 +22,13 @@ func (s *Service) Rules(context.Context, api.None) (api.RulesView, error) {
 	if err == nil {
 		v.Text, err = settings.RulesIn(written)
 	}
-	if errors.Is(err, os.ErrNotExist) || filepath.Ext(v.File) == ".json" {
-		err = nil
-	}
 	v.Rules = s.o.Rules()
-	return v, err
+	if err == nil || errors.Is(err, os.ErrNotExist) || filepath.Ext(v.File) == ".json" {
+		return v, nil
+	}
+	e := core.Refusef(core.Malformed, "the rules in %s cannot be shown: %v", v.File, err)
+	e.Hint = "mend the file (\"ogp config check\" says where); until then what was in force stays in force"
+	return v, e
 }
 
 // readRules reads a text with rules. What is wrong with it is the caller's mistake.

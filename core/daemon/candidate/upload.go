@@ -2,6 +2,9 @@ package candidate
 
 import (
 	"context"
+	"errors"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -78,11 +81,22 @@ func (s *Service) kept(id string) (f *trial.Plugin, r trial.Result, err error) {
 		return nil, r, err
 	}
 	files, err := hooks.ReadFiles(dir)
-	if err != nil {
-		return nil, r, err
+	if err == nil {
+		f, err = trial.Of(files)
 	}
-	f, err = trial.Of(files)
-	return f, r, err
+	return f, r, unfit(err, dir)
+}
+
+// unfit makes an error of a call of what is wrong with an upload. Where it is kept says nothing
+// to whoever has sent it.
+func unfit(err error, dir string) error {
+	var known *core.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	e := core.Refuse(core.Malformed, strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), ""))
+	e.Hint = "a plugin is a .wasm module, and the plugin.toml that belongs to it where it has none inside"
+	return e
 }
 
 func (s *Service) view(ctx context.Context, id string, f *trial.Plugin, r trial.Result) (none api.UploadView, err error) {
