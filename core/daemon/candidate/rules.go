@@ -27,7 +27,7 @@ func (s *Service) Rules(context.Context, api.None) (api.RulesView, error) {
 		return v, nil
 	}
 	e := core.Refusef(core.Malformed, "the rules in %s cannot be shown: %v", v.File, err)
-	e.Hint = "mend the file (\"ogp config check\" says where); until then what was in force stays in force"
+	e.Hint = "fix the file (\"ogp config check\" says where); until then what was in force stays in force"
 	return v, e
 }
 
