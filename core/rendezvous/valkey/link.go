@@ -11,6 +11,7 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
@@ -286,8 +287,8 @@ func troubleOf(err error) trouble {
 		t.text, t.hint, t.passes = "its certificate does not hold", "?ca=/path/ca.pem names the authority that has signed it; the host in the URL must stand in it", false
 	case errors.As(err, &header):
 		t.text, t.hint, t.passes = "it speaks no TLS there", "valkey:// or redis:// is without TLS", false
-	case errors.Is(err, io.EOF):
-		t.hint = "if it wants TLS: valkeys:// or rediss://"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		t.text, t.hint = "it closes the connection", "with TLS it is valkeys:// or rediss://, without it valkey:// or redis://: try the other"
 	}
 	return t
 }

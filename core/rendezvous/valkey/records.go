@@ -99,6 +99,9 @@ func (s *Store) Get(ctx context.Context, k core.PublicKey, _ time.Time) (rendezv
 			text, err = c.Do(ctx, c.B().Getrange().Key(s.record(k)).Start(0).End(maxValueBytes-1).Build()).ToString()
 		} else {
 			text, err = c.DoCache(ctx, c.B().Getrange().Key(s.record(k)).Start(0).End(maxValueBytes-1).Cache(), cachedFor).ToString()
+			if err != nil && troubleOf(err).full { // a full engine takes no transaction, which this is
+				text, err = c.Do(ctx, c.B().Getrange().Key(s.record(k)).Start(0).End(maxValueBytes-1).Build()).ToString()
+			}
 		}
 		return strange(&text, err)
 	})

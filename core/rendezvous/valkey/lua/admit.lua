@@ -1,5 +1,6 @@
 -- KEYS: when the address has earned back all it used
 -- ARGV: now, interval, slack, how many at the most
+anyway()
 local now, interval, slack = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local at = math.max(number(KEYS[1]), now)
 if at > now + 600000 + slack then at = now end

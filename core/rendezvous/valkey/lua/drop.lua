@@ -13,9 +13,9 @@ elseif e.addr ~= ARGV[4] then
   return {'address'}
 end
 e.state, e.tail = 1, ''
-local forget = keep(KEYS[1], e, now, window, 0)
-redis.call('ZREM', KEYS[2], ARGV[2])
+redis.call('ZREM', KEYS[2], ARGV[2]) -- first, so that a full engine takes the rest
 redis.call('ZREM', KEYS[3], ARGV[2])
+local forget = keep(KEYS[1], e, now, window, 0)
 if forget >= now then
   redis.call('ZADD', KEYS[4], text(forget), ARGV[2])
 else

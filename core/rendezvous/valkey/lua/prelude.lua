@@ -41,7 +41,9 @@ local function parse(raw, now, window)
   if not nl then return nil end
   local form, state, newest, said, seen, life, port, addr, ahead =
     string.match(string.sub(raw, 1, nl - 1), '^1 ([0-3]) ([01]) (%d+) (%d+) (%d+) (%d+) (%d+) (%x+) ([%d,-]+)$')
-  if not form or #addr ~= 32 then return nil end
+  if not form or #addr ~= 32 or #newest > 15 or #said > 15 or #seen > 15 or #life > 15 or string.find(ahead, '%d' .. string.rep('%d', 15)) then
+    return nil
+  end
   local e = {form = tonumber(form), state = tonumber(state), newest = tonumber(newest), said = tonumber(said),
     seen = tonumber(seen), life = tonumber(life), port = port, addr = addr, ahead = times(ahead), tail = string.sub(raw, nl + 1)}
   -- Nobody can have signed or seen what lies so far ahead, and no life is longer than a day.
@@ -96,6 +98,11 @@ local function took(e, at, now, window)
   end
   e.newest = at
 end
+
+-- anyway has what follows written in an engine that is full: it refuses a script's first
+-- write that takes memory, and none after one that takes none. What bounds others must be
+-- counted all the same; it is small and short-lived.
+local function anyway() redis.call('ZREM', KEYS[1] .. ':none', '') end
 
 -- network is what limits count by: the address, in IPv6 its /64.
 local function network(addr)

@@ -17,18 +17,14 @@ if e then
   if form > 0 and (not after(e, at, now) or full(e, at, now)) then return {'newer'} end
 end
 local mine = KEYS[7]
-if hold < now then redis.call('ZREMRANGEBYSCORE', mine, '-inf', '(' .. text(now)) end
-if not redis.call('ZSCORE', mine, ARGV[2]) and redis.call('ZCARD', mine) >= tonumber(ARGV[11]) then return {'crowded'} end
+local since = hold < now and text(now) or '-inf'
+if not redis.call('ZSCORE', mine, ARGV[2]) and redis.call('ZCOUNT', mine, since, '+inf') >= tonumber(ARGV[11]) then return {'crowded'} end
 if not e then
-  local function entries() return redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) + redis.call('ZCARD', KEYS[4]) end
-  if entries() >= tonumber(ARGV[10]) then
-    redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. text(now))
-    if entries() >= tonumber(ARGV[10]) then return {'full'} end
-  end
+  local entries = redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) + redis.call('ZCOUNT', KEYS[4], text(now), '+inf')
+  if entries >= tonumber(ARGV[10]) then return {'full'} end
   e = {newest = 0, said = 0}
-elseif network(e.addr) ~= network(ARGV[6]) then
-  redis.call('ZREM', ARGV[14] .. network(e.addr), ARGV[2])
 end
+local before = e.addr and network(e.addr)
 e.form, e.state, e.seen, e.life, e.port, e.addr = form, 0, now, tonumber(ARGV[7]), ARGV[5], ARGV[6]
 e.tail = ARGV[12] .. ARGV[13]
 if form == 0 then
@@ -38,7 +34,9 @@ else
   e.said = 0
 end
 local ends = due(e)
-keep(KEYS[1], e, now, window, ends)
+keep(KEYS[1], e, now, window, ends) -- the first write: a full engine refuses it, and with it all
+if since ~= '-inf' then redis.call('ZREMRANGEBYSCORE', mine, '-inf', '(' .. since) end
+if before and before ~= network(e.addr) then redis.call('ZREM', ARGV[14] .. before, ARGV[2]) end
 local own = now + (e.life > 0 and e.life or ttl)
 redis.call('ZADD', KEYS[e.life > 0 and 3 or 2], text(own), ARGV[2])
 redis.call('ZREM', KEYS[e.life > 0 and 2 or 3], ARGV[2])

@@ -1,5 +1,6 @@
 -- KEYS: code, misses of the address, flood
 -- ARGV: now, loopback (1 or 0), interval and slack of an address, interval of all, count (1 or 0)
+anyway()
 local now, loopback = clock(ARGV[1]), ARGV[2] == '1'
 local interval, slack = tonumber(ARGV[3]), tonumber(ARGV[4])
 local misses = math.max(number(KEYS[2]), now)
