@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
@@ -52,6 +53,7 @@ func TestNodes(t *testing.T) {
 	}{
 		{"kills", func(t *testing.T) { c.kills(t, kills) }},
 		{"wait", c.wait},
+		{"events", c.events},
 		{"rate", c.rate},
 		{"queue", c.queue},
 		{"rolling", c.rolling},
@@ -242,6 +244,7 @@ func (c *cluster) inbox(t *testing.T) map[core.PublicKey][]*core.InboxMessage {
 // wait has one node wait for the reply that comes to another.
 func (c *cluster) wait(t *testing.T) {
 	p := c.peers[1]
+	c.drain(t) // a reply goes after what waits
 	for i, asks := range c.nodes {
 		takes := c.nodes[(i+1)%len(c.nodes)]
 		c.front.only(takes)
@@ -262,11 +265,46 @@ func (c *cluster) wait(t *testing.T) {
 		if err != nil || v.Reply == nil || string(v.Reply.Reply.Data) != `"here"` {
 			t.Errorf("node %d has %v, %+v, want the reply that node %d took", i, err, v.Reply, (i+1)%len(c.nodes))
 		}
-		if took := time.Since(start); took > 4*time.Second {
+		if took := time.Since(start); took > noticed {
 			t.Errorf("the reply was seen after %v", took)
 		}
 	}
 	c.front.only(nil)
+}
+
+// noticed is how soon what one node keeps is seen from another, with what a busy machine
+// takes; less than the time after which one that waits for a reply looks by itself.
+const noticed = 1800 * time.Millisecond
+
+// events has each node tell what another has kept.
+func (c *cluster) events(t *testing.T) {
+	for i, shows := range c.nodes {
+		ctx, cancel := context.WithTimeout(t.Context(), failover)
+		defer cancel()
+		seen := make(chan time.Time, 1)
+		go func() {
+			_ = api.Events.Follow(ctx, control.Dial(control.Path(shows.dir)), api.EventParams{Peer: c.peers[1].Key().String()}, func(v api.EventView) error {
+				if v.Message != nil {
+					seen <- time.Now()
+					cancel()
+				}
+				return nil
+			})
+		}()
+		time.Sleep(700 * time.Millisecond) // it listens
+		start := time.Now()
+		if status := c.post(t, c.peers[1], core.IntentMessage, c.nodes[(i+1)%len(c.nodes)].url()); status != http.StatusOK {
+			t.Fatalf("the message is answered %d", status)
+		}
+		select {
+		case at := <-seen:
+			if at.Sub(start) > noticed {
+				t.Errorf("node %d showed the event after %v", i, at.Sub(start))
+			}
+		case <-ctx.Done():
+			t.Errorf("node %d never showed the event", i)
+		}
+	}
 }
 
 // flood posts messages of a peer to all nodes at once, until n were tried or the time is
