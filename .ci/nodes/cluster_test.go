@@ -447,7 +447,7 @@ type webhook struct {
 	bodies map[string]string          // by key
 	keys   map[string]map[string]bool // by event
 	first  []string                   // events in the order in which they first came
-	wrong  int
+	wrong  []string
 	posts  int
 }
 
@@ -472,7 +472,7 @@ func (h *webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.mu.Unlock()
 	h.posts++
 	if old, known := h.bodies[key]; known && old != string(text) || key == "" {
-		h.wrong++
+		h.wrong = append(h.wrong, old+"\nand then\n"+string(text))
 	}
 	h.bodies[key] = string(text)
 	if h.keys[event.ID] == nil {
@@ -508,7 +508,7 @@ func (h *webhook) check(t *testing.T, messages []*core.InboxMessage) {
 		}
 	}
 	t.Logf("webhook: %d posts of %d events", h.posts, len(h.first))
-	if untold > 0 || several > 0 || mixed > 0 || h.wrong > 0 {
-		t.Errorf("of %d notices %d were not told, %d under several keys, %d out of order; %d keys came with other bytes; want none", len(messages), untold, several, mixed, h.wrong)
+	if untold > 0 || several > 0 || mixed > 0 || len(h.wrong) > 0 {
+		t.Errorf("of %d notices %d were not told, %d under several keys, %d out of order; keys that came with other bytes: %q; want none", len(messages), untold, several, mixed, h.wrong)
 	}
 }

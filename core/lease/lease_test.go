@@ -10,69 +10,19 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/lease/leasetest"
 )
 
-// table is the leases of a store, for several nodes.
-type table struct {
-	mu    sync.Mutex
-	away  bool
-	rows  map[string]*row
-	asked int
-}
-
-type row struct {
-	holder string
-	n      uint64
-	until  time.Time
-}
-
-// node is one node's view of a table.
-type node struct {
-	*table
-	name string
-}
-
-func (n node) Shared() bool { return true }
-
-func (n node) Lease(_ context.Context, name string, ttl time.Duration) (core.Fence, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.asked++
-	if n.away {
-		return core.Fence{}, core.Unavailable
-	}
-	r := n.rows[name]
-	switch {
-	case r == nil:
-		r = &row{n: 1}
-		n.rows[name] = r
-	case r.holder != n.name && time.Now().Before(r.until):
-		return core.Fence{}, core.Conflict
-	case r.holder != n.name:
-		r.n++
-	}
-	r.holder, r.until = n.name, time.Now().Add(ttl)
-	return core.Fence{Name: name, N: r.n}, nil
-}
-
-func (n node) Release(_ context.Context, f core.Fence) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if r := n.rows[f.Name]; r != nil && r.n == f.N {
-		r.n, r.until = r.n+1, time.Time{}
-	}
-	return nil
-}
-
 // nodes runs keepers of one table until the test ends.
-func nodes(t *testing.T, names ...string) (*table, []*Keeper) {
-	all := &table{rows: map[string]*row{}}
-	out := make([]*Keeper, len(names))
+func nodes(t *testing.T, names ...string) (*leasetest.Table, []*leasetest.Node, []*Keeper) {
+	table := &leasetest.Table{}
+	keepers, views := make([]*Keeper, len(names)), make([]*leasetest.Node, len(names))
 	for i, name := range names {
-		out[i] = New(node{all, name}, slog.New(slog.DiscardHandler))
-		go out[i].Run(t.Context())
+		views[i] = &leasetest.Node{Table: table, Name: name}
+		keepers[i] = New(views[i], slog.New(slog.DiscardHandler))
+		go keepers[i].Run(t.Context())
 	}
-	return all, out
+	return table, views, keepers
 }
 
 func hold(t *testing.T, k *Keeper, name string) (context.Context, func()) {
@@ -86,7 +36,7 @@ func hold(t *testing.T, k *Keeper, name string) (context.Context, func()) {
 
 func TestOneNodeAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		all, k := nodes(t, "a", "b")
+		all, _, k := nodes(t, "a", "b")
 		under, release := hold(t, k[0], "x")
 		if f := Fences(under); len(f) != 1 || f[0] != (core.Fence{Name: "x", N: 1}) {
 			t.Errorf("Fences = %v", f)
@@ -100,9 +50,9 @@ func TestOneNodeAtATime(t *testing.T) {
 		}
 		release()
 		release()
-		asked := all.asked
+		asked := all.Asked()
 		_, again := hold(t, k[0], "x")
-		if again(); all.asked != asked {
+		if again(); all.Asked() != asked {
 			t.Error("a lease was asked for that was there still")
 		}
 		start := time.Now()
@@ -120,26 +70,20 @@ func TestOneNodeAtATime(t *testing.T) {
 // before another node can have them.
 func TestLostLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		all, k := nodes(t, "a", "b")
+		all, views, k := nodes(t, "a", "b")
 		under, _ := hold(t, k[0], "x")
-		all.mu.Lock()
-		all.away = true
-		all.mu.Unlock()
+		views[0].Away(true)
 		time.Sleep(life + time.Second)
 		if under.Err() == nil || k[0].Holds("x") {
 			t.Error("a lease that could not be renewed is held")
 		}
-		all.mu.Lock()
-		all.away = false
-		all.mu.Unlock()
+		views[0].Away(false)
 		_, other := hold(t, k[1], "x")
 		defer other()
 
 		// What the store has refused is looked at at once.
 		mine, _ := hold(t, k[0], "y")
-		all.mu.Lock()
-		all.rows["y"].holder = "b"
-		all.mu.Unlock()
+		all.Give("y", "b")
 		if k[0].Lost(core.Moved) || k[0].Lost(nil, Fences(mine)...) || !k[0].Lost(core.Moved, Fences(mine)...) {
 			t.Error("Lost does not tell a commit whose lease may be lost")
 		}
@@ -153,12 +97,12 @@ func TestLostLease(t *testing.T) {
 // Work under a lease moves to another node when its own ends, within the life of the lease.
 func TestUnder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		all := &table{rows: map[string]*row{}}
+		all := &leasetest.Table{}
 		var mu sync.Mutex
 		at := ""
 		run := func(name string) context.CancelFunc {
 			ctx, stop := context.WithCancel(t.Context())
-			k := New(node{all, name}, slog.New(slog.DiscardHandler))
+			k := New(&leasetest.Node{Table: all, Name: name}, slog.New(slog.DiscardHandler))
 			leases, end := context.WithCancel(t.Context())
 			go k.Run(leases)
 			go func() {
@@ -183,7 +127,7 @@ func TestUnder(t *testing.T) {
 		if at != "ab" {
 			t.Errorf("work was begun by %q, want first a and then b", at)
 		}
-		if got := all.asked; got > 60+60+120+10 {
+		if got := all.Asked(); got > 60+60+120+10 {
 			t.Errorf("leases were asked for %d times in two minutes", got)
 		}
 	})
@@ -191,7 +135,7 @@ func TestUnder(t *testing.T) {
 
 // Alone, a node has every lease for nothing.
 func TestAlone(t *testing.T) {
-	for _, k := range []*Keeper{nil, New(nil, slog.New(slog.DiscardHandler)), New(&table{}, slog.New(slog.DiscardHandler))} {
+	for _, k := range []*Keeper{nil, New(nil, slog.New(slog.DiscardHandler)), New(struct{}{}, slog.New(slog.DiscardHandler))} {
 		ctx := t.Context()
 		under, release, err := k.Keep(ctx, "x")
 		if err != nil || under != ctx || k.Shared() || !k.Holds("x") || len(Fences(under)) > 0 {

@@ -33,7 +33,7 @@ func (s *Store) wrap(doing string, err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
-	e := &core.Error{Kind: core.Unavailable, Public: "store: " + doing, Err: err,
+	e := &core.Error{Kind: core.Unavailable, Public: "store: " + doing, Err: err, RetryAfter: 2 * healEvery,
 		Hint: "check the database " + s.name + " and the connection to it; ogp tries again every few seconds"}
 	var damaged *rows.DamagedError
 	switch {
