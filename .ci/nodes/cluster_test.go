@@ -84,7 +84,12 @@ level = "info"
 		if err != nil {
 			t.Fatal(err)
 		}
-		n := &node{t: t, program: program, dir: dir, port: freePort(t), metrics: freePort(t), log: filepath.Join(dir, "log")}
+		home := dir
+		dir = filepath.Join(home, ".ogp") // so that no command needs to name it, and notices are in the same words
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		n := &node{t: t, program: program, dir: dir, port: freePort(t), metrics: freePort(t), log: filepath.Join(home, "log")}
 		t.Cleanup(func() {
 			n.kill()
 			if t.Failed() {
@@ -92,7 +97,7 @@ level = "info"
 					t.Logf("node %d ended its log with\n%s", i, text[max(0, len(text)-6000):])
 				}
 			}
-			os.RemoveAll(dir)
+			os.RemoveAll(home)
 		})
 		if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(config), 0o600); err != nil {
 			t.Fatal(err)
@@ -210,9 +215,9 @@ func (n *node) start() {
 		n.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(n.program, "start", "--home", n.dir, "--listen", "127.0.0.1", "--daemon-port", fmt.Sprint(n.port))
+	cmd := exec.Command(n.program, "start", "--listen", "127.0.0.1", "--daemon-port", fmt.Sprint(n.port))
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(one string) bool { return strings.HasPrefix(one, "OGP_") }),
-		"HOME="+n.dir, fmt.Sprintf("OGP_METRICS_LISTEN=127.0.0.1:%d", n.metrics))
+		"HOME="+filepath.Dir(n.dir), fmt.Sprintf("OGP_METRICS_LISTEN=127.0.0.1:%d", n.metrics))
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		n.t.Fatal(err)
