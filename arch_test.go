@@ -53,6 +53,7 @@ var rooms = []arrows{
 	{"core/brake", []string{"core", "core/text"}},
 	{"core/locks", []string{"core"}},
 	{"core/lease", []string{"core", "core/locks"}},
+	{"core/lease/leasetest", []string{"core"}},
 	{"core/follow", []string{"core"}},
 	{"core/outbox", []string{"core", "core/answer", "core/lease", "core/locks", "core/queue"}},
 	{"core/queue", []string{"core"}},
