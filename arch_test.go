@@ -83,7 +83,7 @@ var rooms = []arrows{
 	// The gateway composes them; plugins and store reach it as interfaces of core.
 	{"core/gateway", []string{"core", "core/answer", "core/brake", "core/budget", "core/envelope", "core/follow", "core/freshness", "core/keys", "core/lease", "core/locks", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
-	{"core/hooks", []string{"core", "core/atomicfile", "core/files", "core/gateway", "core/plugin", "core/rules", "core/scope"}},
+	{"core/hooks", []string{"core", "core/atomicfile", "core/files", "core/gateway", "core/plugin", "core/plugin/lookup", "core/rules", "core/scope"}},
 
 	// Wires: both ends of a protocol, the gateway seen as an interface of their own.
 	{"core/federation", []string{"core", "core/answer", "core/dial", "core/web"}},

@@ -87,12 +87,15 @@ func benchmarkReceive(b *testing.B, kind string, wanted []hooks.Wanted, keep tim
 }
 
 // way is a peer and the gateway that takes its messages.
-type way struct{ alice, bob *coretest.Gateway }
+type way struct {
+	alice, bob *coretest.Gateway
+	m          *hooks.Manager
+}
 
 func newWay(b *testing.B, kind string, wanted []hooks.Wanted, keep time.Duration) way {
 	m := newManager(b, hooks.Options{})
 	apply(b, m, wanted...)
-	w := way{alice: coretest.New(b)}
+	w := way{alice: coretest.New(b), m: m}
 	w.bob = coretest.New(b, coretest.WithStore(kind), coretest.Quiet(), coretest.WithPlugins(m.Plugins),
 		coretest.WithRecord(func(s core.Store) gateway.Recorder {
 			ring, err := record.Open(b.Context(), s.(record.Store), record.Settings{Keep: keep}, slog.New(slog.DiscardHandler))
@@ -134,15 +137,15 @@ func (w way) receive(b *testing.B, bodies [][]byte) {
 	}
 }
 
-// BenchmarkAdded is what one policy of each kind adds to a message, all kinds in turns of 100 messages within one run.
-// Of each kind it reports the median over the turns: the CPU with it less the CPU without any, of the same turn.
-// Use -benchtime 40x.
+// BenchmarkAdded is what one policy of each kind adds to a message, all kinds in turns of 50 messages within one run.
+// Of each kind it reports medians over the turns: the CPU of a message with it less that of one without any, of the same
+// turn, and the CPU of asking it alone, the question's text included. Use -benchtime 100x.
 func BenchmarkAdded(b *testing.B) {
 	kinds := []struct {
-		name   string
-		wanted []hooks.Wanted
-		way    way
-		spent  []float64
+		name        string
+		wanted      []hooks.Wanted
+		way         way
+		path, alone []float64
 	}{
 		{name: "none"},
 		{name: "c", wanted: times(b, 1, "topic-allowlist")},
@@ -152,29 +155,49 @@ func BenchmarkAdded(b *testing.B) {
 		{name: "rego", wanted: times(b, 1, "rego-house-rules")},
 		{name: "extism-go", wanted: times(b, 1, "extism-links")},
 	}
-	const turn = 100
+	const turn = 50
 	for i := range kinds {
-		kinds[i].way = newWay(b, "memory", kinds[i].wanted, 0)
-		kinds[i].way.receive(b, kinds[i].way.seal(b, turn))
+		k := &kinds[i]
+		k.way = newWay(b, "memory", k.wanted, 0)
+		k.way.receive(b, k.way.seal(b, turn))
+	}
+	spent := func(do func()) float64 {
+		before := cpu(b)
+		do()
+		return float64(cpu(b)-before) / 1e3 / turn
 	}
 	median := func(all []float64) float64 { return slices.Sorted(slices.Values(all))[len(all)/2] }
 	for range b.N {
 		for i := range kinds {
 			k := &kinds[i]
 			bodies := k.way.seal(b, turn)
-			runtime.GC()
-			before := cpu(b)
-			k.way.receive(b, bodies)
-			k.spent = append(k.spent, float64(cpu(b)-before)/1e3/turn)
+			k.path = append(k.path, spent(func() { k.way.receive(b, bodies) }))
+			if i > 0 {
+				policy := policiesAbout(b, k.way.m, core.HookMessage, 1)[0]
+				k.alone = append(k.alone, spent(func() { k.way.ask(b, policy, turn) }))
+			}
 		}
 	}
-	b.ReportMetric(median(kinds[0].spent), "none-us")
+	b.ReportMetric(median(kinds[0].path), "none-us")
 	for _, k := range kinds[1:] {
-		added := slices.Clone(k.spent)
+		added := slices.Clone(k.path)
 		for i := range added {
-			added[i] -= kinds[0].spent[i]
+			added[i] -= kinds[0].path[i]
 		}
 		b.ReportMetric(median(added), k.name+"-us")
+		b.ReportMetric(median(k.alone), k.name+"-alone-us")
+	}
+}
+
+// ask puts n questions to a policy, each another message.
+func (w way) ask(b *testing.B, p core.Policy, n int) {
+	peer := w.bob.Peers()[0]
+	for range n {
+		m := &core.Message{Intent: core.IntentAgentComms, Nonce: "5f6705e8-3d09-4fa6-9fd6-0f6a7f1f3a3b", Timestamp: "2026-11-21T20:47:35.730Z",
+			Payload: core.Raw(`{"topic":"general","message":"` + strings.Repeat("hello there, ", 25) + `","priority":"normal"}`)}
+		if _, err := p.Decide(context.Background(), core.Question{Kind: core.HookMessage, Now: time.Now(), Peer: peer, Message: m, Bytes: 800}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 )
 
 // lenient replaces invalid UTF-8: an old name of a peer's must not keep a policy
@@ -60,51 +62,48 @@ func viewMessage(m *core.Message) *messageView {
 	v := &messageView{ID: m.Nonce, Intent: m.Intent, ConversationID: m.ConversationID, ToAgent: m.ToAgent,
 		Timestamp: m.Timestamp, ReplyWanted: m.ReplyTo != "", Payload: m.Payload}
 	p := textOf(m)
-	v.TextBytes = len(p.say(m))
+	v.TextBytes = len(p.said)
 	if m.Intent == core.IntentAgentComms {
-		v.Topic, v.Priority = cmp.Or(string(p.Topic), "general"), string(p.Priority)
+		v.Topic, v.Priority = cmp.Or(string(p.topic), "general"), string(p.priority)
 	}
 	return v
 }
 
-// payloadView are the members of a payload that have a meaning for all intents. The
-// text that a message says to a reader is the first that there is, as in the SDKs.
+// payloadView is what of a payload has a meaning for all intents. It may share the payload's bytes.
 type payloadView struct {
-	Topic       words `json:"topic"`
-	Priority    words `json:"priority"`
-	Text        words `json:"text"`
-	Message     words `json:"message"`
-	Description words `json:"description"`
-	Summary     words `json:"summary"`
-	Status      words `json:"status"`
+	topic, priority []byte
+	said            []byte // what the message says to a reader
 }
 
-// textOf reads a message's payload.
+// sayings are the members that may hold the text that a message says to a reader. The first that there is counts, as
+// in the SDKs.
+var sayings = [...]string{"text", "message", "description", "summary", "status"}
+
+// textOf reads a message's payload. Members that are no strings read as none.
 func textOf(m *core.Message) (p payloadView) {
-	if json.Unmarshal(m.Payload, &p) != nil { // it is no object
-		var text words
-		_ = json.Unmarshal(m.Payload, &text)
-		p = payloadView{Text: text}
+	best := len(sayings)
+	for name, value := range lookup.Members(m.Payload) {
+		switch string(name) {
+		case "topic":
+			p.topic = lookup.Text(value)
+		case "priority":
+			p.priority = lookup.Text(value)
+		default:
+			i := slices.Index(sayings[:], string(name))
+			if i < 0 || i >= best {
+				continue
+			}
+			if text := lookup.Text(value); len(text) > 0 {
+				best, p.said = i, text
+			}
+		}
+	}
+	if best == len(sayings) {
+		if p.said = lookup.Text(m.Payload); len(p.said) == 0 {
+			p.said = m.Payload
+		}
 	}
 	return p
-}
-
-// say is what the message says to a reader.
-func (p payloadView) say(m *core.Message) string {
-	return string(cmp.Or(p.Text, p.Message, p.Description, p.Summary, p.Status, words(m.Payload)))
-}
-
-// words are a string; what is anything else reads as none.
-type words string
-
-// UnmarshalJSONFrom takes a string, and steps over all else.
-func (w *words) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	if d.PeekKind() != '"' {
-		return d.SkipValue()
-	}
-	t, err := d.ReadToken()
-	*w = words(t.String())
-	return err
 }
 
 type requestView struct {
@@ -135,7 +134,7 @@ func Sized(input []byte) []byte {
 		return input
 	}
 	m := &core.Message{Payload: message["payload"]}
-	message["textBytes"] = core.Raw(strconv.Itoa(len(textOf(m).say(m))))
+	message["textBytes"] = core.Raw(strconv.Itoa(len(textOf(m).said)))
 	var err error
 	if in["message"], err = json.Marshal(message, json.Deterministic(true)); err != nil {
 		return input
@@ -169,8 +168,7 @@ func (t *texts) question(q core.Question) ([]byte, error) {
 	b = member(b, "hook", string(q.Kind))
 	b = member(b, "kind", string(q.Kind))
 	b = member(b, "now", core.FormatTime(q.Now))
-	b = append(append(b, `,"peer":`...), peer...)
-	if q.Message != nil {
+	if q.Message != nil { // before the peer: most look at it alone
 		v := viewMessage(q.Message)
 		v.SignedBytes = q.Bytes
 		b = v.append(append(b, `,"message":`...))
@@ -186,7 +184,7 @@ func (t *texts) question(q core.Question) ([]byte, error) {
 		}
 		b = append(append(b, `,"request":`...), text...)
 	}
-	b = append(b, '}')
+	b = append(append(append(b, `,"peer":`...), peer...), '}')
 	t.last.Store(&asked{aboutOf(q), b})
 	return b, nil
 }

@@ -122,7 +122,7 @@ func (m *Manager) Remember(list []core.Question) {
 }
 
 // TextBytes is the size of what a message says to a reader.
-func TextBytes(m *core.Message) int { return len(textOf(m).say(m)) }
+func TextBytes(m *core.Message) int { return len(textOf(m).said) }
 
 // QuestionOf reads the input of a policy, as a case holds it: sdk/ABI.md.
 func QuestionOf(input []byte) (core.Question, error) {

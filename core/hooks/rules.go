@@ -60,7 +60,7 @@ func (r rulesOf) Decide(ctx context.Context, q core.Question) (core.Verdict, err
 	if q.Kind == core.HookMessage {
 		in.Words = func() (text, priority string) {
 			v := textOf(q.Message)
-			return v.say(q.Message), string(v.Priority)
+			return string(v.said), string(v.priority)
 		}
 		in.Withheld, in.TextBytes = q.Withheld, q.TextBytes
 		switch {

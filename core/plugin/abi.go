@@ -109,7 +109,7 @@ func abiGet(in *instance, mod api.Module, s []uint64) {
 		text, ok = lookup.Path(in.v.config, rest[7:])
 	default:
 		in.enter(mod, len(in.input))
-		text, ok = lookup.Path(in.input, key)
+		text, ok = in.asked.Path(key)
 	}
 	in.pending = text
 	s[0] = api.EncodeI32(-1)

@@ -4,7 +4,6 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/opengatewayprotocol/ogp/core/plugin/guest"
-	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
@@ -67,7 +66,7 @@ func (in *instance) Log(level int32, text []byte)             { in.v.log.line(le
 
 func (in *instance) Get(path string) ([]byte, bool) {
 	in.enter(in.mod, len(in.input))
-	return lookup.Path(in.input, []byte(path))
+	return in.asked.Path([]byte(path))
 }
 
 func (in *instance) Answer(b []byte) {

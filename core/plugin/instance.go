@@ -13,6 +13,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin/guest"
+	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -58,6 +59,7 @@ type instance struct {
 	hostCalls int
 	requests  int
 	input     []byte
+	asked     lookup.Doc // input
 	pending   []byte
 	output    []byte
 	answered  bool   // write was called, or a line is complete
@@ -94,6 +96,7 @@ func (in *instance) begin(ctx context.Context, hook Hook, input []byte, deadline
 	in.fuel, in.used, in.given = fuel, 0, 0
 	in.hostCalls, in.requests = 0, 0
 	in.input, in.pending, in.output, in.answered, in.callError = input, input, in.output[:0], false, nil
+	in.asked.Set(input)
 	in.stdout = in.stdout[:0]
 	in.stderr.reset()
 	if in.units != nil {
@@ -274,6 +277,7 @@ func (in *instance) call(ctx context.Context, hook Hook, input []byte, deadline 
 	r = Result{Status: int(status), FuelUsed: max(in.used, 0), HostCalls: in.hostCalls, MemoryBytes: int64(size)}
 	keep = err == nil && in.calls < in.v.limits.MaxCalls && int64(size) <= int64(in.v.pages())<<16/4*3
 	in.input, in.pending, in.caller = nil, nil, nil
+	in.asked.Set(nil)
 	switch {
 	case err != nil:
 		var done *Error
