@@ -47,9 +47,21 @@ function pending(n: i32): string {
 /** The member at a dotted path, such as peer.alias or config.max: a string as its text, a
  * number as written, a list of strings joined by newlines, else its JSON. "" when it is not there. */
 export function text(path: string): string {
-  const key = String.UTF8.encode(path);
-  const n = hostGet(changetype<usize>(key), key.byteLength);
+  const n = get(path);
   return n > 0 ? pending(n) : "";
+}
+
+/** text as its bytes in UTF-8: for a long text that is only looked through, as making a string of it costs more. */
+export function bytes(path: string): StaticArray<u8> {
+  const n = get(path);
+  const b = new StaticArray<u8>(max(n, 0));
+  if (n > 0) hostRead(changetype<usize>(b));
+  return b;
+}
+
+function get(path: string): i32 {
+  const key = String.UTF8.encode(path);
+  return hostGet(changetype<usize>(key), key.byteLength);
 }
 
 /** A whole number, or what stands for one that is not there. For a limit's measure that is
@@ -102,14 +114,21 @@ export function fail(why: string): i32 {
 
 /** Writes a text as a JSON string. */
 export function quote(s: string): string {
-  let q = '"';
-  for (let i = 0; i < s.length; i++) {
+  let plain = 0; // most texts need nothing escaped
+  while (plain < s.length && !escapes(s.charCodeAt(plain))) plain++;
+  if (plain == s.length) return '"' + s + '"';
+  let q = '"' + s.substring(0, plain);
+  for (let i = plain; i < s.length; i++) {
     const c = s.charCodeAt(i);
     if (c == 0x22 || c == 0x5c) q += "\\" + s.charAt(i);
     else if (c < 0x20 || c == 0x7f) q += "\\u" + c.toString(16).padStart(4, "0");
     else q += s.charAt(i);
   }
   return q + '"';
+}
+
+function escapes(c: i32): bool {
+  return c < 0x20 || c == 0x22 || c == 0x5c || c == 0x7f;
 }
 
 /** One JSON object. */

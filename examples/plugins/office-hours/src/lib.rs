@@ -2,24 +2,51 @@
 //! Messages of high priority pass at any hour.
 
 use ogp::{config, config_int, config_list, Decision, Input};
+use std::cell::RefCell;
 
 ogp::init!(check);
 ogp::on_message!(decide);
 
+/// What is configured, which stays the same while an instance lives.
+struct Hours {
+    open: i64, // minutes since midnight
+    close: i64,
+    days: [bool; 7], // from Sunday
+    offset: i64,     // minutes
+    max: i64,
+}
+
+thread_local! {
+    static HOURS: RefCell<Option<Hours>> = RefCell::default();
+}
+
 fn check() -> Result<(), String> {
-    for name in ["open", "close"] {
-        minutes(&config(name).unwrap_or_default()).ok_or(format!("{} must be like \"08:30\"", name))?;
-    }
+    let clock = |name: &str| minutes(&config(name).unwrap_or_default()).ok_or(format!("{} must be like \"08:30\"", name));
+    let listed = config_list("days");
+    let hours = Hours {
+        open: clock("open")?,
+        close: clock("close")?,
+        days: ["sun", "mon", "tue", "wed", "thu", "fri", "sat"].map(|day| listed.iter().any(|d| d == day)),
+        offset: config_int("utc_offset_minutes").unwrap_or(0),
+        max: config_int("max_bytes").unwrap_or(32768),
+    };
+    HOURS.with(|h| *h.borrow_mut() = Some(hours));
     Ok(())
 }
 
 fn decide(r: &Input) -> Decision {
-    let max = config_int("max_bytes").unwrap_or(32768);
+    HOURS.with(|h| match &*h.borrow() {
+        Some(hours) => judge(r, hours),
+        None => Decision::hold("office_closed", "its hours are not known"),
+    })
+}
+
+fn judge(r: &Input, hours: &Hours) -> Decision {
     let bytes = r.int("message.textBytes").unwrap_or(i64::MAX);
-    if bytes > max {
-        return Decision::deny("too_big", &format!("{} bytes, at most {}", bytes, max));
+    if bytes > hours.max {
+        return Decision::deny("too_big", &format!("{} bytes, at most {}", bytes, hours.max));
     }
-    if r.text("message.priority") == "high" || open(&r.text("now")) {
+    if r.text("message.priority") == "high" || open(&r.text("now"), hours) {
         return Decision::allow();
     }
     Decision::hold("office_closed", "outside of office hours; kept for the human")
@@ -27,23 +54,16 @@ fn decide(r: &Input) -> Decision {
 
 /// Whether a time like 2026-11-21T20:47:35Z lies in the hours that the configuration names.
 /// A time that cannot be read does not.
-fn open(now: &str) -> bool {
-    let date: Vec<i64> = now.get(..10).unwrap_or("").split('-').filter_map(|s| s.parse().ok()).collect();
-    let (day, clock) = match (date.as_slice(), now.get(11..16).and_then(minutes)) {
-        (&[y, m, d], Some(clock)) if now.ends_with('Z') => (days_from(y, m, d), clock),
+fn open(now: &str, hours: &Hours) -> bool {
+    let number = |from: usize, to: usize| now.get(from..to).and_then(|s| s.parse::<i64>().ok());
+    let (day, clock) = match (number(0, 4), number(5, 7), number(8, 10), now.get(11..16).and_then(minutes)) {
+        (Some(y), Some(m), Some(d), Some(clock)) if now.ends_with('Z') => (days_from(y, m, d), clock),
         _ => return false,
     };
-    let local = day * 1440 + clock + config_int("utc_offset_minutes").unwrap_or(0);
+    let local = day * 1440 + clock + hours.offset;
     let weekday = (local.div_euclid(1440) + 4).rem_euclid(7); // 1970-01-01 was a Thursday; 0 is Sunday
-    let names = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-    if !config_list("days").iter().any(|d| d == names[weekday as usize]) {
-        return false;
-    }
     let at = local.rem_euclid(1440);
-    match (minutes(&config("open").unwrap_or_default()), minutes(&config("close").unwrap_or_default())) {
-        (Some(from), Some(to)) => from <= at && at < to,
-        _ => false,
-    }
+    hours.days[weekday as usize] && hours.open <= at && at < hours.close
 }
 
 /// Minutes since midnight of a clock like 08:30.
@@ -68,6 +88,7 @@ mod tests {
     const CONFIG: &str = r#"{"open":"08:00","close":"18:00","days":["mon","tue","wed","thu","fri"],"utc_offset_minutes":60,"max_bytes":1000}"#;
 
     fn at(now: &str, priority: &str, bytes: i64) -> String {
+        assert_eq!(ogp::testing::run(ogp_init, CONFIG, "").1, 0);
         let input = format!(r#"{{"now":"{}","message":{{"priority":"{}","textBytes":{}}}}}"#, now, priority, bytes);
         let (out, status) = ogp::testing::run(ogp_message, CONFIG, &input);
         assert_eq!(status, 0);
