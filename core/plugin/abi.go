@@ -108,7 +108,7 @@ func abiGet(in *instance, mod api.Module, s []uint64) {
 		in.enter(mod, len(in.v.config))
 		text, ok = lookup.Path(in.v.config, rest[7:])
 	default:
-		in.enter(mod, len(in.input))
+		in.enter(mod, in.asked.Len())
 		text, ok = in.asked.Path(key)
 	}
 	in.pending = text

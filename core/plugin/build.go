@@ -13,6 +13,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin/compile"
+	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
@@ -38,6 +39,9 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 		name: name, manifest: &manifest, limits: limits, kind: m.kind, sha256: m.SHA256, size: len(m.wasm),
 		loaded: began, grants: spec.Grants, secrets: spec.Secrets, store: spec.KV, clients: h.clients(), turns: h.turns, answer: spec.Answer, roundTrip: spec.RoundTrip,
 		idle: make(chan *instance, limits.Instances), slots: make(chan struct{}, limits.Instances),
+	}
+	if len(manifest.Reads) > 0 {
+		v.reads = lookup.PartOf(manifest.Reads)
 	}
 	for range limits.Instances {
 		v.slots <- struct{}{}

@@ -65,7 +65,7 @@ func (in *instance) Run(f api.Function, stack []uint64) error { return f.CallWit
 func (in *instance) Log(level int32, text []byte)             { in.v.log.line(level, "plugin", in.hook, text) }
 
 func (in *instance) Get(path string) ([]byte, bool) {
-	in.enter(in.mod, len(in.input))
+	in.enter(in.mod, in.asked.Len())
 	return in.asked.Path([]byte(path))
 }
 

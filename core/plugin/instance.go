@@ -58,8 +58,9 @@ type instance struct {
 	given     int64 // what the counter was last set to
 	hostCalls int
 	requests  int
+	part      []byte // of what is asked, for a plugin that reads no more
 	input     []byte
-	asked     lookup.Doc // input
+	asked     lookup.Doc // all of the input
 	pending   []byte
 	output    []byte
 	answered  bool   // write was called, or a line is complete
@@ -270,8 +271,12 @@ func (in *instance) close() {
 func (in *instance) call(ctx context.Context, hook Hook, input []byte, deadline time.Time) (r Result, keep bool, err error) {
 	in.begin(ctx, hook, input, deadline, in.v.limits.Fuel)
 	in.calls++
+	if in.v.reads != nil { // what it asks the host for is found in all of the input
+		in.part = in.v.reads.Append(in.part[:0], input)
+		in.input, in.pending = in.part, in.part
+	}
 	var status int32
-	status, err = in.v.kind.call(in, hook, input)
+	status, err = in.v.kind.call(in, hook, in.input)
 	in.count()
 	size := in.mod.Memory().Size()
 	r = Result{Status: int(status), FuelUsed: max(in.used, 0), HostCalls: in.hostCalls, MemoryBytes: int64(size)}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -131,6 +132,19 @@ func FuzzLookup(f *testing.F) {
 	f.Add([]byte(`{ "a" : -1.5e3 , "b" : [ ] }`), "b")
 	f.Fuzz(func(t *testing.T, doc []byte, name string) {
 		got, ok := lookup.Path(bytes.Clone(doc), []byte(name))
+		var d lookup.Doc
+		d.Set(doc)
+		for range 2 { // the second time from where the first was
+			if g, found := d.Path([]byte(name)); found != ok || !bytes.Equal(g, got) {
+				t.Errorf("%s at %q = %q, %v; at first %q, %v", doc, name, g, found, got, ok)
+			}
+		}
+		part := lookup.PartOf([]string{name}).Append(nil, doc)
+		if json.Unmarshal(doc, new(map[string]any)) == nil && !strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c == '"' || c == '\\' || c == utf8.RuneError }) {
+			if g, found := lookup.Path(part, []byte(name)); found != ok || !bytes.Equal(g, got) || !jsontext.Value(part).IsValid() {
+				t.Errorf("%q of %s = %s: %q, %v; want %q, %v", name, doc, part, g, found, got, ok)
+			}
+		}
 		var want any
 		if json.Unmarshal(doc, &want) != nil {
 			return // only that it does not panic
@@ -162,6 +176,23 @@ func FuzzLookup(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What a plugin reads of its input is what its manifest names, and what it asks the host for is all there is.
+func TestPartOfTheInput(t *testing.T) {
+	doc := `{"kind":"message","message":{"id":"n","payload":{"text":"}\"hi"},"topic":null},"peer":{"tags":["a"],"names":{}}}`
+	for paths, want := range map[string]string{
+		"kind":                           `{"kind":"message"}`,
+		"message.payload message.topic":  `{"message":{"payload":{"text":"}\"hi"},"topic":null}}`,
+		"peer.tags message.payload.text": `{"message":{"payload":{"text":"}\"hi"}},"peer":{"tags":["a"]}}`,
+		"message message.id":             `{"message":{"id":"n","payload":{"text":"}\"hi"},"topic":null}}`,
+		"message.id message":             `{"message":{"id":"n","payload":{"text":"}\"hi"},"topic":null}}`,
+		"kind.x request message.id.x":    `{"message":{}}`,
+	} {
+		if got := string(lookup.PartOf(strings.Fields(paths)).Append(nil, []byte(doc))); got != want {
+			t.Errorf("%s: %s, want %s", paths, got, want)
+		}
+	}
 }
 
 // TestD3NotCompiled has a load that cannot compile now fail as something that passes.

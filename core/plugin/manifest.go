@@ -58,6 +58,9 @@ type Manifest struct {
 	Hooks []Hook `toml:"hooks"`
 	// Entrypoints name what a module of the kind "opa" is asked for, by hook.
 	Entrypoints map[Hook]string `toml:"entrypoints"`
+	// Reads are the members of the input that the plugin reads, as dotted paths: it is asked with nothing else, which
+	// saves a module that parses all that it gets most of that. Empty means all.
+	Reads []string `toml:"reads"`
 	// Intents are those that a handler answers, and those that a policy or notifier is asked about; empty
 	// means all for the latter two.
 	Intents []string `toml:"intents"`
@@ -213,6 +216,12 @@ func (m *Manifest) check() error {
 	}
 	if err := m.checkHooks(); err != nil {
 		return err
+	}
+	for _, path := range m.Reads {
+		odd := strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == '"' || c == '\\' })
+		if odd || len(path) > 256 || slices.Contains(strings.Split(path, "."), "") {
+			return fmt.Errorf("reads %q: want members of the input such as \"message.textBytes\"", path)
+		}
 	}
 	if m.Replies && m.Batch {
 		return errors.New("replies = true beside batch = true: an answer is to one message")
@@ -383,7 +392,7 @@ func (m *Manifest) HookOf(named string, input []byte) (Hook, error) {
 
 // manifestKeys are the known keys, by table.
 var manifestKeys = map[string][]string{
-	"":            {"name", "version", "description", "author", "license", "homepage", "abi", "stdio", "hooks", "entrypoints", "intents", "batch", "keyed", "replies", "limits", "http", "kv", "approves", "at_most", "config", "selftest"},
+	"":            {"name", "version", "description", "author", "license", "homepage", "abi", "stdio", "hooks", "entrypoints", "reads", "intents", "batch", "keyed", "replies", "limits", "http", "kv", "approves", "at_most", "config", "selftest"},
 	"limits":      {"timeout", "memory_mib", "fuel", "instances", "max_calls"},
 	"http":        {"url", "private", "secrets", "reason"},
 	"kv":          {"max_bytes", "reason"},

@@ -42,6 +42,9 @@ type Doc struct {
 // Set begins with another document.
 func (d *Doc) Set(doc []byte) { d.doc, d.name, d.inside = doc, d.name[:0], nil }
 
+// Len is the document's size in bytes.
+func (d *Doc) Len() int { return len(d.doc) }
+
 // Path is [Path] in the document.
 func (d *Doc) Path(path []byte) (text []byte, ok bool) {
 	name, rest, more := bytes.Cut(path, []byte("."))
