@@ -214,14 +214,8 @@ func (m *Manifest) check() error {
 	if m.Stdio != "" && m.ABI != "" && m.ABI != "stdio" {
 		return fmt.Errorf("stdio %q is for programs, and abi is %q: take one of the two out", m.Stdio, m.ABI)
 	}
-	if err := m.checkHooks(); err != nil {
+	if err := cmp.Or(m.checkHooks(), m.checkReads()); err != nil {
 		return err
-	}
-	for _, path := range m.Reads {
-		odd := strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == '"' || c == '\\' })
-		if odd || len(path) > 256 || slices.Contains(strings.Split(path, "."), "") {
-			return fmt.Errorf("reads %q: want members of the input such as \"message.textBytes\"", path)
-		}
 	}
 	if m.Replies && m.Batch {
 		return errors.New("replies = true beside batch = true: an answer is to one message")
@@ -243,6 +237,16 @@ func (m *Manifest) check() error {
 		}
 	}
 	return m.KV.check()
+}
+
+func (m *Manifest) checkReads() error {
+	for _, path := range m.Reads {
+		odd := strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == '"' || c == '\\' })
+		if odd || len(path) > 256 || slices.Contains(strings.Split(path, "."), "") {
+			return fmt.Errorf("reads %q: want members of the input such as \"message.textBytes\"", path)
+		}
+	}
+	return nil
 }
 
 // checkHooks validates the hooks' names. Hooks that are not named are those that have an
