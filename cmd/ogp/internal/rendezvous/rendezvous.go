@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -145,6 +146,10 @@ func openStore(ctx context.Context, text string, o rendezvous.ServerOptions) (*v
 	return valkey.Open(ctx, valkey.Options{At: at, Limits: o.Limits(), MaxAge: o.MaxAge, Logger: o.Logger})
 }
 
+// gcPercent lets the heap grow by half between two collections, and not to its double:
+// nearly all of it are records, which stay. docs/rendezvous.md#sizing
+const gcPercent = 50
+
 func runRendezvous(ctx context.Context, a *cli.App, o rendezvous.ServerOptions, listen, metrics string) error {
 	ln, err := net.Listen("tcp", listen)
 	if err != nil {
@@ -152,6 +157,9 @@ func runRendezvous(ctx context.Context, a *cli.App, o rendezvous.ServerOptions, 
 			return cli.Usagef("--listen %q: want host:port, such as 127.0.0.1:3000 or :3000", listen)
 		}
 		return &core.Error{Kind: core.Unavailable, Public: "cannot listen on " + listen, Err: reason(err), Hint: "--listen picks another address"}
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	s := rendezvous.NewServer(o)
 	ctx, stop := context.WithCancel(ctx)
