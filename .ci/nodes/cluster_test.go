@@ -406,8 +406,17 @@ type door struct {
 	to   atomic.Value // string
 	hung atomic.Int64
 
-	mu   sync.Mutex
-	shut chan struct{}
+	mu    sync.Mutex
+	shut  chan struct{}
+	came  map[string]bool // the bodies
+	again int             // those that came again
+}
+
+// repeats is how many of what came had come before.
+func (d *door) repeats() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.again
 }
 
 // hang has all that come wait until release, and says how many do.
@@ -427,8 +436,19 @@ func (d *door) release() {
 }
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
 	d.mu.Lock()
 	shut := d.shut
+	if d.came == nil {
+		d.came = map[string]bool{}
+	}
+	if r.Method == http.MethodPost && d.came[string(body)] {
+		d.again++
+	}
+	d.came[string(body)] = true
 	d.mu.Unlock()
 	if shut != nil {
 		d.hung.Add(1)
@@ -438,8 +458,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		panic(http.ErrAbortHandler)
 	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil || !forward(w, r, d.to.Load().(string), body) {
+	if !forward(w, r, d.to.Load().(string), body) {
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -487,8 +506,9 @@ func (h *webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.keys[event.ID][key] = true
 }
 
-// check says whether each message of a peer was told under one key, in their order.
-func (h *webhook) check(t *testing.T, messages []*core.InboxMessage) {
+// check says whether each message of a peer was told under one key, in their order, and no
+// more than most notices again.
+func (h *webhook) check(t *testing.T, messages []*core.InboxMessage, most int) {
 	t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -513,6 +533,9 @@ func (h *webhook) check(t *testing.T, messages []*core.InboxMessage) {
 		}
 	}
 	t.Logf("webhook: %d posts of %d events", h.posts, len(h.first))
+	if again := h.posts - len(h.first); again > most {
+		t.Errorf("%d notices were told again, want at the most %d: what was under way at a kill", again, most)
+	}
 	if untold > 0 || several > 0 || mixed > 0 || len(h.wrong) > 0 {
 		t.Errorf("of %d notices %d were not told, %d under several keys, %d out of order; keys that came with other bytes: %q; want none", len(messages), untold, several, mixed, h.wrong)
 	}

@@ -187,7 +187,12 @@ func (c *cluster) kills(t *testing.T, kills int) {
 		}
 		check(t, fmt.Sprintf("peer %d", i), &ours[i], numbers(t, list))
 		check(t, fmt.Sprintf("the nodes, of peer %d", i), &theirs[i], numbers(t, messages[p.Key()]))
-		c.hook.check(t, messages[p.Key()])
+		c.hook.check(t, messages[p.Key()], 10*kills)
+		if again := c.fronts[i].repeats(); again > 10*kills {
+			t.Errorf("%d envelopes were sent again to peer %d, want at the most %d: what was under way at a kill", again, i, 10*kills)
+		} else {
+			t.Logf("%d envelopes were sent again", again)
+		}
 		if len(ours[i].n) < 5*kills || len(theirs[i].n) < 5*kills {
 			t.Errorf("%d and %d messages in %d kills: too few to show anything", len(ours[i].n), len(theirs[i].n), kills)
 		}
