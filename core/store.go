@@ -306,8 +306,17 @@ type Depths struct {
 	DeadByName           map[string]int `json:"deadByNotifier"`
 }
 
-// ManyWait is up to where queues are counted for whoever must not wait for it.
-const ManyWait = 100_000
+// ManyWait is up to where queues are counted for whoever must not wait for it: some tens of
+// milliseconds of work, where all of a million messages take a second.
+const ManyWait = 20_000
+
+// OrMore says of what was counted no further than ManyWait that there may be more.
+func OrMore(n int, words string) string {
+	if n < ManyWait {
+		return words
+	}
+	return "at least " + words
+}
 
 // UpTo bounds each length.
 func (d *Depths) UpTo(most int) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,20 +83,20 @@ func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
 	for _, p := range s.Ailing {
 		line("", "%s", colour(yellow, fmt.Sprintf("%s is %s, last contact %s%s", term.SafeLine(p.Name), p.Word, text.Ago(p.LastContact), term.Optional(": ", term.SafeLine(p.Error)))))
 	}
-	line("Inbox", "%s, %d held", text.Count(s.Depths.Inbox, "message"), s.Depths.InboxHeld)
+	line("Inbox", "%s, %s held", core.OrMore(s.Depths.Inbox, text.Count(s.Depths.Inbox, "message")), many(s.Depths.InboxHeld))
 	for i, b := range s.Budgets {
 		line([]string{"In 24 hours", ""}[min(i, 1)], "%s, %s", term.SafeLine(b.Name), spent(b.BudgetView))
 	}
 	for _, name := range s.Paused {
 		line("Paused", "%s", colour(yellow, fmt.Sprintf(a.HereFormat("%s: what it sends is held; \"ogp federation resume %s\" lets it through again"), term.SafeLine(name), term.SafeLine(name))))
 	}
-	line("Outbox", "%d waiting%s", s.Depths.Outbox, oldest(s.Depths.OldestOutbox))
+	line("Outbox", "%s waiting%s", many(s.Depths.Outbox), oldest(s.Depths.OldestOutbox))
 	for _, n := range s.Notifiers {
 		state := colour(green, "ok")
 		if !n.Works() {
 			state = colour(red, "does not work")
 		}
-		line("Notifier", "%s: %s, %d waiting, %d set aside", n.Name, state, n.Waiting, n.GivenUp)
+		line("Notifier", "%s: %s, %s waiting, %s set aside", n.Name, state, many(n.Waiting), many(n.GivenUp))
 		problems(n.Problems)
 		shown[n.Name] = true
 	}
@@ -119,6 +120,8 @@ func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
 		line("Note", "%s", a.Here(text))
 	}
 }
+
+func many(n int) string { return core.OrMore(n, strconv.Itoa(n)) }
 
 // oldest says since when a queue has not moved, once that is worth a word.
 func oldest(t time.Time) string {

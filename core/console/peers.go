@@ -3,7 +3,6 @@ package console
 import (
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -13,38 +12,6 @@ import (
 
 // onPage is how many lines a page of a list has.
 const onPage = 50
-
-// paged is one page of a list.
-type paged[T any] struct {
-	Items      []T
-	From, All  int
-	Prev, Next string // the paths of the pages beside it; empty: none
-	Query      url.Values
-}
-
-// pageOf cuts the page out of a list that a request wants.
-func pageOf[T any](r *http.Request, list []T, path func(from int) string) paged[T] {
-	from, _ := strconv.Atoi(r.URL.Query().Get("from")) // what is no number is the first page
-	from = min(max(from, 0), len(list))
-	to := min(from+onPage, len(list))
-	p := paged[T]{Items: list[from:to], From: from + 1, All: len(list), Query: r.URL.Query()}
-	if from > 0 {
-		p.Prev = path(max(from-onPage, 0))
-	}
-	if to < len(list) {
-		p.Next = path(to)
-	}
-	return p
-}
-
-// path makes the paths of the other pages of a list.
-func (s *Server) path(r *http.Request) func(from int) string {
-	return func(from int) string {
-		q := r.URL.Query()
-		q.Set("from", strconv.Itoa(from))
-		return r.URL.Path + "?" + q.Encode()
-	}
-}
 
 // peersPage is the list of peers.
 type peersPage struct {

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,6 +88,7 @@ var functions = template.FuncMap{
 	"size": func(n int64) string { return text.Bytes(uint64(max(n, 0))) }, "asset": func(name string) asset { return assets[name] },
 	"line": api.OneLine, "grant": api.GrantLine, "step": api.StepLine, "rate": rateOf, "most": bytesOf, "join": strings.Join, "groups": func(f string) []string { return strings.Split(f, "-") },
 	"set": set, "fates": fatesChart, "hours": hoursChart, "micros": micros, "day": day,
+	"many":    func(n int) string { return core.OrMore(n, strconv.Itoa(n)) },
 	"notice":  func(t string) template.HTML { return shown("bdi", "ours", 1000, t, false) }, // it may say what a peer has answered
 	"payload": payloadOf, "bytes": text.Bytes,
 }

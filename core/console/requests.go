@@ -8,14 +8,19 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 )
 
-// requests are the gateways that ask to federate.
+// requestsPage are the gateways that ask to federate.
+type requestsPage struct {
+	Items []api.PeerView
+	Total int
+	pager
+}
+
 func (s *Server) requests(w http.ResponseWriter, r *http.Request) error {
-	list, err := api.Peers.Call(r.Context(), s.o.Caller, api.PeersParams{Status: core.Pending})
+	v, err := api.PeersPage.Call(r.Context(), s.o.Caller, api.PeersParams{Status: core.Pending, After: r.URL.Query().Get("after"), Limit: onPage})
 	if err != nil {
 		return err
 	}
-	page := pageOf(r, list, s.path(r))
-	return s.render(w, r, "requests", "Requests", page)
+	return s.render(w, r, "requests", "Requests", requestsPage{v.Peers, v.Total, pagerOf(r, "after", v.Next, "", 0)})
 }
 
 // requestPage is one of them, with the form that approves it.

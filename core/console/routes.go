@@ -79,8 +79,8 @@ func (s *Server) nav(r *http.Request) []nav {
 		n := &list[i]
 		n.Here = r.URL.Path == n.Path || n.Path != "/" && len(r.URL.Path) > len(n.Path) && r.URL.Path[:len(n.Path)+1] == n.Path+"/"
 	}
-	if pending, err := api.Peers.Call(r.Context(), s.o.Caller, api.PeersParams{Status: core.Pending}); err == nil {
-		list[1].Count = len(pending)
+	if asking, err := api.PeersPage.Call(r.Context(), s.o.Caller, api.PeersParams{Status: core.Pending, Limit: 1}); err == nil {
+		list[1].Count = asking.Total
 	}
 	return list
 }

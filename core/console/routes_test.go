@@ -26,7 +26,7 @@ type witness struct {
 }
 
 func (c *witness) Call(ctx context.Context, method string, params, result any) error {
-	if method != string(api.Peers) && method != string(api.Whoami) {
+	if asking := (api.PeersParams{Status: core.Pending, Limit: 1}); params != any(asking) && method != string(api.Whoami) {
 		c.mu.Lock()
 		c.called = append(c.called, method)
 		c.mu.Unlock()

@@ -20,6 +20,7 @@ const onToday = 10
 type todayPage struct {
 	Status   api.StatusView
 	Requests []api.PeerView
+	Asking   int // how many, shown or not
 	Held     []api.InboxView
 	Failed   []api.DeliveryView
 	Doctor   looked
@@ -41,9 +42,11 @@ func (s *Server) today(w http.ResponseWriter, r *http.Request) (err error) {
 	if p.Status, err = api.Status.Call(ctx, c, api.None{}); err != nil {
 		return err
 	}
-	if p.Requests, err = api.Peers.Call(ctx, c, api.PeersParams{Status: core.Pending}); err != nil {
+	asking, err := api.PeersPage.Call(ctx, c, api.PeersParams{Status: core.Pending, Limit: onToday})
+	if err != nil {
 		return err
 	}
+	p.Requests, p.Asking = asking.Peers, asking.Total
 	if p.Held, err = api.Inbox.Call(ctx, c, api.InboxParams{Status: core.InboxHeld, Limit: onToday}); err != nil {
 		return err
 	}
@@ -61,7 +64,6 @@ func (s *Server) today(w http.ResponseWriter, r *http.Request) (err error) {
 	p.Doctor = s.doctor.last(s, r.URL.Query().Has("look"))
 	p.Warnings = p.Doctor.others(p.Status.Warnings)
 	p.Nothing = len(p.Requests)+len(p.Held)+len(p.Failed)+len(p.Doctor.Findings())+len(p.Warnings) == 0
-	p.Requests = p.Requests[:min(len(p.Requests), onToday)]
 	return s.render(w, r, "today", "Today", p)
 }
 

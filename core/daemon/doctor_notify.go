@@ -43,7 +43,7 @@ func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, count func()
 			*r = append(*r, api.Check{Name: "notifier", State: p.State, Text: h.Name + ": " + p.Text, Fix: p.Fix})
 		}
 		n := depths.DeliveriesByNotifier[h.Name]
-		waiting := doctor.OrMore(n, fmt.Sprintf("%d waiting", n))
+		waiting := core.OrMore(n, fmt.Sprintf("%d waiting", n))
 		switch {
 		case !well:
 		case took > 0:

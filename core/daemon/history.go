@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/history"
 )
@@ -19,7 +20,7 @@ func (d *Daemon) counts(ctx context.Context) (r history.Reading) {
 		stats := s.Stats()
 		r.Batches, r.Committed = stats.Batches, stats.TotalCommit
 	}
-	r.Depths, _ = d.dispatcher.Depths(ctx, 0) // a store that fails says so elsewhere
+	r.Depths, _ = d.dispatcher.Depths(ctx, core.ManyWait) // a store that fails says so elsewhere
 	for _, p := range d.hooks.List() {
 		r.Plugins = append(r.Plugins, history.Plugin{Name: p.Name, Calls: p.Calls, Refusals: p.Refusals, Failures: p.Failures})
 	}

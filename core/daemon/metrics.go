@@ -80,9 +80,9 @@ func (d *Daemon) notReady() []string {
 type collector struct {
 	d *Daemon
 
-	mu     sync.Mutex // guards depths, read
+	mu     sync.Mutex // guards depths, again
 	depths core.Depths
-	read   time.Time
+	again  time.Time // when to count again
 }
 
 var (
@@ -127,17 +127,21 @@ type counting interface {
 	Size() (int64, error)
 }
 
-// depthsEvery is how often the queues are counted; counting reads tables.
-const depthsEvery = 5 * time.Second
+// Counting reads tables: it is done every depthsEvery at the most, and takes no more than a
+// part in depthsShare of the time, however much is kept.
+const (
+	depthsEvery = 5 * time.Second
+	depthsShare = 100
+)
 
 func (c *collector) counted() core.Depths {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.read) >= depthsEvery {
+	if began := time.Now(); !began.Before(c.again) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if depths, err := c.d.dispatcher.Depths(ctx, 0); err == nil {
-			c.depths, c.read = depths, time.Now()
+			c.depths, c.again = depths, began.Add(max(depthsEvery, depthsShare*time.Since(began)))
 		}
 	}
 	return c.depths

@@ -27,7 +27,7 @@ import (
 
 func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error) {
 	s := d.gateway.Settings()
-	depths, err := d.dispatcher.Depths(ctx, 0)
+	depths, err := d.dispatcher.Depths(ctx, core.ManyWait)
 	if err != nil && d.store.Health() == nil { // otherwise a note says it
 		return api.StatusView{}, err
 	}

@@ -283,14 +283,6 @@ const (
 	deliveryOld = 10 * time.Minute
 )
 
-// OrMore says of what was counted no further than core.ManyWait that there may be more.
-func OrMore(n int, words string) string {
-	if n < core.ManyWait {
-		return words
-	}
-	return "at least " + words
-}
-
 // Queues looks at what waits.
 func (d *Doctor) Queues(_ context.Context, r *api.Report) {
 	depths, err := d.Depths()
@@ -302,14 +294,14 @@ func (d *Doctor) Queues(_ context.Context, r *api.Report) {
 	good := true
 	if depths.Outbox > 0 && old(depths.OldestOutbox, outboxOld) {
 		good = false
-		r.Warn("queues", "\"ogp outbox\" shows to whom and why; then \"ogp doctor --peer <name>\"", "%s to be sent, the oldest since %s", OrMore(depths.Outbox, text.Count(depths.Outbox, "message waits", "messages wait")), text.Ago(depths.OldestOutbox))
+		r.Warn("queues", "\"ogp outbox\" shows to whom and why; then \"ogp doctor --peer <name>\"", "%s to be sent, the oldest since %s", core.OrMore(depths.Outbox, text.Count(depths.Outbox, "message waits", "messages wait")), text.Ago(depths.OldestOutbox))
 	}
 	if depths.Deliveries > 0 && old(depths.OldestDelivery, deliveryOld) {
 		good = false
-		r.Warn("queues", "\"ogp delivery list --all\" shows for whom and why", "%s, the oldest since %s", OrMore(depths.Deliveries, text.Count(depths.Deliveries, "notice waits", "notices wait")), text.Ago(depths.OldestDelivery))
+		r.Warn("queues", "\"ogp delivery list --all\" shows for whom and why", "%s, the oldest since %s", core.OrMore(depths.Deliveries, text.Count(depths.Deliveries, "notice waits", "notices wait")), text.Ago(depths.OldestDelivery))
 	}
 	if good {
-		r.Ok("queues", "%s and %s waiting, none for long", OrMore(depths.Outbox, text.Count(depths.Outbox, "message")), OrMore(depths.Deliveries, text.Count(depths.Deliveries, "notice")))
+		r.Ok("queues", "%s and %s waiting, none for long", core.OrMore(depths.Outbox, text.Count(depths.Outbox, "message")), core.OrMore(depths.Deliveries, text.Count(depths.Deliveries, "notice")))
 	}
 }
 
