@@ -45,6 +45,11 @@ func notInAlias(r rune) bool {
 	return !unicode.IsGraphic(r) || unicode.In(r, unicode.Zs, unicode.Pi, unicode.Pf)
 }
 
+// NamesKey reports whether a text could be the whole fingerprint, id or key of anybody.
+func NamesKey(ref string) bool {
+	return len(squeezed(ref)) == 4*FingerprintGroups || keyForm.MatchString(ref)
+}
+
 // Named reports whether a text is the whole fingerprint, id or key of k, with or without
 // dashes, in either case.
 func (k PublicKey) Named(ref string) bool {

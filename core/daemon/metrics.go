@@ -127,12 +127,8 @@ type counting interface {
 	Size() (int64, error)
 }
 
-// Counting reads tables: it is done every depthsEvery at the most, and takes no more than a
-// part in depthsShare of the time, however much is kept.
-const (
-	depthsEvery = 5 * time.Second
-	depthsShare = 100
-)
+// Counting reads tables: this often at the most, and in one part of so many of the time.
+const depthsEvery, depthsShare = 5 * time.Second, 100
 
 func (c *collector) counted() core.Depths {
 	c.mu.Lock()

@@ -45,6 +45,9 @@ func (b *Index) AliasTwin(alias string, k core.PublicKey) *core.Peer {
 // Whole returns another peer than k of which a text is the whole fingerprint, id or key.
 // nil: none.
 func (b *Index) Whole(ref string, k core.PublicKey) *core.Peer {
+	if !core.NamesKey(ref) { // at a start, each alias is looked at, and comparing all with all takes minutes
+		return nil
+	}
 	return b.other(k, func(p *core.Peer) bool { return p.Key.Named(ref) })
 }
 
