@@ -32,13 +32,15 @@ const (
 	lastWords  = time.Second // for what is being answered when the page closes
 )
 
-// Options are what a Server is made of. All are needed, but Now.
+// Options are what a Server is made of. All are needed, but Now and Where.
 type Options struct {
 	Caller control.Caller // the daemon's own methods
 	// Events streams what happens, as the method "events" does.
 	Events func(ctx context.Context, p api.EventParams, send func(api.EventView) error) error
 	// Listen opens the listener when the console is asked for, as Listen does.
-	Listen  func() (net.Listener, func(host string) bool, error)
+	Listen func() (net.Listener, func(host string) bool, error)
+	// Where names what Listen would open: what is open is closed where that is another one now. nil: it stays.
+	Where   func() string
 	Command string // what a command for this gateway begins with: "ogp"
 	Version string // of the program
 	Logger  *slog.Logger
@@ -60,7 +62,9 @@ type Server struct {
 	ctx    context.Context
 	server *http.Server // nil: nobody has asked for the page
 	addr   net.Addr
+	where  string
 	serves func(host string) bool // of its certificate; nil: no TLS
+	name   string                 // in the certificate
 }
 
 // New makes a console that does not listen yet.
@@ -88,6 +92,9 @@ func (s *Server) Run(ctx context.Context) error {
 // where there is none yet. Where uid is not nil, the code is for browsers of that account of
 // this machine, as far as the system says whose they are. The error says why it cannot listen.
 func (s *Server) Open(uid *int) (api.ConsoleView, error) {
+	if s.moved() {
+		s.End()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx == nil || s.ctx.Err() != nil {
@@ -103,11 +110,31 @@ func (s *Server) Open(uid *int) (api.ConsoleView, error) {
 		account = *uid
 	}
 	code, expires := s.sessions.invite(account)
-	return api.ConsoleView{Address: s.addr.String(), Host: s.sessions.host, Code: code, Expires: expires, TLS: s.serves != nil}, nil
+	host := s.sessions.host
+	if s.serves != nil {
+		host = s.name
+	}
+	return api.ConsoleView{Address: s.addr.String(), Host: host, Code: code, Expires: expires, TLS: s.serves != nil}, nil
+}
+
+// moved reports whether the listener is to be another one than what is open.
+func (s *Server) moved() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server != nil && s.where != s.place()
+}
+
+// place is where the listener is to be.
+func (s *Server) place() string {
+	if s.o.Where == nil {
+		return ""
+	}
+	return s.o.Where()
 }
 
 // listen opens the listener. The caller holds mu.
 func (s *Server) listen() error {
+	s.where = s.place()
 	ln, serves, err := s.o.Listen()
 	if err != nil {
 		return err
@@ -118,6 +145,8 @@ func (s *Server) listen() error {
 	gate.Watch(server)
 	g := gate.New(ln, gate.Options{Name: "console", Max: gate.Local(), Logger: s.o.Logger})
 	s.server, s.addr, s.serves = server, ln.Addr(), serves
+	n, _ := ln.(named)
+	s.name = n.name
 	s.o.Logger.Info("the console is open", "listen", ln.Addr().String())
 	go func() {
 		defer g.End()

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
@@ -150,6 +151,7 @@ func open(t *testing.T) (*Server, *fake, *browser) {
 			<-ctx.Done()
 			return err
 		},
+		Where:  func() string { return "" },
 		Listen: func() (net.Listener, func(string) bool, error) { return Listen("127.0.0.1:0", "", "") }})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -318,6 +320,35 @@ func TestW1SessionsEnd(t *testing.T) {
 		t.Error("it listens after its end")
 	}
 	b.enter(s)
+}
+
+// TestAnotherAddress: once the setting has changed, the next "ogp console" opens it there.
+func TestAnotherAddress(t *testing.T) {
+	s, _, b := open(t)
+	b.enter(s)
+	if must(t, s).Address != strings.TrimPrefix(b.base, "http://") {
+		t.Error("a second code has another address")
+	}
+	s.o.Where = func() string { return "elsewhere" }
+	if must(t, s).Address == strings.TrimPrefix(b.base, "http://") {
+		t.Error("it is open where it was")
+	}
+	if _, err := b.Get(b.base + "/"); err == nil {
+		t.Error("it listens at both")
+	}
+}
+
+// TestNameIn: the link has a name that the certificate has.
+func TestNameIn(t *testing.T) {
+	for want, leaf := range map[string]*x509.Certificate{
+		"ogp.example": {DNSNames: []string{"*.example", "ogp.example", "b.example"}},
+		"192.0.2.7":   {DNSNames: []string{"*.example"}, IPAddresses: []net.IP{net.ParseIP("192.0.2.7")}},
+		"":            {},
+	} {
+		if got := nameIn(leaf); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }
 
 // TestW1SessionsAreBounded: neither codes nor sessions nor forms grow without end.

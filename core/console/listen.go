@@ -4,9 +4,16 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
+
+// named is a listener whose certificate has a name.
+type named struct {
+	net.Listener
+	name string
+}
 
 // Listen opens the console's listener at host:port, with TLS where cert and key name PEM
 // files. serves reports whether the certificate names a host; it is nil without TLS.
@@ -29,6 +36,19 @@ func Listen(address, cert, key string) (ln net.Listener, serves func(host string
 		ln.Close()
 		return nil, nil, &core.Error{Kind: core.Malformed, Public: "console.cert cannot be read", Err: err}
 	}
-	return tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}}),
-		func(host string) bool { return leaf.VerifyHostname(host) == nil }, nil
+	ln = tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}})
+	return named{ln, nameIn(leaf)}, func(host string) bool { return leaf.VerifyHostname(host) == nil }, nil
+}
+
+// nameIn is the first name of a certificate that stands for one host; empty: it has none.
+func nameIn(leaf *x509.Certificate) string {
+	for _, name := range leaf.DNSNames {
+		if !strings.Contains(name, "*") {
+			return name
+		}
+	}
+	if len(leaf.IPAddresses) > 0 {
+		return leaf.IPAddresses[0].String()
+	}
+	return ""
 }

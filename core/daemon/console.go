@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net"
 
 	"github.com/opengatewayprotocol/ogp/core/console"
@@ -13,6 +14,7 @@ import (
 // newConsole makes the console over the methods of the local API.
 func (d *Daemon) newConsole(local []control.Handler) *console.Server {
 	return console.New(console.Options{Caller: control.Local(local), Events: d.events, Command: cmp.Or(d.o.Command, "ogp"), Version: d.o.Version, Logger: d.log,
+		Where: func() string { return fmt.Sprint(d.config().Console) },
 		Listen: func() (net.Listener, func(string) bool, error) {
 			c := d.config().Console
 			return console.Listen(c.Listen, c.Cert, c.Key)

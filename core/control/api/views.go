@@ -195,7 +195,7 @@ type WhoamiView struct {
 // ConsoleView is how a browser gets into the console.
 type ConsoleView struct {
 	Address string    `json:"address"`       // host:port that the console listens on
-	Host    string    `json:"host"`          // a name of loopback that this console alone has, where the system knows it
+	Host    string    `json:"host"`          // a name of its certificate, or a name of loopback that this console alone has, where the system knows it
 	Code    string    `json:"code"`          // opens the console, once
 	Expires time.Time `json:"expires"`       // of the code
 	TLS     bool      `json:"tls,omitempty"` // the address wants https

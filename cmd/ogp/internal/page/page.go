@@ -55,19 +55,24 @@ type opening struct {
 	view       api.ConsoleView
 	host, port string
 	link       string
+	loopback   bool // it listens on this machine alone
 }
 
-// find makes the link. On loopback it prefers the name that this console alone has, as
-// cookies of "127.0.0.1" are shown to every server there; not all systems know such names.
+// find makes the link, with a name of the certificate where it is for other machines. On
+// loopback it prefers the name that this console alone has, as cookies of "127.0.0.1" are shown
+// to every server there; not all systems know such names.
 func (o *opening) find(ctx context.Context) {
 	o.host, o.port, _ = net.SplitHostPort(o.view.Address) // the daemon's own address
+	o.loopback = net.ParseIP(o.host).IsLoopback()
 	name, scheme := o.host, "https"
-	ip := net.ParseIP(o.host)
-	if !o.view.TLS {
+	switch {
+	case o.view.TLS && !o.loopback:
+		name = cmp.Or(o.view.Host, o.host)
+	case !o.view.TLS:
 		scheme = "http"
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		if found, err := net.DefaultResolver.LookupIP(ctx, "ip", o.view.Host); err == nil && len(found) > 0 && found[0].IsLoopback() && ip.IsLoopback() {
+		if found, err := net.DefaultResolver.LookupIP(ctx, "ip", o.view.Host); err == nil && len(found) > 0 && found[0].IsLoopback() && o.loopback {
 			name = o.view.Host
 		}
 	}
@@ -101,10 +106,12 @@ func open(ctx context.Context, a *cli.App, stay bool) error {
 			Link            string `json:"link"`
 		}{o.view, o.link})
 		return nil
-	case far:
+	case far && o.loopback:
 		fmt.Fprintf(o.Out, "On the machine with the browser, first:\n\n  ssh -N -L %s:%s %s\n\nthen open:\n\n", o.port, o.view.Address, o.machine())
-	default:
+	case o.loopback:
 		fmt.Fprint(o.Out, "Open in a browser on this machine:\n\n")
+	default:
+		fmt.Fprint(o.Out, "Open in a browser:\n\n")
 	}
 	fmt.Fprintf(o.Out, "  %s\n\nThe link counts once, until %s.\n", o.link, o.view.Expires.Local().Format(time.TimeOnly))
 	return nil
