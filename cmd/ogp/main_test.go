@@ -81,6 +81,7 @@ type scene struct {
 	strangers map[string]*stranger
 	friends   map[string]*coretest.LegacyGateway
 	closers   []io.Closer
+	engine    engine // of "engine start"; else nil
 }
 
 type sceneKey struct{}

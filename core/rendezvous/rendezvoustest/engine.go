@@ -32,17 +32,23 @@ func NewEngine(t testing.TB, args ...string) *Engine {
 	if !HasEngine() {
 		t.Skip("NOT RUN: " + EngineVariable + " names no redis-server or valkey-server")
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	e, err := RunEngine(t.TempDir(), args...)
 	if err != nil {
-		t.Fatal(err)
-	}
-	e := &Engine{Port: ln.Addr().(*net.TCPAddr).Port, dir: t.TempDir(), args: args}
-	ln.Close()
-	if err := e.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Kill)
 	return e
+}
+
+// RunEngine starts one in a folder. Kill it.
+func RunEngine(dir string, args ...string) (*Engine, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{Port: ln.Addr().(*net.TCPAddr).Port, dir: dir, args: args}
+	ln.Close()
+	return e, e.Start()
 }
 
 // Addr is its host and port.

@@ -500,6 +500,43 @@ func TestEngineTroubles(t *testing.T) {
 			return err == nil
 		})
 	})
+	t.Run("a lookup is kept until the record changes", func(t *testing.T) {
+		at := "valkey://" + rendezvoustest.NewEngine(t).Addr()
+		a, _ := open(t, at, rendezvous.ServerOptions{})
+		b, _ := open(t, at, rendezvous.ServerOptions{})
+		k := keys.Generate()
+		if _, err := a.Put(t.Context(), registration(k, time.Now()), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		asked := func() string {
+			for line := range strings.Lines(a.raw(t, "INFO", "commandstats")) {
+				if calls, ok := strings.CutPrefix(line, "cmdstat_getrange:calls="); ok {
+					calls, _, _ = strings.Cut(calls, ",")
+					return calls
+				}
+			}
+			return "0"
+		}
+		look := func() error { _, err := b.Get(t.Context(), k.Public(), time.Now()); return err }
+		if err := look(); err != nil {
+			t.Fatal(err)
+		}
+		before := asked()
+		for range 100 {
+			if err := look(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if after := asked(); after != before {
+			t.Errorf("100 more lookups have asked the engine: %s reads, then %s", before, after)
+		}
+		if err := a.Drop(t.Context(), k.Public(), netip.MustParseAddr("203.0.113.1"), time.Now().Add(time.Second), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		eventually(t, "the other server knows", 5*time.Second, func() bool { return errors.Is(look(), core.NotFound) })
+		t.Logf("the other server knows after %v", time.Since(began))
+	})
 	t.Run("hangs", func(t *testing.T) {
 		engine := rendezvoustest.NewEngine(t)
 		s, log := open(t, "valkey://"+engine.Addr(), rendezvous.ServerOptions{})
