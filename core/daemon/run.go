@@ -13,6 +13,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon/certs"
 	"github.com/opengatewayprotocol/ogp/core/federation"
+	"github.com/opengatewayprotocol/ogp/core/pages"
 )
 
 // Run serves until ctx is done or "ogp stop" comes. A Daemon runs once.
@@ -134,7 +135,7 @@ func (d *Daemon) stages(ctx context.Context, all ...[]part) (failed error) {
 func (d *Daemon) giveBack(ctx context.Context) error {
 	if d.hooks.Ready(ctx) == nil {
 		debug.FreeOSMemory()
-		dropPages()
+		pages.Drop()
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package daemon
+package pages
 
 import (
 	"fmt"
@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestDropPages: the program's own pages count as ours no more, and it runs on.
-func TestDropPages(t *testing.T) {
+// TestDrop: the program's own pages count as ours no more, and it runs on.
+func TestDrop(t *testing.T) {
 	mapped := func() (kib int) {
 		status, err := os.ReadFile("/proc/self/status")
 		if err != nil {
@@ -21,7 +21,7 @@ func TestDropPages(t *testing.T) {
 		return kib
 	}
 	before := mapped()
-	dropPages()
+	Drop()
 	if after := mapped(); after > before*3/4 {
 		t.Errorf("%d KiB of the program's file are mapped, %d before", after, before)
 	}
