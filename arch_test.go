@@ -50,6 +50,7 @@ var rooms = []arrows{
 	{"core/peering", []string{"core"}},
 	{"core/peers", []string{"core", "core/envelope", "core/peering", "core/text"}},
 	{"core/window", []string{"core"}},
+	{"core/nodes", []string{"core", "core/config"}},
 	{"core/scope", []string{"core", "core/window"}},
 	{"core/brake", []string{"core", "core/text"}},
 	{"core/locks", []string{"core"}},
@@ -93,7 +94,7 @@ var rooms = []arrows{
 	{"core/rendezvous/valkey", []string{"core", "core/envelope", "core/keys", "core/rendezvous"}},
 	{"core/control", []string{"core", "core/gate", "core/web"}},
 	// The table of methods: typed by what the daemon's parts show of themselves.
-	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/history", "core/hooks", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/trial"}},
+	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/history", "core/hooks", "core/nodes", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/trial"}},
 
 	// The time machine: policies asked again, beside the gateway.
 	{"core/replay", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/plugin", "core/record", "core/store/memory"}},

@@ -193,6 +193,30 @@ type Shared interface {
 	Uses(ctx context.Context, peer PublicKey, intent string, since time.Time) (n int, bytes int64, err error)
 }
 
+// NodeRecord is a node of those that share a store, by the store's clock.
+type NodeRecord struct {
+	ID      string
+	Key     PublicKey // the gateway's
+	Started time.Time
+	Seen    time.Time
+	Ago     time.Duration // since Seen
+	Data    string        // what it says of itself
+	Leases  []string      // that it has
+}
+
+// NodeTable is where the nodes that share a store say that they are there. Safe for
+// concurrent use.
+type NodeTable interface {
+	// Node is what this node is called there.
+	Node() string
+	// Beat says that this node is there, and what it says of itself.
+	Beat(ctx context.Context, key PublicKey, data string) error
+	// Nodes are all that were heard of lately, the longest running first.
+	Nodes(ctx context.Context) ([]NodeRecord, error)
+	// Leave says that this node is gone.
+	Leave(ctx context.Context) error
+}
+
 // Leases let one node at a time do a work that several could do. Safe for concurrent
 // use. Where a store is one process's own, each lease is granted.
 type Leases interface {

@@ -19,16 +19,21 @@ import (
 )
 
 func statusCommand(a *cli.App) *cobra.Command {
-	var watch bool
+	var watch, nodes bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the gateway's status", Args: cobra.NoArgs,
 		Long: `Show who this gateway is, its peers by state and health, what waits, whether the
 agent is notified, and what went wrong in the last day. --watch redraws it every two
-seconds. The exit status is 5 when no daemon is running.
+seconds. --nodes shows the gateways that share the database. The exit status is 5 when
+no daemon is running.
 
   ogp status
-  ogp status --watch`,
+  ogp status --watch
+  ogp status --nodes`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if nodes {
+				return cli.Show(cmd.Context(), a, api.Nodes, api.None{}, func(all []api.NodeView) { showNodes(a, all) })
+			}
 			if watch {
 				return watchStatus(cmd.Context(), a)
 			}
@@ -37,8 +42,34 @@ seconds. The exit status is 5 when no daemon is running.
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&nodes, "nodes", false, "show the gateways that share the database")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "redraw it every two seconds, until interrupted")
 	return cmd
+}
+
+// showNodes shows the gateways that share the database, and what each works on.
+func showNodes(a *cli.App, all []api.NodeView) {
+	if len(all) == 0 {
+		a.Sayf(a.Out, "This gateway is alone: it keeps its state in a file of its own.")
+		return
+	}
+	rows := make([][]string, len(all))
+	for i, v := range all {
+		state := "ready"
+		switch {
+		case !v.Alive:
+			state = "not heard of since " + text.Ago(v.Seen)
+		case v.Differs != "":
+			state = "takes no work: " + v.Differs
+		}
+		id := v.ID
+		if v.Self {
+			id += " (this one)"
+		}
+		rows[i] = []string{term.SafeLine(id), term.SafeLine(v.Version), fmt.Sprintf("%.8s", v.Config), term.Dash(fmt.Sprintf("%.8s", v.Modules)), text.Ago(v.Started),
+			v.Lag.Round(10 * time.Millisecond).String(), fmt.Sprint(len(v.Leases)), term.SafeLine(state)}
+	}
+	term.Table(a.Out, []string{"NODE", "VERSION", "CONFIG", "PLUGINS", "STARTED", "LAG", "LEASES", "STATE"}, rows)
 }
 
 // The colours of a status, on a terminal that takes them.

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -41,6 +42,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/logpipe"
+	"github.com/opengatewayprotocol/ogp/core/nodes"
 	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/scope"
@@ -103,6 +105,7 @@ type Daemon struct {
 	remote     *signer.Remote // who has the key; nil: we have
 	store      core.Store
 	leases     *lease.Keeper // of what one node alone does at a time
+	nodes      *nodes.Nodes  // that share the store
 	gateway    *gateway.Gateway
 	dispatcher *delivery.Dispatcher
 	hooks      *hooks.Manager
@@ -222,6 +225,9 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 func (d *Daemon) openGateway(ctx context.Context) error {
 	var err error
 	d.leases = lease.New(d.store, d.log)
+	d.nodes = nodes.New(nodes.Options{Store: d.store, Key: d.key.Public(), Version: d.o.Version, Config: d.config, Modules: d.modules,
+		Lag: func() time.Duration { return d.gateway.Lag() }, Log: d.log})
+	d.leases.Works = d.nodes.Works
 	d.approvals.Store = lease.Fenced{Store: d.store}
 	d.dispatcher = delivery.New(delivery.Options{
 		Store: d.store, Logger: d.log, Leases: d.leases,

@@ -12,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/nodes"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
@@ -20,6 +21,7 @@ import (
 func (d *Daemon) handlers() []control.Handler {
 	return append(d.reader().Handlers(),
 		api.Status.Handle(d.status),
+		api.Nodes.Handle(func(ctx context.Context, _ api.None) ([]nodes.View, error) { return d.nodes.List(ctx) }),
 		api.Whoami.Handle(d.whoami),
 		api.Doctor.Handle(d.doctor),
 		api.History.Handle(d.showHistory),

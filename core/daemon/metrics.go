@@ -70,6 +70,9 @@ func (d *Daemon) notReady() []string {
 	if d.store.Health() != nil {
 		failing = append(failing, "store")
 	}
+	if why := d.nodes.Differs(); why != "" {
+		failing = append(failing, "node: "+why)
+	}
 	if _, err := d.hooks.Plugins(); err != nil {
 		failing = append(failing, "policies")
 	}

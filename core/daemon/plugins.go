@@ -19,6 +19,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/nodes"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/replay"
 )
@@ -442,4 +443,16 @@ func (d *Daemon) setNotifiers() {
 	}
 	d.wakes.Store(wakes)
 	d.dispatcher.Set(list...)
+}
+
+// modules is a hash of the plugins in force, for other nodes; empty while they are loaded.
+func (d *Daemon) modules() string {
+	if d.hooks == nil || d.hooks.Ready(context.Background()) != nil {
+		return ""
+	}
+	var parts []string
+	for _, v := range d.hooks.List() {
+		parts = append(parts, v.Name+" "+v.SHA256)
+	}
+	return nodes.Sum(parts)
 }

@@ -81,6 +81,7 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 		d.tellSystemd,
 	}, []part{
 		func(ctx context.Context) error { return d.brake.Run(ctx, d.store) },
+		d.nodes.Run,
 		d.gateway.Run,
 		d.dispatcher.Run,
 		d.hooks.Run,

@@ -129,7 +129,18 @@ func (d *Daemon) claim(ctx context.Context) error {
 		return d.storeGone("empty, as its log is lost")
 	case errors.Is(err, core.NotFound):
 		d.first = d.first || d.remote != nil
-		return d.store.Commit(ctx, &core.Change{Meta: map[string]string{ownerKey: own}})
+		first := &core.Change{Meta: map[string]string{ownerKey: own}}
+		if shared, ok := d.store.(core.Shared); ok && shared.Shared() { // another node may do the same now
+			news, err := shared.Since(ctx, 0)
+			if err != nil || news.Meta[ownerKey] != "" {
+				return errors.Join(err, d.claim(ctx))
+			}
+			first.Seen = news.Seen
+		}
+		if err := d.store.Commit(ctx, first); !errors.Is(err, core.Moved) {
+			return err
+		}
+		return d.claim(ctx)
 	case err != nil:
 		return err
 	case owner == own:

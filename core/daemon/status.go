@@ -67,6 +67,9 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 // warningsNow is what the operator should know at a glance.
 func (d *Daemon) warningsNow() []string {
 	out := append(d.storeNote(), d.notes...)
+	if why := d.nodes.Differs(); why != "" {
+		out = append(out, "this node takes no work: "+why+"; \"ogp status --nodes\" shows all")
+	}
 	if p, ok := d.unheard(d.dispatcher.Names()); ok {
 		out = append(out, p.Text+"; "+p.Fix)
 	}

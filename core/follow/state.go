@@ -56,6 +56,16 @@ func (s *State) Shared() core.Shared { return s.shared }
 // Seen is up to which change all is in memory, for core.Change.Seen.
 func (s *State) Seen() uint64 { return s.seen.Load() }
 
+// Lag is how long ago what is in memory was as the store has it.
+func (s *State) Lag() time.Duration {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	if s.read.IsZero() {
+		return 0
+	}
+	return time.Since(s.read)
+}
+
 // Kept notes a change of ours that was kept.
 func (s *State) Kept(c *core.Change) {
 	if c.Seen != 0 && len(c.Peers)+len(c.Forget)+len(c.Meta) > 0 {

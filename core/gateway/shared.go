@@ -70,6 +70,9 @@ func (s *state) apply(news core.News, whole bool) {
 	s.o.Brake.Follow(news.Meta, s.peers.Unsorted())
 }
 
+// Lag is how long ago what is in memory was as the store has it, where other nodes share that.
+func (s *state) Lag() time.Duration { return s.memory.Lag() }
+
 // replace puts a record in the place of the one before.
 func (s *state) replace(p *core.Peer) {
 	old := s.peers.Get(p.Key)

@@ -37,6 +37,9 @@ var errElsewhere = core.Refuse(core.Conflict, "another node is at work on it")
 
 // Keeper holds leases. Make it with New. Safe for concurrent use.
 type Keeper struct {
+	// Works says whether this node may have leases; nil: it may. Set it before use.
+	Works func() bool
+
 	leases core.Leases // nil: there is one node alone
 	log    *slog.Logger
 	asking locks.Set[string]
@@ -185,8 +188,11 @@ func (k *Keeper) hold(ctx context.Context, name string, kept bool) (context.Cont
 		return k.use(ctx, h)
 	}
 	k.mu.Unlock()
-	if over {
+	switch {
+	case over:
 		return nil, nil, core.Refuse(core.Unavailable, "this node is stopping")
+	case k.Works != nil && !k.Works():
+		return nil, nil, errElsewhere
 	}
 	asked := time.Now()
 	fence, err := k.leases.Lease(ctx, name, life)
@@ -280,6 +286,9 @@ func (k *Keeper) tidy(ctx context.Context) {
 	defer k.mu.Unlock()
 	for name, h := range k.held {
 		switch {
+		case k.Works != nil && !k.Works():
+			k.drop(name, h, "this node takes no work")
+			wg.Go(func() { k.release(ctx, h) })
 		case now.After(h.until):
 			k.drop(name, h, "it could not be renewed in time")
 		case h.unused(now):

@@ -12,7 +12,11 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/history"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/nodes"
 )
+
+// NodeView is one of the gateways that share a store.
+type NodeView = nodes.View
 
 // None is no parameters, or no result.
 type None struct{}
@@ -20,6 +24,7 @@ type None struct{}
 // The methods.
 const (
 	Status          control.Method[None, StatusView]               = "status"
+	Nodes           control.Method[None, []NodeView]               = "nodes"
 	Whoami          control.Method[None, WhoamiView]               = "whoami"
 	Doctor          control.Method[DoctorParams, []Check]          = "doctor"
 	History         control.Method[history.Params, HistoryView]    = "history"

@@ -1,0 +1,263 @@
+// Package nodes knows the gateways that share a store: each says what it is made of, and
+// one whose configuration or modules are not those of the others takes no work.
+//
+// docs/scaling.md#nodes
+package nodes
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
+)
+
+const (
+	// every is how often a node says that it is there, and looks at the others.
+	every = 2 * time.Second
+	// Alive is how long a node counts that is not heard of.
+	Alive = 10 * time.Second
+)
+
+// Said is what a node says of itself.
+type Said struct {
+	Host    string        `json:"host"`
+	Version string        `json:"version"`
+	Config  string        `json:"config"`            // hash of the configuration, without what is a node's own
+	Modules string        `json:"modules,omitempty"` // hash of the plugins' modules; empty: they are being loaded
+	Lag     time.Duration `json:"lag"`               // how old what it holds in memory is
+}
+
+// View is a node, as any of them sees it.
+type View struct {
+	ID      string        `json:"id"`
+	Self    bool          `json:"self,omitempty"`
+	Host    string        `json:"host"`
+	Version string        `json:"version"`
+	Config  string        `json:"config"`
+	Modules string        `json:"modules,omitempty"`
+	Started time.Time     `json:"started"`
+	Seen    time.Time     `json:"seen"`
+	Lag     time.Duration `json:"lagSeconds,format:sec"`
+	Leases  []string      `json:"leases"` // a thousand of all nodes, at the most
+	Alive   bool          `json:"alive"`
+	Differs string        `json:"differs,omitempty"` // why it takes no work
+}
+
+// Options are what Nodes are made of.
+type Options struct {
+	Store   any // one that is no core.NodeTable has one node alone
+	Key     core.PublicKey
+	Version string
+	Config  func() *config.Config
+	Modules func() string // hash of the modules in force; empty: they are being loaded
+	Lag     func() time.Duration
+	Log     *slog.Logger
+}
+
+// Nodes are those that share a store. Safe for concurrent use.
+type Nodes struct {
+	o     Options
+	table core.NodeTable // nil: there is one node alone
+	host  string
+
+	mu      sync.Mutex // guards the rest
+	looked  bool
+	differs string
+}
+
+// New makes Nodes, of which Look and Run say that we are one.
+func New(o Options) *Nodes {
+	n := &Nodes{o: o}
+	n.table, _ = o.Store.(core.NodeTable)
+	var err error
+	if n.host, err = os.Hostname(); err != nil {
+		n.host = "a host without a name"
+	}
+	return n
+}
+
+// Run says that we are there, and looks at the others, until ctx is done; then it says that
+// we are gone. It returns nil.
+func (n *Nodes) Run(ctx context.Context) error {
+	if n.table == nil {
+		return nil
+	}
+	look := func(ctx context.Context) {
+		if err := n.Look(ctx); err != nil && ctx.Err() == nil {
+			n.o.Log.Debug("the other nodes cannot be seen", "err", err)
+		}
+	}
+	look(ctx)
+	_ = core.Every(ctx, every, look)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), every)
+	defer cancel()
+	if err := n.table.Leave(last); err != nil {
+		n.o.Log.Debug("the other nodes see by themselves that this one is gone", "err", err)
+	}
+	return nil
+}
+
+// Look says that we are there, and judges us by the others.
+func (n *Nodes) Look(ctx context.Context) error {
+	if n.table == nil {
+		return nil
+	}
+	all, err := n.list(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(v View) bool { return v.Self })
+	if i < 0 {
+		return core.Refuse(core.NotFound, "this node is not among those that it reads")
+	}
+	differs := all[i].Differs
+	n.mu.Lock()
+	was := n.differs
+	n.differs, n.looked = differs, true
+	n.mu.Unlock()
+	switch {
+	case differs != "" && was != differs:
+		n.o.Log.Error("this node takes no work: " + differs)
+	case differs == "" && was != "":
+		n.o.Log.Info("this node is as the others are, and takes work again")
+	}
+	return nil
+}
+
+// Differs is why this node takes no work; empty: it does.
+func (n *Nodes) Differs() string {
+	if n == nil || n.table == nil {
+		return ""
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.looked {
+		return "the other nodes were not seen yet"
+	}
+	return n.differs
+}
+
+// Works reports whether this node takes work.
+func (n *Nodes) Works() bool { return n.Differs() == "" }
+
+// List shows all nodes, the longest running first. There is none where one alone has the
+// store.
+func (n *Nodes) List(ctx context.Context) ([]View, error) {
+	if n == nil || n.table == nil {
+		return []View{}, nil
+	}
+	return n.list(ctx)
+}
+
+// list says that we are there, and reads all.
+func (n *Nodes) list(ctx context.Context) ([]View, error) {
+	data, err := json.Marshal(Said{n.host, n.o.Version, Hash(n.o.Config()), n.o.Modules(), n.o.Lag()}, json.Deterministic(true))
+	if err != nil {
+		return nil, err
+	}
+	if err := n.table.Beat(ctx, n.o.Key, string(data)); err != nil {
+		return nil, err
+	}
+	records, err := n.table.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]View, 0, len(records))
+	for _, r := range records {
+		var s Said
+		if err := json.Unmarshal([]byte(r.Data), &s); err != nil { // a newer one writes more, and nothing less
+			return nil, fmt.Errorf("nodes: %s: %w", r.ID, err)
+		}
+		views = append(views, View{ID: r.ID, Self: r.ID == n.table.Node(), Host: s.Host, Version: s.Version, Config: s.Config, Modules: s.Modules,
+			Started: r.Started, Seen: r.Seen, Lag: s.Lag, Leases: r.Leases, Alive: r.Ago < Alive})
+	}
+	Judge(views)
+	return views, nil
+}
+
+// Judge says of each living node whether it is as the others of its version are. What most of
+// them have is right, and where as many have something else, what the one has that runs the
+// longest. Nodes of another version, as while all are upgraded one after the other, have
+// other plugins and settings, and are judged by themselves.
+func Judge(all []View) {
+	slices.SortStableFunc(all, func(a, b View) int {
+		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID))
+	})
+	for i := range all {
+		v := &all[i]
+		if !v.Alive {
+			continue
+		}
+		var what []string
+		if right := most(all, v.Version, func(w View) string { return w.Config }); right.Config != v.Config {
+			what = append(what, fmt.Sprintf("its configuration (%.8s) is not that of %s (%.8s)", v.Config, right.ID, right.Config))
+		}
+		if right := most(all, v.Version, func(w View) string { return w.Modules }); v.Modules != "" && right.Modules != v.Modules {
+			what = append(what, fmt.Sprintf("its plugins (%.8s) are not those of %s (%.8s)", v.Modules, right.ID, right.Modules))
+		}
+		v.Differs = strings.Join(what, "; ")
+	}
+}
+
+// most is the longest running of the living nodes of a version that have what most have.
+func most(all []View, version string, of func(View) string) (right View) {
+	count, best := map[string]int{}, 0
+	for _, v := range all {
+		if v.Alive && v.Version == version && of(v) != "" {
+			count[of(v)]++
+			best = max(best, count[of(v)])
+		}
+	}
+	for _, v := range all {
+		if v.Alive && v.Version == version && of(v) != "" && count[of(v)] == best {
+			return v
+		}
+	}
+	return right
+}
+
+// Hash is of a configuration in force, without what is a node's own: where it listens and
+// logs, where its files lie, and secrets.
+func Hash(c *config.Config) string {
+	shared := *c
+	shared.DaemonPort, shared.Listen, shared.Store, shared.Signer = 0, "", config.Secret{}, ""
+	shared.Rendezvous.Store = config.Secret{}
+	shared.Network.TrustedProxies = nil
+	shared.Log, shared.Metrics, shared.A2A, shared.Console, shared.TLS = config.Log{}, config.Metrics{}, config.A2A{}, config.Console{}, config.TLS{}
+	shared.Key = config.Key{}
+	shared.Agent.Socket, shared.Agent.SocketGroup = "", ""
+	shared.Plugins = map[string]config.PluginConfig{}
+	for name, p := range c.Plugins {
+		p.Path = "" // the module itself is compared
+		shared.Plugins[name] = p
+	}
+	text, err := shared.JSON(nil, false)
+	if err != nil {
+		return "not readable: " + err.Error()
+	}
+	return sum(string(text))
+}
+
+// Sum is a hash of parts, in any order.
+func Sum(parts []string) string {
+	parts = slices.Clone(parts)
+	slices.Sort(parts)
+	return sum(strings.Join(parts, "\n"))
+}
+
+func sum(text string) string {
+	h := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(h[:])
+}

@@ -1,0 +1,59 @@
+package nodes_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/nodes"
+)
+
+func TestJudge(t *testing.T) {
+	start := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	node := func(id string, n int, version, config, modules string) nodes.View {
+		return nodes.View{ID: id, Started: start.Add(time.Duration(n) * time.Minute), Version: version, Config: config, Modules: modules, Alive: true}
+	}
+	dead := node("dead", 0, "1", "old", "old")
+	dead.Alive = false
+	for _, c := range []struct {
+		name string
+		all  []nodes.View
+		want string // those that differ
+	}{
+		{"one alone", []nodes.View{node("a", 1, "1", "x", "m")}, ""},
+		{"all the same", []nodes.View{node("a", 1, "1", "x", "m"), node("b", 2, "1", "x", "m")}, ""},
+		{"the newer of two differs", []nodes.View{node("b", 2, "1", "y", "m"), node("a", 1, "1", "x", "m")}, "b"},
+		{"the oldest of three differs", []nodes.View{node("a", 1, "1", "x", "m"), node("b", 2, "1", "y", "m"), node("c", 3, "1", "y", "m")}, "a"},
+		{"one has other modules", []nodes.View{node("a", 1, "1", "x", "m"), node("b", 2, "1", "x", "m"), node("c", 3, "1", "x", "n")}, "c"},
+		{"one loads its modules", []nodes.View{node("a", 1, "1", "x", "m"), node("b", 2, "1", "x", "")}, ""},
+		{"the oldest loads its modules", []nodes.View{node("a", 1, "1", "x", ""), node("b", 2, "1", "x", "m")}, ""},
+		{"another version", []nodes.View{node("a", 1, "1", "x", "m"), node("b", 2, "2", "y", "n")}, ""},
+		{"one that is not heard of", []nodes.View{dead, node("a", 1, "1", "x", "m")}, ""},
+	} {
+		nodes.Judge(c.all)
+		var differ []string
+		for _, v := range c.all {
+			if v.Differs != "" {
+				differ = append(differ, v.ID)
+			}
+		}
+		if got := strings.Join(differ, " "); got != c.want {
+			t.Errorf("%s: %q differ, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// What is a node's own may differ, what peers and the agent meet may not.
+func TestHash(t *testing.T) {
+	base := config.Default()
+	own, other := config.Default(), config.Default()
+	own.DaemonPort, own.Metrics.Listen, own.Log.Level = 1, "127.0.0.1:1", "debug"
+	other.Freshness.Window = time.Hour
+	if nodes.Hash(&own) != nodes.Hash(&base) {
+		t.Error("where a node listens and how it logs makes its configuration another")
+	}
+	if nodes.Hash(&other) == nodes.Hash(&base) {
+		t.Error("the window makes no difference")
+	}
+}
