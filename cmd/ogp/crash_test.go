@@ -209,7 +209,7 @@ func TestCrash(t *testing.T) { crash(t, "", func() {}) }
 // TestCrashPostgres is TestCrash with the state in a database. What takes over after a
 // kill has the lease at once, as if the time of the dead one's had passed.
 //
-// docs/scaling.md#a-second-machine-that-takes-over
+// docs/scaling.md#what-runs-where
 func TestCrashPostgres(t *testing.T) {
 	at := storetest.Postgres(t)
 	conn, err := pgx.Connect(t.Context(), at)

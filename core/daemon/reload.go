@@ -17,6 +17,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/daemon/openclaw"
+	"github.com/opengatewayprotocol/ogp/core/daemon/service"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
@@ -204,7 +205,7 @@ func (d *Daemon) outsideChanged(ctx context.Context) {
 
 // watchConfig reloads on SIGHUP and when the configuration file changes.
 func (d *Daemon) watchConfig(ctx context.Context) error {
-	hangup, stop := hangups()
+	hangup, stop := service.Hangups()
 	defer stop()
 	ticker := time.NewTicker(watchConfigEvery)
 	defer ticker.Stop()
@@ -233,9 +234,9 @@ func (d *Daemon) watchConfig(ctx context.Context) error {
 			}
 			seen, why = now, "file changed"
 		}
-		notifySystemd("RELOADING=1\nMONOTONIC_USEC=" + monotonicMicros())
+		service.Notify("RELOADING=1\nMONOTONIC_USEC=" + service.MonotonicMicros())
 		changes, err := d.reload(ctx)
-		notifySystemd("READY=1")
+		service.Notify("READY=1")
 		switch {
 		case err != nil:
 			d.log.Error("configuration not reloaded; the one before stays in force", "why", why, "err", err)

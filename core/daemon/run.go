@@ -12,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon/certs"
+	"github.com/opengatewayprotocol/ogp/core/daemon/service"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/pages"
 )
@@ -143,9 +144,9 @@ func (d *Daemon) giveBack(ctx context.Context) error {
 
 // tellSystemd says that we are ready, that we live, and that we stop.
 func (d *Daemon) tellSystemd(ctx context.Context) error {
-	notifySystemd("READY=1")
-	defer notifySystemd("STOPPING=1")
-	every := watchdogEvery()
+	service.Notify("READY=1")
+	defer service.Notify("STOPPING=1")
+	every := service.WatchdogEvery()
 	if every <= 0 {
 		<-ctx.Done()
 		return nil
@@ -153,7 +154,7 @@ func (d *Daemon) tellSystemd(ctx context.Context) error {
 	return core.Every(ctx, every, func(ctx context.Context) {
 		// A store that does not answer is no sign of life.
 		if _, err := d.store.WaitingPeers(ctx); err == nil {
-			notifySystemd("WATCHDOG=1")
+			service.Notify("WATCHDOG=1")
 		}
 	})
 }

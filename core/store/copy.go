@@ -27,11 +27,36 @@ type Copied struct {
 	Peers, Events, Receipts, Deliveries, Outbox, Replies int
 }
 
+// stillThere is how long after it was heard of a gateway may be at work.
+const stillThere = 10 * time.Second
+
+// unused refuses a store that a gateway is at work on.
+func unused(ctx context.Context, s core.Store) error {
+	table, ok := s.(core.NodeTable)
+	if !ok {
+		return nil
+	}
+	nodes, err := table.Nodes(ctx)
+	for _, n := range nodes {
+		if n.Ago < stillThere {
+			e := core.Refusef(core.Conflict, "store: the gateway %s is at work on the database", n.ID)
+			e.Hint = fmt.Sprintf("stop all gateways that use it, and try again after %v", stillThere)
+			return e
+		}
+	}
+	return err
+}
+
 // Copy puts all that one store has into another, which is empty, or holds a copy that was
 // cut short. It compares both at the end, by their counts and by a hash of all. Nobody else
 // may use the two meanwhile. It returns an error of kind Conflict where the other store
 // holds something else, or where both differ in the end.
 func Copy(ctx context.Context, from, to core.Store) (Copied, error) {
+	for _, s := range []core.Store{from, to} {
+		if err := unused(ctx, s); err != nil {
+			return Copied{}, err
+		}
+	}
 	if err := empty(ctx, to); err != nil {
 		return Copied{}, err
 	}

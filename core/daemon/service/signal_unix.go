@@ -1,6 +1,6 @@
 //go:build unix
 
-package daemon
+package service
 
 import (
 	"os"
@@ -13,18 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hangups delivers SIGHUP.
-func hangups() (<-chan os.Signal, func()) {
+// Hangups delivers SIGHUP.
+func Hangups() (<-chan os.Signal, func()) {
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, syscall.SIGHUP)
 	return ch, func() { signal.Stop(ch) }
 }
 
-// notifySystemd tells systemd how we are, where it started us (sd_notify(3)).
-func notifySystemd(state string) { _, _ = systemd.SdNotify(false, state) } // without systemd there is nobody to tell
+// Notify tells systemd how we are, where it started us (sd_notify(3)).
+func Notify(state string) { _, _ = systemd.SdNotify(false, state) } // without systemd there is nobody to tell
 
-// watchdogEvery is how often systemd wants a sign of life; zero: never.
-func watchdogEvery() time.Duration {
+// WatchdogEvery is how often systemd wants a sign of life; zero: never.
+func WatchdogEvery() time.Duration {
 	every, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {
 		return 0
@@ -32,9 +32,9 @@ func watchdogEvery() time.Duration {
 	return every / 2
 }
 
-// monotonicMicros is CLOCK_MONOTONIC, by which systemd orders reloads
+// MonotonicMicros is CLOCK_MONOTONIC, by which systemd orders reloads
 // (sd_notify(3), MONOTONIC_USEC).
-func monotonicMicros() string {
+func MonotonicMicros() string {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
 		return ""
