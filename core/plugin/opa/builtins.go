@@ -59,6 +59,9 @@ func why(name string) string {
 	return ""
 }
 
+// maxZones bounds the time zones that an instance keeps.
+const maxZones = 16
+
 // maxBuiltin bounds what one call of a function takes and gives, in bytes.
 const maxBuiltin = 256 << 10
 
@@ -118,8 +121,8 @@ func of(f func(text string) (any, error)) func(*policy, []jsontext.Value) (any, 
 
 // at is a function of a time: nanoseconds, or a list of them and a time zone.
 func at(f func(t time.Time) any) func(*policy, []jsontext.Value) (any, error) {
-	return func(_ *policy, args []jsontext.Value) (any, error) {
-		t, err := timeOf(args[0])
+	return func(p *policy, args []jsontext.Value) (any, error) {
+		t, err := p.timeOf(args[0])
 		if err != nil {
 			return nil, err
 		}
@@ -127,7 +130,7 @@ func at(f func(t time.Time) any) func(*policy, []jsontext.Value) (any, error) {
 	}
 }
 
-func timeOf(v jsontext.Value) (time.Time, error) {
+func (p *policy) timeOf(v jsontext.Value) (time.Time, error) {
 	ns, zone := v, "UTC"
 	if v.Kind() == '[' {
 		var both []jsontext.Value
@@ -148,11 +151,26 @@ func timeOf(v jsontext.Value) (time.Time, error) {
 	if zone == "" || zone == "Local" {
 		zone = "UTC" // the gateway's own is not the policy's business
 	}
-	place, err := time.LoadLocation(zone)
+	place, err := p.zone(zone)
 	if err != nil {
 		return time.Time{}, err
 	}
 	return time.Unix(0, n).In(place), nil
+}
+
+// zone is a time zone, which is in a file: those that a policy has asked for are kept, up to maxZones.
+func (p *policy) zone(name string) (*time.Location, error) {
+	if z := p.zones[name]; z != nil {
+		return z, nil
+	}
+	z, err := time.LoadLocation(name)
+	if err == nil {
+		if len(p.zones) >= maxZones {
+			clear(p.zones)
+		}
+		p.zones[name] = z
+	}
+	return z, err
 }
 
 // nowNS is the time in the question: a policy has no clock, so that it decides the same in a replay.
@@ -162,8 +180,8 @@ func nowNS(p *policy, _ []jsontext.Value) (any, error) {
 	return t.UnixNano(), err
 }
 
-func addDate(_ *policy, args []jsontext.Value) (any, error) {
-	t, err := timeOf(args[0])
+func addDate(p *policy, args []jsontext.Value) (any, error) {
+	t, err := p.timeOf(args[0])
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/tetratelabs/wazero/api"
@@ -44,7 +45,7 @@ var Kind = guest.Kind{
 		}, nil
 	},
 	New: func(h guest.Host) (guest.Guest, error) {
-		p := &policy{h: h, functions: map[string]api.Function{}, entries: map[core.Hook]entry{}}
+		p := &policy{h: h, functions: map[string]api.Function{}, zones: map[string]*time.Location{}, entries: map[core.Hook]entry{}}
 		if err := p.start(); err != nil {
 			return nil, err
 		}
@@ -62,6 +63,7 @@ type policy struct {
 	heap      uint64 // where each call's heap begins
 	stack     [7]uint64
 	inside    bool // a built-in function is being called
+	zones     map[string]*time.Location
 }
 
 // entry is an entry point.
