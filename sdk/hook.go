@@ -83,11 +83,10 @@ func Run(name, input string) (output string, status int32) {
 	if h == nil {
 		return "", statusNotMine
 	}
-	v, err := Parse(input)
-	if err != nil {
+	if err := checked(input); err != nil {
 		return err.Error(), statusFailure
 	}
-	return h(v)
+	return h(given(input))
 }
 
 // Start sets the configuration and calls what OnInit was given.

@@ -32,6 +32,12 @@ func Use(h Host) (restore func()) {
 	return func() { native = before }
 }
 
+// checked says whether an input is JSON: natively, somebody may have written it.
+func checked(input string) error {
+	_, err := Parse(input)
+	return err
+}
+
 func hostCall(op, request string) (string, int32) {
 	if native == nil {
 		lastError = "no host: this is a native run"

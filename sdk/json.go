@@ -22,26 +22,11 @@ const (
 // maxDepth is how deep arrays and objects may lie within each other. The host allows less.
 const maxDepth = 128
 
-// node is one value (or one member's name) of a document: where its text lies, and where
-// the next value after it begins, so that a reader can step over whole subtrees.
-type node struct {
-	start, end int32
-	next       int32
-	kind       Kind
-	escaped    bool
-}
-
-type document struct {
-	text  string
-	nodes []node
-}
-
-// Value is one value of a parsed JSON text. The zero Value is a missing one, and looking
-// into a missing value gives missing values again, so that v.Get("a").Get("b").Text()
-// needs no check on the way. A Value keeps its whole text alive.
+// Value is one value of a JSON text. The zero Value is a missing one, and looking into a missing value gives missing
+// values again, so that v.Get("a").Get("b").Text() needs no check on the way. Nothing is built of a text: Get and
+// Each walk over it, so that a policy pays for what it looks at. A Value keeps its whole text alive.
 type Value struct {
-	doc *document
-	at  int32
+	text string // its own JSON
 }
 
 // JSONError says where a text stops being JSON.
@@ -54,24 +39,25 @@ func (e *JSONError) Error() string {
 	return "sdk: not json: " + e.Reason + " at byte " + strconv.Itoa(e.Offset)
 }
 
-// Parse reads one JSON value (RFC 8259) and nothing after it. Strings must be valid UTF-8.
+// Parse checks that a text is one JSON value (RFC 8259) and nothing after it. Strings must be valid UTF-8.
 // Of members with the same name, Get finds the first. The error is a [*JSONError].
 func Parse(text string) (Value, error) {
-	p := parser{text: text, nodes: make([]node, 0, 8+len(text)/9)}
+	p := parser{text: text}
 	p.space()
+	start := p.at
 	if !p.value(0) {
 		return Value{}, &JSONError{p.at, p.reason}
 	}
+	end := p.at
 	p.space()
 	if p.at != len(text) {
 		return Value{}, &JSONError{p.at, "more after the value"}
 	}
-	return Value{doc: &document{p.text, p.nodes}}, nil
+	return Value{text[start:end]}, nil
 }
 
 type parser struct {
 	text   string
-	nodes  []node
 	at     int
 	reason string
 }
@@ -103,34 +89,26 @@ func (p *parser) value(depth int) bool {
 	if depth > maxDepth {
 		return p.fail("too deep")
 	}
-	self := len(p.nodes)
-	p.nodes = append(p.nodes, node{start: int32(p.at)})
-	kind, escaped, ok := Missing, false, false
 	switch c := p.peek(); c {
 	case '"':
-		kind = Text
-		escaped, ok = p.str()
+		return p.str()
 	case '{':
-		kind, ok = Map, p.members(depth)
+		return p.members(depth)
 	case '[':
-		kind, ok = Array, p.elements(depth)
+		return p.elements(depth)
 	case 't':
-		kind, ok = Bool, p.word("true")
+		return p.word("true")
 	case 'f':
-		kind, ok = Bool, p.word("false")
+		return p.word("false")
 	case 'n':
-		kind, ok = Null, p.word("null")
+		return p.word("null")
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
-		kind, ok = Number, p.number()
-	default:
-		ok = p.fail("unexpected character")
-		if p.at == len(p.text) {
-			p.reason = "unexpected end"
-		}
+		return p.number()
 	}
-	n := &p.nodes[self]
-	n.kind, n.escaped, n.end, n.next = kind, escaped, int32(p.at), int32(len(p.nodes))
-	return ok
+	if p.at == len(p.text) {
+		return p.fail("unexpected end")
+	}
+	return p.fail("unexpected character")
 }
 
 func (p *parser) members(depth int) bool {
@@ -145,13 +123,9 @@ func (p *parser) members(depth int) bool {
 		if p.peek() != '"' {
 			return p.fail("a member's name expected")
 		}
-		start := p.at
-		escaped, ok := p.str()
-		if !ok {
+		if !p.str() {
 			return false
 		}
-		at := int32(len(p.nodes))
-		p.nodes = append(p.nodes, node{int32(start), int32(p.at), at + 1, Text, escaped})
 		p.space()
 		if p.peek() != ':' {
 			return p.fail("':' expected")
@@ -240,9 +214,8 @@ func (p *parser) number() bool {
 	return true
 }
 
-// str steps over a string and says whether it holds escapes. It keeps the place in a
-// local variable: most of a policy's time passes here, and wasm's compilers do not.
-func (p *parser) str() (escaped, ok bool) {
+// str steps over a string. It keeps the place in a local variable, as wasm's compilers do not.
+func (p *parser) str() bool {
 	text := p.text
 	i := p.at + 1 // "
 	start, ascii := i, true
@@ -259,22 +232,21 @@ func (p *parser) str() (escaped, ok bool) {
 		switch c {
 		case '"':
 			if !ascii && !utf8.ValidString(text[start:i]) {
-				return escaped, p.fail("invalid utf-8 in a string")
+				return p.fail("invalid utf-8 in a string")
 			}
 			p.at++
-			return escaped, true
+			return true
 		case '\\':
-			escaped = true
 			if !p.escape() {
-				return escaped, false
+				return false
 			}
 			i = p.at
 		default:
-			return escaped, p.fail("a control character in a string")
+			return p.fail("a control character in a string")
 		}
 	}
 	p.at = i
-	return escaped, p.fail("unexpected end in a string")
+	return p.fail("unexpected end in a string")
 }
 
 func (p *parser) escape() bool {

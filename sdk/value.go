@@ -1,42 +1,46 @@
 package sdk
 
-func (v Value) node() node {
-	if v.doc == nil {
-		return node{}
+// given is a value whose text the host wrote, which writes JSON.
+func given(text string) Value {
+	end := len(text)
+	for end > 0 && text[end-1] <= ' ' {
+		end--
 	}
-	return v.doc.nodes[v.at]
-}
-
-func (v Value) text(at int32) string {
-	n := v.doc.nodes[at]
-	inside := v.doc.text[n.start+1 : n.end-1]
-	if n.escaped {
-		return unescape(inside)
-	}
-	return inside
+	return Value{text[space(text[:end], 0):end]}
 }
 
 // Kind says what the value is.
-func (v Value) Kind() Kind { return v.node().kind }
+func (v Value) Kind() Kind {
+	if v.text == "" {
+		return Missing
+	}
+	switch v.text[0] {
+	case '"':
+		return Text
+	case '{':
+		return Map
+	case '[':
+		return Array
+	case 't', 'f':
+		return Bool
+	case 'n':
+		return Null
+	}
+	return Number
+}
 
 // Exists says that the value is there. A null is there.
-func (v Value) Exists() bool { return v.doc != nil }
+func (v Value) Exists() bool { return v.text != "" }
 
 // JSON gives the value's own text, or "" when it is missing.
-func (v Value) JSON() string {
-	if v.doc == nil {
-		return ""
-	}
-	n := v.node()
-	return v.doc.text[n.start:n.end]
-}
+func (v Value) JSON() string { return v.text }
 
 // Text gives a string's text, or "" for anything else.
 func (v Value) Text() string {
 	if v.Kind() != Text {
 		return ""
 	}
-	return v.text(v.at)
+	return inside(v.text)
 }
 
 // Bool gives true for the literal true alone.
@@ -101,10 +105,12 @@ func (v Value) Get(name string) Value {
 // order, until f says false.
 func (v Value) Each(f func(name string, v Value) bool) {
 	if v.Kind() == Array {
-		for at, end := v.at+1, v.node().next; at < end; at = v.doc.nodes[at].next {
-			if !f("", Value{v.doc, at}) {
+		for e := (elements{v.text, 1}); e.next(); {
+			end := skip(v.text, e.at)
+			if !f("", Value{v.text[e.at:end]}) {
 				return
 			}
+			e.at = end
 		}
 		return
 	}
@@ -113,39 +119,102 @@ func (v Value) Each(f func(name string, v Value) bool) {
 	}
 }
 
+// elements walks over what stands between commas.
+type elements struct {
+	text string
+	at   int // behind the element before; after next: where one begins
+}
+
+func (e *elements) next() bool {
+	i := space(e.text, e.at)
+	if i < len(e.text) && e.text[i] == ',' {
+		i = space(e.text, i+1)
+	}
+	e.at = i
+	return i < len(e.text) && e.text[i] != ']' && e.text[i] != '}'
+}
+
 // members walks over an object's members; over nothing when the value is no object.
 type members struct {
-	doc   *document
-	at    int32 // of the name at hand
-	after int32 // of the name after it
-	end   int32 // of the object
+	elements
+	quoted string // the name at hand
+	from   int    // where its value begins
 }
 
 func (v Value) members() members {
-	if v.doc == nil || v.doc.nodes[v.at].kind != Map {
+	if v.Kind() != Map {
 		return members{}
 	}
-	return members{doc: v.doc, after: v.at + 1, end: v.doc.nodes[v.at].next}
+	return members{elements: elements{v.text, 1}}
 }
 
 func (m *members) next() bool {
-	if m.after >= m.end {
+	if !m.elements.next() {
 		return false
 	}
-	m.at = m.after
-	m.after = m.doc.nodes[m.at+1].next
+	end := skip(m.text, m.at)
+	m.quoted = m.text[m.at:end]
+	i := space(m.text, end)
+	if i >= len(m.text) || m.text[i] != ':' {
+		return false
+	}
+	m.from = space(m.text, i+1)
+	m.at = skip(m.text, m.from)
 	return true
 }
 
-func (m *members) name() string {
-	n := &m.doc.nodes[m.at]
-	if n.escaped {
-		return unescape(m.doc.text[n.start+1 : n.end-1])
+func (m *members) name() string { return inside(m.quoted) }
+
+func (m *members) value() Value { return Value{m.text[m.from:m.at]} }
+
+// inside is the text of a string.
+func inside(quoted string) string {
+	if len(quoted) < 2 {
+		return ""
 	}
-	return m.doc.text[n.start+1 : n.end-1]
+	quoted = quoted[1 : len(quoted)-1]
+	for i := 0; i < len(quoted); i++ {
+		if quoted[i] == '\\' {
+			return unescape(quoted)
+		}
+	}
+	return quoted
 }
 
-func (m *members) value() Value { return Value{m.doc, m.at + 1} }
+func space(text string, i int) int {
+	for i < len(text) && text[i] <= ' ' {
+		i++
+	}
+	return i
+}
+
+// skip gives the end of the value that begins at i.
+func skip(text string, i int) int {
+	depth := 0
+	for i < len(text) {
+		switch c := text[i]; {
+		case c == '"':
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		case c == '{', c == '[':
+			depth++
+		case c == '}', c == ']':
+			depth--
+		case depth == 0: // a number or a word
+			for i < len(text) && text[i] > ' ' && text[i] != ',' && text[i] != '}' && text[i] != ']' {
+				i++
+			}
+			return i
+		}
+		if i++; depth <= 0 {
+			return min(i, len(text))
+		}
+	}
+	return len(text)
+}
 
 // Len counts the elements of an array or the members of an object.
 func (v Value) Len() int {
