@@ -385,22 +385,30 @@ func (c *cluster) rolling(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	statuses := map[int]int{}
+	var mu sync.Mutex
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for ctx.Err() == nil {
-			statuses[c.post(t, c.peers[1], core.IntentMessage, c.front.URL)]++
-			time.Sleep(5 * time.Millisecond)
+	for range 8 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				status := c.post(t, c.peers[1], core.IntentMessage, c.front.URL)
+				mu.Lock()
+				statuses[status]++
+				mu.Unlock()
+			}
+		})
+	}
+	for range 2 {
+		for _, n := range c.nodes {
+			time.Sleep(200 * time.Millisecond)
+			n.end(t)
+			n.start()
+			c.front.await(t, n)
 		}
-	})
-	for _, n := range c.nodes {
-		n.end(t)
-		n.start()
-		c.front.await(t, n)
 	}
 	stop()
 	wg.Wait()
 	t.Logf("answers: %v", statuses)
-	if refused := len(statuses); refused != 1 || statuses[http.StatusOK] < 50 {
+	if refused := len(statuses); refused != 1 || statuses[http.StatusOK] < 200 {
 		t.Errorf("a rolling restart has the answers %v, want 200 alone", statuses)
 	}
 }
