@@ -22,7 +22,7 @@ var migrations embed.FS
 
 // schemaVersion is the number of the last file in migrations. It is kept in meta, too,
 // so that opening a database that is up to date costs one read.
-const schemaVersion = 3
+const schemaVersion = 4
 
 const schemaKey = "store.schema"
 

@@ -164,20 +164,7 @@ func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMes
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	var w where
-	w.add("message")
-	if !f.Peer.IsZero() {
-		w.add("peer = ", f.Peer[:])
-	}
-	if f.Status != "" {
-		w.add("status = ", string(f.Status))
-	}
-	if f.Intent != "" {
-		w.add("intent = ", []byte(f.Intent))
-	}
-	if !f.Since.IsZero() {
-		w.add("at >= ", rows.Nanos(f.Since))
-	}
+	w := inboxWhere(f)
 	if f.Before != "" {
 		at, seq, exact, err := s.place(ctx, f.Before)
 		if err != nil {
@@ -188,8 +175,32 @@ func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMes
 		}
 		w.add("(at, seq) < ", at, seq)
 	}
-	return listOf(ctx, s, "inbox", decoded[core.InboxMessage],
-		`SELECT data FROM log`+w.text()+either(f.Oldest, ` ORDER BY at, seq`, ` ORDER BY at DESC, seq DESC`)+` LIMIT `+w.arg(limited(f.Limit)), w.args...)
+	return listOf(ctx, s, "inbox", decoded[core.InboxMessage], w.inbox(f), w.args...)
+}
+
+func inboxWhere(f core.InboxFilter) *where {
+	w := &where{}
+	w.add("message")
+	if !f.Peer.IsZero() {
+		w.add("peer = ", f.Peer[:])
+	}
+	if f.Status != "" {
+		w.add("status = ", string(f.Status))
+		if f.Status != core.InboxNew {
+			w.add("status <> 'new'") // as the index says it
+		}
+	}
+	if f.Intent != "" {
+		w.add("intent = ", []byte(f.Intent))
+	}
+	if !f.Since.IsZero() {
+		w.add("at >= ", rows.Nanos(f.Since))
+	}
+	return w
+}
+
+func (w *where) inbox(f core.InboxFilter) string {
+	return `SELECT data FROM log` + w.text() + either(f.Oldest, ` ORDER BY at, seq`, ` ORDER BY at DESC, seq DESC`) + ` LIMIT ` + w.arg(limited(f.Limit))
 }
 
 // InboxMessage finds one message.
@@ -247,7 +258,11 @@ func outboxItem(row pgx.Rows) (*core.OutboxItem, error) {
 
 // Outbox returns envelopes of ours by a filter.
 func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
-	var w where
+	w, query := outboxQuery(f)
+	return listOf(ctx, s, "outbox", outboxItem, query, w.args...)
+}
+
+func outboxQuery(f core.OutboxFilter) (w where, query string) {
 	if f.State != "" {
 		w.add("state = ", string(f.State))
 	}
@@ -260,8 +275,8 @@ func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.Outbox
 	if f.After != "" {
 		w.add("id > ", []byte(f.After))
 	}
-	return listOf(ctx, s, "outbox", outboxItem,
-		`SELECT data, body FROM outbox`+w.text()+either(f.Oldest, ` ORDER BY id`, ` ORDER BY id DESC`)+` LIMIT `+w.arg(limited(f.Limit)), w.args...)
+	query = `SELECT data, body FROM outbox` + w.text() + either(f.Oldest, ` ORDER BY id`, ` ORDER BY id DESC`) + ` LIMIT ` + w.arg(limited(f.Limit))
+	return w, query
 }
 
 // WaitingPeers returns the peers that an envelope waits for, by key. It goes from peer to
