@@ -54,9 +54,9 @@ func NewServer(o ServerOptions) *Server {
 
 	s.app = web.New(web.Options{Name: "rendezvous", Logger: o.Logger, TrustedProxies: o.TrustedProxies})
 	f := s.app.Fiber
-	f.Get(pathRoot, s.root)
+	f.Get(pathRoot, s.counting(s.root))
 	f.Get(pathHealth, s.health)
-	f.Get(pathReady, s.ready)
+	f.Get(pathReady, s.counting(s.ready))
 	f.Post(pathRegister, s.counting(s.register))
 	f.Get(pathPeer+":pubkey", s.counting(s.lookup))
 	f.Delete(pathPeer+":pubkey", s.counting(s.deregister))
@@ -165,6 +165,9 @@ func tooMany(after time.Duration) error {
 }
 
 func (s *Server) root(c *fiber.Ctx) error {
+	if _, err := s.admit(c, BudgetReads); err != nil {
+		return err
+	}
 	now := s.opts.Now()
 	if err := s.store.Expire(c.UserContext(), now); err != nil { // so that only live records count
 		return err
@@ -186,6 +189,9 @@ func (s *Server) health(c *fiber.Ctx) error {
 
 // ready is what a load balancer asks: whether this server can do its work.
 func (s *Server) ready(c *fiber.Ctx) error {
+	if _, err := s.admit(c, BudgetReads); err != nil {
+		return err
+	}
 	if _, err := s.store.Counts(c.UserContext(), s.opts.Now()); err != nil {
 		return err
 	}

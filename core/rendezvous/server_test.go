@@ -847,6 +847,10 @@ func TestV5Bounds(t *testing.T) {
 	})
 	t.Run("reads of one address", func(t *testing.T) {
 		r := newRig(t, ServerOptions{ReadsPerMinute: 6})
+		for from, path := range map[string]string{"203.0.113.1": "/", "203.0.113.2": "/readyz"} {
+			r.want(t, r.send(t, "GET", path, from, ""), 200, "ok")
+			r.want(t, r.send(t, "GET", path, from, ""), 429, "Too many requests")
+		}
 		for _, path := range []string{"/peer/abcd", "/invite/zzzzzz"} {
 			from := "203.0.113." + fmt.Sprint(len(path))
 			r.want(t, r.send(t, "GET", path, from, ""), 404, "not found")
@@ -944,6 +948,23 @@ func TestSelfPreservation(t *testing.T) {
 	run(15*time.Minute, 0) // they are gone indeed
 	if got := live(); got != 0 {
 		t.Fatalf("%d live after a quarter of an hour without a word, want 0", got)
+	}
+}
+
+// A store that has lost what it knew counts from nothing again: that all come back to it
+// is no outage of theirs.
+func TestSelfPreservationAfterLoss(t *testing.T) {
+	now := newClock().now()
+	p := preservation{interval: 30 * time.Second, least: 10}
+	p.tick(now, Counts{Brief: 100, Renewed: 5000})
+	if until := p.tick(now.Add(time.Minute), Counts{Brief: 100, Renewed: 90}); !until.IsZero() {
+		t.Errorf("held until %v after a loss, want no hold", until)
+	}
+	if until := p.tick(now.Add(2*time.Minute), Counts{Brief: 100, Renewed: 290}); !until.IsZero() {
+		t.Errorf("held until %v when all renew again, want no hold", until)
+	}
+	if until := p.tick(now.Add(3*time.Minute), Counts{Brief: 100, Renewed: 300}); until.IsZero() {
+		t.Error("no hold when few renew")
 	}
 }
 

@@ -248,6 +248,8 @@ func TestTroubles(t *testing.T) {
 	s, log := open(t, "valkey://"+engine.Addr(), rendezvous.ServerOptions{})
 	for said, want := range map[string]string{
 		"READONLY You can't write against a read only replica.":                    "name the primary",
+		"ERR DB index is out of range":                                             "number of a database",
+		"ERR unknown command 'EVALSHA', with args beginning with:":                 "Redis from 6.0",
 		"OOM command not allowed when used memory > 'maxmemory'.":                  "maxmemory",
 		"MISCONF Valkey is configured to save RDB snapshots, but it's unable to":   "disk is full",
 		"LOADING Valkey is loading the dataset in memory":                          "still reading",

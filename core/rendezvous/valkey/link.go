@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -237,9 +238,9 @@ var troubles = []struct {
 }{
 	{"NOAUTH", trouble{text: "it wants a password", hint: hintPassword, reconnect: true}},
 	{"WRONGPASS", trouble{text: "user or password is wrong", hint: hintPassword, reconnect: true}},
-	{"ERR invalid password", trouble{text: "user or password is wrong", hint: hintPassword, reconnect: true}},
-	{"ERR AUTH <password> called without any password", trouble{text: "it wants no password", hint: "leave the password out of the URL, or set requirepass there", reconnect: true}},
-	{"ERR Client sent AUTH, but no password is set", trouble{text: "it wants no password", hint: "leave the password out of the URL, or set requirepass there", reconnect: true}},
+	{"invalid password", trouble{text: "user or password is wrong", hint: hintPassword, reconnect: true}},
+	{"AUTH <password> called without any password", trouble{text: "it wants no password", hint: "leave the password out of the URL, or set requirepass there", reconnect: true}},
+	{"Client sent AUTH, but no password is set", trouble{text: "it wants no password", hint: "leave the password out of the URL, or set requirepass there", reconnect: true}},
 	{"NOPERM", trouble{text: "its user may not do what we need", hint: "ACL SETUSER <name> ~ogp:rv:* +@all -@admin -@dangerous +info allows it", reconnect: true}},
 	{"READONLY", trouble{text: "it is a replica, which takes no registrations", hint: "name the primary, or a name that follows it", passes: true, reconnect: true}},
 	{"LOADING", trouble{text: "it is still reading its data", passes: true, reconnect: true}},
@@ -252,8 +253,8 @@ var troubles = []struct {
 	{"CLUSTERDOWN", trouble{text: "it is a cluster", hint: hintCluster, reconnect: true}},
 	{"CROSSSLOT", trouble{text: "it is a cluster", hint: hintCluster}},
 	{"WRONGTYPE", trouble{text: "something else writes under our names", hint: "give the rendezvous a database of its own, or another prefix: ?prefix=..."}},
-	{"ERR DB index is out of range", trouble{text: "it has no such database", hint: "the path of the URL is the number of a database, such as /0"}},
-	{"ERR unknown command", trouble{text: "it does not know a command that we need", hint: "it must be a Valkey, or a Redis from 6.0"}},
+	{"DB index is out of range", trouble{text: "it has no such database", hint: "the path of the URL is the number of a database, such as /0"}},
+	{"unknown command", trouble{text: "it does not know a command that we need", hint: "it must be a Valkey, or a Redis from 6.0"}},
 }
 
 const (
@@ -266,7 +267,7 @@ func troubleOf(err error) trouble {
 	text := err.Error()
 	var said *valkey.ValkeyError
 	if errors.As(err, &said) {
-		text = said.Error()
+		text = strings.TrimPrefix(said.Error(), "ERR ")
 	}
 	if said != nil || errors.Is(err, errReplica) || errors.Is(err, errLoading) {
 		for _, t := range troubles {
@@ -287,6 +288,8 @@ func troubleOf(err error) trouble {
 		t.text, t.hint, t.passes = "its certificate does not hold", "?ca=/path/ca.pem names the authority that has signed it; the host in the URL must stand in it", false
 	case errors.As(err, &header):
 		t.text, t.hint, t.passes = "it speaks no TLS there", "valkey:// or redis:// is without TLS", false
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		t.hint = "is it a Valkey or a Redis there? With TLS it is valkeys:// or rediss://, without it valkey:// or redis://"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		t.text, t.hint = "it closes the connection", "with TLS it is valkeys:// or rediss://, without it valkey:// or redis://: try the other"
 	}
