@@ -67,7 +67,7 @@ func showNodes(a *cli.App, all []api.NodeView) {
 			id += " (this one)"
 		}
 		rows[i] = []string{term.SafeLine(id), term.SafeLine(v.Version), fmt.Sprintf("%.8s", v.Config), term.Dash(fmt.Sprintf("%.8s", v.Modules)), text.Ago(v.Started),
-			v.Lag.Round(10 * time.Millisecond).String(), fmt.Sprint(len(v.Leases)), term.SafeLine(state)}
+			(time.Duration(v.LagMs) * time.Millisecond).String(), fmt.Sprint(len(v.Leases)), term.SafeLine(state)}
 	}
 	term.Table(a.Out, []string{"NODE", "VERSION", "CONFIG", "PLUGINS", "STARTED", "LAG", "LEASES", "STATE"}, rows)
 }

@@ -32,27 +32,27 @@ const (
 
 // Said is what a node says of itself.
 type Said struct {
-	Host    string        `json:"host"`
-	Version string        `json:"version"`
-	Config  string        `json:"config"`            // hash of the configuration, without what is a node's own
-	Modules string        `json:"modules,omitempty"` // hash of the plugins' modules; empty: they are being loaded
-	Lag     time.Duration `json:"lag"`               // how old what it holds in memory is
+	Host    string `json:"host"`
+	Version string `json:"version"`
+	Config  string `json:"config"`            // hash of the configuration, without what is a node's own
+	Modules string `json:"modules,omitempty"` // hash of the plugins' modules; empty: they are being loaded
+	LagMs   int64  `json:"lagMs"`             // how old what it holds in memory is, in milliseconds
 }
 
 // View is a node, as any of them sees it.
 type View struct {
-	ID      string        `json:"id"`
-	Self    bool          `json:"self,omitempty"`
-	Host    string        `json:"host"`
-	Version string        `json:"version"`
-	Config  string        `json:"config"`
-	Modules string        `json:"modules,omitempty"`
-	Started time.Time     `json:"started"`
-	Seen    time.Time     `json:"seen"`
-	Lag     time.Duration `json:"lagSeconds,format:sec"`
-	Leases  []string      `json:"leases"` // a thousand of all nodes, at the most
-	Alive   bool          `json:"alive"`
-	Differs string        `json:"differs,omitempty"` // why it takes no work
+	ID      string    `json:"id"`
+	Self    bool      `json:"self,omitempty"`
+	Host    string    `json:"host"`
+	Version string    `json:"version"`
+	Config  string    `json:"config"`
+	Modules string    `json:"modules,omitempty"`
+	Started time.Time `json:"started"`
+	Seen    time.Time `json:"seen"`
+	LagMs   int64     `json:"lagMs"`
+	Leases  []string  `json:"leases"` // a thousand of all nodes, at the most
+	Alive   bool      `json:"alive"`
+	Differs string    `json:"differs,omitempty"` // why it takes no work
 }
 
 // Options are what Nodes are made of.
@@ -96,7 +96,7 @@ func (n *Nodes) Run(ctx context.Context) error {
 	}
 	look := func(ctx context.Context) {
 		if err := n.Look(ctx); err != nil && ctx.Err() == nil {
-			n.o.Log.Debug("the other nodes cannot be seen", "err", err)
+			n.o.Log.Warn("the other nodes cannot be seen", "err", err)
 		}
 	}
 	look(ctx)
@@ -163,7 +163,7 @@ func (n *Nodes) List(ctx context.Context) ([]View, error) {
 
 // list says that we are there, and reads all.
 func (n *Nodes) list(ctx context.Context) ([]View, error) {
-	data, err := json.Marshal(Said{n.host, n.o.Version, Hash(n.o.Config()), n.o.Modules(), n.o.Lag()}, json.Deterministic(true))
+	data, err := json.Marshal(Said{n.host, n.o.Version, Hash(n.o.Config()), n.o.Modules(), n.o.Lag().Milliseconds()}, json.Deterministic(true))
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func (n *Nodes) list(ctx context.Context) ([]View, error) {
 			return nil, fmt.Errorf("nodes: %s: %w", r.ID, err)
 		}
 		views = append(views, View{ID: r.ID, Self: r.ID == n.table.Node(), Host: s.Host, Version: s.Version, Config: s.Config, Modules: s.Modules,
-			Started: r.Started, Seen: r.Seen, Lag: s.Lag, Leases: r.Leases, Alive: r.Ago < Alive})
+			Started: r.Started, Seen: r.Seen, LagMs: s.LagMs, Leases: r.Leases, Alive: r.Ago < Alive})
 	}
 	Judge(views)
 	return views, nil

@@ -1,10 +1,13 @@
 package nodes_test
 
 import (
+	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/nodes"
 )
@@ -55,5 +58,39 @@ func TestHash(t *testing.T) {
 	}
 	if nodes.Hash(&other) == nodes.Hash(&base) {
 		t.Error("the window makes no difference")
+	}
+}
+
+// table is a core.NodeTable of one node.
+type table struct{ data string }
+
+func (*table) Node() string { return "one" }
+func (t *table) Beat(_ context.Context, _ core.PublicKey, data string) error {
+	t.data = data
+	return nil
+}
+func (t *table) Nodes(context.Context) ([]core.NodeRecord, error) {
+	return []core.NodeRecord{{ID: "one", Data: t.data}}, nil
+}
+func (*table) Leave(context.Context) error { return nil }
+
+// A node works once it has looked, and shows what it has said of itself.
+func TestLook(t *testing.T) {
+	c := config.Default()
+	n := nodes.New(nodes.Options{Store: &table{}, Version: "1", Config: func() *config.Config { return &c },
+		Modules: func() string { return "m" }, Lag: func() time.Duration { return time.Second }, Log: slog.New(slog.DiscardHandler)})
+	if n.Works() {
+		t.Error("it works before it has looked")
+	}
+	if err := n.Look(t.Context()); err != nil || !n.Works() {
+		t.Errorf("Look = %v, Differs = %q, want that it works", err, n.Differs())
+	}
+	all, err := n.List(t.Context())
+	if err != nil || len(all) != 1 || !all[0].Self || all[0].LagMs != 1000 || all[0].Modules != "m" || all[0].Config != nodes.Hash(&c) {
+		t.Errorf("List = %+v, %v, want what it has said", all, err)
+	}
+	alone := nodes.New(nodes.Options{Store: nil})
+	if !alone.Works() {
+		t.Error("a node alone does not work")
 	}
 }
