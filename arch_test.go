@@ -69,6 +69,7 @@ var rooms = []arrows{
 	{"core/web", []string{"core", "core/gate"}},
 	{"core/legacy", []string{"core", "core/files", "core/keys", "core/text"}},
 	{"core/store", []string{"core", "core/store/..."}},
+	{"core/store/replica", []string{"core"}},
 	{"core/store/storetest", []string{"core"}},
 	{"core/store/internal/group", []string{"core"}},
 	{"core/store/internal/rows", []string{"core"}},
@@ -139,8 +140,9 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/files", "core/gate", "core/gateway", "core/history", "core/hooks", "core/keys", "core/lease", "core/legacy", "core/logpipe", "core/nodes", "core/outbox", "core/pages", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/signer", "core/store", "core/store/memory", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/ownkey", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/gate", "core/gateway", "core/history", "core/hooks", "core/keys", "core/lease", "core/legacy", "core/logpipe", "core/nodes", "core/outbox", "core/pages", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/store", "core/store/memory", "core/store/replica", "core/text", "core/tracing", "core/web"}},
 	{"core/daemon/candidate", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/replay", "core/settings", "core/text", "core/trial"}},
+	{"core/daemon/ownkey", []string{"core", "core/config", "core/files", "core/keys", "core/signer"}},
 	{"core/daemon/service", []string{"core/config"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},
 	{"core/daemon/doctor", []string{"core", "core/config", "core/control/api", "core/daemon/certs", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/peers", "core/plugin", "core/rendezvous", "core/text"}},

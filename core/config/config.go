@@ -43,6 +43,8 @@ type Config struct {
 
 	Store Secret `koanf:"store" unit:"secret" doc:"Where the state is kept. Empty: a file in the state directory. A PostgreSQL database: \"postgres://user:password@host/database\", \"${VARIABLE}\" or \"file:/path\". docs/scaling.md"`
 
+	StoreRead Secret `koanf:"store_read" unit:"secret" doc:"A read replica of that database, in the same forms, from which lists are read. Empty: they are read from store."`
+
 	Signer string `koanf:"signer" unit:"address" check:"signer?" doc:"Who signs for us: another process, \"unix:/run/ogp-signer/signer.sock\". Empty: the key in the state directory, or the one that is sealed in the database. docs/scaling.md"`
 
 	Rendezvous Rendezvous `koanf:"rendezvous" doc:"Finding peers by key and by invite code."`

@@ -92,6 +92,7 @@ func (c *Config) CheckSecrets(origins Origins) Problems {
 		}
 	}
 	check("store", c.Store)
+	check("store_read", c.StoreRead)
 	check("openclaw_token", c.OpenClawToken)
 	check("openclaw_hooks_token", c.OpenClawHooksToken)
 	for _, plugin := range sortedKeys(c.Plugins) {

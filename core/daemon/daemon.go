@@ -16,7 +16,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,9 +32,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon/candidate"
 	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
+	"github.com/opengatewayprotocol/ogp/core/daemon/ownkey"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/dial"
-	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/history"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
@@ -46,7 +45,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/scope"
-	"github.com/opengatewayprotocol/ogp/core/signer"
+	"github.com/opengatewayprotocol/ogp/core/store/replica"
 	"github.com/opengatewayprotocol/ogp/core/tracing"
 )
 
@@ -75,10 +74,10 @@ func (o Options) env() []string { return o.Config.Env }
 
 // The files of the state directory.
 const (
-	KeyFile       = "key.json"
+	KeyFile       = ownkey.File
 	ConfigFile    = config.FileName
 	LegacyConfig  = config.FormerName
-	LegacyKeyFile = "keypair.json"
+	LegacyKeyFile = ownkey.LegacyFile
 	LogFile       = "daemon.log"
 	A2ATokenFile  = "a2a.token"    // what an A2A client shows
 	Certificates  = "Certificates" // fetched ones
@@ -100,12 +99,11 @@ type Daemon struct {
 	logPipe    *logpipe.Writer // what log writes to
 	wire       *wire
 	tracing    *tracing.Tracing // nil: none
-	key        core.Signer
-	marks      [32]byte       // what signs the marks of messages
-	remote     *signer.Remote // who has the key; nil: we have
+	key        ownkey.Own
 	store      core.Store
-	leases     *lease.Keeper // of what one node alone does at a time
-	nodes      *nodes.Nodes  // that share the store
+	leases     *lease.Keeper  // of what one node alone does at a time
+	nodes      *nodes.Nodes   // that share the store
+	lists      *replica.Lists // where lists are read, if that is not the store
 	gateway    *gateway.Gateway
 	dispatcher *delivery.Dispatcher
 	hooks      *hooks.Manager
@@ -199,9 +197,10 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 			return nil, err
 		}
 	}
-	if err := d.openKey(ctx); err != nil {
+	if d.key, err = d.keyPlace().Open(ctx); err != nil {
 		return nil, err
 	}
+	d.first = d.key.First
 	wrote, err := writeFirstConfig(d.dir)
 	if err != nil {
 		return nil, err
@@ -217,7 +216,10 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := d.claim(ctx); err != nil {
 		return nil, err
 	}
-	d.notePassphrase()
+	if err := d.openLists(ctx); err != nil {
+		return nil, err
+	}
+	d.noteKey()
 	d.noteLoss()
 	return d, d.openGateway(ctx)
 }
@@ -247,11 +249,11 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	if d.tracing, err = tracing.Open(ctx, d.o.env(), d.o.Version); err != nil {
 		return err
 	}
-	d.brake = brake.New(brake.Options{Key: d.marks, Settings: func() brake.Settings { return brakeSettings(d.config()) }, Wakes: d.wakes.Load})
+	d.brake = brake.New(brake.Options{Key: d.key.Marks, Settings: func() brake.Settings { return brakeSettings(d.config()) }, Wakes: d.wakes.Load})
 	d.history = history.New(history.Options{Read: d.counts})
 	d.gateway, err = gateway.New(ctx, gateway.Options{
 		Brake: d.brake, Leases: d.leases,
-		Signer: d.key, Store: d.store, Transport: d.tracing.Outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
+		Signer: d.key.Signer, Store: d.store, Transport: d.tracing.Outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
 		Logger: d.log, Notifiers: d.dispatcher.Names, Queued: d.dispatcher.Queued,
 		Kept: func(c *core.Change) {
 			if d.role != nil { // nobody waits while we start, nor for an import without us
@@ -290,29 +292,27 @@ func settings(c *config.Config, port int) gateway.Settings {
 }
 
 // Passphrase is how our key is unsealed, or nil for a key without a passphrase.
-func Passphrase(env []string, c *config.Config) keys.Passphrase {
-	if c.Key.PassphraseFile == "" && config.Getenv(env, "OGP_KEY_PASSPHRASE") == "" {
-		return nil
+func Passphrase(env []string, c *config.Config) keys.Passphrase { return ownkey.Passphrase(env, c) }
+
+// KeyPlace is where a gateway has its key, but for its database.
+func KeyPlace(o Options) (ownkey.Place, error) {
+	d, err := configured(o)
+	if err != nil {
+		return ownkey.Place{}, err
 	}
-	return func() (string, error) {
-		if c.Key.PassphraseFile == "" {
-			return config.Getenv(env, "OGP_KEY_PASSPHRASE"), nil
-		}
-		text, err := readPassphrase(c.Key.PassphraseFile)
-		if err != nil {
-			return "", fmt.Errorf("key.passphrase_file: %w", err)
-		}
-		return text, nil
-	}
+	return d.keyPlace(), nil
 }
 
-// maxPassphrase bounds a passphrase's file, in bytes.
-const maxPassphrase = 64 << 10
+func (d *Daemon) keyPlace() ownkey.Place {
+	p := ownkey.Place{Dir: d.dir, Config: d.config(), Env: d.o.env(), Logger: d.log}
+	if d.config().Store.IsSet() {
+		p.Store = d.store
+	}
+	return p
+}
 
-// readPassphrase reads a file that holds a passphrase and, perhaps, a line end.
-func readPassphrase(path string) (string, error) {
-	text, err := files.ReadText(path, maxPassphrase)
-	return strings.TrimRight(string(text), "\r\n"), err
+func (d *Daemon) storeKey(ctx context.Context, p api.StoreKeyParams) (api.None, error) {
+	return api.None{}, d.keyPlace().StoreKey(ctx, p.PassphraseFile)
 }
 
 // writeFirstConfig leaves a configuration file to edit, in which nothing is set,

@@ -36,6 +36,7 @@ func (d *Daemon) doctor(ctx context.Context, p api.DoctorParams) ([]api.Check, e
 		{Name: "start", Look: look.Start},
 		{Name: "secrets", Look: d.checkSecrets},
 		{Name: "store", Look: look.Damage},
+		{Name: "store_read", Look: d.checkLists},
 		{Name: "port", Look: look.OwnPort},
 		{Name: "url", Look: look.OwnURL},
 		{Name: "tls", Look: look.TLS},
@@ -52,7 +53,7 @@ func (d *Daemon) doctor(ctx context.Context, p api.DoctorParams) ([]api.Check, e
 
 // lookAt is what doctor looks at: all of it where we run.
 func (d *Daemon) lookAt(ctx context.Context) *doctor.Doctor {
-	out := &doctor.Doctor{Dir: d.dir, Version: d.o.Version, Config: d.config(), FindKey: d.findKey, Store: d.store, Reading: &d.reading, Notes: d.notes}
+	out := &doctor.Doctor{Dir: d.dir, Version: d.o.Version, Config: d.config(), FindKey: d.keyPlace().Find, Store: d.store, Reading: &d.reading, Notes: d.notes}
 	if d.public != nil {
 		out.Listener, _ = d.public.Addr().(*net.TCPAddr)
 		out.Restart = d.restart()
@@ -72,6 +73,21 @@ func (d *Daemon) checkSecrets(_ context.Context, r *api.Report) {
 			continue
 		}
 		r.Fail("secrets", p.Hint, "%s", strings.TrimPrefix(config.Problems{p}.Error(), "config: "))
+	}
+}
+
+// checkLists looks at where lists are read, if that is another database.
+func (d *Daemon) checkLists(_ context.Context, r *api.Report) {
+	if d.lists == nil {
+		return
+	}
+	switch behind, err := d.behind(); {
+	case err != nil:
+		r.Warn("store_read", "look at the replica; lists are read from the database of store meanwhile", "not read: %v", err)
+	case behind > lateBy:
+		r.Warn("store_read", "look at the replica", "lists are %v behind", behind.Round(time.Second))
+	default:
+		r.Ok("store_read", "lists are %v behind", behind.Round(time.Millisecond))
 	}
 }
 

@@ -51,7 +51,7 @@ func (d *Daemon) ping(ctx context.Context, p api.PingParams) (api.PingResult, er
 
 // reader answers what an operator reads.
 func (d *Daemon) reader() *reader.Reader {
-	return &reader.Reader{Store: d.store, Gateway: d.gateway, View: func(p *core.Peer) api.PeerView { return d.view(p, false) }}
+	return &reader.Reader{Store: d.shown(), Gateway: d.gateway, View: func(p *core.Peer) api.PeerView { return d.view(p, false) }}
 }
 
 func (d *Daemon) inboxReply(ctx context.Context, p api.ReplyParams) (api.OutgoingView, error) {

@@ -105,6 +105,8 @@ var (
 	metricStoreSize  = metric("store_bytes", "Size of the store on disk.")
 	metricRefused    = metric("store_refused_total", "Changes that could not be kept.")
 	metricSigning    = metric("signing", "1 while we can sign, 0 while our signer does not answer.")
+	metricListsUp    = metric("store_read_up", "0 while lists are read from the store itself, as store_read is away or far behind.")
+	metricListsLate  = metric("store_read_behind_seconds", "How far the lists of store_read are behind.")
 	metricPolicy     = metric("policy_questions_total", "Questions put to policies.")
 	metricPolicyTime = metric("policy_seconds_total", "Time that policies took to answer.")
 	metricPlugin     = metric("plugin_calls_total", "Calls of a plugin, ever.", "plugin")
@@ -139,7 +141,11 @@ func (c *collector) counted() core.Depths {
 	if began := time.Now(); !began.Before(c.again) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if depths, err := c.d.dispatcher.Depths(ctx, 0); err == nil {
+		count := c.d.dispatcher.Depths
+		if c.d.lists != nil {
+			count = c.d.lists.Depths
+		}
+		if depths, err := count(ctx, 0); err == nil {
 			c.depths, c.again = depths, began.Add(max(depthsEvery, depthsShare*time.Since(began)))
 		}
 	}
@@ -159,7 +165,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for k, n := range d.gateway.Counters().Snapshot() {
 		count(metricEnvelopes, float64(n), k[0], k[1])
 	}
-	gauge(metricSigning, boolean(d.signing() == nil))
+	gauge(metricSigning, boolean(d.key.Health() == nil))
+	behind, away := d.behind()
+	gauge(metricListsUp, boolean(away == nil))
+	gauge(metricListsLate, behind.Seconds())
 	questions, took := d.gateway.Counters().Policies()
 	count(metricPolicy, float64(questions))
 	count(metricPolicyTime, took.Seconds())

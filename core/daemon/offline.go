@@ -115,7 +115,7 @@ func PluginSpec(o Options, name string, installed []hooks.Installed) (_ plugin.S
 
 // whoamiOffline reads the key that a start would use.
 func (d *Daemon) whoamiOffline(ctx context.Context, _ api.None) (api.WhoamiView, error) {
-	key, _, err := d.findKey(ctx)
+	key, _, err := d.keyPlace().Find(ctx)
 	if errors.Is(err, core.NotFound) {
 		return api.WhoamiView{}, control.ErrNoDaemon
 	}

@@ -15,7 +15,7 @@ import (
 // openRendezvous makes the client that keeps us registered.
 func (d *Daemon) openRendezvous() {
 	o := rendezvous.ClientOptions{
-		Key: d.key, Logger: d.log,
+		Key: d.key.Signer, Logger: d.log,
 		Stay:      d.leases.Shared(),
 		Port:      func() int { return d.gateway.Settings().Port },
 		PublicURL: d.publicURL,

@@ -95,7 +95,8 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 		d.watchConfig,
 		d.watchFailures,
 		d.watchStore,
-		d.runSigner,
+		d.key.Run,
+		d.runLists,
 		d.pruneRecord,
 		d.giveBack,
 	}, []part{d.leases.Run}) // when all that works under them has ended

@@ -11,7 +11,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
-	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/daemon/ownkey"
 	"github.com/opengatewayprotocol/ogp/core/store"
 )
 
@@ -21,7 +21,7 @@ import (
 // docs/threat-model.md#k4
 
 // ownerKey is where the store says whose it is.
-const ownerKey = "owner"
+const ownerKey = ownkey.OwnerKey
 
 // storeThere reports whether the store's file is there and has something in it.
 func storeThere(dir string) bool {
@@ -37,6 +37,53 @@ func (d *Daemon) openStore(ctx context.Context) (core.Store, error) {
 	}
 	return store.Open(ctx, at, d.dir)
 }
+
+// openLists names where lists are read from, if that is another database.
+func (d *Daemon) openLists(ctx context.Context) error {
+	if !d.config().StoreRead.IsSet() {
+		return nil
+	}
+	if !d.config().Store.IsSet() {
+		e := core.Refuse(core.Malformed, "store_read names a database, and store names none")
+		e.Hint = "store_read is a read replica of the database of store: set both, or neither"
+		return e
+	}
+	at, err := d.config().StoreRead.Reveal()
+	if err != nil {
+		return fmt.Errorf("store_read: %w", err)
+	}
+	if d.lists, err = store.Lists(ctx, d.store, at, ownerKey, d.log); err != nil {
+		return fmt.Errorf("store_read: %w", err)
+	}
+	return nil
+}
+
+// shown is the store that lists are read from.
+func (d *Daemon) shown() core.Store {
+	if d.lists != nil {
+		return d.lists
+	}
+	return d.store
+}
+
+// runLists looks how the database of store_read does.
+func (d *Daemon) runLists(ctx context.Context) error {
+	if d.lists == nil {
+		return nil
+	}
+	return d.lists.Run(ctx)
+}
+
+// behind is how far lists are behind, and why they are read from the store itself, if they are.
+func (d *Daemon) behind() (time.Duration, error) {
+	if d.lists == nil {
+		return 0, nil
+	}
+	return d.lists.Behind()
+}
+
+// lateBy is how far behind lists are before a status says so.
+const lateBy = 10 * time.Second
 
 // checkHalves refuses a directory that has lost its key or its store.
 func (d *Daemon) checkHalves(ctx context.Context) error {
@@ -128,7 +175,7 @@ func (d *Daemon) claim(ctx context.Context) error {
 	case errors.Is(err, core.NotFound) && d.store.Lost() != nil && !d.o.NewStore: // not even whose it is
 		return d.storeGone("empty, as its log is lost")
 	case errors.Is(err, core.NotFound):
-		d.first = d.first || d.remote != nil
+		d.first = d.first || d.key.Remote != nil
 		first := &core.Change{Meta: map[string]string{ownerKey: own}}
 		if shared, ok := d.store.(core.Shared); ok && shared.Shared() { // another node may do the same now
 			news, err := shared.Since(ctx, 0)
@@ -153,19 +200,23 @@ func (d *Daemon) claim(ctx context.Context) error {
 	return e
 }
 
-// notePassphrase says that a passphrase is given which seals nothing.
-func (d *Daemon) notePassphrase() {
-	if d.remote != nil || Passphrase(d.o.env(), d.config()) == nil {
-		return
-	}
-	if sealed, err := keys.Sealed(filepath.Join(d.dir, KeyFile)); err == nil && !sealed {
+// noteKey says that a passphrase is given which seals nothing, or a key is kept that is of
+// no use.
+func (d *Daemon) noteKey() {
+	if d.keyPlace().IsPlain() {
 		d.notes = append(d.notes, `a passphrase is given for the key, which is not sealed; "ogp key seal" seals it`)
+	}
+	if d.key.Unused {
+		d.notes = append(d.notes, KeyFile+" is not used, as the signer has our key; move it to where nobody reads it")
 	}
 }
 
 // noteLoss says that the store has lost what was acknowledged: once in the log, and in
 // each status.
 func (d *Daemon) noteLoss() {
+	if s, ok := d.store.(interface{ Warnings() []string }); ok {
+		d.notes = append(d.notes, s.Warnings()...)
+	}
 	if err := d.store.Lost(); err != nil {
 		d.notes = append(d.notes, err.Error()+"; "+api.ErrorOf(err).Hint)
 	}
@@ -197,7 +248,13 @@ func (d *Daemon) storeNote() (notes []string) {
 	if err := d.store.Health(); err != nil {
 		notes = append(notes, "nothing can be kept: "+err.Error()+"; "+api.ErrorOf(err).Hint)
 	}
-	if err := d.signing(); err != nil {
+	switch behind, err := d.behind(); {
+	case err != nil:
+		notes = append(notes, "lists are read from the database of store, as that of store_read is not: "+err.Error()+"; look at the replica")
+	case behind > lateBy:
+		notes = append(notes, fmt.Sprintf("lists are %v behind, as the database of store_read is; look at the replica", behind.Round(time.Second)))
+	}
+	if err := d.key.Health(); err != nil {
 		notes = append(notes, "what is to be signed waits: "+err.Error()+"; "+api.ErrorOf(err).Hint)
 	}
 	return notes

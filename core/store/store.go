@@ -4,11 +4,13 @@ package store
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/core/store/postgres"
+	"github.com/opengatewayprotocol/ogp/core/store/replica"
 	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
 )
 
@@ -33,6 +35,17 @@ var backends = map[string]func(ctx context.Context, at string) (core.Store, erro
 		}
 		return s, nil
 	},
+}
+
+// Lists is a store whose lists are read from a read replica at a URL, "postgres://...".
+// owner is the key of Meta that both must have alike. The caller runs it. The error is of
+// kind Malformed.
+func Lists(ctx context.Context, s core.Store, url, owner string, log *slog.Logger) (*replica.Lists, error) {
+	c, err := postgres.OpenCopy(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	return replica.New(s, c, owner, log), nil
 }
 
 // Open opens the store of a kind in the state directory dir, or where a URL says,

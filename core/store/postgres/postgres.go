@@ -48,8 +48,9 @@ type Store struct {
 	closing sync.Once
 	done    chan struct{} // closed when the writer has ended
 
-	node   string // what we are called among others
-	ensure bool   // the server's synchronous_commit does not wait for its disk: ours does
+	node     string   // what we are called among others
+	warnings []string // of the server's settings
+	ensure   bool     // the server's synchronous_commit does not wait for its disk: ours does
 
 	windows window.Windows         // of what limits count; the writer's own, as counted is
 	counted map[window.Key]counted // what windows has
@@ -71,16 +72,9 @@ var (
 // brings older ones up to date. The error is of kind Unavailable when the database cannot
 // be reached. The caller closes the store.
 func Open(ctx context.Context, url string) (_ *Store, err error) {
-	config, err := pgxpool.ParseConfig(url)
+	config, err := configOf(url)
 	if err != nil {
-		// Its text has the whole string, password and all.
-		return nil, &core.Error{Kind: core.Malformed, Public: "store: the connection string cannot be read",
-			Hint: `write it like "postgres://user:password@host:5432/database?sslmode=verify-full"`}
-	}
-	config.MaxConns = maxConns
-	config.ConnConfig.ConnectTimeout = min(connectTime, either(config.ConnConfig.ConnectTimeout > 0, config.ConnConfig.ConnectTimeout, connectTime))
-	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
-		config.ConnConfig.RuntimeParams["application_name"] = "ogp"
+		return nil, err
 	}
 	s := &Store{name: config.ConnConfig.Database + " at " + config.ConnConfig.Host, queue: group.New[*request](), done: make(chan struct{}),
 		counted: map[window.Key]counted{}, news: make(chan struct{}, 1), listening: make(chan struct{})}
@@ -95,11 +89,16 @@ func Open(ctx context.Context, url string) (_ *Store, err error) {
 	if err := s.migrate(ctx); err != nil {
 		return nil, s.wrap("open", err)
 	}
-	var level string
-	if err := s.pool.QueryRow(ctx, "SHOW synchronous_commit").Scan(&level); err != nil {
+	var level, fsync string
+	if err := s.pool.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), current_setting('fsync')").Scan(&level, &fsync); err != nil {
 		return nil, s.wrap("open", err)
 	}
-	s.ensure = level == "off"
+	if s.ensure = level == "off"; s.ensure {
+		s.warnings = append(s.warnings, "the database has synchronous_commit = off: the gateway's own transactions wait for its disk all the same; switch it on for others that write there")
+	}
+	if fsync == "off" {
+		s.warnings = append(s.warnings, "the database has fsync = off: messages that were acknowledged are lost when its machine fails; switch it on")
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "a host without a name"
@@ -110,6 +109,22 @@ func Open(ctx context.Context, url string) (_ *Store, err error) {
 	listening, s.deaf = context.WithCancel(context.Background())
 	go s.listen(listening, config.ConnConfig.Copy())
 	return s, nil
+}
+
+// configOf reads a connection string.
+func configOf(url string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// Its text has the whole string, password and all.
+		return nil, &core.Error{Kind: core.Malformed, Public: "store: the connection string cannot be read",
+			Hint: `write it like "postgres://user:password@host:5432/database?sslmode=verify-full"`}
+	}
+	config.MaxConns = maxConns
+	config.ConnConfig.ConnectTimeout = min(connectTime, either(config.ConnConfig.ConnectTimeout > 0, config.ConnConfig.ConnectTimeout, connectTime))
+	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
+		config.ConnConfig.RuntimeParams["application_name"] = "ogp"
+	}
+	return config, nil
 }
 
 func either[T any](cond bool, yes, no T) T {
@@ -142,6 +157,9 @@ func (s *Store) Health() error {
 	}
 	return nil
 }
+
+// Warnings says which of the server's settings put at risk what is acknowledged.
+func (s *Store) Warnings() []string { return s.warnings }
 
 // Lost is nil: what the database has acknowledged is its own promise.
 func (s *Store) Lost() error { return nil }

@@ -41,7 +41,11 @@ key.passphrase_file. With --new-passphrase-file a sealed key gets another one.
 			if err != nil {
 				return err
 			}
-			path, err := daemon.SealKey(o, newFile)
+			at, err := daemon.KeyPlace(o)
+			if err != nil {
+				return err
+			}
+			path, err := at.Seal(newFile)
 			if err != nil {
 				return err
 			}
@@ -103,7 +107,11 @@ only its owner can read.
 			if err != nil {
 				return err
 			}
-			path, err := daemon.UnsealKey(o)
+			at, err := daemon.KeyPlace(o)
+			if err != nil {
+				return err
+			}
+			path, err := at.Unseal()
 			if err != nil {
 				return err
 			}

@@ -37,7 +37,11 @@ socket is for the same user alone, or for a group as well.
 			if socket, err = filepath.Abs(socket); err != nil {
 				return err
 			}
-			k, made, err := daemon.SignerKey(o)
+			at, err := daemon.KeyPlace(o)
+			if err != nil {
+				return err
+			}
+			k, made, err := at.OfSigner()
 			if err != nil {
 				return err
 			}
