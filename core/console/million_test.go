@@ -1,107 +1,208 @@
-package console
+package console_test
 
 import (
 	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
-	"github.com/opengatewayprotocol/ogp/core/history"
-	"github.com/opengatewayprotocol/ogp/core/reader"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
 )
 
-// town is a gateway with many peers.
+// town is what a gateway has kept: of 10,000 peers 2,000 ask; a million messages came, of
+// which 2,000 are held; 100,000 were sent, 10,000 wait, and some were refused. Every hundredth
+// is of one peer.
 type town struct {
-	list  []*core.Peer
-	byKey map[core.PublicKey]*core.Peer
+	came, sent string // ids in the middle
+	asks       string // the fingerprint of one that asks
 }
 
-func (v *town) Peers() []*core.Peer                { return v.list }
-func (v *town) Peer(k core.PublicKey) *core.Peer   { return v.byKey[k] }
-func (v *town) Resolve(string) (*core.Peer, error) { return v.list[len(v.list)/2], nil }
-func (v *town) view(p *core.Peer) api.PeerView {
-	return api.PeerView{Alias: p.Alias, Name: p.Name(), Fingerprint: p.Key.Fingerprint(), PublicKey: p.Key, State: p.Trust, Standing: "approved"}
-}
+const townPeers, townCame, townSent = 10_000, 1_000_000, 112_000
 
-// BenchmarkMillion is each page that could grow, with 10,000 peers and 1,000,000 messages
-// in the store, of which every hundredth is from or for one peer.
-//
-//	go test ./core/console -run XXX -bench Million -benchtime 20x -timeout 20m
-func BenchmarkMillion(b *testing.B) {
-	const peers, messages, batch = 10_000, 1_000_000, 5000
-	ctx := context.Background()
-	store, err := sqlite.Open(ctx, b.TempDir())
+func fill(b *testing.B, dir string) (v town) {
+	store, err := sqlite.Open(b.Context(), dir)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer store.Close()
-	v := &town{byKey: map[core.PublicKey]*core.Peer{}}
-	for n := range peers {
-		p := &core.Peer{Alias: fmt.Sprintf("peer-%05d", n), Trust: core.Approved, RequestedAt: time.Unix(int64(n), 0)}
-		binary.BigEndian.PutUint32(p.Key[:], uint32(n+1))
-		v.list, v.byKey[p.Key] = append(v.list, p), p
-	}
-	began := time.Now().Add(-messages * 80 * time.Millisecond)
-	for from := 0; from < messages; from += batch {
-		c := &core.Change{}
-		for n := from; n < from+batch; n++ {
-			at, id, p := began.Add(time.Duration(n)*80*time.Millisecond), fmt.Sprintf("01%024d", n), v.list[n*7919%peers]
-			if n%100 < 2 {
-				p = v.list[peers/2]
-			}
-			m := core.Message{Intent: "message", Nonce: core.Nonce(id), ConversationID: fmt.Sprint("c", n%5), Payload: raw(strings.Repeat("some words ", 10))}
-			if n%2 == 0 {
-				c.Inbox = append(c.Inbox, &core.InboxMessage{ID: id, Peer: p.Key, At: at, Status: core.InboxNew, Message: m})
-			} else {
-				c.Outbox = append(c.Outbox, &core.OutboxItem{ID: id, Peer: p.Key, Kind: core.OutMessage, State: core.OutSent, Created: at, Done: at, Nonce: m.Nonce, Message: &m})
-			}
-		}
-		if err := store.Commit(ctx, c); err != nil {
+	commit := func(c *core.Change) {
+		if err := store.Commit(b.Context(), c); err != nil {
 			b.Fatal(err)
 		}
 	}
-	past := history.New(history.Options{Read: func(context.Context) history.Reading { return history.Reading{} }})
-	local := append(control.Local((&reader.Reader{Store: store, Gateway: v, View: v.view}).Handlers()),
-		api.History.Handle(func(ctx context.Context, p history.Params) (api.HistoryView, error) {
-			h, err := past.View(ctx, p)
-			return api.HistoryView{View: h}, err
-		}),
-		api.Peer.Handle(func(context.Context, api.PeerRef) (api.PeerView, error) { return v.view(v.list[peers/2]), nil }),
-	)
-	s := New(Options{Caller: local, Command: "ogp", Logger: slog.New(slog.DiscardHandler),
-		Listen: func() (net.Listener, func(string) bool, error) { return Listen("127.0.0.1:0", "", "") }})
-	run, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() { defer close(done); _ = s.Run(run) }()
-	defer func() { stop(); <-done }()
-	view, err := s.Open(nil)
-	for ; err != nil; view, err = s.Open(nil) {
-		time.Sleep(10 * time.Millisecond)
+	began := time.Now().Add(-townCame * 80 * time.Millisecond)
+	c, key := &core.Change{}, func(n int) (k core.PublicKey) {
+		binary.BigEndian.PutUint32(k[:], uint32(n+1))
+		return k
 	}
-	value, _ := s.sessions.redeem(view.Code, nil)
-	for _, path := range []string{"/peers", "/peers?q=peer-09", "/messages", "/messages?box=in", "/messages?box=in&q=nowhere", "/messages?box=in&before=" + fmt.Sprintf("01%024d", messages/2),
-		"/messages?box=out&status=sent", "/messages/peer-05000", "/messages/peer-05000?conversation=c0", "/messages/peer-05000?q=nowhere"} {
-		b.Run(path, func(b *testing.B) {
-			for b.Loop() {
-				req, _ := http.NewRequest("GET", "http://"+view.Address+path, nil)
-				req.AddCookie(&http.Cookie{Name: s.sessions.name, Value: value})
-				resp, err := http.DefaultClient.Do(req)
-				if err != nil || resp.StatusCode != http.StatusOK {
-					b.Fatal(err, resp)
-				}
-				_, _ = io.Copy(io.Discard, resp.Body)
-				resp.Body.Close()
+	for n := range townPeers {
+		p := &core.Peer{Key: key(n), Alias: fmt.Sprintf("peer-%05d", n), Trust: core.Approved, URL: fmt.Sprintf("http://127.0.0.1:1/%d", n), RequestedAt: began.Add(time.Duration(n) * time.Second), Revision: 1,
+			Names: core.Names{DisplayName: fmt.Sprint("Gateway ", n), AgentName: "agent", Email: fmt.Sprintf("ops@%d.example", n)}}
+		if n%5 == 0 {
+			p.Alias, p.Trust = "", core.Pending
+			v.asks = p.Key.Fingerprint()
+		}
+		c.Peers = append(c.Peers, p)
+	}
+	commit(c)
+	c = &core.Change{}
+	id := func(at time.Time, n int) string {
+		var u ulid.ULID
+		_ = u.SetTime(ulid.Timestamp(at))
+		binary.BigEndian.PutUint32(u[12:], uint32(n))
+		return u.String()
+	}
+	for n := range townCame {
+		at, from := began.Add(time.Duration(n)*80*time.Millisecond), n*7919%townPeers
+		if n%100 == 0 {
+			from = townPeers/2 + 1
+		}
+		m := core.Message{Intent: "message", Nonce: core.Nonce(id(at, n)), ConversationID: fmt.Sprint("c", n%5), Payload: core.Raw(`{"topic":"general","message":"` + strings.Repeat("some words ", 10) + `"}`)}
+		came := &core.InboxMessage{ID: id(at, n), Peer: key(from), At: at, Status: core.InboxNew, Message: m}
+		switch {
+		case n%500 == 250:
+			came.Status, came.Reason = core.InboxHeld, "no topic"
+		case n == townCame/2:
+			v.came = came.ID
+		}
+		c.Inbox = append(c.Inbox, came)
+		if n*townSent/townCame != (n+1)*townSent/townCame {
+			o := &core.OutboxItem{ID: id(at, n), Peer: key(from), Kind: core.OutMessage, State: core.OutSent, Created: at, Done: at, Nonce: m.Nonce, Message: &m, Body: make([]byte, 900)}
+			switch k := n * townSent / townCame; {
+			case k%56 == 0:
+				o.State, o.Error = core.OutRefused, "403"
+			case k%56 < 6:
+				o.State, o.Done, o.Next = core.OutWaiting, time.Time{}, time.Now().Add(time.Hour)
 			}
+			if n > townCame/2 && v.sent == "" {
+				v.sent = o.ID
+			}
+			c.Outbox = append(c.Outbox, o)
+		}
+		if len(c.Inbox) == 5000 {
+			commit(c)
+			c = &core.Change{}
+		}
+	}
+	return v
+}
+
+func used() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkMillion is each page of a whole daemon's console until its first byte, and what the
+// lists of the command line ask for, with all that a town has: by the clock, by CPU of the
+// daemon and its caller, and in bytes that are allocated.
+//
+//	go test ./core/console -run XXX -bench Million -benchtime 20x -timeout 20m
+func BenchmarkMillion(b *testing.B) {
+	dir := filepath.Join(b.TempDir(), "ogp")
+	env := []string{"HOME=" + dir, "OGP_DAEMON_PORT=0", "OGP_LISTEN=127.0.0.1", "OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8", "OGP_HEALTH_INTERVAL=24h"}
+	ready := make(chan api.StatusView, 1)
+	open := func() *daemon.Daemon {
+		d, err := daemon.Open(b.Context(), daemon.Options{Dir: dir, Version: "test", Log: io.Discard, Shipped: func(string) ([]byte, []byte, bool) { return nil, nil, false },
+			Config: config.Options{Home: dir, Env: env}, Ready: func(s api.StatusView, _ bool) { ready <- s }})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return d
+	}
+	open().Close() // it has a key now
+	v := fill(b, dir)
+	d := open()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	b.Cleanup(func() { stop(); <-done; d.Close() })
+	<-ready
+	client := control.Dial(control.Path(dir))
+	view, err := api.Console.Call(ctx, client, api.ConsoleParams{})
+	for n := 0; err != nil && n < 100; n++ { // it answers before all of it runs
+		time.Sleep(100 * time.Millisecond)
+		view, err = api.Console.Call(ctx, client, api.ConsoleParams{})
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	for before, n := used(), 0; n < 120; n++ { // after a start it reads what the last day had
+		time.Sleep(time.Second)
+		if now := used(); now-before < 100*time.Millisecond {
+			break
+		} else {
+			before = now
+		}
+	}
+	jar, _ := cookiejar.New(nil)
+	browser := &http.Client{Jar: jar}
+	measure := func(name string, f func() error) {
+		b.Run(name, func(b *testing.B) {
+			if err := f(); err != nil { // once before it counts
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			before := used()
+			for b.Loop() {
+				if err := f(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64((used()-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 		})
+	}
+	base := "http://" + view.Address
+	resp, err := browser.PostForm(base+"/open", url.Values{"code": {view.Code}})
+	if err != nil || resp.StatusCode != http.StatusOK {
+		b.Fatal(err, resp)
+	}
+	resp.Body.Close()
+	for _, path := range []string{"/", "/requests", "/requests/" + v.asks, "/peers", "/peers?q=peer-09", "/peers?trouble", "/peers/peer-05001", "/messages", "/messages?box=in", "/messages?box=in&before=" + v.came,
+		"/messages?box=in&status=held", "/messages?box=in&status=new&before=" + v.came, "/messages?box=in&status=replied", "/messages?box=in&q=nowhere", "/messages?box=in&q=nowhere&before=" + v.came,
+		"/messages?box=out", "/messages?box=out&status=sent", "/messages?box=out&status=waiting", "/messages?box=out&status=refused&before=" + v.sent, "/messages?box=out&status=expired", "/messages?box=out&q=nowhere",
+		"/messages/peer-05001", "/messages/peer-05001?conversation=c0", "/messages/peer-05001?q=nowhere", "/message/" + v.came, "/sent/" + v.sent,
+		"/live", "/live?type=message", "/live?type=federation.approved", "/live?peer=peer-05001", "/health", "/policies", "/invites", "/settings"} {
+		measure("GET "+strings.NewReplacer(v.came, "MIDDLE", v.sent, "MIDDLE", v.asks, "ONE").Replace(path), func() error {
+			resp, err := browser.Get(base + path)
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if resp.StatusCode != http.StatusOK {
+				return fmt.Errorf("%d: %.2000s", resp.StatusCode, body)
+			}
+			return err
+		})
+	}
+	for name, f := range map[string]func() error{
+		"inbox list": func() error { _, err := api.InboxPage.Call(ctx, client, api.InboxParams{Limit: 20}); return err },
+		"outbox list": func() error {
+			_, err := api.OutboxPage.Call(ctx, client, api.OutboxParams{State: core.OutWaiting, Limit: 20})
+			return err
+		},
+		"federation list": func() error { _, err := api.Peers.Call(ctx, client, api.PeersParams{}); return err },
+		"status":          func() error { _, err := api.Status.Call(ctx, client, api.None{}); return err },
+		"doctor":          func() error { _, err := api.Doctor.Call(ctx, client, api.DoctorParams{}); return err },
+	} {
+		measure("ogp "+name, f)
 	}
 }
