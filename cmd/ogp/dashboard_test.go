@@ -27,7 +27,7 @@ const dashboardFile = "../../deploy/grafana/ogp.json"
 // a real rendezvous serve under /metrics: each metric is there, and has each label that the
 // query or its legend names.
 func TestDashboard(t *testing.T) {
-	queries := dashboardQueries(t)
+	queries := append(dashboardQueries(t), alertQueries(t)...)
 	gateway, rendezvous := observed(t)
 	var problems []string
 	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
@@ -144,6 +144,24 @@ func dashboardQueries(t *testing.T) []dashboardQuery {
 	return out
 }
 
+// alertQueries are those of the alert rules. A label of a summary has to be there, too.
+func alertQueries(t *testing.T) (out []dashboardQuery) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.FromSlash("../../deploy/prometheus/ogp.rules.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	alert := regexp.MustCompile(`(?m)^      - alert: (\w+)\n        expr: (.+)\n(?:        for: \w+\n)?        labels: .*\n        annotations: \{summary: "(.*)"\}$`)
+	for _, m := range alert.FindAllStringSubmatch(string(text), -1) {
+		summary := regexp.MustCompile(`\{\{ \$labels\.(\w+) \}\}`).ReplaceAllString(m[3], "{{$1}}")
+		out = append(out, dashboardQuery{"alert " + m[1], m[2], strings.ReplaceAll(summary, "{{ $value }}", "")})
+	}
+	if n := strings.Count(string(text), "- alert:"); len(out) != n || n < 10 {
+		t.Fatalf("%d of %d alerts are read", len(out), n)
+	}
+	return out
+}
+
 // families are the names of metrics with the labels that they have.
 type families map[string]map[string]bool
 
@@ -169,7 +187,7 @@ var (
 )
 
 // promFunctions are those of PromQL that the dashboard uses.
-var promFunctions = []string{"sum", "max", "min", "count", "rate", "increase", "vector", "time", "clamp_min"}
+var promFunctions = []string{"sum", "max", "min", "count", "rate", "increase", "vector", "time", "clamp_min", "absent"}
 
 // addedByPrometheus are the labels that Prometheus adds to all that it scrapes.
 var addedByPrometheus = []string{"instance", "job"}
