@@ -68,8 +68,11 @@ func (g *trust) sender(ctx context.Context, k core.PublicKey, v2 bool) (*core.Pe
 		return p, nil
 	}
 	next, err := g.transition(context.WithoutCancel(ctx), k, func(p *core.Peer, _ *step) (*core.Peer, error) {
-		if p == nil || !isApproved(p) {
+		switch {
+		case p == nil || !isApproved(p):
 			return nil, errNotApproved
+		case p.V2: // another message was faster
+			return nil, nil
 		}
 		next := p.Clone()
 		next.V2 = true
