@@ -337,7 +337,7 @@ func (g *inbound) Used(k core.PublicKey, grant core.Grant) (n int, bytes int64) 
 	if g.memory.Shared() == nil {
 		return g.scopes.Used(k, grant.Intent, limit.Rate.Window(), now), g.scopes.UsedBytes(k, grant.Intent, limit.Size.Window(), now)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), resolveWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	n, _, err := g.memory.Shared().Uses(ctx, k, grant.Intent, now.Add(-limit.Rate.Window()))
 	if err == nil {

@@ -82,12 +82,9 @@ func (s *state) replace(p *core.Peer) {
 	}
 }
 
-// resolveWithin bounds how long Resolve looks whether another node knows more.
-const resolveWithin = 2 * time.Second
-
 // Resolve finds the one peer that an operator means, as peers.Index does.
 func (s *state) Resolve(ref string) (*core.Peer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), resolveWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	return follow.Judged(ctx, &s.memory, func() (*core.Peer, error) { return s.peers.Resolve(ref) })
 }

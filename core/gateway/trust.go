@@ -67,7 +67,7 @@ func (g *trust) sender(ctx context.Context, k core.PublicKey, v2 bool) (*core.Pe
 	case !v2 || p.V2:
 		return p, nil
 	}
-	next, err := g.transition(context.WithoutCancel(ctx), k, func(p *core.Peer, _ *step) (*core.Peer, error) {
+	return g.transition(context.WithoutCancel(ctx), k, func(p *core.Peer, _ *step) (*core.Peer, error) {
 		switch {
 		case p == nil || !isApproved(p):
 			return nil, errNotApproved
@@ -78,7 +78,6 @@ func (g *trust) sender(ctx context.Context, k core.PublicKey, v2 bool) (*core.Pe
 		next.V2 = true
 		return next, nil
 	})
-	return next, err
 }
 
 // oldForm refuses a verified envelope in the old form of a peer that has shown v2,
