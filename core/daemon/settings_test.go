@@ -165,7 +165,7 @@ func other(s config.Setting) string {
 		"network.allow_private": `["127.0.0.0/8"]`, "network.trusted_proxies": `["10.0.0.0/8"]`, "grants.default.rate": `"7/60"`, "grants.default.bytes": `"64KiB/1h"`,
 		"grants.default.intents": `["message", "agent-comms"]`, "compat.host_port_ids": `["a.example:1"]`, "agent_comms.topics": `{ general = "off" }`,
 		"delivery.notifiers": `["log"]`, "metrics.listen": `"127.0.0.1:9999"`, "a2a.listen": `"127.0.0.1:9998"`, "a2a.allow_private": `["127.0.0.0/8"]`, "console.listen": `"127.0.0.1:9997"`, "tls.cert": `"x.pem"`, "tls.key": `"x.pem"`, "tls.domain": `"a.example"`,
-		"key.passphrase_file": `"/nowhere"`, "log.level": `"debug"`, "log.format": `"json"`, "agent_comms.default_level": `"off"`,
+		"key.passphrase_file": `"/nowhere"`, "signer": `"unix:/nowhere/signer.sock"`, "log.level": `"debug"`, "log.format": `"json"`, "agent_comms.default_level": `"off"`,
 		"rendezvous.enabled": "true", "health.timeout": `"9s"`, "health.interval": `"6m"`, "agents": "", "plugins": "",
 		"agent.budget.tokens": "5", "policy.record": `"0s"`, "policy.time_zone": `"Asia/Tokyo"`, "policy.rules.order": "7", "policy.rules.at_most.rate": `"7/60"`,
 		"policy.rules.at_most.bytes": `"64KiB/1h"`, "policy.rules.at_most.intents": `["message"]`,
