@@ -92,7 +92,7 @@ var rooms = []arrows{
 	{"core/federation", []string{"core", "core/answer", "core/dial", "core/web"}},
 	{"core/rendezvous", []string{"core", "core/atomicfile", "core/dial", "core/envelope", "core/gate", "core/keys", "core/web", "core/text"}},
 	{"core/rendezvous/rendezvoustest", nil},
-	{"core/rendezvous/valkey", []string{"core", "core/envelope", "core/keys", "core/rendezvous"}},
+	{"core/rendezvous/valkey", []string{"core", "core/envelope", "core/files", "core/keys", "core/rendezvous"}},
 	{"core/control", []string{"core", "core/gate", "core/web"}},
 	// The table of methods: typed by what the daemon's parts show of themselves.
 	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/history", "core/hooks", "core/nodes", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/trial"}},

@@ -106,7 +106,7 @@ func TestHintsNameTheGateway(t *testing.T) {
 
 // heard are functions and declarations of which the text goes through App.Here where it is
 // printed.
-var heard = []string{"next", "nextSteps", "warningsNow", "unheard", "notePassphrase", "instead", "oneEach", "noTags", "pick",
+var heard = []string{"next", "nextSteps", "warningsNow", "unheard", "noteKey", "instead", "oneEach", "noTags", "pick",
 	"nobodyHint", "tomlHint", "rejectHint", "corruptHint", "SplitRemedy", "FixDelivery", "FixPin", "behind", "oldForm", "askedStill", "Notify", "FindInbox", "FindOutbox",
 	"withFlag", "Restart", "RestartByHand", "RestartInForeground", "PortFix", "fixPower", "lookAt"}
 

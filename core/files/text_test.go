@@ -39,6 +39,8 @@ var notTexts = map[string]string{
 	"cmd/ogp/internal/notify/notify.go":     "the same bytes, to put back",
 	"cmd/ogp/internal/notify/use.go":        "the same bytes, to compare",
 	"cmd/ogp/internal/demo/demo.go":         "a number that we wrote",
+	"cmd/ogp/internal/page/page.go":         "the system's",
+	"core/pages/pages_linux.go":             "the system's",
 }
 
 // Whoever reads a text that people write skips a byte order mark.

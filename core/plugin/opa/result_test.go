@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -112,7 +113,7 @@ func TestBuiltins(t *testing.T) {
 		if provided[c.name].args != len(args) {
 			t.Errorf("%s takes %d", c.name, provided[c.name].args)
 		}
-		v, err := provided[c.name].f(nil, args)
+		v, err := provided[c.name].f(&policy{zones: map[string]*time.Location{}}, args)
 		if got := fmt.Sprint(v); err == nil && got != c.want || (err != nil) != (c.want == "") {
 			t.Errorf("%s%s: %s, %v: want %q", c.name, c.args, got, err, c.want)
 		}

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
+
+	"github.com/opengatewayprotocol/ogp/core/files"
 )
 
 // Address is where an engine is and how it is spoken to. It never shows its password.
@@ -81,7 +82,7 @@ func (a *Address) parameters(q url.Values) error {
 		}
 	}
 	if file := q.Get("ca"); file != "" {
-		pem, err := os.ReadFile(file)
+		pem, err := files.ReadText(file, 1<<20)
 		if err != nil {
 			return fmt.Errorf("ca: %w", err)
 		}
