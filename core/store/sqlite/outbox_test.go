@@ -10,6 +10,9 @@ import (
 
 // TestOutboxByState reads pages of what stands one way among much that stands otherwise.
 func TestOutboxByState(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many rows, and nothing at the same time")
+	}
 	s := openTest(t, t.TempDir())
 	c := &core.Change{}
 	want := map[core.OutboxState][]string{}

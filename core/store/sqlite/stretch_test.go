@@ -100,6 +100,9 @@ func (v *messy) check(t *testing.T) {
 // TestStretches reads pages in the order of time, whatever the order in which messages were
 // kept, of a store that is opened anew, migrated, pruned and changed meanwhile.
 func TestStretches(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many rows, and nothing at the same time")
+	}
 	dir := t.TempDir()
 	v := &messy{s: openTest(t, dir)}
 	rnd := rand.New(rand.NewPCG(1, 2))
