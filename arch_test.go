@@ -49,6 +49,7 @@ var rooms = []arrows{
 	{"core/freshness", []string{"core"}},
 	{"core/peering", []string{"core"}},
 	{"core/peers", []string{"core", "core/envelope", "core/peering", "core/text"}},
+	{"core/ours", []string{"core", "core/scope"}},
 	{"core/window", []string{"core"}},
 	{"core/nodes", []string{"core", "core/config"}},
 	{"core/scope", []string{"core", "core/window"}},
@@ -84,7 +85,7 @@ var rooms = []arrows{
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/answer", "core/brake", "core/budget", "core/envelope", "core/follow", "core/freshness", "core/keys", "core/lease", "core/locks", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
+	{"core/gateway", []string{"core", "core/answer", "core/brake", "core/budget", "core/envelope", "core/follow", "core/freshness", "core/keys", "core/lease", "core/locks", "core/ours", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
 	{"core/hooks", []string{"core", "core/atomicfile", "core/files", "core/gateway", "core/plugin", "core/plugin/lookup", "core/rules", "core/scope"}},
 
@@ -110,7 +111,7 @@ var rooms = []arrows{
 	{"core/reader", []string{"core", "core/control", "core/control/api", "core/outbox", "core/peering"}},
 
 	// The agent's role: what its own socket answers, in the words of notices.
-	{"core/agent", []string{"core", "core/answer", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/peering", "core/reader", "sdk", "sdk/wording"}},
+	{"core/agent", []string{"core", "core/answer", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/ours", "core/peering", "core/reader", "sdk", "sdk/wording"}},
 
 	// The agent's door: tools over the agent's socket, never the store or the gateway.
 	{"core/mcp", []string{"core", "core/control", "core/control/api", "sdk", "sdk/wording"}},
@@ -140,7 +141,7 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/ownkey", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/gate", "core/gateway", "core/history", "core/hooks", "core/keys", "core/lease", "core/legacy", "core/logpipe", "core/nodes", "core/outbox", "core/pages", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/store", "core/store/memory", "core/store/replica", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/ownkey", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/gate", "core/gateway", "core/history", "core/hooks", "core/keys", "core/lease", "core/legacy", "core/logpipe", "core/nodes", "core/ours", "core/outbox", "core/pages", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/store", "core/store/memory", "core/store/replica", "core/text", "core/tracing", "core/web"}},
 	{"core/daemon/candidate", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/replay", "core/settings", "core/text", "core/trial"}},
 	{"core/daemon/ownkey", []string{"core", "core/config", "core/files", "core/keys", "core/signer"}},
 	{"core/daemon/service", []string{"core/config"}},

@@ -9,13 +9,14 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 )
 
 // TestT8NothingIsJoinedByNaming: a peer that names an intent, a project or a
 // topic that the operator has not opened gets nothing, and naming it leaves
 // nothing behind. docs/threat-model.md#t8
 func TestT8NothingIsJoinedByNaming(t *testing.T) {
-	a, b := coretest.Pair(t, coretest.WithSettings(func(s *gateway.Settings) { s.Levels.Default = "summary" }))
+	a, b := coretest.Pair(t, coretest.WithSettings(func(s *ours.Settings) { s.Levels.Default = "summary" }))
 	coretest.Federate(t, a, b)
 	granted := []core.Grant{
 		{Intent: "project.join", Enabled: true}, // even the intent itself is granted

@@ -17,8 +17,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 )
 
-// ours serves a gateway of ours that knows nobody.
-func ours(t *testing.T) (url string, gw *gateway.Gateway) {
+// ourGateway serves a gateway of ours that knows nobody.
+func ourGateway(t *testing.T) (url string, gw *gateway.Gateway) {
 	t.Helper()
 	store := memory.New()
 	t.Cleanup(func() { store.Close() })
@@ -32,7 +32,7 @@ func ours(t *testing.T) (url string, gw *gateway.Gateway) {
 
 // TestRunOurs: our gateway passes every case, twice, and is left as it was.
 func TestRunOurs(t *testing.T) {
-	url, gw := ours(t)
+	url, gw := ourGateway(t)
 	for range 2 {
 		report, err := Run(t.Context(), url+"/", Options{Level: Hardened})
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/core/web"
@@ -94,7 +95,7 @@ type scene struct {
 func set(t *testing.T, r *recording, x exchange, g given) *scene {
 	t.Helper()
 	s := &scene{t: t, r: r, now: x.at}
-	settings := gateway.Settings{
+	settings := ours.Settings{
 		URL: urlOf(x.Server), Port: ports[x.Server],
 		Names:   core.Names{DisplayName: strings.ToUpper(x.Server[:1]) + x.Server[1:], Email: x.Server + "@example.test"},
 		Intents: g.Intents, Personas: g.Personas,
@@ -183,7 +184,7 @@ func (s *scene) state(x exchange, g given) *core.Change {
 			p.ApprovedAt = s.now
 			p.Granted = &core.Bundle{Version: core.BundleVersion, Scopes: g.Grants}
 			if g.Grants == nil {
-				p.Granted.Scopes = append(gateway.DefaultGrants(), projectGrants()...)
+				p.Granted.Scopes = append(ours.DefaultGrants(), projectGrants()...)
 			}
 		}
 		if s.r.Version == "0.2.20" {

@@ -27,6 +27,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 )
 
 // cluster is three nodes, their database, what is before them, and who writes to them.
@@ -127,7 +128,7 @@ level = "info"
 		d := &door{}
 		server := httptest.NewServer(d)
 		t.Cleanup(server.Close)
-		p := coretest.New(t, coretest.WithStore("sqlite"), coretest.WithSettings(func(s *gateway.Settings) {
+		p := coretest.New(t, coretest.WithStore("sqlite"), coretest.WithSettings(func(s *ours.Settings) {
 			s.URL, s.Grants, s.OutboxMax = server.URL, grants, time.Second
 		}))
 		d.to.Store(fmt.Sprintf("http://127.0.0.1:%d", p.Settings().Port))

@@ -30,7 +30,7 @@ func TestEveryArgumentSaysHowItIsCompleted(t *testing.T) {
 // TestMistypedFlagsAreFound drops a letter of every flag of every command, and
 // wants to hear which one was meant.
 func TestMistypedFlagsAreFound(t *testing.T) {
-	for _, cmd := range ours(newRoot()) {
+	for _, cmd := range everyCommand(newRoot()) {
 		for _, flag := range flagsOf(cmd) {
 			if len(flag) < 5 {
 				continue
@@ -51,7 +51,7 @@ func TestMistypedFlagsAreFound(t *testing.T) {
 
 // TestMistypedCommandsAreFound drops a letter of every command.
 func TestMistypedCommandsAreFound(t *testing.T) {
-	for _, cmd := range ours(newRoot()) {
+	for _, cmd := range everyCommand(newRoot()) {
 		words := strings.Fields(cmd.CommandPath())[1:]
 		if len(words) == 0 || cmd.Hidden || len(cmd.Name()) < 4 {
 			continue

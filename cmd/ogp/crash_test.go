@@ -26,6 +26,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/store/storetest"
 )
 
@@ -237,7 +238,7 @@ func crash(t *testing.T, settings string, after func()) {
 	var peer *coretest.Gateway
 	front := losesAnswers(t, func() string { _, port, _ := net.SplitHostPort(peerAddr(peer)); return "http://127.0.0.1:" + port })
 	plenty := []core.Grant{{Intent: "message", Enabled: true, RateLimit: &core.RateLimit{Requests: 1_000_000, WindowSeconds: 3600}}}
-	peer = coretest.New(t, coretest.WithSettings(func(s *gateway.Settings) {
+	peer = coretest.New(t, coretest.WithSettings(func(s *ours.Settings) {
 		s.URL, s.Grants, s.OutboxMax = front.URL, plenty, 200*time.Millisecond
 	}))
 

@@ -18,7 +18,7 @@ func TestCLIDocument(t *testing.T) {
 // TestDocumentHasEverything names every command, flag and example that users see.
 func TestDocumentHasEverything(t *testing.T) {
 	text := manual.Markdown(newRoot())
-	for _, cmd := range ours(newRoot()) {
+	for _, cmd := range everyCommand(newRoot()) {
 		if cmd.Hidden {
 			if strings.Contains(text, "## "+cmd.CommandPath()+"\n") {
 				t.Errorf("%s is hidden, and documented", cmd.CommandPath())

@@ -56,7 +56,7 @@ func TestGrantChangesWhatIsNamed(t *testing.T) {
 // every command that has it, before any daemon is asked.
 func TestGrantFlagsWantValues(t *testing.T) {
 	tried := map[string]bool{}
-	for _, c := range ours(newRoot()) {
+	for _, c := range everyCommand(newRoot()) {
 		path := strings.Fields(c.CommandPath())[1:]
 		if c.Flags().Lookup("personas") == nil && c.Flags().Lookup("petname") == nil {
 			continue

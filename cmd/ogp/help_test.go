@@ -23,13 +23,13 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// ours lists every command but cobra's own and the words of before, which have no help
+// everyCommand lists every command but cobra's own and the words of before, which have no help
 // and a script of their own.
-func ours(cmd *cobra.Command) []*cobra.Command {
+func everyCommand(cmd *cobra.Command) []*cobra.Command {
 	list := []*cobra.Command{cmd}
 	for _, sub := range cmd.Commands() {
 		if sub.Name() != "completion" && sub.Name() != "help" && !former.Is(sub) {
-			list = append(list, ours(sub)...)
+			list = append(list, everyCommand(sub)...)
 		}
 	}
 	return list
@@ -52,7 +52,7 @@ func examples(long string) []string {
 
 func TestEveryHelpEndsWithAnExampleThatParses(t *testing.T) {
 	root := newRoot()
-	for _, cmd := range ours(root) {
+	for _, cmd := range everyCommand(root) {
 		t.Run(cmd.CommandPath(), func(t *testing.T) {
 			if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {
 				t.Errorf("Short = %q, want a few words without a full stop", cmd.Short)
@@ -167,7 +167,7 @@ func TestEveryCommandIsRunByAScript(t *testing.T) {
 			withJSON[cmd.CommandPath()] = true
 		}
 	}
-	for _, cmd := range ours(newRoot()) {
+	for _, cmd := range everyCommand(newRoot()) {
 		path := cmd.CommandPath()
 		if !run[path] {
 			t.Errorf("no script runs %q", path)

@@ -19,13 +19,14 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 )
 
 // Gateway is what the role sees of the gateway.
 type Gateway interface {
 	Key() core.PublicKey
-	Settings() gateway.Settings
+	Settings() ours.Settings
 	Peers() []*core.Peer
 	Peer(k core.PublicKey) *core.Peer
 	Health(k core.PublicKey) peering.Health

@@ -13,6 +13,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/sdk/wording"
 )
@@ -72,7 +73,7 @@ func TestG4Follow(t *testing.T) {
 				r.Kept(c)
 			}
 		}))
-	bob := coretest.New(t, coretest.WithSettings(func(s *gateway.Settings) { s.Levels = scope.Levels{Default: scope.LevelFull} }))
+	bob := coretest.New(t, coretest.WithSettings(func(s *ours.Settings) { s.Levels = scope.Levels{Default: scope.LevelFull} }))
 	coretest.Federate(t, us, bob)
 	if _, err := us.SetAlias(t.Context(), bob.Key(), "bob"); err != nil {
 		t.Fatal(err)

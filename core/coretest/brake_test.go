@@ -13,6 +13,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
@@ -36,7 +37,7 @@ type circle struct {
 func newCircle(t *testing.T, kinds string, how manner, turns int) *circle {
 	t.Helper()
 	c := &circle{most: 200}
-	open := coretest.WithSettings(func(s *gateway.Settings) { s.Levels = scope.Levels{Default: scope.LevelFull} })
+	open := coretest.WithSettings(func(s *ours.Settings) { s.Levels = scope.Levels{Default: scope.LevelFull} })
 	for _, kind := range kinds {
 		opts := []coretest.Option{open}
 		if kind == 'n' {

@@ -27,6 +27,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/store"
 )
 
@@ -35,8 +36,8 @@ type Option func(*Gateway)
 
 // Quick are the gateway's times with peers, for tests with real servers, which cannot
 // wait.
-func Quick() gateway.Times {
-	return gateway.Times{Rounds: []time.Duration{20 * time.Millisecond, 150 * time.Millisecond, 400 * time.Millisecond},
+func Quick() ours.Times {
+	return ours.Times{Rounds: []time.Duration{20 * time.Millisecond, 150 * time.Millisecond, 400 * time.Millisecond},
 		Silent: 300 * time.Millisecond, No: time.Second, ApproveAfter: 50 * time.Millisecond, ApproveAfterOld: 100 * time.Millisecond,
 		Confirm: 100 * time.Millisecond, Tell: 100 * time.Millisecond}
 }
@@ -45,7 +46,7 @@ func Quick() gateway.Times {
 func WithStore(kind string) Option { return func(g *Gateway) { g.storeKind = kind } }
 
 // WithSettings changes the settings of every gateway that is made.
-func WithSettings(f func(*gateway.Settings)) Option {
+func WithSettings(f func(*ours.Settings)) Option {
 	return func(g *Gateway) { g.settings = append(g.settings, f) }
 }
 
@@ -104,7 +105,7 @@ type Gateway struct {
 	t         testing.TB
 	storeKind string
 	dir       string
-	settings  []func(*gateway.Settings)
+	settings  []func(*ours.Settings)
 	delivery  []func(*delivery.Options)
 	plugins   func() (gateway.Plugins, error)
 	invites   func(*core.Invited, core.PublicKey) ([]core.Grant, bool)
@@ -145,7 +146,7 @@ func New(t testing.TB, opts ...Option) *Gateway {
 func Pair(t testing.TB, opts ...Option) (a, b *Gateway) {
 	t.Helper()
 	named := func(name string) Option {
-		return WithSettings(func(s *gateway.Settings) {
+		return WithSettings(func(s *ours.Settings) {
 			s.Names = core.Names{DisplayName: name, Email: strings.ToLower(name) + "@example.org"}
 		})
 	}
@@ -178,7 +179,7 @@ func (g *Gateway) start() {
 	g.addr = ln.Addr().String()
 	g.URL = "http://" + g.addr
 	_, port, _ := net.SplitHostPort(g.addr)
-	settings := gateway.Settings{URL: g.URL, CheckInterval: -1, OutboxFirst: 20 * time.Millisecond, Times: Quick()}
+	settings := ours.Settings{URL: g.URL, CheckInterval: -1, OutboxFirst: 20 * time.Millisecond, Times: Quick()}
 	settings.Port, _ = strconv.Atoi(port)
 	for _, f := range g.settings {
 		f(&settings)

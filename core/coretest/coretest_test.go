@@ -7,6 +7,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
@@ -88,7 +89,7 @@ func TestPairLifecycle(t *testing.T) {
 	}
 }
 
-func compat(s *gateway.Settings) {
+func compat(s *ours.Settings) {
 	s.Levels = scope.Levels{Default: scope.LevelFull}
 }
 

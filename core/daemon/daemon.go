@@ -42,6 +42,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/logpipe"
 	"github.com/opengatewayprotocol/ogp/core/nodes"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/scope"
@@ -276,8 +277,8 @@ func (d *Daemon) deliveryFailed(ctx context.Context, x *core.Delivery, detail st
 }
 
 // settings turns the configuration into what the gateway reads.
-func settings(c *config.Config, port int) gateway.Settings {
-	return gateway.Settings{
+func settings(c *config.Config, port int) ours.Settings {
+	return ours.Settings{
 		URL: c.OwnURL(port), Port: port, Names: c.Names(),
 		Intents: c.Intents, Personas: c.Personas(), AgentID: c.AgentID, Grants: c.Grants.Default.Scopes(),
 		Levels:          scope.Levels{Default: c.AgentComms.DefaultLevel, Topics: c.AgentComms.Topics},

@@ -15,9 +15,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
-	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/legacy"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/store"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
@@ -122,7 +122,7 @@ func (d *Daemon) whoamiOffline(ctx context.Context, _ api.None) (api.WhoamiView,
 	if err != nil {
 		return api.WhoamiView{}, err
 	}
-	return whoami(key, gateway.Settings{URL: d.config().OwnURL(d.config().DaemonPort), Names: d.config().Names()}), nil
+	return whoami(key, ours.Settings{URL: d.config().OwnURL(d.config().DaemonPort), Names: d.config().Names()}), nil
 }
 
 // exportStored exports the peers of the store.

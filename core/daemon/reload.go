@@ -20,7 +20,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/daemon/service"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/dial"
-	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/record"
 )
 
@@ -36,7 +36,7 @@ type changeView struct {
 // counts from the next start on, and a reload says so: config.Difference compares
 // these.
 type forces struct {
-	gateway   gateway.Settings
+	gateway   ours.Settings
 	delivery  delivery.Settings
 	dial      dial.Options
 	push      dial.Options // to A2A clients

@@ -18,8 +18,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
-	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/rules"
 )
 
@@ -63,30 +63,30 @@ var probes = map[string]func(t *testing.T, d *Daemon) any{
 	"delivery.first_retry": func(_ *testing.T, d *Daemon) any { return d.dispatcher.Settings().First },
 	"delivery.max_retry":   func(_ *testing.T, d *Daemon) any { return d.dispatcher.Settings().Most },
 
-	"freshness.window":                    ofGateway(func(s gateway.Settings) any { return s.Window }),
-	"freshness.remember":                  ofGateway(func(s gateway.Settings) any { return s.Remember }),
-	"grants.default.intents":              ofGateway(func(s gateway.Settings) any { return s.Grants }),
-	"grants.default.rate":                 ofGateway(func(s gateway.Settings) any { return *s.Grants[0].RateLimit }),
-	"grants.default.bytes":                ofGateway(func(s gateway.Settings) any { return s.Grants[0].ByteLimit }),
-	"grants.default.topics":               ofGateway(func(s gateway.Settings) any { return s.Grants }),
-	"agent_comms.default_level":           ofGateway(func(s gateway.Settings) any { return s.Levels }),
-	"agent_comms.topics":                  ofGateway(func(s gateway.Settings) any { return s.Levels }),
-	"compat.plain_requests":               ofGateway(func(s gateway.Settings) any { return s.NoPlainRequests }),
-	"compat.host_port_ids":                ofGateway(func(s gateway.Settings) any { return s.HostPortIDs }),
-	"limits.pending_total":                ofGateway(func(s gateway.Settings) any { return s.MaxPending }),
-	"limits.pending_per_network_per_hour": ofGateway(func(s gateway.Settings) any { return s.MaxPerNetwork }),
-	"limits.pending_life":                 ofGateway(func(s gateway.Settings) any { return s.PendingLife }),
-	"outbox.give_up":                      ofGateway(func(s gateway.Settings) any { return s.OutboxGiveUp }),
-	"outbox.first_retry":                  ofGateway(func(s gateway.Settings) any { return s.OutboxFirst }),
-	"outbox.max_retry":                    ofGateway(func(s gateway.Settings) any { return s.OutboxMax }),
+	"freshness.window":                    ofGateway(func(s ours.Settings) any { return s.Window }),
+	"freshness.remember":                  ofGateway(func(s ours.Settings) any { return s.Remember }),
+	"grants.default.intents":              ofGateway(func(s ours.Settings) any { return s.Grants }),
+	"grants.default.rate":                 ofGateway(func(s ours.Settings) any { return *s.Grants[0].RateLimit }),
+	"grants.default.bytes":                ofGateway(func(s ours.Settings) any { return s.Grants[0].ByteLimit }),
+	"grants.default.topics":               ofGateway(func(s ours.Settings) any { return s.Grants }),
+	"agent_comms.default_level":           ofGateway(func(s ours.Settings) any { return s.Levels }),
+	"agent_comms.topics":                  ofGateway(func(s ours.Settings) any { return s.Levels }),
+	"compat.plain_requests":               ofGateway(func(s ours.Settings) any { return s.NoPlainRequests }),
+	"compat.host_port_ids":                ofGateway(func(s ours.Settings) any { return s.HostPortIDs }),
+	"limits.pending_total":                ofGateway(func(s ours.Settings) any { return s.MaxPending }),
+	"limits.pending_per_network_per_hour": ofGateway(func(s ours.Settings) any { return s.MaxPerNetwork }),
+	"limits.pending_life":                 ofGateway(func(s ours.Settings) any { return s.PendingLife }),
+	"outbox.give_up":                      ofGateway(func(s ours.Settings) any { return s.OutboxGiveUp }),
+	"outbox.first_retry":                  ofGateway(func(s ours.Settings) any { return s.OutboxFirst }),
+	"outbox.max_retry":                    ofGateway(func(s ours.Settings) any { return s.OutboxMax }),
 	"agent.messages_per_day":              func(_ *testing.T, d *Daemon) any { return perDay(d.config()) },
 	"agent.max_turns":                     ofBrake, "agent.breaker_rate": ofBrake, "agent.breaker_repeats": ofBrake,
 	"agent.budget.messages": ofBrake, "agent.budget.bytes": ofBrake, "agent.budget.runs": ofBrake, "agent.budget.tokens": ofBrake,
 	"agent.bytes_per_day":          func(_ *testing.T, d *Daemon) any { return perDay(d.config()) },
-	"inbox.keep":                   ofGateway(func(s gateway.Settings) any { return s.InboxKeep }),
-	"replies.life":                 ofGateway(func(s gateway.Settings) any { return s.ReplyLife }),
-	"health.interval":              ofGateway(func(s gateway.Settings) any { return s.CheckInterval }),
-	"health.timeout":               ofGateway(func(s gateway.Settings) any { return s.CheckTimeout }),
+	"inbox.keep":                   ofGateway(func(s ours.Settings) any { return s.InboxKeep }),
+	"replies.life":                 ofGateway(func(s ours.Settings) any { return s.ReplyLife }),
+	"health.interval":              ofGateway(func(s ours.Settings) any { return s.CheckInterval }),
+	"health.timeout":               ofGateway(func(s ours.Settings) any { return s.CheckTimeout }),
 	"rules":                        ofRules(func(v hooks.View) any { return v.Rules }),
 	"policy.rules.order":           ofRules(func(v hooks.View) any { return v.Order }),
 	"policy.rules.approves":        ofRules(func(v hooks.View) any { return v.Approves }),
@@ -97,7 +97,7 @@ var probes = map[string]func(t *testing.T, d *Daemon) any{
 	"policy.time_zone":             noonThere,
 	"policy.record":                recorded,
 	"policy.record_payloads":       recorded,
-	"health.failures":              ofGateway(func(s gateway.Settings) any { return s.CheckFailures }),
+	"health.failures":              ofGateway(func(s ours.Settings) any { return s.CheckFailures }),
 }
 
 func ofBrake(_ *testing.T, d *Daemon) any { return brakeSettings(d.config()) }
@@ -138,7 +138,7 @@ func someQuestion() core.Question {
 // someRules stand at the end of config.toml where a setting is about rules.
 const someRules = "\n[[rules]]\nname = \"noon\"\nwhen = 'kind == \"message\" && hours(\"12:00-13:00\")'\nthen = \"deny\"\n"
 
-func ofGateway(f func(gateway.Settings) any) func(*testing.T, *Daemon) any {
+func ofGateway(f func(ours.Settings) any) func(*testing.T, *Daemon) any {
 	return func(_ *testing.T, d *Daemon) any { return f(d.gateway.Settings()) }
 }
 

@@ -19,8 +19,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/daemon/service"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/federation"
-	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 )
@@ -132,7 +132,7 @@ func (d *Daemon) whoami(context.Context, api.None) (api.WhoamiView, error) {
 	return whoami(d.gateway.Key(), d.gateway.Settings()), nil
 }
 
-func whoami(k core.PublicKey, s gateway.Settings) api.WhoamiView {
+func whoami(k core.PublicKey, s ours.Settings) api.WhoamiView {
 	return api.WhoamiView{DisplayName: s.Names.DisplayName, Email: s.Names.Email, GatewayURL: s.URL, CardURL: s.URL + federation.PathCard,
 		Fingerprint: k.Fingerprint(), Words: k.FingerprintWords(), ID: k.ID(), PublicKey: k}
 }

@@ -78,7 +78,7 @@ func (g *trust) checkApproval(opened envelope.Opened[core.Approval]) error {
 		return core.Refuse(core.Forbidden, "fromPublicKey does not match stored peer publicKey")
 	case a.ScopeGrants != nil && (a.ScopeGrants.Scopes == nil || len(a.ScopeGrants.Scopes) > scope.MaxGrants):
 		return core.Refuse(core.Malformed, "Invalid scopeGrants")
-	case !opened.V2 && a.PeerID != "" && a.PeerID != g.self.ShortID() && !g.settings.Load().names(a.PeerID):
+	case !opened.V2 && a.PeerID != "" && a.PeerID != g.self.ShortID() && !g.settings.Load().Named(a.PeerID):
 		return errNoPending // it is meant for another gateway, and was carried over to us
 	}
 	return nil

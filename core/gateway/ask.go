@@ -242,7 +242,8 @@ func (g *trust) unask(ctx context.Context, old, asked *core.Peer, cause error) e
 }
 
 func (g *trust) postRequest(ctx context.Context, p *core.Peer, target string, a Ask) (core.Answer, error) {
-	body, err := g.to(p).SealRequest(p.Key, core.Request{Peer: g.peerCard(), OfferedIntents: g.intents(), Invite: a.Invite})
+	set := g.settings.Load()
+	body, err := g.to(p).SealRequest(p.Key, core.Request{Peer: set.PeerCard(), OfferedIntents: set.Offered(g.handled()), Invite: a.Invite})
 	if err != nil {
 		return core.Answer{}, err
 	}
@@ -250,35 +251,9 @@ func (g *trust) postRequest(ctx context.Context, p *core.Peer, target string, a 
 	if err == nil {
 		err = g.outbox.Judge(ctx, p, answer.Request, got, answer.Try{}).Err()
 	}
-	g.peers.Checked(p.Key, outbox.Unheard(err), g.o.Now(), g.settings.Load().CheckFailures)
+	g.peers.Checked(p.Key, outbox.Unheard(err), g.o.Now(), set.CheckFailures)
 	if outbox.Unheard(err) == nil {
 		g.outbox.Alive(p.Key)
 	}
 	return got, err
-}
-
-// peerCard is what we say of ourselves when we ask.
-func (s *state) peerCard() core.PeerCard {
-	set := s.settings.Load()
-	return core.PeerCard{ID: s.self.ID(), DisplayName: set.Names.DisplayName, Email: set.Names.Email, GatewayURL: set.URL,
-		PublicKey: s.self.String(), HumanName: set.Names.HumanName, AgentName: set.Names.AgentName, Organization: set.Names.Organization}
-}
-
-// intents are the intents that we know, in the card's order.
-func (s *state) intents() []string {
-	out := slices.Clone(core.BuiltinIntents)
-	add := func(intents []string) {
-		for _, i := range intents {
-			if i != core.IntentStatus && !slices.Contains(out, i) {
-				out = append(out, i)
-			}
-		}
-	}
-	add(s.settings.Load().Intents)
-	if plugins, err := s.plugins(); err == nil {
-		for _, h := range plugins.Handlers {
-			add(h.Intents())
-		}
-	}
-	return out
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
@@ -57,7 +58,7 @@ func (c *confirmer) until(p *core.Peer) time.Duration {
 
 func inDoubt(p *core.Peer) bool { return peering.StateOf(p).InDoubt() }
 
-func (s *state) times() *Times { return &s.settings.Load().Times }
+func (s *state) times() *ours.Times { return &s.settings.Load().Times }
 
 // askDue asks one peer one round, if it is due, and does what it means. It returns after
 // how long to look again; zero: there is nothing to ask.

@@ -17,6 +17,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 )
@@ -274,7 +275,7 @@ func TestT10RestoredByMessage(t *testing.T) {
 func TestT10BothDoubt(t *testing.T) {
 	a, b := coretest.Pair(t)
 	legacy := func(x, y *coretest.Gateway) {
-		record := core.Peer{Key: y.Key(), URL: y.URL, Trust: core.Removed, Since: time.Now(), ApprovedAt: time.Now().Add(-time.Hour), Granted: &core.Bundle{Scopes: gateway.DefaultGrants()},
+		record := core.Peer{Key: y.Key(), URL: y.URL, Trust: core.Removed, Since: time.Now(), ApprovedAt: time.Now().Add(-time.Hour), Granted: &core.Bundle{Scopes: ours.DefaultGrants()},
 			Doubt: &core.Doubt{Was: core.Approved, Since: time.Now(), Notice: time.Now().Add(-time.Second)}}
 		if _, err := x.ImportPeers(t.Context(), []*core.Peer{&record}); err != nil {
 			t.Fatal(err)
@@ -674,7 +675,7 @@ func TestApprovalTimes(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig, _ *peer) {
 		p := newPeer(nil)
 		o := answersFor(r, p, "no", "0.7.2")
-		r.SetSettings(func() gateway.Settings { s := r.Settings(); return s }())
+		r.SetSettings(func() ours.Settings { s := r.Settings(); return s }())
 		start := time.Now()
 		_, err := r.ReceiveRequest(t.Context(), without(t, p.request(r.Key(), nil), "v2"), nowhere)
 		want(t, "the request", err, "")

@@ -20,6 +20,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
 	"github.com/opengatewayprotocol/ogp/core/lease"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
@@ -57,7 +58,7 @@ type Options struct {
 	Signer    core.Signer // signs as us
 	Store     Store
 	Transport Transport
-	Settings  Settings
+	Settings  ours.Settings
 	Version   string       // of this program, for the card
 	Logger    *slog.Logger // nil: discarded
 	Now       func() time.Time
@@ -157,8 +158,8 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 }
 
 // SetSettings puts other settings in force, for envelopes from now on.
-func (s *state) SetSettings(to Settings) {
-	to.fill(s.self)
+func (s *state) SetSettings(to ours.Settings) {
+	to.Fill(s.self)
 	if was := s.settings.Swap(&to); was != nil && (was.URL != to.URL || was.Names != to.Names) {
 		select {
 		case s.changed <- struct{}{}:
@@ -171,7 +172,7 @@ func (s *state) SetSettings(to Settings) {
 }
 
 // Settings returns the settings in force.
-func (s *state) Settings() Settings { return *s.settings.Load() }
+func (s *state) Settings() ours.Settings { return *s.settings.Load() }
 
 // Key is our public key.
 func (s *state) Key() core.PublicKey { return s.self }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func (g *Gateway) release(ctx context.Context, m *core.InboxMessage, by string, 
 		return e
 	}
 	topic, hasTopic := topicOf(&m.Message)
-	persona, known := s.persona(m.Message.ToAgent)
+	persona, known := s.Persona(m.Message.ToAgent)
 	if !known {
 		return core.Refusef(core.Forbidden, "there is no agent %q here any more", clean(m.Message.ToAgent, 64))
 	}
@@ -62,7 +63,7 @@ func (g *Gateway) release(ctx context.Context, m *core.InboxMessage, by string, 
 	if err != nil {
 		return err
 	}
-	if !s.known[m.Message.Intent] && handler == nil {
+	if !s.Knows(m.Message.Intent) && handler == nil {
 		return core.Refusef(core.Forbidden, "nobody here takes the intent %q any more", clean(m.Message.Intent, 64))
 	}
 	m.Status = core.InboxNew
@@ -115,9 +116,7 @@ func (g *Gateway) Deny(ctx context.Context, id, by, reason string) (Outgoing, er
 	change := &core.Change{Inbox: []*core.InboxMessage{m}}
 	p := g.peers.Get(m.Peer)
 	if p != nil && p.Trust == core.Approved {
-		text := reason
-		setDefault(&text, "The message was not let through.")
-		reply := core.Reply{Error: text, Data: encode(struct {
+		reply := core.Reply{Error: cmp.Or(reason, "The message was not let through."), Data: encode(struct {
 			Status string `json:"status"`
 			Reason string `json:"reason,omitempty"`
 		}{"rejected", reason})}

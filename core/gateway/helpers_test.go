@@ -18,6 +18,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 )
 
@@ -105,7 +106,7 @@ func newRig(t testing.TB, f func(*gateway.Options)) *rig {
 	t.Helper()
 	r := &rig{key: keys.Generate(), wire: &wire{}, store: &coretest.Store{Store: memory.New()}, t: t}
 	r.o = gateway.Options{Signer: r.key, Store: r.store, Transport: r.wire, Version: "test",
-		Notifiers: func() []string { return []string{"n"} }, Settings: gateway.Settings{URL: "http://us.example:18790"}}
+		Notifiers: func() []string { return []string{"n"} }, Settings: ours.Settings{URL: "http://us.example:18790"}}
 	if f != nil {
 		f(&r.o)
 	}

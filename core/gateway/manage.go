@@ -130,21 +130,6 @@ func (g *trust) approvalItem(p *core.Peer, full bool) *core.OutboxItem {
 	return item
 }
 
-// approvalFor writes the envelope for an item, from the record as it is now.
-func (s *state) approvalFor(p *core.Peer, item *core.OutboxItem) core.Approval {
-	set := s.settings.Load()
-	a := core.Approval{
-		FromGatewayID: set.HostPort(), FromDisplayName: set.Names.DisplayName, FromGatewayURL: set.URL,
-		FromPublicKey: s.self.String(), FromEmail: set.Names.Email,
-		ProtocolVersion: core.BundleVersion, ScopeGrants: p.Granted,
-	}
-	if item.Nonce != "" {
-		yes := true
-		a.PeerID, a.Approved, a.Nonce = p.Key.ID(), &yes, item.Nonce
-	}
-	return a
-}
-
 // approvalSent has it asked whether an approval has arrived that a peer of an older
 // version has taken: its command line may have written over it.
 func (g *trust) approvalSent(k core.PublicKey, item *core.OutboxItem) {

@@ -14,6 +14,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
@@ -278,7 +279,7 @@ func TestHandler(t *testing.T) {
 		return core.HandlerAnswer{OK: m.ToAgent == "", Data: m.Payload, Error: "no"}, nil
 	}}
 	plugins := func() (gateway.Plugins, error) { return gateway.Plugins{Handlers: []core.Handler{handler}}, nil }
-	a, b := coretest.Pair(t, coretest.WithPlugins(plugins), coretest.WithSettings(func(s *gateway.Settings) {
+	a, b := coretest.Pair(t, coretest.WithPlugins(plugins), coretest.WithSettings(func(s *ours.Settings) {
 		s.Grants = []core.Grant{{Intent: "custom", Enabled: true}}
 	}))
 	coretest.Federate(t, a, b)

@@ -26,16 +26,7 @@ type reach struct {
 //
 // docs/protocol.md#card
 func (g *reach) Card(peerID, timestamp, signature string) core.Card {
-	s := g.settings.Load()
-	card := core.Card{
-		Version: g.o.Version, DisplayName: s.Names.DisplayName, Email: s.Names.Email, GatewayURL: s.URL, PublicKey: g.self.String(),
-		Capabilities: core.Capabilities{
-			Intents:  g.intents(),
-			Features: []string{core.FeatureScopes, core.FeatureReplies, core.FeatureHealth, core.FeaturePersonas, core.FeatureV2},
-		},
-		Endpoints: core.Endpoints{Request: s.URL + core.PathRequest, Approve: s.URL + core.PathApprove, Message: s.URL + core.PathMessage, Reply: s.URL + core.PathReply + ":nonce"},
-		Agents:    s.Personas,
-	}
+	card := g.settings.Load().Card(g.o.Version, g.handled())
 	opened, err := envelope.Open(g.opener(context.Background()), envelope.CardRequest, envelope.CardRequestBody(peerID, timestamp, signature), func(label string) ([]core.PublicKey, error) {
 		return peers.Keys(g.peers.Fits(label, isApproved)), nil
 	})
@@ -66,10 +57,7 @@ func (g *reach) peerStatus(k core.PublicKey, now time.Time) *core.PeerStatus {
 }
 
 // Pong is the answer of GET /federation/ping.
-func (g *reach) Pong() core.Pong {
-	s := g.settings.Load()
-	return core.Pong{Pong: true, DisplayName: s.Names.DisplayName, GatewayURL: s.URL, Timestamp: core.FormatTime(g.o.Now())}
-}
+func (g *reach) Pong() core.Pong { return g.settings.Load().Pong(g.o.Now()) }
 
 const maxChecksAtOnce = 8
 
@@ -187,7 +175,7 @@ func (g *reach) Prune(ctx context.Context) error {
 	return g.o.Store.Prune(ctx, core.Cutoffs{
 		Receipts: now.Add(-span - time.Hour),
 		Inbox:    now.Add(-s.InboxKeep), Events: now.Add(-s.InboxKeep),
-		Outbox:  now.Add(-s.keepSent()),
+		Outbox:  now.Add(-s.KeepSent()),
 		Replies: now,
 	})
 }
@@ -222,6 +210,11 @@ func (g *reach) runDigest(ctx context.Context) {
 			g.log.Error("digest not kept", "err", err)
 		}
 	})
+}
+
+// PersonaOf resolves a message's toAgent to the persona that it reaches.
+func (s *state) PersonaOf(toAgent string) (core.Persona, bool) {
+	return s.settings.Load().Persona(toAgent)
 }
 
 // Peers returns all peers, the longest known first.

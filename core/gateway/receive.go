@@ -14,6 +14,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/follow"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
@@ -112,7 +113,7 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 	if err != nil {
 		return none, err
 	}
-	if err := s.addressed(m, p); err != nil {
+	if err := addressed(s, m, p); err != nil {
 		return none, err
 	}
 	now := g.o.Now()
@@ -125,7 +126,7 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 	}
 
 	topic, hasTopic := topicOf(m)
-	persona, hasPersona := s.persona(m.ToAgent)
+	persona, hasPersona := s.Persona(m.ToAgent)
 	change := &core.Change{Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}}, Seen: seen}
 	token, err := g.allow(p, scope.Access{Intent: m.Intent, Topic: topic, HasTopic: hasTopic, Persona: persona.ID, Bytes: len(m.Payload)}, now, change)
 	if err != nil {
@@ -183,14 +184,14 @@ func (g *inbound) messageKeys(label string) ([]core.PublicKey, error) {
 
 // addressed checks what a message says of its way: a nonce, ourselves as the
 // recipient, and a reply address that is the sender's own.
-func (s *Settings) addressed(m *core.Message, p *core.Peer) error {
+func addressed(s *ours.Settings, m *core.Message, p *core.Peer) error {
 	everybody := m.To == core.PublicKey{}.ShortID() // what 0.2 and 0.3 call us, and everybody else
 	switch {
 	case m.Nonce == "":
 		return core.Refuse(core.Malformed, "Missing nonce")
 	case !m.Nonce.Sound():
 		return core.Refuse(core.Malformed, "Invalid nonce")
-	case everybody && (p.V2 || p.Version != "" && !peers.Before(p, 0, 4)), !everybody && !s.names(m.To) && (p.OurLabel == "" || m.To != p.OurLabel):
+	case everybody && (p.V2 || p.Version != "" && !peers.Before(p, 0, 4)), !everybody && !s.Named(m.To) && (p.OurLabel == "" || m.To != p.OurLabel):
 		return core.Refuse(core.Malformed, "Message is addressed to another gateway")
 	case m.ReplyTo != "" && !core.SameOrigin(m.ReplyTo, p.URL):
 		return core.Refuse(core.Malformed, "replyTo must be at the sender's gateway URL")
@@ -214,7 +215,7 @@ func topicOf(m *core.Message) (topic string, ok bool) {
 
 // incoming is a message whose sender is known and whose grants allow it.
 type incoming struct {
-	s          *Settings
+	s          *ours.Settings
 	p          *core.Peer
 	m          *core.Message
 	topic      string
@@ -246,7 +247,7 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 	if err != nil {
 		return core.Answer{}, err
 	}
-	if !s.known[m.Intent] && handler == nil {
+	if !s.Knows(m.Intent) && handler == nil {
 		return answer.Refusal(http.StatusBadRequest, core.Refuse(core.Forbidden, "Unknown intent: "+clean(m.Intent, 64))), nil
 	}
 	if !in.hasPersona {

@@ -222,7 +222,7 @@ func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.Outbox
 		}
 	}
 	change := &core.Change{Expect: []core.Expect{{Peer: p.Key, Revision: p.Revision}}, Replies: []*core.StoredReply{{Nonce: r.Nonce, Peer: p.Key, Reply: r, At: now,
-		Expires: now.Add(g.settings.Load().keepSent())}}} // as long as what it answers
+		Expires: now.Add(g.settings.Load().KeepSent())}}} // as long as what it answers
 	if item.State == core.OutWaiting { // the peer has the message, whatever became of its answer
 		next := *item
 		next.State, next.Done, next.Error, next.Hint = core.OutSent, now, "", ""

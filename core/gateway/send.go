@@ -126,9 +126,7 @@ func (o outward) Store(ctx context.Context, c *core.Change) error {
 
 func (o outward) OutboxSettings() outbox.Settings {
 	s := o.settings.Load()
-	window := s.Window
-	setDefault(&window, 5*time.Minute)
-	return outbox.Settings{Times: queue.Times{First: s.OutboxFirst, Most: s.OutboxMax, GiveUp: s.OutboxGiveUp}, Window: window}
+	return outbox.Settings{Times: queue.Times{First: s.OutboxFirst, Most: s.OutboxMax, GiveUp: s.OutboxGiveUp}, Window: cmp.Or(s.Window, 5*time.Minute)}
 }
 
 func (o outward) Seal(p *core.Peer, item *core.OutboxItem) ([]byte, error) {
@@ -142,5 +140,5 @@ func (o outward) Seal(p *core.Peer, item *core.OutboxItem) ([]byte, error) {
 		no := false
 		return to.SealApproval(p.Key, core.Approval{Approved: &no, FromPublicKey: o.self.String(), Nonce: envelope.NewNonce()})
 	}
-	return to.SealApproval(p.Key, o.approvalFor(p, item))
+	return to.SealApproval(p.Key, o.settings.Load().Approval(p, item.Nonce))
 }

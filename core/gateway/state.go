@@ -22,6 +22,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/freshness"
 	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/locks"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
@@ -36,7 +37,7 @@ type state struct {
 	self     core.PublicKey
 	sealer   envelope.Sealer
 	fresh    *freshness.Guard
-	settings atomic.Pointer[Settings]
+	settings atomic.Pointer[ours.Settings]
 	peers    peers.Index
 	watch    follow.Watchers
 	others   follow.Log // what other nodes keep
@@ -168,8 +169,7 @@ func (s *state) number(old, next *core.Peer) {
 		series.Revision = next.Revision
 	}
 	if old != nil && next.Trust != old.Trust && (next.Trust == core.Requested || isApproved(next)) || old == nil && next.Trust == core.Requested { // the envelope that goes with it says so
-		set := s.settings.Load()
-		next.Notified = core.Notified{URL: set.URL, Names: set.Names}
+		next.Notified = s.settings.Load().Notified()
 	}
 }
 
@@ -376,6 +376,16 @@ func (s *state) plugins() (Plugins, error) {
 		return Plugins{}, nil
 	}
 	return s.o.Plugins()
+}
+
+// handled are the intents that handlers answer.
+func (s *state) handled() (intents []string) {
+	if plugins, err := s.plugins(); err == nil {
+		for _, h := range plugins.Handlers {
+			intents = append(intents, h.Intents()...)
+		}
+	}
+	return intents
 }
 
 // limits are what the limits in force look back on: how many messages of one intent at

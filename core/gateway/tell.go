@@ -6,6 +6,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
@@ -47,7 +48,7 @@ func (g *trust) assumeNotified(ctx context.Context) {
 		if !isApproved(p) || p.Notified.URL != "" {
 			continue
 		}
-		if _, err := g.change(ctx, p.Key, func(p *core.Peer) error { p.Notified = core.Notified{URL: s.URL, Names: s.Names}; return nil }); err != nil {
+		if _, err := g.change(ctx, p.Key, func(p *core.Peer) error { p.Notified = s.Notified(); return nil }); err != nil {
 			g.log.Error("what a peer knows of us was not stored", "peer", p.Name(), "err", err)
 			return
 		}
@@ -97,7 +98,7 @@ func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) erro
 		return err
 	}
 	s := g.settings.Load()
-	notified := core.Notified{URL: s.URL, Names: s.Names}
+	notified := s.Notified()
 	if !p.V2 && p.Notified.URL != s.URL {
 		if !peers.HearsOfMoves(p) {
 			e := core.Refusef(core.Refused, "the version of %s has no way to hear of another gateway URL", p.Name())
@@ -132,9 +133,8 @@ func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) erro
 var errNoIdentity = &core.Error{Kind: core.Refused, Public: "the peer's version has no way to hear of other names",
 	Hint: "it has what it got with our request or approval"}
 
-func (g *trust) postIdentity(ctx context.Context, p *core.Peer, s *Settings) error {
-	body, err := g.to(p).SealIdentity(p.Key, core.Identity{ID: g.self.ID(), DisplayName: s.Names.DisplayName, HumanName: s.Names.HumanName,
-		AgentName: s.Names.AgentName, Organization: s.Names.Organization, Email: s.Names.Email, GatewayURL: s.URL, PublicKey: g.self.String()})
+func (g *trust) postIdentity(ctx context.Context, p *core.Peer, s *ours.Settings) error {
+	body, err := g.to(p).SealIdentity(p.Key, s.Identity())
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func (g *trust) restored(p *core.Peer, e peering.Event, st *step) (*core.Peer, e
 // dated after the notice, that names us. docs/threat-model.md#t10
 func (g *trust) restore(ctx context.Context, k core.PublicKey, v2 bool, sentAt time.Time, to string) error {
 	_, err := g.transition(ctx, k, func(p *core.Peer, st *step) (*core.Peer, error) {
-		if p == nil || !inDoubt(p) || p.V2 && !v2 || !sentAt.After(p.Doubt.Notice) || !g.settings.Load().names(to) {
+		if p == nil || !inDoubt(p) || p.V2 && !v2 || !sentAt.After(p.Doubt.Notice) || !g.settings.Load().Named(to) {
 			return nil, nil
 		}
 		next, err := g.restored(p, peering.Restored, st)

@@ -25,6 +25,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/scope"
@@ -104,7 +105,7 @@ func newWay(b *testing.B, kind string, wanted []hooks.Wanted, keep time.Duration
 			}
 			return ring
 		}),
-		coretest.WithSettings(func(s *gateway.Settings) { s.Levels.Default = scope.LevelFull }))
+		coretest.WithSettings(func(s *ours.Settings) { s.Levels.Default = scope.LevelFull }))
 	w.bob.Dispatcher.Set()
 	coretest.Ask(b, w.alice, w.bob)
 	rate, size := &core.RateLimit{Requests: 1 << 30, WindowSeconds: 1}, &core.ByteLimit{Bytes: 1 << 40, WindowSeconds: 1}

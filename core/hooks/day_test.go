@@ -15,6 +15,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/rules"
 	"github.com/opengatewayprotocol/ogp/core/scope"
@@ -55,7 +56,7 @@ func TestReplayOfADay(t *testing.T) {
 	apply(t, m) // none yet, so that friends come in
 	var ring *record.Ring
 	bob := coretest.New(t, coretest.WithNow(now), coretest.Quiet(), coretest.WithPlugins(m.Plugins),
-		coretest.WithSettings(func(s *gateway.Settings) { s.Levels.Default = scope.LevelFull }),
+		coretest.WithSettings(func(s *ours.Settings) { s.Levels.Default = scope.LevelFull }),
 		coretest.WithRecord(func(s core.Store) gateway.Recorder {
 			var err error
 			ring, err = record.Open(t.Context(), s.(record.Store), record.Settings{Keep: 72 * time.Hour, Payloads: true}, slog.New(slog.DiscardHandler))

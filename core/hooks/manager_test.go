@@ -22,6 +22,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
@@ -276,7 +277,7 @@ var always = []byte(`{"open":"00:00","close":"24:00","days":["mon","tue","wed","
 func pair(t testing.TB, m *hooks.Manager, more ...coretest.Option) (alice, bob *coretest.Gateway) {
 	t.Helper()
 	alice = coretest.New(t)
-	open := coretest.WithSettings(func(s *gateway.Settings) { s.Levels.Default = scope.LevelFull })
+	open := coretest.WithSettings(func(s *ours.Settings) { s.Levels.Default = scope.LevelFull })
 	bob = coretest.New(t, append(more, open, coretest.WithPlugins(m.Plugins))...)
 	coretest.Ask(t, alice, bob)
 	if bob.TrustOf(alice) == core.Pending {
@@ -292,7 +293,7 @@ func pair(t testing.TB, m *hooks.Manager, more ...coretest.Option) (alice, bob *
 }
 
 func allGrants() []core.Grant {
-	grants := gateway.DefaultGrants()
+	grants := ours.DefaultGrants()
 	return append(grants, core.Grant{Intent: "calendar.freebusy", Enabled: true})
 }
 
@@ -740,7 +741,7 @@ func TestP3ApprovalIsAPowerOfItsOwn(t *testing.T) {
 	wanted := func(asks bool, g plugin.Grants) hooks.Wanted {
 		return hooks.Wanted{Spec: plugin.Spec{Name: "yes", Bytes: yes, Manifest: &plugin.Manifest{Name: "yes", Approves: asks}, Grants: g}}
 	}
-	m := newManager(t, hooks.Options{AtMost: gateway.DefaultGrants})
+	m := newManager(t, hooks.Options{AtMost: ours.DefaultGrants})
 	apply(t, m, wanted(true, plugin.Grants{}))
 	alice, bob := coretest.New(t), coretest.New(t, coretest.WithPlugins(m.Plugins))
 	coretest.Ask(t, alice, bob)

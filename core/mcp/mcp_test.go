@@ -20,6 +20,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/mcp"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
@@ -32,7 +33,7 @@ type rig struct {
 
 func newRig(t testing.TB, operator control.Caller) *rig {
 	t.Helper()
-	open := coretest.WithSettings(func(s *gateway.Settings) { s.Levels = scope.Levels{Default: scope.LevelFull} })
+	open := coretest.WithSettings(func(s *ours.Settings) { s.Levels = scope.Levels{Default: scope.LevelFull} })
 	r := &rig{Gateway: coretest.New(t, open), bob: coretest.New(t, open)}
 	coretest.Federate(t, r.Gateway, r.bob)
 	if _, err := r.SetAlias(context.Background(), r.bob.Key(), "bob"); err != nil {

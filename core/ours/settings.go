@@ -1,4 +1,7 @@
-package gateway
+// Package ours is what this gateway is to others: the settings that say so, the labels
+// by which they call it, its personas, its card, and what it says of itself in its
+// envelopes. What they are to us is in core/peers.
+package ours
 
 import (
 	"net"
@@ -13,7 +16,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
-// Settings are what the operator chooses. Zero fields mean the defaults.
+// Settings are what the operator chooses. Zero fields mean the defaults, which Fill puts in.
 type Settings struct {
 	URL   string // our public gateway URL; empty: http://localhost:Port
 	Port  int    // zero: 18790
@@ -47,6 +50,7 @@ type Settings struct {
 
 	Times Times // of the conversation with peers about trust; zero fields: docs/threat-model.md#t10
 
+	self   core.PublicKey
 	labels map[string]bool // what names us and nobody else
 	known  map[string]bool // registered intents
 }
@@ -94,11 +98,13 @@ func DefaultGrants() []core.Grant {
 	return grants
 }
 
-// keepSent is how long our envelopes are on record, and the answers to them.
-func (s *Settings) keepSent() time.Duration { return max(s.ReplyLife, 7*24*time.Hour) }
+// KeepSent is how long our envelopes are on record, and the answers to them.
+func (s *Settings) KeepSent() time.Duration { return max(s.ReplyLife, 7*24*time.Hour) }
 
-// fill puts the defaults in and derives what the message path looks up.
-func (s *Settings) fill(self core.PublicKey) {
+// Fill puts the defaults in, and derives from them and our key what the message path
+// looks up.
+func (s *Settings) Fill(self core.PublicKey) {
+	s.self = self
 	setDefault(&s.Port, core.DefaultPort)
 	setDefault(&s.URL, "http://localhost:"+strconv.Itoa(s.Port))
 	s.URL = strings.TrimRight(s.URL, "/")
@@ -143,8 +149,11 @@ func (s *Settings) fill(self core.PublicKey) {
 	}
 }
 
-// names reports whether a label is ours and not everybody's.
-func (s *Settings) names(label string) bool { return s.labels[label] }
+// Named reports whether a label is ours and not everybody's.
+func (s *Settings) Named(label string) bool { return s.labels[label] }
+
+// Knows reports whether an intent is built in or configured.
+func (s *Settings) Knows(intent string) bool { return s.known[intent] }
 
 // HostPort is the label that old gateways call us by.
 func (s *Settings) HostPort() string {
@@ -174,17 +183,12 @@ func synthesised(n core.Names, agentID string) core.Persona {
 	return core.Persona{ID: id, DisplayName: name, Role: "primary", HookAgentID: agentID}
 }
 
-// persona resolves a message's toAgent.
-func (s *Settings) persona(toAgent string) (core.Persona, bool) {
+// Persona resolves a message's toAgent to the persona that it reaches.
+func (s *Settings) Persona(toAgent string) (core.Persona, bool) {
 	for _, p := range s.Personas {
 		if toAgent == "" && p.Role == "primary" || toAgent != "" && p.ID == toAgent {
 			return p, true
 		}
 	}
 	return core.Persona{}, false
-}
-
-// PersonaOf resolves a message's toAgent to the persona that it reaches.
-func (g *state) PersonaOf(toAgent string) (core.Persona, bool) {
-	return g.settings.Load().persona(toAgent)
 }
