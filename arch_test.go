@@ -92,7 +92,7 @@ var rooms = []arrows{
 	// Wires: both ends of a protocol, the gateway seen as an interface of their own.
 	{"core/federation", []string{"core", "core/answer", "core/dial", "core/web"}},
 	{"core/rendezvous", []string{"core", "core/atomicfile", "core/dial", "core/envelope", "core/gate", "core/keys", "core/web", "core/text"}},
-	{"core/rendezvous/rendezvoustest", nil},
+	{"core/rendezvous/rendezvoustest", []string{"core/coretest/ports"}},
 	{"core/rendezvous/valkey", []string{"core", "core/envelope", "core/files", "core/keys", "core/rendezvous"}},
 	{"core/control", []string{"core", "core/gate", "core/web"}},
 	// The table of methods: typed by what the daemon's parts show of themselves.
@@ -124,6 +124,7 @@ var rooms = []arrows{
 
 	// For tests alone: anything of core.
 	{"core/coretest", []string{"core", "core/..."}},
+	{"core/coretest/ports", nil},
 
 	// Guests run in the sandbox and know the SDK alone; the two folders embed them.
 	{"sdk", nil},

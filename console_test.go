@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 )
 
 // TestConsole runs every console block of the documents that newcomers follow,
@@ -105,28 +106,18 @@ func shape(text string) string {
 	return strings.TrimRight(strings.Join(lines, "\n"), "\n")
 }
 
-// freePorts gives a document's ports free ones of this machine, of the same
-// number of digits.
+// freePorts gives a document's ports free ones of this machine.
 func freePorts(t *testing.T, steps []consoleStep) func(string) string {
-	ports := map[string]string{}
+	free := map[string]string{}
 	for _, s := range steps {
 		for _, p := range portNumber.FindAllString(s.command+s.want, -1) {
-			for ports[p] == "" {
-				ln, err := net.Listen("tcp", "127.0.0.1:0")
-				if err != nil {
-					t.Fatal(err)
-				}
-				if port := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port); len(port) == 5 {
-					ports[p] = port
-					defer ln.Close()
-				} else {
-					ln.Close()
-				}
+			if free[p] == "" {
+				free[p] = strconv.Itoa(ports.Free(t))
 			}
 		}
 	}
 	return func(text string) string {
-		return portNumber.ReplaceAllStringFunc(text, func(p string) string { return ports[p] })
+		return portNumber.ReplaceAllStringFunc(text, func(p string) string { return free[p] })
 	}
 }
 
@@ -142,7 +133,7 @@ func runConsole(t *testing.T, shell, binary string, steps []consoleStep) {
 	if err := os.Symlink(binary, filepath.Join(dir, "ogp")); err != nil {
 		t.Fatal(err)
 	}
-	ports := freePorts(t, steps)
+	local := freePorts(t, steps)
 	cmd := exec.Command(shell, "--noprofile", "--norc")
 	cmd.Dir = dir
 	cmd.Env = []string{"HOME=" + dir, "PATH=" + dir + ":" + os.Getenv("PATH"), "TMPDIR=" + dir, "LANG=C.UTF-8"}
@@ -172,13 +163,13 @@ func runConsole(t *testing.T, shell, binary string, steps []consoleStep) {
 			continue // built already
 		}
 		mark := fmt.Sprintf("--- step %d done ---", i)
-		fmt.Fprintf(in, "%s\necho '%s'\n", ports(s.command), mark)
+		fmt.Fprintf(in, "%s\necho '%s'\n", local(s.command), mark)
 		got, err := readUntil(out, mark)
 		if err != nil {
 			t.Fatalf("line %d: $ %s\n%v; it had printed\n%s", s.line, s.command, err, got)
 		}
 		got = strings.ReplaceAll(got, dir+"/", "/home/you/")
-		if want := shape(ports(s.want)); shape(got) != want {
+		if want := shape(local(s.want)); shape(got) != want {
 			t.Fatalf("line %d: $ %s\nprinted\n%s\nthe document says\n%s", s.line, s.command, shape(got), want)
 		}
 	}

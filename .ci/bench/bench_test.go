@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -26,6 +25,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
@@ -233,7 +233,7 @@ func start(t *testing.T, program string, l load, a *agent) *gateway {
 	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	port := strconv.Itoa(ports.Free(t))
 	g.address = "http://127.0.0.1:" + port
 	out, err := os.Create(g.log)
 	if err != nil {
@@ -370,13 +370,4 @@ func (g *gateway) rss() int64 {
 func (g *gateway) tail() string {
 	data, _ := os.ReadFile(g.log)
 	return string(data[max(0, len(data)-2000):])
-}
-
-func freePort(t *testing.T) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -25,6 +24,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/ours"
@@ -39,16 +39,6 @@ type cluster struct {
 	peers  []*coretest.Gateway
 	fronts []*door // before the peers
 	key    core.PublicKey
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
 }
 
 func newCluster(t *testing.T, program string) *cluster {
@@ -90,7 +80,7 @@ level = "info"
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		n := &node{t: t, program: program, dir: dir, port: freePort(t), metrics: freePort(t), log: filepath.Join(home, "log")}
+		n := &node{t: t, program: program, dir: dir, port: ports.Free(t), metrics: ports.Free(t), log: filepath.Join(home, "log")}
 		t.Cleanup(func() {
 			n.kill()
 			if t.Failed() {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 )
 
 // database is a PostgreSQL of the test's own.
@@ -19,7 +21,7 @@ type database struct {
 
 func newDatabase(t *testing.T) *database {
 	t.Helper()
-	d := &database{bin: os.Getenv("OGP_NODES_PG_BIN"), port: freePort(t)}
+	d := &database{bin: os.Getenv("OGP_NODES_PG_BIN"), port: ports.Free(t)}
 	dir, err := os.MkdirTemp("", "ogp-pg-")
 	if err != nil {
 		t.Fatal(err)

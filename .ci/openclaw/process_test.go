@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 )
 
 // process is a program in a process group of its own, whose output goes to a file.
@@ -106,7 +107,7 @@ func newOpenClaw(t *testing.T, dir, modelURL string) *openclaw {
 	if err != nil || len(nodes) != 1 {
 		t.Fatalf("no node in %s: run .ci/openclaw-e2e", install)
 	}
-	c := &openclaw{dir: filepath.Join(dir, "openclaw"), port: freePort(t), node: nodes[0],
+	c := &openclaw{dir: filepath.Join(dir, "openclaw"), port: ports.Free(t), node: nodes[0],
 		program: filepath.Join(install, "node_modules", "openclaw", "openclaw.mjs")}
 	if err := os.MkdirAll(filepath.Join(c.dir, "workspace"), 0o700); err != nil {
 		t.Fatal(err)
@@ -289,7 +290,7 @@ type gateway struct {
 
 func newGateway(t *testing.T, dir, name string, settings ...string) *gateway {
 	t.Helper()
-	g := &gateway{name: name, dir: filepath.Join(dir, name), port: freePort(t)}
+	g := &gateway{name: name, dir: filepath.Join(dir, name), port: ports.Free(t)}
 	if err := os.MkdirAll(g.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -373,14 +374,4 @@ func until(ctx context.Context, t *testing.T, what string, done func() bool) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
 }

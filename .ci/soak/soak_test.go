@@ -24,6 +24,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 )
@@ -207,16 +208,6 @@ func (p *process) rss() int64 {
 	return 0
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
-}
-
 // outside is an address of this machine that is not loopback; loopback where there
 // is none.
 func outside() string {
@@ -286,12 +277,12 @@ func begin(t *testing.T, program string) *soak {
 	s := &soak{t: t, program: program, kept: map[string]bool{}, friend: &envelope.Sealer{Key: keys.Generate()},
 		loud: &envelope.Sealer{Key: keys.Generate()}, stranger: &envelope.Sealer{Key: keys.Generate()},
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}}
-	rport := freePort(t)
+	rport := strconv.Itoa(ports.Free(t))
 	s.rendezvous = s.start("rendezvous", rport, files, nil, "rendezvous", "--listen", ":"+rport, "--home", filepath.Join(t.TempDir(), "rendezvous"),
 		"--trusted-proxies", "127.0.0.1/32")
 	s.home = filepath.Join(t.TempDir(), "gateway")
 	home := s.home
-	s.gateway = s.open(freePort(t), files)
+	s.gateway = s.open(strconv.Itoa(ports.Free(t)), files)
 	var who struct {
 		PublicKey core.PublicKey `json:"publicKey"`
 	}

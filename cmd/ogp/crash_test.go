@@ -25,6 +25,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/store/storetest"
@@ -247,7 +248,7 @@ func crash(t *testing.T, settings string, after func()) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	port := closedPort(t)[len("127.0.0.1:"):]
+	port := strconv.Itoa(ports.Free(t))
 	text := settings + notifiers + "[network]\nallow_private = [\"127.0.0.0/8\"]\n[outbox]\nfirst_retry = \"10ms\"\nmax_retry = \"200ms\"\n"
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +31,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/keys"
@@ -51,7 +53,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s := &site{t: t, dir: dir, stop: func() {}, env: []string{"HOME=" + t.TempDir(), "OGP_NETWORK_ALLOW_PRIVATE=127.0.0.0/8",
-		"OGP_LISTEN=127.0.0.1", "OGP_DAEMON_PORT=" + closedPort(t)[len("127.0.0.1:"):], "OGP_OUTBOX_FIRST_RETRY=100ms", "OGP_DELIVERY_FIRST_RETRY=100ms"}}
+		"OGP_LISTEN=127.0.0.1", "OGP_DAEMON_PORT=" + strconv.Itoa(ports.Free(t)), "OGP_OUTBOX_FIRST_RETRY=100ms", "OGP_DELIVERY_FIRST_RETRY=100ms"}}
 	t.Cleanup(func() { s.stop(); os.RemoveAll(dir) })
 	return s
 }
@@ -242,16 +244,6 @@ func rendezvousServer(t *testing.T) string {
 	return "http://" + ln.Addr().String()
 }
 
-// closedPort is an address on which nobody listens.
-func closedPort(t *testing.T) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.Close()
-	return ln.Addr().String()
-}
-
 func TestDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -396,7 +388,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			s.finds("port", api.CheckFail, `does not have the address`, `config unset listen`)
 		}},
 		{"a gateway URL that nobody answers", func(t *testing.T, s *site) {
-			s.start("--daemon-port", "0", "--gateway-url", "http://"+closedPort(t))
+			s.start("--daemon-port", "0", "--gateway-url", "http://"+ports.Nobody(t))
 			s.finds("url", api.CheckFail, `does not answer`, `proxy or tunnel of 127\.0\.0\.1`)
 		}},
 		{"another gateway at the gateway URL", func(t *testing.T, s *site) {
@@ -441,7 +433,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			s.finds("clock", api.CheckWarn, `behind of that`, `set-ntp`)
 		}},
 		{"a rendezvous that is down", func(t *testing.T, s *site) {
-			s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL=http://"+closedPort(t))
+			s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL=http://"+ports.Nobody(t))
 			s.finds("rendezvous", api.CheckFail, `.`, `curl|rendezvous`)
 			s.start("--daemon-port", "0")
 			s.until(func() bool {
@@ -457,7 +449,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			s.finds("notifier", api.CheckFail, `OpenClaw answered 401`, `hooks\.token`)
 		}},
 		{"OpenClaw is down", func(t *testing.T, s *site) {
-			s.env = append(s.env, "OGP_OPENCLAW_URL=http://"+closedPort(t), "OGP_OPENCLAW_HOOKS_TOKEN=right")
+			s.env = append(s.env, "OGP_OPENCLAW_URL=http://"+ports.Nobody(t), "OGP_OPENCLAW_HOOKS_TOKEN=right")
 			s.start("--daemon-port", "0")
 			s.finds("notifier", api.CheckFail, `test call failed: OpenClaw at`, `start OpenClaw`)
 		}},
@@ -616,7 +608,7 @@ func TestDoctorTellsWhatWaitsForARestart(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.start("--daemon-port", "0")
-	s.write(daemon.ConfigFile, "[rendezvous]\nenabled = true\nurl = \"http://"+closedPort(t)+"\"\n", 0o600)
+	s.write(daemon.ConfigFile, "[rendezvous]\nenabled = true\nurl = \"http://"+ports.Nobody(t)+"\"\n", 0o600)
 	s.until(func() bool {
 		_, v := s.doctor()
 		return strings.Contains(listChecks(v.Checks), "warn rendezvous: the setting has changed since the start")

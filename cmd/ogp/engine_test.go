@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strconv"
+
 	"github.com/alicebob/miniredis/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -38,12 +40,12 @@ func engineCmd(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(s.engine.Start())
 		return
 	case rendezvoustest.HasEngine():
-		e, err := rendezvoustest.RunEngine(ts.MkAbs("."))
+		e, err := rendezvoustest.RunEngine(ts.MkAbs("."), freePort(ts))
 		ts.Check(err)
 		s.engine = e
 	default:
-		e, err := miniredis.Run()
-		ts.Check(err)
+		e := miniredis.NewMiniRedis()
+		ts.Check(e.StartAddr("127.0.0.1:" + strconv.Itoa(freePort(ts))))
 		s.engine = double{e}
 	}
 	s.closers = append(s.closers, closerFunc(func() { s.engine.Kill() }))

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,6 +27,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
@@ -380,25 +380,19 @@ func jsonSetCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], got)
 }
 
-// nextPort counts through ports that the system never gives out by itself, so
-// that a daemon can be stopped and started again on its port.
-var nextPort atomic.Int64
-
-func init() { nextPort.Store(20000 + int64(os.Getpid()%120)*100) }
-
-// freeport <variable>...: finds free ports.
+// freeport <variable>...: finds free ports, for this script until it ends.
 func freePortCmd(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
-		port := nextPort.Add(1)
-		for ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); ; ln, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)) {
-			if err == nil {
-				ln.Close()
-				break
-			}
-			port = nextPort.Add(1)
-		}
-		ts.Setenv(name, strconv.FormatInt(port, 10))
+		ts.Setenv(name, strconv.Itoa(freePort(ts)))
 	}
+}
+
+func freePort(ts *testscript.TestScript) int {
+	port, release, err := ports.Hold()
+	ts.Check(err)
+	s := sceneOf(ts)
+	s.closers = append(s.closers, closerFunc(release))
+	return port
 }
 
 // occupy <variable>: holds a port until the script ends.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/brake"
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/dial"
 	"github.com/opengatewayprotocol/ogp/core/federation"
@@ -126,7 +127,7 @@ type Gateway struct {
 // New starts a gateway.
 func New(t testing.TB, opts ...Option) *Gateway {
 	t.Helper()
-	g := &Gateway{t: t, storeKind: "memory", log: slog.New(slog.DiscardHandler), addr: "127.0.0.1:0", now: time.Now,
+	g := &Gateway{t: t, storeKind: "memory", log: slog.New(slog.DiscardHandler), addr: address(t), now: time.Now,
 		Notifier: &Notifier{name: "recorder"}}
 	for _, o := range opts {
 		o(g)
@@ -140,6 +141,12 @@ func New(t testing.TB, opts ...Option) *Gateway {
 	g.start()
 	t.Cleanup(func() { g.Stop() })
 	return g
+}
+
+// address is one to listen on again after a stop, which nobody else takes meanwhile.
+func address(t testing.TB) string {
+	t.Helper()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(ports.Free(t)))
 }
 
 // Pair starts two gateways that do not know each other.
@@ -278,7 +285,7 @@ func (g *Gateway) Restart() {
 func (g *Gateway) Move() {
 	g.t.Helper()
 	g.Stop()
-	g.addr = "127.0.0.1:0"
+	g.addr = address(g.t)
 	g.start()
 }
 

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 )
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -472,10 +473,6 @@ func TestN1OnlyPlainHTTPURLs(t *testing.T) {
 }
 
 func TestErrorsTellTheirKind(t *testing.T) {
-	closed, _ := net.Listen("tcp4", "127.0.0.1:0")
-	closedURL := "http://" + closed.Addr().String()
-	closed.Close()
-
 	plain, _ := serve(t, ok)
 	secure := httptest.NewUnstartedServer(http.HandlerFunc(ok))
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of the handshake that must fail
@@ -504,7 +501,7 @@ func TestErrorsTellTheirKind(t *testing.T) {
 	}}
 	c := newClient(t, Options{Allow: loopback, Resolver: noNames})
 	for target, want := range map[string]core.Kind{
-		closedURL:                           NobodyListens,
+		"http://" + ports.Nobody(t):         NobodyListens,
 		"http://nowhere.test/":              DNS,
 		secure.URL:                          TLS,
 		"https" + plain.URL[len("http"):]:   TLS,

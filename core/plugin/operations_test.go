@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
@@ -263,10 +264,9 @@ func TestP1SecretInAPath(t *testing.T) {
 			t.Errorf("%s = %s, want %s", rest, got, want)
 		}
 	}
-	dead := httptest.NewServer(nil)
-	dead.Close()
-	spec.Grants.HTTP = grants(dead.URL)
-	got := operator(t, spec)("http.request", `{"url":"`+dead.URL+`/hooks/{secret:hook}"}`)
+	dead := "http://" + ports.Nobody(t)
+	spec.Grants.HTTP = grants(dead)
+	got := operator(t, spec)("http.request", `{"url":"`+dead+`/hooks/{secret:hook}"}`)
 	if !strings.Contains(got, `"code":-4`) {
 		t.Errorf("a dead server: %s, want -4", got)
 	}

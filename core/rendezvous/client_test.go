@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -16,7 +15,9 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous/rendezvoustest"
@@ -252,8 +253,7 @@ func TestLookupTakesTheNewestSigned(t *testing.T) {
 		}
 		return lying(t, b+"}")
 	}
-	gone := httptest.NewServer(nil)
-	gone.Close()
+	gone := "http://" + ports.Nobody(t)
 	missing := httptest.NewServer(http.NotFoundHandler())
 	defer missing.Close()
 	for _, test := range []struct {
@@ -266,10 +266,10 @@ func TestLookupTakesTheNewestSigned(t *testing.T) {
 		{"signed before unsigned", []string{says("https://a.example", 0, false), says("https://b.example", time.Minute, true)}, "https://b.example", ""},
 		{"the newest signed", []string{says("https://a.example", 2*time.Minute, true), says("https://b.example", time.Minute, true)}, "https://b.example", ""},
 		{"the first of two", []string{says("https://a.example", time.Minute, true), says("https://b.example", time.Minute, true)}, "https://a.example", ""},
-		{"one is down", []string{gone.URL, says("https://b.example", 0, true)}, "https://b.example", ""},
+		{"one is down", []string{gone, says("https://b.example", 0, true)}, "https://b.example", ""},
 		{"one does not know", []string{missing.URL, says("https://b.example", 0, true)}, "https://b.example", ""},
-		{"one is down, one does not know", []string{gone.URL, missing.URL}, "", core.NotFound},
-		{"all are down", []string{gone.URL, gone.URL}, "", core.Unreachable},
+		{"one is down, one does not know", []string{gone, missing.URL}, "", core.NotFound},
+		{"all are down", []string{gone, gone}, "", core.Unreachable},
 		{"none", nil, "", core.Unavailable},
 		{"no URL", []string{"rendezvous.example"}, "", core.Malformed},
 	} {
@@ -557,14 +557,8 @@ func TestClientTimesRise(t *testing.T) {
 }
 
 func TestClientErrorsKeepSecrets(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	ln.Close()
-	c := newTestClient(t, key(t, 1), nil, "http://"+addr)
-	_, err = c.Resolve(t.Context(), "a3f7k2-ABCD-ABCD-ABCD-SECR-ETSE-CRET")
+	c := newTestClient(t, key(t, 1), nil, "http://"+ports.Nobody(t))
+	_, err := c.Resolve(t.Context(), "a3f7k2-ABCD-ABCD-ABCD-SECR-ETSE-CRET")
 	if !isKind(err, core.Unreachable) || strings.Contains(err.Error(), "a3f7k2") || strings.Contains(err.Error(), "SECR") {
 		t.Errorf("Resolve = %v, want core.Unreachable without the code", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 )
 
 // EngineVariable names the program that Engine runs: redis-server or valkey-server.
@@ -32,7 +34,7 @@ func NewEngine(t testing.TB, args ...string) *Engine {
 	if !HasEngine() {
 		t.Skip("NOT RUN: " + EngineVariable + " names no redis-server or valkey-server")
 	}
-	e, err := RunEngine(t.TempDir(), args...)
+	e, err := RunEngine(t.TempDir(), ports.Free(t), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,14 +42,9 @@ func NewEngine(t testing.TB, args ...string) *Engine {
 	return e
 }
 
-// RunEngine starts one in a folder. Kill it.
-func RunEngine(dir string, args ...string) (*Engine, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	e := &Engine{Port: ln.Addr().(*net.TCPAddr).Port, dir: dir, args: args}
-	ln.Close()
+// RunEngine starts one in a folder, on a port of the caller's. Kill it.
+func RunEngine(dir string, port int, args ...string) (*Engine, error) {
+	e := &Engine{Port: port, dir: dir, args: args}
 	return e, e.Start()
 }
 
@@ -67,7 +64,7 @@ func (e *Engine) Start() error {
 	if err := e.cmd.Start(); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		conn, err := net.DialTimeout("tcp", e.Addr(), time.Second)
 		if err == nil {
 			return conn.Close()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/coretest/ports"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
@@ -62,6 +64,18 @@ func open(t testing.TB, at string, o rendezvous.ServerOptions) (*Store, *logged)
 	}
 	t.Cleanup(s.Close)
 	return s, log
+}
+
+// double is an engine that ends and comes back at the same port, which nobody takes
+// meanwhile.
+func double(t *testing.T) *miniredis.Miniredis {
+	t.Helper()
+	m := miniredis.NewMiniRedis()
+	if err := m.StartAddr("127.0.0.1:" + strconv.Itoa(ports.Free(t))); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m
 }
 
 // engines runs a test on the double, and on the engine itself where there is one.
@@ -298,7 +312,7 @@ func TestV2NewestOverServers(t *testing.T) {
 // Servers whose clocks differ go by the engine's: a record that one has taken lives at
 // the other for as long.
 func TestClocksOfServers(t *testing.T) {
-	engine := miniredis.RunT(t)
+	engine := double(t)
 	at := "valkey://" + engine.Addr()
 	s, _ := open(t, at, rendezvous.ServerOptions{})
 	for _, skew := range []time.Duration{0, 4 * time.Minute, -4 * time.Minute} {
@@ -329,7 +343,7 @@ func TestClocksOfServers(t *testing.T) {
 // While the engine is away every request gets 503 and a time to come back; nothing is
 // acknowledged, the log says once what is wrong, and all is well when it is back.
 func TestEngineAway(t *testing.T) {
-	engine := miniredis.RunT(t)
+	engine := double(t)
 	s, log := open(t, "valkey://"+engine.Addr(), rendezvous.ServerOptions{})
 	url := serve(t, rendezvous.ServerOptions{Store: s})
 	k := keys.Generate()
@@ -383,7 +397,7 @@ func TestEngineAway(t *testing.T) {
 
 // A server starts while the engine is not there yet, and says so.
 func TestEngineNotThereYet(t *testing.T) {
-	engine := miniredis.RunT(t)
+	engine := double(t)
 	at := "valkey://" + engine.Addr()
 	engine.Close()
 	s, log := open(t, at, rendezvous.ServerOptions{})

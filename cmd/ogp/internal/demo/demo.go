@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -183,30 +182,41 @@ func (d *demo) quietly(who string, args ...string) error {
 	return err
 }
 
-// background starts a command that goes on, and waits until it listens.
-func (d *demo) background(who string, args ...string) error {
-	c := exec.Command(d.self, append([]string{"--home", d.home(who)}, args...)...)
-	c.Env = []string{"HOME=" + d.dir}
+// rendezvous starts one at any free port, and waits until it says which.
+func (d *demo) rendezvous() (address string, err error) {
+	args := []string{"rendezvous", "--listen", "127.0.0.1:0"}
+	said, err := os.Create(filepath.Join(d.dir, "rendezvous.out"))
+	if err != nil {
+		return "", err
+	}
+	defer said.Close()
+	c := exec.Command(d.self, append([]string{"--home", d.home("rendezvous")}, args...)...)
+	c.Env, c.Stdout, c.Stderr = []string{"HOME=" + d.dir}, said, said
 	cli.Detach(c)
 	if err := c.Start(); err != nil {
-		return err
+		return "", err
 	}
-	d.show(who, "", 0, args...)
+	d.show("rendezvous", "", 0, args...)
 	if err := os.WriteFile(filepath.Join(d.dir, rendezvousPID), fmt.Append(nil, c.Process.Pid), 0o600); err != nil {
-		return err
+		return "", err
 	}
-	address := args[len(args)-1]
-	for range 200 {
-		if conn, err := net.DialTimeout("tcp", address, time.Second); err == nil {
-			return conn.Close()
+	var text []byte
+	for range 1500 {
+		if text, err = os.ReadFile(said.Name()); err != nil {
+			return "", err
+		}
+		if _, rest, ok := strings.Cut(string(text), "Rendezvous is listening on "); ok {
+			if address, _, ok := strings.Cut(rest, "\n"); ok {
+				return address, nil
+			}
 		}
 		select {
 		case <-d.ctx.Done():
-			return d.ctx.Err()
+			return "", d.ctx.Err()
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	return fmt.Errorf("demo: nobody listens on %s", address)
+	return "", fmt.Errorf("demo: the rendezvous does not listen: %s", text)
 }
 
 // stopAll ends what the demo has started, also after Ctrl-C.
@@ -225,13 +235,4 @@ func (d *demo) stopAll() {
 			}
 		}
 	}
-}
-
-func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
 }

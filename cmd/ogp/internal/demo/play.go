@@ -15,18 +15,14 @@ import (
 
 // play is the demo, step by step.
 func (d *demo) play() error {
-	port, err := freePort()
-	if err != nil {
-		return err
-	}
-	rendezvous := fmt.Sprintf("http://127.0.0.1:%d", port)
 	d.say("A rendezvous, and two gateways that know it")
-	if err := d.background("rendezvous", "rendezvous", "--listen", strings.TrimPrefix(rendezvous, "http://")); err != nil {
+	address, err := d.rendezvous()
+	if err != nil {
 		return err
 	}
 	for _, who := range []string{"Ada", "Ben"} {
 		if err := d.must(strings.ToLower(who), "start", "--background", "--no-save", "--daemon-port", "0", "--listen", "127.0.0.1", "--display-name", who,
-			"--network-allow-private", "127.0.0.0/8", "--rendezvous-enabled", "--rendezvous-url", rendezvous); err != nil {
+			"--network-allow-private", "127.0.0.0/8", "--rendezvous-enabled", "--rendezvous-url", "http://"+address); err != nil {
 			return err
 		}
 	}
