@@ -148,7 +148,7 @@ func (g *trust) askFirst(ctx context.Context, p *core.Peer, target string, card 
 		if now == nil || now.Revision != p.Revision {
 			return nil, errChanged
 		}
-		if err := g.checkAlias(a.Alias, p.Key); err != nil {
+		if err := g.peers.CheckAlias(a.Alias, p.Key); err != nil {
 			return nil, err
 		}
 		now = now.Clone()
@@ -198,7 +198,7 @@ func (g *trust) introduceAsked(p *core.Peer, target string, card core.Card, alia
 func (g *trust) storeRequest(ctx context.Context, key core.PublicKey, target string, card core.Card, a Ask) (old, next *core.Peer, err error) {
 	next, err = g.transition(ctx, key, func(p *core.Peer, st *step) (*core.Peer, error) {
 		old = p
-		if err := g.checkAlias(a.Alias, key); err != nil {
+		if err := g.peers.CheckAlias(a.Alias, key); err != nil {
 			return nil, err
 		}
 		if p == nil {

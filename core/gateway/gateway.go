@@ -17,6 +17,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/brake"
+	"github.com/opengatewayprotocol/ogp/core/counts"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
 	"github.com/opengatewayprotocol/ogp/core/lease"
@@ -124,7 +125,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		o.Now = time.Now
 	}
 	s := &state{o: o, log: o.Logger, self: o.Signer.Public(), sealer: envelope.Sealer{Key: o.Signer, Now: o.Now}, started: o.Now(), changed: make(chan struct{}, 1)}
-	s.others.Read = o.Store.Events
+	s.others.Read, s.peers.Self = o.Store.Events, s.self
 	s.SetSettings(o.Settings)
 	s.fresh = &freshness.Guard{Window: s.settings.Load().Window, Remember: s.settings.Load().Remember, Now: o.Now}
 
@@ -178,7 +179,7 @@ func (s *state) Settings() ours.Settings { return *s.settings.Load() }
 func (s *state) Key() core.PublicKey { return s.self }
 
 // Counters returns the gateway's counters.
-func (s *state) Counters() *Counters { return &s.counters }
+func (s *state) Counters() *counts.Counters { return &s.counters }
 
 // Started is when the gateway was made.
 func (s *state) Started() time.Time { return s.started }

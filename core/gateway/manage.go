@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -40,7 +39,7 @@ func (g *trust) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval) (
 		if p == nil {
 			return nil, errNoSuchPeer
 		}
-		if err := g.checkAlias(a.Alias, k); err != nil {
+		if err := g.peers.CheckAlias(a.Alias, k); err != nil {
 			return nil, err
 		}
 		if a.Alias != "" { // by which the notifiers call it, too
@@ -257,7 +256,7 @@ func (g *trust) ForgetPeer(ctx context.Context, k core.PublicKey) (notified erro
 // SetAlias names a peer. An empty alias takes the name away.
 func (g *trust) SetAlias(ctx context.Context, k core.PublicKey, alias string) (*core.Peer, error) {
 	return g.change(ctx, k, func(p *core.Peer) error {
-		if err := g.checkAlias(alias, k); err != nil {
+		if err := g.peers.CheckAlias(alias, k); err != nil {
 			return err
 		}
 		p.Alias = alias
@@ -297,40 +296,6 @@ func (g *trust) SetLevel(ctx context.Context, k core.PublicKey, topic, level str
 	})
 }
 
-// checkAlias refuses an alias that another peer has, or that reads like what names a
-// gateway by itself: a fingerprint or key, of anybody's whole, of another peer's and ours
-// also its beginning, or a URL.
-func (s *state) checkAlias(alias string, k core.PublicKey) error {
-	if alias == "" {
-		return nil
-	}
-	shown := clean(alias, 64)
-	if why := core.NotAlias(alias); why != "" || alias != shown {
-		return core.Refusef(core.Malformed, "alias %q: %s", shown, cmp.Or(why, "want up to 64 characters that can be seen"))
-	}
-	if s.self.Named(alias) || s.self.Begins(alias, core.LeastStart) {
-		return core.Refusef(core.Malformed, "alias %q: our own fingerprint or key begins so", shown)
-	}
-	if p := s.peers.AliasTwin(alias, k); p != nil {
-		return core.Refusef(core.Conflict, "alias %q is the name of another peer", alias)
-	}
-	if p := s.peers.MeantByAlias(alias, k); p != nil {
-		return core.Refusef(core.Conflict, "alias %q could be taken for another peer, %s", alias, p.Key.Fingerprint())
-	}
-	return nil
-}
-
-// keepsAlias reports whether a stored alias still names its peer: nobody else has it, and
-// it is nobody's whole fingerprint or key. What a stranger can make up, a key that begins
-// so, takes no name away.
-func (s *state) keepsAlias(p *core.Peer) bool {
-	if p.Alias == "" {
-		return true
-	}
-	other := s.peers.ByAlias(p.Alias)
-	return (other == nil || other.Key == p.Key) && core.NotAlias(p.Alias) == "" && !s.self.Named(p.Alias) && s.peers.Whole(p.Alias, p.Key) == nil
-}
-
 // ImportPeers adds peers that another gateway's state held. A key that we know
 // already keeps our record. It returns how many were added.
 func (g *trust) ImportPeers(ctx context.Context, peers []*core.Peer) (int, error) {
@@ -343,12 +308,12 @@ func (g *trust) ImportPeers(ctx context.Context, peers []*core.Peer) (int, error
 			continue
 		}
 		p = p.Clone()
-		if err := g.checkAlias(p.Alias, p.Key); err != nil || aliases[strings.ToLower(p.Alias)] {
+		if err := g.peers.CheckAlias(p.Alias, p.Key); err != nil || aliases[strings.ToLower(p.Alias)] {
 			g.log.Warn("a peer goes without its alias", "peer", p.Key.Fingerprint(), "alias", clean(p.Alias, 64), "err", err)
 			p.Alias = ""
 		}
 		aliases[strings.ToLower(p.Alias)] = true
-		g.number(nil, p)
+		g.peers.Number(nil, p, g.settings.Load().Notified())
 		st.Peers = append(st.Peers, p)
 	}
 	return len(st.Peers), g.commit(ctx, st)

@@ -212,6 +212,12 @@ func (g *reach) runDigest(ctx context.Context) {
 	})
 }
 
+// Moved lists the approved peers that know another gateway URL of ours.
+func (s *state) Moved() []*core.Peer {
+	at := s.settings.Load().URL
+	return slices.DeleteFunc(s.peers.Untold(s.settings.Load().Notified()), func(p *core.Peer) bool { return p.Notified.URL == "" || p.Notified.URL == at })
+}
+
 // PersonaOf resolves a message's toAgent to the persona that it reaches.
 func (s *state) PersonaOf(toAgent string) (core.Persona, bool) {
 	return s.settings.Load().Persona(toAgent)

@@ -29,7 +29,7 @@ func (g *trust) runTell(ctx context.Context) {
 			continue
 		case <-timer.C:
 		}
-		for _, p := range g.Untold() {
+		for _, p := range g.peers.Untold(g.settings.Load().Notified()) {
 			if ctx.Err() != nil {
 				return
 			}
@@ -57,32 +57,6 @@ func (g *trust) assumeNotified(ctx context.Context) {
 
 // tellFirst is how long after the start, or a change, peers are notified.
 const tellFirst = 5 * time.Second
-
-// Untold lists the approved peers that do not know our gateway URL or our names as
-// they are now. Those that were never told of any count as knowing what they were
-// approved with.
-func (g *trust) Untold() []*core.Peer {
-	s := g.settings.Load()
-	var out []*core.Peer
-	for _, p := range g.peers.All() {
-		if isApproved(p) && (p.Notified.URL != "" && p.Notified.URL != s.URL || p.Notified.Names != (core.Names{}) && p.Notified.Names != s.Names && !p.Notified.Deaf) {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-// Moved lists the approved peers that know another gateway URL of ours.
-func (g *trust) Moved() []*core.Peer {
-	s := g.settings.Load()
-	var out []*core.Peer
-	for _, p := range g.peers.All() {
-		if isApproved(p) && p.Notified.URL != "" && p.Notified.URL != s.URL {
-			out = append(out, p)
-		}
-	}
-	return out
-}
 
 // TellPeer tells an approved peer where we are and what we are called. A peer that
 // has not shown v2 hears of another URL by our approval, and of names by its own

@@ -21,6 +21,7 @@ import (
 
 // Index holds every peer in memory. Its zero value is ready. Safe for concurrent use.
 type Index struct {
+	Self  core.PublicKey       // our own key, which no alias may read as; set once, before use
 	Alive func(core.PublicKey) // hears of every verified envelope of a peer; set once, before use
 
 	mu      sync.RWMutex // guards all below
@@ -202,19 +203,6 @@ func (b *Index) ByAlias(alias string) *core.Peer {
 		return e.peer
 	}
 	return nil
-}
-
-// Gone returns the peers that have gone and had the alias of another peer, whose key is
-// not theirs.
-func (b *Index) Gone(alias string, k core.PublicKey) (gone []*core.Peer) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	for _, e := range b.byKey {
-		if e.peer.Alias == alias && alias != "" && e.peer.Key != k && !KeepsAlias(e.peer) {
-			gone = append(gone, e.peer)
-		}
-	}
-	return gone
 }
 
 // ByURL returns another peer than k whose pinned URL is the same.
