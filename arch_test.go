@@ -50,6 +50,7 @@ var rooms = []arrows{
 	{"core/peering", []string{"core"}},
 	{"core/peers", []string{"core", "core/envelope", "core/peering", "core/text"}},
 	{"core/ours", []string{"core", "core/scope"}},
+	{"core/counts", []string{"core"}},
 	{"core/window", []string{"core"}},
 	{"core/nodes", []string{"core", "core/config"}},
 	{"core/scope", []string{"core", "core/window"}},
@@ -85,7 +86,7 @@ var rooms = []arrows{
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/answer", "core/brake", "core/budget", "core/envelope", "core/follow", "core/freshness", "core/keys", "core/lease", "core/locks", "core/ours", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
+	{"core/gateway", []string{"core", "core/answer", "core/brake", "core/budget", "core/counts", "core/envelope", "core/follow", "core/freshness", "core/keys", "core/lease", "core/locks", "core/ours", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
 	{"core/hooks", []string{"core", "core/atomicfile", "core/files", "core/gateway", "core/plugin", "core/plugin/lookup", "core/rules", "core/scope"}},
 
@@ -148,7 +149,7 @@ var rooms = []arrows{
 	{"core/daemon/service", []string{"core/config"}},
 	{"core/daemon/certs", []string{"core", "core/config", "core/files"}},
 	{"core/daemon/doctor", []string{"core", "core/config", "core/control/api", "core/daemon/certs", "core/daemon/openclaw", "core/delivery", "core/dial", "core/federation", "core/gateway", "core/hooks", "core/keys", "core/peers", "core/plugin", "core/rendezvous", "core/text"}},
-	{"core/tracing", []string{"core", "core/config", "core/delivery", "core/federation", "core/gateway"}},
+	{"core/tracing", []string{"core", "core/config", "core/counts", "core/delivery", "core/federation", "core/gateway"}},
 	{"core/daemon/openclaw", []string{"core", "core/config", "core/dial", "core/files", "core/nesting"}},
 	{"cmd/ogp", []string{"cmd/ogp/internal/...", "core", "core/brake", "core/config", "core/control", "core/control/api", "core/daemon", "core/hooks", "core/plugin", "core/scope", "core/settings", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/cli", []string{"cmd/ogp/internal/term", "core", "core/config", "core/control", "core/control/api", "core/daemon", "core/files", "plugins"}},

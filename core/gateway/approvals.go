@@ -12,7 +12,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
-	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/scope"
@@ -22,9 +21,7 @@ import (
 //
 // docs/protocol.md#approve
 func (g *trust) ReceiveApproval(ctx context.Context, body []byte) (core.Answer, error) {
-	a, err := follow.Judged(ctx, &g.memory, func() (core.Answer, error) { return g.receiveApproval(ctx, body) })
-	g.count("approve", a, err)
-	return a, err
+	return g.judged(ctx, "approve", func() (core.Answer, error) { return g.receiveApproval(ctx, body) })
 }
 
 func (g *trust) receiveApproval(ctx context.Context, body []byte) (core.Answer, error) {

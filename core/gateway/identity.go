@@ -9,7 +9,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
-	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
@@ -20,9 +19,7 @@ const maxSeenIDs = 64
 //
 // docs/protocol.md#update-identity
 func (g *trust) ReceiveIdentity(ctx context.Context, body []byte) (core.Answer, error) {
-	a, err := follow.Judged(ctx, &g.memory, func() (core.Answer, error) { return g.receiveIdentity(ctx, body) })
-	g.count("update-identity", a, err)
-	return a, err
+	return g.judged(ctx, "update-identity", func() (core.Answer, error) { return g.receiveIdentity(ctx, body) })
 }
 
 func (g *trust) receiveIdentity(ctx context.Context, body []byte) (core.Answer, error) {

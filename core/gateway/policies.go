@@ -18,7 +18,7 @@ func (g *state) ask(ctx context.Context, q core.Question) (core.Verdict, error) 
 		return core.Verdict{Decision: core.Abstain}, nil
 	}
 	v, err := scope.Judge(ctx, plugins.Policies[q.Kind], q, func(pol core.Policy, v core.Verdict, took time.Duration, err error) {
-		g.counters.askedPolicy(took)
+		g.counters.AskedPolicy(took)
 		switch {
 		case err != nil:
 			g.log.Error("policy failed", "policy", pol.Name(), "kind", q.Kind, "peer", q.Peer.Name(), "err", err)

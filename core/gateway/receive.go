@@ -13,7 +13,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
-	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/scope"
@@ -33,28 +32,7 @@ type inbound struct {
 //
 // docs/protocol.md#messages
 func (g *inbound) ReceiveMessage(ctx context.Context, body []byte) (core.Answer, error) {
-	a, err := follow.Judged(ctx, &g.memory, func() (core.Answer, error) { return g.receiveMessage(ctx, body) })
-	g.count("message", a, err)
-	return a, err
-}
-
-func (s *state) count(kind string, a core.Answer, err error) {
-	s.counters.add(kind, Verdict(a, err))
-}
-
-// Verdict is one word for what came of an envelope, for counters and traces: "ok",
-// the error's kind, or "forbidden" for a refusal that is an answer on record.
-func Verdict(a core.Answer, err error) string {
-	var e *core.Error
-	switch {
-	case errors.As(err, &e):
-		return string(e.Kind)
-	case err != nil:
-		return string(core.Internal)
-	case a.Status >= 400:
-		return string(core.Forbidden)
-	}
-	return "ok"
+	return g.judged(ctx, "message", func() (core.Answer, error) { return g.receiveMessage(ctx, body) })
 }
 
 func (g *inbound) receiveMessage(ctx context.Context, body []byte) (core.Answer, error) {

@@ -8,7 +8,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
-	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 )
@@ -17,9 +16,7 @@ import (
 //
 // docs/protocol.md#removed
 func (g *trust) ReceiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
-	a, err := follow.Judged(ctx, &g.memory, func() (core.Answer, error) { return g.receiveRemoval(ctx, body) })
-	g.count("removed", a, err)
-	return a, err
+	return g.judged(ctx, "removed", func() (core.Answer, error) { return g.receiveRemoval(ctx, body) })
 }
 
 // removable reports whether a removal notice means anything for a peer.

@@ -151,9 +151,7 @@ func (s *state) signReply(p *core.Peer, r *core.StoredReply) ([]byte, error) {
 //
 // docs/threat-model.md#r1
 func (g *replies) ReceiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {
-	a, err := follow.Judged(ctx, &g.memory, func() (core.Answer, error) { return g.receiveReply(ctx, nonce, body) })
-	g.count("reply", a, err)
-	return a, err
+	return g.judged(ctx, "reply", func() (core.Answer, error) { return g.receiveReply(ctx, nonce, body) })
 }
 
 func (g *replies) receiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {

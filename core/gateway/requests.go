@@ -12,7 +12,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/budget"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
-	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 )
@@ -22,9 +21,7 @@ import (
 //
 // docs/protocol.md#request
 func (g *trust) ReceiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {
-	a, err := follow.Judged(ctx, &g.memory, func() (core.Answer, error) { return g.receiveRequest(ctx, body, from) })
-	g.count("request", a, err)
-	return a, err
+	return g.judged(ctx, "request", func() (core.Answer, error) { return g.receiveRequest(ctx, body, from) })
 }
 
 func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr) (core.Answer, error) {

@@ -33,7 +33,7 @@ func (s *state) readAll(ctx context.Context) error {
 		}
 	}
 	for _, p := range s.peers.All() {
-		if s.keepsAlias(p) {
+		if s.peers.OwnsAlias(p) {
 			continue
 		}
 		if peers.KeepsAlias(p) {
@@ -87,4 +87,11 @@ func (s *state) Resolve(ref string) (*core.Peer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	return follow.Judged(ctx, &s.memory, func() (*core.Peer, error) { return s.peers.Resolve(ref) })
+}
+
+// judged judges an envelope of a kind by what is true of all nodes, and counts it.
+func (s *state) judged(ctx context.Context, kind string, judge func() (core.Answer, error)) (core.Answer, error) {
+	a, err := follow.Judged(ctx, &s.memory, judge)
+	s.counters.Add(kind, a, err)
+	return a, err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/budget"
+	"github.com/opengatewayprotocol/ogp/core/counts"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
@@ -24,7 +24,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/locks"
 	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
-	"github.com/opengatewayprotocol/ogp/core/peering"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
@@ -44,7 +43,7 @@ type state struct {
 	outbox   *outbox.Queue
 	locks    locks.Set[lockName] // over the envelopes that are under way
 	warned   budget.Warnings[lockName]
-	counters Counters
+	counters counts.Counters
 	started  time.Time
 	plan     func(p *core.Peer) // of the confirmer: there may be something to ask
 	changed  chan struct{}      // holds one when our URL or names have changed
@@ -95,11 +94,7 @@ func (s *state) tryTransition(ctx context.Context, k core.PublicKey, decide func
 		return p, err
 	}
 	if next != nil {
-		s.number(p, next)
-		st.Peers = append(st.Peers, next)
-		if peers.KeepsAlias(next) && (p == nil || p.Alias != next.Alias || !peers.KeepsAlias(p)) {
-			st.Peers = append(st.Peers, s.renamed(next)...)
-		}
+		st.Peers = append(st.Peers, s.peers.Number(p, next, s.settings.Load().Notified())...)
 	}
 	if p != nil && (next != nil || slices.Contains(st.Forget, k)) {
 		st.Expect = append(st.Expect, core.Expect{Peer: k, Revision: p.Revision})
@@ -151,44 +146,6 @@ func (st *step) empty() bool {
 // remember lets a step keep that an envelope was answered.
 func (st *step) remember(k core.PublicKey, nonce core.Nonce, digest [32]byte, a core.Answer) {
 	st.Receipt = &core.Receipt{Peer: k, Nonce: nonce, Digest: digest, At: st.now, Status: a.Status, Answer: a.Body}
-}
-
-// number raises the revision of a record whose trust, URL or labels have changed,
-// and ties a new series of confirmations to it.
-func (s *state) number(old, next *core.Peer) {
-	if next.Alias != "" && peers.KeepsAlias(next) && (old == nil || !peers.KeepsAlias(old)) && !s.keepsAlias(next) {
-		next.Alias = "" // somebody else has it by now
-	}
-	switch {
-	case old == nil || old.Revision == 0:
-		next.Revision = 1
-	case hasChanged(old, next):
-		next.Revision = old.Revision + 1
-	}
-	if series := next.Asking.Series; series != nil && series.Revision == 0 {
-		series.Revision = next.Revision
-	}
-	if old != nil && next.Trust != old.Trust && (next.Trust == core.Requested || isApproved(next)) || old == nil && next.Trust == core.Requested { // the envelope that goes with it says so
-		next.Notified = s.settings.Load().Notified()
-	}
-}
-
-// hasChanged reports whether a record means something else than before to those who act on it.
-func hasChanged(old, next *core.Peer) bool {
-	return peering.StateOf(old) != peering.StateOf(next) || old.URL != next.URL || old.Alias != next.Alias || old.Label != next.Label ||
-		old.OurLabel != next.OurLabel || old.V2 && !next.V2
-}
-
-// renamed are the records of peers that have gone, without the alias that somebody else has
-// now.
-func (s *state) renamed(owner *core.Peer) (out []*core.Peer) {
-	for _, p := range s.peers.Gone(owner.Alias, owner.Key) {
-		gone := p.Clone()
-		gone.Alias = ""
-		s.number(p, gone)
-		out = append(out, gone)
-	}
-	return out
 }
 
 // change replaces a known peer's record by a changed copy.
@@ -404,43 +361,4 @@ func (s *state) limits() (requests int, span time.Duration) {
 		}
 	}
 	return requests, span
-}
-
-// Counters count envelopes by what came of them, for status and metrics.
-type Counters struct {
-	mu        sync.Mutex // guards all below
-	verdict   map[[2]string]uint64
-	questions uint64
-	asked     time.Duration
-}
-
-// Policies is how many questions were put to policies, and how long the answers
-// took together.
-func (c *Counters) Policies() (questions uint64, took time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.questions, c.asked
-}
-
-func (c *Counters) askedPolicy(took time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.questions++
-	c.asked += took
-}
-
-func (c *Counters) add(kind, verdict string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.verdict == nil {
-		c.verdict = map[[2]string]uint64{}
-	}
-	c.verdict[[2]string{kind, verdict}]++
-}
-
-// Snapshot returns the counts by envelope and verdict.
-func (c *Counters) Snapshot() map[[2]string]uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return maps.Clone(c.verdict)
 }

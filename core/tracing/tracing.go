@@ -18,6 +18,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
+	"github.com/opengatewayprotocol/ogp/core/counts"
 	"github.com/opengatewayprotocol/ogp/core/delivery"
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
@@ -67,7 +68,7 @@ func (t *Tracing) start(ctx context.Context, name string, kind api.SpanKind, att
 
 // end closes a span with what came of a message.
 func end(span api.Span, a core.Answer, err error) {
-	verdict := gateway.Verdict(a, err)
+	verdict := counts.Verdict(a, err)
 	span.SetAttributes(attribute.String("ogp.verdict", verdict), attribute.Int("http.response.status_code", a.Status))
 	if err != nil {
 		span.SetStatus(codes.Error, verdict)
