@@ -263,13 +263,17 @@ func terms(h envelope.Hints, a registered) (wait, life time.Duration) {
 // jitter is d, a fifth more or less by chance.
 func jitter(d time.Duration) time.Duration { return d - d/5 + mathrand.N(2*d/5+1) }
 
+// putBack is how far ahead of now a time is that every server takes, with clocks apart.
+const putBack = core.DefaultWindow - time.Minute
+
 // stamp is the time for the next signature: now, and later than the last one, as
-// a server refuses an older text and ignores an equal one.
+// a server refuses an older text and ignores an equal one. Where the clock was put back by
+// more than putBack, the last one is refused as ahead, and a server takes one of now.
 func (c *Client) stamp() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.opts.Now().Truncate(time.Millisecond)
-	if !now.After(c.last) {
+	if ahead := c.last.Sub(now); ahead >= 0 && ahead <= putBack {
 		now = c.last.Add(time.Millisecond)
 	}
 	c.last = now

@@ -550,9 +550,14 @@ func TestClientTimesRise(t *testing.T) {
 		}
 		last = at
 	}
-	clock.add(-time.Hour)
+	clock.add(-3 * time.Minute)
 	if at := c.stamp(); !at.After(last) {
 		t.Errorf("%v after %v when the clock steps back", at, last)
+	}
+	// It was an hour ahead: servers would refuse for an hour what comes after what was signed.
+	clock.add(-time.Hour)
+	if at := c.stamp(); !at.Equal(clock.now().Truncate(time.Millisecond)) {
+		t.Errorf("%v, want %v: the clock was put right", at, clock.now())
 	}
 }
 

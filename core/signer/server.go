@@ -114,7 +114,7 @@ func (s *Server) does(what byte, text []byte) ([]byte, error) {
 	switch what {
 	case askSign:
 		if !isCheck(text) {
-			if err := envelope.Signable(s.Key.Public(), text); err != nil {
+			if err := envelope.Signable(s.Key.Public(), text, time.Now()); err != nil {
 				return nil, err
 			}
 		}

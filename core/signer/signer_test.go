@@ -20,8 +20,10 @@ import (
 )
 
 // text is what an envelope of k's consists of.
-func text(k core.PublicKey) []byte {
-	return []byte("\xffogp/v2/message\x00" + `{"ctx":"ogp/v2/message","iss":"` + k.String() + `"}`)
+func text(k core.PublicKey) []byte { return textAt(k, time.Now()) }
+
+func textAt(k core.PublicKey, at time.Time) []byte {
+	return []byte("\xffogp/v2/message\x00" + `{"ctx":"ogp/v2/message","iss":"` + k.String() + `","timestamp":"` + core.FormatTime(at) + `"}`)
 }
 
 // folder is a folder of our own whose paths fit a socket.
@@ -82,19 +84,20 @@ func TestSignerSigns(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 40 {
 		wg.Go(func() {
-			got, err := r.Sign(text(k.Public()))
+			text := text(k.Public())
+			got, err := r.Sign(text)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			holds(t, k.Public(), text(k.Public()), got)
+			holds(t, k.Public(), text, got)
 		})
 	}
 	wg.Wait()
 	if got, err := r.Derive(signer.HopMarks); err != nil || got != k.Derive(signer.HopMarks) {
 		t.Errorf("Derive = %x, %v, want what the key itself derives", got, err)
 	}
-	if _, err := r.Derive("other"); err == nil || errors.Is(err, core.Unavailable) {
+	if _, err := r.Derive("other"); err == nil || !strings.Contains(err.Error(), "it refuses") {
 		t.Errorf("Derive for another purpose = %v, want it refused", err)
 	}
 	if err := r.Check(); err != nil {
@@ -127,8 +130,13 @@ func TestK5SignsEnvelopesAlone(t *testing.T) {
 		"two purposes":         []byte("\xffogp/v2/message\x00" + `{"ctx":"ogp/v2/reply","iss":"` + k.Public().String() + `"}`),
 		"no end":               []byte("\xffogp/v2/message"),
 		"a longer check":       []byte("\xffogp/signer/check\x00" + strings.Repeat("a", 33)),
+		"of later":             textAt(k.Public(), time.Now().Add(6*time.Minute)),
+		"of no time":           []byte("\xffogp/v2/message\x00" + `{"ctx":"ogp/v2/message","iss":"` + k.Public().String() + `"}`),
+		"of later in legacy":   []byte(`{"intent":"message","nonce":"n","timestamp":"` + core.FormatTime(time.Now().Add(6*time.Minute)) + `"}`),
+		"of no time in legacy": []byte(`{"intent":"message","nonce":"n"}`),
+		"a later registration": []byte(`{"pubkey":"` + k.Public().String() + `","port":1,"timestamp":"2099-01-01T00:00:00.000Z"}`),
 	} {
-		if got, err := r.Sign(text); err == nil || errors.Is(err, core.Unavailable) {
+		if got, err := r.Sign(text); err == nil || !strings.Contains(err.Error(), "it refuses") {
 			t.Errorf("%s: Sign = %q, %v, want it refused", what, got, err)
 		}
 	}
@@ -261,6 +269,7 @@ func TestK5LyingSigner(t *testing.T) {
 		"other words":   {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n")) }, "longer than"},
 		"ends":          {func(net.Conn) {}, "ended the connection"},
 		"says nothing":  {func(c net.Conn) { buf := make([]byte, 1); _, _ = c.Read(buf); time.Sleep(4 * time.Second) }, "no answer within"},
+		"refuses":       {func(c net.Conn) { _, _ = c.Write([]byte("N\x00\x00\x00\x06\x1bno\n\n!")) }, "it refuses: no  !"},
 		"unknown words": {func(c net.Conn) { _, _ = c.Write([]byte{'Z', 0, 0, 0, 0}) }, "does not speak"},
 	} {
 		t.Run(what, func(t *testing.T) {
