@@ -45,7 +45,7 @@ var rooms = []arrows{
 	{"core/nesting", nil},
 	{"core/keys", []string{"core", "core/atomicfile", "core/files"}},
 	{"core/envelope", []string{"core", "core/jsjson", "core/keys"}},
-	{"core/signer", []string{"core", "core/envelope", "core/keys"}},
+	{"core/signer", []string{"core", "core/envelope", "core/keys", "core/text"}},
 	{"core/freshness", []string{"core"}},
 	{"core/peering", []string{"core"}},
 	{"core/peers", []string{"core", "core/envelope", "core/peering", "core/text"}},

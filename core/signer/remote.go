@@ -20,6 +20,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 const (
@@ -141,10 +142,11 @@ func (r *Remote) Close() {
 	}
 }
 
-// refusal is what a signer that is well will not do.
+// refusal is what a signer that is well will not do. It may be of another version, or what
+// is in its place, so what is to be signed waits, as for one that is away.
 type refusal string
 
-func (r refusal) Error() string { return "the signer refuses: " + string(r) }
+func (r refusal) Error() string { return "it refuses: " + text.Line(string(r), 200) }
 
 // ask asks one question, once more where a connection had ended that nobody used.
 func (r *Remote) ask(what byte, data []byte, sound func(said []byte) error) ([]byte, error) {
@@ -159,10 +161,9 @@ func (r *Remote) ask(what byte, data []byte, sound func(said []byte) error) ([]b
 		err = sound(said)
 	}
 	var no refusal
-	if errors.As(err, &no) {
-		return nil, &core.Error{Kind: core.Internal, Err: err}
+	if !errors.As(err, &no) {
+		r.feel(err)
 	}
-	r.feel(err)
 	if err != nil {
 		return nil, r.failure(err)
 	}
@@ -289,7 +290,10 @@ func (r *Remote) feel(err error) {
 func (r *Remote) failure(why error) *core.Error {
 	e := &core.Error{Kind: core.Unavailable, Public: "Nothing can be signed now", RetryAfter: retryAfter,
 		Err: fmt.Errorf("the signer at unix:%s: %s", r.path, fact(why)), Hint: "look at the signer there: its log says more"}
+	var no refusal
 	switch {
+	case errors.As(why, &no):
+		e.Hint = "look at the signer's log, and run the same version of ogp on both sides"
 	case errors.Is(why, fs.ErrNotExist), errors.Is(why, syscall.ECONNREFUSED):
 		e.Hint = "start the signer there: ogp --home <its state directory> signer --socket " + r.path
 	case errors.Is(why, fs.ErrPermission):

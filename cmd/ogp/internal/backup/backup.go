@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -54,7 +55,10 @@ it reads the first line of standard input.
 				return nil
 			}
 			fmt.Fprintf(a.Out, "Backed up %s to %s\n", strings.Join(names, ", "), args[0])
-			if len(to) == 0 {
+			switch {
+			case !slices.Contains(names, daemon.KeyFile):
+				fmt.Fprintln(a.Err, "The key is not in it: the signer has it, and its state directory needs a backup of its own.")
+			case len(to) == 0:
 				fmt.Fprintln(a.Err, "The file holds the private key as it is in the state directory: keep it as safe. --recipient or --passphrase encrypts it.")
 			}
 			return nil
