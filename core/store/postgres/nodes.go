@@ -18,9 +18,14 @@ func (s *Store) Beat(ctx context.Context, key core.PublicKey, data string) error
 	if err := s.open(ctx); err != nil {
 		return err
 	}
-	_, err := s.pool.Exec(ctx, `WITH gone AS (DELETE FROM nodes WHERE seen < now() - interval '1 hour')
-		INSERT INTO nodes (id, key, started, seen, data) VALUES ($1, $2, now(), now(), $3)
-		ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, data = excluded.data`, s.node, key[:], data)
+	var least int
+	err := s.pool.QueryRow(ctx, `WITH gone AS (DELETE FROM nodes WHERE seen < now() - interval '1 hour')
+		INSERT INTO nodes (id, key, started, seen, data, schema) VALUES ($1, $2, now(), now(), $3, $4)
+		ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, data = excluded.data RETURNING (SELECT least FROM head)`, s.node, key[:], data, s.knows).Scan(&least)
+	if err == nil && least > s.knows { // no message need find it out
+		err = s.tooOld(core.Unavailable, least)
+		s.writer.Feel(err)
+	}
 	return s.wrap("say that this node is there", err)
 }
 

@@ -49,6 +49,7 @@ type Store struct {
 	done    chan struct{} // closed when the writer has ended
 
 	node     string   // what we are called among others
+	knows    int      // the number of our last migration
 	warnings []string // of the server's settings
 	ensure   bool     // the server's synchronous_commit does not wait for its disk: ours does
 
@@ -86,7 +87,10 @@ func Open(ctx context.Context, url string) (_ *Store, err error) {
 			s.pool.Close()
 		}
 	}()
-	if err := s.migrate(ctx); err != nil {
+	if err := s.migrate(ctx, migrations()); err != nil {
+		return nil, s.wrap("open", err)
+	}
+	if err := s.makeDays(ctx, time.Now()); err != nil {
 		return nil, s.wrap("open", err)
 	}
 	var level, fsync string

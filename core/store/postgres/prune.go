@@ -15,8 +15,6 @@ import (
 const pruneChunk = 500
 
 const (
-	pruneReceipts = `WITH gone AS (DELETE FROM receipts WHERE (peer, nonce) IN (SELECT peer, nonce FROM receipts WHERE at < $1 ORDER BY at LIMIT $2) RETURNING 1)
-		SELECT count(*) FROM gone`
 	pruneLog = `WITH gone AS (DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE message = $3 AND at < $1
 			AND NOT EXISTS (SELECT FROM deliveries d WHERE d.seq = log.seq AND NOT d.dead) ORDER BY at LIMIT $2) RETURNING seq),
 		dead AS (DELETE FROM deliveries WHERE seq IN (SELECT seq FROM gone))
@@ -32,29 +30,44 @@ const (
 // fails half-way, what is gone was allowed to go. A message or event that some
 // notifier has yet to be told stays, and so does an outbox item that waits; the
 // others of the outbox age from when they were done. With an event go its dead
-// deliveries. A reply without an expiry stays.
+// deliveries. A reply without an expiry stays. Receipts of one day go together.
 func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
 	if err := s.open(ctx); err != nil {
 		return err
+	}
+	// Without them, receipts go where those go that have no part of their own.
+	if err := s.makeDays(ctx, time.Now()); err != nil {
+		return s.wrap("prune", err)
+	}
+	if !c.Receipts.IsZero() {
+		if err := s.pruneReceipts(ctx, rows.Nanos(c.Receipts)); err != nil {
+			return s.wrap("prune", err)
+		}
 	}
 	for _, kind := range []struct {
 		cutoff time.Time
 		drop   string
 		args   []any
-	}{{c.Receipts, pruneReceipts, nil}, {c.Inbox, pruneLog, []any{true}}, {c.Events, pruneLog, []any{false}}, {c.Outbox, pruneOutbox, nil}, {c.Replies, pruneReplies, nil}} {
+	}{{c.Inbox, pruneLog, []any{true}}, {c.Events, pruneLog, []any{false}}, {c.Outbox, pruneOutbox, nil}, {c.Replies, pruneReplies, nil}} {
 		if kind.cutoff.IsZero() {
 			continue
 		}
-		for n := int64(pruneChunk); n == pruneChunk; {
-			var err error
-			if n, err = s.prune(ctx, kind.drop, append([]any{rows.Nanos(kind.cutoff), pruneChunk}, kind.args...)...); err != nil {
-				return s.wrap("prune", err)
-			}
+		if err := s.pruneAll(ctx, kind.drop, append([]any{rows.Nanos(kind.cutoff), pruneChunk}, kind.args...)...); err != nil {
+			return s.wrap("prune", err)
 		}
 	}
 	// By now every node that is heard of has forgotten them.
 	_, err := s.pool.Exec(ctx, `DELETE FROM peers WHERE gone < now() - interval '1 day'`)
 	return s.wrap("prune", err)
+}
+
+// pruneAll deletes one chunk after the other.
+func (s *Store) pruneAll(ctx context.Context, drop string, args ...any) error {
+	for {
+		if n, err := s.prune(ctx, drop, args...); err != nil || n < pruneChunk {
+			return err
+		}
+	}
 }
 
 // prune deletes a chunk, between two commits of any node.

@@ -130,9 +130,13 @@ func (s *Store) look(ctx context.Context, conn *pgxpool.Conn, k *kept) error {
 	if s.ensure {
 		b.Queue("SET LOCAL synchronous_commit = on")
 	}
-	b.Queue("SELECT seq, changed, place FROM head FOR UPDATE").QueryRow(func(row pgx.Row) error {
-		err := row.Scan(&k.seq, &k.changed, &k.place)
+	b.Queue("SELECT seq, changed, place, least FROM head FOR UPDATE").QueryRow(func(row pgx.Row) error {
+		var least int
+		err := row.Scan(&k.seq, &k.changed, &k.place, &least)
 		k.was = k.head()
+		if err == nil && least > s.knows {
+			err = s.tooOld(core.Unavailable, least)
+		}
 		return err
 	})
 	if len(k.nonces) > 0 {
