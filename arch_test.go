@@ -51,6 +51,7 @@ var rooms = []arrows{
 	{"core/peers", []string{"core", "core/envelope", "core/peering", "core/text"}},
 	{"core/ours", []string{"core", "core/scope"}},
 	{"core/counts", []string{"core"}},
+	{"core/digest", []string{"core", "core/text"}},
 	{"core/window", []string{"core"}},
 	{"core/nodes", []string{"core", "core/config"}},
 	{"core/scope", []string{"core", "core/window"}},
@@ -86,7 +87,7 @@ var rooms = []arrows{
 	{"core/plugin/...", nil},
 
 	// The gateway composes them; plugins and store reach it as interfaces of core.
-	{"core/gateway", []string{"core", "core/answer", "core/brake", "core/budget", "core/counts", "core/envelope", "core/follow", "core/freshness", "core/keys", "core/lease", "core/locks", "core/ours", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
+	{"core/gateway", []string{"core", "core/answer", "core/brake", "core/budget", "core/counts", "core/digest", "core/envelope", "core/follow", "core/freshness", "core/keys", "core/lease", "core/locks", "core/ours", "core/outbox", "core/peering", "core/peers", "core/queue", "core/scope", "core/text"}},
 	// The one room that knows the plugin host and the gateway.
 	{"core/hooks", []string{"core", "core/atomicfile", "core/files", "core/gateway", "core/plugin", "core/plugin/lookup", "core/rules", "core/scope"}},
 

@@ -2,11 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -39,47 +34,13 @@ func (s *state) Watch() (<-chan core.Event, func()) { return s.watch.Watch() }
 // clean makes a peer's words safe to show. docs/threat-model.md#t6
 func clean(s string, maxRunes int) string { return text.Line(s, maxRunes) }
 
-// digest sums up what strangers bring about, so that an operator gets one notice in
-// a while instead of one each. It is kept with what it counts, so that a restart
-// forgets nobody. docs/threat-model.md#t6
-type digest struct {
-	Last      time.Time   `json:"last,omitzero"`       // when the operator was last told
-	Count     int         `json:"count,omitzero"`      // requests since then
-	Restored  int         `json:"restored,omitzero"`   // peers that have not removed us though a notice said so, since then
-	Withdrawn []time.Time `json:"withdrawn,omitempty"` // when requests came that were taken back and left no record
-}
-
-const digestKey = "gateway.digest"
-
-func (s *state) readDigest(ctx context.Context) error {
-	text, err := s.o.Store.Meta(ctx, digestKey)
-	if errors.Is(err, core.NotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal([]byte(text), &s.digest)
-}
-
-func (d digest) same(e digest) bool {
-	return d.Last.Equal(e.Last) && d.Count == e.Count && d.Restored == e.Restored && slices.EqualFunc(d.Withdrawn, e.Withdrawn, time.Time.Equal)
-}
-
-// put lets a change keep the digest as it will be.
-func (d digest) put(change *core.Change) {
-	change.Meta = map[string]string{digestKey: string(encode(d))}
-}
-
 // tellOfRequest decides how the operator hears of a stranger's request: at once
 // when it is the first in a while, else with the next digest. was is what the peer was
 // to us before.
 func (s *state) tellOfRequest(was core.Trust, p *core.Peer, st *step) {
-	if !st.digest.Last.IsZero() && st.now.Sub(st.digest.Last) < s.settings.Load().DigestInterval {
-		st.digest.Count++
+	if !st.digest.Request(st.now, s.settings.Load().DigestInterval) {
 		return
 	}
-	st.digest.Last = st.now
 	st.Events = append(st.Events, s.event(core.EventRequest, p, core.Them, "A gateway asks for federation.", map[string]any{
 		"fingerprint": p.Key.Fingerprint(), "unverified": p.Names, "gatewayUrl": p.URL,
 		"offeredIntents": p.Offered, "warning": p.Warning, "was": was,
@@ -90,29 +51,14 @@ func (s *state) tellOfRequest(was core.Trust, p *core.Peer, st *step) {
 func (s *state) sendDigest(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.memory.Decide(ctx, func() error { return s.tryDigest(ctx) })
-}
-
-func (s *state) tryDigest(ctx context.Context) error {
-	d, now := s.digest, s.o.Now().UTC()
-	if d.Count == 0 && d.Restored == 0 || now.Sub(d.Last) < s.settings.Load().DigestInterval {
+	return s.decide(ctx, func(st *step) error {
+		if st.digest.Due(st.now, s.settings.Load().DigestInterval) {
+			words, data := st.digest.Words(s.peers.Waiting().All)
+			st.digest = st.digest.Anew(st.now)
+			st.Events = append(st.Events, s.event(core.EventRequestDigest, nil, core.Them, words, data))
+		}
 		return nil
-	}
-	waiting := s.peers.Waiting().All
-	var texts []string
-	if d.Count > 0 {
-		texts = append(texts, fmt.Sprintf("%s for federation came; %d in all %s.", text.Count(d.Count, "more request"), waiting,
-			map[bool]string{true: "waits", false: "wait"}[waiting == 1]))
-	}
-	if d.Restored > 0 {
-		texts = append(texts, fmt.Sprintf("%s that seemed to have removed us %s not, and %s again.", text.Count(d.Restored, "peer"),
-			map[bool]string{true: "has", false: "have"}[d.Restored == 1], map[bool]string{true: "is approved", false: "are approved"}[d.Restored == 1]))
-	}
-	st := &step{now: now, digest: digest{Last: now, Withdrawn: d.Withdrawn}}
-	st.Seen = s.memory.Seen()
-	st.Events = append(st.Events, s.event(core.EventRequestDigest, nil, core.Them, strings.Join(texts, " "),
-		map[string]any{"requests": d.Count, "pending": waiting, "restored": d.Restored}))
-	return s.commit(ctx, st)
+	})
 }
 
 // NotifierSetUp keeps an event for a notifier that can tell nothing until the operator

@@ -298,23 +298,26 @@ func (g *trust) SetLevel(ctx context.Context, k core.PublicKey, topic, level str
 
 // ImportPeers adds peers that another gateway's state held. A key that we know
 // already keeps our record. It returns how many were added.
-func (g *trust) ImportPeers(ctx context.Context, peers []*core.Peer) (int, error) {
+func (g *trust) ImportPeers(ctx context.Context, peers []*core.Peer) (added int, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	st := &step{now: g.o.Now().UTC(), digest: g.digest}
-	aliases := map[string]bool{}
-	for _, p := range peers {
-		if old := g.peers.Get(p.Key); old != nil || p.Key == g.self {
-			continue
+	err = g.decide(ctx, func(st *step) error {
+		aliases := map[string]bool{}
+		for _, p := range peers {
+			if old := g.peers.Get(p.Key); old != nil || p.Key == g.self {
+				continue
+			}
+			p = p.Clone()
+			if err := g.peers.CheckAlias(p.Alias, p.Key); err != nil || aliases[strings.ToLower(p.Alias)] {
+				g.log.Warn("a peer goes without its alias", "peer", p.Key.Fingerprint(), "alias", clean(p.Alias, 64), "err", err)
+				p.Alias = ""
+			}
+			aliases[strings.ToLower(p.Alias)] = true
+			g.peers.Number(nil, p, g.settings.Load().Notified())
+			st.Peers = append(st.Peers, p)
 		}
-		p = p.Clone()
-		if err := g.peers.CheckAlias(p.Alias, p.Key); err != nil || aliases[strings.ToLower(p.Alias)] {
-			g.log.Warn("a peer goes without its alias", "peer", p.Key.Fingerprint(), "alias", clean(p.Alias, 64), "err", err)
-			p.Alias = ""
-		}
-		aliases[strings.ToLower(p.Alias)] = true
-		g.peers.Number(nil, p, g.settings.Load().Notified())
-		st.Peers = append(st.Peers, p)
-	}
-	return len(st.Peers), g.commit(ctx, st)
+		added = len(st.Peers)
+		return nil
+	})
+	return added, err
 }

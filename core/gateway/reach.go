@@ -184,23 +184,19 @@ func (g *reach) Prune(ctx context.Context) error {
 func (s *state) prunePending(ctx context.Context, before time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.memory.Decide(ctx, func() error { return s.tryPrune(ctx, before) })
-}
-
-func (s *state) tryPrune(ctx context.Context, before time.Time) error {
-	st := &step{now: s.o.Now().UTC(), digest: s.digest}
-	st.Seen = s.memory.Seen()
-	for _, p := range s.peers.All() {
-		if peering.StateOf(p).Waits() && p.RequestedAt.Before(before) && p.ApprovedAt.IsZero() && !p.Refused {
-			st.Forget = append(st.Forget, p.Key)
-			st.Expect = append(st.Expect, core.Expect{Peer: p.Key, Revision: p.Revision})
+	return s.decide(ctx, func(st *step) error {
+		for _, p := range s.peers.All() {
+			if peering.StateOf(p).Waits() && p.RequestedAt.Before(before) && p.ApprovedAt.IsZero() && !p.Refused {
+				st.Forget = append(st.Forget, p.Key)
+				st.Expect = append(st.Expect, core.Expect{Peer: p.Key, Revision: p.Revision})
+			}
 		}
-	}
-	st.digest.Withdrawn = slices.DeleteFunc(slices.Clone(st.digest.Withdrawn), func(t time.Time) bool { return t.Before(before) })
-	if len(st.Forget) > 0 {
-		s.log.Info("requests forgotten that nobody has answered", "count", len(st.Forget))
-	}
-	return s.commit(ctx, st)
+		st.digest.Expire(before)
+		if len(st.Forget) > 0 {
+			s.log.Info("requests forgotten that nobody has answered", "count", len(st.Forget))
+		}
+		return nil
+	})
 }
 
 // runDigest sends the digest of strangers' requests when it is due.

@@ -20,13 +20,7 @@ func (g *trust) ReceiveRemoval(ctx context.Context, body []byte) (core.Answer, e
 }
 
 // removable reports whether a removal notice means anything for a peer.
-func removable(p *core.Peer) bool {
-	switch peering.StateOf(p) {
-	case peering.Stranger, peering.Rejected, peering.Removed:
-		return false
-	}
-	return true
-}
+func removable(p *core.Peer) bool { return !peering.StateOf(p).IsNothing() }
 
 func (g *trust) receiveRemoval(ctx context.Context, body []byte) (core.Answer, error) {
 	none := core.Answer{}
@@ -66,7 +60,7 @@ func (g *trust) receiveRemoval(ctx context.Context, body []byte) (core.Answer, e
 		next.V2 = true
 		if peering.StateOf(p).Waits() && p.ApprovedAt.IsZero() && p.Alias == "" && !p.Refused { // a stranger who withdraws leaves nothing but its place
 			st.Forget = append(st.Forget, p.Key)
-			st.digest.Withdrawn = append(st.digest.Withdrawn[:len(st.digest.Withdrawn):len(st.digest.Withdrawn)], p.RequestedAt)
+			st.digest.TakenBack(p.RequestedAt)
 			return nil, nil
 		}
 		return next, nil

@@ -141,15 +141,6 @@ func (r *requester) still() bool {
 // asked with the short code first, and now shows that it holds the secret.
 func (r *requester) follows() bool { return r.request.Invite != nil && !r.plain }
 
-// stranger reports whether a request costs a place among what waits.
-func (r *requester) stranger() bool {
-	switch peering.StateOf(r.peer) {
-	case peering.Stranger, peering.Rejected, peering.Removed:
-		return true
-	}
-	return false
-}
-
 // next is the record after the request.
 func (g *trust) next(r *requester, now time.Time) (*core.Peer, error) {
 	event := peering.Asked
@@ -176,7 +167,7 @@ func (g *trust) judge(ctx context.Context, r *requester) (core.Verdict, error) {
 	}
 	plugins, err := g.plugins()
 	policies := err == nil && len(plugins.Policies[core.HookRequest]) > 0
-	if r.stranger() && !r.invited {
+	if peering.StateOf(r.peer).IsNothing() && !r.invited { // it costs a place among what waits
 		if err := g.room(ctx, r); err != nil {
 			return core.Verdict{}, err
 		}

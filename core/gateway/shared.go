@@ -2,13 +2,13 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/digest"
 	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/peers"
 )
@@ -25,7 +25,11 @@ func (s *state) readAll(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("gateway: read peers: %w", err)
 		}
-		if err := s.readDigest(ctx); err != nil {
+		text, err := s.o.Store.Meta(ctx, digest.Key)
+		if err == nil {
+			s.digest, err = digest.Read(text)
+		}
+		if err != nil && !errors.Is(err, core.NotFound) {
 			return fmt.Errorf("gateway: read digest: %w", err)
 		}
 		for _, p := range records {
@@ -60,9 +64,9 @@ func (s *state) apply(news core.News, whole bool) {
 		s.replace(p)
 		s.plan(p)
 	}
-	if text, ok := news.Meta[digestKey]; ok {
-		var d digest
-		if err := json.Unmarshal([]byte(text), &d); err != nil {
+	if text, ok := news.Meta[digest.Key]; ok {
+		d, err := digest.Read(text)
+		if err != nil {
 			s.log.Error("digest not readable", "err", err)
 		}
 		s.digest = d

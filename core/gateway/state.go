@@ -17,6 +17,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/budget"
 	"github.com/opengatewayprotocol/ogp/core/counts"
+	"github.com/opengatewayprotocol/ogp/core/digest"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/follow"
 	"github.com/opengatewayprotocol/ogp/core/freshness"
@@ -50,8 +51,8 @@ type state struct {
 
 	memory follow.State // of a store that other nodes share
 
-	mu     sync.Mutex // held over every transition, from read to commit
-	digest digest     // guarded by mu
+	mu     sync.Mutex    // held over every transition, from read to commit
+	digest digest.Digest // guarded by mu
 }
 
 // lockName is what a lock is about.
@@ -65,7 +66,7 @@ type lockName struct {
 type step struct {
 	core.Change
 	now    time.Time
-	digest digest
+	digest digest.Digest
 }
 
 // transition changes one peer, and what goes with it, in one commit. decide gets the
@@ -78,37 +79,43 @@ func (s *state) transition(ctx context.Context, k core.PublicKey, decide func(p 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var p *core.Peer
-	err := s.memory.Decide(ctx, func() (err error) {
-		p, err = s.tryTransition(ctx, k, decide)
-		return err
+	err := s.decide(ctx, func(st *step) error {
+		p = s.peers.Get(k)
+		next, err := decide(p, st)
+		if err != nil {
+			return err
+		}
+		if next != nil {
+			st.Peers = append(st.Peers, s.peers.Number(p, next, s.settings.Load().Notified())...)
+		}
+		if p != nil && (next != nil || slices.Contains(st.Forget, k)) {
+			st.Expect = append(st.Expect, core.Expect{Peer: k, Revision: p.Revision})
+		}
+		return nil
 	})
-	return p, err
-}
-
-func (s *state) tryTransition(ctx context.Context, k core.PublicKey, decide func(p *core.Peer, st *step) (*core.Peer, error)) (*core.Peer, error) {
-	p := s.peers.Get(k)
-	st := &step{now: s.o.Now().UTC(), digest: s.digest}
-	st.Seen = s.memory.Seen()
-	next, err := decide(p, st)
 	if err != nil {
-		return p, err
-	}
-	if next != nil {
-		st.Peers = append(st.Peers, s.peers.Number(p, next, s.settings.Load().Notified())...)
-	}
-	if p != nil && (next != nil || slices.Contains(st.Forget, k)) {
-		st.Expect = append(st.Expect, core.Expect{Peer: k, Revision: p.Revision})
-	}
-	if err := s.commit(ctx, st); err != nil {
 		return p, err
 	}
 	return s.peers.Get(k), nil
 }
 
+// decide keeps what fill puts into a step; an error of it keeps nothing. fill is called
+// again where another node has changed something meanwhile. Called with mu held.
+func (s *state) decide(ctx context.Context, fill func(st *step) error) error {
+	return s.memory.Decide(ctx, func() error {
+		st := &step{now: s.o.Now().UTC(), digest: s.digest}
+		st.Seen = s.memory.Seen()
+		if err := fill(st); err != nil {
+			return err
+		}
+		return s.commit(ctx, st)
+	})
+}
+
 // commit keeps a step. Called with mu held.
 func (s *state) commit(ctx context.Context, st *step) error {
-	if !st.digest.same(s.digest) {
-		st.digest.put(&st.Change)
+	if !st.digest.Same(s.digest) {
+		st.digest.Put(&st.Change)
 	}
 	if st.empty() {
 		return nil

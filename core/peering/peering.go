@@ -77,6 +77,10 @@ func (s State) Word() string {
 // Waits reports whether the peer's request waits for our operator.
 func (s State) Waits() bool { return s == Pending || s == Withdrawn || s == Lapsed }
 
+// IsNothing reports whether nothing is left between a peer and us, or never was: a request
+// of it is a stranger's, and there is nothing for it to remove.
+func (s State) IsNothing() bool { return s == Stranger || s == Rejected || s == Removed }
+
 // InDoubt reports whether a federation seems to have ended by the peer's word, which is
 // not proven: all that was granted is whole, the peer is asked, and a yes restores it.
 func (s State) InDoubt() bool { return s == Unconfirmed || s == Lapsed }
