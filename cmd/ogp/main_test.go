@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 
 // patience is how long a script waits for what must come. It is no promise about
 // speed: a machine under load needs it.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // TestScripts runs every script of testdata/script against real daemons, in
 // parallel. The slow half steps aside under -short.

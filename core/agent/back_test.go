@@ -63,7 +63,7 @@ func (b *back) asks(t *testing.T) *core.OutboxItem {
 
 func (b *back) answered(t *testing.T, q *core.OutboxItem) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	r, err := b.bob.AwaitReply(ctx, q)
 	if err != nil {
@@ -74,7 +74,7 @@ func (b *back) answered(t *testing.T, q *core.OutboxItem) string {
 
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}

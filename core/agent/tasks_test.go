@@ -101,7 +101,7 @@ func TestG4Follow(t *testing.T) {
 		select {
 		case v := <-done:
 			return v.AgentSent, v.error
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatalf("nobody heard of a change of %+v", last)
 			return last, nil
 		}

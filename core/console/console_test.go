@@ -174,7 +174,7 @@ func (b *browser) enter(s *Server) {
 
 func must(t *testing.T, s *Server) api.ConsoleView {
 	t.Helper()
-	for range 100 { // Run begins beside us
+	for range 3000 { // Run begins beside us
 		v, err := s.Open(nil)
 		if err == nil {
 			return v

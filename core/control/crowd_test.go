@@ -41,7 +41,7 @@ func TestD1LocalSockets(t *testing.T) {
 		}
 		quiet = append(quiet, conn)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	if err := c.Call(ctx, "echo", map[string]string{"a": "b"}, nil); err != nil {
 		t.Fatalf("a call beside %d quiet connections = %v", len(quiet), err)

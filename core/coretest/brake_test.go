@@ -78,13 +78,15 @@ func (c *circle) answer(g, next *coretest.Gateway, m *core.InboxMessage, how man
 	}
 }
 
-// run has a human send the first message, and waits until nothing moves any more.
-func (c *circle) run(t *testing.T) int64 {
+// run has a human send the first message, and waits until the agents have sent so many,
+// and nothing moves any more.
+func (c *circle) run(t *testing.T, least int64) int64 {
 	t.Helper()
 	out, err := c.all[0].Send(t.Context(), c.all[1].Key(), gateway.Sending{Intent: core.IntentMessage, Payload: core.Raw(`{"text":"begin"}`), ConversationID: "talk"})
 	if err != nil || out.Err != nil {
 		t.Fatal(err, out.Err)
 	}
+	coretest.Await(t, fmt.Sprintf("the agents have sent %d messages", least), func() bool { return c.sent.Load() >= least })
 	last, since := int64(-1), time.Now()
 	for time.Since(since) < 700*time.Millisecond {
 		if now := c.sent.Load(); now != last {
@@ -115,7 +117,7 @@ func TestG2Circles(t *testing.T) {
 		t.Run(fmt.Sprintf("%s-%d", test.kinds, test.how), func(t *testing.T) {
 			t.Parallel()
 			c := newCircle(t, test.kinds, test.how, turns)
-			if n := c.run(t); n > test.most || n < test.least {
+			if n := c.run(t, test.least); n > test.most || n < test.least {
 				t.Errorf("the agents sent %d messages, want %d to %d", n, test.least, test.most)
 			}
 		})
@@ -125,26 +127,27 @@ func TestG2Circles(t *testing.T) {
 // What ends a circle is final, told once on each side, and holds for no other message.
 func TestG2LoopIsFinal(t *testing.T) {
 	c := newCircle(t, "nn", byMessage, 20)
-	c.run(t)
+	c.run(t, 3)
 	a, b := c.all[0], c.all[1]
-	refused := 0
-	for _, g := range c.all {
-		items, err := g.Store.Outbox(t.Context(), core.OutboxFilter{State: core.OutRefused})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, item := range items {
-			refused++
-			if !strings.Contains(item.Error, "circle") || !strings.Contains(string(item.Answer), "loop") {
-				t.Errorf("refused with %q and %s", item.Error, item.Answer)
+	var refused []*core.OutboxItem
+	coretest.Await(t, "one is refused", func() bool {
+		refused = nil
+		for _, g := range c.all {
+			items, err := g.Store.Outbox(t.Context(), core.OutboxFilter{State: core.OutRefused})
+			if err != nil {
+				t.Fatal(err)
 			}
+			refused = append(refused, items...)
 		}
+		return len(refused) > 0
+	})
+	if len(refused) != 1 || !strings.Contains(refused[0].Error, "circle") || !strings.Contains(string(refused[0].Answer), "loop") {
+		t.Errorf("%d messages were refused, want 1: %q and %s", len(refused), refused[0].Error, refused[0].Answer)
+	}
+	for _, g := range c.all {
 		if n := len(g.Notifier.Notified(core.EventWarning)); n > 1 {
 			t.Errorf("told %d times", n)
 		}
-	}
-	if refused != 1 {
-		t.Errorf("%d messages were refused, want 1", refused)
 	}
 	a.Notifier.Answer(nil)
 	b.Notifier.Answer(nil)
@@ -235,10 +238,8 @@ func TestG2ChainOutlivesARestart(t *testing.T) {
 func TestG2Restart(t *testing.T) {
 	turns := 3
 	c := newCircle(t, "no", inTalk, turns)
-	c.run(t)
+	c.run(t, int64(turns))
 	a, b := c.all[0], c.all[1]
-	a.Notifier.Answer(nil)
-	a.Restart()
 	held := func() int {
 		list, err := a.Store.Inbox(t.Context(), core.InboxFilter{Status: core.InboxHeld})
 		if err != nil {
@@ -246,8 +247,10 @@ func TestG2Restart(t *testing.T) {
 		}
 		return len(list)
 	}
-	before := held()
-	if before == 0 {
+	coretest.Await(t, "one is held", func() bool { return held() > 0 })
+	a.Notifier.Answer(nil)
+	a.Restart()
+	if held() == 0 {
 		t.Fatal("nothing is held")
 	}
 	if _, err := a.Send(t.Context(), b.Key(), gateway.Sending{Intent: core.IntentMessage, Payload: core.Raw(`{"text":"x"}`), ConversationID: "talk", ByAgent: true}); !errors.Is(err, core.RateLimited) {

@@ -378,7 +378,7 @@ func (g *Gateway) TrustOfKey(k core.PublicKey) core.Trust {
 // Await waits until f holds, and fails the test when it does not within 30 s.
 func Await(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for !f() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never came true: %s", what)

@@ -53,7 +53,7 @@ func running(t testing.TB, c *Client) (stop func()) {
 
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for range 2000 {
+	for range 12000 {
 		if is() {
 			return
 		}

@@ -19,7 +19,7 @@ func TestD1NoDescriptorLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln := listen(t)
-	log := serveApp(t, Options{MaxConns: 1000}, ln, nil)
+	_, log := serveApp(t, Options{MaxConns: 1000}, ln, nil)
 	if got := get(dialIt(t, ln.Addr().String()), "/ok"); got != 200 {
 		t.Fatalf("status %d, want 200", got)
 	}

@@ -39,13 +39,16 @@ func (l *safeLog) String() string {
 	return l.b.String()
 }
 
-func serveApp(t *testing.T, o Options, ln net.Listener, slow chan struct{}) *safeLog {
+// slow is a request that takes until a test ends it.
+type slow struct{ begun, end chan struct{} }
+
+func serveApp(t *testing.T, o Options, ln net.Listener, slow *slow) (*App, *safeLog) {
 	t.Helper()
 	log := &safeLog{}
 	o.Logger = slog.New(slog.NewTextHandler(log, nil))
 	app := New(o)
 	app.Fiber.Get("/ok", func(c *fiber.Ctx) error { return JSON(c, 200, true) })
-	app.Fiber.Get("/slow", func(c *fiber.Ctx) error { <-slow; return JSON(c, 200, true) })
+	app.Fiber.Get("/slow", func(c *fiber.Ctx) error { slow.begun <- struct{}{}; <-slow.end; return JSON(c, 200, true) })
 	app.Fiber.Post("/echo", func(c *fiber.Ctx) error { return JSON(c, 200, len(Body(c))) })
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -56,7 +59,7 @@ func serveApp(t *testing.T, o Options, ln net.Listener, slow chan struct{}) *saf
 			t.Errorf("Serve = %v, want nil", err)
 		}
 	})
-	return log
+	return app, log
 }
 
 func listen(t *testing.T) net.Listener {
@@ -75,7 +78,7 @@ func dialIt(t *testing.T, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(60 * time.Second))
 	return c
 }
 
@@ -108,7 +111,7 @@ func TestD1AcceptErrorsAreWaitedOut(t *testing.T) {
 	for _, err := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
 		ln := &failing{Listener: listen(t), err: err}
 		ln.left.Store(7)
-		log := serveApp(t, Options{}, ln, nil)
+		_, log := serveApp(t, Options{}, ln, nil)
 		if got := get(dialIt(t, ln.Addr().String()), "/ok"); got != 200 {
 			t.Errorf("after %v: status %d, want 200", err, got)
 		}
@@ -179,8 +182,8 @@ func TestD1SlowRequestsMakeRoom(t *testing.T) {
 }
 
 func TestD1BusyIs503(t *testing.T) {
-	ln, slow := listen(t), make(chan struct{})
-	log := serveApp(t, Options{MaxConns: 8}, ln, slow)
+	ln, slow := listen(t), &slow{make(chan struct{}), make(chan struct{})}
+	_, log := serveApp(t, Options{MaxConns: 8}, ln, slow)
 	addr := ln.Addr().String()
 	var busy sync.WaitGroup
 	for range 7 { // seven eighths: all that loopback gets
@@ -191,7 +194,9 @@ func TestD1BusyIs503(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(100 * time.Millisecond) // until they are in work
+	for range 7 { // until they are in work
+		<-slow.begun
+	}
 	if got := get(dialIt(t, addr), "/ok"); got != 503 && got != 0 {
 		t.Errorf("beyond the limit: status %d, want 503 or a closed connection", got)
 	}
@@ -199,7 +204,7 @@ func TestD1BusyIs503(t *testing.T) {
 	if err != nil || r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
 		t.Errorf("beyond the limit: %v, %v, want 503 with Retry-After", r, err)
 	}
-	close(slow)
+	close(slow.end)
 	busy.Wait()
 	if n := strings.Count(log.String(), "as many connections as there may be"); n != 1 {
 		t.Errorf("said %d times, want once: %s", n, log)
@@ -234,12 +239,15 @@ func inUse() int64 {
 
 func TestD6LongBodiesAreBoundedTogether(t *testing.T) {
 	ln := listen(t)
-	serveApp(t, Options{BodyMemory: 100 << 10}, ln, nil)
+	app, _ := serveApp(t, Options{BodyMemory: 100 << 10}, ln, nil)
 	addr := ln.Addr().String()
 	long := fmt.Sprintf("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", DefaultMaxBodyBytes, strings.Repeat("x", DefaultMaxBodyBytes-1))
 	slow := dialIt(t, addr)
 	io.WriteString(slow, long)
-	time.Sleep(100 * time.Millisecond)
+	for deadline := time.Now().Add(60 * time.Second); app.bodies.taken.Load() == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond) // until all of it is read
 	second := dialIt(t, addr)
 	io.WriteString(second, long)
 	if r, err := http.ReadResponse(bufio.NewReader(second), nil); err == nil && r.StatusCode != 503 {

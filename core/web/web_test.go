@@ -62,10 +62,6 @@ func routes(app *web.App) {
 	app.Fiber.Get("/limited", func(c *fiber.Ctx) error {
 		return &core.Error{Kind: core.RateLimited, Public: "Too many lookups", RetryAfter: 1500 * time.Millisecond, Err: errors.New("hidden")}
 	})
-	app.Fiber.Get("/slow", func(c *fiber.Ctx) error {
-		time.Sleep(200 * time.Millisecond)
-		return web.JSON(c, 200, true)
-	})
 }
 
 func serve(t testing.TB, app *web.App, ln net.Listener) {
@@ -472,6 +468,12 @@ func TestServeUnix(t *testing.T) {
 func TestServeEndsGracefully(t *testing.T) {
 	app := web.New(web.Options{})
 	routes(app)
+	begun, end := make(chan struct{}), make(chan struct{})
+	app.Fiber.Get("/slow", func(c *fiber.Ctx) error {
+		close(begun)
+		<-end
+		return web.JSON(c, 200, true)
+	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -491,8 +493,9 @@ func TestServeEndsGracefully(t *testing.T) {
 		t.Fatalf("%v %v", got, err)
 	}
 	io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-	time.Sleep(50 * time.Millisecond) // let the handler begin
+	<-begun
 	cancel()
+	time.AfterFunc(100*time.Millisecond, func() { close(end) })
 	if got, err := read(br, "GET"); err != nil || got.status != 200 || !got.closed {
 		t.Errorf("the running request got %v, %v, want its answer and a close", got, err)
 	}

@@ -49,18 +49,18 @@ func TestD3ChildIsBounded(t *testing.T) {
 		t.Errorf("memory: %v, want that it takes more than 24 MiB", err)
 	}
 	c = testCompiler(t)
-	c.time = 50 * time.Millisecond
+	c.time = time.Millisecond
 	if _, err := c.Get(t.Context(), "x", "key", m); !errors.Is(err, guest.Limit) || !strings.Contains(err.Error(), "not compiled within") {
 		t.Errorf("time: %v, want that it takes too long", err)
 	}
 	c = testCompiler(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	began := time.Now()
 	if _, err := c.Get(ctx, "x", "key", m); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("caller gone: %v", err)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("ended after %v", took)
 	}
 	e, err := testCompiler(t).Get(t.Context(), "x", "key", m)
@@ -117,7 +117,7 @@ func TestD3Turns(t *testing.T) {
 		}
 		leaves = append(leaves, leave) // and stays
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	leave, err := c.turn(ctx)
 	if err != nil {

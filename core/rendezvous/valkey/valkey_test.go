@@ -151,7 +151,7 @@ func TestTwoServers(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); a.Run(ctx) }()
-		eventually(t, "alice is registered", 5*time.Second, func() bool { return a.Status()[0].Registered })
+		eventually(t, "alice is registered", 60*time.Second, func() bool { return a.Status()[0].Registered })
 		got, err := b.Lookup(t.Context(), alice.Public())
 		if err != nil || !got.Verified || got.URL != "https://gw.example" {
 			t.Fatalf("Lookup at the other server = %+v, %v", got, err)
@@ -179,7 +179,7 @@ func TestTwoServers(t *testing.T) {
 		}
 		cancel()
 		<-ended
-		eventually(t, "the other server knows that alice has gone", 5*time.Second, func() bool {
+		eventually(t, "the other server knows that alice has gone", 60*time.Second, func() bool {
 			_, err := b.Lookup(t.Context(), alice.Public())
 			return errors.Is(err, core.NotFound)
 		})
@@ -386,7 +386,7 @@ func TestEngineAway(t *testing.T) {
 	if err := engine.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "ready", 10*time.Second, func() bool { status, _, _ := send("GET", "/readyz", ""); return status == 200 })
+	eventually(t, "ready", 60*time.Second, func() bool { status, _, _ := send("GET", "/readyz", ""); return status == 200 })
 	if status, text, _ := send("POST", "/register", body()); status != 200 {
 		t.Error(text)
 	}
@@ -410,7 +410,7 @@ func TestEngineNotThereYet(t *testing.T) {
 	if err := engine.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is there", 10*time.Second, func() bool { _, err := s.Counts(t.Context(), time.Now()); return err == nil })
+	eventually(t, "it is there", 60*time.Second, func() bool { _, err := s.Counts(t.Context(), time.Now()); return err == nil })
 }
 
 // An engine that hangs is one that is away.
@@ -422,11 +422,11 @@ func TestEngineHangs(t *testing.T) {
 	defer ln.Close()
 	began := time.Now()
 	s, log := open(t, "valkey://"+ln.Addr().String(), rendezvous.ServerOptions{})
-	if took := time.Since(began); took > 3*callTimeout {
+	if took := time.Since(began); took > 10*callTimeout {
 		t.Errorf("Open took %v", took)
 	}
 	began = time.Now()
-	if _, err := s.Get(t.Context(), keys.Generate().Public(), time.Now()); !errors.Is(err, core.Unavailable) || time.Since(began) > time.Second {
+	if _, err := s.Get(t.Context(), keys.Generate().Public(), time.Now()); !errors.Is(err, core.Unavailable) || time.Since(began) > callTimeout {
 		t.Errorf("Get = %v after %v, want core.Unavailable at once", err, time.Since(began))
 	}
 	if !strings.Contains(log.String(), "it does not answer") {

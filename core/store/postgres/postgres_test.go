@@ -93,7 +93,7 @@ func TestNews(t *testing.T) {
 	if err := first.Commit(ctx, &core.Change{Peers: []*core.Peer{{Key: core.PublicKey{1}, Revision: 1}}}); err != nil {
 		t.Fatal(err)
 	}
-	if !heard(5 * time.Second) {
+	if !heard(30 * time.Second) {
 		t.Error("nothing was heard of a change")
 	}
 	news, err := second.Since(ctx, seen.Seen)
