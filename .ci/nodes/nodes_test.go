@@ -57,6 +57,7 @@ func TestNodes(t *testing.T) {
 		{"rate", c.rate},
 		{"queue", c.queue},
 		{"rolling", c.rolling},
+		{"upgrade", c.upgrade},
 		{"removal", c.removal},
 	} {
 		start := time.Now()
