@@ -468,7 +468,7 @@ func (w *window) withoutScript(t *testing.T, ada *gateway) {
 	w.at("/peers") // whatever is asked for shows the way in
 	w.do("paste the code", chromedp.SendKeys("#code", v.Code))
 	w.press("/open")
-	w.do("the first page", chromedp.WaitVisible("#today"))
+	w.do("the page that was asked for", chromedp.WaitVisible("#peers"))
 	w.at("/peers/ben")
 	ben := call(ada, api.Peer, api.PeerRef{Peer: "ben"})
 	w.press("/peers/" + ben.Fingerprint + "/resume")

@@ -55,8 +55,9 @@ type Server struct {
 	templates func() map[string]*template.Template // parsed when the first page is shown
 	doctor    lookout
 
-	sending sync.Mutex // held by the one form with files that is being read
-	replays replays
+	sending          chan struct{} // has one in it for each form with files that is worked on
+	patience, stalls time.Duration // how long such a form waits for a place, and may stand still
+	replays          replays
 
 	mu     sync.Mutex // guards all below
 	ctx    context.Context
@@ -72,7 +73,7 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{o: o, sessions: newSessions(o.Now)}
+	s := &Server{o: o, sessions: newSessions(o.Now), sending: make(chan struct{}, maxSends), patience: sendsWait, stalls: stallsFor}
 	s.templates = sync.OnceValue(s.parse)
 	s.mux = s.guard(s.routes())
 	return s
@@ -105,11 +106,11 @@ func (s *Server) Open(uid *int) (api.ConsoleView, error) {
 			return api.ConsoleView{}, err
 		}
 	}
-	account := anybody
+	whose := anybody
 	if uid != nil {
-		account = *uid
+		whose = *uid
 	}
-	code, expires := s.sessions.invite(account)
+	code, expires := s.sessions.invite(whose)
 	host := s.sessions.host
 	if s.serves != nil {
 		host = s.name
@@ -143,6 +144,7 @@ func (s *Server) listen() error {
 		BaseContext: func(net.Listener) context.Context { return s.ctx },
 		ErrorLog:    slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug)}
 	gate.Watch(server)
+	noting(server)
 	g := gate.New(ln, gate.Options{Name: "console", Max: gate.Local(), Logger: s.o.Logger})
 	s.server, s.addr, s.serves = server, ln.Addr(), serves
 	n, _ := ln.(named)

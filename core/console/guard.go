@@ -5,16 +5,19 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/gate"
 )
 
-// policy is the Content-Security-Policy of every answer: our own files, and nothing of
-// anybody else's; no script or style within a page; in nobody's frame.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+// policy is the Content-Security-Policy of every answer: the one script of ours, by its hash, and
+// nothing of anybody else's; no script or style within a page; in nobody's frame. Browsers know
+// no hash of a stylesheet that is a file: its link has one.
+var policy = "default-src 'none'; script-src '" + assets["console.js"].Integrity + "'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 type sessionKey struct{}
 
@@ -48,7 +51,13 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		open := time.Now().Add(maxRequest)
 		_ = http.NewResponseController(w).SetReadDeadline(open) // a recorder of a test has none
 		_ = http.NewResponseController(w).SetWriteDeadline(open)
-		if x := s.sessions.of(r); x != nil && fromOurs(r) {
+		x, others := s.sessions.of(r)
+		switch {
+		case others:
+			x.stolen.Do(func() {
+				s.o.Logger.Warn("another account of this machine has shown a cookie of the console; it does not count for it", "uid", accountOf(r).uid, "remote", r.RemoteAddr)
+			})
+		case x != nil && fromOurs(r):
 			gate.Works(r.Context())
 			r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, x))
 		}
@@ -100,10 +109,30 @@ func (s *Server) view(f handler) http.HandlerFunc {
 			s.showLogin(w, r, http.StatusUnauthorized, "")
 			return
 		}
-		if err := f(w, r); err != nil {
+		err := errNoText
+		if isText(r.URL.Path) && areTexts(r.URL.Query()) {
+			err = f(w, r)
+		}
+		if err != nil {
 			s.problem(w, r, err)
 		}
 	}
+}
+
+// errNoText is of what no page of ours sends.
+var errNoText error = core.Refuse(core.Malformed, "this address or form is not written in UTF-8; nothing was done")
+
+func isText(text string) bool { return utf8.ValidString(text) }
+
+// areTexts reports whether all names and values of a form are written in UTF-8: what is not
+// cannot be asked of the gateway.
+func areTexts(form url.Values) bool {
+	for name, values := range form {
+		if !isText(name) || slices.ContainsFunc(values, func(v string) bool { return !isText(v) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // act is a form that does something: the session's own form, sent once.
@@ -112,6 +141,9 @@ func (s *Server) act(f handler) http.HandlerFunc {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		if err := r.ParseForm(); err != nil {
 			return core.Refuse(core.Malformed, "this form is too large, or was cut off on the way")
+		}
+		if !areTexts(r.PostForm) {
+			return errNoText
 		}
 		return s.spend(w, r, f)
 	})
@@ -145,10 +177,15 @@ func counts(r *http.Request, token string) error {
 
 // back leads to a page of ours, after something was done, which it says.
 func back(w http.ResponseWriter, r *http.Request, path, notice string) error {
-	if u, err := url.Parse(path); err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.Contains(path, "\\") {
-		path = "/"
-	}
 	sessionOf(r).say(notice)
-	http.Redirect(w, r, path, http.StatusSeeOther)
+	http.Redirect(w, r, local(path), http.StatusSeeOther)
 	return nil
+}
+
+// local is a path of ours; of what leads elsewhere, that of the first page.
+func local(path string) string {
+	if u, err := url.Parse(path); err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.Contains(path, "\\") {
+		return "/"
+	}
+	return path
 }

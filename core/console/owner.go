@@ -2,7 +2,9 @@ package console
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -10,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // anybody is the account of a code that counts whoever shows it.
@@ -19,37 +22,71 @@ const anybody = -1
 // have no such files.
 var tables = []string{"/proc/net/tcp", "/proc/net/tcp6"}
 
-// owner is the account of this machine that a request comes from. known is false where the
-// system does not say it. From elsewhere comes what none of the tables has: it is nobody's.
-func owner(r *http.Request) (uid int, known bool) {
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if local == nil {
-		return 0, false
+// account is whose a connection of this machine is. known is false where the system does not
+// say it. What comes from elsewhere is nobody's: it is in none of the tables.
+type account struct {
+	uid   int
+	known bool
+}
+
+// allowed reports whether what belongs to an account counts on a connection of another.
+func (a account) allowed(b account) bool { return !a.known || !b.known || a.uid == b.uid }
+
+type accountKey struct{}
+
+// noting has the server look for the account of each connection, once, when it is asked for.
+func noting(server *http.Server) {
+	inner := server.ConnContext
+	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(inner(ctx, c), accountKey{}, sync.OnceValue(func() account { return owner(c.LocalAddr(), c.RemoteAddr()) }))
 	}
+}
+
+// accountOf is the account of the connection of a request.
+func accountOf(r *http.Request) account {
+	if of, ok := r.Context().Value(accountKey{}).(func() account); ok {
+		return of()
+	}
+	return account{}
+}
+
+// tries is how often a connection of this machine is looked for: the kernel writes its table
+// while others come and go, and can leave one out.
+const tries = 3
+
+// owner is the account of who has connected, by the two ends of the connection.
+func owner(local, remote net.Addr) account {
 	server, err := netip.ParseAddrPort(local.String())
 	if err != nil {
-		return 0, false
+		return account{}
 	}
-	client, err := netip.ParseAddrPort(r.RemoteAddr)
+	client, err := netip.ParseAddrPort(remote.String())
 	if err != nil {
-		return 0, false
+		return account{}
 	}
-	for _, name := range tables {
-		f, err := os.Open(name)
-		if err != nil {
-			continue
-		}
-		known = true
-		lines := bufio.NewScanner(f)
-		for uid = anybody; uid == anybody && lines.Scan(); {
-			uid = ownerIn(lines.Text(), unmapped(client), unmapped(server))
-		}
-		f.Close()
-		if uid != anybody {
-			return uid, true
+	client, server = unmapped(client), unmapped(server)
+	port := fmt.Sprintf(":%04X ", client.Port())
+	known := false
+	for n := 0; n < 1 || n < tries && known && client.Addr().IsLoopback(); n++ {
+		for _, name := range tables {
+			f, err := os.Open(name)
+			if err != nil {
+				continue
+			}
+			known = true
+			uid := anybody
+			for lines := bufio.NewScanner(f); uid == anybody && lines.Scan(); {
+				if line := lines.Text(); strings.Contains(line, port) {
+					uid = ownerIn(line, client, server)
+				}
+			}
+			f.Close()
+			if uid != anybody {
+				return account{uid, true}
+			}
 		}
 	}
-	return anybody, known
+	return account{anybody, known}
 }
 
 // ownerIn is the account of the socket in a line of a table, if it is the one between two

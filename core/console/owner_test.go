@@ -2,10 +2,12 @@ package console
 
 import (
 	"encoding/binary"
+	"html"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -38,6 +40,7 @@ func TestW1CodesOfAnAccount(t *testing.T) {
 	before := tables
 	t.Cleanup(func() { tables = before })
 	tables = []string{"/nowhere"} // a system that does not say whose a connection is
+	b.CloseIdleConnections()      // it is asked once of each
 	if status := again(); runtime.GOOS == "linux" && status != http.StatusSeeOther {
 		t.Errorf("the code was spent by another account: %d", status)
 	}
@@ -79,5 +82,76 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 	r, text := b.get("/stream") // to its end
 	if r.StatusCode != http.StatusOK || !strings.Contains(text, "event: happened") {
 		t.Errorf("%d %s", r.StatusCode, text)
+	}
+}
+
+// TestW1CookiesOfAnAccount: a cookie counts for the account alone that it was given to. A server
+// of another one, on another port of the same host, is shown it. docs/threat-model.md#w1
+func TestW1CookiesOfAnAccount(t *testing.T) {
+	s, f, b := open(t)
+	b.enter(s)
+	if r, _ := b.get("/peers"); r.StatusCode != http.StatusOK {
+		t.Fatalf("its own account: %d", r.StatusCode)
+	}
+	token := b.token()
+	for _, x := range s.sessions.live {
+		if runtime.GOOS == "linux" && x.by != (account{os.Getuid(), true}) {
+			t.Errorf("the session is of %v", x.by)
+		}
+		x.by = account{os.Getuid() + 1, true}
+	}
+	if runtime.GOOS != "linux" {
+		return
+	}
+	if r, text := b.get("/peers"); r.StatusCode != http.StatusUnauthorized || strings.Contains(text, "BENB") {
+		t.Errorf("another account: %d", r.StatusCode)
+	}
+	if r, _ := b.post("/held/release", url.Values{"token": {token}, "id": {"x"}}); r.StatusCode != http.StatusUnauthorized || f.noted() != "" {
+		t.Errorf("another account acts: %d, done: %s", r.StatusCode, f.noted())
+	}
+	before := tables
+	t.Cleanup(func() { tables = before })
+	tables = []string{"/nowhere"}
+	b.CloseIdleConnections() // whose one is, is asked once
+	if r, _ := b.get("/peers"); r.StatusCode != http.StatusOK {
+		t.Errorf("where the system does not say whose it is: %d", r.StatusCode)
+	}
+}
+
+// TestLoginLeadsOn: who shows a code comes to the page that was asked for, and to none elsewhere.
+func TestLoginLeadsOn(t *testing.T) {
+	s, _, b := open(t)
+	b.base = "http://" + must(t, s).Address
+	field := regexp.MustCompile(`name="to" value="([^"]*)"`)
+	asked := func(method, path string, change func(*http.Request)) string {
+		_, text := b.do(method, path, nil, change)
+		if m := field.FindStringSubmatch(text); m != nil {
+			return html.UnescapeString(m[1])
+		}
+		return ""
+	}
+	for path, want := range map[string]string{"/peers/ben?look=1": "/peers/ben?look=1", "/messages?box=in&q=%3Cb%3E": "/messages?box=in&q=%3Cb%3E", "/open": "", "/stream": ""} {
+		if got := asked("GET", path, nil); got != want {
+			t.Errorf("%s leads on to %q", path, got)
+		}
+	}
+	if got := asked("POST", "/held/release", func(r *http.Request) { r.Header.Set("Referer", b.base+"/messages/ben") }); got != "/messages/ben" {
+		t.Errorf("a form leads on to %q", got)
+	}
+	if _, text := b.do("GET", "/peers", nil, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }); !strings.Contains(text, `<a href="/peers">go on to the page</a>`) {
+		t.Errorf("led from another page:\n%s", text)
+	}
+	for to, want := range map[string]string{"/peers/ben?look=1": "/peers/ben?look=1", "": "/", "//evil.example": "/", "http://evil.example/": "/", "/\\evil.example": "/", "peers": "/", "javascript:alert(1)": "/"} {
+		r, _ := b.post("/open", url.Values{"code": {"WRONG"}, "to": {to}})
+		if r.StatusCode != http.StatusForbidden {
+			t.Fatalf("a wrong code: %d", r.StatusCode)
+		}
+		r, _ = b.post("/open", url.Values{"code": {must(t, s).Code}, "to": {to}})
+		if got := r.Header.Get("Location"); r.StatusCode != http.StatusSeeOther || got != want {
+			t.Errorf("%q leads to %q", to, got)
+		}
+	}
+	if _, text := b.post("/open", url.Values{"code": {"WRONG"}, "to": {"/peers"}}); !strings.Contains(text, `name="to" value="/peers"`) {
+		t.Error("a wrong code forgets the page that was asked for")
 	}
 }

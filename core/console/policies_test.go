@@ -290,7 +290,7 @@ func TestReplayIsCancelled(t *testing.T) {
 		}
 	}()
 	<-got.slow
-	if r, _ := b.send("/policies/machine", b.token(), "with", "now"); r.StatusCode != http.StatusServiceUnavailable {
+	if r, _ := b.send("/policies/machine", b.token(), "with", "now"); r.StatusCode != http.StatusSeeOther {
 		t.Errorf("another form meanwhile: %d", r.StatusCode)
 	}
 	stop()
@@ -300,6 +300,45 @@ func TestReplayIsCancelled(t *testing.T) {
 		t.Error("it goes on without its browser")
 	}
 	<-done
+}
+
+// TestFormsWithFilesWait: where as many are worked on as may be, another waits for its turn, and
+// one that stalls is given up.
+func TestFormsWithFilesWait(t *testing.T) {
+	s, f, b := open(t)
+	s.o.Caller = append(f.handlers(), f.policies(&uploads{slow: make(chan bool, 2)})...)
+	s.patience, s.stalls = 50*time.Millisecond, 100*time.Millisecond
+	b.enter(s)
+	for range maxSends {
+		s.sending <- struct{}{}
+	}
+	if r, _ := b.send("/policies/machine", b.token(), "with", "now"); r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("with no place left: %d", r.StatusCode)
+	}
+	s.patience = 20 * time.Second
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		<-s.sending
+	}()
+	if r, _ := b.send("/policies/machine", b.token(), "with", "now"); r.StatusCode != http.StatusSeeOther {
+		t.Errorf("after another one: %d", r.StatusCode)
+	}
+	half, end := io.Pipe()
+	defer end.Close()
+	go fmt.Fprintf(end, "--x\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n%s\r\n--x\r\nContent-Disposition: form-data; name=\"rules\"\r\n\r\nhalf", b.token())
+	began := time.Now()
+	r, _ := http.NewRequest("POST", b.base+"/policies/machine", half)
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	if resp, err := b.Do(r); err == nil {
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusRequestTimeout {
+			body, _ := io.ReadAll(resp.Body)
+			t.Errorf("one that stalls: %d %s", resp.StatusCode, body)
+		}
+	}
+	if took := time.Since(began); took > 10*time.Second || len(s.sending) != maxSends-1 {
+		t.Errorf("one that stalls has its place for %s; %d are taken", took, len(s.sending))
+	}
 }
 
 // From a pasted rule to the configuration file, and from a module to its installation.

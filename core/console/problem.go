@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -74,8 +73,6 @@ func (s *Server) problemOf(w http.ResponseWriter, r *http.Request, err error, fo
 	if errors.As(err, &tooLarge) {
 		p.ErrorView = api.ErrorView{Kind: string(core.TooLarge), Message: "this form is larger than the console takes"}
 	}
-	if from, err := url.Parse(r.Referer()); err == nil && from.Host == r.Host && from.Path != r.URL.Path {
-		p.Back = from.RequestURI()
-	}
+	p.Back = from(r)
 	_ = s.renderStatus(w, r, statusOf(core.Kind(p.Kind)), "problem", "That did not work", p) // it has written what it could
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
@@ -85,19 +86,42 @@ func (s *Server) nav(r *http.Request) []nav {
 	return list
 }
 
-// showLogin asks for the code that "ogp console" gives out.
-func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, wrong string) {
-	_ = s.renderStatus(w, r, status, "login", "Open the console", wrong) // it has written what it could
+// loginPage asks for the code that "ogp console" gives out.
+type loginPage struct {
+	Wrong string // with the code that was shown
+	To    string // the page that was asked for, with its question; empty: none
+	Led   bool   // another page has led here: this browser may be in nevertheless
 }
 
-// login turns a code into a session.
+// showLogin asks for a code, and remembers what page was asked for.
+func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, wrong string) {
+	p := loginPage{Wrong: wrong}
+	switch {
+	case r.URL.Path == "/open":
+		p.To = r.PostForm.Get("to") // login has read it
+	case r.Method == http.MethodGet && r.URL.Path != "/stream":
+		p.To, p.Led = r.URL.RequestURI(), !fromOurs(r)
+	default:
+		p.To = from(r)
+	}
+	_ = s.renderStatus(w, r, status, "login", "Open the console", p) // it has written what it could
+}
+
+// from is the page of ours that a request comes from; empty: it is not known.
+func from(r *http.Request) string {
+	if at, err := url.Parse(r.Referer()); err == nil && at.Host == r.Host && at.Path != r.URL.Path {
+		return at.RequestURI()
+	}
+	return ""
+}
+
+// login turns a code into a session, and leads to the page that was asked for.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
-	value, err := s.sessions.redeem(r.PostFormValue("code"), func() (int, bool) { return owner(r) })
+	value, err := s.sessions.redeem(r.PostFormValue("code"), func() account { return accountOf(r) })
 	switch {
 	case errors.Is(err, errOthers):
-		uid, _ := owner(r)
-		s.o.Logger.Warn("another account of this machine has shown a code of the console", "uid", uid, "remote", r.RemoteAddr)
+		s.o.Logger.Warn("another account of this machine has shown a code of the console", "uid", accountOf(r).uid, "remote", r.RemoteAddr)
 		s.showLogin(w, r, http.StatusForbidden, "This code is for a browser of the account that ran \""+s.o.Command+" console\". For another browser, run it with --no-browser.")
 		return
 	case err != nil:
@@ -106,7 +130,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	}
 	http.SetCookie(w, &http.Cookie{Name: s.sessions.name, Value: value, Path: "/", MaxAge: int(sessionLife.Seconds()),
 		HttpOnly: true, Secure: s.tls() != nil, SameSite: http.SameSiteStrictMode})
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	http.Redirect(w, r, local(r.PostFormValue("to")), http.StatusSeeOther)
 }
 
 // leave ends the session of this browser.

@@ -110,7 +110,7 @@ func TestW2EveryRoute(t *testing.T) {
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
 	}
-	mine := s.sessions.of(&http.Request{Header: http.Header{"Cookie": {cookie.String()}}})
+	mine, _ := s.sessions.of(&http.Request{Header: http.Header{"Cookie": {cookie.String()}}})
 	other := s.sessionToken(t)
 	for _, path := range routesOf(t, s, "POST") {
 		for name, c := range map[string]struct {
@@ -251,5 +251,30 @@ func TestNoticesWait(t *testing.T) {
 		if strings.Contains(text, "Paused ben") != x.want {
 			t.Errorf("%s: want the notice: %v", x.dest, x.want)
 		}
+	}
+}
+
+// TestNoText: what is not written in UTF-8 is the sender's fault, in an address and in a form.
+func TestNoText(t *testing.T) {
+	s, f, b := open(t)
+	b.enter(s)
+	for _, path := range []string{"/peers/%ff", "/message/%ff", "/peers?q=%ff", "/messages?box=in&before=%ff", "/live?peer=%ff", "/messages/ben?conversation=%ff", "/peers?%ff=x"} {
+		if r, _ := b.get(path); r.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %d", path, r.StatusCode)
+		}
+	}
+	for _, form := range []url.Values{{"id": {"\xff"}}, {"\xff": {"x"}}, {"id": {"x", "\xff"}}} {
+		form.Set("token", b.token())
+		if r, _ := b.post("/held/release", form); r.StatusCode != http.StatusBadRequest || f.noted() != "" {
+			t.Errorf("%q: %d, done: %s", form, r.StatusCode, f.noted())
+		}
+	}
+	kind, body := formOf("/policies/machine", b.token())
+	body = strings.Replace(body, "now", "\xff", 1)
+	if r, _ := b.do("POST", "/policies/machine", nil, func(r *http.Request) {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		r.Header.Set("Content-Type", kind)
+	}); r.StatusCode != http.StatusBadRequest {
+		t.Errorf("a form with files: %d", r.StatusCode)
 	}
 }

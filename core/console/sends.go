@@ -6,6 +6,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -16,8 +17,11 @@ const (
 	maxSent     = 20 << 20
 	maxFileSent = 16<<20 + 1 // what is larger is refused by whoever reads it
 	maxParts    = 128
-	sendsWithin = 5 * time.Minute // also over a slow "ssh -L"
-	doesWithin  = 3 * time.Minute // for what is done then: a replay takes two at the most
+	sendsWithin = 5 * time.Minute  // also over a slow "ssh -L"
+	stallsFor   = 20 * time.Second // without a byte, it is given up
+	maxSends    = 2                // worked on at a time, as each is held in memory
+	sendsWait   = 15 * time.Second // for a place
+	doesWithin  = 3 * time.Minute  // for what is done then: a replay takes two at the most
 )
 
 // sent is a form with files.
@@ -39,14 +43,30 @@ func (f sent) file(name string) []byte {
 	return f.Files[name][0].Text
 }
 
+// moving reads what a browser sends, until it stalls or the time is over.
+type moving struct {
+	io.ReadCloser
+	out    *http.ResponseController
+	stalls time.Duration
+	until  time.Time
+}
+
+func (m moving) Read(b []byte) (int, error) {
+	next := time.Now().Add(m.stalls)
+	if next.After(m.until) {
+		next = m.until
+	}
+	_ = m.out.SetReadDeadline(next) // a recorder of a test has none
+	return m.ReadCloser.Read(b)
+}
+
 // sends is a form that carries files: the session's own, sent once. Its token comes first, and
-// nothing after it is read before it is known. One is worked on at a time, as it is held in memory.
+// nothing after it is read before it is known. Few are worked on at a time; another waits a while.
 func (s *Server) sends(f func(w http.ResponseWriter, r *http.Request, form sent) error) http.HandlerFunc {
 	return s.view(func(w http.ResponseWriter, r *http.Request) error {
 		out := http.NewResponseController(w)
-		_ = out.SetReadDeadline(time.Now().Add(sendsWithin)) // a recorder of a test has none
-		_ = out.SetWriteDeadline(time.Now().Add(sendsWithin + doesWithin))
-		r.Body = http.MaxBytesReader(w, r.Body, maxSent)
+		_ = out.SetWriteDeadline(time.Now().Add(sendsWithin + doesWithin)) // a recorder of a test has none
+		r.Body = http.MaxBytesReader(w, moving{r.Body, out, s.stalls, time.Now().Add(sendsWithin)}, maxSent)
 		parts, err := r.MultipartReader()
 		if err != nil {
 			return core.Refuse(core.Malformed, "this form does not carry files as one of ours does")
@@ -54,17 +74,27 @@ func (s *Server) sends(f func(w http.ResponseWriter, r *http.Request, form sent)
 		if err := s.tokenFirst(r, parts); err != nil {
 			return err
 		}
-		if !s.sending.TryLock() {
-			e := core.Refuse(core.Unavailable, "another form with files is being worked on; nothing was done")
+		select {
+		case s.sending <- struct{}{}:
+			defer func() { <-s.sending }()
+		case <-time.After(s.patience):
+			e := core.Refuse(core.Unavailable, "other forms with files are being worked on; nothing was done")
 			e.Hint = "go back and send it again in a moment"
 			return e
 		}
-		defer s.sending.Unlock()
 		form, err := readSent(parts)
+		if errors.Is(err, os.ErrDeadlineExceeded) { // that has ended the context, and with it all pages
+			plain(w, http.StatusRequestTimeout, "This form stood still on the way; nothing was done. Go back, and send it again.")
+			return nil
+		}
 		_, _ = io.Copy(io.Discard, r.Body) // read to its end, the browser's going away ends the context
 		if err != nil {
 			return err
 		}
+		if !areTexts(form.Values) {
+			return errNoText
+		}
+		_ = out.SetReadDeadline(time.Now().Add(doesWithin)) // its end would be the browser's going away
 		_ = out.SetWriteDeadline(time.Now().Add(doesWithin))
 		return f(w, r, form)
 	})
@@ -90,7 +120,7 @@ func cutOff(err error) error {
 	if errors.As(err, &tooLarge) {
 		return core.Refusef(core.TooLarge, "more than %d MiB was sent; nothing was done", maxSent>>20)
 	}
-	return core.Refuse(core.Malformed, "this form was cut off on the way; nothing was done")
+	return &core.Error{Kind: core.Malformed, Public: "this form was cut off on the way; nothing was done", Err: err}
 }
 
 func readSent(parts *multipart.Reader) (sent, error) {

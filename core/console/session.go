@@ -48,6 +48,8 @@ type code struct {
 type session struct {
 	secret  [32]byte // of its forms
 	expires time.Time
+	by      account   // whose browser has shown the code
+	stolen  sync.Once // to say so
 
 	mu     sync.Mutex // guards all below
 	used   map[string]bool
@@ -88,52 +90,61 @@ var errOthers = errors.New("the code is for another account")
 
 var errNoCode = errors.New("no such code")
 
-// redeem turns a code into a session, once, and returns its cookie's value. owner says whose
-// browser shows it, where that is known.
-func (s *sessions) redeem(text string, owner func() (uid int, known bool)) (value string, err error) {
+// redeem turns a code into a session, once, and returns its cookie's value. by says whose
+// browser shows it: the session is for that account.
+func (s *sessions) redeem(text string, by func() account) (value string, err error) {
 	text = strings.ToUpper(strings.TrimSpace(text))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := sha256.Sum256([]byte(text))
 	c, known := s.codes[key]
-	if known && c.uid != anybody {
-		if uid, known := owner(); known && uid != c.uid {
-			return "", errOthers
-		}
-	}
-	delete(s.codes, key)
 	if !known || !s.now().Before(c.expires) {
+		delete(s.codes, key)
 		return "", errNoCode
 	}
+	x := &session{expires: s.now().Add(sessionLife), by: by(), used: map[string]bool{}}
+	if !x.by.allowed(account{c.uid, c.uid != anybody}) {
+		return "", errOthers
+	}
+	delete(s.codes, key)
 	for len(s.live) >= maxSessions {
 		old := earliest(s.live, func(x *session) time.Time { return x.expires })
 		s.live[old].end()
 		delete(s.live, old)
 	}
 	value = rand.Text() + rand.Text()
-	x := &session{expires: s.now().Add(sessionLife), used: map[string]bool{}}
 	_, _ = rand.Read(x.secret[:]) // never fails
 	s.live[sha256.Sum256([]byte(value))] = x
 	return value, nil
 }
 
 // of is the session of a request, or nil. A server on another port can set cookies of our
-// name, which may come first.
-func (s *sessions) of(r *http.Request) *session {
+// name, which may come first. It is also shown ours, where it has our host, and may be another
+// account's: a cookie counts for the account that it was given to. others reports that another
+// one has shown it.
+func (s *sessions) of(r *http.Request) (x *session, others bool) {
+	for _, c := range r.CookiesNamed(s.name) {
+		found := s.find(sha256.Sum256([]byte(c.Value)))
+		switch {
+		case found == nil:
+		case found.by.allowed(accountOf(r)):
+			return found, false
+		default:
+			x, others = found, true
+		}
+	}
+	return x, others
+}
+
+func (s *sessions) find(key digest) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range r.CookiesNamed(s.name) {
-		key := sha256.Sum256([]byte(c.Value))
-		x := s.live[key]
-		if x == nil {
-			continue
-		}
-		if s.now().Before(x.expires) {
-			return x
-		}
-		x.end()
-		delete(s.live, key)
+	x := s.live[key]
+	if x == nil || s.now().Before(x.expires) {
+		return x
 	}
+	x.end()
+	delete(s.live, key)
 	return nil
 }
 

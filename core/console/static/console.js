@@ -11,6 +11,7 @@ if (login) {
   };
   take();
   addEventListener("hashchange", take);
+  if (login.elements.to) new BroadcastChannel("ogp").onmessage = () => login.elements.code.value || location.reload(); // another page is in
 }
 
 document.addEventListener("submit", (e) => {
