@@ -1,42 +1,63 @@
 package sdk
 
-func peerOf(v Value) Peer {
-	p := Peer{JSON: v}
-	for m := v.members(); m.next(); {
-		switch v := m.value(); m.name() {
-		case "alias":
-			p.Alias = v.Text()
-		case "fingerprint":
-			p.Fingerprint = v.Text()
-		case "id":
-			p.ID = v.Text()
-		case "state":
-			p.State = v.Text()
-		case "gatewayUrl":
-			p.GatewayURL = v.Text()
-		case "names":
-			p.Names = namesOf(v)
-		}
+func peerOf(v Value) (p Peer) {
+	if v.Exists() {
+		(&walk{text: v.text}).peer(&p)
 	}
 	return p
 }
 
-func namesOf(v Value) (n Names) {
-	for m := v.members(); m.next(); {
-		switch v := m.value(); m.name() {
-		case "displayName":
-			n.Display = v.Text()
-		case "humanName":
-			n.Human = v.Text()
-		case "agentName":
-			n.Agent = v.Text()
-		case "organization":
-			n.Organization = v.Text()
-		case "email":
-			n.Email = v.Text()
+// peer reads the value at hand.
+func (w *walk) peer(p *Peer) {
+	in, ok := w.object()
+	if !ok {
+		p.JSON = w.value()
+		return
+	}
+	for in.next() {
+		switch in.name {
+		case "alias":
+			p.Alias = in.str()
+		case "fingerprint":
+			p.Fingerprint = in.str()
+		case "id":
+			p.ID = in.str()
+		case "state":
+			p.State = in.str()
+		case "gatewayUrl":
+			p.GatewayURL = in.str()
+		case "names":
+			in.names(&p.Names)
+		default:
+			in.pass()
 		}
 	}
-	return n
+	p.JSON = w.took(&in)
+}
+
+func (w *walk) names(n *Names) {
+	in, ok := w.object()
+	if !ok {
+		w.pass()
+		return
+	}
+	for in.next() {
+		switch in.name {
+		case "displayName":
+			n.Display = in.str()
+		case "humanName":
+			n.Human = in.str()
+		case "agentName":
+			n.Agent = in.str()
+		case "organization":
+			n.Organization = in.str()
+		case "email":
+			n.Email = in.str()
+		default:
+			in.pass()
+		}
+	}
+	w.took(&in)
 }
 
 // Intents are those that we grant the peer.
@@ -53,33 +74,47 @@ func (p *Peer) Intents() []string {
 	return all
 }
 
-func messageOf(v Value) Message {
-	msg := Message{JSON: v}
-	for m := v.members(); m.next(); {
-		switch v := m.value(); m.name() {
-		case "id":
-			msg.ID = v.Text()
-		case "intent":
-			msg.Intent = v.Text()
-		case "topic":
-			msg.Topic = v.Text()
-		case "priority":
-			msg.Priority = v.Text()
-		case "conversationId":
-			msg.ConversationID = v.Text()
-		case "toAgent":
-			msg.ToAgent = v.Text()
-		case "level":
-			msg.Level = v.Text()
-		case "textBytes":
-			msg.TextBytes = v.Int()
-		case "signedBytes":
-			msg.SignedBytes = v.Int()
-		case "payload":
-			msg.Payload = v
-		}
+func messageOf(v Value) (msg Message) {
+	if v.Exists() {
+		(&walk{text: v.text}).message(&msg)
 	}
 	return msg
+}
+
+// message reads the value at hand.
+func (w *walk) message(msg *Message) {
+	in, ok := w.object()
+	if !ok {
+		msg.JSON = w.value()
+		return
+	}
+	for in.next() {
+		switch in.name {
+		case "id":
+			msg.ID = in.str()
+		case "intent":
+			msg.Intent = in.str()
+		case "topic":
+			msg.Topic = in.str()
+		case "priority":
+			msg.Priority = in.str()
+		case "conversationId":
+			msg.ConversationID = in.str()
+		case "toAgent":
+			msg.ToAgent = in.str()
+		case "level":
+			msg.Level = in.str()
+		case "textBytes":
+			msg.TextBytes = in.value().Int()
+		case "signedBytes":
+			msg.SignedBytes = in.value().Int()
+		case "payload":
+			msg.Payload = in.value()
+		default:
+			in.pass()
+		}
+	}
+	msg.JSON = w.took(&in)
 }
 
 // Timestamp is when the sender says that it sent the message; the host checked that it is near.
@@ -87,14 +122,16 @@ func (m *Message) Timestamp() Time { return timeOf(m.JSON.Get("timestamp")) }
 
 func incomingOf(v Value) *Incoming {
 	in := &Incoming{JSON: v}
-	for m := v.members(); m.next(); {
-		switch v := m.value(); m.name() {
+	for w := v.walk(); w.next(); {
+		switch w.name {
 		case "now":
-			in.Now = timeOf(v)
+			in.Now = timeOf(w.value())
 		case "peer":
-			in.Peer = peerOf(v)
+			w.peer(&in.Peer)
 		case "message":
-			in.Message = messageOf(v)
+			w.message(&in.Message)
+		default:
+			w.pass()
 		}
 	}
 	return in
@@ -102,16 +139,19 @@ func incomingOf(v Value) *Incoming {
 
 func requestOf(v Value) *Request {
 	r := &Request{JSON: v}
-	for m := v.members(); m.next(); {
-		switch v := m.value(); m.name() {
+	for w := v.walk(); w.next(); {
+		switch w.name {
 		case "now":
-			r.Now = timeOf(v)
+			r.Now = timeOf(w.value())
 		case "peer":
-			r.Peer = peerOf(v)
+			w.peer(&r.Peer)
 		case "request":
+			v := w.value()
 			r.OfferedIntents = v.Get("offeredIntents").Texts()
 			r.Invite = inviteOf(v.Get("invite"))
 			r.URLVerified = v.Get("urlVerified").Bool()
+		default:
+			w.pass()
 		}
 	}
 	return r

@@ -40,7 +40,8 @@ func (v Value) Text() string {
 	if v.Kind() != Text {
 		return ""
 	}
-	return inside(v.text)
+	text, _ := unquote(v.text, 0)
+	return text
 }
 
 // Bool gives true for the literal true alone.
@@ -92,10 +93,9 @@ func ParseInt(s string) (int64, bool) {
 // Get finds an object's member by name, as written (case counts). It is missing when the
 // value is no object or has no such member.
 func (v Value) Get(name string) Value {
-	m := v.members()
-	for m.next() {
-		if m.name() == name {
-			return m.value()
+	for w := v.walk(); w.next(); w.pass() {
+		if w.name == name {
+			return w.value()
 		}
 	}
 	return Value{}
@@ -105,115 +105,12 @@ func (v Value) Get(name string) Value {
 // order, until f says false.
 func (v Value) Each(f func(name string, v Value) bool) {
 	if v.Kind() == Array {
-		for e := (elements{v.text, 1}); e.next(); {
-			end := skip(v.text, e.at)
-			if !f("", Value{v.text[e.at:end]}) {
-				return
-			}
-			e.at = end
+		for w := (walk{text: v.text, at: 1}); w.element() && f("", w.value()); {
 		}
 		return
 	}
-	m := v.members()
-	for m.next() && f(m.name(), m.value()) {
+	for w := v.walk(); w.next() && f(w.name, w.value()); {
 	}
-}
-
-// elements walks over what stands between commas.
-type elements struct {
-	text string
-	at   int // behind the element before; after next: where one begins
-}
-
-func (e *elements) next() bool {
-	i := space(e.text, e.at)
-	if i < len(e.text) && e.text[i] == ',' {
-		i = space(e.text, i+1)
-	}
-	e.at = i
-	return i < len(e.text) && e.text[i] != ']' && e.text[i] != '}'
-}
-
-// members walks over an object's members; over nothing when the value is no object.
-type members struct {
-	elements
-	quoted string // the name at hand
-	from   int    // where its value begins
-}
-
-func (v Value) members() members {
-	if v.Kind() != Map {
-		return members{}
-	}
-	return members{elements: elements{v.text, 1}}
-}
-
-func (m *members) next() bool {
-	if !m.elements.next() {
-		return false
-	}
-	end := skip(m.text, m.at)
-	m.quoted = m.text[m.at:end]
-	i := space(m.text, end)
-	if i >= len(m.text) || m.text[i] != ':' {
-		return false
-	}
-	m.from = space(m.text, i+1)
-	m.at = skip(m.text, m.from)
-	return true
-}
-
-func (m *members) name() string { return inside(m.quoted) }
-
-func (m *members) value() Value { return Value{m.text[m.from:m.at]} }
-
-// inside is the text of a string.
-func inside(quoted string) string {
-	if len(quoted) < 2 {
-		return ""
-	}
-	quoted = quoted[1 : len(quoted)-1]
-	for i := 0; i < len(quoted); i++ {
-		if quoted[i] == '\\' {
-			return unescape(quoted)
-		}
-	}
-	return quoted
-}
-
-func space(text string, i int) int {
-	for i < len(text) && text[i] <= ' ' {
-		i++
-	}
-	return i
-}
-
-// skip gives the end of the value that begins at i.
-func skip(text string, i int) int {
-	depth := 0
-	for i < len(text) {
-		switch c := text[i]; {
-		case c == '"':
-			for i++; i < len(text) && text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
-				}
-			}
-		case c == '{', c == '[':
-			depth++
-		case c == '}', c == ']':
-			depth--
-		case depth == 0: // a number or a word
-			for i < len(text) && text[i] > ' ' && text[i] != ',' && text[i] != '}' && text[i] != ']' {
-				i++
-			}
-			return i
-		}
-		if i++; depth <= 0 {
-			return min(i, len(text))
-		}
-	}
-	return len(text)
 }
 
 // Len counts the elements of an array or the members of an object.
