@@ -226,6 +226,9 @@ type Leases interface {
 	// Release gives a lease back before its time: nothing is kept under it any more.
 	// One that does not stand is no error.
 	Release(ctx context.Context, f Fence) error
+	// Leased is the fence under which a node has a lease now, whichever does. The error is
+	// of kind NotFound where none has.
+	Leased(ctx context.Context, name string) (Fence, error)
 }
 
 // LazyWait is how long a lazy change waits at the most for another to ride on.

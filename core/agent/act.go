@@ -76,29 +76,40 @@ func (r *Role) send(ctx context.Context, p api.AgentSendParams) (api.AgentSent, 
 		return none, err
 	}
 	sent, err := r.o.Gateway.Send(ctx, peer.Key, gateway.Sending{Intent: p.Intent, Payload: payload, ToAgent: p.ToAgent,
-		ConversationID: p.Conversation, WantReply: p.WantReply || p.WaitMillis > 0, ByAgent: true})
+		ConversationID: p.Conversation, WantReply: p.WantReply || p.WaitMillis > 0, ByAgent: true, Wait: waitOf(p.WaitMillis)})
 	if sent.Item == nil {
 		r.untake(peer, len(payload))
 	}
 	if err != nil {
 		return none, plain(err)
 	}
-	return r.await(ctx, sent.Item, p.WaitMillis)
+	return r.nowSent(ctx, sent.Item, p.WaitMillis > 0)
 }
 
-// await waits for the answer, if it is to, and shows what became of a message of ours. Where
-// the wait is cut short, as by a stop of the gateway, it shows that all the same: whoever
-// hears nothing sends once more.
+// waitOf is how long to wait for an answer.
+func waitOf(millis int64) time.Duration {
+	return time.Duration(min(max(millis, 0), maxWait.Milliseconds())) * time.Millisecond
+}
+
+// await waits for the answer, if it is to, and shows what became of a message of ours.
 func (r *Role) await(ctx context.Context, item *core.OutboxItem, millis int64) (api.AgentSent, error) {
-	waiting := ctx
-	ctx = context.WithoutCancel(ctx)
-	if millis > 0 && (item.State == core.OutSent || item.State == core.OutWaiting) {
-		wait, cancel := context.WithTimeout(waiting, min(time.Duration(min(millis, maxWait.Milliseconds()))*time.Millisecond, maxWait))
-		_, err := r.o.Gateway.AwaitReply(wait, item)
+	wait := waitOf(millis)
+	if wait > 0 && (item.State == core.OutSent || item.State == core.OutWaiting) {
+		waiting, cancel := context.WithTimeout(ctx, wait)
+		_, err := r.o.Gateway.AwaitReply(waiting, item)
 		cancel()
 		if err != nil && !errors.Is(err, core.Unavailable) {
 			return api.AgentSent{}, err
 		}
+	}
+	return r.nowSent(ctx, item, wait > 0)
+}
+
+// nowSent shows what became of a message of ours, after a wait by now, also where that was
+// cut short, as by a stop of the gateway: whoever hears nothing sends once more.
+func (r *Role) nowSent(ctx context.Context, item *core.OutboxItem, waited bool) (_ api.AgentSent, err error) {
+	ctx = context.WithoutCancel(ctx)
+	if waited {
 		if item, err = r.o.Store.OutboxItem(ctx, item.ID); err != nil {
 			return api.AgentSent{}, err
 		}

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -19,21 +18,10 @@ func (d *Daemon) send(ctx context.Context, p api.SendParams) (api.OutgoingView, 
 		return api.OutgoingView{}, err
 	}
 	sent, err := d.gateway.Send(ctx, peer.Key, gateway.Sending{Intent: p.Intent, Payload: p.Payload, ToAgent: p.ToAgent,
-		ConversationID: p.ConversationID, WantReply: p.WantReply, Now: p.Now})
+		ConversationID: p.ConversationID, WantReply: p.WantReply, Now: p.Now, Wait: time.Duration(p.WaitMillis) * time.Millisecond})
 	v, err := d.outgoing(sent, err)
-	if err != nil || p.WaitMillis == 0 || sent.Item == nil ||
-		sent.Item.State != core.OutSent && sent.Item.State != core.OutWaiting {
-		return v, err
-	}
-	waitCtx, cancel := context.WithTimeout(ctx, time.Duration(p.WaitMillis)*time.Millisecond)
-	defer cancel()
-	reply, err := d.gateway.AwaitReply(waitCtx, sent.Item)
-	if err == nil {
-		v.Reply = reply
-	} else if !errors.Is(err, core.Unavailable) {
-		return v, err
-	}
-	return v, nil
+	v.Reply = sent.Reply
+	return v, err
 }
 
 func (d *Daemon) ping(ctx context.Context, p api.PingParams) (api.PingResult, error) {

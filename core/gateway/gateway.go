@@ -133,7 +133,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	s.plan = confirm.plan
 	t := newTrust(s)
 	confirm.trust = t
-	r := &replies{state: s, trust: t}
+	r := &replies{state: s, trust: t, awaits: &lease.Awaits{Leases: o.Leases}}
 	r.polls = queue.New(maxPollsAtOnce, r.pollForReply)
 	s.outbox = outbox.New(outbox.Options{Leases: o.Leases, Gateway: outward{s, t, r}, Store: o.Store, Transport: o.Transport, Logger: o.Logger, Now: o.Now})
 	s.peers.Alive = func(k core.PublicKey) { s.outbox.Alive(k) }

@@ -24,9 +24,10 @@ type Approval struct {
 
 // Outgoing is an envelope of ours and how far it got in its first try.
 type Outgoing struct {
-	Peer *core.Peer       `json:"-"`
-	Item *core.OutboxItem `json:"-"`
-	Err  error            `json:"-"` // of the first try: Unreachable, Refused, ...
+	Peer  *core.Peer        `json:"-"`
+	Item  *core.OutboxItem  `json:"-"`
+	Err   error             `json:"-"` // of the first try: Unreachable, Refused, ...
+	Reply *core.StoredReply `json:"-"` // that was waited for; nil: none came
 }
 
 // ApprovePeer approves a peer that has asked, or changes what an approved one is
@@ -58,10 +59,10 @@ func (g *trust) ApprovePeer(ctx context.Context, k core.PublicKey, a Approval) (
 // sendFirst tries an envelope that has just been queued, if it is due.
 func (g *trust) sendFirst(ctx context.Context, p *core.Peer, item *core.OutboxItem) Outgoing {
 	if item.Next.After(g.o.Now()) { // it waits for the peer's command line
-		return Outgoing{p, item, nil}
+		return Outgoing{Peer: p, Item: item}
 	}
 	item, sendErr := g.outbox.SendNow(ctx, item)
-	return Outgoing{p, item, sendErr}
+	return Outgoing{Peer: p, Item: item, Err: sendErr}
 }
 
 // approve is the record of a peer that our operator approves, and the envelope that

@@ -13,15 +13,16 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/answer"
 	"github.com/opengatewayprotocol/ogp/core/envelope"
 	"github.com/opengatewayprotocol/ogp/core/follow"
+	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/queue"
 )
 
 // replies gives and takes the answers to messages.
 type replies struct {
 	*state
-	trust   *trust
-	awaited follow.Awaited[awaitedReply]
-	polls   *queue.Engine[string] // by outbox id: messages of which the answer is polled for
+	trust  *trust
+	awaits *lease.Awaits
+	polls  *queue.Engine[string] // by outbox id: messages of which the answer is polled for
 }
 
 // InboxReply answers a kept message. It is sent to the sender's replyTo, if the
@@ -43,7 +44,7 @@ func (g *replies) InboxReply(ctx context.Context, id string, reply core.Reply, b
 		return out, err
 	}
 	item, err = g.outbox.SendNow(ctx, item)
-	return Outgoing{p, item, err}, nil
+	return Outgoing{Peer: p, Item: item, Err: err}, nil
 }
 
 // ReplyBack keeps the agent's answer that a notifier has brought back, in one step with the
@@ -196,15 +197,23 @@ func left(item *core.OutboxItem) time.Time {
 // takeReply keeps a verified reply to a message of ours. A receipt gives way to a
 // real answer; the same reply again changes nothing.
 func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.OutboxItem, r core.Reply) error {
-	now := g.o.Now().UTC()
-	g.peers.Contact(p.Key, now)
+	g.peers.Contact(p.Key, g.o.Now().UTC())
 	unlock, err := g.outbox.LockReply(ctx, p.Key, r.Nonce)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	// As it is now: a try of it may have ended in the meantime.
-	if item, err = g.o.Store.OutboxItem(ctx, item.ID); err != nil {
+	if err = g.tryReply(ctx, p, item.ID, r); errors.Is(err, core.Moved) { // perhaps nobody waits any more
+		err = g.tryReply(ctx, p, item.ID, r)
+	}
+	return err
+}
+
+// tryReply keeps a reply to the message of an id, by who waits for it now.
+func (g *replies) tryReply(ctx context.Context, p *core.Peer, id string, r core.Reply) error {
+	now := g.o.Now().UTC()
+	item, err := g.o.Store.OutboxItem(ctx, id) // as it is now: a try of it may have ended in the meantime
+	if err != nil {
 		return err
 	}
 	old, err := g.o.Store.Reply(ctx, p.Key, r.Nonce)
@@ -231,7 +240,9 @@ func (g *replies) takeReply(ctx context.Context, p *core.Peer, item *core.Outbox
 		"nonce": r.Nonce, "outboxId": item.ID, "success": r.Success, "data": r.Data, "error": clean(r.Error, 500), "receipt": receipt,
 		"timestamp": clean(r.Timestamp, 40), "question": questionOf(item.Message)}))
 	// A receipt is no news to the agent, and neither is what somebody is being shown.
-	told := !receipt && !g.awaited.Has(awaitedReply{p.Key, r.Nonce})
+	awaited, fences := g.awaits.Has(ctx, awaitName(r.Nonce))
+	told := !receipt && !awaited
+	change.Fences = fences
 	g.once(change, p.Key, map[bool]string{true: "receipt", false: "replied"}[receipt], string(r.Nonce))
 	if err = g.keepFor(ctx, change, func(string) bool { return told }); errors.Is(err, core.Replayed) {
 		return nil // another node has it
@@ -270,11 +281,8 @@ func questionOf(m *core.Message) *question {
 	return q
 }
 
-// awaitedReply names a reply that somebody waits for.
-type awaitedReply struct {
-	peer  core.PublicKey
-	nonce core.Nonce
-}
+// awaitName names a reply that somebody waits for.
+func awaitName(n core.Nonce) string { return "reply/" + string(n) }
 
 // PollReply answers GET /federation/reply/:nonce. Who knows the nonce may read,
 // as often as wanted until the reply's life ends. One of ours comes with its
@@ -307,10 +315,13 @@ const pollEvery = 2 * time.Second
 //
 // Errors are of kind Unavailable when nothing came in time.
 func (g *replies) AwaitReply(ctx context.Context, item *core.OutboxItem) (*core.StoredReply, error) {
-	name := awaitedReply{item.Peer, item.Nonce}
-	g.awaited.Add(name, 1)
+	return g.awaitUntil(ctx, item, g.awaits.Begin(ctx, awaitName(item.Nonce)))
+}
+
+// awaitUntil is AwaitReply for one that is awaited already, until over is called.
+func (g *replies) awaitUntil(ctx context.Context, item *core.OutboxItem, over func()) (*core.StoredReply, error) {
 	r, err := g.awaitReply(ctx, item)
-	g.awaited.Add(name, -1)
+	over()
 	if err == nil && !answer.IsReceipt(&r.Reply) {
 		return r, nil
 	}

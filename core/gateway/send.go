@@ -24,20 +24,39 @@ type Sending struct {
 	WantReply      bool // ask for the reply at our own gateway URL even where that cannot be reached from elsewhere
 	Now            bool // try once, and give up if that fails
 	ByAgent        bool // the agent sends it, and not its human
+
+	// Wait is how long to wait for the reply, once it has left or waits to; zero: not at
+	// all. A reply that comes meanwhile is not told to the agent.
+	Wait time.Duration
 }
 
 // Send signs a message and sends it. It is kept in the outbox first, so that it
 // is tried again until the peer has it, unless Now says otherwise. The first try
-// is made before Send returns: Outgoing.Err tells what came of it.
+// is made before Send returns: Outgoing.Err tells what came of it, and Outgoing.Reply has
+// what came within the wait.
 //
 // Errors are of kind NotApproved or Malformed.
 //
 // docs/protocol.md#messages
 func (g *replies) Send(ctx context.Context, k core.PublicKey, m Sending) (Outgoing, error) {
-	return follow.Judged(ctx, &g.memory, func() (Outgoing, error) { return g.send(ctx, k, m) })
+	nonce, over := envelope.NewNonce(), func() {}
+	if m.Wait > 0 { // its reply may come before its own answer does
+		over = g.awaits.Begin(ctx, awaitName(nonce))
+	}
+	out, err := follow.Judged(ctx, &g.memory, func() (Outgoing, error) { return g.send(ctx, k, nonce, m) })
+	if m.Wait <= 0 || err != nil || out.Item.State != core.OutSent && out.Item.State != core.OutWaiting {
+		over()
+		return out, err
+	}
+	wait, cancel := context.WithTimeout(ctx, m.Wait)
+	defer cancel()
+	if out.Reply, err = g.awaitUntil(wait, out.Item, over); errors.Is(err, core.Unavailable) {
+		err = nil
+	}
+	return out, err
 }
 
-func (g *replies) send(ctx context.Context, k core.PublicKey, m Sending) (Outgoing, error) {
+func (g *replies) send(ctx context.Context, k core.PublicKey, nonce core.Nonce, m Sending) (Outgoing, error) {
 	p := g.peers.Get(k)
 	if p == nil {
 		return Outgoing{}, core.Refuse(core.NotFound, "no such peer")
@@ -56,7 +75,7 @@ func (g *replies) send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 			p.Name(), core.FeaturePersonas, m.ToAgent) // the words of the gateways in the field
 	}
 	item := g.outbox.Item(k, core.OutMessage)
-	item.Nonce = envelope.NewNonce()
+	item.Nonce = nonce
 	item.Message = &core.Message{
 		Intent: m.Intent, From: cmp.Or(p.OurLabel, g.self.ID()), To: peers.Label(p), ToAgent: m.ToAgent, Nonce: item.Nonce,
 		ConversationID: m.ConversationID, Payload: m.Payload,
@@ -89,10 +108,10 @@ func (g *replies) send(ctx context.Context, k core.PublicKey, m Sending) (Outgoi
 	}
 	if m.Now {
 		item, err = g.outbox.Once(ctx, item)
-		return Outgoing{p, item, err}, nil
+		return Outgoing{Peer: p, Item: item, Err: err}, nil
 	}
 	item, err = g.outbox.SendNow(ctx, item)
-	return Outgoing{p, item, err}, nil
+	return Outgoing{Peer: p, Item: item, Err: err}, nil
 }
 
 // outward is the gateway as its outbox sees it.

@@ -2,8 +2,10 @@ package gateway_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -11,10 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/coretest"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/core/store/postgres"
 	"github.com/opengatewayprotocol/ogp/core/store/storetest"
@@ -27,7 +32,8 @@ func nodesOf(t *testing.T, n int, store func() core.Store) []*rig {
 	var all []*rig
 	for range n {
 		s := store()
-		r := newRig(t, func(o *gateway.Options) { o.Signer, o.Store = key, s })
+		leases := lease.New(s, slog.New(slog.DiscardHandler))
+		r := newRig(t, func(o *gateway.Options) { o.Signer, o.Store, o.Leases = key, s, leases })
 		r.store = &coretest.Store{Store: s}
 		all = append(all, r)
 	}
@@ -250,5 +256,60 @@ func TestS3Followed(t *testing.T) {
 			t.Fatal(err)
 		}
 		coretest.Await(t, "the peer is forgotten at the other node", func() bool { return b.Peer(p.key) == nil })
+	})
+}
+
+// A reply that somebody waits for is shown to them alone, whichever node it comes to, also
+// before the answer to the message itself. After that the agent is told of it.
+func TestR1AwaitedElsewhere(t *testing.T) {
+	overNodes(t, 2, func(t *testing.T, nodes []*rig) {
+		a, b := nodes[0], nodes[1]
+		p := befriend(t, a.Gateway, nil)
+		told := func() (n int) {
+			due, err := a.store.DueDeliveries(t.Context(), "n", time.Now().Add(time.Hour), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range due {
+				if d.Event.Type == core.EventReply {
+					n++
+				}
+			}
+			return n
+		}
+		reply := func(ctx context.Context, nonce core.Nonce) {
+			if _, err := b.ReceiveReply(ctx, nonce, p.reply(t, a.Key(), nonce, `{"answer":1}`)); err != nil {
+				t.Errorf("ReceiveReply at the other node: %v", err)
+			}
+		}
+		a.wire.answer(func(ctx context.Context, _, _ string, body []byte) (core.Answer, error) {
+			var in struct {
+				Message core.Message `json:"message"`
+			}
+			if err := json.Unmarshal(body, &in, json.RejectUnknownMembers(false)); err != nil {
+				t.Error(err)
+			}
+			if strings.Contains(string(in.Message.Payload), "soon") {
+				reply(ctx, in.Message.Nonce)
+			}
+			return core.Answer{Status: 200, Body: []byte(`{"success":true}`)}, nil
+		})
+		sending := gateway.Sending{Intent: "message", Payload: core.Raw(`{"text":"soon"}`), WantReply: true, Wait: time.Minute}
+		out, err := a.Send(t.Context(), p.key, sending)
+		if err != nil || out.Reply == nil || string(out.Reply.Reply.Data) != `{"answer":1}` {
+			t.Fatalf("Send = %+v, %v, want the reply that the other node took", out.Reply, err)
+		}
+		if n := told(); n != 0 {
+			t.Errorf("the agent is told of %d replies that somebody was shown, want none", n)
+		}
+
+		sending.Payload, sending.Wait = core.Raw(`{"text":"late"}`), 50*time.Millisecond
+		if out, err = a.Send(t.Context(), p.key, sending); err != nil || out.Reply != nil {
+			t.Fatalf("Send = %+v, %v, want no reply in time", out.Reply, err)
+		}
+		reply(t.Context(), out.Item.Nonce)
+		if n := told(); n != 1 {
+			t.Errorf("the agent is told of %d replies that came after the wait, want 1", n)
+		}
 	})
 }

@@ -291,28 +291,43 @@ func (k *Keeper) tidy(ctx context.Context) {
 			wg.Go(func() { k.release(ctx, h) })
 		case now.After(h.until):
 			k.drop(name, h, "it could not be renewed in time")
-		case h.unused(now):
-			wg.Go(func() { k.letGo(ctx, h) })
+		case h.unused(now, linger):
+			wg.Go(func() { k.letGo(ctx, h, linger) })
 		case h.doubt, h.until.Sub(now) < life-renewEvery:
 			wg.Go(func() { k.renew(ctx, h) })
 		}
 	}
 }
 
-// unused reports whether nobody wants a lease any more. Called with mu held.
-func (h *held) unused(now time.Time) bool {
-	return h.users == 0 && !h.kept && now.Sub(h.idle) >= linger
+// unused reports whether nobody has wanted a lease for a time. Called with mu held.
+func (h *held) unused(now time.Time, since time.Duration) bool {
+	return h.users == 0 && !h.kept && now.Sub(h.idle) >= since
 }
 
-// letGo gives a lease back that nobody uses.
-func (k *Keeper) letGo(ctx context.Context, h *held) {
+// giveBack gives a lease back at once that nobody uses.
+func (k *Keeper) giveBack(ctx context.Context, name string) {
+	if !k.Shared() {
+		return
+	}
+	k.mu.Lock()
+	h := k.held[name]
+	k.mu.Unlock()
+	if h != nil {
+		ctx, cancel := context.WithTimeout(ctx, renewEvery)
+		defer cancel()
+		k.letGo(ctx, h, 0)
+	}
+}
+
+// letGo gives a lease back that nobody has used for a time.
+func (k *Keeper) letGo(ctx context.Context, h *held, since time.Duration) {
 	unlock, err := k.asking.Lock(ctx, h.fence.Name) // nobody takes it meanwhile
 	if err != nil {
 		return
 	}
 	defer unlock()
 	k.mu.Lock()
-	unused := k.held[h.fence.Name] == h && h.unused(time.Now())
+	unused := k.held[h.fence.Name] == h && h.unused(time.Now(), since)
 	if unused {
 		delete(k.held, h.fence.Name)
 	}

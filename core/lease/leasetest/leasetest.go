@@ -105,6 +105,19 @@ func (n *Node) Release(_ context.Context, f core.Fence) error {
 	return nil
 }
 
+// Leased is the fence under which a node has a lease now.
+func (n *Node) Leased(_ context.Context, name string) (core.Fence, error) {
+	if err := n.gone(); err != nil {
+		return core.Fence{}, err
+	}
+	n.Table.mu.Lock()
+	defer n.Table.mu.Unlock()
+	if r := n.Table.rows[name]; r != nil && time.Now().Before(r.until) {
+		return core.Fence{Name: name, N: r.n}, nil
+	}
+	return core.Fence{}, core.Refuse(core.NotFound, "no node has the lease")
+}
+
 // Commit keeps a change while its fences stand.
 func (n *Node) Commit(ctx context.Context, c *core.Change) error {
 	if err := n.gone(); err != nil {

@@ -43,3 +43,12 @@ func (s *Store) Release(ctx context.Context, f core.Fence) error {
 	_, err := s.pool.Exec(ctx, `UPDATE leases SET until = '-infinity', fence = fence + 1 WHERE name = $1 AND fence = $2`, f.Name, int64(f.N))
 	return s.wrap("release a lease", err)
 }
+
+// Leased is the fence under which a node has a lease now.
+func (s *Store) Leased(ctx context.Context, name string) (core.Fence, error) {
+	return one(ctx, s, "lease", name, func(row pgx.Rows) (core.Fence, error) {
+		var n int64
+		err := row.Scan(&n)
+		return core.Fence{Name: name, N: uint64(n)}, err
+	}, `SELECT fence FROM leases WHERE name = $1 AND until >= now()`, name)
+}

@@ -57,7 +57,11 @@ func (s *Store) Prune(ctx context.Context, c core.Cutoffs) error {
 		}
 	}
 	// By now every node that is heard of has forgotten them.
-	_, err := s.pool.Exec(ctx, `DELETE FROM peers WHERE gone < now() - interval '1 day'`)
+	if _, err := s.pool.Exec(ctx, `DELETE FROM peers WHERE gone < now() - interval '1 day'`); err != nil {
+		return s.wrap("prune", err)
+	}
+	// Of the leases those to wait for one reply alone are of no use again.
+	_, err := s.pool.Exec(ctx, `DELETE FROM leases WHERE name LIKE 'reply/%' AND until < now() - interval '1 day'`)
 	return s.wrap("prune", err)
 }
 

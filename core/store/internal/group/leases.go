@@ -43,6 +43,16 @@ func (l *Leases) Release(_ context.Context, f core.Fence) error {
 	return nil
 }
 
+// Leased is the fence of a lease that is held.
+func (l *Leases) Leased(_ context.Context, name string) (core.Fence, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held[name] == 0 {
+		return core.Fence{}, core.Refusef(core.NotFound, "store: no lease %q is held", name)
+	}
+	return core.Fence{Name: name, N: l.held[name]}, nil
+}
+
 // Stand refuses a change of which a lease does not stand.
 func (l *Leases) Stand(fences []core.Fence) error {
 	if len(fences) == 0 {
