@@ -84,6 +84,7 @@ type notifierQueue struct {
 	state Health
 	cut   context.CancelFunc // ends the call under way; nil: there is none
 	fence core.Fence         // of the lease to tell it, as it was last had
+	said  string             // by other nodes, as it was last read
 
 	fresh  []*core.Delivery // from memory, oldest first
 	behind bool             // the store holds what memory does not
@@ -173,18 +174,6 @@ func (q *notifierQueue) end() {
 // Changed says that something outside has changed by which notifiers may work again: a
 // token, say. What waits for them is tried now.
 func (c *Dispatcher) Changed() { c.again(func(*notifierQueue) bool { return true }) }
-
-// again makes queues try all that the store holds for them now.
-func (c *Dispatcher) again(which func(*notifierQueue) bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for name, q := range c.queues {
-		if which(q) {
-			q.behind, q.sweep, q.until, q.warned = true, true, time.Time{}, false
-			c.engine.Wake(name)
-		}
-	}
-}
 
 // Names are the notifiers in force.
 func (c *Dispatcher) Names() []string {

@@ -127,3 +127,61 @@ func TestOvertakenNodeStops(t *testing.T) {
 		}
 	})
 }
+
+// What an operator asks of one node ends the pause at the one that has the notifier in hand:
+// that what was set aside is told again, or that the notifier works again.
+func TestAskedElsewhere(t *testing.T) {
+	for _, ask := range []struct {
+		name string
+		f    func(*testing.T, *delivery.Dispatcher)
+	}{
+		{"retry", func(t *testing.T, c *delivery.Dispatcher) {
+			if n, err := c.Retry(t.Context(), core.DeliveryFilter{Notifier: "n", Dead: true}); n != 1 || err != nil {
+				t.Errorf("Retry = %d, %v, want 1", n, err)
+			}
+		}},
+		{"changed", func(_ *testing.T, c *delivery.Dispatcher) { c.Changed() }},
+	} {
+		t.Run(ask.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDesk(t)
+				table := &leasetest.Table{}
+				works := make(chan struct{})
+				notifiers := []*coretest.Notifier{coretest.NewNotifier("n", 1), coretest.NewNotifier("n", 1)}
+				nodes := make([]*delivery.Dispatcher, 2)
+				for i, name := range []string{"a", "b"} {
+					notifiers[i].Answer(func(_ context.Context, x []core.Notice) core.Outcome {
+						select {
+						case <-works:
+							return core.Outcome{Status: core.OutcomeDelivered}
+						default:
+						}
+						if x[0].Event.ID == "0001" {
+							return core.Outcome{Status: core.OutcomeFailed, Detail: "not this one"}
+						}
+						return core.Outcome{Status: core.OutcomeRetry, RetryAfter: time.Hour, Detail: "not now"}
+					})
+					var stop func()
+					nodes[i], stop = d.beside(table, name, notifiers[i])
+					defer stop()
+					time.Sleep(time.Second)
+				}
+				d.owe("n", 3)
+				time.Sleep(5 * time.Second)
+				close(works)
+				time.Sleep(5 * time.Second)
+				if got := d.depths(); got.Deliveries != 2 || got.DeadDeliveries != 1 {
+					t.Fatalf("%d wait and %d are set aside, want 2 and 1", got.Deliveries, got.DeadDeliveries)
+				}
+				ask.f(t, nodes[1])
+				time.Sleep(2 * time.Second)
+				if got := d.depths().Deliveries; got != 0 {
+					t.Errorf("%d still wait at the node that has the notifier in hand, want none", got)
+				}
+				if n := len(notifiers[1].Calls()); n != 0 {
+					t.Errorf("the other node made %d calls, want none", n)
+				}
+			})
+		})
+	}
+}

@@ -48,10 +48,8 @@ func (c *Dispatcher) workShared(ctx context.Context, q *notifierQueue) time.Dura
 		return lease.AskEvery
 	}
 	defer release()
+	c.follow(under, q)
 	c.mu.Lock()
-	if fence := lease.Fences(under)[0]; q.fence != fence { // another node has told it meanwhile
-		q.fence, q.page, q.sweep = fence, nil, true
-	}
 	q.behind, q.fresh = true, nil // other nodes keep something at any time
 	c.mu.Unlock()
 	wait := c.tellAll(under, q)
