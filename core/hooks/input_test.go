@@ -2,12 +2,14 @@ package hooks
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
 
 // What is written by hand is what the types say.
@@ -52,6 +54,44 @@ func TestQuestionInputIsWhatTheTypesSay(t *testing.T) {
 				t.Errorf("QuestionInput = %v\nwant          %v", g, w)
 			}
 		}
+	}
+}
+
+// Every member of what a policy is asked can be named in a manifest's reads, and nothing else.
+func TestEveryMemberOfAQuestionCanBeNamed(t *testing.T) {
+	names := map[string]bool{"abi": true, "hook": true, "kind": true, "now": true}
+	var add func(at string, of reflect.Type)
+	add = func(at string, of reflect.Type) {
+		for i := range of.NumField() {
+			name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+			if kind := of.Field(i).Type; kind.Kind() == reflect.Struct {
+				add(at+name+".", kind)
+			} else {
+				names[at+name] = true
+			}
+		}
+	}
+	add("peer.", reflect.TypeFor[peerView]())
+	add("message.", reflect.TypeFor[messageView]())
+	add("request.", reflect.TypeFor[requestView]())
+	for _, none := range []string{"message.agentId", "message.level", "message.inboxId"} { // for notifiers
+		if !names[none] {
+			t.Errorf("%s is not in the types", none)
+		}
+		delete(names, none)
+	}
+	for name := range names {
+		if _, err := plugin.ParseManifest([]byte("name = \"x\"\nreads = [\"" + name + "\"]")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, other := range []string{name + ".x", name + "x", strings.ToUpper(name)} {
+			if _, err := plugin.ParseManifest([]byte("name = \"x\"\nreads = [\"" + other + "\"]")); err == nil {
+				t.Errorf("%s can be named", other)
+			}
+		}
+	}
+	if len(names) < 25 {
+		t.Errorf("%d names", len(names))
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin/compile"
-	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 	"github.com/opengatewayprotocol/ogp/core/plugin/meter"
 )
 
@@ -38,10 +37,7 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	v = &version{
 		name: name, manifest: &manifest, limits: limits, kind: m.kind, sha256: m.SHA256, size: len(m.wasm),
 		loaded: began, grants: spec.Grants, secrets: spec.Secrets, store: spec.KV, clients: h.clients(), turns: h.turns, answer: spec.Answer, roundTrip: spec.RoundTrip,
-		idle: make(chan *instance, limits.Instances), slots: make(chan struct{}, limits.Instances),
-	}
-	if len(manifest.Reads) > 0 {
-		v.reads = lookup.PartOf(manifest.Reads)
+		reads: newPart(&manifest), idle: make(chan *instance, limits.Instances), slots: make(chan struct{}, limits.Instances),
 	}
 	for range limits.Instances {
 		v.slots <- struct{}{}
@@ -70,6 +66,9 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 	if err := v.ready(ctx); err != nil {
 		v.close()
 		return nil, err
+	}
+	if v.reads != nil {
+		v.reads.strict = spec.Tried
 	}
 	v.took = time.Since(began)
 	return v, nil

@@ -57,6 +57,7 @@ func (in *instance) Guest() guest.Guest                       { return in.guest 
 func (in *instance) Hook() Hook                               { return in.hook }
 func (in *instance) Answers(h Hook) bool                      { return in.v.manifest.hasHook(h) }
 func (in *instance) Entrypoint(h Hook) string                 { return in.v.manifest.Entrypoints[h] }
+func (in *instance) LeftOut() []string                        { return in.v.manifest.leftOut() }
 func (in *instance) Config() []byte                           { return in.v.config }
 func (in *instance) Enter(n int)                              { in.enter(in.mod, n) }
 func (in *instance) Spend(n int64)                            { in.spend(in.mod, n) }

@@ -89,6 +89,9 @@ func inspect(spec Spec) (*Module, error) {
 	if len(m.Manifest.Hooks) == 0 {
 		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Text: "it answers no hook: name its hooks in the manifest, or export one of " + strings.Join(exportNames(), ", ")}
 	}
+	if err := m.Manifest.checkPart(); err != nil {
+		return nil, &Error{Plugin: spec.Name, Kind: BadManifest, Err: err}
+	}
 	return m, nil
 }
 

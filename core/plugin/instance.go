@@ -269,12 +269,17 @@ func (in *instance) close() {
 
 // call makes one call. keep says whether the instance may be used again.
 func (in *instance) call(ctx context.Context, hook Hook, input []byte, deadline time.Time) (r Result, keep bool, err error) {
+	if in.v.reads == nil || in.v.reads.wrong.Load() {
+		return in.ask(ctx, hook, input, input, deadline)
+	}
+	return in.narrow(hook, input, func(given []byte) (Result, bool, error) { return in.ask(ctx, hook, input, given, deadline) })
+}
+
+// ask is call with what of the input is given.
+func (in *instance) ask(ctx context.Context, hook Hook, input, given []byte, deadline time.Time) (r Result, keep bool, err error) {
 	in.begin(ctx, hook, input, deadline, in.v.limits.Fuel)
 	in.calls++
-	if in.v.reads != nil { // what it asks the host for is found in all of the input
-		in.part = in.v.reads.Append(in.part[:0], input)
-		in.input, in.pending = in.part, in.part
-	}
+	in.input, in.pending = given, given // what it asks the host for is found in all of the input
 	var status int32
 	status, err = in.v.kind.call(in, hook, in.input)
 	in.count()

@@ -239,16 +239,6 @@ func (m *Manifest) check() error {
 	return m.KV.check()
 }
 
-func (m *Manifest) checkReads() error {
-	for _, path := range m.Reads {
-		odd := strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == '"' || c == '\\' })
-		if odd || len(path) > 256 || slices.Contains(strings.Split(path, "."), "") {
-			return fmt.Errorf("reads %q: want members of the input such as \"message.textBytes\"", path)
-		}
-	}
-	return nil
-}
-
 // checkHooks validates the hooks' names. Hooks that are not named are those that have an
 // entry point.
 func (m *Manifest) checkHooks() error {

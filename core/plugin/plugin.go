@@ -47,6 +47,9 @@ type Spec struct {
 	// RoundTrip answers the plugin's requests instead of the network, for trying it out. Grants and secrets hold
 	// as ever. Nil means the network.
 	RoundTrip http.RoundTripper
+	// Tried says that the plugin is tried out: a policy fails that looks at more than its manifest's reads names, where it
+	// would otherwise be asked with everything from then on.
+	Tried bool
 	// Logger gets the plugin's own lines. Nil means the host's.
 	Logger *slog.Logger
 }

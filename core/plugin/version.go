@@ -14,7 +14,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core/plugin/compile"
-	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 )
 
 // version is one loaded module with its runtime and its instances. A reload makes another one.
@@ -37,7 +36,7 @@ type version struct {
 	store     KV
 	log       *guestLog
 	answer    func(hook Hook, output []byte) (any, error) // reads answers; nil: any object will do
-	reads     *lookup.Part                                // of the input; nil: all
+	reads     *part                                       // of the input; nil: all
 	clients   *clients
 	roundTrip http.RoundTripper // answers requests instead of the clients; nil: they do
 	refused   atomic.Int64

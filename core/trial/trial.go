@@ -89,7 +89,7 @@ func (h *Host) Load(ctx context.Context, f *Plugin, c Case) (*plugin.Plugin, err
 		return nil, err
 	}
 	asks := f.Module.Manifest.Asks()
-	spec.KV, spec.Grants.KV, spec.Answer = kv, asks.KV, hooks.Answer
+	spec.KV, spec.Grants.KV, spec.Answer, spec.Tried = kv, asks.KV, hooks.Answer, true
 	switch {
 	case c.HTTP != nil: // nothing leaves this process
 		spec.Grants.HTTP, spec.RoundTrip = append(asks.HTTP, ownGrant(spec.Config, asks)...), &fakeServers{left: c.HTTP}

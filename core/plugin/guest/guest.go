@@ -64,6 +64,8 @@ type Host interface {
 	Answers(hook core.Hook) bool
 	// Entrypoint is what the manifest names for a hook; empty: nothing.
 	Entrypoint(hook core.Hook) string
+	// LeftOut are the members, by their dotted paths, that the manifest leaves out of the input.
+	LeftOut() []string
 	// Config is the plugin's configuration, a JSON object, to be read only.
 	Config() []byte
 	// Get gives an attribute of the input by its dotted path.

@@ -99,6 +99,9 @@ func (p *policy) start() error {
 	if major == nil || uint32(major.Get()) != 1 {
 		return guest.Abortf(guest.BadModule, "not of version 1 of OPA's WebAssembly ABI: build it with a newer opa")
 	}
+	if err := p.reads(); err != nil {
+		return err
+	}
 	points, err := p.table("entrypoints")
 	if err != nil {
 		return err
@@ -138,6 +141,31 @@ func (p *policy) start() error {
 	}
 	p.heap, err = p.run("opa_heap_ptr_get")
 	return err
+}
+
+// reads refuses a policy that names a member of the input which its manifest leaves out: it would be undefined, and a
+// rule that is to deny would not. What a policy names is among the module's texts, which end with a zero each and stand one
+// behind the other, after OPA's own "result".
+func (p *policy) reads() error {
+	left := p.h.LeftOut()
+	if len(left) == 0 {
+		return nil
+	}
+	memory, _ := p.h.Module().Memory().Read(0, p.h.Module().Memory().Size())
+	found := map[string]bool{}
+	for _, path := range left {
+		all := true
+		for name := range strings.SplitSeq(path, ".") {
+			if _, looked := found[name]; !looked {
+				found[name] = bytes.Contains(memory, []byte("\x00"+name+"\x00"))
+			}
+			all = all && found[name]
+		}
+		if all {
+			return guest.Abortf(guest.BadModule, "the policy names %q, which \"reads\" in plugin.toml leaves out: add %q", last(strings.ReplaceAll(path, ".", "/")), path)
+		}
+	}
+	return nil
 }
 
 // choose finds the entry point for a hook: the one that the manifest names, else the one whose last part is the
