@@ -214,6 +214,7 @@ type module struct {
 	imported    uint64   // imported functions, which is also the index of the added import
 	globals     uint64   // globals, which is also the index of the first added global
 	tables      int
+	memories    int // imported
 	work        int // to compile it, so far
 }
 
@@ -265,7 +266,7 @@ func (m *module) rewrite(wasm []byte, in [secTag + 1][]byte, names []byte) []byt
 		out[secCode] = m.codeSection(in[secCode])
 	}
 	if in[secData] != nil {
-		out[secData] = m.dataSection(in[secData])
+		out[secData] = m.dataSection(in[secData], in[secMemory] != nil && m.memories == 0 && in[secDataCount] == nil)
 	}
 
 	w := make([]byte, 0, len(wasm)*5/4+256)

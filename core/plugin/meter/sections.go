@@ -66,6 +66,7 @@ func (m *module) eachImport(b []byte, show func(module, name string)) {
 			if min, _, _ := r.limits(); min > uint64(m.cfg.MaxMemoryPages) {
 				m.tooMuchMemory(min)
 			}
+			m.memories++
 		case 3:
 			m.valType(r)
 			r.skip(1)
@@ -230,30 +231,6 @@ func (m *module) elementSection(b []byte) []byte {
 		}
 	}
 	r.end("element section")
-	return out
-}
-
-func (m *module) dataSection(b []byte) []byte {
-	r := &reader{b: b}
-	n := r.count()
-	out := leb(make([]byte, 0, len(b)+16), uint64(n))
-	for ; n > 0; n-- {
-		flags := r.leb32()
-		out = leb(out, flags)
-		switch flags {
-		case 1:
-		case 2:
-			out = leb(out, r.leb32())
-			fallthrough
-		case 0:
-			out = m.constExpr(out, r)
-		default:
-			fail("data segment of kind %d", flags)
-		}
-		data := r.take(r.count())
-		out = append(leb(out, uint64(len(data))), data...)
-	}
-	r.end("data section")
 	return out
 }
 
