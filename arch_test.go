@@ -98,7 +98,7 @@ var rooms = []arrows{
 	{"core/rendezvous/valkey", []string{"core", "core/envelope", "core/files", "core/keys", "core/rendezvous"}},
 	{"core/control", []string{"core", "core/gate", "core/web"}},
 	// The table of methods: typed by what the daemon's parts show of themselves.
-	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/history", "core/hooks", "core/nodes", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/trial"}},
+	{"core/control/api", []string{"core", "core/brake", "core/control", "core/delivery", "core/history", "core/hooks", "core/nodes", "core/peering", "core/plugin", "core/record", "core/rendezvous", "core/text", "core/trial"}},
 
 	// The time machine: policies asked again, beside the gateway.
 	{"core/replay", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/plugin", "core/record", "core/store/memory"}},

@@ -80,7 +80,7 @@ func showPeer(a *cli.App, p api.PeerView) {
 	}
 	line("State", "%s since %s%s", p.Standing, p.Since.Local().Format(time.DateTime), map[string]string{core.Us: ", by us", core.Them: ", by them"}[p.By])
 	line("URL", "%s", p.URL)
-	line("Says it is", "%s%s%s", term.Dash(p.Said()), term.Optional(", ", p.Unverified.Organization), term.Optional(", ", p.Unverified.Email))
+	line("Says it is", "%s%s%s", term.Dash(p.Said()), text.Marked(term.Optional(", ", p.Unverified.Organization)), text.Marked(term.Optional(", ", p.Unverified.Email)))
 	if p.Warning != "" {
 		line("Warning", "%s", p.Warning)
 	}

@@ -107,7 +107,7 @@ func plainly(s string) string {
 			return '·'
 		}
 		return r
-	}, s))
+	}, text.Marked(s)))
 }
 
 // SVG draws the picture.

@@ -89,7 +89,9 @@ var functions = template.FuncMap{
 	"line": api.OneLine, "grant": api.GrantLine, "step": api.StepLine, "rate": rateOf, "most": bytesOf, "join": strings.Join, "groups": func(f string) []string { return strings.Split(f, "-") },
 	"set": set, "fates": fatesChart, "hours": hoursChart, "micros": micros, "day": day,
 	"many":    func(n int) string { return core.OrMore(n, strconv.Itoa(n)) },
-	"notice":  func(t string) template.HTML { return shown("bdi", "ours", 1000, t, false) }, // it may say what a peer has answered
+	"notice":  func(t string) template.HTML { return shown("bdi", "ours", 1000, t, false) },    // it may say what a peer has answered
+	"named":   func(name string) template.HTML { return shown("bdi", "ours", 0, name, false) }, // of our own choice, perhaps of what a peer has said
+	"marked":  text.Marked,
 	"payload": payloadOf, "bytes": text.Bytes,
 }
 

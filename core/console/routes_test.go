@@ -278,3 +278,39 @@ func TestNoText(t *testing.T) {
 		t.Errorf("a form with files: %d", r.StatusCode)
 	}
 }
+
+// TestW2LookAlikes: letters of another script that look like ours are said to be of it, in what
+// others wrote and in a name that was taken over from there. docs/threat-model.md#w2
+func TestW2LookAlikes(t *testing.T) {
+	s, f, b := open(t)
+	s.o.Caller = append(control.Local{
+		api.Peer.Handle(func(_ context.Context, p api.PeerRef) (api.PeerView, error) {
+			v := f.peer("ben")
+			v.Alias, v.Unverified.DisplayName, v.Unverified.Organization = "раypal", "Оре", "Яндекс"
+			return v, nil
+		}),
+		api.PeersPage.Handle(func(context.Context, api.PeersParams) (api.PeersPageView, error) {
+			v := f.peer("ben")
+			v.Alias = "раypal"
+			return api.PeersPageView{Peers: []api.PeerView{v}, Total: 1}, nil
+		}),
+	}, f.handlers()...)
+	b.enter(s)
+	mark := `раypal<span class="script"`
+	_, page := b.get("/peers/ben")
+	for _, want := range []string{"<title>раypal (Cyrillic&#43;Latin) · ogp</title>", mark, `>Cyrillic+Latin</span>`, `Оре<span class="script"`, ">Яндекс</bdi>"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s in\n%s", want, page)
+		}
+	}
+	_, list := b.get("/peers")
+	if !strings.Contains(list, mark) || strings.Contains(list, ">раypal</text>") {
+		t.Errorf("the list has no mark:\n%s", list)
+	}
+	if cut := theirs(3, "x раypal"); !strings.Contains(string(cut), "Cyrillic+Latin") {
+		t.Errorf("cut: %s", cut)
+	}
+	if cut := theirs(1, "x раypal"); strings.Contains(string(cut), "Cyrillic") {
+		t.Errorf("cut before it: %s", cut)
+	}
+}

@@ -42,7 +42,7 @@ func sober(page []byte) []byte {
 	if bytes.IndexFunc(page, hides) < 0 {
 		return page
 	}
-	mark := func(b []byte) []byte {
+	marked := func(b []byte) []byte {
 		return bytes.Map(func(r rune) rune {
 			if hides(r) {
 				return utf8.RuneError
@@ -53,10 +53,19 @@ func sober(page []byte) []byte {
 	var out []byte
 	at := 0
 	for _, found := range editable.FindAllIndex(page, -1) {
-		out = append(append(out, mark(page[at:found[0]])...), page[found[0]:found[1]]...)
+		out = append(append(out, marked(page[at:found[0]])...), page[found[0]:found[1]]...)
 		at = found[1]
 	}
-	return append(out, mark(page[at:])...)
+	return append(out, marked(page[at:])...)
+}
+
+// mark names the scripts of a word that has ended, and returns those that have not.
+func mark(b *strings.Builder, alike []text.LookAlike, at int) []text.LookAlike {
+	if len(alike) > 0 && alike[0].End == at {
+		fmt.Fprintf(b, `<span class="script" title="the script of this word's letters, which can look like others">%s</span>`, alike[0].Scripts)
+		return alike[1:]
+	}
+	return alike
 }
 
 // maxMarks is how many marks above and below a letter are drawn: with more they leave their line.
@@ -69,9 +78,15 @@ func shown(tag, class string, most int, s string, lines bool) template.HTML {
 		b.WriteString(`<span class="cut">nothing</span>`)
 	}
 	n, marks, last := 0, 0, rune(0)
-	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	alike := text.LookAlikes(s)
+	for at, r := range s {
+		alike = mark(&b, alike, at)
 		if n++; most > 0 && n > most {
 			fmt.Fprintf(&b, `<span class="cut" title="%s in all">…</span>`, text.Count(utf8.RuneCountInString(s), "character"))
+			if len(alike) > 0 && alike[0].At < at {
+				mark(&b, alike, alike[0].End)
+			}
 			break
 		}
 		if marks++; !unicode.In(r, unicode.Mn, unicode.Me) {
@@ -86,6 +101,9 @@ func shown(tag, class string, most int, s string, lines bool) template.HTML {
 			b.WriteString(template.HTMLEscapeString(string(r)))
 		}
 		last = r
+	}
+	if most == 0 || n <= most {
+		mark(&b, alike, len(s))
 	}
 	fmt.Fprintf(&b, "</%s>", tag)
 	return template.HTML(b.String())

@@ -60,3 +60,46 @@ func TestNearest(t *testing.T) {
 		t.Errorf("distance = %d, want 1", d)
 	}
 }
+
+// docs/threat-model.md#t6
+func TestT6LookAlikes(t *testing.T) {
+	for s, want := range map[string]string{
+		"paypal": "", "Zoë & Łukasz": "", "": "",
+		"раypal":                   "раypal (Cyrillic+Latin)",
+		"pаypаl, Inc.":             "pаypаl, Inc. (Latin+Cyrillic)",
+		"https://раypal.example/":  "https://раypal.example/ (Cyrillic+Latin)",
+		"Оре":                      "Оре (Cyrillic)",
+		"сосо@example.com":         "сосо@example.com (Cyrillic)",
+		"Οpen":                     "Οpen (Greek+Latin)",
+		"ΟΡΕΝ":                     "ΟΡΕΝ (Greek)",
+		"ᏢᎪᎩᏢᎪᏞ":                   "ᏢᎪᎩᏢᎪᏞ (Cherokee)",
+		"𝐩𝐚𝐲𝐩𝐚𝐥":                   "𝐩𝐚𝐲𝐩𝐚𝐥 (Styled)",
+		"ｐａｙｐａｌ":                   "ｐａｙｐａｌ (Styled)",
+		"paypaⅼ":                   "paypaⅼ (Latin+Styled)",
+		"Привет, ухо":              "", // its other words say what it is
+		"Анна":                     "",
+		"Иван Петров, IT-отдел":    "",
+		"Γιάννης και Ελένη":        "",
+		"東京タワーとPython3":            "",
+		"ใช้Pythonเขียน":           "",
+		"한국어OK":                    "",
+		"שלום":                     "",
+		"مرحبا":                    "",
+		"gοοgle gοοgle":            "gοοgle gοοgle (Latin+Greek)",
+		"a5 µs 3 Ω":                "",
+		"\xff\xfe":                 "",
+		"e\u0301te\u0301 раypal 1": "e\u0301te\u0301 раypal 1 (Cyrillic+Latin)",
+	} {
+		if want == "" {
+			want = s
+		}
+		if got := text.Marked(s); got != want {
+			t.Errorf("%q: %q", s, got)
+		}
+	}
+	for _, l := range text.LookAlikes("an раypal here") {
+		if "an раypal here"[l.At:l.End] != "раypal" {
+			t.Errorf("the word is at %d to %d", l.At, l.End)
+		}
+	}
+}

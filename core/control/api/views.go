@@ -2,13 +2,14 @@ package api
 
 import (
 	"cmp"
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/brake"
 	"github.com/opengatewayprotocol/ogp/core/history"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // PeerView is a peer as commands show it, with stable names for --json.
@@ -201,14 +202,14 @@ type ConsoleView struct {
 	TLS     bool      `json:"tls,omitempty"` // the address wants https
 }
 
-// Said is what a peer calls itself, for people: in quotes, as nobody vouches for
-// it.
+// Said is what a peer calls itself, for people: in quotes, as nobody vouches for it, and with the
+// script of letters that look like others.
 func (p PeerView) Said() string {
 	name := cmp.Or(p.Unverified.DisplayName, p.Unverified.AgentName, p.Unverified.HumanName)
 	if name == "" {
 		return ""
 	}
-	return fmt.Sprintf("%q", name)
+	return text.Marked(strconv.Quote(name))
 }
 
 // Handle is what a user can type to name the peer.
