@@ -35,6 +35,7 @@ func (m *module) dataSection(b []byte, fresh bool) []byte {
 		default:
 			fail("data segment of kind %d", flags)
 		}
+		w.unknown = w.unknown || flags != 1
 		data := r.take(r.count())
 		w.out = append(leb(w.out, uint64(len(data))), data...)
 	}
@@ -50,19 +51,41 @@ type segments struct {
 	open  bool
 	at    uint64 // where the open one begins
 	data  []byte
-	most  uint64 // where the highest byte of all ends
+	runs  [][2]uint64 // where those that are written begin and end, at most maxRuns
+	most  uint64      // where the highest byte of these ends
+	// unknown says that one was written whose place is known only at its start.
+	unknown bool
 }
 
-// add writes a segment, or makes the open one longer: where nothing lies between the two that zeros would cover.
+const maxRuns = 256
+
+// add writes a segment, or makes the open one longer.
 func (w *segments) add(at uint64, data []byte) {
 	end := w.at + uint64(len(w.data))
-	if !w.open || end != w.most || at < end || at-end > maxGap {
+	if !w.open || at < end || at-end > maxGap || !w.fresh(end, at) {
 		w.flush()
 		w.open, w.at, w.data = true, at, append(w.data[:0], data...)
-	} else {
-		w.data = append(append(w.data, make([]byte, at-end)...), data...)
+		return
 	}
-	w.most = max(w.most, at+uint64(len(data)))
+	w.data = append(append(w.data, make([]byte, at-end)...), data...)
+}
+
+// fresh reports whether nothing was written from one place to another, as zeros would cover it.
+func (w *segments) fresh(from, to uint64) bool {
+	switch {
+	case from == to:
+		return true
+	case w.unknown:
+		return false
+	case from >= w.most:
+		return true
+	}
+	for _, run := range w.runs {
+		if run[0] < to && from < run[1] {
+			return false
+		}
+	}
+	return len(w.runs) < maxRuns // else they are not all
 }
 
 func (w *segments) flush() {
@@ -72,4 +95,8 @@ func (w *segments) flush() {
 	w.out = append(append(append(w.out, 0, 0x41), sleb(int64(int32(w.at)))...), 0x0b)
 	w.out = append(leb(w.out, uint64(len(w.data))), w.data...)
 	w.open, w.count = false, w.count+1
+	end := w.at + uint64(len(w.data))
+	if w.most = max(w.most, end); len(w.runs) < maxRuns {
+		w.runs = append(w.runs, [2]uint64{w.at, end})
+	}
 }

@@ -36,12 +36,15 @@ func TestDataSegments(t *testing.T) {
 		m.Memory(1, -1)
 		at := random.IntN(200)
 		n := 1 + random.IntN(30)
+		if round%50 == 0 {
+			n = 900 // more pieces than are remembered
+		}
 		for range n {
 			data := bytes.Repeat([]byte{byte(1 + random.IntN(255))}, random.IntN(12))
 			m.Data(at, string(data))
 			switch at += len(data) + random.IntN(50); random.IntN(8) {
 			case 0:
-				at = random.IntN(1000)
+				at = random.IntN(1000 + 20*n)
 			case 1:
 				at = max(0, at-60)
 			case 2:
@@ -62,6 +65,7 @@ func TestDataSegments(t *testing.T) {
 	}
 	m := &asm.Module{}
 	m.Memory(2, -1)
+	m.Data(120_000, "Go's linker writes one of the last first")
 	for i := range 5000 {
 		m.Data(20*i, "twelve bytes")
 	}
@@ -74,6 +78,28 @@ func TestDataSegments(t *testing.T) {
 	}
 	if len(out.Wasm) > len(m.Bytes())+5000*8 {
 		t.Errorf("%d bytes became %d", len(m.Bytes()), len(out.Wasm))
+	}
+}
+
+// Where a segment goes whose place is known at the start only, zeros would cover it.
+func TestDataSegmentsOfUnknownPlace(t *testing.T) {
+	const both = "first\x00\x00\x00\x00\x00second"
+	for _, unknown := range []bool{false, true} {
+		m := &asm.Module{}
+		m.Memory(1, -1)
+		m.Global(12)
+		if unknown {
+			m.DataAt(asm.Code([]byte{0x23, 0}, asm.End), "x") // global.get 0
+		}
+		m.Data(5, "first")
+		m.Data(15, "second")
+		out, err := meter.Rewrite(m.Bytes(), meter.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(out.Wasm, []byte(both)) == unknown {
+			t.Errorf("unknown %v: %q", unknown, out.Wasm)
+		}
 	}
 }
 

@@ -2,7 +2,7 @@ package meter
 
 // Version names what [Rewrite], [OwnMemory] and [Outline] make of a module: who keeps that must not take it for what
 // another version makes. A test compares it with the sources.
-const Version = "a51cecc0759a1d16"
+const Version = "dbbbe4cbcf106293"
 
 // Outline returns a module with all that this one has, but the bodies of its functions: each traps at once. The
 // module must be whole, as what Rewrite returns is.

@@ -200,8 +200,11 @@ func (m *Module) Elem(at int, funcs ...uint32) {
 }
 
 // Data puts bytes into memory.
-func (m *Module) Data(at int, data string) {
-	m.datas = append(m.datas, append(append([]byte{0}, Code(at, End)...), Name(data)...))
+func (m *Module) Data(at int, data string) { m.DataAt(Code(at, End), data) }
+
+// DataAt puts bytes into memory where a constant expression says.
+func (m *Module) DataAt(at []byte, data string) {
+	m.datas = append(m.datas, append(append([]byte{0}, at...), Name(data)...))
 }
 
 // Start names the start function.
