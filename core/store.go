@@ -60,9 +60,9 @@ const (
 )
 
 // Delivery is one event that one notifier has yet to be told. One that comes with
-// its event and says no more (its Created is the event's At, and all else is zero)
-// costs a store nothing of its own: notifiers are told in the order in which events
-// are kept, and a store remembers how far each one is.
+// its event and says no more (its Created is the event's At, its Group is empty or the
+// event's own id, and all else is zero) costs a store nothing of its own: notifiers are
+// told in the order in which events are kept, and a store remembers how far each one is.
 type Delivery struct {
 	EventID  string    `json:"eventId"`
 	Notifier string    `json:"notifier"`

@@ -213,7 +213,7 @@ func (g *Gateway) start() {
 	self, err = gateway.New(ctx, gateway.Options{
 		Record: recorder,
 		Signer: g.Private, Store: g.Store, Transport: g.Transport, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
-		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Queued: g.Dispatcher.Queued, Redeem: g.invites, Brake: stop, Kept: g.kept,
+		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Alone: g.Dispatcher.Alone, Queued: g.Dispatcher.Queued, Redeem: g.invites, Brake: stop, Kept: g.kept,
 	})
 	must(err)
 	g.Gateway = self

@@ -255,7 +255,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	d.gateway, err = gateway.New(ctx, gateway.Options{
 		Brake: d.brake, Leases: d.leases,
 		Signer: d.key.Signer, Store: d.store, Transport: d.tracing.Outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
-		Logger: d.log, Notifiers: d.dispatcher.Names, Queued: d.dispatcher.Queued,
+		Logger: d.log, Notifiers: d.dispatcher.Names, Alone: d.dispatcher.Alone, Queued: d.dispatcher.Queued,
 		Kept: func(c *core.Change) {
 			if d.role != nil { // nobody waits while we start, nor for an import without us
 				d.role.Kept(c)

@@ -91,7 +91,9 @@ type notifierQueue struct {
 	sweep  bool             // what the store holds is due, whatever was written down
 	page   []*core.Delivery // read from the store, to be sent before fresh
 	read   [2]map[string]bool
-	next   time.Time // when something that failed is due, by the wall clock; zero: nothing
+	next   time.Time     // when something that failed is due, by the wall clock; zero: nothing
+	alone  time.Time     // until then, an event that goes alone is being kept
+	took   time.Duration // of the last call
 
 	until  time.Time // after a failure: no call before
 	warned bool      // the operator knows of the set-up error
@@ -197,6 +199,34 @@ func (c *Dispatcher) Health() []Health {
 	return out
 }
 
+// Alone reports whether an event that is about to be kept goes to a notifier in a call of its
+// own, as the notifier answers at once and nothing waits that could go with it. The delivery
+// then says so from the first (core.Delivery.Group): what goes in one call is written down
+// before it is made, and so that costs no commit more.
+func (c *Dispatcher) Alone(notifier string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q, now := c.queues[notifier], time.Now()
+	if q == nil || !q.groups() || q.behind || q.took > atOnce || now.Before(q.alone) || c.o.Leases.Shared() {
+		return false
+	}
+	if len(q.page)+len(q.fresh) >= maxAlone || slices.ContainsFunc(q.fresh, func(d *core.Delivery) bool { return d.Group == "" }) {
+		return false
+	}
+	q.alone = now.Add(aloneWait)
+	return true
+}
+
+const (
+	// atOnce is how long a call takes of a notifier that answers at once. What comes for
+	// others gathers meanwhile.
+	atOnce = 20 * time.Millisecond
+	// maxAlone bounds how many events wait that each go alone.
+	maxAlone = 3
+	// aloneWait bounds how long one that goes alone is waited for, as it may not be kept.
+	aloneWait = time.Second
+)
+
 // maxFresh bounds what a queue holds in memory. Past it, the store is read.
 const maxFresh = 1024
 
@@ -207,6 +237,9 @@ func (c *Dispatcher) Queued(pending []*core.Delivery) {
 	defer c.mu.Unlock()
 	for _, d := range pending {
 		q := c.queues[d.Notifier]
+		if q != nil && d.Group != "" {
+			q.alone = time.Time{}
+		}
 		switch {
 		case q == nil, q.read[0][d.EventID], q.read[1][d.EventID]:
 			continue

@@ -452,3 +452,73 @@ func TestOutageBeforeTheStart(t *testing.T) {
 		}
 	})
 }
+
+// An event that nothing waits beside is kept as one that goes alone, and is told without
+// another commit, also after a crash; what comes together is told together, and so is what
+// has gathered while a slow notifier was at work.
+func TestAloneFromTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := keyed{coretest.NewNotifier("n", 10)}
+		d := newDesk(t, n)
+		defer d.run()()
+		synctest.Wait()
+		keep := func(events int) {
+			t.Helper()
+			var all []*core.Delivery
+			change := &core.Change{}
+			for range events {
+				d.n++
+				e := &core.Event{ID: fmt.Sprintf("%04d", d.n), Type: core.EventWarning, At: time.Now()}
+				x := &core.Delivery{EventID: e.ID, Notifier: "n", Created: e.At, Event: *e}
+				if d.dispatcher.Alone("n") {
+					x.Group = e.ID
+				}
+				change.Events, change.Deliveries, all = append(change.Events, e), append(change.Deliveries, x), append(all, x)
+			}
+			if err := d.store.Commit(t.Context(), change); err != nil {
+				t.Fatal(err)
+			}
+			d.dispatcher.Queued(all)
+		}
+		calls := func() (got []int) {
+			for _, call := range n.Calls() {
+				got = append(got, len(call))
+			}
+			return got
+		}
+		commits := func() (n int) {
+			d.store.OnCommit(func(c *core.Change) error {
+				if !c.Lazy {
+					n++
+				}
+				return nil
+			})
+			for range 5 {
+				keep(1)
+				synctest.Wait() // told, and its note waits to be written down
+			}
+			d.store.OnCommit(nil)
+			return n
+		}()
+		if got := calls(); len(got) != 5 || commits != 5 {
+			t.Errorf("calls of %v after %d commits beside the notes, want five of one and five", got, commits)
+		}
+		n.Answer(func(context.Context, []core.Notice) core.Outcome {
+			time.Sleep(time.Second)
+			return core.Outcome{Status: core.OutcomeDelivered}
+		})
+		keep(4)
+		time.Sleep(time.Minute)
+		if got := calls()[5:]; len(got) != 2 || got[0] != 1 || got[1] != 3 {
+			t.Errorf("four at once were told in calls of %v, want one and three", got)
+		}
+		keep(1)
+		time.Sleep(100 * time.Millisecond)
+		keep(1)
+		keep(1)
+		time.Sleep(time.Minute)
+		if got := calls()[7:]; len(got) != 2 || got[1] != 2 {
+			t.Errorf("what gathered was told in calls of %v, want one and two", got)
+		}
+	})
+}

@@ -250,9 +250,9 @@ func (c *Dispatcher) notice(d *core.Delivery) core.Notice {
 
 // grouped reports whether it is written down what goes in one call with a delivery. Who
 // takes one event at a time, or knows no repeats, has nothing to keep.
-func (q *notifierQueue) grouped(d *core.Delivery) bool {
-	return d.Group != "" || !Keyed(q.n) || q.n.Batch() <= 1
-}
+func (q *notifierQueue) grouped(d *core.Delivery) bool { return d.Group != "" || !q.groups() }
+
+func (q *notifierQueue) groups() bool { return Keyed(q.n) && q.n.Batch() > 1 }
 
 // groupAtOnce bounds how many deliveries are put into calls by one commit.
 const groupAtOnce = 512
@@ -310,8 +310,12 @@ func (c *Dispatcher) tell(ctx context.Context, q *notifierQueue, batch []*core.D
 		notices[i] = c.notice(d)
 	}
 	callCtx, cancel := context.WithTimeout(ctx, c.o.Limit)
+	began := time.Now()
 	outcome := q.n.Notify(callCtx, notices)
 	cancel()
+	c.mu.Lock()
+	q.took = time.Since(began)
+	c.mu.Unlock()
 	if outcome.Reply != nil && outcome.Status == core.OutcomeDelivered && c.o.Reply != nil {
 		var err error
 		if outcome, err = c.reply(ctx, q, batch[0], outcome); err != nil {

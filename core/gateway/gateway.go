@@ -71,6 +71,8 @@ type Options struct {
 	// Notifiers gives the names of the notifiers that are to be notified of every event.
 	// nil: none.
 	Notifiers func() []string
+	// Alone says whether an event goes to a notifier in a call of its own. nil: none does.
+	Alone func(notifier string) bool
 	// Queued is called after events were stored with what is pending for notifiers, each with
 	// its event, so that delivery need not read the store. nil: nobody waits.
 	Queued func(pending []*core.Delivery)

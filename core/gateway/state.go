@@ -194,7 +194,11 @@ func (s *state) keepFor(ctx context.Context, c *core.Change, wanted func(notifie
 		}
 		for _, name := range names {
 			if wanted(name) && !e.Quiet {
-				queued = append(queued, &core.Delivery{EventID: e.ID, Notifier: name, Created: created, Event: *e})
+				d := &core.Delivery{EventID: e.ID, Notifier: name, Created: created, Event: *e}
+				if s.o.Alone != nil && s.o.Alone(name) {
+					d.Group = e.ID
+				}
+				queued = append(queued, d)
 			}
 		}
 	}

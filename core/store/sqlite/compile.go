@@ -12,7 +12,7 @@ type writeID uint8
 
 const (
 	eventExists writeID = iota
-	revisionIs
+	revisionOf
 	sameReceipt
 	rowByID
 	seqByID
@@ -61,14 +61,14 @@ const untold = `(EXISTS (SELECT 1 FROM deliveries d WHERE d.event = log.seq AND 
 // bound, to plan for its value: hence LIMIT +?.
 var writes = [numWrites]string{
 	eventExists: `SELECT EXISTS (SELECT 1 FROM log WHERE id = ?1)`,
-	revisionIs:  `SELECT ifnull((SELECT revision FROM peers WHERE key = ?1), 0) = ?2`,
+	revisionOf:  `SELECT ifnull((SELECT revision FROM peers WHERE key = ?1), 0)`,
 	sameReceipt: `SELECT EXISTS (SELECT 1 FROM log l JOIN classes c ON c.id = l.class WHERE l.hash = ?1 AND l.nonce = ?2 AND c.peer = ?3)`,
 	rowByID:     `SELECT l.seq, l.at, l.hash, l.nonce, c.peer, c.label, c.status, l.tell FROM log l JOIN classes c ON c.id = l.class WHERE l.id = ?`,
 	seqByID:     `SELECT seq, EXISTS (SELECT 1 FROM tells WHERE id = log.tell AND notifier = ?2) FROM log WHERE id = ?1`,
 	pendingFrom: `SELECT seq, id FROM log WHERE seq > ?2 AND tell IN (SELECT id FROM tells WHERE notifier = ?1) ORDER BY seq LIMIT +?3`,
 
 	putClass:   `INSERT INTO classes (peer, label, status, cleared) VALUES (?, ?, ?, -9223372036854775808)`,
-	putTell:    `INSERT INTO tells (id, notifier) VALUES (?, ?)`,
+	putTell:    `INSERT INTO tells (id, notifier, alone) VALUES (?, ?, ?)`,
 	putCursor:  `INSERT INTO cursors (notifier, seq) VALUES (?, ?) ON CONFLICT (notifier) DO UPDATE SET seq = excluded.seq`,
 	setCleared: `UPDATE classes SET cleared = ?1 WHERE id = ?2`,
 
@@ -92,7 +92,7 @@ var writes = [numWrites]string{
 		ON CONFLICT (notifier, event) DO UPDATE SET attempts = excluded.attempts, next = excluded.next,
 			dead = excluded.dead, created = excluded.created, error = excluded.error, grp = excluded.grp`,
 	spellOut: `INSERT INTO deliveries (notifier, event, attempts, next, dead, created, error, grp)
-		SELECT ?1, seq, 0, 0, 0, at, '', '' FROM log
+		SELECT ?1, seq, 0, 0, 0, at, '', iif((SELECT alone FROM tells WHERE id = log.tell AND notifier = ?1), id, '') FROM log
 			WHERE seq > ?2 AND seq <= ?3 AND tell IN (SELECT id FROM tells WHERE notifier = ?1)
 		ON CONFLICT DO NOTHING`,
 	delDelivery: `DELETE FROM deliveries WHERE notifier = ? AND event = ?`,
@@ -251,7 +251,7 @@ func (s *Store) apply(r *request) (refusal, err error) {
 		}
 		if was {
 			for _, name := range row.tell {
-				settle = append(settle[:len(settle):len(settle)], settling{name, row.id, &delivery{created: row.at}})
+				settle = append(settle[:len(settle):len(settle)], untoldBy(name, row.id, row.at))
 			}
 		}
 	}
@@ -259,6 +259,9 @@ func (s *Store) apply(r *request) (refusal, err error) {
 		return nil, err
 	}
 	for _, o := range r.ops {
+		if o.id == putPeer || o.id == delPeer {
+			delete(s.index.revisions, keyOf(o.args[0]))
+		}
 		if _, err := s.exec(o.id, o.args...); err != nil {
 			return nil, err
 		}
@@ -267,6 +270,21 @@ func (s *Store) apply(r *request) (refusal, err error) {
 		return nil, r.then()
 	}
 	return nil, nil
+}
+
+// revision is that of a peer's record.
+func (s *Store) revision(k core.PublicKey) (n int64, err error) {
+	if n, ok := s.index.revisions[k]; ok {
+		return n, nil
+	}
+	err = s.ask(revisionOf, 1, func(row []driver.Value) error {
+		n, _ = row[0].(int64)
+		return nil
+	}, k[:])
+	if err == nil {
+		s.index.revisions[k] = n
+	}
+	return n, err
 }
 
 // judge says why a change may not be kept, other than for its nonce.
@@ -279,9 +297,9 @@ func (s *Store) judge(r *request) (refusal, err error) {
 		}
 	}
 	for _, e := range r.expect {
-		if stands, err := s.holds(revisionIs, e.Peer[:], int64(e.Revision)); err != nil {
+		if revision, err := s.revision(e.Peer); err != nil {
 			return nil, err
-		} else if !stands {
+		} else if revision != int64(e.Revision) {
 			return core.Refusef(core.Moved, "store: the peer %s no longer has revision %d", e.Peer.Fingerprint(), e.Revision), nil
 		}
 	}

@@ -42,13 +42,19 @@ func scanDelivery(row scanner) (queued, error) {
 	return withEvent(&d, &r)
 }
 
-// scanPending reads logColumns of an event that a notifier is yet to be told.
+// scanPending reads whether an event that a notifier is yet to be told goes alone, and its
+// logColumns.
 func scanPending(row scanner, notifier string) (queued, error) {
 	var r logScan
-	if err := row.Scan(r.into()...); err != nil {
+	var alone bool
+	if err := row.Scan(append([]any{&alone}, r.into()...)...); err != nil {
 		return queued{}, err
 	}
-	return withEvent(&core.Delivery{Notifier: notifier, Created: rows.FromNanos(r.at)}, &r)
+	d, err := withEvent(&core.Delivery{Notifier: notifier, Created: rows.FromNanos(r.at)}, &r)
+	if err == nil && alone {
+		d.Group = d.EventID
+	}
+	return d, err
 }
 
 func withEvent(d *core.Delivery, r *logScan) (queued, error) {

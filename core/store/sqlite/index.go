@@ -37,17 +37,60 @@ type class struct {
 // read again after a transaction that failed.
 type index struct {
 	classes map[classKey]*class
-	tells   map[string]int64 // by the names of the set, joined
+	tells   map[string]int64 // by the names of the set, joined, perhaps with aloneMark
 	cursors map[string]int64 // by notifier
 	floors  map[string]int64 // by notifier: up to here it has nothing to be told
-	tally   tally            // what was kept in all
-	seq     int64            // the last that was given to a row of log
-	open    stretch          // of log, which is not in stretches yet
+	recent  map[string]*recent
+	tally   tally   // what was kept in all
+	seq     int64   // the last that was given to a row of log
+	open    stretch // of log, which is not in stretches yet
+
+	revisions map[core.PublicKey]int64 // of peers' records that were asked for; 0: there is none
+}
+
+// recent are the rows of log above one place that a notifier is yet to be told, as they were
+// put: all of them, so that the file need not be asked.
+type recent struct {
+	above int64
+	rows  []recentRow
+}
+
+type recentRow struct {
+	seq int64
+	id  string
+}
+
+// maxRecent bounds what is held of one notifier. Past it, the file is asked again.
+const maxRecent = 2048
+
+// put notes a row whose event a notifier is to be told.
+func (b *index) put(notifier string, row recentRow) {
+	r := b.recent[notifier]
+	if r == nil || len(r.rows) == maxRecent {
+		r = &recent{above: row.seq - 1}
+		b.recent[notifier] = r
+	}
+	r.rows = append(r.rows, row)
+}
+
+// after are the rows above a cursor; ok is false where not all are here.
+func (b *index) after(notifier string, cursor int64) (rows []recentRow, ok bool) {
+	r := b.recent[notifier]
+	if r == nil || r.above > cursor {
+		return nil, false
+	}
+	n := 0
+	for n < len(r.rows) && r.rows[n].seq <= cursor {
+		n++
+	}
+	r.rows = r.rows[n:]
+	return r.rows, true
 }
 
 // readIndex fills the index from the file.
 func (s *Store) readIndex(ctx context.Context) error {
-	b := index{classes: map[classKey]*class{}, tells: map[string]int64{}, cursors: map[string]int64{}, floors: map[string]int64{}}
+	b := index{classes: map[classKey]*class{}, tells: map[string]int64{}, cursors: map[string]int64{}, floors: map[string]int64{},
+		recent: map[string]*recent{}, revisions: map[core.PublicKey]int64{}}
 	all := func(q string, f func(row scanner) error) error {
 		rows, err := s.conn.QueryContext(ctx, q)
 		if err != nil {
@@ -66,11 +109,12 @@ func (s *Store) readIndex(ctx context.Context) error {
 			b.classes[k] = &c
 			return err
 		}),
-		all(`SELECT id, notifier FROM tells ORDER BY id, notifier`, func(row scanner) error {
+		all(`SELECT id, notifier, alone FROM tells ORDER BY id, notifier`, func(row scanner) error {
 			var id int64
 			var name string
-			err := row.Scan(&id, &name)
-			sets[id] = append(sets[id], name)
+			var alone bool
+			err := row.Scan(&id, &name, &alone)
+			sets[id] = append(sets[id], name+either(alone, aloneMark, ""))
 			return err
 		}),
 		all(`SELECT notifier, seq FROM cursors`, func(row scanner) error {
@@ -122,8 +166,9 @@ func (s *Store) tell(names []string, seq int64) (driver.Value, error) {
 		return nil, nil
 	}
 	for _, name := range names {
-		if _, ok := s.index.cursors[name]; !ok {
-			if err := s.moveCursor(name, seq-1); err != nil {
+		notifier := strings.TrimSuffix(name, aloneMark)
+		if _, ok := s.index.cursors[notifier]; !ok {
+			if err := s.moveCursor(notifier, seq-1); err != nil {
 				return nil, err
 			}
 		}
@@ -140,7 +185,8 @@ func (s *Store) tell(names []string, seq int64) (driver.Value, error) {
 		id = max(id, other+1)
 	}
 	for _, name := range names {
-		if _, err := s.exec(putTell, id, name); err != nil {
+		notifier, alone := strings.CutSuffix(name, aloneMark)
+		if _, err := s.exec(putTell, id, notifier, alone); err != nil {
 			return nil, err
 		}
 	}

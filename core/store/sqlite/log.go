@@ -40,7 +40,7 @@ type logRow struct {
 	class classKey
 	nonce driver.Value
 	rest  [14]driver.Value // the columns from level on
-	tell  []string         // who is yet to be told
+	tell  []string         // who is yet to be told, perhaps with aloneMark
 }
 
 func newMessage(m *core.InboxMessage) (logRow, error) {
@@ -65,8 +65,16 @@ func newMessage(m *core.InboxMessage) (logRow, error) {
 	}
 	b := &m.Message
 	return logRow{id: m.ID, at: rows.Nanos(m.At), class: classKey{m.Peer, b.Intent, string(m.Status)}, nonce: string(b.Nonce),
-		rest: [14]driver.Value{m.Level, m.Reason, b.From, b.To, b.ToAgent, b.Timestamp, b.ReplyTo, b.ConversationID, b.ProjectID,
-			m.Alias, b.Hops, reply, decided, payload}}, nil
+		rest: [14]driver.Value{said(m.Level), said(m.Reason), said(b.From), said(b.To), said(b.ToAgent), said(b.Timestamp), said(b.ReplyTo),
+			said(b.ConversationID), said(b.ProjectID), said(m.Alias), said(b.Hops), reply, decided, payload}}, nil
+}
+
+// said is a text as it is kept: NULL for an empty one, which is read as empty and costs less.
+func said(text string) driver.Value {
+	if text == "" {
+		return nil
+	}
+	return text
 }
 
 func newEvent(e *core.Event) (logRow, error) {
@@ -164,6 +172,11 @@ func (s *Store) putRow(l *logRow, r *receipt) (was bool, err error) {
 			return s.exec(putLog, values...)
 		}, c)
 	}
+	if err == nil {
+		for _, name := range l.tell {
+			s.index.put(strings.TrimSuffix(name, aloneMark), recentRow{seq, l.id})
+		}
+	}
 	if code(err) != sqlite3.SQLITE_CONSTRAINT_UNIQUE {
 		return false, err
 	}
@@ -228,10 +241,11 @@ func (s *Store) keepCreated(id string, seq, at int64, tell driver.Value) error {
 			continue
 		}
 		for name := range strings.SplitSeq(set, "\x00") {
-			if s.index.cursors[name] >= seq {
+			x := untoldBy(name, id, at)
+			if s.index.cursors[x.notifier] >= seq {
 				continue
 			}
-			if err := s.settle(name, []settling{{name, id, &delivery{created: at}}}); err != nil {
+			if err := s.settle(x.notifier, []settling{x}); err != nil {
 				return err
 			}
 		}

@@ -18,7 +18,7 @@ var migrations embed.FS
 // schemaVersion is the number of the last file in migrations. It is kept in the
 // file's user_version too, so that opening a file that is up to date costs one
 // read and never wakes goose.
-const schemaVersion = 4
+const schemaVersion = 5
 
 func migrate(ctx context.Context, db *sql.DB) error {
 	var version int

@@ -173,7 +173,7 @@ func TestMigrateSchema1(t *testing.T) {
 // older makes of a store of this schema one of an older one.
 func older(t *testing.T, s *Store, version int) {
 	t.Helper()
-	undo := []string{"DROP TABLE stretches", "DROP INDEX outbox_failed"}
+	undo := []string{"DROP TABLE stretches", "DROP INDEX outbox_failed", "ALTER TABLE tells DROP COLUMN alone"}
 	if version < 3 {
 		undo = append(undo, "ALTER TABLE log DROP COLUMN hops")
 	}

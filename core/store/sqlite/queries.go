@@ -132,7 +132,7 @@ var queries = [numQueries]string{
 		WHERE notifier = ? AND dead = 0 AND next <= ? ORDER BY event LIMIT ?) SELECT ` + deliveryColumns + logColumns + withRows,
 	dueByEvent: `WITH d AS MATERIALIZED (SELECT * FROM deliveries
 		WHERE notifier = ? AND +dead = 0 AND +next <= ? ORDER BY event LIMIT ?) SELECT ` + deliveryColumns + logColumns + withRows,
-	duePending:   `SELECT ` + logColumns + fromLog + `WHERE l.seq > ?2 AND l.` + hasInSet + ` ORDER BY l.seq LIMIT ?3`,
+	duePending:   `SELECT ifnull((SELECT alone FROM tells WHERE id = l.tell AND notifier = ?1), 0), ` + logColumns + fromLog + `WHERE l.seq > ?2 AND l.` + hasInSet + ` ORDER BY l.seq LIMIT ?3`,
 	nextDelivery: `SELECT next FROM deliveries WHERE notifier = ? AND dead = 0 ORDER BY next LIMIT 1`,
 	anyPending:   `SELECT EXISTS (SELECT 1 FROM log WHERE seq > ?2 AND ` + hasInSet + `)`,
 

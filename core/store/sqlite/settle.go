@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql/driver"
 	"slices"
+	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
@@ -26,9 +27,25 @@ func newDelivery(d *core.Delivery) *delivery {
 	return &delivery{int64(d.Attempts), rows.Nanos(d.Next), d.Dead, rows.Nanos(d.Created), d.Error, d.Group}
 }
 
-// fresh reports whether a delivery says no more than that its event is to be told:
-// the event's own row then says it.
-func (d *delivery) fresh(at int64) bool { return *d == delivery{created: at} }
+// fresh reports whether a delivery says no more than that its event is to be told, and
+// perhaps in a call of its own: the event's own row then says it.
+func (d *delivery) fresh(at int64, event string) bool {
+	return *d == delivery{created: at} || *d == delivery{created: at, group: event}
+}
+
+// aloneMark is behind the name of a notifier, in the set of a row, that is told of the row's
+// event in a call of its own.
+const aloneMark = "\x01"
+
+// untoldBy is what the row of an event says of a notifier that is yet to be told.
+func untoldBy(name, event string, at int64) settling {
+	d := &delivery{created: at}
+	notifier, alone := strings.CutSuffix(name, aloneMark)
+	if alone {
+		d.group = event
+	}
+	return settling{notifier, event, d}
+}
 
 // compileDeliveries sorts a change's deliveries into those that rows say, and those
 // that are settled by the writer.
@@ -64,10 +81,10 @@ func (r *request) compileDeliveries(c *core.Change) {
 	}
 	r.settle = slices.DeleteFunc(r.settle, func(x settling) bool {
 		row := rows[x.event]
-		if row == nil || x.put == nil || !x.put.fresh(row.at) {
+		if row == nil || x.put == nil || !x.put.fresh(row.at, row.id) {
 			return false
 		}
-		row.tell = append(row.tell, x.notifier)
+		row.tell = append(row.tell, x.notifier+either(x.put.group != "", aloneMark, ""))
 		return true
 	})
 }
@@ -153,19 +170,29 @@ func (s *Store) pending(notifier string, cursor int64, all []settling) (seqs map
 		return seqs, cursor, false, nil
 	}
 	others := 0
-	err = s.ask(pendingFrom, 2, func(row []driver.Value) error {
-		id := textOf(row[1])
+	look := func(seq int64, id string) error {
 		if !wanted[id] {
 			others++
 			return nil
 		}
-		last, _ = row[0].(int64)
-		seqs[id] = last
+		last, seqs[id] = seq, seq
 		skipped = others > 0
 		if len(seqs) == len(wanted) {
 			return errEnough
 		}
 		return nil
+	}
+	if rows, ok := s.index.after(notifier, cursor); ok {
+		for _, row := range rows {
+			if look(row.seq, row.id) == errEnough {
+				break
+			}
+		}
+		return seqs, max(last, cursor), skipped, nil
+	}
+	err = s.ask(pendingFrom, 2, func(row []driver.Value) error {
+		seq, _ := row[0].(int64)
+		return look(seq, textOf(row[1]))
 	}, notifier, max(cursor, s.index.floors[notifier]), int64(len(all)+64))
 	if err == nil && len(seqs)+others == 0 {
 		s.index.floors[notifier] = s.index.seq // what comes later is above

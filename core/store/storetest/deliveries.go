@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -134,4 +135,62 @@ func orphan(t *testing.T, s core.Store) {
 	refused(t, s.Commit(t.Context(), c), core.NotFound)
 	equal(t, snapshot(t, s), view{})
 	commit(t, s, &core.Change{Inbox: []*core.InboxMessage{message(1)}}, c)
+}
+
+// alone keeps, with events, that each goes to a notifier in a call of its own, and others
+// that do not; some are told out of turn.
+func alone(t *testing.T, s core.Store) {
+	const events = 8
+	for n := range events {
+		phone, log := delivery(n, "phone"), delivery(n, "log")
+		phone.Next, log.Next = time.Time{}, time.Time{}
+		if n%2 == 0 {
+			phone.Group = id(n)
+		}
+		c := &core.Change{Deliveries: []*core.Delivery{phone, log}}
+		if n%3 == 0 {
+			c.Events = append(c.Events, event(n))
+		} else {
+			c.Inbox = append(c.Inbox, message(n))
+		}
+		commit(t, s, c)
+	}
+	groups := func(notifier string) (got []string) {
+		for _, d := range must(s.DueDeliveries(t.Context(), notifier, at(0), 0))(t) {
+			got = append(got, d.EventID+" "+d.Group)
+		}
+		return got
+	}
+	want := func(skip ...int) (phone, log []string) {
+		for n := range events {
+			group := ""
+			if n%2 == 0 {
+				group = id(n)
+			}
+			if !slices.Contains(skip, n) {
+				phone = append(phone, id(n)+" "+group)
+			}
+			log = append(log, id(n)+" ")
+		}
+		return phone, log
+	}
+	phone, log := want()
+	equal(t, groups("phone"), phone)
+	equal(t, groups("log"), log)
+	var all []string
+	for _, d := range must(s.Deliveries(t.Context(), core.DeliveryFilter{Notifier: "phone"}))(t) {
+		all = append(all, d.EventID+" "+d.Group)
+	}
+	equal(t, all, phone)
+	commit(t, s, &core.Change{Delivered: []*core.Delivery{delivery(0, "phone")}})
+	commit(t, s, &core.Change{Delivered: []*core.Delivery{delivery(5, "phone"), delivery(3, "phone")}}) // 1, 2 and 4 are passed over
+	phone, _ = want(0, 3, 5)
+	equal(t, groups("phone"), phone)
+	equal(t, groups("log"), log)
+	later := message(6) // it is kept again as of another time: its delivery stays
+	later.At = at(50)
+	commit(t, s, &core.Change{Inbox: []*core.InboxMessage{later}})
+	commit(t, s, &core.Change{Delivered: []*core.Delivery{delivery(7, "phone"), delivery(2, "phone")}})
+	phone, _ = want(0, 2, 3, 5, 7)
+	equal(t, groups("phone"), phone)
 }

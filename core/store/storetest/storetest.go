@@ -47,6 +47,7 @@ func Run(t *testing.T, open func(t *testing.T) core.Store, reopen func(t *testin
 		{"receipts and messages part", parts},
 		{"dead deliveries", dead},
 		{"a delivery needs its event", orphan},
+		{"events that go alone", alone},
 		{"outbox", outbox},
 		{"a long queue is read in pages", pages},
 		{"a lazy change waits for another, and not for long", lazy},
