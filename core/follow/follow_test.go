@@ -109,3 +109,38 @@ func TestWatchers(t *testing.T) {
 		t.Error("told after its end")
 	}
 }
+
+// silent is a store that says nothing.
+type silent struct{ asked, end chan struct{} }
+
+func (silent) Shared() bool             { return true }
+func (silent) Changed() <-chan struct{} { return nil }
+func (silent) Uses(context.Context, core.PublicKey, string, time.Time) (int, int64, error) {
+	return 0, 0, nil
+}
+
+func (s silent) Since(context.Context, uint64) (core.News, error) {
+	s.asked <- struct{}{}
+	<-s.end
+	return core.News{Seen: 1}, nil
+}
+
+// How old what is in memory is can be said while the store says nothing.
+func TestLagOfSilence(t *testing.T) {
+	store := silent{asked: make(chan struct{}, 2), end: make(chan struct{})}
+	s := &follow.State{Mu: new(sync.Mutex), Apply: func(core.News, bool) {}}
+	done := make(chan error)
+	go func() { _, err := s.Open(t.Context(), store); done <- err }()
+	<-store.asked
+	lag := make(chan time.Duration)
+	go func() { lag <- s.Lag() }()
+	select {
+	case <-lag:
+	case <-time.After(10 * time.Second):
+		t.Error("Lag waits for the store")
+	}
+	close(store.end)
+	if err := <-done; err != nil || s.Seen() != 1 {
+		t.Errorf("Open = %v, Seen = %d", err, s.Seen())
+	}
+}

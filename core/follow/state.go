@@ -34,7 +34,7 @@ type State struct {
 
 	shared core.Shared // nil: there is one node alone
 	seen   atomic.Uint64
-	read   time.Time // guarded by Mu: when the store was last looked at
+	read   atomic.Pointer[time.Time] // when the store was last looked at; changed with Mu held
 }
 
 // Open reads all there is. A store that is not shared leaves that to its node, and Open
@@ -58,12 +58,10 @@ func (s *State) Seen() uint64 { return s.seen.Load() }
 
 // Lag is how long ago what is in memory was as the store has it.
 func (s *State) Lag() time.Duration {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	if s.read.IsZero() {
-		return 0
+	if read := s.read.Load(); read != nil { // Mu is held for as long as a database says nothing
+		return time.Since(*read)
 	}
-	return time.Since(s.read)
+	return 0
 }
 
 // Kept notes a change of ours that was kept.
@@ -105,7 +103,7 @@ func (s *State) Refresh(ctx context.Context, before time.Time) error {
 	}
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
-	if s.read.After(before) {
+	if read := s.read.Load(); read != nil && read.After(before) {
 		return nil
 	}
 	return s.RefreshNow(ctx)
@@ -114,7 +112,7 @@ func (s *State) Refresh(ctx context.Context, before time.Time) error {
 // RefreshNow is Refresh, called with Mu held.
 func (s *State) RefreshNow(ctx context.Context) error {
 	began, from := time.Now(), s.seen.Load()
-	if began.Sub(s.read) > awayMost {
+	if read := s.read.Load(); read == nil || began.Sub(*read) > awayMost {
 		from = 0
 	}
 	news, err := s.shared.Since(ctx, from)
@@ -124,7 +122,7 @@ func (s *State) RefreshNow(ctx context.Context) error {
 	if from != news.Seen {
 		s.Apply(news, from == 0)
 	}
-	s.read = began
+	s.read.Store(&began)
 	s.seen.Store(news.Seen)
 	return nil
 }

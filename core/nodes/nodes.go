@@ -94,10 +94,13 @@ func (n *Nodes) Run(ctx context.Context) error {
 	if n.table == nil {
 		return nil
 	}
+	failing := false // said once
 	look := func(ctx context.Context) {
-		if err := n.Look(ctx); err != nil && ctx.Err() == nil {
+		err := n.Look(ctx)
+		if err != nil && ctx.Err() == nil && !failing {
 			n.o.Log.Warn("the other nodes cannot be seen", "err", err)
 		}
+		failing = err != nil
 	}
 	look(ctx)
 	_ = core.Every(ctx, every, look)

@@ -46,6 +46,43 @@ func TestConnectionLost(t *testing.T) {
 	}
 }
 
+// A database that says nothing is noticed by what a node says of itself, with no message.
+func TestSilentDatabase(t *testing.T) {
+	at := storetest.Postgres(t)
+	s := open(t, at)
+	ctx := context.Background()
+	if err := s.Beat(ctx, core.PublicKey{1}, "{}"); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(ctx, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, "BEGIN; LOCK TABLE nodes, head IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	err = s.Beat(ctx, core.PublicKey{1}, "{}")
+	if took := time.Since(began); !errors.Is(err, core.Unavailable) || took > 15*time.Second {
+		t.Errorf("Beat = %v after %v, want Unavailable within a few seconds", err, took)
+	}
+	if s.Health() == nil {
+		t.Error("Health = nil while the database says nothing")
+	}
+	began = time.Now()
+	_, err = s.Since(ctx, 1)
+	if took := time.Since(began); !errors.Is(err, core.Unavailable) || took > 15*time.Second {
+		t.Errorf("Since = %v after %v, want Unavailable within a few seconds", err, took)
+	}
+	if _, err := conn.Exec(ctx, "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(ctx, &core.Change{Meta: map[string]string{"last": "kept"}}); err != nil || s.Health() != nil {
+		t.Errorf("Commit after that = %v, Health = %v, want nil", err, s.Health())
+	}
+}
+
 // A lease is one node's at a time, until it is given back or its time is over. What was
 // made under it is refused from then on, also where its node has not noticed.
 func TestFence(t *testing.T) {

@@ -56,12 +56,14 @@ func (s *Store) Since(ctx context.Context, seen uint64) (core.News, error) {
 		return n, err
 	}
 	if seen != 0 { // mostly there is nothing new
-		var now int64
-		if err := s.pool.QueryRow(ctx, "SELECT changed FROM head").Scan(&now); err != nil || uint64(now) == seen {
+		now, err := s.changed(ctx)
+		if err != nil || uint64(now) == seen {
 			n.Seen = seen
-			return n, s.wrap("read changes", err)
+			return n, err
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
 	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var now int64
 		if err := tx.QueryRow(ctx, "SELECT changed FROM head").Scan(&now); err != nil {
@@ -83,6 +85,17 @@ func (s *Store) Since(ctx context.Context, seen uint64) (core.News, error) {
 		})
 	})
 	return n, s.wrap("read changes", err)
+}
+
+// changed is up to which change all is in the database. Who asks holds up others meanwhile.
+func (s *Store) changed(ctx context.Context) (now int64, err error) {
+	limited, cancel := context.WithTimeout(ctx, beatTime)
+	defer cancel()
+	err = s.pool.QueryRow(limited, "SELECT changed FROM head").Scan(&now)
+	if ctx.Err() == nil {
+		err = unavailable(err)
+	}
+	return now, s.wrap("read changes", err)
 }
 
 func newPeers(ctx context.Context, tx pgx.Tx, seen int64, n *core.News) error {

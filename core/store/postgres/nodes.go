@@ -13,20 +13,24 @@ import (
 const mostLeases = 1000
 
 // Beat says that this node is there, and what it says of itself. Nodes that were not heard
-// of for an hour are forgotten.
+// of for an hour are forgotten. Where it cannot be said, Health says so.
 func (s *Store) Beat(ctx context.Context, key core.PublicKey, data string) error {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
+	limited, cancel := context.WithTimeout(ctx, beatTime)
+	defer cancel()
 	var least int
-	err := s.pool.QueryRow(ctx, `WITH gone AS (DELETE FROM nodes WHERE seen < now() - interval '1 hour')
+	err := s.pool.QueryRow(limited, `WITH gone AS (DELETE FROM nodes WHERE seen < now() - interval '1 hour')
 		INSERT INTO nodes (id, key, started, seen, data, schema) VALUES ($1, $2, now(), now(), $3, $4)
 		ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, data = excluded.data RETURNING (SELECT least FROM head)`, s.node, key[:], data, s.knows).Scan(&least)
-	if err == nil && least > s.knows { // no message need find it out
+	if err == nil && least > s.knows {
 		err = s.tooOld(core.Unavailable, least)
-		s.writer.Feel(err)
 	}
-	return s.wrap("say that this node is there", err)
+	if err = s.wrap("say that this node is there", unavailable(err)); ctx.Err() == nil && err != nil {
+		s.writer.Feel(err) // before a message finds it out
+	}
+	return err
 }
 
 // Nodes reads all nodes, with the leases that they have.

@@ -14,6 +14,7 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -33,8 +34,16 @@ const (
 	// healEvery is how long the writer waits, while nothing can be kept, until it looks
 	// whether that is over.
 	healEvery = 2 * time.Second
+	// silence is how long the network to the database may say nothing while something waits.
+	silence = 10 * time.Second
+	// beatTime bounds what others wait for: what a node says of itself, and whether there is
+	// news. readTime bounds each other read.
+	beatTime = 4 * time.Second
+	readTime = 30 * time.Second
 	// writeTime bounds one transaction of the writer.
 	writeTime = 30 * time.Second
+	// illTime bounds it while nothing can be kept.
+	illTime = 8 * time.Second
 	// connectTime bounds the first connection.
 	connectTime = 10 * time.Second
 )
@@ -123,7 +132,10 @@ func configOf(url string) (*pgxpool.Config, error) {
 		return nil, &core.Error{Kind: core.Malformed, Public: "store: the connection string cannot be read",
 			Hint: `write it like "postgres://user:password@host:5432/database?sslmode=verify-full"`}
 	}
-	config.MaxConns = maxConns
+	config.MaxConns, config.PingTimeout = maxConns, beatTime/2
+	// A network that says nothing any more is noticed, whether something waits on it or not.
+	config.ConnConfig.DialFunc = (&net.Dialer{Control: giveUp, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: silence / 2, Interval: silence / 4, Count: 2}}).DialContext
 	config.ConnConfig.ConnectTimeout = min(connectTime, either(config.ConnConfig.ConnectTimeout > 0, config.ConnConfig.ConnectTimeout, connectTime))
 	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
 		config.ConnConfig.RuntimeParams["application_name"] = "ogp"

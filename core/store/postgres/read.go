@@ -56,7 +56,12 @@ func listOf[T any](ctx context.Context, s *Store, what string, scan func(pgx.Row
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	all, err := list(ctx, s.pool, scan, query, args...)
+	limited, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	all, err := list(limited, s.pool, scan, query, args...)
+	if ctx.Err() == nil {
+		err = unavailable(err)
+	}
 	return all, s.wrap("read "+what, err)
 }
 

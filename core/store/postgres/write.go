@@ -68,7 +68,14 @@ func (s *Store) run() {
 // itself; a returned error means that none of the batch is kept, or that it is not
 // known, whatever their own errors say.
 func (s *Store) transact(batch []*request) error {
-	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
+	within := writeTime
+	switch {
+	case len(batch) == 0:
+		within = beatTime
+	case s.writer.Ill() != nil: // who waits is answered before they leave
+		within = illTime
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
