@@ -22,9 +22,9 @@ func TestDeploy(t *testing.T) {
 		}
 	}
 	for file, wants := range map[string][]string{
-		"deploy/cluster/compose.yaml": {"OGP_STORE", "OGP_KEY_PASSPHRASE_FILE", "18790"},
-		"deploy/cluster/nginx.conf":   {"one:18790", "two:18790", "three:18790", "listen 18790"},
-		"deploy/kubernetes/ogp.yaml":  {"kind: Deployment", "kind: PodDisruptionBudget", "containerPort: 18790", "9290/readyz", "9290/healthz"},
+		"deploy/cluster/compose.yaml": {"OGP_STORE", "OGP_KEY_PASSPHRASE_FILE", "18790", "172.30.54.11}", "172.30.54.12}", "172.30.54.13}"},
+		"deploy/cluster/nginx.conf":   {"172.30.54.11:18790", "172.30.54.12:18790", "172.30.54.13:18790", "listen 18790"},
+		"deploy/kubernetes/ogp.yaml":  {"kind: Deployment", "kind: PodDisruptionBudget", "containerPort: 18790", "9290/readyz", "9290/healthz", `maxSurge: "100%"`},
 	} {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -37,6 +37,12 @@ func TestDeploy(t *testing.T) {
 		}
 		if strings.Contains(string(text), "\t") {
 			t.Errorf("%s has a tab", file)
+		}
+		// The image has two programs, and no shell.
+		for _, run := range regexp.MustCompile(`exec (?:-T )?(?:one|deployment/ogp --) (\w+)|exec: \{command: \[(\w+)`).FindAllStringSubmatch(string(text), -1) {
+			if program := run[1] + run[2]; program != "ogp" && program != "wget" {
+				t.Errorf("%s runs %s, which the image does not have", file, program)
+			}
 		}
 		for _, name := range regexp.MustCompile(`OGP_[A-Z0-9_]+`).FindAllString(string(text), -1) {
 			if !known[name] {

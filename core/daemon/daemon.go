@@ -312,8 +312,9 @@ func (d *Daemon) keyPlace() ownkey.Place {
 	return p
 }
 
-func (d *Daemon) storeKey(ctx context.Context, p api.StoreKeyParams) (api.None, error) {
-	return api.None{}, d.keyPlace().StoreKey(ctx, p.PassphraseFile)
+func (d *Daemon) storeKey(ctx context.Context, p api.StoreKeyParams) (api.StoredKey, error) {
+	sealed, err := d.keyPlace().StoreKey(ctx, p.PassphraseFile)
+	return api.StoredKey{Sealed: sealed}, err
 }
 
 // writeFirstConfig leaves a configuration file to edit, in which nothing is set,

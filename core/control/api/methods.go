@@ -69,7 +69,7 @@ const (
 	Accept          control.Method[AcceptParams, AcceptResult]     = "accept"
 	Connect         control.Method[AcceptParams, AcceptResult]     = "connect"
 	Backup          control.Method[BackupParams, None]             = "backup"
-	StoreKey        control.Method[StoreKeyParams, None]           = "key.store"
+	StoreKey        control.Method[StoreKeyParams, StoredKey]      = "key.store"
 	Deliveries      control.Method[DeliveryParams, []DeliveryView] = "delivery"
 	RetryDeliveries control.Method[DeliveryWhich, CountResult]     = "delivery.retry"
 	DropDeliveries  control.Method[DeliveryWhich, CountResult]     = "delivery.drop"

@@ -252,6 +252,11 @@ type StoreKeyParams struct {
 	PassphraseFile string `json:"passphraseFile,omitempty"` // absolute; empty: the configured passphrase
 }
 
+// StoredKey is our key as the store has it, sealed, in the form of its file.
+type StoredKey struct {
+	Sealed string `json:"sealed"`
+}
+
 // BackupParams say where the copy of the store goes.
 type BackupParams struct {
 	Path string `json:"path"`

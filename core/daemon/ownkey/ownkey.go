@@ -213,17 +213,17 @@ func (p Place) Find(ctx context.Context) (k core.PublicKey, where string, err er
 }
 
 // StoreKey seals our key in the store, for all gateways that share it, under the passphrase
-// of a file or, with none, under the configured one.
+// of a file or, with none, under the configured one. It returns what is there then.
 //
 // docs/threat-model.md#k4
-func (p Place) StoreKey(ctx context.Context, newFile string) error {
+func (p Place) StoreKey(ctx context.Context, newFile string) (sealed string, err error) {
 	if p.Store == nil {
 		e := core.Refuse(core.Malformed, "the state of this gateway is in its directory, and the key is there, too")
 		e.Hint = `"ogp key seal" seals it there; only a database is shared: the setting store`
-		return e
+		return "", e
 	}
 	if p.Config.Signer != "" {
-		return p.withSigner()
+		return "", p.withSigner()
 	}
 	now := p.passphrase()
 	next := now
@@ -231,26 +231,25 @@ func (p Place) StoreKey(ctx context.Context, newFile string) error {
 		next = func() (string, error) { return readPassphrase(newFile) }
 	}
 	if next == nil {
-		return errNoPassphrase
+		return "", errNoPassphrase
 	}
 	key, err := keys.Load(p.file(), now)
 	if errors.Is(err, fs.ErrNotExist) {
 		key, err = p.keyOfStore(ctx)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	switch owner, err := p.Store.Meta(ctx, OwnerKey); {
 	case err == nil && owner != key.Public().String():
-		return core.Refuse(core.Conflict, "the database is another gateway's")
+		return "", core.Refuse(core.Conflict, "the database is another gateway's")
 	case err != nil && !errors.Is(err, core.NotFound):
-		return err
+		return "", err
 	}
-	text, err := keys.SealedText(key, next)
-	if err != nil {
-		return err
+	if sealed, err = keys.SealedText(key, next); err != nil {
+		return "", err
 	}
-	return p.Store.Commit(ctx, &core.Change{Meta: map[string]string{storedKey: text}})
+	return sealed, p.Store.Commit(ctx, &core.Change{Meta: map[string]string{storedKey: sealed}})
 }
 
 // withSigner says that a key cannot be changed here.

@@ -46,17 +46,26 @@ func TestK4KeyInTheDatabase(t *testing.T) {
 	if _, err := os.Stat(b.file()); !errors.Is(err, os.ErrNotExist) {
 		t.Error("it has made another key")
 	}
-	if err := a.StoreKey(t.Context(), ""); !errors.Is(err, core.Malformed) {
+	if _, err := a.StoreKey(t.Context(), ""); !errors.Is(err, core.Malformed) {
 		t.Errorf("StoreKey without a passphrase = %v, want Malformed", err)
 	}
 	pass := filepath.Join(t.TempDir(), "pass")
 	if err := os.WriteFile(pass, []byte("one\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.StoreKey(t.Context(), pass); err != nil {
+	sealed, err := a.StoreKey(t.Context(), pass)
+	if err != nil {
 		t.Fatal(err)
 	}
 	text, err := db.Meta(t.Context(), storedKey)
+	if copied := machine("one"); os.WriteFile(copied.file(), []byte(sealed), 0o600) == nil && text == sealed {
+		copied.Store = nil // the database is lost
+		if own, err := copied.Open(t.Context()); err != nil || own.Public() != ours.Public() {
+			t.Errorf("a key.json with what was sealed = %v, want the same key", err)
+		}
+	} else {
+		t.Errorf("StoreKey = %q, want what the database has", sealed)
+	}
 	if err != nil || !strings.Contains(text, "sealed") || strings.Contains(text, "privateKey") {
 		t.Fatalf("the database has %q, %v, want it sealed", text, err)
 	}
@@ -76,7 +85,7 @@ func TestK4KeyInTheDatabase(t *testing.T) {
 	if err := os.WriteFile(pass, []byte("two\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.StoreKey(t.Context(), pass); err != nil {
+	if _, err := b.StoreKey(t.Context(), pass); err != nil {
 		t.Error(err)
 	}
 	if own, err := machine("two").Open(t.Context()); err != nil || own.Public() != ours.Public() {
@@ -86,7 +95,7 @@ func TestK4KeyInTheDatabase(t *testing.T) {
 	if own, err := machine("").Open(t.Context()); err != nil || !own.First {
 		t.Errorf("an empty database = %v, first %v, want a new key", err, own.First)
 	}
-	if err := machine("").StoreKey(t.Context(), pass); err == nil {
+	if _, err := machine("").StoreKey(t.Context(), pass); err == nil {
 		t.Error("StoreKey without a key went through")
 	}
 }

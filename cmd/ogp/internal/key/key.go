@@ -5,6 +5,7 @@ package key
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -64,13 +65,15 @@ key.passphrase_file. With --new-passphrase-file a sealed key gets another one.
 
 func keyStore(a *cli.App) *cobra.Command {
 	var newFile string
+	var copied bool
 	cmd := &cobra.Command{
 		Use: "store", Short: "Keep our private key in the database, sealed", Args: cobra.NoArgs,
 		Long: `Keep our private key in the PostgreSQL database of the setting store, sealed under
 the passphrase of --new-passphrase-file, of OGP_KEY_PASSPHRASE or of the setting
 key.passphrase_file. A gateway on that database whose state directory has no
 key.json uses it, if it is given the passphrase. key.json stays as it is. Run
-again, it seals the key anew.
+again, it seals the key anew. --copy prints what the database has then: a key.json
+to keep elsewhere.
 
   ogp key store --new-passphrase-file /etc/ogp/passphrase`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -79,10 +82,14 @@ again, it seals the key anew.
 					return err
 				}
 			}
-			if _, _, err := cli.OnState(cmd.Context(), a, api.StoreKey, api.StoreKeyParams{PassphraseFile: newFile}, false); err != nil {
+			kept, _, err := cli.OnState(cmd.Context(), a, api.StoreKey, api.StoreKeyParams{PassphraseFile: newFile}, false)
+			switch {
+			case err != nil:
 				return err
-			}
-			if a.JSON {
+			case copied:
+				fmt.Fprintln(a.Out, strings.TrimSpace(kept.Sealed)) // with --json, too, which it is
+				return nil
+			case a.JSON:
 				a.WriteJSON(map[string]bool{"stored": true})
 				return nil
 			}
@@ -92,6 +99,7 @@ again, it seals the key anew.
 		},
 	}
 	cmd.Flags().StringVar(&newFile, "new-passphrase-file", "", "a file with the passphrase to seal it with")
+	cmd.Flags().BoolVar(&copied, "copy", false, "print the sealed key, as a key.json has it")
 	return cmd
 }
 
