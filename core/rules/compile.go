@@ -179,6 +179,9 @@ func (c *compiler) rule(r Rule) (rule, []Problem) {
 		return out, []Problem{{Member: "when", Line: 1, Column: 1, What: fmt.Sprintf("it gives a value of type %s, neither true nor false", parsed.OutputType()),
 			Hint: `compare it with something: message.payload.urgent == true`}}
 	}
+	if p := patterns(parsed.NativeRep()); p != nil {
+		return out, []Problem{*p}
+	}
 	uses := usesOf(parsed.NativeRep())
 	if p := out.concerns(uses, c.o.Approves); p != nil {
 		return out, []Problem{*p}
@@ -186,12 +189,29 @@ func (c *compiler) rule(r Rule) (rule, []Problem) {
 	estimate, err := c.env.EstimateCost(parsed, sizes{})
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
 	if out.bounded = err == nil && estimate.Max <= maxCost; !out.bounded {
-		options = append(options, cel.CostLimit(maxCost), cel.InterruptCheckFrequency(checkEvery))
+		options = append(options, cel.CostLimit(maxCost), cel.CostTracking(sizes{}), cel.InterruptCheckFrequency(checkEvery))
 	}
 	if out.program, err = c.env.Program(parsed, options...); err != nil {
 		return out, []Problem{{Member: "when", What: err.Error()}}
 	}
 	return out, nil
+}
+
+// patterns finds a regular expression that is not written in the rule. Matching takes time in proportion to the pattern, too,
+// and nothing can interrupt it: a peer that chose both could hold a core for minutes.
+func patterns(a *ast.AST) (p *Problem) {
+	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if p != nil || e.Kind() != ast.CallKind || e.AsCall().FunctionName() != "matches" {
+			return
+		}
+		args := e.AsCall().Args()
+		if pattern := args[len(args)-1]; pattern.Kind() != ast.LiteralKind {
+			at := a.SourceInfo().GetStartLocation(pattern.ID())
+			p = &Problem{Member: "when", Line: at.Line(), Column: at.Column() + 1, What: "a regular expression that is not written in the rule",
+				Hint: "write it in quotes; contains(...) looks for a text from elsewhere"}
+		}
+	}))
+	return p
 }
 
 // usesOf lists the names that an expression uses.
@@ -317,10 +337,31 @@ func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	return nil
 }
 
-// EstimateCallCost leaves the cost of calls to the library.
-func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstNode) *cost.CallEstimate {
-	return nil
+// EstimateCallCost is that of our own functions of texts, which look at each byte; the library knows that of its own.
+func (sizes) EstimateCallCost(function, _ string, target *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
+	if !walksText(function) || target == nil {
+		return nil
+	}
+	most := uint64(maxText)
+	if s := (*target).ComputedSize(); s != nil {
+		most = s.Max
+	} else if s := (sizes{}).EstimateSize(*target); s != nil {
+		most = s.Max
+	}
+	return &cost.CallEstimate{CostEstimate: cost.Estimate{Min: 1, Max: 1 + most/10}}
 }
+
+// CallCost is what a call has cost.
+func (sizes) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64 {
+	text, ok := args[0].(types.String)
+	if !walksText(function) || !ok {
+		return nil
+	}
+	n := 1 + uint64(len(text))/10
+	return &n
+}
+
+func walksText(function string) bool { return function == "lower" || function == "isUnder" }
 
 const (
 	maxShort   = 8 << 10

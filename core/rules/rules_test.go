@@ -128,6 +128,9 @@ func TestProblems(t *testing.T) {
 		{`hours(peer.alias)`, rules.Deny, 11, "in quotes", ""},
 		{`recent("90y") > 3`, rules.Deny, 8, "at most 31d", ""},
 		{`message.text.matches("(")`, rules.Deny, 22, "not a regular expression", "RE2"},
+		{`message.text.matches(message.payload.p)`, rules.Deny, 37, "not written in the rule", "in quotes"},
+		{`["a"].exists(p, matches(message.text, p))`, rules.Deny, 39, "not written in the rule", "in quotes"},
+		{`message.text.matches("a" + peer.names.email)`, rules.Deny, 26, "not written in the rule", "in quotes"},
 		{`request.invite == message.text`, rules.Deny, 0, "can never hold", "two rules"},
 		{`request.domain == "a.example"`, rules.Approve, 0, "anybody can claim", "urlVerified"},
 		{`request.urlVerified`, rules.Allow, 0, "about messages", "approve"},
@@ -245,5 +248,20 @@ func BenchmarkRegexp(b *testing.B) {
 func BenchmarkCompile(b *testing.B) {
 	for b.Loop() {
 		compile(b, rules.Options{Zone: time.UTC}, tenRules()...)
+	}
+}
+
+// Functions that look at every byte of a text are paid for by its size, within loops, too.
+func TestTextsArePaidForBySize(t *testing.T) {
+	s := compile(t, rules.Options{}, rules.Rule{Name: "r", When: `message.payload.l.exists(x, message.text.lower() == string(x))`, Then: rules.Deny})
+	in := said(strings.Repeat("A", 32<<10))
+	in.Message.Payload = core.Raw(`{"l":[` + strings.Repeat("1,", 16000) + `1]}`)
+	began := time.Now()
+	v, err := s.Decide(context.Background(), in)
+	if err != nil || !v.Failed || !strings.Contains(v.Reason, "too much work") {
+		t.Errorf("%+v, %v, want that it is too much work, after %v", v, err, time.Since(began))
+	}
+	if v, err = s.Decide(context.Background(), said("HI")); err != nil || v.Failed && !strings.Contains(v.Reason, "no member") {
+		t.Errorf("%+v, %v", v, err)
 	}
 }

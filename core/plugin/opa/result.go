@@ -1,6 +1,7 @@
 package opa
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 )
 
 // answer is a policy's answer. sdk/ABI.md#message
@@ -56,7 +58,7 @@ func verdict(hook core.Hook, path string, text []byte) ([]byte, error) {
 	case name == "hold":
 		r.Hold = result
 	case result.Kind() == '{':
-		err = json.Unmarshal(result, &r)
+		err = r.read(result)
 	case result.Kind() == '"':
 		r.Decision = result
 	default:
@@ -84,46 +86,33 @@ func undefined(hook core.Hook, path string) answer {
 	return answer{Decision: core.Deny, Reason: path + " is undefined"}
 }
 
-// answer weighs the rules: a reason to deny comes before one to hold, and that before a permission.
+// answer weighs the rules: a reason to deny comes before one to hold, and that before a permission, whether they stand in
+// deny and hold or are the decision.
 func (r *rules) answer() (answer, error) {
 	a := answer{Reason: r.Reason, Code: r.Code, Level: r.Level, Grants: r.Grants}
-	if r.Decision != nil {
-		var inner rules
-		switch r.Decision.Kind() {
-		case '"':
-			return a, json.Unmarshal(r.Decision, &a.Decision)
-		case '{':
-			if err := json.Unmarshal(r.Decision, &inner); err != nil {
-				return a, err
-			}
-			if inner.Decision.Kind() == '{' {
-				return a, errors.New("a decision within a decision")
-			}
-			return inner.answer()
-		}
-		return a, errors.New("decision: want a string or an object")
+	denied, denies, err := reasonsOf("deny", r.Deny)
+	if err != nil {
+		return a, err
 	}
-	for _, one := range []struct {
-		name     string
-		value    jsontext.Value
-		decision core.Decision
-	}{{"deny", r.Deny, core.Deny}, {"hold", r.Hold, core.Hold}} {
-		if one.value == nil {
-			continue
-		}
-		reasons, yes, err := reasonsOf(one.value)
-		if err != nil {
-			return a, fmt.Errorf("%s: %w", one.name, err)
-		}
-		if yes {
-			a.Decision, a.Grants = one.decision, nil
-			if reasons != "" {
-				a.Reason = reasons
-			}
-			return a, nil
+	held, holds, err := reasonsOf("hold", r.Hold)
+	if err != nil {
+		return a, err
+	}
+	decided := answer{}
+	if r.Decision != nil {
+		if decided, err = r.decided(a); err != nil {
+			return a, err
 		}
 	}
 	switch {
+	case denies:
+		a.Decision, a.Grants, a.Reason = core.Deny, nil, cmp.Or(denied, a.Reason)
+	case decided.Decision == core.Deny:
+		return decided, nil
+	case holds:
+		a.Decision, a.Grants, a.Reason = core.Hold, nil, cmp.Or(held, a.Reason)
+	case r.Decision != nil:
+		return decided, nil
 	case r.Allow != nil && r.Allow.Kind() == 't':
 		a.Decision = core.Allow
 	case r.Allow != nil && r.Allow.Kind() == 'f':
@@ -138,9 +127,55 @@ func (r *rules) answer() (answer, error) {
 	return a, nil
 }
 
-// reasonsOf reads a rule that gives reasons: true, a text, or a set of texts or of objects with "msg".
-func reasonsOf(v jsontext.Value) (reasons string, yes bool, err error) {
+// decided is the answer of a decision.
+func (r *rules) decided(a answer) (answer, error) {
+	switch r.Decision.Kind() {
+	case '"':
+		if err := json.Unmarshal(r.Decision, &a.Decision); err != nil {
+			return a, err
+		}
+	case '{':
+		var inner rules
+		if err := inner.read(r.Decision); err != nil {
+			return a, err
+		}
+		if inner.Decision.Kind() == '{' {
+			return a, errors.New("a decision within a decision")
+		}
+		var err error
+		if a, err = inner.answer(); err != nil {
+			return a, err
+		}
+	default:
+		return a, errors.New("decision: want a string or an object")
+	}
+	if a.Decision == core.Allow && r.Allow != nil && r.Allow.Kind() != 't' {
+		return a, errors.New("its decision is to allow, and its allow is not true")
+	}
+	return a, nil
+}
+
+// read reads an object. What it has beside our names is the policy's own, but none in another case: a rule called Deny
+// would deny nothing.
+func (r *rules) read(text []byte) error {
+	for name := range lookup.Members(text) {
+		for _, ours := range names {
+			if len(name) == len(ours) && string(name) != ours && strings.EqualFold(string(name), ours) {
+				return fmt.Errorf("%q is nothing: did you mean %q?", name, ours)
+			}
+		}
+	}
+	return json.Unmarshal(text, r)
+}
+
+var names = []string{"decision", "allow", "deny", "hold", "reason", "code", "level", "grants"}
+
+// reasonsOf reads a rule that gives reasons: true, a text, or a set of texts or of objects with "msg". One that is not
+// there gives none.
+func reasonsOf(name string, v jsontext.Value) (reasons string, yes bool, err error) {
 	switch v.Kind() {
+	case 0:
+		return "", false, nil
 	case 't', 'f':
 		return "", v.Kind() == 't', nil
 	case '"':
@@ -166,13 +201,13 @@ func reasonsOf(v jsontext.Value) (reasons string, yes bool, err error) {
 				err = errors.New("want texts")
 			}
 			if err != nil {
-				return "", false, err
+				return "", false, fmt.Errorf("%s: %w", name, err)
 			}
 		}
 		slices.Sort(texts)
 		return strings.Trim(strings.Join(texts, "; "), "; "), len(all) > 0, nil
 	}
-	return "", false, errors.New("want true, false, a text or a set of texts")
+	return "", false, fmt.Errorf("%s: want true, false, a text or a set of texts", name)
 }
 
 func quoted(b []byte) string {
