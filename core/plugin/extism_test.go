@@ -184,6 +184,8 @@ func TestExtismABI(t *testing.T) {
 			return asm.Code(p.text(0), p.text(1), asm.Call(xHTTP), wrap, asm.Drop, says(asm.Call(xHeaders)), 0)
 		}, request, "body"), plugin.Notify, grants, `{"x-saw":"POST 1 body"}`},
 		"http, not granted":  {one("notify", func(p *pdk) []byte { return asm.Code(p.text(0), long(0), asm.Call(xHTTP), wrap) }, `{"url":"https://b.example/"}`), plugin.Notify, grants, "http_request: no grant for https://b.example:443/"},
+		"http, too large":    {one("notify", func(p *pdk) []byte { return asm.Code(p.text(0), long(2<<20), asm.Call(xAlloc), asm.Call(xHTTP), wrap) }, request), plugin.Notify, grants, "a body of 2097152, at most 262144 and 1048576"},
+		"http, a large head": {one("notify", func(p *pdk) []byte { return asm.Code(long(300<<10), asm.Call(xAlloc), long(0), asm.Call(xHTTP), wrap) }), plugin.Notify, grants, "a request of 307200 bytes"},
 		"http, of a policy":  {one("message", func(p *pdk) []byte { return asm.Code(p.text(0), long(0), asm.Call(xHTTP), wrap) }, request), plugin.Message, grants, "a policy decides from its input alone"},
 		"a handler's answer": {one("handle", func(p *pdk) []byte { return asm.Code(says(p.text(0)), 0) }, `{"status":"ok","data":1}`), plugin.Handle, grants, `{"status":"ok","data":1}`},
 		"a freed block": {one("notify", func(p *pdk) []byte {

@@ -31,6 +31,12 @@ func texts(config []byte) (map[string]string, error) {
 	return out, nil
 }
 
+// The host reads no more of a request, in bytes: it would take memory and time that are the gateway's.
+const (
+	maxHead = 256 << 10
+	maxBody = 1 << 20
+)
+
 // httpRequest makes a request where a grant allows it. What is refused or does not come about ends the call as one
 // that failed: Extism has no other word for it.
 func httpRequest(p *plugin, s []uint64) {
@@ -39,6 +45,9 @@ func httpRequest(p *plugin, s []uint64) {
 		Method  string            `json:"method"`
 		Headers map[string]string `json:"headers"`
 		Header  map[string]string `json:"header"` // of older PDKs
+	}
+	if head, body := p.blocks[s[0]], p.blocks[s[1]]; head > maxHead || body > maxBody {
+		guest.Stop(guest.Limit, "http_request: a request of %d bytes and a body of %d, at most %d and %d", head, body, maxHead, maxBody)
 	}
 	if err := json.Unmarshal(p.block("http_request", s[0]), &asked); err != nil {
 		guest.Stop(guest.Failed, "http_request: a request that is not Extism's: %v", err)

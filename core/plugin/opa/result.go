@@ -11,7 +11,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/plugin/lookup"
 )
 
 // answer is a policy's answer. sdk/ABI.md#message
@@ -33,6 +32,8 @@ type rules struct {
 	Code     string         `json:"code"`
 	Level    string         `json:"level"`
 	Grants   jsontext.Value `json:"grants"`
+
+	Own map[string]jsontext.Value `json:",embed"`
 }
 
 // verdict makes an answer of a result set: [] where the entry point is undefined, else [{"result": ...}]. The last
@@ -158,14 +159,15 @@ func (r *rules) decided(a answer) (answer, error) {
 // read reads an object. What it has beside our names is the policy's own, but none in another case: a rule called Deny
 // would deny nothing.
 func (r *rules) read(text []byte) error {
-	for name := range lookup.Members(text) {
-		for _, ours := range names {
-			if len(name) == len(ours) && string(name) != ours && strings.EqualFold(string(name), ours) {
-				return fmt.Errorf("%q is nothing: did you mean %q?", name, ours)
-			}
+	if err := json.Unmarshal(text, r); err != nil {
+		return err
+	}
+	for name := range r.Own {
+		if i := slices.IndexFunc(names, func(ours string) bool { return strings.EqualFold(name, ours) }); i >= 0 {
+			return fmt.Errorf("%q is nothing: did you mean %q?", name, names[i])
 		}
 	}
-	return json.Unmarshal(text, r)
+	return nil
 }
 
 var names = []string{"decision", "allow", "deny", "hold", "reason", "code", "level", "grants"}
