@@ -32,11 +32,13 @@ func OpenCopy(ctx context.Context, url string) (*Copy, error) {
 }
 
 // Behind is how far the replica is behind: the age of the last change that it has. Where
-// gateways run there is one every few seconds. Of a database that is no replica it is zero.
+// gateways run there is one every few seconds. A database that is no replica, or none any
+// more, is as old as what a gateway has last said of itself there.
 func (c *Copy) Behind(ctx context.Context) (time.Duration, error) {
 	var seconds float64
 	err := c.s.pool.QueryRow(ctx, `SELECT CASE WHEN pg_is_in_recovery()
-		THEN coalesce(greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())), 0)::float8 ELSE 0 END`).Scan(&seconds)
+		THEN coalesce(greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())), 0)::float8
+		ELSE greatest(0, (SELECT coalesce(extract(epoch FROM clock_timestamp() - max(seen)), 86400) FROM nodes))::float8 END`).Scan(&seconds)
 	return time.Duration(seconds * float64(time.Second)), c.s.wrap("read", err)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/postgres"
 	"github.com/opengatewayprotocol/ogp/core/store/storetest"
 )
 
@@ -80,6 +81,38 @@ func TestSilentDatabase(t *testing.T) {
 	}
 	if err := s.Commit(ctx, &core.Change{Meta: map[string]string{"last": "kept"}}); err != nil || s.Health() != nil {
 		t.Errorf("Commit after that = %v, Health = %v, want nil", err, s.Health())
+	}
+}
+
+// A database that is no replica any more, as after a failover, is as old as what is in it.
+func TestCopyThatIsNone(t *testing.T) {
+	at := storetest.Postgres(t)
+	s := open(t, at)
+	ctx := context.Background()
+	c, err := postgres.OpenCopy(ctx, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if behind, err := c.Behind(ctx); err != nil || behind < time.Hour {
+		t.Errorf("where no gateway ever was: %v, %v, want it far behind", behind, err)
+	}
+	if err := s.Beat(ctx, core.PublicKey{1}, "{}"); err != nil {
+		t.Fatal(err)
+	}
+	if behind, err := c.Behind(ctx); err != nil || behind > 30*time.Second {
+		t.Errorf("where one is: %v, %v, want it not behind", behind, err)
+	}
+	conn, err := pgx.Connect(ctx, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, "UPDATE nodes SET seen = now() - interval '5 minutes'"); err != nil {
+		t.Fatal(err)
+	}
+	if behind, err := c.Behind(ctx); err != nil || behind < 4*time.Minute {
+		t.Errorf("5 minutes later: %v, %v, want it behind", behind, err)
 	}
 }
 

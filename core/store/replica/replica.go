@@ -47,10 +47,9 @@ type Lists struct {
 	owner string // the Meta of this key must be the same in both
 	log   *slog.Logger
 
-	mu     sync.Mutex // guards ill, behind, whose
+	mu     sync.Mutex // guards ill, behind
 	ill    error      // why the copy is not read; nil: it is
 	behind time.Duration
-	whose  bool // it was compared with the store
 }
 
 // New reads the lists of a store from a copy, once Look has found it well. owner is the key
@@ -59,7 +58,10 @@ func New(s core.Store, c Copy, owner string, log *slog.Logger) *Lists {
 	return &Lists{Store: s, copy: c, owner: owner, log: log, ill: errNotYet}
 }
 
-var errNotYet = errors.New("it was not looked at yet")
+var (
+	errNotYet  = errors.New("it was not looked at yet")
+	errNotCopy = errors.New("it is not a copy of the database that store names")
+)
 
 // Run looks every few seconds how the copy does, until ctx is done, and closes it.
 func (l *Lists) Run(ctx context.Context) error {
@@ -76,6 +78,9 @@ func (l *Lists) Look(ctx context.Context) {
 	if err == nil {
 		err = l.same(limited)
 	}
+	if errors.Is(err, core.Internal) { // it has other tables
+		err = errNotCopy
+	}
 	if err == nil && behind > tooOld {
 		err = fmt.Errorf("it is %v behind", behind.Round(time.Second))
 	}
@@ -86,12 +91,6 @@ func (l *Lists) Look(ctx context.Context) {
 
 // same is nil where the copy is one of the store.
 func (l *Lists) same(ctx context.Context) error {
-	l.mu.Lock()
-	whose := l.whose
-	l.mu.Unlock()
-	if whose {
-		return nil
-	}
 	theirs, err := l.copy.Meta(ctx, l.owner)
 	if err != nil && !errors.Is(err, core.NotFound) {
 		return err
@@ -101,11 +100,8 @@ func (l *Lists) same(ctx context.Context) error {
 		return err
 	}
 	if ours != theirs {
-		return errors.New("it is not a copy of the database that store names")
+		return errNotCopy
 	}
-	l.mu.Lock()
-	l.whose = true
-	l.mu.Unlock()
 	return nil
 }
 

@@ -114,4 +114,21 @@ func TestCopyOfAnother(t *testing.T) {
 	if _, err := l.Behind(); err == nil || !strings.Contains(err.Error(), "not a copy") || count(t, l) != 1 {
 		t.Errorf("Behind = %v, want it not read", err)
 	}
+
+	// Also one that becomes another's, or has other tables, later.
+	c := &late{Store: with(t, "us", one)}
+	l = New(with(t, "us", one), c, "owner", slog.New(slog.DiscardHandler))
+	if l.Look(t.Context()); count(t, l) != 1 || c.reads == 0 {
+		t.Error("the copy is not read")
+	}
+	c.Store = with(t, "them", one, two)
+	l.Look(t.Context())
+	if _, err := l.Behind(); err == nil || !strings.Contains(err.Error(), "not a copy") || count(t, l) != 1 {
+		t.Errorf("then Behind = %v, want it not read", err)
+	}
+	c.Store, c.err = with(t, "us", one), core.Refuse(core.Internal, "no such table")
+	l.Look(t.Context())
+	if _, err := l.Behind(); err == nil || !strings.Contains(err.Error(), "not a copy") {
+		t.Errorf("with other tables Behind = %v, want it not read", err)
+	}
 }
