@@ -34,7 +34,7 @@
 //
 // The package has its own JSON decoder and encoder and keeps away from encoding/json,
 // fmt, net/http and reflect, so that a module stays under 2 MiB and a policy's call under
-// 20 us. It uses nothing that TinyGo lacks. A plugin's functions are called one at a
+// 30 us. It uses nothing that TinyGo lacks. A plugin's functions are called one at a
 // time; nothing here is safe for concurrent use, and nothing needs to be.
 //
 // The boundary itself is written down in ABI.md.
