@@ -63,6 +63,12 @@ func newMetrics(store Store, now func() time.Time) *metrics {
 			return f(last.Load())
 		}
 	}
+	gauge("store_up", "1 while the store answers, 0 while it does not: every request gets 503 then.", func() float64 {
+		if _, err := store.Counts(context.Background(), now()); err != nil {
+			return 0
+		}
+		return 1
+	})
 	gauge("records", "Live records.", of(func(c *Counts) float64 { return float64(c.Live) }))
 	gauge("entries", "Records and the memory of dead ones.", of(func(c *Counts) float64 { return float64(c.Entries) }))
 	gauge("invites", "Invite codes kept.", of(func(c *Counts) float64 { return float64(c.Codes) }))

@@ -479,6 +479,28 @@ func TestEngineTroubles(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("forgets", func(t *testing.T) {
+		for _, rights := range []string{"-@all", "+@all"} {
+			engine := rendezvoustest.NewEngine(t, "--appendonly", "yes")
+			admin, err := valkey.NewClient(valkey.ClientOption{InitAddress: []string{engine.Addr()}, ForceSingleClient: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer admin.Close()
+			for _, user := range [][]string{{"rv", "on", ">pw", "~*", "&*", "+@all"}, {"default", ">other", "~*", "&*", rights}} {
+				if err := admin.Do(t.Context(), admin.B().Arbitrary(append([]string{"ACL", "SETUSER"}, user...)...).Build()).Error(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s, log := open(t, "valkey://rv:pw@"+engine.Addr(), rendezvous.ServerOptions{})
+			if said := strings.Contains(log.String(), "loses all that it has kept"); said != (rights == "-@all") {
+				t.Errorf("with the rights %s of the user default the log says:\n%s", rights, log)
+			}
+			if _, err := s.Put(t.Context(), registration(keys.Generate(), time.Now()), time.Now()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	t.Run("a replica", func(t *testing.T) {
 		primary := rendezvoustest.NewEngine(t)
 		replica := rendezvoustest.NewEngine(t, "--replicaof", "127.0.0.1", fmt.Sprint(primary.Port))

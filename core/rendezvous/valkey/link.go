@@ -179,7 +179,19 @@ func (l *link) probe(ctx context.Context, c valkey.Client) error {
 		l.o.Logger.Warn("a restart of the store loses what it has not saved: gateways with a long life register again within a quarter of it",
 			"longest", l.o.MaxAge/4, "hint", "set appendonly yes")
 	}
+	if info["aof_enabled"] == "1" && l.forgets(ctx, c) {
+		l.o.Logger.Warn("a restart of the store loses all that it has kept: its user default may not write, as whom it reads its own appendonly file",
+			"hint", "give that user a password and all rights, and not off: user default on >password ~* &* +@all")
+	}
 	return nil
+}
+
+// forgets reports whether the engine, when it starts, drops what it finds in its append-only
+// file of our scripts: it checks that against the rights of the user default (Redis 7.0.15
+// and Valkey 8.1.1 do). Where it cannot be asked, it is taken to do no such thing.
+func (l *link) forgets(ctx context.Context, c valkey.Client) bool {
+	said, err := c.Do(ctx, c.B().Arbitrary("ACL", "DRYRUN", "default", "SET", l.o.At.prefix+"probe", "1").Build()).ToString()
+	return err == nil && said != "OK"
 }
 
 // do runs a call. Its errors are of kind Unavailable, with RetryAfter.
