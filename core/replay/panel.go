@@ -167,6 +167,7 @@ func withModule(wanted []hooks.Wanted, files *hooks.Files) ([]hooks.Wanted, erro
 		return nil, err
 	}
 	asks := module.Manifest.Asks()
+	spec.Tried = true
 	spec.Name, spec.Grants = module.Manifest.Name, plugin.Grants{KV: asks.KV, Approves: asks.Approves, AtMost: asks.AtMost}
 	for i := range wanted {
 		if w := &wanted[i]; w.Spec.Name == spec.Name {

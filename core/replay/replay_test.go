@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -153,5 +154,36 @@ func TestCandidates(t *testing.T) {
 	}
 	if with, err := replay.Of(api.Candidate{}); err != nil || with.Files != nil || with.Rules != nil {
 		t.Errorf("nothing is %+v, %v", with, err)
+	}
+}
+
+// longDenied is a module that denies what it is asked with more than 200 bytes: made by core/plugin's assembler.
+const longDenied = "0061736d01000000010b0260027f7f0060017f017f021001066f67705f76310577726974650000030201010503010001071802066d656d6f72790200" +
+	"0b6f67705f6d65737361676500010a1f011d01007f200041c8014b04404100411310000541c000411610000b41000b0b35020041000b137b22646563" +
+	"6973696f6e223a2264656e79227d0041c0000b167b226465636973696f6e223a226162737461696e227d"
+
+// A candidate whose reads leave out what it decides by fails, and does not show fates that it would not give.
+func TestCandidateThatLooksAtMoreThanItNames(t *testing.T) {
+	wasm, err := hex.DecodeString(longDenied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for reads, want := range map[string]string{"": api.FateRefused, "reads = [\"message.intent\"]\n": api.FateFailed} {
+		with, err := replay.Of(api.Candidate{Module: wasm, Manifest: "name = \"long\"\n" + reads})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := config.Default()
+		panel, err := replay.Panel(t.Context(), replay.Gateway{Config: &c}, with, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer panel.Close()
+		v, err := replay.Ask{MaxBytes: 1 << 20, Page: func(context.Context, api.DecisionsParams) (api.DecisionsPage, error) {
+			return api.DecisionsPage{Decisions: []api.DecisionView{came(1, "alice", "hello", core.Abstain)}}, nil
+		}}.Run(t.Context(), panel)
+		if err != nil || v.Now[want] != 1 {
+			t.Errorf("%q: %+v, %v, want that it is %s", reads, v, err, want)
+		}
 	}
 }

@@ -265,3 +265,29 @@ func TestTextsArePaidForBySize(t *testing.T) {
 		t.Errorf("%+v, %v", v, err)
 	}
 }
+
+// Hours are those of the clock on the wall, where it is put forward or back, too.
+func TestHoursWhenTheClockIsChanged(t *testing.T) {
+	for _, c := range []struct {
+		at, hours string
+		want      bool
+	}{
+		{"2026-03-29T00:59:00Z", "Sun 01:00-02:00", true}, // then it is 03:00
+		{"2026-03-29T01:00:00Z", "Sun 01:00-02:00", false},
+		{"2026-03-29T01:00:00Z", "Sun 02:00-03:00", false}, // an hour that this day has not
+		{"2026-03-29T01:00:00Z", "Sat 22:00-03:00", false},
+		{"2026-03-29T00:59:00Z", "Sat 22:00-03:00", true},
+		{"2026-03-29T01:30:00Z", "Sat 22:00-04:00", true},
+		{"2026-10-25T00:30:00Z", "Sun 02:00-03:00", true}, // an hour that this day has twice
+		{"2026-10-25T01:30:00Z", "Sun 02:00-03:00", true},
+		{"2026-10-25T02:00:00Z", "Sun 02:00-03:00", false},
+		{"2026-10-25T02:00:00Z", "Sun 03:00-24:00", true},
+	} {
+		s := compile(t, rules.Options{Zone: time.UTC}, rules.Rule{Name: "r", When: fmt.Sprintf("hours(%q, %q)", c.hours, "Europe/Paris"), Then: rules.Deny})
+		in := said("hi")
+		in.Now, _ = time.Parse(time.RFC3339, c.at)
+		if v, err := s.Decide(t.Context(), in); err != nil || (v.Decision == core.Deny) != c.want {
+			t.Errorf("%s is within %s: %+v, %v, want %v", c.at, c.hours, v, err, c.want)
+		}
+	}
+}
