@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -225,12 +226,18 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	return d, d.openGateway(ctx)
 }
 
+// signedLeases are those under which nothing is done but what has to be signed: a node whose
+// signer does not sign leaves them to others.
+var signedLeases = []string{"rendezvous", "confirm", "polls"}
+
 func (d *Daemon) openGateway(ctx context.Context) error {
 	var err error
 	d.leases = lease.New(d.store, d.log)
 	d.nodes = nodes.New(nodes.Options{Store: d.store, Key: d.key.Public(), Version: d.o.Version, Config: d.config, Modules: d.modules,
 		Lag: func() time.Duration { return d.gateway.Lag() }, Log: d.log})
-	d.leases.Works = d.nodes.Works
+	d.leases.Works = func(name string) bool {
+		return d.nodes.Works() && (d.key.Health() == nil || !slices.Contains(signedLeases, name))
+	}
 	d.approvals.Store = lease.Fenced{Store: d.store}
 	d.dispatcher = delivery.New(delivery.Options{
 		Store: d.store, Logger: d.log, Leases: d.leases,

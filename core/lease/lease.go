@@ -37,8 +37,8 @@ var errElsewhere = core.Refuse(core.Conflict, "another node is at work on it")
 
 // Keeper holds leases. Make it with New. Safe for concurrent use.
 type Keeper struct {
-	// Works says whether this node may have leases; nil: it may. Set it before use.
-	Works func() bool
+	// Works says whether this node may have a lease; nil: it may have all. Set it before use.
+	Works func(name string) bool
 
 	leases core.Leases // nil: there is one node alone
 	log    *slog.Logger
@@ -191,7 +191,7 @@ func (k *Keeper) hold(ctx context.Context, name string, kept bool) (context.Cont
 	switch {
 	case over:
 		return nil, nil, core.Refuse(core.Unavailable, "this node is stopping")
-	case k.Works != nil && !k.Works():
+	case k.Works != nil && !k.Works(name):
 		return nil, nil, errElsewhere
 	}
 	asked := time.Now()
@@ -286,8 +286,8 @@ func (k *Keeper) tidy(ctx context.Context) {
 	defer k.mu.Unlock()
 	for name, h := range k.held {
 		switch {
-		case k.Works != nil && !k.Works():
-			k.drop(name, h, "this node takes no work")
+		case k.Works != nil && !k.Works(name):
+			k.drop(name, h, "this node does no such work now")
 			wg.Go(func() { k.release(ctx, h) })
 		case now.After(h.until):
 			k.drop(name, h, "it could not be renewed in time")

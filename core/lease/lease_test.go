@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,31 @@ func hold(t *testing.T, k *Keeper, name string) (context.Context, func()) {
 		t.Fatal(err)
 	}
 	return under, release
+}
+
+// A node leaves to others what it does not do now, and that alone.
+func TestLeasesByWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, k := nodes(t, "a", "b")
+		var ill atomic.Bool
+		k[0].Works = func(name string) bool { return name != "signed" || !ill.Load() }
+		signed, _, err := k[0].Keep(t.Context(), "signed")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, _ := hold(t, k[0], "other")
+		ill.Store(true)
+		time.Sleep(time.Second)
+		if signed.Err() == nil || other.Err() != nil {
+			t.Errorf("the leases have ended with %v and %v, want the one of what it does not do", signed.Err(), other.Err())
+		}
+		if _, _, err := k[0].Keep(t.Context(), "signed"); err == nil {
+			t.Error("it has taken it again")
+		}
+		if _, _, err := k[1].Keep(t.Context(), "signed"); err != nil {
+			t.Errorf("Keep of another node = %v", err)
+		}
+	})
 }
 
 func TestOneNodeAtATime(t *testing.T) {
