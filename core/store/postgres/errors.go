@@ -35,6 +35,9 @@ func (s *Store) wrap(doing string, err error) error {
 	}
 	e := &core.Error{Kind: core.Unavailable, Public: "store: " + doing, Err: err, RetryAfter: 2 * healEvery,
 		Hint: "check the database " + s.name + " and the connection to it; ogp tries again every few seconds"}
+	if doing == "open" { // nobody runs yet who could
+		e.Hint = "check the database " + s.name + " and the connection to it, and start again"
+	}
 	var damaged *rows.DamagedError
 	switch {
 	case errors.As(err, &damaged):
