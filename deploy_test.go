@@ -23,7 +23,7 @@ func TestDeploy(t *testing.T) {
 	}
 	for file, wants := range map[string][]string{
 		"deploy/cluster/compose.yaml": {"OGP_STORE", "OGP_KEY_PASSPHRASE_FILE", "18790", "172.30.54.11}", "172.30.54.12}", "172.30.54.13}"},
-		"deploy/cluster/nginx.conf":   {"172.30.54.11:18790", "172.30.54.12:18790", "172.30.54.13:18790", "listen 18790"},
+		"deploy/cluster/nginx.conf":   {"172.30.54.11:18790", "172.30.54.12:18790", "172.30.54.13:18790 max_fails=0", "listen 18790"},
 		"deploy/kubernetes/ogp.yaml":  {"kind: Deployment", "kind: PodDisruptionBudget", "containerPort: 18790", "9290/readyz", "9290/healthz", `maxSurge: "100%"`},
 	} {
 		text, err := os.ReadFile(file)
