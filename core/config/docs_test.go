@@ -126,6 +126,18 @@ func TestDocsVariables(t *testing.T) {
 	others := map[string]bool{"OGP_HOME": true, "OGP_KEY_PASSPHRASE": true, "OGP_PUBLIC_URL": true, "OGP_BACKUP_PASSPHRASE": true,
 		"OGP_PORT": true, "OGP_SERVICE_HOST": true, // Kubernetes sets these
 		"OGP_WEBHOOK_SECRET": true, "OGP_CORPORA": true, "OGP_KEYPAIR_SECRET": true}
+	// What steers a script of .ci is said in the script's head.
+	scripts, err := filepath.Glob("../../.ci/*")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts in .ci: %v", err)
+	}
+	for _, script := range scripts {
+		if b, err := os.ReadFile(script); err == nil { // a folder has none
+			for _, name := range variable.FindAllString(string(b), -1) {
+				others[name] = true
+			}
+		}
+	}
 	for page, text := range pages(t) {
 		for _, name := range variable.FindAllString(text, -1) {
 			if _, ok := schema().byEnv[name]; !ok && !others[name] {
