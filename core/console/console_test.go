@@ -1,9 +1,11 @@
 package console
 
 import (
+	"bufio"
 	"context"
 	"crypto/x509"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"net"
@@ -356,7 +358,7 @@ func TestW1SessionsAreBounded(t *testing.T) {
 	s := newSessions(time.Now)
 	for range 10 * maxSessions {
 		code, _ := s.invite(anybody)
-		if _, err := s.redeem(code, func() account { return account{} }); err != nil {
+		if _, err := s.redeem(code, func() account { return account{} }, nil); err != nil {
 			t.Fatal("a fresh code does not count")
 		}
 		s.invite(anybody)
@@ -431,7 +433,7 @@ func TestW2FormsOfOurs(t *testing.T) {
 func (s *Server) sessionToken(t *testing.T) string {
 	t.Helper()
 	code, _ := s.sessions.invite(anybody)
-	value, _ := s.sessions.redeem(code, func() account { return account{} })
+	value, _ := s.sessions.redeem(code, func() account { return account{} }, nil)
 	r, _ := http.NewRequest("GET", "/", nil)
 	r.AddCookie(&http.Cookie{Name: s.sessions.name, Value: value})
 	x, _ := s.sessions.of(r)
@@ -554,12 +556,18 @@ func TestOneStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer second.Body.Close()
-	if text, _ := io.ReadAll(first.Body); !strings.Contains(string(text), "id: 01\nevent: happened\ndata: {\"id\":\"01\"") { // it has ended
+	if text, _ := io.ReadAll(first.Body); !strings.Contains(string(text), "id: 01\nevent: happened\ndata: 1\n") { // it has ended
 		t.Errorf("the first stream: %s", text)
 	}
+	in := bufio.NewReader(second.Body)
+	for line := ""; line != "event: happened\n"; {
+		if line, err = in.ReadString('\n'); err != nil {
+			t.Fatalf("the second stream: %v", err)
+		}
+	}
 	go s.End()
-	if text, err := io.ReadAll(second.Body); err != nil || !strings.Contains(string(text), "event: happened") {
-		t.Errorf("the second stream: %v %s", err, text)
+	if _, err := io.ReadAll(in); err != nil {
+		t.Errorf("the second stream's end: %v", err)
 	}
 }
 
@@ -601,6 +609,60 @@ func TestSettings(t *testing.T) {
 	}
 	if _, text := b.get("/settings?q=nothing-is-called-so"); !strings.Contains(text, "No setting fits.") {
 		t.Error("the search shows all")
+	}
+}
+
+// TestFormsOutliveTheirSession: what was filled in while its session ended is there again for
+// whoever comes in, and nothing was done with it; nobody else gets to see it.
+func TestFormsOutliveTheirSession(t *testing.T) {
+	s, f, b := open(t)
+	now := time.Now()
+	s.sessions.now = func() time.Time { return now }
+	b.enter(s)
+	form := url.Values{"token": {b.token()}, "text": {"a long <answer> + 100% \u0439"}, "failed": {"yes"}}
+	now = now.Add(sessionLife + time.Second)
+	r, text := b.post("/message/01M/reply", form)
+	kept := regexp.MustCompile(`name="kept" value="([^"]+)"`).FindStringSubmatch(text)
+	if r.StatusCode != http.StatusUnauthorized || kept == nil {
+		t.Fatalf("without its session: %d %s", r.StatusCode, text)
+	}
+	in := url.Values{"kept": {html.UnescapeString(kept[1])}, "code": {"WRONG"}}
+	if r, text := b.post("/open", in); r.StatusCode != http.StatusForbidden || !strings.Contains(text, kept[1]) {
+		t.Errorf("with a wrong code: %d %s", r.StatusCode, text)
+	}
+	if r, text := b.get("/unsent"); r.StatusCode != http.StatusUnauthorized || strings.Contains(text, "answer") {
+		t.Errorf("without a session: %d", r.StatusCode)
+	}
+	in.Set("code", must(t, s).Code)
+	if r, _ := b.post("/open", in); r.Header.Get("Location") != "/unsent" {
+		t.Fatalf("the code leads to %d %s", r.StatusCode, r.Header.Get("Location"))
+	}
+	_, text = b.get("/unsent")
+	for _, want := range []string{">a long &lt;answer&gt; &#43; 100% \u0439</textarea>", `name="failed" value="yes"`, `action="/message/01M/reply"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	if r, text = b.post("/message/01M/reply", form); r.StatusCode != http.StatusForbidden || !strings.Contains(text, "a long &lt;answer&gt;") { // another tab, which is open still
+		t.Errorf("with the token of the old session: %d %s", r.StatusCode, text)
+	}
+	if f.noted() != "" {
+		t.Errorf("done: %s", f.noted())
+	}
+	b.Jar, _ = cookiejar.New(nil)
+	for name, form := range map[string]url.Values{
+		"nothing is written":       {"id": {"01M"}, "text": {" "}},
+		"more than anybody may":    {"text": {strings.Repeat("x", maxUnsent)}},
+		"written in no characters": {"text": {"\xff"}},
+	} {
+		if r, text := b.post("/message/01M/reply", form); r.StatusCode != http.StatusUnauthorized || strings.Contains(text, `name="kept"`) {
+			t.Errorf("%s: %d", name, r.StatusCode)
+		}
+	}
+	for _, kept := range []string{"%", "path=//evil.example&form=text%3Dx", "form=%25", "path=/x&form=text%3D%25ff"} {
+		if a := unsentIn(kept); a != nil && a.Path != "/" {
+			t.Errorf("%q: %+v", kept, a)
+		}
 	}
 }
 

@@ -153,7 +153,14 @@ func (s *Server) act(f handler) http.HandlerFunc {
 // was filled in.
 func (s *Server) spend(w http.ResponseWriter, r *http.Request, f handler) error {
 	if err := counts(r, r.PostFormValue("token")); err != nil {
-		return err
+		var form *again
+		if err == errOtherSession { // its session may have ended while it was filled in
+			if form = againOf(r); !form.filled() {
+				form = nil
+			}
+		}
+		s.problemOf(w, r, err, form)
+		return nil
 	}
 	if err := f(w, r); err != nil {
 		s.problemOf(w, r, err, againOf(r))
@@ -161,12 +168,15 @@ func (s *Server) spend(w http.ResponseWriter, r *http.Request, f handler) error 
 	return nil
 }
 
+// errOtherSession is of a form without a token of this session.
+var errOtherSession error = core.Refuse(core.Forbidden, "this form is not of this session; nothing was done")
+
 // counts says why a form's token does not count, which is used up by it.
 func counts(r *http.Request, token string) error {
 	ours, fresh := sessionOf(r).spend(token)
 	switch {
 	case !ours:
-		return core.Refuse(core.Forbidden, "this form is not of this session; nothing was done")
+		return errOtherSession
 	case !fresh:
 		e := core.Refuse(core.Conflict, "this form was sent already; nothing was done a second time")
 		e.Hint = "open the page again to see what came of it"

@@ -28,6 +28,7 @@ type livePage struct {
 	Until      time.Time // zero: now
 	More       bool      // more has happened since then than is shown
 	Back       string    // the path of what was before
+	Hold, Now  string    // the path of the same without what comes, and of what happens now
 }
 
 // glance are the events of a time that fit.
@@ -85,9 +86,17 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) error {
 		p.Events = p.Events[:onLive]
 		p.Since = p.Events[onLive-1].At.Add(1) // another may be of the same time
 	}
-	if !p.Since.IsZero() {
-		p.Back = "/live?" + url.Values{"type": {p.Type}, "peer": {p.Peer}, "until": {p.Since.UTC().Format(time.RFC3339Nano)}}.Encode()
+	at := func(t time.Time) string {
+		q := url.Values{"type": {p.Type}, "peer": {p.Peer}}
+		if !t.IsZero() {
+			q.Set("until", t.UTC().Format(time.RFC3339Nano))
+		}
+		return "/live?" + q.Encode()
 	}
+	if !p.Since.IsZero() {
+		p.Back = at(p.Since)
+	}
+	p.Hold, p.Now = at(until), at(time.Time{})
 	return s.render(w, r, "live", "Live", p)
 }
 

@@ -3,8 +3,11 @@ package console
 import (
 	"errors"
 	"maps"
+	"mime"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
@@ -20,6 +23,7 @@ type problemPage struct {
 // again is a form that nothing came of, as it was filled in.
 type again struct {
 	Path   string
+	From   string // the page that it stood on; empty: it is not known
 	Fields []field
 	Rows   []grantRow
 }
@@ -53,6 +57,59 @@ func againOf(r *http.Request) *again {
 		}
 	}
 	return a
+}
+
+// filled reports whether somebody has written something into a form.
+func (a *again) filled() bool {
+	return len(a.Rows) > 0 || slices.ContainsFunc(a.Fields, func(f field) bool { return !f.Hidden && strings.TrimSpace(f.Value) != "" })
+}
+
+// maxUnsent is how large such a form may be: anybody can send one.
+const maxUnsent = 64 << 10
+
+// unsent is a form that came without a session: its session may have ended while it was filled
+// in. Who comes in with a code next finds it again. Files, and what is larger than maxUnsent, are not kept.
+func unsent(w http.ResponseWriter, r *http.Request) string {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if r.Method != http.MethodPost || kind != "application/x-www-form-urlencoded" {
+		return ""
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxUnsent)
+	if r.ParseForm() != nil || !areTexts(r.PostForm) || !againOf(r).filled() {
+		return ""
+	}
+	form := maps.Clone(r.PostForm)
+	form.Del("token")
+	return url.Values{"path": {r.URL.EscapedPath()}, "from": {from(r)}, "form": {form.Encode()}}.Encode()
+}
+
+// unsentIn is the form that unsent has kept.
+func unsentIn(text string) *again {
+	kept, err := url.ParseQuery(text)
+	if text == "" || err != nil {
+		return nil
+	}
+	form, err := url.ParseQuery(kept.Get("form"))
+	if err != nil || !areTexts(form) {
+		return nil
+	}
+	a := againOf(&http.Request{URL: &url.URL{Path: "/"}, PostForm: form})
+	a.Path = local(kept.Get("path"))
+	if at := kept.Get("from"); at != "" {
+		a.From = local(at)
+	}
+	return a
+}
+
+// unsentPage shows the form that this browser has sent when it had no session.
+func (s *Server) unsentPage(w http.ResponseWriter, r *http.Request) error {
+	a := sessionOf(r).unsent
+	if a == nil {
+		return core.Refuse(core.NotFound, "there is no form that was not sent")
+	}
+	e := core.Refuse(core.Forbidden, "the session was over when this was sent; nothing was done")
+	e.Hint = "look at it, and send it again"
+	return s.render(w, r, "problem", "Not sent yet", problemPage{ErrorView: api.ErrorOf(e), Back: a.From, Again: a})
 }
 
 // problem shows an error.

@@ -27,6 +27,7 @@ func (s *Server) routes() *table {
 	mux.HandleFunc("GET /static/", serveAsset)
 	mux.HandleFunc("GET /open", func(w http.ResponseWriter, r *http.Request) { s.showLogin(w, r, http.StatusOK, "") })
 	mux.HandleFunc("POST /open", s.login)
+	mux.HandleFunc("GET /unsent", s.view(s.unsentPage))
 	mux.HandleFunc("POST /leave", s.act(s.leave))
 	mux.HandleFunc("GET /stream", s.view(s.stream))
 
@@ -90,6 +91,7 @@ func (s *Server) nav(r *http.Request) []nav {
 type loginPage struct {
 	Wrong string // with the code that was shown
 	To    string // the page that was asked for, with its question; empty: none
+	Kept  string // the form that was sent, as unsent has it; empty: none
 	Led   bool   // another page has led here: this browser may be in nevertheless
 }
 
@@ -98,11 +100,11 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, w
 	p := loginPage{Wrong: wrong}
 	switch {
 	case r.URL.Path == "/open":
-		p.To = r.PostForm.Get("to") // login has read it
+		p.To, p.Kept = r.PostForm.Get("to"), r.PostForm.Get("kept") // login has read it
 	case r.Method == http.MethodGet && r.URL.Path != "/stream":
 		p.To, p.Led = r.URL.RequestURI(), !fromOurs(r)
 	default:
-		p.To = from(r)
+		p.To, p.Kept = from(r), unsent(w, r)
 	}
 	_ = s.renderStatus(w, r, status, "login", "Open the console", p) // it has written what it could
 }
@@ -117,8 +119,9 @@ func from(r *http.Request) string {
 
 // login turns a code into a session, and leads to the page that was asked for.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
-	value, err := s.sessions.redeem(r.PostFormValue("code"), func() account { return accountOf(r) })
+	r.Body = http.MaxBytesReader(w, r.Body, 5*maxUnsent) // such a form may be in it, with a character as five
+	kept := unsentIn(r.PostFormValue("kept"))
+	value, err := s.sessions.redeem(r.PostFormValue("code"), func() account { return accountOf(r) }, kept)
 	switch {
 	case errors.Is(err, errOthers):
 		s.o.Logger.Warn("another account of this machine has shown a code of the console", "uid", accountOf(r).uid, "remote", r.RemoteAddr)
@@ -130,7 +133,11 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	}
 	http.SetCookie(w, &http.Cookie{Name: s.sessions.name, Value: value, Path: "/", MaxAge: int(sessionLife.Seconds()),
 		HttpOnly: true, Secure: s.tls() != nil, SameSite: http.SameSiteStrictMode})
-	http.Redirect(w, r, local(r.PostFormValue("to")), http.StatusSeeOther)
+	to := local(r.PostFormValue("to"))
+	if kept != nil {
+		to = "/unsent"
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 // leave ends the session of this browser.

@@ -50,6 +50,7 @@ type session struct {
 	expires time.Time
 	by      account   // whose browser has shown the code
 	stolen  sync.Once // to say so
+	unsent  *again    // the form that its browser sent without a session; nil: none
 
 	mu     sync.Mutex // guards all below
 	used   map[string]bool
@@ -92,7 +93,7 @@ var errNoCode = errors.New("no such code")
 
 // redeem turns a code into a session, once, and returns its cookie's value. by says whose
 // browser shows it: the session is for that account.
-func (s *sessions) redeem(text string, by func() account) (value string, err error) {
+func (s *sessions) redeem(text string, by func() account, unsent *again) (value string, err error) {
 	text = strings.ToUpper(strings.TrimSpace(text))
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +103,7 @@ func (s *sessions) redeem(text string, by func() account) (value string, err err
 		delete(s.codes, key)
 		return "", errNoCode
 	}
-	x := &session{expires: s.now().Add(sessionLife), by: by(), used: map[string]bool{}}
+	x := &session{expires: s.now().Add(sessionLife), by: by(), used: map[string]bool{}, unsent: unsent}
 	if !x.by.allowed(account{c.uid, c.uid != anybody}) {
 		return "", errOthers
 	}

@@ -14,12 +14,19 @@ if (login) {
   if (login.elements.to) new BroadcastChannel("ogp").onmessage = () => login.elements.code.value || location.reload(); // another page is in
 }
 
+let sent = false; // a form of this page
 document.addEventListener("submit", (e) => {
   const form = e.target;
-  if (form.method === "post" && !e.defaultPrevented) setTimeout(() => form.querySelectorAll("button").forEach((b) => (b.disabled = true)));
+  if (form.method !== "post" || e.defaultPrevented) return;
+  if (over) { // it would not count, and what is in it may be lost
+    e.preventDefault();
+    return say("over");
+  }
+  sent = true;
+  setTimeout(() => form.querySelectorAll("button").forEach((b) => (b.disabled = true)));
 });
 addEventListener("pageshow", (e) => {
-  if (e.persisted) location.reload(); // its forms are used up
+  if (e.persisted && (sent || !written(document.body))) location.reload(); // its forms are used up
 });
 
 // A part of a page that is shown anew has an id and data-part. One in which somebody is
@@ -56,15 +63,34 @@ const key = (n) => {
   return [n.id, ...["name", "href", "action"].map((a) => n.getAttribute(a)), ...within.map((w) => n.querySelector(w)).map((x) => x && (x.getAttribute("href") ?? x.getAttribute("datetime") ?? x.textContent))].join(" ");
 };
 
-let asked = false;
+// look shows what has changed: at once, but for a fifth of the time at the most, so that a
+// thousand events in a second are looked at together.
+let timer, looking = false, missed = false, rested = 0;
+function look() {
+  if (looking) missed = true;
+  else timer ??= setTimeout(looks, rested - performance.now());
+}
+async function looks() {
+  const began = performance.now();
+  timer = undefined;
+  looking = true;
+  await refresh();
+  looking = false;
+  rested = performance.now() + Math.max(1000, 4 * (performance.now() - began));
+  if (missed) {
+    missed = false;
+    look();
+  }
+}
+
 async function refresh() {
-  if (document.hidden || asked) return;
-  asked = true;
+  if (document.hidden) return;
   try {
     const here = new URL(location.href);
     here.searchParams.delete("look"); // that asks another machine, once
     const answer = await fetch(here, { headers: { Accept: "text/html" } });
     if (answer.status === 401) return out();
+    if (over) return back(new DOMParser().parseFromString(await answer.text(), "text/html"));
     if (!answer.ok) return;
     const next = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-part], header nav")) {
@@ -73,15 +99,25 @@ async function refresh() {
     }
   } catch {
     // the gateway is away; the stream says when it is back
-  } finally {
-    asked = false;
   }
 }
 
 // out shows the way in, as the session is over; not over what somebody has written.
+let over = false;
 function out() {
-  if (written(document.body)) return say("over");
-  location.reload();
+  if (!written(document.body)) return location.reload();
+  over = true;
+  say("over");
+}
+
+// back makes the forms count again, once this browser has another session.
+function back(next) {
+  const token = next.querySelector("input[name=token]");
+  if (!token) return;
+  for (const t of document.querySelectorAll("input[name=token]")) t.value = token.value;
+  over = false;
+  say("");
+  look();
 }
 
 // say shows one of the sentences that the page has ready, or none.
@@ -93,11 +129,7 @@ if ("live" in document.body.dataset) {
   // One page of this browser has the stream, and tells the others: a browser has six
   // connections for all of them. Where it cannot agree on one, each has its own.
   const pages = new BroadcastChannel("ogp");
-  let stream, release, waiting, away, again, since = document.body.dataset.live;
-  const later = () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(refresh, 700);
-  };
+  let stream, release, away, again, first = "?since=" + document.body.dataset.live;
   const tell = (what) => {
     pages.postMessage(what);
     hear(what);
@@ -108,15 +140,19 @@ if ("live" in document.body.dataset) {
   };
   const hear = (what) => {
     calm();
-    if (what === "away") return say("away");
-    say("");
-    later();
+    if (!over) say(what === "away" ? "away" : "");
+    look();
   };
   pages.addEventListener("message", (e) => hear(e.data));
   const listen = () => {
     if (stream || document.hidden) return;
-    stream = new EventSource("/stream?since=" + since);
-    stream.addEventListener("open", () => tell("here"));
+    stream = new EventSource("/stream" + first);
+    stream.addEventListener("open", () => {
+      if (!first) return tell("here"); // something may have come in between
+      first = "";
+      pages.postMessage("here");
+      calm();
+    });
     stream.addEventListener("beat", () => tell("beat"));
     stream.addEventListener("happened", () => tell("happened"));
     stream.addEventListener("error", () => {
@@ -124,7 +160,7 @@ if ("live" in document.body.dataset) {
       if (stream?.readyState !== EventSource.CLOSED) return; // it tries again by itself
       stream = undefined;
       again = setTimeout(listen, 5000);
-      refresh(); // which sees whether the session is over
+      look(); // which sees whether the session is over
     });
   };
   const quiet = () => {
@@ -134,7 +170,6 @@ if ("live" in document.body.dataset) {
     calm();
     release?.();
     release = undefined;
-    since = Date.now();
   };
   const begin = () => {
     if (release || document.hidden) return;
@@ -150,7 +185,7 @@ if ("live" in document.body.dataset) {
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return quiet();
     begin();
-    later();
+    look();
   });
   addEventListener("pagehide", quiet);
   begin();
