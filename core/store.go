@@ -2,6 +2,8 @@ package core
 
 import (
 	"context"
+	"math"
+	"strings"
 	"time"
 )
 
@@ -171,6 +173,39 @@ type Limit struct {
 	Size ByteLimit
 }
 
+// Use is one of what only so much may be kept within a time, such as messages that the agent
+// sends to a peer.
+type Use struct {
+	Peer  PublicKey // or a key that stands for a network
+	Of    string    // what is counted together: one of the names below, which no intent can have
+	At    time.Time
+	Bytes int    // what is in it, or the tokens that it took
+	Most  Limit  // with this one
+	Over  string // what the refusal says
+	Only  bool   // it is judged, and not counted
+}
+
+// What uses are counted as. Those that end with a slash go on with an intent.
+const (
+	UseNotified = "\x01notified/" // messages that reach the agent: counted with the receipt of one
+	UseRan      = "\x01ran/"      // runs of the agent
+	UseSent     = "\x01sent"      // messages and answers of the agent's
+	UseChanged  = "\x01changed"
+	UseAsked    = "\x01asked" // requests of strangers
+)
+
+// Unlimited bounds nothing within a time.
+func Unlimited(within time.Duration) Limit {
+	seconds := int(within / time.Second)
+	return Limit{RateLimit{math.MaxInt32, seconds}, ByteLimit{math.MaxInt64, seconds}}
+}
+
+// Over is the cause of an error of kind RateLimited: a Use that is too many.
+type Over struct{ Of string }
+
+// Error names it.
+func (o Over) Error() string { return "over the limit of " + strings.TrimPrefix(o.Of, "\x01") }
+
 // News is what nodes have changed of what each of them holds in memory.
 type News struct {
 	Seen  uint64            // up to which change this goes
@@ -189,7 +224,8 @@ type Shared interface {
 	// Changed has a value when there may be news. It is a hint: nothing is lost for
 	// whoever looks once a second, too.
 	Changed() <-chan struct{}
-	// Uses counts what a peer was let send of an intent since a time.
+	// Uses counts what a peer was let send of an intent since a time, or what was counted as
+	// a Use of that name.
 	Uses(ctx context.Context, peer PublicKey, intent string, since time.Time) (n int, bytes int64, err error)
 }
 
@@ -249,6 +285,8 @@ type Change struct {
 	// RetryAfter, and exact over all nodes. Nil: nothing does. A store that is not Shared
 	// leaves it to its only gateway.
 	Limit *Limit
+	// Uses are counted, and bound the change like Limit, its error wrapping Over.
+	Uses []Use
 	// Fences are the leases under which the change was made, judged as Expect is: once
 	// another node has taken one of them, the change is refused.
 	Fences []Fence
@@ -371,7 +409,7 @@ type Cutoffs struct {
 // survives a crash and a power loss. It returns an error of kind Moved, and keeps
 // nothing, when a revision of Change.Expect or a lease of Change.Fences does not stand; of kind Replayed, and
 // keeps nothing, when Change.Receipt's (peer, nonce) is taken; of kind RateLimited, and
-// keeps nothing, when Change.Limit is reached; of kind Full when
+// keeps nothing, when Change.Limit or one of Change.Uses is reached; of kind Full when
 // there is no space; of kind Unavailable when the disk fails or the store is
 // closed. Many commits that wait at the same time share one write to disk.
 type Store interface {

@@ -37,11 +37,17 @@ func (r *Role) recount(ctx context.Context) error {
 		}
 		for _, e := range page {
 			after = e.ID
-			var a gateway.Act
-			if (e.Type == core.EventAgentSent || e.Type == core.EventAgentReplied) && json.Unmarshal(e.Data, &a) == nil {
-				r.used.Add(e.Peer, e.At, brake.Use{Messages: 1, Bytes: int64(a.Bytes)})
-			}
+			r.Elsewhere(e)
 		}
+	}
+}
+
+// Elsewhere counts an event that this role has not brought about: one of before the start, or
+// of another node.
+func (r *Role) Elsewhere(e *core.Event) {
+	var a gateway.Act
+	if (e.Type == core.EventAgentSent || e.Type == core.EventAgentReplied) && json.Unmarshal(e.Data, &a) == nil {
+		r.used.Add(e.Peer, e.At, brake.Use{Messages: 1, Bytes: int64(a.Bytes)})
 	}
 }
 
@@ -52,9 +58,23 @@ func (r *Role) take(p *core.Peer, bytes int) error {
 	if r.used.Take(p.Key, r.o.Now(), u, most) {
 		return nil
 	}
+	return tooMuch(p)
+}
+
+func tooMuch(p *core.Peer) error {
 	e := core.Refusef(core.RateLimited, "you have sent %s as much as your human lets you send within 24 hours; tell your human, who can raise [agent] messages_per_day or bytes_per_day", p.Name())
 	e.RetryAfter = time.Hour
 	return e
+}
+
+// notDone is why an act to a peer was not done, for the agent. What it has done at other
+// nodes, the store has counted.
+func notDone(p *core.Peer, err error) error {
+	var over core.Over
+	if errors.As(err, &over) && over.Of == core.UseSent {
+		return tooMuch(p)
+	}
+	return plain(err)
 }
 
 // untake takes back what was counted for an act that did not happen.
@@ -81,7 +101,7 @@ func (r *Role) send(ctx context.Context, p api.AgentSendParams) (api.AgentSent, 
 		r.untake(peer, len(payload))
 	}
 	if err != nil {
-		return none, plain(err)
+		return none, notDone(peer, err)
 	}
 	return r.nowSent(ctx, sent.Item, p.WaitMillis > 0)
 }
@@ -203,7 +223,7 @@ func (r *Role) reply(ctx context.Context, p api.AgentReplyParams) (api.AgentSent
 	out, err := r.o.Gateway.InboxReply(ctx, m.ID, reply, true)
 	if err != nil {
 		r.untake(peer, bytes)
-		return none, plain(err)
+		return none, notDone(peer, err)
 	}
 	if out.Item != nil {
 		return r.sent(ctx, out.Item, readBytes)
@@ -257,6 +277,8 @@ func replyOf(p api.AgentReplyParams) (core.Reply, error) {
 	return core.Reply{Success: true, Data: data}, err
 }
 
+var errProposed = core.Refuse(core.Conflict, "your human has been told of this already; only the human can approve")
+
 // proposeAgain is how long one proposal stands before the human is told of it again.
 const proposeAgain = 24 * time.Hour
 
@@ -277,9 +299,14 @@ func (r *Role) propose(ctx context.Context, p api.AgentProposeParams) (api.Agent
 	}
 	now := r.o.Now()
 	if at, err := core.ParseTime(last); err == nil && now.Sub(at) < proposeAgain {
-		return api.AgentProposed{}, core.Refuse(core.Conflict, "your human has been told of this already; only the human can approve")
+		return api.AgentProposed{}, errProposed
 	}
-	if err := r.o.Store.Commit(ctx, &core.Change{Meta: map[string]string{proposedKey(fits[0].Key): core.FormatTime(now)}}); err != nil {
+	change := &core.Change{Meta: map[string]string{proposedKey(fits[0].Key): core.FormatTime(now)},
+		Receipt: &core.Receipt{Peer: fits[0].Key, Nonce: core.Nonce("\x01proposed:" + last), At: now, Answer: []byte{}}} // once, on all nodes
+	switch err := r.o.Store.Commit(ctx, change); {
+	case errors.Is(err, core.Replayed):
+		return api.AgentProposed{}, errProposed
+	case err != nil:
 		return api.AgentProposed{}, err
 	}
 	if err := r.o.Gateway.Propose(ctx, fits[0], p.Note); err != nil {

@@ -31,6 +31,8 @@ type Options struct {
 	// Wakes says whether the agent runs once for each message that is let in. nil: it does
 	// not, or many make one run.
 	Wakes func() bool
+	// Shared says that other nodes let messages in, too: the store counts what Uses has.
+	Shared bool
 }
 
 // Brake judges what comes, and marks what goes. A nil Brake stops nothing. Safe for
@@ -46,7 +48,9 @@ type Brake struct {
 	heard  map[string]heard // by conversation
 	last   heard
 	paused map[core.PublicKey]Pause
+	spent  map[Line]spent
 	ran    map[Line]struct{} // whose runs are to be written down
+	runs   []core.Use        // that are to be counted, where the store is Shared
 
 	began time.Time
 }
@@ -77,7 +81,7 @@ func New(o Options) *Brake {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Brake{o: o, began: o.Now(), peers: map[core.PublicKey]*peer{}, heard: map[string]heard{}, paused: map[core.PublicKey]Pause{}, ran: map[Line]struct{}{}}
+	return &Brake{o: o, began: o.Now(), peers: map[core.PublicKey]*peer{}, heard: map[string]heard{}, paused: map[core.PublicKey]Pause{}, spent: map[Line]spent{}, ran: map[Line]struct{}{}}
 }
 
 // How long things count.
@@ -165,6 +169,15 @@ type Verdict struct {
 	Hold  string // why it is held for the human; "": it is not
 	Tell  bool   // the human has not been told of this yet
 	Pause *Pause // the breaker has paused the peer, which is to be kept
+
+	undo func()
+}
+
+// Undo takes back what was counted of a message that was not kept.
+func (v Verdict) Undo() {
+	if v.undo != nil {
+		v.undo()
+	}
 }
 
 // Arrives judges a message, and counts it.
@@ -193,17 +206,45 @@ func (b *Brake) Arrives(a Arrival) Verdict {
 		p.told["pause"] = now
 	case s.MaxTurns > 0 && turns > s.MaxTurns:
 		v.Hold, v.Tell = fmt.Sprintf("the agents have gone back and forth %s within an hour", text.Count(s.MaxTurns, "time")), p.tell("turns", now)
-	case b.used.Of(line, now).Plus(one).Plus(Use{Runs: 1 + max(b.owed.Of(line, now).Runs, 0)}).Over(s.Budget): // it would wake the agent
+	case b.isSpent(line, s.Budget, len(a.Payload), now),
+		b.used.Of(line, now).Plus(one).Plus(Use{Runs: 1 + max(b.owed.Of(line, now).Runs, 0)}).Over(s.Budget): // it would wake the agent
 		v.Hold, v.Tell = "what this peer's messages of the intent "+a.Intent+" may cost in a day is used up", p.tell("budget "+a.Intent, now)
 	default:
 		b.used.Add(line, now, one)
-		if b.o.Wakes != nil && b.o.Wakes() {
+		if b.wakes() {
 			b.owed.Add(line, now, Use{Runs: 1})
 		}
 		b.last = heard{now, a.Peer, a.Conversation, a.Hops}
 		b.hears(a.Conversation, b.last)
 	}
+	v.undo = func() { b.undo(a, v, now, b.wakes()) }
 	return v
+}
+
+func (b *Brake) wakes() bool { return b.o.Wakes != nil && b.o.Wakes() }
+
+// undo takes back what Arrives has counted at a time.
+func (b *Brake) undo(a Arrival, v Verdict, at time.Time, owed bool) {
+	line, none := Line{a.Peer, a.Intent}, Use{Messages: -1, Bytes: -int64(len(a.Payload))}
+	b.all.Add(a.Peer, at, none)
+	if v.Hold == "" {
+		b.used.Add(line, at, none)
+		if owed {
+			b.owed.Add(line, at, Use{Runs: -1})
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.peer(a.Peer)
+	p.uncount(a.Payload, at)
+	if v.Pause != nil && b.paused[a.Peer] == *v.Pause {
+		delete(b.paused, a.Peer)
+	}
+	for why, told := range p.told {
+		if v.Tell && told.Equal(at) {
+			delete(p.told, why)
+		}
+	}
 }
 
 func (p Pause) word() string {
@@ -295,6 +336,17 @@ func (p *peer) count(payload []byte, now time.Time, usual int, s Settings) strin
 	return ""
 }
 
+// uncount takes a message back from the peer's rate.
+func (p *peer) uncount(payload []byte, at time.Time) {
+	if m := &p.minutes[at.Unix()/60%10]; m.at == at.Unix()/60 && m.n > 0 {
+		m.n--
+	}
+	digest := sha256.Sum256(payload)
+	if i := slices.Index(p.texts[digest], at); i >= 0 {
+		p.texts[digest] = slices.Delete(slices.Clone(p.texts[digest]), i, i+1)
+	}
+}
+
 // Sends gives the marks of a message of ours. Only what the agent sends goes on with a
 // chain, that of the conversation or else of what it has just heard: a human's own message
 // begins one.
@@ -364,6 +416,10 @@ func (b *Brake) Ran(lines []Line, tokens int64, each bool) {
 			u.Tokens = tokens
 		}
 		b.used.Add(l, now, u)
+		if b.o.Shared {
+			b.runs = append(b.runs, core.Use{Peer: l.Peer, Of: core.UseRan + l.Intent, At: now, Bytes: int(u.Tokens), Most: core.Unlimited(hours * time.Hour)})
+			continue
+		}
 		b.ran[l] = struct{}{}
 	}
 }

@@ -17,8 +17,11 @@ import (
 // ranPlugin is where in the store; no plugin can have the name.
 const ranPlugin = "_brake"
 
-// writeEvery is how often.
-const writeEvery = 5 * time.Second
+// writeEvery is how often; others wait for it where the store is Shared.
+const (
+	writeEvery = 5 * time.Second
+	shareEvery = 500 * time.Millisecond
+)
 
 // ran is what was counted in an hour.
 type ran struct {
@@ -70,14 +73,21 @@ func (b *Brake) Run(ctx context.Context, store core.Store) error {
 	if err := b.Recount(ctx, store); err != nil && ctx.Err() == nil {
 		return err
 	}
-	_ = core.Every(ctx, writeEvery, func(ctx context.Context) {
-		_ = b.write(ctx, store) // it is tried again, and the store says itself that it is ill
+	every := writeEvery
+	if b.o.Shared {
+		every = shareEvery
+	}
+	_ = core.Every(ctx, every, func(ctx context.Context) {
+		_ = b.Write(ctx, store) // it is tried again, and the store says itself that it is ill
 	})
-	return b.write(context.WithoutCancel(ctx), store)
+	return b.Write(context.WithoutCancel(ctx), store)
 }
 
-// write writes down what has been counted since it last did.
-func (b *Brake) write(ctx context.Context, store core.Store) error {
+// Write writes down what has been counted since it last did.
+func (b *Brake) Write(ctx context.Context, store core.Store) error {
+	if b.o.Shared {
+		return b.writeRuns(ctx, store)
+	}
 	b.mu.Lock()
 	lines := b.ran
 	b.ran = map[Line]struct{}{}

@@ -71,10 +71,21 @@ func (l *ByNetwork) Take(block netip.Prefix, most int, now time.Time) error {
 	}
 	if times = slices.DeleteFunc(times, gone); len(times) >= most {
 		l.young[block] = times
-		return TooMany("Too many federation requests from your network", time.Hour-now.Sub(times[0]))
+		return TooMany(TooManyOfNetwork, time.Hour-now.Sub(times[0]))
 	}
 	l.young[block] = append(times, now)
 	return nil
+}
+
+// TooManyOfNetwork refuses what is over the budget of a network.
+const TooManyOfNetwork = "Too many federation requests from your network"
+
+// Key stands for a network where keys are counted. It is nobody's: who has a key that begins
+// like it has not made it as one makes keys.
+func Key(block netip.Prefix) (k core.PublicKey) {
+	text, _ := block.MarshalBinary() // at most 17 bytes
+	copy(k[copy(k[:], "network"):], text)
+	return k
 }
 
 // Network is the block that requests from strangers are counted by: /24 for IPv4, /48 for

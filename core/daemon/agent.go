@@ -22,6 +22,9 @@ func perDay(c *config.Config) brake.Use {
 	return brake.Use{Messages: c.Agent.MessagesPerDay, Bytes: int64(c.Agent.BytesPerDay)}
 }
 
+// agentMost is the same for the store.
+func (d *Daemon) agentMost() core.Limit { return brake.Within(perDay(d.config())) }
+
 // brakeSettings are the brake's.
 func brakeSettings(c *config.Config) brake.Settings {
 	b := c.Agent.Budget

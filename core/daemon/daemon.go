@@ -257,10 +257,16 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	if d.tracing, err = tracing.Open(ctx, d.o.env(), d.o.Version); err != nil {
 		return err
 	}
-	d.brake = brake.New(brake.Options{Key: d.key.Marks, Settings: func() brake.Settings { return brakeSettings(d.config()) }, Wakes: d.wakes.Load})
+	d.brake = brake.New(brake.Options{Key: d.key.Marks, Settings: func() brake.Settings { return brakeSettings(d.config()) }, Wakes: d.wakes.Load, Shared: d.leases.Shared()})
 	d.history = history.New(history.Options{Read: d.counts})
 	d.gateway, err = gateway.New(ctx, gateway.Options{
-		Brake: d.brake, Leases: d.leases,
+		Brake: d.brake, Leases: d.leases, AgentMost: d.agentMost,
+		Elsewhere: func(e *core.Event) {
+			if d.role != nil {
+				d.role.Elsewhere(e)
+			}
+			d.hooks.Elsewhere(e)
+		},
 		Signer: d.key.Signer, Store: d.store, Transport: d.tracing.Outward(d.wire), Settings: settings(d.config(), d.config().DaemonPort), Version: d.o.Version,
 		Logger: d.log, Notifiers: d.dispatcher.Names, Alone: d.dispatcher.Alone, Queued: d.dispatcher.Queued,
 		Kept: func(c *core.Change) {

@@ -23,6 +23,9 @@ func nobody(string) bool { return false }
 // agentActs lets a change keep what the agent did, in one step with it.
 func (g *state) agentActs(change *core.Change, t core.EventType, p *core.Peer, a Act) {
 	change.Events = append(change.Events, g.agentEvent(t, p, a))
+	if most := g.o.AgentMost; most != nil && g.memory.Shared() != nil && (t == core.EventAgentSent || t == core.EventAgentReplied) {
+		change.Uses = append(change.Uses, core.Use{Peer: p.Key, Of: core.UseSent, At: g.o.Now(), Bytes: a.Bytes, Most: most(), Over: "The agent has sent this peer as much as it may"})
+	}
 }
 
 func (g *state) agentEvent(t core.EventType, p *core.Peer, a Act) *core.Event {

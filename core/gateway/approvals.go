@@ -102,7 +102,7 @@ func (g *trust) approval(p *core.Peer, a core.Approval, named, v2 bool, st *step
 		event = peering.RejectedBy
 	}
 	if isApproved(p) {
-		if err := g.changes.Take(p.Key, st.now, "changes of grants"); err != nil {
+		if err := g.takeChange(p.Key, st, "changes of grants"); err != nil {
 			return nil, err
 		}
 	}
@@ -177,7 +177,7 @@ func (g *trust) approvalOfNobody(p *core.Peer, a core.Approval, st *step) (*core
 		if a.ScopeGrants == nil {
 			return nil, nil
 		}
-		if err := g.changes.Take(p.Key, st.now, "changes of grants"); err != nil {
+		if err := g.takeChange(p.Key, st, "changes of grants"); err != nil {
 			return nil, err
 		}
 		next.Received = peers.Bundle(a.ScopeGrants)

@@ -23,13 +23,21 @@ func (g *inbound) circle(p *core.Peer, why string, now time.Time, change *core.C
 	return answer.Rejected(circleText[why], why, circleText[why])
 }
 
+// braked is a message as the brake has judged it; zero: it was not asked.
+type braked struct {
+	arrival brake.Arrival
+	verdict brake.Verdict
+}
+
 // brake lets the brake judge a message that all else lets in. What it holds, the human is
 // told of once a day for each reason.
-func (g *inbound) brake(p *core.Peer, kept *core.InboxMessage, change *core.Change) {
+func (g *inbound) brake(p *core.Peer, kept *core.InboxMessage, change *core.Change) braked {
 	m := &kept.Message
-	v := g.o.Brake.Arrives(brake.Arrival{Peer: p.Key, Intent: m.Intent, Conversation: m.ConversationID, Hops: m.Hops, Payload: m.Payload})
+	a := brake.Arrival{Peer: p.Key, Intent: m.Intent, Conversation: m.ConversationID, Hops: m.Hops, Payload: m.Payload}
+	v := g.o.Brake.Arrives(a)
 	if v.Hold == "" {
-		return
+		change.Uses = append(change.Uses, g.o.Brake.Uses(a)...)
+		return braked{a, v}
 	}
 	kept.Status, kept.Reason = core.InboxHeld, clean(v.Hold, 180)
 	if v.Tell {
@@ -39,4 +47,13 @@ func (g *inbound) brake(p *core.Peer, kept *core.InboxMessage, change *core.Chan
 	if v.Pause != nil {
 		change.Meta = map[string]string{brake.MetaKey(p.Key): v.Pause.Text()}
 	}
+	return braked{a, v}
+}
+
+// notKept undoes what was counted of a message that the store has refused. It reports
+// whether that was as other nodes have used up what its sender's messages may cost: judged
+// once more, it is held.
+func (g *inbound) notKept(b braked, err error) bool {
+	b.verdict.Undo()
+	return g.o.Brake.Spent(b.arrival, err)
 }

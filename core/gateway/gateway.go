@@ -81,6 +81,11 @@ type Options struct {
 	// Leases are of what one node alone does at a time. nil: there is one node alone.
 	Leases *lease.Keeper
 	Brake  *brake.Brake // bounds what agents that answer each other cost; nil: nothing does
+	// AgentMost is what the agent may send to one peer, where several nodes share the store;
+	// a refusal wraps core.Over. Nil: as much as it likes.
+	AgentMost func() core.Limit
+	// Elsewhere hears of each event that another node has kept. May be nil.
+	Elsewhere func(*core.Event)
 	// Record keeps what was decided. Nil: nothing is.
 	Record Recorder
 	// Redeem says whether a request follows an invite of ours that approves by

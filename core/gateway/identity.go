@@ -62,7 +62,7 @@ func (g *trust) receiveIdentity(ctx context.Context, body []byte) (core.Answer, 
 			}
 			next.SeenIDs = append(next.SeenIDs, digest)
 		}
-		if err := g.changes.Take(p.Key, st.now, "changes of identity"); err != nil {
+		if err := g.takeChange(p.Key, st, "changes of identity"); err != nil {
 			return nil, err
 		}
 		g.identify(next, opened.Value, opened.V2)

@@ -111,7 +111,7 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 		return none, err
 	}
 	in := incoming{s: s, p: p, m: m, topic: topic, bytes: len(opened.Text), now: now, hasPersona: hasPersona}
-	said, err := g.decide(ctx, in, change)
+	said, err := g.decide(ctx, &in, change)
 	if err != nil { // cannot say: nothing is recorded, and the sender may try again
 		token.Return()
 		return none, err
@@ -120,6 +120,9 @@ func (g *inbound) take(ctx context.Context, opened envelope.Opened[core.Message]
 		Bytes: len(m.Payload), Status: said.Status, Answer: said.Body}
 	if err := g.keep(ctx, change); err != nil {
 		token.Return()
+		if g.notKept(in.braked, err) {
+			return none, core.Moved
+		}
 		if errors.Is(err, core.Replayed) { // stored by another node
 			g.fresh.Note(p.Key, m.Nonce, now)
 			return g.answered(ctx, p.Key, m.Nonce, opened.Digest)
@@ -200,6 +203,7 @@ type incoming struct {
 	bytes      int
 	now        time.Time
 	hasPersona bool
+	braked     braked
 }
 
 const topicOff = "This topic is not open to you here."
@@ -219,7 +223,7 @@ func (in *incoming) response(handled bool) answer.Response {
 // decide asks what the grants cannot say and fills the change with what is to be
 // kept. Refusals are answers, too: they are recorded, so that the same bytes get
 // them again. An error means that nobody could say.
-func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) (core.Answer, error) {
+func (g *inbound) decide(ctx context.Context, in *incoming, change *core.Change) (core.Answer, error) {
 	s, p, m := in.s, in.p, in.m
 	handler, err := g.handler(m.Intent)
 	if err != nil {
@@ -255,7 +259,7 @@ func (g *inbound) decide(ctx context.Context, in incoming, change *core.Change) 
 		change.Events = append(change.Events, g.heldEvent(p, kept, verdict))
 	}
 	if kept.Status == core.InboxNew && handler == nil {
-		g.brake(p, kept, change)
+		in.braked = g.brake(p, kept, change)
 	}
 	kept.Level = scope.Stricter(kept.Level, verdict.Level)
 	response := in.response(handler != nil)
@@ -285,7 +289,7 @@ func (g *inbound) handler(intent string) (core.Handler, error) {
 
 // handle lets a handler answer: its answer is the message's response and, as for
 // a human's answer, the reply.
-func (g *inbound) handle(ctx context.Context, h core.Handler, in incoming, kept *core.InboxMessage, response *answer.Response, change *core.Change) error {
+func (g *inbound) handle(ctx context.Context, h core.Handler, in *incoming, kept *core.InboxMessage, response *answer.Response, change *core.Change) error {
 	said, err := g.askHandler(ctx, h, in.p, in.m)
 	if err != nil {
 		return err

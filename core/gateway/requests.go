@@ -61,7 +61,7 @@ func (g *trust) receiveRequest(ctx context.Context, body []byte, from netip.Addr
 			if again = p != known; again { // it has changed while the policies were asked
 				return nil, nil
 			}
-			said, next, err = g.asked(r, verdict, st)
+			said, next, err = g.counted(&r, verdict, st)
 			if err == nil && (next != nil || len(st.Events) > 0) {
 				if !plain {
 					st.remember(opened.Key, nonce, opened.Digest, said)
@@ -222,29 +222,48 @@ func (g *trust) room(ctx context.Context, r *requester) error {
 		}
 		r.counted = true
 	}
-	if g.roomInAll(r) {
+	if g.roomNow(r) {
 		return nil
 	}
 	g.lookAt(ctx, r)
-	if r.shown && g.roomInAll(r) {
+	if r.shown && g.roomNow(r) {
 		return nil
 	}
+	return tooManyWait()
+}
+
+func tooManyWait() error {
 	return budget.TooMany("Too many federation requests are waiting", time.Hour)
 }
 
-func (g *trust) roomInAll(r *requester) bool {
+func (g *trust) roomNow(r *requester) bool {
+	g.mu.Lock()
+	withdrawn := len(g.digest.Withdrawn)
+	g.mu.Unlock()
+	return g.roomInAll(r, withdrawn)
+}
+
+// roomInAll says whether what strangers may leave with us has room for one more, beside
+// those that were withdrawn.
+func (g *trust) roomInAll(r *requester, withdrawn int) bool {
 	n, most := g.peers.Waiting(), g.settings.Load().MaxPending
 	if r.shown {
 		return n.Shown < most
 	}
-	g.mu.Lock()
-	withdrawn := len(g.digest.Withdrawn)
-	g.mu.Unlock()
 	return n.All-n.Shown+withdrawn < most
 }
 
 // moveEvery is how often a peer that waits may change what it says of itself.
 const moveEvery = time.Minute
+
+// counted is asked, and counts what the request leaves with us.
+func (g *trust) counted(r *requester, verdict core.Verdict, st *step) (core.Answer, *core.Peer, error) {
+	said, next, err := g.asked(*r, verdict, st)
+	if err == nil {
+		err = g.takeRequest(r, next, st)
+	}
+	return said, next, err
+}
 
 // asked decides what a request brings: the record after it, nil for no change, and
 // the answer. It is called within a transition.

@@ -27,13 +27,18 @@ import (
 
 // nodesOf makes gateways of one key over one store. Nothing of theirs runs in the
 // background, so that each knows only what it looks for.
-func nodesOf(t *testing.T, n int, store func() core.Store) []*rig {
+func nodesOf(t *testing.T, n int, store func() core.Store, options ...func(*gateway.Options)) []*rig {
 	key := keys.Generate()
 	var all []*rig
 	for range n {
 		s := store()
 		leases := lease.New(s, slog.New(slog.DiscardHandler))
-		r := newRig(t, func(o *gateway.Options) { o.Signer, o.Store, o.Leases = key, s, leases })
+		r := newRig(t, func(o *gateway.Options) {
+			o.Signer, o.Store, o.Leases = key, s, leases
+			for _, option := range options {
+				option(o)
+			}
+		})
 		r.store = &coretest.Store{Store: s}
 		all = append(all, r)
 	}
@@ -41,10 +46,10 @@ func nodesOf(t *testing.T, n int, store func() core.Store) []*rig {
 }
 
 // overNodes runs a test over a store in memory, and in PostgreSQL where there is one.
-func overNodes(t *testing.T, n int, test func(t *testing.T, nodes []*rig)) {
+func overNodes(t *testing.T, n int, test func(t *testing.T, nodes []*rig), options ...func(*gateway.Options)) {
 	t.Run("memory", func(t *testing.T) {
 		store := memory.NewShared()
-		test(t, nodesOf(t, n, func() core.Store { return store }))
+		test(t, nodesOf(t, n, func() core.Store { return store }, options...))
 	})
 	t.Run("postgres", func(t *testing.T) {
 		at := storetest.Postgres(t)
@@ -55,7 +60,7 @@ func overNodes(t *testing.T, n int, test func(t *testing.T, nodes []*rig)) {
 			}
 			t.Cleanup(func() { s.Close() })
 			return s
-		}))
+		}, options...))
 	})
 }
 

@@ -242,6 +242,9 @@ func (s *state) runFollow(ctx context.Context) {
 		s.others.Run(ctx, func(e core.Event) {
 			s.watch.Tell(e)
 			s.o.Brake.Elsewhere(&e)
+			if s.o.Elsewhere != nil {
+				s.o.Elsewhere(&e)
+			}
 			if s.o.Kept != nil { // whatever it is about has perhaps an answer
 				s.o.Kept(&core.Change{Replies: []*core.StoredReply{{Peer: e.Peer}}})
 			}

@@ -244,6 +244,36 @@ const (
 	maxChanges = 30 // grants and identities that an approved peer may change in an hour
 )
 
+// takeChange counts a change of an approved peer's, or refuses it. Where several nodes share
+// the store, that counts it with the change.
+func (g *trust) takeChange(k core.PublicKey, st *step, what string) error {
+	if g.memory.Shared() == nil {
+		return g.changes.Take(k, st.now, what)
+	}
+	most := core.Unlimited(g.changes.Window)
+	most.Rate.Requests = g.changes.Most
+	st.Uses = append(st.Uses, core.Use{Peer: k, Of: core.UseChanged, At: st.now, Most: most, Over: "Too many " + what})
+	return nil
+}
+
+// takeRequest counts a stranger's request toward what its network may have wait within an
+// hour, and looks whether there is room for it, now that it is decided on. Where several
+// nodes share the store, that counts it with the request.
+func (g *trust) takeRequest(r *requester, next *core.Peer, st *step) error {
+	if next == nil || r.invited || !peering.StateOf(r.peer).IsNothing() {
+		return nil
+	}
+	if next.Trust == core.Pending && !g.roomInAll(r, len(st.digest.Withdrawn)) {
+		return tooManyWait()
+	}
+	if block := budget.Network(r.from); r.counted && g.memory.Shared() != nil {
+		most := core.Unlimited(time.Hour)
+		most.Rate.Requests = g.settings.Load().MaxPerNetwork
+		st.Uses = append(st.Uses, core.Use{Peer: budget.Key(block), Of: core.UseAsked, At: st.now, Most: most, Over: budget.TooManyOfNetwork})
+	}
+	return nil
+}
+
 // bookkeepingOf is bookkeeping for an envelope by its digest.
 func bookkeepingOf(shape envelope.Shape, digest [32]byte) core.Nonce {
 	return bookkeeping(shape, hex.EncodeToString(digest[:]))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,7 +119,7 @@ func (m *Manager) SetRules(ctx context.Context, r Rules) {
 	if r.len() > 0 && r.Set.Window() > 0 {
 		p.counts = newCounts(r.Set.Window())
 		err := m.o.Store.EachReceipt(ctx, time.Now().Add(-r.Set.Window()), 0, func(x core.Receipt) {
-			if x.Intent != "" {
+			if x.Intent != "" && !strings.HasPrefix(x.Intent, "\x01") { // a message, and no core.Use
 				p.counts.add(x.Peer, x.Intent, x.Nonce, x.At)
 			}
 		})
@@ -211,6 +212,16 @@ func (m *Manager) recordRules(ctx context.Context) {
 	}
 	if err != nil {
 		m.o.Logger.Warn("plugin record not kept", "plugin", rules.Name, "err", err)
+	}
+}
+
+// Elsewhere tells the rules of an event that another node has kept.
+func (m *Manager) Elsewhere(e *core.Event) {
+	m.mu.Lock()
+	r := m.rules
+	m.mu.Unlock()
+	if r != nil && r.counts != nil && e.Message != nil {
+		r.counts.add(e.Peer, e.Message.Message.Intent, e.Message.Message.Nonce, e.At)
 	}
 }
 

@@ -73,6 +73,21 @@ func (w *Windows) Take(key Key, limit core.Limit, at time.Time, bytes int) (Toke
 	return Token{w, key, one}, nil
 }
 
+// Use counts a use, or only judges it. The error is of kind RateLimited, with RetryAfter, and
+// wraps core.Over.
+func (w *Windows) Use(u core.Use) (Token, error) {
+	key, one := Key{u.Peer, u.Of}, use{at: u.At, bytes: u.Bytes}
+	if ok, wait, _ := w.take(key, u.Most.Rate, u.Most.Size, one); !ok {
+		return Token{}, &core.Error{Kind: core.RateLimited, Public: u.Over, RetryAfter: max(core.RoundUp(wait), time.Second), Err: core.Over{Of: u.Of}}
+	}
+	t := Token{w, key, one}
+	if u.Only {
+		t.Return()
+		return Token{}, nil
+	}
+	return t, nil
+}
+
 // Shown bounds what a peer wrote before it goes back to the peer.
 func Shown(s string) string {
 	const most = 128

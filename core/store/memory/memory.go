@@ -187,12 +187,29 @@ func (s *Store) refuse(c *core.Change) error {
 		if _, taken := s.receipts[receiptKey{c.Receipt.Peer, c.Receipt.Nonce}]; taken {
 			return core.Refuse(core.Replayed, "store: this nonce of this peer is taken")
 		}
-		if c.Limit != nil { // the last: it counts
-			_, err := s.windows.Take(window.Key{Peer: c.Receipt.Peer, Intent: c.Receipt.Intent}, *c.Limit, c.Receipt.At, c.Receipt.Bytes)
-			return err
+	}
+	return s.take(c) // the last: it counts
+}
+
+// take counts a change, if nothing of that is too much.
+func (s *Store) take(c *core.Change) (err error) {
+	var tokens []window.Token
+	if c.Limit != nil && c.Receipt != nil {
+		var t window.Token
+		t, err = s.windows.Take(window.Key{Peer: c.Receipt.Peer, Intent: c.Receipt.Intent}, *c.Limit, c.Receipt.At, c.Receipt.Bytes)
+		tokens = append(tokens, t)
+	}
+	for i := 0; i < len(c.Uses) && err == nil; i++ {
+		var t window.Token
+		t, err = s.windows.Use(c.Uses[i])
+		tokens = append(tokens, t)
+	}
+	if err != nil {
+		for _, t := range tokens {
+			t.Return()
 		}
 	}
-	return nil
+	return err
 }
 
 // pick returns copies of the values that match, sorted, at most limit of them.

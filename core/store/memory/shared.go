@@ -2,9 +2,11 @@ package memory
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/window"
 )
 
 // NewShared returns an empty store that several gateways of one process share, as nodes
@@ -80,13 +82,17 @@ func (s *Store) Since(ctx context.Context, seen uint64) (core.News, error) {
 	return n, nil
 }
 
-// Uses counts what a peer was let send of an intent since a time.
+// Uses counts what a peer was let send of an intent since a time, or uses of a name.
 func (s *Store) Uses(ctx context.Context, peer core.PublicKey, intent string, since time.Time) (n int, bytes int64, err error) {
 	unlock, err := s.open(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer unlock()
+	if strings.HasPrefix(intent, "\x01") {
+		key, now := window.Key{Peer: peer, Intent: intent}, time.Now()
+		return s.windows.Used(key, now.Sub(since), now), s.windows.UsedBytes(key, now.Sub(since), now), nil
+	}
 	for k, r := range s.receipts {
 		if k.peer == peer && r.Intent == intent && r.At.After(since) {
 			n++

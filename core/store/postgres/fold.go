@@ -7,7 +7,6 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
-	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 	"github.com/opengatewayprotocol/ogp/core/window"
 )
 
@@ -60,8 +59,11 @@ func newKept(batch []*request, windows *window.Windows) *kept {
 			k.nonces = append(k.nonces, []byte(r.receipt.key.nonce))
 		}
 		if limit := r.change.Limit; limit != nil && r.receipt != nil {
-			back := min(max(limit.Rate.Window(), limit.Size.Window()), core.MaxRateWindow)
-			k.limits[r.window()] = max(k.limits[r.window()], back)
+			k.counts(window.Key{Peer: r.receipt.key.peer, Intent: r.receipt.intent}, limit)
+		}
+		for i := range r.change.Uses {
+			u := &r.change.Uses[i]
+			k.counts(window.Key{Peer: u.Peer, Intent: u.Of}, &u.Most)
 		}
 		for i := range r.change.Expect {
 			k.expected = append(k.expected, r.change.Expect[i].Peer[:])
@@ -111,16 +113,7 @@ func (k *kept) judge(r *request) error {
 	if r.receipt != nil && k.taken[r.receipt.key] {
 		return errTaken
 	}
-	if limit := r.change.Limit; limit != nil && r.receipt != nil { // the last: it counts
-		_, err := k.windows.Take(r.window(), *limit, rows.FromNanos(r.receipt.at), int(r.receipt.bytes))
-		return err
-	}
-	return nil
-}
-
-// window is where the receipt of a change is counted.
-func (r *request) window() window.Key {
-	return window.Key{Peer: r.receipt.key.peer, Intent: r.receipt.intent}
+	return k.take(r.change, r.receipt) // the last: it counts
 }
 
 // changes reports whether a change is one of what each node holds in memory.
@@ -141,9 +134,12 @@ func (k *kept) fold(r *request) {
 		k.changed++
 	}
 	if r.receipt != nil {
-		k.place = k.was[2] + 1
 		k.taken[r.receipt.key] = true
 		k.receipts = append(k.receipts, r.receipt)
+	}
+	k.receipts = append(k.receipts, r.uses...)
+	if len(k.receipts) > 0 {
+		k.place = k.was[2] + 1
 	}
 	for i := range r.log {
 		row := &r.log[i]
@@ -209,10 +205,10 @@ func (k *kept) writeReceipts(b *pgx.Batch) {
 	}
 	var c columns
 	for _, r := range k.receipts {
-		c.add(r.key.peer[:], []byte(r.key.nonce), r.at, []byte(r.intent), r.bytes, r.status, r.digest[:], r.answer, k.place)
+		c.add(r.key.peer[:], []byte(r.key.nonce), r.at, []byte(r.intent), r.bytes, r.status, r.digest[:], r.answer, k.place, r.notified)
 	}
-	c.queue(b, `INSERT INTO receipts (peer, nonce, at, intent, bytes, status, digest, answer, place)
-		SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bigint[], $6::integer[], $7::bytea[], $8::bytea[], $9::bigint[])`)
+	c.queue(b, `INSERT INTO receipts (peer, nonce, at, intent, bytes, status, digest, answer, place, notified)
+		SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bigint[], $6::integer[], $7::bytea[], $8::bytea[], $9::bigint[], $10::boolean[])`)
 }
 
 func (k *kept) writeLog(b *pgx.Batch) {

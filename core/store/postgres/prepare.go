@@ -10,6 +10,7 @@ import (
 // prepared are the rows of a change, made in its caller's goroutine.
 type prepared struct {
 	receipt *receiptRow
+	uses    []*receiptRow
 	log     []logRow
 	peers   []peerRow
 	outbox  []outboxRow
@@ -22,13 +23,14 @@ type receiptKey struct {
 }
 
 type receiptRow struct {
-	key    receiptKey
-	at     int64
-	intent string
-	bytes  int64
-	status int32
-	digest [32]byte
-	answer []byte
+	key      receiptKey
+	at       int64
+	intent   string
+	bytes    int64
+	status   int32
+	digest   [32]byte
+	answer   []byte
+	notified bool // it reached the agent, and counts as that
 }
 
 type logRow struct {
@@ -108,6 +110,7 @@ func prepare(c *core.Change) (*prepared, error) {
 	if r := c.Receipt; r != nil {
 		p.receipt = newReceipt(r, c.Inbox)
 	}
+	p.used(c.Uses)
 	for _, v := range c.Peers {
 		data, err := rows.Encode(v)
 		if err != nil {
@@ -134,7 +137,7 @@ func prepare(c *core.Change) (*prepared, error) {
 
 // newReceipt takes the size of what was let in from the message that came with it.
 func newReceipt(r *core.Receipt, inbox []*core.InboxMessage) *receiptRow {
-	row := &receiptRow{receiptKey{r.Peer, string(r.Nonce)}, rows.Nanos(r.At), r.Intent, int64(r.Bytes), int32(r.Status), r.Digest, r.Answer}
+	row := &receiptRow{receiptKey{r.Peer, string(r.Nonce)}, rows.Nanos(r.At), r.Intent, int64(r.Bytes), int32(r.Status), r.Digest, r.Answer, false}
 	if row.answer == nil {
 		row.answer = []byte{}
 	}

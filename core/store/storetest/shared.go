@@ -125,3 +125,77 @@ func limits(t *testing.T, s core.Store) {
 	}
 	refused(t, come(1, "message", now.Add(time.Minute), limit), core.RateLimited)
 }
+
+// uses are bounded whatever else a change has, one by one, and what is refused counts nowhere.
+func uses(t *testing.T, s core.Store) {
+	ctx, several := t.Context(), shared(t, s)
+	now, n := time.Now().UTC().Truncate(time.Millisecond), 0
+	day := func(messages int, bytes int64) core.Limit {
+		return core.Limit{Rate: core.RateLimit{Requests: messages, WindowSeconds: 86_400}, Size: core.ByteLimit{Bytes: bytes, WindowSeconds: 86_400}}
+	}
+	use := func(of string, most core.Limit, bytes int) core.Use {
+		return core.Use{Peer: key(1), Of: of, At: now, Bytes: bytes, Most: most, Over: "too many of these"}
+	}
+	come := func(uses ...core.Use) error { // a message
+		n++
+		m := message(n)
+		m.Peer, m.Message.Nonce, m.Message.Intent = key(1), core.Nonce(id(n)), "message"
+		r := &core.Receipt{Peer: key(1), Nonce: core.Nonce(id(n)), At: now, Intent: "message", Bytes: len(m.Message.Payload), Status: 200, Answer: []byte("{}")}
+		limit := day(5, 1<<20)
+		return s.Commit(ctx, &core.Change{Receipt: r, Inbox: []*core.InboxMessage{m}, Limit: &limit, Uses: uses})
+	}
+	over := func(err error, of string) {
+		t.Helper()
+		refused(t, err, core.RateLimited)
+		var e *core.Error
+		var what core.Over
+		if !errors.As(err, &e) || e.RetryAfter <= 0 || e.Public != "too many of these" || !errors.As(err, &what) || what.Of != of {
+			t.Errorf("Commit = %#v, want over %q", err, of)
+		}
+	}
+	used := func(of string, messages int, bytes int64) {
+		t.Helper()
+		if n, b, err := several.Uses(ctx, key(1), of, now.Add(-time.Second)); err != nil || n != messages || bytes >= 0 && b != bytes {
+			t.Errorf("Uses(%q) = %d, %d, %v, want %d and %d", of, n, b, err, messages, bytes)
+		}
+	}
+	told, ran, sent := core.UseNotified+"message", core.UseRan+"message", core.UseSent
+	for range 2 {
+		if err := come(use(told, day(2, 1<<20), 20)); err != nil {
+			t.Fatalf("two that are told: Commit = %v, want nil", err)
+		}
+	}
+	over(come(use(told, day(2, 1<<20), 20)), told)
+	if err := come(); err != nil {
+		t.Fatalf("one that is not told: Commit = %v, want nil", err)
+	}
+	used(told, 2, -1)
+	used("message", 3, -1)
+	// What was refused took no token of the message's rate either: two more are let in.
+	for range 2 {
+		if err := come(); err != nil {
+			t.Fatalf("Commit = %v, want nil", err)
+		}
+	}
+	refused(t, come(use(sent, day(9, 99), 1)), core.RateLimited)
+	used(sent, 0, 0)
+
+	commit(t, s, &core.Change{Uses: []core.Use{use(sent, day(2, 50), 10)}}, &core.Change{Uses: []core.Use{use(sent, day(2, 50), 10)}})
+	over(s.Commit(ctx, &core.Change{Uses: []core.Use{use(sent, day(2, 50), 0)}}), sent)
+	over(s.Commit(ctx, &core.Change{Uses: []core.Use{use(sent, day(9, 50), 31)}}), sent)
+	used(sent, 2, 20)
+	other := use(sent, day(1, 1), 1)
+	other.Peer = key(2)
+	commit(t, s, &core.Change{Uses: []core.Use{other}})
+
+	// One that is only judged leaves nothing, and is judged by what was counted.
+	only := use(ran, day(1, 100), 0)
+	only.Only = true
+	commit(t, s, &core.Change{Uses: []core.Use{only}}, &core.Change{Uses: []core.Use{only}})
+	commit(t, s, &core.Change{Uses: []core.Use{use(ran, core.Unlimited(24*time.Hour), 101)}})
+	used(ran, 1, 101)
+	over(s.Commit(ctx, &core.Change{Uses: []core.Use{only}}), ran)
+	// The first of two that go together does not count where the second is over.
+	over(s.Commit(ctx, &core.Change{Uses: []core.Use{use("\x01changed", day(1, 9), 0), only}}), ran)
+	commit(t, s, &core.Change{Uses: []core.Use{use("\x01changed", day(1, 9), 0)}})
+}

@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) core.Store, reopen func(t *testin
 		{"S3 a node finds what others have changed", news},
 		{"S3 a change holds only while what it has seen stands", seen},
 		{"N5 a limit is exact", limits},
+		{"G2 what was used is counted", uses},
 		{"put replaces", put},
 		{"values are copies", copies},
 		{"values come back byte for byte", exact},
