@@ -206,35 +206,54 @@ func (a *agent) await(t *testing.T, l load, n int) {
 	}
 }
 
-// gateway is a daemon under test.
+// gateway is a daemon under test, or several that are one gateway.
 type gateway struct {
-	pid     int
-	log     string
-	address string
-	self    core.PublicKey
-	peers   []*envelope.Sealer
-	client  *http.Client
+	pids      []int
+	log       string // of the last
+	addresses []string
+	self      core.PublicKey
+	peers     []*envelope.Sealer
+	client    *http.Client
+}
+
+func newGateway(connections int) *gateway {
+	return &gateway{client: &http.Client{Transport: &http.Transport{MaxIdleConns: 3 * connections, MaxIdleConnsPerHost: connections}}}
 }
 
 func start(t *testing.T, program string, l load, a *agent) *gateway {
-	home := filepath.Join(t.TempDir(), "home")
-	if err := os.Mkdir(home, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	g := &gateway{log: filepath.Join(home, "out"), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	home, g := newHome(t), newGateway(64)
 	if _, err := keys.Create(filepath.Join(home, "key.json"), nil); err != nil {
 		t.Fatal(err)
 	}
-	g.makePeers(t, home, l.peers)
+	store, err := sqlite.Open(t.Context(), home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.makePeers(t, store, l.peers)
 	config := fmt.Sprintf("openclaw_url = %[1]q\nopenclaw_hooks_token = \"token\"\n[delivery]\nnotifiers = [%[2]q]\n", a.server.URL, l.notifier)
 	if l.notifier == "webhook" {
 		config += fmt.Sprintf("[plugins.webhook.config]\nurl = %q\n[plugins.webhook.grants]\nhttp = [%[1]q]\nprivate = true\n", a.server.URL)
 	}
+	g.launch(t, program, home, config)
+	return g
+}
+
+func newHome(t *testing.T) string {
+	home := filepath.Join(t.TempDir(), "home")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+// launch starts one more daemon of the gateway, and returns when it answers.
+func (g *gateway) launch(t *testing.T, program, home, config string) {
 	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	port := strconv.Itoa(ports.Free(t))
-	g.address = "http://127.0.0.1:" + port
+	address := "http://127.0.0.1:" + port
+	g.log = filepath.Join(home, "out")
 	out, err := os.Create(g.log)
 	if err != nil {
 		t.Fatal(err)
@@ -249,7 +268,6 @@ func start(t *testing.T, program string, l load, a *agent) *gateway {
 		t.Fatal(err)
 	}
 	out.Close()
-	g.pid = cmd.Process.Pid
 	ended := make(chan struct{})
 	go func() { cmd.Wait(); close(ended) }()
 	t.Cleanup(func() {
@@ -264,8 +282,8 @@ func start(t *testing.T, program string, l load, a *agent) *gateway {
 	var card struct {
 		PublicKey core.PublicKey `json:"publicKey"`
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		resp, err := g.client.Get(g.address + core.PathCard)
+	for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		resp, err := g.client.Get(address + core.PathCard)
 		if err == nil {
 			err = json.NewDecoder(resp.Body).Decode(&card)
 			resp.Body.Close()
@@ -277,16 +295,11 @@ func start(t *testing.T, program string, l load, a *agent) *gateway {
 			t.Fatalf("the gateway does not start: %v\n%s", err, g.tail())
 		}
 	}
-	g.self = card.PublicKey
-	return g
+	g.pids, g.addresses, g.self = append(g.pids, cmd.Process.Pid), append(g.addresses, address), card.PublicKey
 }
 
-// makePeers puts approved peers into a store, of which the first 64 send.
-func (g *gateway) makePeers(t *testing.T, home string, n int) {
-	store, err := sqlite.Open(t.Context(), home)
-	if err != nil {
-		t.Fatal(err)
-	}
+// makePeers puts approved peers into a store, of which the first 64 send, and closes it.
+func (g *gateway) makePeers(t *testing.T, store core.Store, n int) {
 	defer store.Close()
 	change := &core.Change{}
 	at := time.Now().Add(-time.Hour).UTC()
@@ -317,7 +330,8 @@ func (g *gateway) message(t *testing.T, i int) []byte {
 	return body
 }
 
-// send posts all bodies from several senders at once, and gives how long each took.
+// send posts all bodies from several senders at once, to each daemon in turn, and gives how
+// long each took.
 func (g *gateway) send(t *testing.T, senders int, bodies [][]byte) []time.Duration {
 	times := make([]time.Duration, len(bodies))
 	var next atomic.Int64
@@ -326,7 +340,7 @@ func (g *gateway) send(t *testing.T, senders int, bodies [][]byte) []time.Durati
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(bodies); i = int(next.Add(1)) - 1 {
 				began := time.Now()
-				resp, err := g.client.Post(g.address+core.PathMessage, "application/json", bytes.NewReader(bodies[i]))
+				resp, err := g.client.Post(g.addresses[i%len(g.addresses)]+core.PathMessage, "application/json", bytes.NewReader(bodies[i]))
 				if err != nil {
 					t.Error(err)
 					return
@@ -348,23 +362,43 @@ func (g *gateway) send(t *testing.T, senders int, bodies [][]byte) []time.Durati
 	return times
 }
 
-// cpu is what the daemon has used, user and system, in steps of 10 ms.
-func (g *gateway) cpu(t *testing.T) time.Duration {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.pid))
+// cpu is what the daemons have used, user and system, in steps of 10 ms.
+func (g *gateway) cpu(t *testing.T) (all time.Duration) {
+	for _, pid := range g.pids {
+		own, _, _ := cpuOf(t, pid)
+		all += own
+	}
+	return all
+}
+
+// cpuOf is what a process has used, user and system, in steps of 10 ms, what its children had
+// used that have ended, and its parent.
+func cpuOf(t *testing.T, pid int) (own, children time.Duration, parent int) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:])) // proc(5): the 3rd on
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond
+	ticks := func(of ...string) (sum time.Duration) {
+		for _, field := range of {
+			n, _ := strconv.Atoi(field)
+			sum += time.Duration(n) * 10 * time.Millisecond
+		}
+		return sum
+	}
+	parent, _ = strconv.Atoi(fields[1])
+	return ticks(fields[11:13]...), ticks(fields[13:15]...), parent
 }
 
-func (g *gateway) rss() int64 {
-	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", g.pid))
-	fields := append(strings.Fields(string(data)), "", "")
-	pages, _ := strconv.ParseInt(fields[1], 10, 64)
-	return pages * int64(os.Getpagesize())
+// rss is what the daemons have in memory.
+func (g *gateway) rss() (all int64) {
+	for _, pid := range g.pids {
+		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		fields := append(strings.Fields(string(data)), "", "")
+		pages, _ := strconv.ParseInt(fields[1], 10, 64)
+		all += pages * int64(os.Getpagesize())
+	}
+	return all
 }
 
 func (g *gateway) tail() string {
