@@ -23,7 +23,6 @@ func OpenCopy(ctx context.Context, url string) (*Copy, error) {
 		return nil, err
 	}
 	config.MaxConns = maxConns / 2
-	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
 	s := &Store{name: config.ConnConfig.Database + " at " + config.ConnConfig.Host, queue: group.New[*request]()}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, s.wrap("open", err)

@@ -15,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
@@ -125,18 +124,14 @@ func (s *Store) migrate(ctx context.Context, files fs.FS) error {
 	if err := s.noneOlder(ctx, version, raised); err != nil {
 		return err
 	}
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 600)) // another node makes an index, perhaps
-	if err != nil {
-		return err
-	}
 	db := stdlib.OpenDBFromPool(s.pool)
 	defer db.Close()
-	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()), goose.WithSessionLocker(locker))
+	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return err
 	}
 	for try := 1; ; try++ {
-		_, err = p.Up(ctx)
+		err = s.alone(ctx, func() error { _, err := p.Up(ctx); return err })
 		if !answered(err, "55P03") || try == lockTries { // a lock that it did not get in time
 			break
 		}

@@ -12,6 +12,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
@@ -202,6 +203,7 @@ func TestDaysOfBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec // a pooler may be in between
 	db := stdlib.OpenDB(*config.ConnConfig)
 	defer db.Close()
 	p, err := goose.NewProvider(goose.DialectPostgres, db, migrations(), goose.WithDisableGlobalRegistry(true))

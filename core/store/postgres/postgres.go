@@ -140,6 +140,7 @@ func configOf(url string) (*pgxpool.Config, error) {
 	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
 		config.ConnConfig.RuntimeParams["application_name"] = "ogp"
 	}
+	behindPooler(config)
 	return config, nil
 }
 

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -29,28 +30,45 @@ func PostgresServer(t testing.TB) string {
 func Postgres(t testing.TB) string {
 	t.Helper()
 	at := PostgresServer(t)
+	if pooler := os.Getenv("OGP_TEST_POOLER"); pooler != "" { // which knows nothing of schemas
+		name := made(t, at, "CREATE DATABASE %s", "DROP DATABASE %s WITH (FORCE)")
+		return changed(t, pooler, func(u *url.URL) { u.Path = "/" + name })
+	}
+	name := made(t, at, "CREATE SCHEMA %s", "DROP SCHEMA %s CASCADE")
+	return changed(t, at, func(u *url.URL) {
+		q := u.Query()
+		q.Set("search_path", name)
+		u.RawQuery = q.Encode()
+	})
+}
+
+// made is the name of something that lives as long as the test does.
+func made(t testing.TB, at, create, drop string) string {
+	t.Helper()
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := "t_" + strings.ToLower(time.Now().UTC().Format("150405.000000000"))
-	name = strings.ReplaceAll(name, ".", "_")
-	if _, err := conn.Exec(ctx, "CREATE SCHEMA "+name); err != nil {
+	name := "t_" + strings.ReplaceAll(time.Now().UTC().Format("150405.000000000"), ".", "_")
+	if _, err := conn.Exec(ctx, fmt.Sprintf(create, name)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, err := conn.Exec(ctx, "DROP SCHEMA "+name+" CASCADE")
+		_, err := conn.Exec(ctx, fmt.Sprintf(drop, name))
 		if err := errors.Join(err, conn.Close(ctx)); err != nil {
 			t.Error(err)
 		}
 	})
+	return name
+}
+
+func changed(t testing.TB, at string, change func(*url.URL)) string {
+	t.Helper()
 	u, err := url.Parse(at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := u.Query()
-	q.Set("search_path", name)
-	u.RawQuery = q.Encode()
+	change(u)
 	return u.String()
 }
