@@ -115,7 +115,7 @@ func (s *Server) Open(uid *int) (api.ConsoleView, error) {
 	if s.serves != nil {
 		host = s.name
 	}
-	return api.ConsoleView{Address: s.addr.String(), Host: host, Code: code, Expires: expires, TLS: s.serves != nil}, nil
+	return api.ConsoleView{Address: s.addr.String(), Host: host, Code: code, Expires: expires, TLS: s.serves != nil, Bound: uid != nil && saysWhose()}, nil
 }
 
 // moved reports whether the listener is to be another one than what is open.

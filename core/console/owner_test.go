@@ -21,8 +21,8 @@ func TestW1CodesOfAnAccount(t *testing.T) {
 	b.base = "http://" + must(t, s).Address
 	show := func(uid int) (status int, again func() int) {
 		v, err := s.Open(&uid)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || v.Bound != (runtime.GOOS == "linux") {
+			t.Fatal(v, err)
 		}
 		again = func() int {
 			r, _ := b.post("/open", url.Values{"code": {v.Code}})
@@ -41,6 +41,9 @@ func TestW1CodesOfAnAccount(t *testing.T) {
 	t.Cleanup(func() { tables = before })
 	tables = []string{"/nowhere"} // a system that does not say whose a connection is
 	b.CloseIdleConnections()      // it is asked once of each
+	if v, err := s.Open(new(int)); err != nil || v.Bound {
+		t.Errorf("a code is said to be for an account, which nobody can tell: %v", err)
+	}
 	if status := again(); runtime.GOOS == "linux" && status != http.StatusSeeOther {
 		t.Errorf("the code was spent by another account: %d", status)
 	}

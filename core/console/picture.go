@@ -93,11 +93,13 @@ func looks(v api.PeerView) string {
 }
 
 // short cuts a name for the picture.
-func short(name string) string {
-	if r := []rune(name); len(r) > 14 {
-		return string(r[:13]) + "…"
+func short(name string) string { return cut(name, 14) }
+
+func cut(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
 	}
-	return name
+	return s
 }
 
 // plainly is a text that draws nothing but itself: an SVG has no box for another's words.

@@ -92,6 +92,7 @@ var functions = template.FuncMap{
 	"notice":  func(t string) template.HTML { return shown("bdi", "ours", 1000, t, false) },    // it may say what a peer has answered
 	"named":   func(name string) template.HTML { return shown("bdi", "ours", 0, name, false) }, // of our own choice, perhaps of what a peer has said
 	"marked":  text.Marked,
+	"brief":   func(t string) string { return text.Marked(cut(t, 100)) }, // readers hear it first of a page
 	"payload": payloadOf, "bytes": text.Bytes,
 }
 

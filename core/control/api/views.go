@@ -200,6 +200,8 @@ type ConsoleView struct {
 	Code    string    `json:"code"`          // opens the console, once
 	Expires time.Time `json:"expires"`       // of the code
 	TLS     bool      `json:"tls,omitempty"` // the address wants https
+	// Bound reports that the code counts for browsers of the account that was asked for alone.
+	Bound bool `json:"bound,omitempty"`
 }
 
 // Said is what a peer calls itself, for people: in quotes, as nobody vouches for it, and with the

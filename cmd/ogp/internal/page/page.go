@@ -81,7 +81,8 @@ func (o *opening) find(ctx context.Context) {
 }
 
 // open shows the way in: in a browser, or as a link. What is handed to a browser stands among
-// its arguments, where other accounts of this machine can read it: that code is for ours.
+// its arguments, where other accounts of this machine can read it: that code is for ours, and
+// where the gateway cannot tell accounts apart, the link is printed.
 //
 // docs/threat-model.md#w1
 func open(ctx context.Context, a *cli.App, stay bool) error {
@@ -91,7 +92,7 @@ func open(ctx context.Context, a *cli.App, stay bool) error {
 		if err := o.ask(ctx, ours()); err != nil {
 			return err
 		}
-		if browse(o.link) == nil {
+		if (o.view.Bound || !othersRead()) && browse(o.link) == nil {
 			fmt.Fprintf(o.Out, "Opened %s in your browser.\nThe link counts once, until %s.\n", o.link, o.view.Expires.Local().Format(time.TimeOnly))
 			return nil
 		}
@@ -157,6 +158,9 @@ func (o *opening) hasDisplay() bool {
 	}
 	return cmp.Or(config.Getenv(o.Env, "DISPLAY"), config.Getenv(o.Env, "WAYLAND_DISPLAY")) != ""
 }
+
+// othersRead reports whether other accounts of this machine can read what browse hands over.
+func othersRead() bool { return runtime.GOOS != "windows" && runtime.GOOS != "darwin" }
 
 // browse hands a link to the system's browser. On macOS it goes through a pipe, and is
 // nobody's argument.
