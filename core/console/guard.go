@@ -16,7 +16,7 @@ import (
 
 // policy is the Content-Security-Policy of every answer: the one script of ours, by its hash, and
 // nothing of anybody else's; no script or style within a page; in nobody's frame. Browsers know
-// no hash of a stylesheet that is a file: its link has one.
+// no hash of a stylesheet that is a file: its link has one, and nothing else of ours is a stylesheet.
 var policy = "default-src 'none'; script-src '" + assets["console.js"].Integrity + "'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 type sessionKey struct{}
@@ -34,7 +34,6 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
-		h.Set("Integrity-Policy", "blocked-destinations=(script style)") // none without its hash, which the other knows of scripts alone
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")

@@ -180,6 +180,33 @@ func TestW2EveryRoute(t *testing.T) {
 	}
 }
 
+// TestW2OneStylesheet: as the policy knows no hash of a stylesheet, nothing but the one file of ours
+// is answered as one, or as a script. docs/threat-model.md#w2
+func TestW2OneStylesheet(t *testing.T) {
+	s, f, b := open(t)
+	s.o.Caller = append(f.handlers(), f.policies(&uploads{slow: make(chan bool, 2)})...)
+	b.enter(s)
+	for _, path := range append(routesOf(t, s, "GET"), everyPage...) {
+		if path == "/stream" { // it has no end, and says what it is
+			continue
+		}
+		r, _ := b.get(path)
+		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind != "text/html" && kind != "text/plain" && (r.StatusCode != http.StatusSeeOther || kind != "") || r.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s is answered as %q", path, kind)
+		}
+	}
+	kinds := map[string]int{}
+	for name, a := range assets {
+		r, text := b.get(a.Path)
+		if kinds[r.Header.Get("Content-Type")]++; text != string(a.body) {
+			t.Errorf("%s is another file", name)
+		}
+	}
+	if kinds["text/css; charset=utf-8"] != 1 || kinds["text/javascript; charset=utf-8"] != 1 {
+		t.Errorf("the files: %v", kinds)
+	}
+}
+
 // TestW1CookiesOfOtherPorts: a server on another port can set a cookie of our name, which
 // the browser may send first; it keeps nobody out.
 func TestW1CookiesOfOtherPorts(t *testing.T) {
