@@ -65,7 +65,8 @@ func dayName(day int64) string {
 // may wait behind it.
 func (s *Store) alterReceipts(ctx context.Context, statement string) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, fmt.Sprintf(`SET LOCAL lock_timeout = '1s'; SELECT pg_advisory_xact_lock(%d); SELECT seq FROM head FOR UPDATE; `, dayLock)+statement)
+		_, err := tx.Exec(ctx, fmt.Sprintf(`SET LOCAL lock_timeout = '1s'; SET LOCAL idle_in_transaction_session_timeout = %s; SELECT pg_advisory_xact_lock(%d); SELECT seq FROM head FOR UPDATE; `,
+			idleText, dayLock)+statement)
 		return err
 	})
 }

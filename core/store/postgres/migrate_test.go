@@ -332,3 +332,28 @@ func TestDays(t *testing.T) {
 		t.Errorf("Commit of a day that is in receipts_other = %v, want nil", err)
 	}
 }
+
+// A node that is stopped in the middle of a commit holds up the others for seconds, and keeps
+// nothing when it goes on.
+func TestStoppedWithinCommit(t *testing.T) {
+	ctx, at := t.Context(), storetest.Postgres(t)
+	stopped, other := opened(t, at), opened(t, at)
+	conn, err := stopped.pool.Acquire(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	k := newKept(nil, &stopped.windows)
+	if err := stopped.look(ctx, conn, k); err != nil { // and says nothing more
+		t.Fatal(err)
+	}
+	if err := other.Commit(ctx, &core.Change{Receipt: receipt(1, time.Now())}); err != nil {
+		t.Errorf("the other node's commit = %v, want nil", err)
+	}
+	if _, err := conn.Exec(ctx, "COMMIT"); err == nil {
+		t.Error("the transaction of the one that was stopped still stands")
+	}
+	if err := stopped.Commit(ctx, &core.Change{Receipt: receipt(2, time.Now())}); err != nil {
+		t.Errorf("the next commit of the one that goes on = %v, want nil", err)
+	}
+}

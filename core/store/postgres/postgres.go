@@ -44,6 +44,10 @@ const (
 	writeTime = 30 * time.Second
 	// illTime bounds it while nothing can be kept.
 	illTime = 8 * time.Second
+	// idleMost is how long the database lets a node that has begun a commit say nothing: then
+	// it ends the transaction, so that the others need not wait for one that was stopped, or
+	// whose machine is gone, in the middle of it.
+	idleMost = 5 * time.Second
 	// connectTime bounds the first connection.
 	connectTime = 10 * time.Second
 )

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,6 +12,9 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
 )
+
+// idleText is idleMost as PostgreSQL writes it.
+var idleText = strconv.Itoa(int(idleMost / time.Millisecond))
 
 // request is a change on its way to the writer.
 type request struct {
@@ -137,9 +141,9 @@ func (s *Store) look(ctx context.Context, conn *pgxpool.Conn, k *kept) error {
 	if s.ensure {
 		b.Queue("SET LOCAL synchronous_commit = on")
 	}
-	b.Queue("SELECT seq, changed, place, least FROM head FOR UPDATE").QueryRow(func(row pgx.Row) error {
+	b.Queue("SELECT seq, changed, place, least, set_config('idle_in_transaction_session_timeout', $1, true) FROM head FOR UPDATE", idleText).QueryRow(func(row pgx.Row) error {
 		var least int
-		err := row.Scan(&k.seq, &k.changed, &k.place, &least)
+		err := row.Scan(&k.seq, &k.changed, &k.place, &least, nil)
 		k.was = k.head()
 		if err == nil && least > s.knows {
 			err = s.tooOld(core.Unavailable, least)
