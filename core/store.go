@@ -347,7 +347,8 @@ type DeliveryFilter struct {
 // StoreStats says what a store's writer has done since it was opened.
 type StoreStats struct {
 	Commits     uint64        // changes kept
-	Refused     uint64        // changes answered with an error
+	Refused     uint64        // changes that could not be kept; those that were judged by what is kept are none of them
+	Fenced      uint64        // changes under a lease that did not stand any more
 	Batches     uint64        // transactions' worth of changes
 	LastBatch   int           // changes in the last batch
 	LastCommit  time.Duration // time that the last batch took, to disk

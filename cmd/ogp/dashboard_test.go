@@ -187,7 +187,7 @@ var (
 )
 
 // promFunctions are those of PromQL that the dashboard uses.
-var promFunctions = []string{"sum", "max", "min", "count", "rate", "increase", "vector", "time", "clamp_min", "absent"}
+var promFunctions = []string{"sum", "max", "min", "count", "rate", "increase", "vector", "time", "clamp_min", "absent", "max_over_time"}
 
 // addedByPrometheus are the labels that Prometheus adds to all that it scrapes.
 var addedByPrometheus = []string{"instance", "job"}

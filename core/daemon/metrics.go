@@ -118,7 +118,10 @@ var (
 	metricInfo       = metric("info", "Always 1.", "version")
 )
 
-func metric(name, help string, labels ...string) *prometheus.Desc {
+// metricDesc is what a metric is.
+type metricDesc = prometheus.Desc
+
+func metric(name, help string, labels ...string) *metricDesc {
 	return prometheus.NewDesc("ogp_"+name, help, labels, nil)
 }
 
@@ -179,6 +182,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for state, n := range states {
 		gauge(metricPeers, float64(n), string(state))
 	}
+	d.collectNodes(gauge, count)
 	depths := c.counted()
 	gauge(metricInbox, float64(depths.Inbox), "all")
 	gauge(metricInbox, float64(depths.InboxHeld), "held")

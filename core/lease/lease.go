@@ -48,6 +48,7 @@ type Keeper struct {
 	held  map[string]*held
 	asked map[string]time.Time // when Keep found a name with another node
 	over  bool                 // Run has ended
+	lost  uint64               // leases that ended against our will
 }
 
 // held is a lease that we have.
@@ -256,6 +257,16 @@ func (k *Keeper) Held() []string {
 	return names
 }
 
+// Losses is how many leases have ended against our will.
+func (k *Keeper) Losses() uint64 {
+	if !k.Shared() {
+		return 0
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lost
+}
+
 // Run renews what is held, and lets go of what nobody uses, until ctx is done; then it lets
 // go of all. It returns nil.
 func (k *Keeper) Run(ctx context.Context) error {
@@ -370,5 +381,6 @@ func (k *Keeper) drop(name string, h *held, why string) {
 		delete(k.held, name)
 	}
 	h.end()
+	k.lost++
 	k.log.Warn("lease lost", "lease", name, "why", why)
 }

@@ -75,6 +75,8 @@ type Nodes struct {
 	mu      sync.Mutex // guards the rest
 	looked  bool
 	differs string
+	count   map[bool]int // living nodes, by whether they take work
+	at      time.Time    // when they were counted
 }
 
 // New makes Nodes, of which Look and Run say that we are one.
@@ -129,6 +131,12 @@ func (n *Nodes) Look(ctx context.Context) error {
 	n.mu.Lock()
 	was := n.differs
 	n.differs, n.looked = differs, true
+	n.count, n.at = map[bool]int{}, time.Now()
+	for _, v := range all {
+		if v.Alive {
+			n.count[v.Differs == ""]++
+		}
+	}
 	n.mu.Unlock()
 	switch {
 	case differs != "" && was != differs:
@@ -154,6 +162,20 @@ func (n *Nodes) Differs() string {
 
 // Works reports whether this node takes work.
 func (n *Nodes) Works() bool { return n.Differs() == "" }
+
+// Count is how many nodes are there as far as this one sees, by whether they take work. It
+// is none while this one sees nobody, itself neither.
+func (n *Nodes) Count() (work, differ int) {
+	if n == nil || n.table == nil {
+		return 1, 0
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if time.Since(n.at) > Alive {
+		return 0, 0
+	}
+	return n.count[true], n.count[false]
+}
 
 // List shows all nodes, the longest running first. There is none where one alone has the
 // store.

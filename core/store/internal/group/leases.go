@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -70,5 +71,9 @@ func (l *Leases) Stand(fences []core.Fence) error {
 
 // Overtaken is the refusal of a change whose lease does not stand.
 func Overtaken(f core.Fence) error {
-	return core.Refusef(core.Moved, "store: the lease %q is another node's, or was given back", f.Name)
+	e := core.Refusef(core.Moved, "store: the lease %q is another node's, or was given back", f.Name)
+	e.Err = errOvertaken
+	return e
 }
+
+var errOvertaken = errors.New("overtaken")

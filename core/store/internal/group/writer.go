@@ -73,10 +73,14 @@ func Write[M Member](w *Writer, batch []M, transact func([]M) error, blamed ...c
 	}
 	w.add(func(now *core.StoreStats) {
 		for _, m := range batch {
-			if m.change().Err != nil {
-				now.Refused++
-			} else {
+			switch err := m.change().Err; {
+			case err == nil:
 				now.Commits++
+			case errors.Is(err, errOvertaken):
+				now.Fenced++
+			case errors.Is(err, core.Moved), errors.Is(err, core.Replayed), errors.Is(err, core.RateLimited): // as it was to be judged
+			default:
+				now.Refused++
 			}
 		}
 		took := time.Since(start)
