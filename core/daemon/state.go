@@ -29,13 +29,20 @@ func storeThere(dir string) bool {
 	return err == nil && info.Size() > 0
 }
 
-// openStore opens the store where the configuration says.
+// openStore opens the store where the configuration says, unless it has half a copy.
 func (d *Daemon) openStore(ctx context.Context) (core.Store, error) {
 	at, err := d.config().Store.Reveal()
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return store.Open(ctx, at, d.dir)
+	s, err := store.Open(ctx, at, d.dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Whole(ctx, s); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 // openLists names where lists are read from, if that is another database.

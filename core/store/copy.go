@@ -19,8 +19,22 @@ const copyPage = 500
 // copyWriters is how many receipts are on their way at a time: they share commits.
 const copyWriters = 256
 
-// copyKey is where a store says that a copy into it has begun, and not ended.
+// copyKey is where a store says that a copy into it has begun, and was not compared yet.
 const copyKey = "copy.into"
+
+// Whole refuses a store that has half a copy.
+func Whole(ctx context.Context, s core.Store) error {
+	mark, err := s.Meta(ctx, copyKey)
+	switch {
+	case errors.Is(err, core.NotFound), err == nil && mark == "":
+		return nil
+	case err != nil:
+		return err
+	}
+	e := core.Refuse(core.Conflict, "store: a copy into it was cut short, so that it does not have all")
+	e.Hint = `with the setting "store" as it was before, "ogp store migrate" goes on with the copy`
+	return e
+}
 
 // Copied says how much a copy has of each kind.
 type Copied struct {
@@ -48,16 +62,17 @@ func unused(ctx context.Context, s core.Store) error {
 }
 
 // Copy puts all that one store has into another, which is empty, or holds a copy that was
-// cut short. It compares both at the end, by their counts and by a hash of all. Nobody else
-// may use the two meanwhile. It returns an error of kind Conflict where the other store
-// holds something else, or where both differ in the end.
+// cut short, at whatever moment. It compares both at the end, by their counts and by a hash
+// of all. Nobody else may use the two meanwhile. It returns an error of kind Conflict where
+// the other store holds something else, where the one has half a copy itself, or where both
+// differ in the end.
 func Copy(ctx context.Context, from, to core.Store) (Copied, error) {
 	for _, s := range []core.Store{from, to} {
 		if err := unused(ctx, s); err != nil {
 			return Copied{}, err
 		}
 	}
-	if err := empty(ctx, to); err != nil {
+	if err := errors.Join(Whole(ctx, from), empty(ctx, to)); err != nil {
 		return Copied{}, err
 	}
 	if err := to.Commit(ctx, &core.Change{Meta: map[string]string{copyKey: "under way"}}); err != nil {
@@ -67,9 +82,6 @@ func Copy(ctx context.Context, from, to core.Store) (Copied, error) {
 		if err := part(ctx, from, to); err != nil {
 			return Copied{}, err
 		}
-	}
-	if err := to.Commit(ctx, &core.Change{Meta: map[string]string{copyKey: ""}}); err != nil {
-		return Copied{}, err
 	}
 	want, err := digest(ctx, from)
 	if err != nil {
@@ -82,7 +94,7 @@ func Copy(ctx context.Context, from, to core.Store) (Copied, error) {
 	if got != want {
 		return got.n, core.Refusef(core.Conflict, "store: the copy differs from what was copied: %+v and %+v", got.n, want.n)
 	}
-	return got.n, nil
+	return got.n, to.Commit(ctx, &core.Change{Meta: map[string]string{copyKey: ""}})
 }
 
 // empty refuses a store that holds something else than a copy that was cut short.
@@ -248,9 +260,12 @@ func copyReceipts(ctx context.Context, from, to core.Store) error {
 	return err
 }
 
-// copyRest copies replies, Meta and KV.
+// copyRest copies replies, Meta and KV, but for what from says of a copy into itself.
 func copyRest(ctx context.Context, from, to core.Store) error {
-	return from.Dump(ctx, func(c *core.Change) error { return to.Commit(ctx, c) })
+	return from.Dump(ctx, func(c *core.Change) error {
+		delete(c.Meta, copyKey)
+		return to.Commit(ctx, c)
+	})
 }
 
 // sum is a hash of everything in a store, in whatever order it is read.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store"
+	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/core/store/storetest"
 )
 
@@ -78,5 +80,75 @@ func TestCopy(t *testing.T) {
 			t.Errorf("a copy over another = %v, want Conflict", err)
 		}
 		from = to
+	}
+}
+
+// cutShort is a store whose process is killed at one of its commits.
+type cutShort struct {
+	core.Store
+	left *atomic.Int64 // commits until then
+}
+
+var errCut = errors.New("killed")
+
+func (s cutShort) Commit(ctx context.Context, c *core.Change) error {
+	if s.left.Add(-1) < 0 {
+		return errCut
+	}
+	return s.Store.Commit(ctx, c)
+}
+
+// However far a copy was when it was cut short, what is there is known for half a copy until
+// the same copy has come to its end.
+func TestCopyCutShort(t *testing.T) {
+	fill := func(s core.Store) core.Store {
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	from := fill(memory.New())
+	for page := range 4 {
+		c := &core.Change{Meta: map[string]string{"copy.into": "", fmt.Sprint(page): "x"}} // as one has that was copied itself
+		for n := page * 400; n < (page+1)*400; n++ {
+			id, at := fmt.Sprintf("01JP%022d", n), time.Unix(1_770_000_100, int64(n)).UTC()
+			c.Inbox = append(c.Inbox, &core.InboxMessage{ID: id, At: at, Status: core.InboxNew, Message: core.Message{Intent: "message"}})
+			c.Deliveries = append(c.Deliveries, &core.Delivery{EventID: id, Notifier: "log", Created: at})
+			c.Outbox = append(c.Outbox, &core.OutboxItem{ID: id, State: core.OutWaiting, Kind: core.OutMessage, Created: at})
+			c.KV = append(c.KV, core.KVPut{Plugin: "p", Key: id, Value: []byte(id)})
+			c.Replies = append(c.Replies, &core.StoredReply{Nonce: core.Nonce(id), At: at})
+		}
+		c.Receipt = &core.Receipt{Nonce: core.Nonce(fmt.Sprint(page)), At: time.Unix(1_770_000_100, 0).UTC(), Answer: []byte{}}
+		if err := from.Commit(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var left atomic.Int64
+	left.Store(1 << 20)
+	want, err := store.Copy(t.Context(), from, cutShort{fill(memory.New()), &left})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commits := 1<<20 - left.Load()
+	if commits < 10 {
+		t.Fatalf("the copy took %d commits, too few to be cut short", commits)
+	}
+	for at := int64(1); at < commits; at++ { // the last says that both are the same
+		to := fill(memory.New())
+		left.Store(at)
+		if _, err := store.Copy(t.Context(), from, cutShort{to, &left}); !errors.Is(err, errCut) {
+			t.Fatalf("cut short at commit %d of %d: %v, want %v", at, commits, err, errCut)
+		}
+		if err := store.Whole(t.Context(), to); !errors.Is(err, core.Conflict) {
+			t.Fatalf("half a copy, cut at commit %d of %d: Whole = %v, want Conflict", at, commits, err)
+		}
+		if _, err := store.Copy(t.Context(), to, fill(memory.New())); !errors.Is(err, core.Conflict) {
+			t.Errorf("a copy of half a copy = %v, want Conflict", err)
+		}
+		got, err := store.Copy(t.Context(), from, to)
+		if err != nil || got != want {
+			t.Errorf("cut at commit %d of %d, and begun again: %+v, %v, want %+v", at, commits, got, err, want)
+		}
+		if err := store.Whole(t.Context(), to); err != nil {
+			t.Errorf("a copy that has ended: Whole = %v", err)
+		}
 	}
 }
