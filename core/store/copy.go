@@ -228,6 +228,17 @@ func eachEnvelope(ctx context.Context, s core.Store, f func(page []*core.OutboxI
 
 // copyReceipts copies what peers have used. One that is there was copied before.
 func copyReceipts(ctx context.Context, from, to core.Store) error {
+	return eachReceipt(ctx, from, func(ctx context.Context, whole *core.Receipt) error {
+		err := to.Commit(ctx, &core.Change{Receipt: whole})
+		if errors.Is(err, core.Replayed) {
+			return nil
+		}
+		return err
+	})
+}
+
+// eachReceipt calls f with all of every receipt, of many at a time: each is read by itself.
+func eachReceipt(ctx context.Context, s core.Store, f func(ctx context.Context, whole *core.Receipt) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	work := make(chan core.Receipt)
@@ -235,18 +246,18 @@ func copyReceipts(ctx context.Context, from, to core.Store) error {
 	for range copyWriters {
 		wg.Go(func() {
 			for r := range work {
-				whole, err := from.Receipt(ctx, r.Peer, r.Nonce)
+				whole, err := s.Receipt(ctx, r.Peer, r.Nonce)
 				if err == nil {
 					whole.Bytes = r.Bytes
-					err = to.Commit(ctx, &core.Change{Receipt: whole})
+					err = f(ctx, whole)
 				}
-				if err != nil && !errors.Is(err, core.Replayed) {
+				if err != nil {
 					cancel(err)
 				}
 			}
 		})
 	}
-	err := from.EachReceipt(ctx, time.Time{}, 0, func(r core.Receipt) {
+	err := s.EachReceipt(ctx, time.Time{}, 0, func(r core.Receipt) {
 		select {
 		case work <- r:
 		case <-ctx.Done():
@@ -330,17 +341,15 @@ func digest(ctx context.Context, s core.Store) (d sum, err error) {
 	if err != nil {
 		return d, err
 	}
-	var failed error
-	err = s.EachReceipt(ctx, time.Time{}, 0, func(r core.Receipt) {
+	var mu sync.Mutex // guards d
+	err = eachReceipt(ctx, s, func(_ context.Context, whole *core.Receipt) error {
+		mu.Lock()
+		defer mu.Unlock()
 		d.n.Receipts++
-		whole, err := s.Receipt(ctx, r.Peer, r.Nonce)
-		if err == nil {
-			whole.Bytes = 0
-			err = d.add("receipt", whole)
-		}
-		failed = errors.Join(failed, err)
+		whole.Bytes = 0
+		return d.add("receipt", whole)
 	})
-	if err = errors.Join(err, failed); err != nil {
+	if err != nil {
 		return d, err
 	}
 	return d, s.Dump(ctx, func(c *core.Change) error {
