@@ -9,7 +9,10 @@
 // docs/threat-model.md#d4
 package nesting
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 const (
 	// MaxBytes is the longest text for which nothing else was chosen.
@@ -49,7 +52,7 @@ func check(text []byte, maxBytes int, g grammar) error {
 		switch c := text[i]; c {
 		case '"', '\'':
 			end := g.stringEnd(text, i)
-			line += count(text[i:end], '\n')
+			line += bytes.Count(text[i:end], []byte("\n"))
 			i = end
 			continue
 		case '\n':
@@ -70,7 +73,7 @@ func check(text []byte, maxBytes int, g grammar) error {
 			}
 		}
 		if end := g.commentEnd(text, i); end > i {
-			line += count(text[i:end], '\n')
+			line += bytes.Count(text[i:end], []byte("\n"))
 			i = end
 			continue
 		}
@@ -108,27 +111,15 @@ func (g grammar) stringEnd(text []byte, i int) int {
 func (g grammar) commentEnd(text []byte, i int) int {
 	rest := text[i:]
 	switch {
-	case has(rest, g.lineComment):
+	case bytes.HasPrefix(rest, []byte(g.lineComment)):
 		for i < len(text) && text[i] != '\n' {
 			i++
 		}
-	case g.comments && has(rest, "/*"):
-		for i += 2; i < len(text) && !has(text[i:], "*/"); i++ {
+	case g.comments && bytes.HasPrefix(rest, []byte("/*")):
+		if end := bytes.Index(rest[2:], []byte("*/")); end >= 0 {
+			return i + 2 + end + 2
 		}
-		i = min(i+2, len(text))
+		return len(text)
 	}
 	return i
-}
-
-func has(text []byte, prefix string) bool {
-	return len(text) >= len(prefix) && string(text[:len(prefix)]) == prefix
-}
-
-func count(text []byte, c byte) (n int) {
-	for _, x := range text {
-		if x == c {
-			n++
-		}
-	}
-	return n
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -144,12 +145,8 @@ func Open(ctx context.Context, store Store, s Settings, log *slog.Logger) (*Ring
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]string, 0, len(sizes))
-	for k := range sizes {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b string) int { return strings.Compare(place{key: a}.id(), place{key: b}.id()) })
-	for _, k := range keys {
+	byAge := func(a, b string) int { return strings.Compare(place{key: a}.id(), place{key: b}.id()) }
+	for _, k := range slices.SortedFunc(maps.Keys(sizes), byAge) {
 		parts := strings.Split(k, "/")
 		p := place{key: k, size: sizes[k]}
 		if len(parts) != 3 {

@@ -8,6 +8,7 @@
 package rules
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
@@ -161,30 +164,22 @@ func (s *Set) Decide(ctx context.Context, in Input) (core.Verdict, error) {
 }
 
 func (r *rule) verdict(counts map[string]int) core.Verdict {
-	out := core.Verdict{Decision: core.Decision(r.Then), Rule: r.Name, Reason: r.Reason, Counts: counts}
+	out := core.Verdict{Decision: core.Decision(r.Then), Rule: r.Name, Reason: cmp.Or(r.Reason, r.Name), Counts: counts}
 	if r.Then == Approve {
 		out.Decision = core.Allow
-	}
-	if out.Reason == "" {
-		out.Reason = r.Name
 	}
 	return out
 }
 
 func (r *rule) holds(ctx context.Context, v *vars) (bool, error) {
-	eval := func() (any, error) {
-		if r.bounded {
-			x, _, err := r.program.Eval(v)
-			return x, err
-		}
-		x, _, err := r.program.ContextEval(ctx, v)
-		return x, err
+	var x ref.Val
+	var err error
+	if r.bounded {
+		x, _, err = r.program.Eval(v)
+	} else {
+		x, _, err = r.program.ContextEval(ctx, v)
 	}
-	x, err := eval()
-	if err != nil {
-		return false, err
-	}
-	return isTrue(x), nil
+	return err == nil && x == types.True, err
 }
 
 // words are an error without what only a programmer knows.

@@ -188,5 +188,3 @@ func (v *vars) Type() ref.Type { return selfType }
 
 // Value is the vars themselves.
 func (v *vars) Value() any { return v }
-
-func isTrue(x any) bool { return x == types.True }
