@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -152,14 +153,18 @@ func (g *guest) removal(v2 bool) string {
 	return object(list...)
 }
 
-// want is a problem unless the status is one of these.
+// wants is a problem unless the status is one of these.
 func wants(status int, answer string, these ...int) string {
-	for _, s := range these {
-		if s == status {
-			return ""
-		}
+	if slices.Contains(these, status) {
+		return ""
 	}
 	return fmt.Sprintf("status %d, want %s; answer %s", status, oneOf(these), shown([]byte(answer)))
+}
+
+// try posts a body, and is a problem unless the status is one of these.
+func (g *guest) try(ctx context.Context, path, body string, these ...int) string {
+	status, answer := g.post(ctx, path, body)
+	return wants(status, answer, these...)
 }
 
 // step is a case of a peer. The steps go in their order, each on what the ones before
@@ -178,8 +183,7 @@ var taken, refused = []int{http.StatusOK}, []int{http.StatusBadRequest}
 // send is a message that must have one of these statuses.
 func send(v2 bool, these []int, edit ...string) func(context.Context, *guest) string {
 	return func(ctx context.Context, g *guest) string {
-		status, answer := g.post(ctx, "message", g.message(newUUID(), v2, edit...))
-		return wants(status, answer, these...)
+		return g.try(ctx, "message", g.message(newUUID(), v2, edit...), these...)
 	}
 }
 
@@ -194,8 +198,7 @@ func heardSteps() []step {
 		{"peer: who waits cannot approve itself", Hardened, "T1", "direction counts", true, func(ctx context.Context, g *guest) string {
 			text := fmt.Sprintf(`{"approved":true,"fromPublicKey":%q,"fromGatewayUrl":%q,"timestamp":%q}`, g.r.public, g.url, iso(time.Now()))
 			g.post(ctx, "approve", g.sealed("", "payloadStr", text, "ogp/v2/approve", true, false))
-			status, answer := g.post(ctx, "message", g.message(newUUID(), false))
-			return wants(status, answer, http.StatusForbidden)
+			return g.try(ctx, "message", g.message(newUUID(), false), http.StatusForbidden)
 		}},
 		{"peer: the approval is signed for us", Hardened, "T4", "an approval that anybody could write moves no trust", false, func(_ context.Context, g *guest) string {
 			return g.checkApproval()
@@ -214,8 +217,7 @@ func heardSteps() []step {
 			return "another answer to the same bytes: " + shown([]byte(answer))
 		}},
 		{"peer: another message under a used nonce", Hardened, "L6", "a nonce is used once", false, func(ctx context.Context, g *guest) string {
-			status, answer := g.post(ctx, "message", g.message(first, false, "a test", "another test"))
-			return wants(status, answer, http.StatusConflict)
+			return g.try(ctx, "message", g.message(first, false, "a test", "another test"), http.StatusConflict)
 		}},
 		{"peer: an intent that is not granted", Seeds, "field", "grants count", false, send(false, []int{http.StatusForbidden}, `"intent":"message"`, `"intent":"conformance.not-granted"`)},
 		{"peer: a message for another gateway", Hardened, "L5", "who carries a message over is not heard", false, func(ctx context.Context, g *guest) string {
@@ -223,8 +225,7 @@ func heardSteps() []step {
 		}},
 		{"peer: a stale message", Hardened, "L4", "an old message is not a new one", false, func(ctx context.Context, g *guest) string {
 			text := g.message(newUUID(), false, iso(time.Now())[:16], iso(time.Now().Add(-time.Hour))[:16])
-			status, answer := g.post(ctx, "message", text)
-			return wants(status, answer, refused...)
+			return g.try(ctx, "message", text, refused...)
 		}},
 		{"peer: a reply address elsewhere", Hardened, "R2", "a gateway writes to its peers alone", false, send(false, refused, `"payload":`, `"replyTo":"http://192.0.2.1/federation/reply/x","payload":`)},
 	}
@@ -241,8 +242,7 @@ func trustSteps() []step {
 		}},
 		{"peer: a refuted removal sent again changes nothing", Hardened, "T10", "a peer that has refuted one is immune for a while", false, func(ctx context.Context, g *guest) string {
 			time.Sleep(time.Millisecond) // other bytes
-			status, answer := g.post(ctx, "removed", g.removal(false))
-			if problem := wants(status, answer, taken...); problem != "" {
+			if problem := g.try(ctx, "removed", g.removal(false), taken...); problem != "" {
 				return problem
 			}
 			time.Sleep(5 * time.Millisecond) // later than the notice
@@ -271,15 +271,13 @@ func trustSteps() []step {
 			return send(false, []int{http.StatusUnauthorized})(ctx, g)
 		}},
 		{"peer: a removal that names the gateway", Hardened, "T5", "the peer's own word counts at once", false, func(ctx context.Context, g *guest) string {
-			status, answer := g.post(ctx, "removed", g.removal(true))
-			if problem := wants(status, answer, taken...); problem != "" {
+			if problem := g.try(ctx, "removed", g.removal(true), taken...); problem != "" {
 				return problem
 			}
 			return send(true, []int{http.StatusForbidden})(ctx, g)
 		}},
 		{"peer: who went back to an older gateway may ask", Hardened, "T12", "no change of version ends in a state that no command leaves", false, func(ctx context.Context, g *guest) string {
-			status, answer := g.post(ctx, "request", g.request(g.url, false))
-			return wants(status, answer, taken...)
+			return g.try(ctx, "request", g.request(g.url, false), taken...)
 		}},
 	}
 }
@@ -292,16 +290,14 @@ var hintWait = 45 * time.Second
 func (g *guest) hinted(ctx context.Context, path, body string) string {
 	before := 0
 	g.saw(func() bool { before = g.asked; return true })
-	status, answer := g.post(ctx, path, body)
-	if problem := wants(status, answer, http.StatusOK); problem != "" {
+	if problem := g.try(ctx, path, body, http.StatusOK); problem != "" {
 		return problem
 	}
 	if !g.until(ctx, hintWait, func() bool { return g.asked > before }) {
 		return "the peer was not asked at its own URL"
 	}
 	time.Sleep(300 * time.Millisecond) // the answer is on its way
-	status, answer = g.post(ctx, "message", g.message(newUUID(), false))
-	return wants(status, answer, http.StatusOK)
+	return g.try(ctx, "message", g.message(newUUID(), false), http.StatusOK)
 }
 
 // checkApproval verifies the approval that came.
