@@ -48,14 +48,18 @@ func (a policyOf) Decide(ctx context.Context, q core.Question) (core.Verdict, er
 }
 
 func (a policyOf) bounded(v core.Verdict) core.Verdict {
-	most := a.atMost
-	if len(most) == 0 && a.most != nil {
-		most = a.most()
-	}
 	if v.Decision == core.Allow && !a.approves && a.tally.ignored.Add(1) == 1 {
 		a.log.Warn("a policy would approve a stranger, which it may not; its answer counts as no opinion", "plugin", a.name)
 	}
-	return bounded(v, a.approves, most)
+	return bounded(v, a.approves, mostOf(a.atMost, a.most))
+}
+
+// mostOf bounds what an approval grants: by the policy's own bound, or without one by that of all.
+func mostOf(own []core.Grant, all func() []core.Grant) []core.Grant {
+	if len(own) == 0 && all != nil {
+		return all()
+	}
+	return own
 }
 
 // concerns reports whether a policy or notifier is asked about messages of an

@@ -5,14 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"github.com/opengatewayprotocol/ogp/core/atomicfile"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/atomicfile"
 	"github.com/opengatewayprotocol/ogp/core/files"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 )
@@ -41,8 +40,11 @@ func ReadFiles(path string) (*Files, error) {
 		}
 	}
 	f := &Files{Path: path}
-	if f.Wasm, err = readBounded(path); err != nil {
+	if f.Wasm, err = files.ReadBounded(path, maxFile); err != nil {
 		return nil, err
+	}
+	if len(f.Wasm) > maxFile {
+		return nil, core.Refusef(core.TooLarge, "%s has more than %d MiB", path, maxFile>>20)
 	}
 	f.Manifest, err = files.ReadText(filepath.Join(filepath.Dir(path), manifestFile), maxFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -93,19 +95,6 @@ func escape(path string) string {
 	return strings.NewReplacer(`*`, `[*]`, `?`, `[?]`, `[`, `[[]`).Replace(path)
 }
 
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(text) > maxFile {
-		return nil, core.Refusef(core.TooLarge, "%s has more than %d MiB", path, maxFile>>20)
-	}
-	return text, err
-}
-
 // Spec is what the plugin room reads of the files.
 func (f *Files) Spec() (plugin.Spec, error) {
 	spec := plugin.Spec{Path: f.Path, Bytes: f.Wasm}
@@ -134,17 +123,15 @@ const pluginsDir = "plugins"
 // that a crash before the record is made leaves everything as it was.
 func (f *Files) Place(stateDir, name string) (string, error) {
 	dir := filepath.Join(stateDir, pluginsDir, name, f.Digest()[:16])
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("hooks: %w", err)
-	}
 	path := filepath.Join(dir, name+".wasm")
-	if err := atomicfile.WriteFile(path, f.Wasm); err != nil {
-		return "", fmt.Errorf("hooks: %w", err)
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = atomicfile.WriteFile(path, f.Wasm)
 	}
-	if f.Manifest == nil {
-		return path, nil
+	if err == nil && f.Manifest != nil {
+		err = atomicfile.WriteFile(filepath.Join(dir, manifestFile), f.Manifest)
 	}
-	if err := atomicfile.WriteFile(filepath.Join(dir, manifestFile), f.Manifest); err != nil {
+	if err != nil {
 		return "", fmt.Errorf("hooks: %w", err)
 	}
 	return path, nil

@@ -268,19 +268,6 @@ func notReady(who string, why error) error {
 		Err: fmt.Errorf("hooks: %s not ready: %w", who, why)}
 }
 
-// Intents are those that handlers answer, whether they are ready or not.
-func (m *Manager) Intents() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var out []string
-	for _, s := range m.slots {
-		if s.has(core.HookHandle) {
-			out = append(out, s.manifest().Intents...)
-		}
-	}
-	return out
-}
-
 // Notifiers are the notifiers in force. One that is not ready yet answers
 // "later", so that what is for it waits in the queue.
 func (m *Manager) Notifiers() []core.Notifier {

@@ -127,32 +127,12 @@ func TextBytes(m *core.Message) int { return len(textOf(m).said) }
 // QuestionOf reads the input of a policy, as a case holds it: sdk/ABI.md.
 func QuestionOf(input []byte) (core.Question, error) {
 	var in struct {
-		Hook core.Hook `json:"hook"`
-		Kind core.Hook `json:"kind"`
-		Now  string    `json:"now"`
-		Peer struct {
-			Alias      string       `json:"alias"`
-			Tags       []string     `json:"tags"`
-			State      core.Trust   `json:"state"`
-			GatewayURL string       `json:"gatewayUrl"`
-			Names      core.Names   `json:"names"`
-			Grants     []core.Grant `json:"grants"`
-		} `json:"peer"`
-		Message *struct {
-			ID             core.Nonce `json:"id"`
-			Intent         string     `json:"intent"`
-			ConversationID string     `json:"conversationId"`
-			ToAgent        string     `json:"toAgent"`
-			Timestamp      string     `json:"timestamp"`
-			SignedBytes    int        `json:"signedBytes"`
-			ReplyWanted    bool       `json:"replyWanted"`
-			Payload        core.Raw   `json:"payload"`
-		} `json:"message"`
-		Request *struct {
-			OfferedIntents []string `json:"offeredIntents"`
-			Invite         string   `json:"invite"`
-			URLVerified    bool     `json:"urlVerified"`
-		} `json:"request"`
+		Hook    core.Hook    `json:"hook"`
+		Kind    core.Hook    `json:"kind"`
+		Now     string       `json:"now"`
+		Peer    peerView     `json:"peer"`
+		Message *messageView `json:"message"`
+		Request *requestView `json:"request"`
 	}
 	if err := json.Unmarshal(input, &in); err != nil {
 		return core.Question{}, &core.Error{Kind: core.Malformed, Public: "the case is not an input of a policy", Err: err, Hint: "sdk/ABI.md shows inputs"}

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
 	"github.com/opengatewayprotocol/ogp/core/rules"
@@ -77,7 +75,7 @@ func (r rulesOf) Decide(ctx context.Context, q core.Question) (core.Verdict, err
 	r.done.paces.Add(time.Since(began), 0)
 	r.done.calls.Add(1)
 	if q.Kind == core.HookRequest {
-		v = bounded(v, r.Approves, r.bound())
+		v = bounded(v, r.Approves, mostOf(r.AtMost, r.most))
 	}
 	if v.Decision == core.Deny {
 		r.done.refusals.Add(1)
@@ -86,13 +84,6 @@ func (r rulesOf) Decide(ctx context.Context, q core.Question) (core.Verdict, err
 		r.done.failure.Add(1)
 	}
 	return v, err
-}
-
-func (r rulesOf) bound() []core.Grant {
-	if len(r.AtMost) == 0 && r.most != nil {
-		return r.most()
-	}
-	return r.AtMost
 }
 
 // recorded counts as it was counted then, where that is on record.
@@ -206,13 +197,7 @@ func (m *Manager) recordRules(ctx context.Context) {
 	d.failure.Add(d.before.Failures - total.Failures)
 	d.before = total
 	m.mu.Unlock()
-	text, err := json.Marshal(total, json.Deterministic(true))
-	if err == nil {
-		err = m.o.Store.Commit(ctx, &core.Change{KV: []core.KVPut{{Plugin: own, Key: "record/" + rules.Name, Value: text}}})
-	}
-	if err != nil {
-		m.o.Logger.Warn("plugin record not kept", "plugin", rules.Name, "err", err)
-	}
+	m.write(ctx, rules.Name, total)
 }
 
 // Elsewhere tells the rules of an event that another node has kept.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -73,15 +74,8 @@ func (s *storeKV) List(ctx context.Context, prefix string, limit int) ([]string,
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]string, 0, len(sizes))
-	for k := range sizes {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	if len(keys) > limit {
-		keys = keys[:limit]
-	}
-	return keys, nil
+	keys := slices.Sorted(maps.Keys(sizes))
+	return keys[:min(len(keys), limit)], nil
 }
 
 // own is the name that our own records have in the store; no plugin can have it,
@@ -148,12 +142,17 @@ func (m *Manager) record(ctx context.Context, s *slot) {
 	t.since.Failures += failures
 	t.before = total
 	m.mu.Unlock()
+	m.write(ctx, s.name, total)
+}
+
+// write puts what a plugin, or the rules, have done on record.
+func (m *Manager) write(ctx context.Context, name string, total Record) {
 	text, err := json.Marshal(total, json.Deterministic(true))
 	if err == nil {
-		err = m.o.Store.Commit(ctx, &core.Change{KV: []core.KVPut{{Plugin: own, Key: "record/" + s.name, Value: text}}})
+		err = m.o.Store.Commit(ctx, &core.Change{KV: []core.KVPut{{Plugin: own, Key: "record/" + name, Value: text}}})
 	}
 	if err != nil {
-		m.o.Logger.Warn("plugin record not kept", "plugin", s.name, "err", err)
+		m.o.Logger.Warn("plugin record not kept", "plugin", name, "err", err)
 	}
 }
 
@@ -186,20 +185,15 @@ func ListInstalled(ctx context.Context, s core.Store) ([]Installed, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, 0, len(keys))
-	for k := range keys {
-		names = append(names, strings.TrimPrefix(k, "installed/"))
-	}
-	slices.Sort(names)
-	out := make([]Installed, 0, len(names))
-	for _, name := range names {
-		text, err := s.KV(ctx, own, "installed/"+name)
+	out := make([]Installed, 0, len(keys))
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		text, err := s.KV(ctx, own, key)
 		if err != nil {
 			return nil, err
 		}
 		var in Installed
 		if err := json.Unmarshal(text, &in); err != nil {
-			return nil, fmt.Errorf("hooks: record of plugin %s: %w", name, err)
+			return nil, fmt.Errorf("hooks: record of plugin %s: %w", strings.TrimPrefix(key, "installed/"), err)
 		}
 		out = append(out, in)
 	}
