@@ -56,16 +56,8 @@ func WithPlugins(p func() (gateway.Plugins, error)) Option {
 	return func(g *Gateway) { g.plugins = p }
 }
 
-// WithInvites gives the gateway invites that approve by themselves.
-func WithInvites(f func(in *core.Invited, accepter core.PublicKey) ([]core.Grant, bool)) Option {
-	return func(g *Gateway) { g.invites = f }
-}
-
 // WithNow gives the gateway another clock than time.Now.
 func WithNow(now func() time.Time) Option { return func(g *Gateway) { g.now = now } }
-
-// WithLogger shows the gateway's log.
-func WithLogger(l *slog.Logger) Option { return func(g *Gateway) { g.log = l } }
 
 // WithDelivery changes the dispatcher's options.
 func WithDelivery(f func(*delivery.Options)) Option {
@@ -84,9 +76,6 @@ func WithRecord(open func(core.Store) gateway.Recorder) Option {
 
 // WithKept is called after each change.
 func WithKept(f func(*core.Change)) Option { return func(g *Gateway) { g.kept = f } }
-
-// WithKey gives the gateway a key; otherwise it makes one.
-func WithKey(k keys.Private) Option { return func(g *Gateway) { g.Private = k } }
 
 // Quiet leaves out what works in the background (outbox, checks, pruning), for
 // tests that want each step alone.
@@ -109,7 +98,6 @@ type Gateway struct {
 	settings  []func(*ours.Settings)
 	delivery  []func(*delivery.Options)
 	plugins   func() (gateway.Plugins, error)
-	invites   func(*core.Invited, core.PublicKey) ([]core.Grant, bool)
 	now       func() time.Time
 	brake     func() brake.Settings
 	record    func(core.Store) gateway.Recorder
@@ -128,12 +116,9 @@ type Gateway struct {
 func New(t testing.TB, opts ...Option) *Gateway {
 	t.Helper()
 	g := &Gateway{t: t, storeKind: "memory", log: slog.New(slog.DiscardHandler), addr: address(t), now: time.Now,
-		Notifier: &Notifier{name: "recorder"}}
+		Private: keys.Generate(), Notifier: &Notifier{name: "recorder"}}
 	for _, o := range opts {
 		o(g)
-	}
-	if g.Private.IsZero() {
-		g.Private = keys.Generate()
 	}
 	if g.storeKind != "memory" {
 		g.dir = filepath.Join(t.TempDir(), "state")
@@ -213,7 +198,7 @@ func (g *Gateway) start() {
 	self, err = gateway.New(ctx, gateway.Options{
 		Record: recorder,
 		Signer: g.Private, Store: g.Store, Transport: g.Transport, Settings: settings, Version: "test", Logger: g.log, Now: g.now,
-		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Alone: g.Dispatcher.Alone, Queued: g.Dispatcher.Queued, Redeem: g.invites, Brake: stop, Kept: g.kept,
+		Plugins: g.plugins, Notifiers: g.Dispatcher.Names, Alone: g.Dispatcher.Alone, Queued: g.Dispatcher.Queued, Brake: stop, Kept: g.kept,
 	})
 	must(err)
 	g.Gateway = self
@@ -240,13 +225,13 @@ func (g *Gateway) start() {
 
 func (g *Gateway) listen() net.Listener {
 	g.t.Helper()
-	var err error
+	ln, err := net.Listen("tcp", g.addr)
 	for range 100 { // the port may be held for a moment by a connection that ends
-		var ln net.Listener
-		if ln, err = net.Listen("tcp", g.addr); err == nil {
+		if err == nil {
 			return ln
 		}
 		time.Sleep(10 * time.Millisecond)
+		ln, err = net.Listen("tcp", g.addr)
 	}
 	g.t.Fatal(err)
 	return nil
@@ -375,10 +360,10 @@ func (g *Gateway) TrustOfKey(k core.PublicKey) core.Trust {
 	return core.Stranger
 }
 
-// Await waits until f holds, and fails the test when it does not within 30 s.
+// Await waits until f holds, and fails the test when it does not within a minute.
 func Await(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !f() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never came true: %s", what)

@@ -88,12 +88,7 @@ func Legacy(t testing.TB, era Era) *LegacyGateway {
 	t.Helper()
 	l := &LegacyGateway{Era: era, Key: keys.Generate(), t: t, replies: map[core.Nonce]core.Reply{}, rates: map[string]int{},
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
-	l.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if l.asleep.Load() {
-			panic(http.ErrAbortHandler) // the connection ends without an answer
-		}
-		l.serve(w, r)
-	}))
+	l.server = httptest.NewServer(l)
 	l.URL = l.server.URL
 	t.Cleanup(l.Close)
 	return l
@@ -106,9 +101,6 @@ func LegacyOn(t testing.TB, era Era, gatewayURL string, carrier http.RoundTrippe
 	return &LegacyGateway{Era: era, Key: keys.Generate(), URL: gatewayURL, t: t, replies: map[core.Nonce]core.Reply{}, rates: map[string]int{},
 		client: &http.Client{Transport: carrier}}
 }
-
-// ServeHTTP answers as the gateway's daemon does.
-func (l *LegacyGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.serve(w, r) }
 
 // failed says what could not be sent, where that is a failure.
 func (l *LegacyGateway) failed(path string, err error) {

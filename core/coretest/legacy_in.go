@@ -20,7 +20,11 @@ import (
 // maxLegacyBody is Express's limit.
 const maxLegacyBody = 100 << 10
 
-func (l *LegacyGateway) serve(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers as the gateway's daemon does.
+func (l *LegacyGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if l.asleep.Load() {
+		panic(http.ErrAbortHandler) // the connection ends without an answer
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
