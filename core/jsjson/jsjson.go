@@ -369,20 +369,8 @@ func (w *writer) hex4(pos int) (rune, bool) {
 	if pos+6 > len(w.in) || w.in[pos] != '\\' || w.in[pos+1] != 'u' {
 		return 0, false
 	}
-	r := rune(0)
-	for _, c := range w.in[pos+2 : pos+6] {
-		switch {
-		case '0' <= c && c <= '9':
-			r = r<<4 | rune(c-'0')
-		case 'a' <= c && c <= 'f':
-			r = r<<4 | rune(c-'a'+10)
-		case 'A' <= c && c <= 'F':
-			r = r<<4 | rune(c-'A'+10)
-		default:
-			return 0, false
-		}
-	}
-	return r, true
+	r, err := strconv.ParseUint(string(w.in[pos+2:pos+6]), 16, 16)
+	return rune(r), err == nil
 }
 
 var escapes = map[byte]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
