@@ -3,16 +3,8 @@ package meter
 // OwnMemory returns a module that defines the memory that it imports, and exports it as "memory". A module without
 // an imported memory comes back as it is. Custom sections other than names are left out, as [Rewrite] does. Its
 // errors are those of [Rewrite].
-func OwnMemory(wasm []byte, maxPages uint32) (out []byte, err error) {
-	defer func() {
-		if x := recover(); x != nil {
-			b, ok := x.(bad)
-			if !ok {
-				panic(x)
-			}
-			out, err = nil, b.err
-		}
-	}()
+func OwnMemory(wasm []byte, maxPages uint32) (_ []byte, err error) {
+	defer caught(&err)
 	secs, customs := sections(wasm)
 	m := &module{cfg: Config{MaxMemoryPages: maxPages}.withDefaults()}
 	m.typeSection(secs[secType])
@@ -42,13 +34,12 @@ func OwnMemory(wasm []byte, maxPages uint32) (out []byte, err error) {
 	w := append(make([]byte, 0, len(wasm)+64), wasm[:8]...)
 	for _, id := range order {
 		if secs[id] != nil {
-			w = append(leb(append(w, id), uint64(len(secs[id]))), secs[id]...)
+			w = appendSection(w, id, secs[id])
 		}
 	}
 	for _, c := range customs {
 		if c.name == "name" {
-			body := append(appendName(nil, c.name), c.body...)
-			w = append(leb(append(w, secCustom), uint64(len(body))), body...)
+			w = appendSection(w, secCustom, append(appendName(nil, c.name), c.body...))
 		}
 	}
 	return w, nil

@@ -22,6 +22,7 @@
 package meter
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 )
@@ -79,26 +80,15 @@ const (
 )
 
 func (c Config) withDefaults() Config {
-	set := func(p *int, v int) {
-		if *p == 0 {
-			*p = v
-		}
-	}
-	if c.MaxMemoryPages == 0 {
-		c.MaxMemoryPages = 1 << 16
-	}
-	if c.MaxTable == 0 {
-		c.MaxTable = 1 << 16
-	}
-	if c.MaxStack == 0 {
-		c.MaxStack = DefaultStack
-	}
-	set(&c.MaxTables, 16)
-	set(&c.MaxFunctions, 200_000)
-	set(&c.MaxBody, 4<<20)
-	set(&c.MaxNesting, 50_000)
-	set(&c.MaxCompile, 600_000_000)
-	set(&c.Step, 256)
+	c.MaxMemoryPages = cmp.Or(c.MaxMemoryPages, 1<<16)
+	c.MaxTable = cmp.Or(c.MaxTable, 1<<16)
+	c.MaxStack = cmp.Or(c.MaxStack, DefaultStack)
+	c.MaxTables = cmp.Or(c.MaxTables, 16)
+	c.MaxFunctions = cmp.Or(c.MaxFunctions, 200_000)
+	c.MaxBody = cmp.Or(c.MaxBody, 4<<20)
+	c.MaxNesting = cmp.Or(c.MaxNesting, 50_000)
+	c.MaxCompile = cmp.Or(c.MaxCompile, 600_000_000)
+	c.Step = cmp.Or(c.Step, 256)
 	return c
 }
 
@@ -133,16 +123,8 @@ type Metered struct {
 // Rewrite returns the metered form of a core module. It does not validate types: a module that it accepts may
 // still be refused by the engine, and one that the engine would refuse stays refused.
 // It returns [ErrComponent] and [ErrExceptions] for what their names say. Safe for concurrent use.
-func Rewrite(wasm []byte, cfg Config) (out *Metered, err error) {
-	defer func() {
-		if x := recover(); x != nil {
-			b, ok := x.(bad)
-			if !ok {
-				panic(x)
-			}
-			out, err = nil, b.err
-		}
-	}()
+func Rewrite(wasm []byte, cfg Config) (_ *Metered, err error) {
+	defer caught(&err)
 	m := &module{cfg: cfg.withDefaults()}
 	secs, customs := sections(wasm)
 	var names []byte
@@ -273,13 +255,11 @@ func (m *module) rewrite(wasm []byte, in [secTag + 1][]byte, names []byte) []byt
 	w = append(w, wasm[:8]...)
 	for _, id := range order {
 		if out[id] != nil {
-			w = leb(append(w, id), uint64(len(out[id])))
-			w = append(w, out[id]...)
+			w = appendSection(w, id, out[id])
 		}
 	}
-	if n := m.nameSection(names); n != nil {
-		w = leb(append(w, secCustom), uint64(len(n)))
-		w = append(w, n...)
+	if n, err := m.nameSection(names); n != nil && err == nil {
+		w = appendSection(w, secCustom, n)
 	}
 	return w
 }

@@ -1,20 +1,13 @@
 package meter
 
 // nameSection writes the module's and the functions' names with their new indices, or nil where there are none.
-// A malformed name section is dropped: it is for people.
-func (m *module) nameSection(b []byte) (out []byte) {
+// A malformed name section can be dropped: it is for people.
+func (m *module) nameSection(b []byte) (_ []byte, err error) {
 	if b == nil {
-		return nil
+		return nil, nil
 	}
-	defer func() {
-		if x := recover(); x != nil {
-			if _, ok := x.(bad); !ok {
-				panic(x)
-			}
-			out = nil
-		}
-	}()
-	out = appendName(nil, "name")
+	defer caught(&err)
+	out := appendName(nil, "name")
 	r := &reader{b: b}
 	for r.i < len(b) {
 		id := r.u8()
@@ -24,8 +17,7 @@ func (m *module) nameSection(b []byte) (out []byte) {
 		case 0:
 			s.text()
 			s.end("module name")
-			out = leb(append(out, 0), uint64(len(sub)))
-			out = append(out, sub...)
+			out = appendSection(out, 0, sub)
 		case 1:
 			n := s.count()
 			w := leb(nil, uint64(n))
@@ -34,9 +26,8 @@ func (m *module) nameSection(b []byte) (out []byte) {
 				w = appendName(w, s.text())
 			}
 			s.end("function names")
-			out = leb(append(out, 1), uint64(len(w)))
-			out = append(out, w...)
+			out = appendSection(out, 1, w)
 		}
 	}
-	return out
+	return out, nil
 }

@@ -36,6 +36,22 @@ type bad struct{ err error }
 
 func fail(format string, a ...any) { panic(bad{fmt.Errorf(format, a...)}) }
 
+// caught, deferred, makes err of what the parser has failed with.
+func caught(err *error) {
+	switch x := recover().(type) {
+	case nil:
+	case bad:
+		*err = x.err
+	default:
+		panic(x)
+	}
+}
+
+// appendSection appends a section, or what else begins with a byte and a length.
+func appendSection(out []byte, id byte, body []byte) []byte {
+	return append(leb(append(out, id), uint64(len(body))), body...)
+}
+
 // reader reads a module's bytes. It fails (see bad) where they end early or a number is too long.
 type reader struct {
 	b []byte

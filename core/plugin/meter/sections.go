@@ -63,9 +63,7 @@ func (m *module) eachImport(b []byte, show func(module, name string)) {
 			r.limits()
 			m.tables++
 		case 2:
-			if min, _, _ := r.limits(); min > uint64(m.cfg.MaxMemoryPages) {
-				m.tooMuchMemory(min)
-			}
+			m.memory(r)
 			m.memories++
 		case 3:
 			m.valType(r)
@@ -133,22 +131,25 @@ func (m *module) tableSection(b []byte) []byte {
 	return out
 }
 
-func (m *module) tooMuchMemory(pages uint64) {
-	fail("a memory of %d KiB at start, at most %d KiB", pages*64, uint64(m.cfg.MaxMemoryPages)*64)
+// memory reads a memory's limits.
+func (m *module) memory(r *reader) {
+	if min, _, _ := r.limits(); min > uint64(m.cfg.MaxMemoryPages) {
+		fail("a memory of %d KiB at start, at most %d KiB", min*64, uint64(m.cfg.MaxMemoryPages)*64)
+	}
 }
 
 func (m *module) memorySection(b []byte) []byte {
 	r := &reader{b: b}
 	for n := r.count(); n > 0; n-- {
-		if min, _, _ := r.limits(); min > uint64(m.cfg.MaxMemoryPages) {
-			m.tooMuchMemory(min)
-		}
+		m.memory(r)
 	}
 	r.end("memory section")
 	return b
 }
 
-func (m *module) globalSection(b []byte) []byte {
+// rewritten copies a section that is a vector, none being an empty one. one reads an entry, and appends what comes in
+// its place.
+func rewritten(b []byte, what string, one func(r *reader, out []byte) []byte) []byte {
 	if b == nil {
 		return []byte{0}
 	}
@@ -156,24 +157,23 @@ func (m *module) globalSection(b []byte) []byte {
 	n := r.count()
 	out := leb(nil, uint64(n))
 	for ; n > 0; n-- {
-		s := r.i
-		m.valType(r)
-		r.skip(1)
-		out = append(out, b[s:r.i]...)
-		out = m.constExpr(out, r)
+		out = one(r, out)
 	}
-	r.end("global section")
+	r.end(what)
 	return out
 }
 
+func (m *module) globalSection(b []byte) []byte {
+	return rewritten(b, "global section", func(r *reader, out []byte) []byte {
+		s := r.i
+		m.valType(r)
+		r.skip(1)
+		return m.constExpr(append(out, b[s:r.i]...), r)
+	})
+}
+
 func (m *module) exportSection(b []byte) []byte {
-	if b == nil {
-		return []byte{0}
-	}
-	r := &reader{b: b}
-	n := r.count()
-	out := leb(nil, uint64(n))
-	for ; n > 0; n-- {
+	return rewritten(b, "export section", func(r *reader, out []byte) []byte {
 		s := r.i
 		if name := string(r.take(r.count())); name == Global || name == Stack {
 			fail("the export %q is reserved", name)
@@ -182,23 +182,17 @@ func (m *module) exportSection(b []byte) []byte {
 		out = append(out, b[s:r.i]...)
 		switch kind {
 		case 0:
-			out = leb(out, m.shift(r.leb32()))
+			return leb(out, m.shift(r.leb32()))
 		case 3:
-			out = leb(out, m.globalIndex(r))
-		default:
-			out = leb(out, r.leb32())
+			return leb(out, m.globalIndex(r))
 		}
-	}
-	r.end("export section")
-	return out
+		return leb(out, r.leb32())
+	})
 }
 
 // elementSection rewrites the function indices of element segments: core specification 2.0, §5.5.12.
 func (m *module) elementSection(b []byte) []byte {
-	r := &reader{b: b}
-	n := r.count()
-	out := leb(nil, uint64(n))
-	for ; n > 0; n-- {
+	return rewritten(b, "element section", func(r *reader, out []byte) []byte {
 		flags := r.leb32()
 		if flags > 7 {
 			fail("element segment of kind %d", flags)
@@ -229,9 +223,8 @@ func (m *module) elementSection(b []byte) []byte {
 				out = leb(out, m.shift(r.leb32()))
 			}
 		}
-	}
-	r.end("element section")
-	return out
+		return out
+	})
 }
 
 // constExpr copies a constant expression, moving function indices.

@@ -11,17 +11,9 @@ type Shape struct {
 }
 
 // Read gives the shape of a core module without compiling it. Its errors are those of [Rewrite].
-func Read(wasm []byte) (s *Shape, err error) {
-	defer func() {
-		if x := recover(); x != nil {
-			b, ok := x.(bad)
-			if !ok {
-				panic(x)
-			}
-			s, err = nil, b.err
-		}
-	}()
-	s = &Shape{Exports: map[string]byte{}, Custom: map[string][]byte{}}
+func Read(wasm []byte) (_ *Shape, err error) {
+	defer caught(&err)
+	s := &Shape{Exports: map[string]byte{}, Custom: map[string][]byte{}}
 	secs, customs := sections(wasm)
 	for _, c := range customs {
 		if _, ok := s.Custom[c.name]; !ok {
