@@ -25,14 +25,8 @@ func (b *breaker) paused(now time.Time) time.Duration { return max(0, b.until.Su
 
 // report notes an outcome and says for how long the plugin is now paused, if it begins to be.
 func (b *breaker) report(err error, now time.Time) time.Duration {
-	if err == nil || errors.Is(err, Failed) {
-		b.row, b.pauses = 0, 0
-		if err != nil {
-			b.last = err.Error()
-			b.failed++
-		} else {
-			b.failed = 0
-		}
+	if err == nil {
+		b.row, b.pauses, b.failed = 0, 0, 0
 		return 0
 	}
 	if errors.Is(err, Canceled) || errors.Is(err, Busy) || errors.Is(err, Denied) {
@@ -40,6 +34,10 @@ func (b *breaker) report(err error, now time.Time) time.Duration {
 	}
 	b.last = err.Error()
 	b.failed++
+	if errors.Is(err, Failed) {
+		b.row, b.pauses = 0, 0
+		return 0
+	}
 	if b.row++; b.row < failuresInARow {
 		return 0
 	}
@@ -51,12 +49,9 @@ func (b *breaker) report(err error, now time.Time) time.Duration {
 }
 
 // paused says for how long calls are refused.
-func (p *Plugin) paused(now time.Time) time.Duration {
+func (p *Plugin) paused() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.breaker.until.IsZero() {
-		return 0
-	}
 	return p.breaker.paused(p.host.now())
 }
 

@@ -2,9 +2,11 @@ package plugin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"time"
 
@@ -54,10 +56,10 @@ func (h *Host) make(ctx context.Context, spec Spec) (v *version, err error) {
 		logger = h.log.With("plugin", name)
 	}
 	v.log = newGuestLog(logger)
-	if v.defaults, err = mergeConfig(manifest.Config, nil); err != nil {
+	if v.defaults, err = json.Marshal(manifest.Config, json.Deterministic(true)); err != nil {
 		return fail(BadManifest, "config: %w", err)
 	}
-	if v.config, err = mergeConfig(manifest.Config, spec.Config); err != nil {
+	if v.config, err = Overlay(v.defaults, spec.Config); err != nil {
 		return fail(BadManifest, "config: %w", err)
 	}
 	if err := h.prepare(ctx, v, m.wasm); err != nil {
@@ -143,32 +145,19 @@ func (v *version) open(e *compile.Entry) (err error) {
 
 // over lays these limits over others.
 func (l Limits) over(m Limits) Limits {
-	if l.Timeout != 0 {
-		m.Timeout = l.Timeout
+	return Limits{
+		Timeout:   cmp.Or(l.Timeout, m.Timeout),
+		MemoryMiB: cmp.Or(l.MemoryMiB, m.MemoryMiB),
+		Fuel:      cmp.Or(l.Fuel, m.Fuel),
+		Instances: cmp.Or(l.Instances, m.Instances),
+		MaxCalls:  cmp.Or(l.MaxCalls, m.MaxCalls),
 	}
-	if l.MemoryMiB != 0 {
-		m.MemoryMiB = l.MemoryMiB
-	}
-	if l.Fuel != 0 {
-		m.Fuel = l.Fuel
-	}
-	if l.Instances != 0 {
-		m.Instances = l.Instances
-	}
-	if l.MaxCalls != 0 {
-		m.MaxCalls = l.MaxCalls
-	}
-	return m
 }
 
-// mergeConfig lays the operator's configuration over the defaults, name by name.
-func mergeConfig(defaults map[string]any, config []byte) ([]byte, error) {
+// Overlay lays one JSON object over another, member by member. An empty text is an empty object.
+func Overlay(base, over []byte) ([]byte, error) {
 	merged := map[string]jsontext.Value{}
-	base, err := json.Marshal(defaults, json.Deterministic(true), json.FormatNilMapAsNull(false))
-	if err != nil {
-		return nil, err
-	}
-	for _, b := range [][]byte{base, config} {
+	for _, b := range [][]byte{base, over} {
 		if len(bytes.TrimSpace(b)) == 0 {
 			continue
 		}
@@ -176,9 +165,7 @@ func mergeConfig(defaults map[string]any, config []byte) ([]byte, error) {
 		if err := json.Unmarshal(b, &m); err != nil {
 			return nil, err
 		}
-		for k, x := range m {
-			merged[k] = x
-		}
+		maps.Copy(merged, m)
 	}
 	return json.Marshal(merged, json.Deterministic(true))
 }

@@ -50,17 +50,11 @@ func (g Grants) Missing(ask Grants) []string {
 			continue
 		}
 		have := g.holding(want)
-		switch {
-		case have == nil:
+		if have == nil {
 			out = append(out, "http "+a.URL)
-			if a.Private {
-				out = append(out, "http "+a.URL+" at private addresses")
-			}
-			for _, s := range a.Secrets {
-				out = append(out, "secret "+s+" for "+a.URL)
-			}
-			continue
-		case a.Private && !have.private:
+			have = &grant{}
+		}
+		if a.Private && !have.private {
 			out = append(out, "http "+a.URL+" at private addresses")
 		}
 		for _, s := range a.Secrets {

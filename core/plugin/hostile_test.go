@@ -419,8 +419,8 @@ func TestP2Hostile(t *testing.T) {
 			var r plugin.Result
 			if err == nil {
 				hook := plugin.Notify
-				if !slices.Contains(p.Hooks(), hook) {
-					hook = p.Hooks()[0]
+				if !slices.Contains(p.Info().Hooks, hook) {
+					hook = p.Info().Hooks[0]
 				}
 				r, err = p.Call(t.Context(), hook, []byte(`{"a":1}`))
 				p.Close()

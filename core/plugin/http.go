@@ -16,6 +16,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/dial"
 )
@@ -174,17 +176,32 @@ func maskSecrets(raw string) (masked string, names []string, err error) {
 	if strings.Contains(raw, secretMark) {
 		return "", nil, refuse(callBad, "it holds %q", secretMark)
 	}
+	masked, err = replaceSecrets(raw, func(name string) (string, error) {
+		names = append(names, name)
+		return secretMark, nil
+	})
+	return masked, names, err
+}
+
+// replaceSecrets puts what by says for its name in the place of each {secret:name}.
+func replaceSecrets(text string, by func(name string) (string, error)) (string, error) {
+	var out strings.Builder
 	for {
-		before, rest, ok := strings.Cut(raw, "{secret:")
-		masked += before
+		before, rest, ok := strings.Cut(text, "{secret:")
+		out.WriteString(before)
 		if !ok {
-			return masked, names, nil
+			return out.String(), nil
 		}
 		name, after, ok := strings.Cut(rest, "}")
 		if !ok {
-			return "", nil, refuse(callBad, "{secret: without a closing brace")
+			return "", refuse(callBad, "{secret: without a closing brace")
 		}
-		masked, names, raw = masked+secretMark, append(names, name), after
+		s, err := by(name)
+		if err != nil {
+			return "", err
+		}
+		out.WriteString(s)
+		text = after
 	}
 }
 
@@ -243,18 +260,18 @@ func (f *secretFiller) headers(r *httpRequest, body []byte) (http.Header, error)
 	}
 	out := http.Header{"User-Agent": {"ogp"}}
 	for name, value := range r.Headers {
-		if !headerName(name) {
+		if !httpguts.ValidHeaderFieldName(name) {
 			return nil, refuse(callBad, "header %q: that is not a header's name", name)
 		}
 		canonical := http.CanonicalHeaderKey(name)
 		if slices.Contains(dropped, canonical) {
 			continue
 		}
-		value, err := f.expand(value)
+		value, err := replaceSecrets(value, f.secret)
 		if err != nil {
 			return nil, err
 		}
-		if !headerValue(value) {
+		if !httpguts.ValidHeaderFieldValue(value) {
 			return nil, refuse(callBad, "the value of header %q holds a character that no header may", name)
 		}
 		out.Set(canonical, value)
@@ -264,7 +281,7 @@ func (f *secretFiller) headers(r *httpRequest, body []byte) (http.Header, error)
 		if err != nil {
 			return nil, err
 		}
-		if !headerName(r.HMAC.Header) || !headerValue(r.HMAC.Prefix) ||
+		if !httpguts.ValidHeaderFieldName(r.HMAC.Header) || !httpguts.ValidHeaderFieldValue(r.HMAC.Prefix) ||
 			slices.Contains(dropped, http.CanonicalHeaderKey(r.HMAC.Header)) {
 			return nil, refuse(callBad, "hmac: header %q, or its prefix, cannot be sent", r.HMAC.Header)
 		}
@@ -273,45 +290,6 @@ func (f *secretFiller) headers(r *httpRequest, body []byte) (http.Header, error)
 		out.Set(r.HMAC.Header, r.HMAC.Prefix+hex.EncodeToString(mac.Sum(nil)))
 	}
 	return out, nil
-}
-
-// headerName says whether s is a token: RFC 9110 §5.6.2.
-func headerName(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		letter := c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9'
-		if !letter && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// headerValue says whether s has no control characters but tabs: RFC 9110 §5.5.
-func headerValue(s string) bool {
-	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
-}
-
-// expand replaces {secret:name} in a header's value.
-func (f *secretFiller) expand(value string) (string, error) {
-	var out strings.Builder
-	for {
-		before, rest, ok := strings.Cut(value, "{secret:")
-		out.WriteString(before)
-		if !ok {
-			return out.String(), nil
-		}
-		name, after, ok := strings.Cut(rest, "}")
-		if !ok {
-			return "", refuse(callBad, "{secret: without a closing brace")
-		}
-		s, err := f.secret(name)
-		if err != nil {
-			return "", err
-		}
-		out.WriteString(s)
-		value = after
-	}
 }
 
 // redact takes secrets out of an answer that repeats the request. It is a second line: what a granted URL

@@ -74,20 +74,8 @@ type instance struct {
 	guest guest.Guest // of a kind from elsewhere
 }
 
+// instanceKey is by what the host functions find the instance in their context.
 type instanceKey struct{}
-
-// guestContext carries the instance to the host functions.
-type guestContext struct {
-	context.Context
-	in *instance
-}
-
-func (c guestContext) Value(key any) any {
-	if key == (instanceKey{}) {
-		return c.in
-	}
-	return c.Context.Value(key)
-}
 
 func instanceOf(ctx context.Context) *instance { return ctx.Value(instanceKey{}).(*instance) }
 
@@ -236,7 +224,7 @@ func (t *tail) String() string { return strings.ToValidUTF8(string(t.b), "?") }
 func (v *version) start(ctx context.Context, deadline time.Time) (_ *instance, err error) {
 	in := &instance{v: v, hooks: map[Hook]api.Function{}}
 	base, free := withMemory(context.Background())
-	in.ctx = guestContext{base, in}
+	in.ctx = context.WithValue(base, instanceKey{}, in)
 	in.begin(ctx, "", v.config, deadline, startFuel)
 	defer func() {
 		if err != nil && in.mod != nil {

@@ -293,21 +293,7 @@ func (l *Limits) stack() int64 { return min(meter.DefaultStack, l.MemoryMiB<<20/
 func (l *Limits) pages() uint32 { return uint32((l.MemoryMiB<<20 - l.stack()) >> 16) }
 
 func (l *Limits) check() error {
-	if l.Timeout == 0 {
-		l.Timeout = Duration(10 * time.Second)
-	}
-	if l.MemoryMiB == 0 {
-		l.MemoryMiB = 64
-	}
-	if l.Fuel == 0 {
-		l.Fuel = 50_000_000
-	}
-	if l.Instances == 0 {
-		l.Instances = 2
-	}
-	if l.MaxCalls == 0 {
-		l.MaxCalls = 1_000_000
-	}
+	*l = l.over(Limits{Timeout: Duration(10 * time.Second), MemoryMiB: 64, Fuel: 50_000_000, Instances: 2, MaxCalls: 1_000_000})
 	switch {
 	case l.Timeout < 0 || l.Timeout > Duration(longestCall):
 		return fmt.Errorf("limits: timeout %v: want up to 5m", time.Duration(l.Timeout))

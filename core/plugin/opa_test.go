@@ -132,7 +132,7 @@ func TestRegoABI(t *testing.T) {
 					t.Errorf("kind %q", p.Info().Kind)
 				}
 				var hooks []string
-				for _, hook := range p.Hooks() {
+				for _, hook := range p.Info().Hooks {
 					hooks = append(hooks, string(hook))
 				}
 				if got := strings.Join(hooks, " "); c.hooks != "" && got != c.hooks {

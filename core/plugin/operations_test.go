@@ -340,14 +340,15 @@ func TestHTTPKeepsConnections(t *testing.T) {
 	h := newHost(t)
 	grants := plugin.Grants{HTTP: []plugin.HTTPGrant{{URL: s.URL, Private: true}}}
 	for _, name := range []string{"a", "b"} {
-		p := load(t, h, plugin.Spec{Name: name, Bytes: read(t, guests+"operate.wasm"), Grants: grants})
+		spec := plugin.Spec{Name: name, Bytes: read(t, guests+"operate.wasm"), Grants: grants}
+		p := load(t, h, spec)
 		for i := range 10 {
 			got := call(t, p, plugin.Notify, `{"op":"http.request","req":{"method":"POST","body":"x","url":"`+s.URL+`"}}`)
 			if !strings.Contains(got, `200`) {
 				t.Fatalf("answer = %s", got)
 			}
 			if i == 4 {
-				if err := p.Reload(t.Context()); err != nil {
+				if err := p.Replace(t.Context(), spec); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -130,9 +130,6 @@ func (p *Plugin) acquire() (*version, error) {
 	return p.current, nil
 }
 
-// Hooks are what the plugin answers.
-func (p *Plugin) Hooks() []Hook { return p.Info().Hooks }
-
 // Call asks the plugin. input is a JSON object; it is only read, and only until Call returns. An output that is
 // not a JSON object, or not what Spec.Answer wants, is the error BadAnswer. Errors are of type *Error with the kinds Denied (it has no such
 // hook), Failed, Trap, Limit, Timeout, Canceled, BadAnswer, Busy, Paused and Closed. The result's numbers
@@ -147,7 +144,7 @@ func (p *Plugin) Call(ctx context.Context, hook Hook, input []byte) (Result, err
 	if !v.manifest.hasHook(hook) {
 		return Result{}, &Error{Plugin: p.name, Hook: hook, Kind: Denied, Text: "the plugin does not answer this hook"}
 	}
-	if rest := p.paused(began); rest > 0 {
+	if rest := p.paused(); rest > 0 {
 		return Result{}, &Error{Plugin: p.name, Hook: hook, Kind: Paused, RetryAfter: rest,
 			Text: "paused after repeated failures, for " + rest.Round(time.Second).String()}
 	}
@@ -200,17 +197,9 @@ func (p *Plugin) Manifest() *Manifest {
 	return p.current.manifest
 }
 
-// Reload loads the plugin again from where it came from and swaps it in when everything worked, self-tests
-// included; otherwise the old one goes on and the error says why. Calls in flight end on the version that they
-// began with.
-func (p *Plugin) Reload(ctx context.Context) error {
-	p.mu.Lock()
-	spec := p.spec
-	p.mu.Unlock()
-	return p.Replace(ctx, spec)
-}
-
-// Replace is Reload with another Spec: another file, other grants, another configuration. The name stays.
+// Replace loads the plugin again as spec says, from the same file or another, and swaps it in when everything worked,
+// self-tests included; otherwise the old one goes on and the error says why. Calls in flight end on the version that
+// they began with. The name stays.
 func (p *Plugin) Replace(ctx context.Context, spec Spec) error {
 	select {
 	case p.reload <- struct{}{}:

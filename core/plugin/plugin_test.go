@@ -341,7 +341,8 @@ func TestReload(t *testing.T) {
 	}
 	put("p.wasm", numbered(1))
 	put("plugin.toml", []byte("name = \"p\"\nhooks = [\"policy\"]\n[[selftest]]\ninput = { }\nexpect = { version = 1 }\n"))
-	p := load(t, newHost(t), plugin.Spec{Path: file})
+	spec := plugin.Spec{Path: file}
+	p := load(t, newHost(t), spec)
 	is := func(n int) {
 		t.Helper()
 		if got, want := call(t, p, plugin.Message, `{}`), fmt.Sprintf(`{"version":%d}`, n); got != want {
@@ -350,27 +351,27 @@ func TestReload(t *testing.T) {
 	}
 	is(1)
 	put("p.wasm", numbered(2))
-	err := p.Reload(t.Context())
+	err := p.Replace(t.Context(), spec)
 	wantKind(t, err, plugin.BadModule)
 	if err == nil || !strings.Contains(err.Error(), `self-test 1: at .version: got {"version":2}, want {"version":1}`) {
 		t.Errorf("error = %v", err)
 	}
 	is(1)
 	put("plugin.toml", []byte("name = \"p\"\nhooks = [\"policy\"]\n[[selftest]]\ninput = { }\nexpect = { version = 2 }\n"))
-	if err := p.Reload(t.Context()); err != nil {
+	if err := p.Replace(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
 	is(2)
 	put("plugin.toml", []byte("nam = 1"))
-	wantKind(t, p.Reload(t.Context()), plugin.BadManifest)
+	wantKind(t, p.Replace(t.Context(), spec), plugin.BadManifest)
 	is(2)
 	put("p.wasm", []byte("garbage"))
-	wantKind(t, p.Reload(t.Context()), plugin.BadModule)
+	wantKind(t, p.Replace(t.Context(), spec), plugin.BadModule)
 	is(2)
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	wantKind(t, p.Reload(t.Context()), plugin.BadModule)
+	wantKind(t, p.Replace(t.Context(), spec), plugin.BadModule)
 	is(2)
 	if err := p.Replace(t.Context(), plugin.Spec{Bytes: numbered(3)}); err != nil {
 		t.Fatal(err)
@@ -404,11 +405,12 @@ func TestReloadUnderLoad(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	h := newHost(t)
-	p := load(t, h, plugin.Spec{Bytes: guest(answering)})
+	spec := plugin.Spec{Bytes: guest(answering)}
+	p := load(t, h, spec)
 	p.Close()
 	_, err := p.Call(t.Context(), plugin.Message, []byte(`{}`))
 	wantKind(t, err, plugin.Closed)
-	wantKind(t, p.Reload(t.Context()), plugin.Closed)
+	wantKind(t, p.Replace(t.Context(), spec), plugin.Closed)
 	p.Close()
 	h.Close()
 	_, err = h.Load(t.Context(), plugin.Spec{Name: "x", Bytes: guest(answering)})

@@ -16,34 +16,31 @@ func (v *version) ready(ctx context.Context) error {
 	configured := v.config
 	if len(v.manifest.SelfTests) > 0 && !bytes.Equal(v.defaults, configured) {
 		v.config = v.defaults
-		if first, err := v.first(ctx); err == nil {
-			v.give(first, true)
+		if v.first(ctx) == nil {
 			err := v.selfTests(ctx)
 			v.drain()
 			v.config = configured
 			if err != nil {
 				return err
 			}
-			first, err = v.first(ctx)
-			if err == nil {
-				v.give(first, true)
-			}
-			return err
+			return v.first(ctx)
 		}
 		v.config = configured
 	}
-	first, err := v.first(ctx)
-	if err != nil {
+	if err := v.first(ctx); err != nil {
 		return err
 	}
-	v.give(first, true)
 	return v.selfTests(ctx)
 }
 
 // first makes an instance that nobody waits for.
-func (v *version) first(ctx context.Context) (*instance, error) {
+func (v *version) first(ctx context.Context) error {
 	<-v.slots
-	return v.make(ctx, time.Now().Add(startTimeout))
+	in, err := v.make(ctx, time.Now().Add(startTimeout))
+	if err == nil {
+		v.give(in, true)
+	}
+	return err
 }
 
 // drain drops every idle instance. No call may be running.

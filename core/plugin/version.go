@@ -148,15 +148,7 @@ func (v *version) named(err error, hook Hook) error {
 
 // close frees everything. No call may be running.
 func (v *version) close() {
-	for {
-		select {
-		case in := <-v.idle:
-			in.close()
-			continue
-		default:
-		}
-		break
-	}
+	v.drain()
 	v.code.Close()
 }
 
@@ -182,13 +174,14 @@ func Offending(b []byte) string {
 	switch {
 	case errors.As(err, &s):
 		at := min(max(int(s.ByteOffset), 0), len(b))
+		where, before, after := lineOf(b, at), inQuotes(b[max(0, at-40):at]), inQuotes(b[at:min(at+40, len(b))])
 		if errors.Is(s.Err, jsontext.ErrDuplicateName) {
-			return fmt.Sprintf(", %s: a name that was there before: %s here %s", lineOf(b, at), inQuotes(b[max(0, at-40):at]), inQuotes(b[at:min(at+40, len(b))]))
+			return fmt.Sprintf(", %s: a name that was there before: %s here %s", where, before, after)
 		}
 		if at == len(b) {
-			return fmt.Sprintf(", %s: it ends too early, behind %s", lineOf(b, at), inQuotes(b[max(0, at-40):]))
+			return fmt.Sprintf(", %s: it ends too early, behind %s", where, before)
 		}
-		return fmt.Sprintf(", %s: %s here %s", lineOf(b, at), inQuotes(b[max(0, at-40):at]), inQuotes(b[at:min(at+40, len(b))]))
+		return fmt.Sprintf(", %s: %s here %s", where, before, after)
 	case err == nil:
 		at := int(d.InputOffset())
 		return fmt.Sprintf(", %s: more follows the object: %s", lineOf(b, at), inQuotes(b[at:]))

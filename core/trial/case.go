@@ -137,21 +137,3 @@ func (c *Case) Hook(m *plugin.Manifest, named string) (plugin.Hook, error) {
 	c.Input = hooks.Sized(c.Input)
 	return hook, nil
 }
-
-// over lays one object over another, member by member.
-func over(base, top []byte) ([]byte, error) {
-	merged := map[string]core.Raw{}
-	for _, text := range [][]byte{base, top} {
-		if len(text) == 0 {
-			continue
-		}
-		var members map[string]core.Raw
-		if err := json.Unmarshal(text, &members); err != nil {
-			return nil, &core.Error{Kind: core.Malformed, Public: "config is not a JSON object", Err: err}
-		}
-		for k, v := range members {
-			merged[k] = v
-		}
-	}
-	return json.Marshal(merged, json.Deterministic(true))
-}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -130,12 +131,7 @@ func differences(list []string, at string, have, want any) []string {
 		if !ok {
 			return differs()
 		}
-		names := make([]string, 0, len(w))
-		for name := range w {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		for _, name := range names {
+		for _, name := range slices.Sorted(maps.Keys(w)) {
 			if _, ok := h[name]; !ok {
 				list = append(list, fmt.Sprintf("%s: got nothing, want %s", strings.TrimPrefix(at+"."+name, "."), compact(w[name])))
 				continue

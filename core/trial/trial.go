@@ -85,8 +85,8 @@ func (h *Host) Load(ctx context.Context, f *Plugin, c Case) (*plugin.Plugin, err
 		}
 	}
 	var err error
-	if spec.Config, err = over(spec.Config, c.Config); err != nil {
-		return nil, err
+	if spec.Config, err = plugin.Overlay(spec.Config, c.Config); err != nil {
+		return nil, &core.Error{Kind: core.Malformed, Public: "config is not a JSON object", Err: err}
 	}
 	asks := f.Module.Manifest.Asks()
 	spec.KV, spec.Grants.KV, spec.Answer, spec.Tried = kv, asks.KV, hooks.Answer, true

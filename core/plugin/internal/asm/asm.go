@@ -155,9 +155,6 @@ func (m *Module) Func(params, results []byte, locals int, body ...any) uint32 {
 // Body adds a raw function body.
 func (m *Module) Body(code []byte) { m.codes = append(m.codes, append(U(uint64(len(code))), code...)) }
 
-// Declare adds a function without a body.
-func (m *Module) Declare(typ uint32) { m.funcs = append(m.funcs, U(uint64(typ))) }
-
 // Export exports a function.
 func (m *Module) Export(name string, f uint32) { m.ExportKind(name, 0, f) }
 
