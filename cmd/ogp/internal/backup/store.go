@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
+	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -26,7 +27,7 @@ the same command again to continue.
 			if err != nil {
 				return err
 			}
-			n, err := copyStore(cmd.Context(), dir, a.LoadOptions(cmd), args[0])
+			n, err := daemon.CopyStore(cmd.Context(), dir, a.LoadOptions(cmd), args[0])
 			if err != nil {
 				return err
 			}

@@ -1,4 +1,4 @@
-package backup
+package daemon_test
 
 import (
 	"errors"
@@ -32,7 +32,7 @@ func TestCopyStore(t *testing.T) {
 	refused := func(at, where string, kind core.Kind) {
 		t.Helper()
 		var e *core.Error
-		if _, err := copyStore(t.Context(), dir, options(at), where); !errors.As(err, &e) || e.Kind != kind {
+		if _, err := daemon.CopyStore(t.Context(), dir, options(at), where); !errors.As(err, &e) || e.Kind != kind {
 			t.Errorf("from %q to %q: %v, want %s", at, where, err, kind)
 		}
 	}
@@ -61,14 +61,14 @@ func TestCopyStore(t *testing.T) {
 		return
 	}
 	at := storetest.Postgres(t)
-	if n, err := copyStore(t.Context(), dir, options(""), at); err != nil || n.Peers != 1 {
+	if n, err := daemon.CopyStore(t.Context(), dir, options(""), at); err != nil || n.Peers != 1 {
 		t.Fatalf("into the database: %+v, %v, want one peer", n, err)
 	}
 	refused("", at, core.Conflict) // it is not empty
 	if err := os.Remove(filepath.Join(dir, daemon.StoreFile)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := copyStore(t.Context(), dir, options(at), "sqlite"); err != nil || n.Peers != 1 {
+	if n, err := daemon.CopyStore(t.Context(), dir, options(at), "sqlite"); err != nil || n.Peers != 1 {
 		t.Errorf("and back: %+v, %v, want one peer", n, err)
 	}
 }

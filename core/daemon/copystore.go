@@ -1,4 +1,4 @@
-package backup
+package daemon
 
 import (
 	"context"
@@ -8,14 +8,13 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
-	"github.com/opengatewayprotocol/ogp/core/daemon"
 	"github.com/opengatewayprotocol/ogp/core/store"
 )
 
-// copyStore puts all that a gateway's store has into another: "sqlite" for a file in the
+// CopyStore puts all that a gateway's store has into another: "sqlite" for a file in the
 // state directory, or a URL, also as a reference like any secret. The gateway does not
 // run meanwhile: whoever has one of the two stores open is a Conflict.
-func copyStore(ctx context.Context, dir string, o config.Options, where string) (_ store.Copied, err error) {
+func CopyStore(ctx context.Context, dir string, o config.Options, where string) (_ store.Copied, err error) {
 	cfg, _, _, err := config.Load(o)
 	if err != nil {
 		return store.Copied{}, err
@@ -28,8 +27,8 @@ func copyStore(ctx context.Context, dir string, o config.Options, where string) 
 		}
 		return store.Copied{}, e
 	}
-	if _, err := os.Stat(filepath.Join(dir, daemon.KeyFile)); errors.Is(err, os.ErrNotExist) && cfg.Signer == "" {
-		return store.Copied{}, core.Refusef(core.NotFound, "%s holds no gateway: there is no %s", dir, daemon.KeyFile)
+	if _, err := os.Stat(filepath.Join(dir, KeyFile)); errors.Is(err, os.ErrNotExist) && cfg.Signer == "" {
+		return store.Copied{}, core.Refusef(core.NotFound, "%s holds no gateway: there is no %s", dir, KeyFile)
 	}
 	var ends [2]core.Store
 	for i, s := range []config.Secret{cfg.Store, config.NewSecret(where)} {
