@@ -152,7 +152,7 @@ func (i *initializer) run(ctx context.Context) error {
 	if err := i.write(); err != nil {
 		return err
 	}
-	if err := i.key(); err != nil {
+	if err := i.key(ctx); err != nil {
 		return err
 	}
 	if err := i.enableHooks(ctx); err != nil {

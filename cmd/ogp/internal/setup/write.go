@@ -160,7 +160,7 @@ func flagOf(key string) string {
 }
 
 // key makes the identity, unless there is one.
-func (i *initializer) key() error {
+func (i *initializer) key(ctx context.Context) error {
 	if i.fresh && exists(filepath.Join(i.dir, daemon.LegacyKeyFile)) && i.view.Imported == nil {
 		e := core.Refusef(core.Conflict, "%s holds the identity of a TypeScript gateway, and none of ours", i.dir)
 		e.Hint = "--import " + i.dir + " takes it over"
@@ -169,7 +169,7 @@ func (i *initializer) key() error {
 	first := !exists(filepath.Join(i.dir, daemon.KeyFile))
 	i.view.CardURL = strings.TrimRight(i.cfg.OwnURL(i.cfg.DaemonPort), "/") + federation.PathCard
 	if i.cfg.Signer != "" || first && i.cfg.Store.IsSet() { // it may be elsewhere
-		me, _, err := cli.OnState(context.Background(), i.app, api.Whoami, api.None{}, false)
+		me, _, err := cli.OnState(ctx, i.app, api.Whoami, api.None{}, false)
 		if err == nil || i.cfg.Signer != "" || !errors.Is(err, control.ErrNoDaemon) {
 			i.view.Fingerprint = me.Fingerprint
 			return err
@@ -180,7 +180,7 @@ func (i *initializer) key() error {
 		return err
 	}
 	if first && !i.cfg.Store.IsSet() {
-		if err := daemon.CheckStore(context.Background(), i.dir); err != nil { // the key's other half
+		if err := daemon.CheckStore(ctx, i.dir); err != nil { // the key's other half
 			return err
 		}
 	}
