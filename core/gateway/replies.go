@@ -284,9 +284,8 @@ func questionOf(m *core.Message) *question {
 // awaitName names a reply that somebody waits for.
 func awaitName(n core.Nonce) string { return "reply/" + string(n) }
 
-// PollReply answers GET /federation/reply/:nonce. Who knows the nonce may read,
-// as often as wanted until the reply's life ends. One of ours comes with its
-// signature.
+// PollReply answers GET /federation/reply/:nonce. Anyone with the nonce may poll until
+// the reply expires. One of ours comes with its signature.
 //
 // docs/threat-model.md#r1
 func (g *replies) PollReply(ctx context.Context, nonce core.Nonce) (core.Answer, error) {

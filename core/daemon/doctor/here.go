@@ -206,7 +206,7 @@ func (d *Doctor) FreePort(ctx context.Context, r *api.Report) {
 // PortFix says what to do where a port, which the configuration has from somewhere,
 // cannot be listened on.
 func PortFix(err error, port int, from config.Origin) string {
-	next := 18790
+	next := core.DefaultPort
 	if port >= 1024 && port < 65000 {
 		next = port + 10
 	}
