@@ -10,6 +10,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
+	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
@@ -54,7 +55,7 @@ long form or the link is approved at once, with these grants.
 	}
 	f := cmd.Flags()
 	cli.CountVar(f, &p.Uses, "uses", "how often it can be used (default: no limit)")
-	cli.DurationVar(f, &expires, "expires", "how long it is valid, such as 1h or 1d (default 10m)")
+	cli.DurationVar(f, &expires, "expires", "how long it is valid, such as 1h or 1d (default "+core.FormatDuration(core.DefaultInviteLife)+")")
 	f.BoolVar(&p.Approve, "approve", false, "approve whoever accepts the long form or the link")
 	f.BoolVar(&qr, "qr", false, "print the link, which carries key and URL, and its QR code")
 	g.registerAs(cmd, "grants-expire")

@@ -588,6 +588,9 @@ func TestInvites(t *testing.T) {
 	if r.StatusCode != http.StatusOK || !strings.Contains(text, "abc123-AAAA") || !strings.Contains(text, `<svg class="qr"`) {
 		t.Errorf("made: %d %s", r.StatusCode, text)
 	}
+	if _, text := b.get("/invites"); !strings.Contains(text, `placeholder="`+core.FormatDuration(core.DefaultInviteLife)+`"`) {
+		t.Error("the form does not show how long an invite lives that names no life")
+	}
 	if _, text := b.get("/invites"); strings.Contains(text, "abc123-AAAA") {
 		t.Error("the long form is shown twice")
 	}

@@ -20,6 +20,7 @@ type invitesPage struct {
 	Wrong  *api.ErrorView // why there is no list
 	Made   *api.InviteView
 	QR     template.HTML
+	Life   string // of an invite that names none
 	Grants []grantRow
 }
 
@@ -29,7 +30,7 @@ func (s *Server) invites(w http.ResponseWriter, r *http.Request) error {
 
 // showInvites shows the list. The code of an invite is known when it is made, and not later.
 func (s *Server) showInvites(w http.ResponseWriter, r *http.Request, made *api.InviteView) (err error) {
-	p := invitesPage{Made: made}
+	p := invitesPage{Made: made, Life: core.FormatDuration(core.DefaultInviteLife)}
 	if p.List, err = api.Invites.Call(r.Context(), s.o.Caller, api.None{}); err != nil {
 		v := api.ErrorOf(err)
 		p.Wrong = &v

@@ -14,7 +14,7 @@ import (
 type InviteOptions struct {
 	// Uses is how often the code can be resolved. Zero means without limit.
 	Uses int
-	// Expires is the code's life, 10 s to 24 h. Zero means the server's 10 minutes.
+	// Expires is the code's life, 10 s to 24 h. Zero means what the server says.
 	Expires time.Duration
 	// Approve adds a secret, with which whoever accepts can show that we approve.
 	// Hand the invite to an Approvals.

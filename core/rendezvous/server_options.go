@@ -39,7 +39,7 @@ type ServerOptions struct {
 	MaxAge time.Duration
 	// TTL is how long a record lives without renewal. Zero means 90 s.
 	TTL time.Duration
-	// InviteTTL is how long a code lives whose owner says nothing. Zero means 10 minutes.
+	// InviteTTL is how long a code lives whose owner says nothing. Zero means core.DefaultInviteLife.
 	InviteTTL time.Duration
 	// Reannounce is after how long clients are told to renew. Zero means 30 s;
 	// at most a third of TTL.
