@@ -84,6 +84,12 @@ func Refusef(k Kind, format string, args ...any) *Error {
 	return Refuse(k, fmt.Sprintf(format, args...))
 }
 
+// WithHint puts onto e what our operator can do next, and returns it.
+func (e *Error) WithHint(hint string) *Error {
+	e.Hint = hint
+	return e
+}
+
 // RoundUp is a time to wait as it is said to others: whole seconds, at least one
 // where it is any.
 func RoundUp(d time.Duration) time.Duration {

@@ -27,9 +27,7 @@ func Token(path string, renew bool) (string, error) {
 	}
 	dir := filepath.Dir(path)
 	if _, err := os.Stat(dir); err != nil {
-		e := core.Refusef(core.NotFound, "there is no gateway in %s", dir)
-		e.Hint = `"ogp init" or "ogp start" makes one`
-		return "", e
+		return "", core.Refusef(core.NotFound, "there is no gateway in %s", dir).WithHint(`"ogp init" or "ogp start" makes one`)
 	}
 	token = rand.Text() + rand.Text() // 256 bits
 	return token, atomicfile.WriteFile(path, []byte(token+"\n"))
@@ -42,9 +40,8 @@ func ReadToken(path string) (string, error) {
 		return "", err
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		e := core.Refusef(core.Conflict, "%s can be read by others (mode %04o)", path, info.Mode().Perm())
-		e.Hint = `"ogp a2a token --new" makes another that only you can read`
-		return "", e
+		return "", core.Refusef(core.Conflict, "%s can be read by others (mode %04o)", path, info.Mode().Perm()).
+			WithHint(`"ogp a2a token --new" makes another that only you can read`)
 	}
 	text, err := files.ReadText(path, maxToken)
 	token := strings.TrimSpace(string(text))

@@ -112,9 +112,7 @@ func Home(env []string) (string, error) {
 	if home != "" {
 		dir := ExpandHome(env, home)
 		if !filepath.IsAbs(dir) {
-			e := core.Refusef(core.Malformed, "OGP_HOME %q is not an absolute path", home)
-			e.Hint = "write it from the root on, such as OGP_HOME=/var/lib/ogp"
-			return "", e
+			return "", core.Refusef(core.Malformed, "OGP_HOME %q is not an absolute path", home).WithHint("write it from the root on, such as OGP_HOME=/var/lib/ogp")
 		}
 		return dir, nil
 	}

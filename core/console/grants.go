@@ -167,9 +167,7 @@ func (s *Server) grants(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if len(wanted) == 0 {
-		e := core.Refuse(core.Malformed, "nothing would be granted any more; nothing was changed")
-		e.Hint = "pause the peer, or end the federation with it"
-		return e
+		return core.Refuse(core.Malformed, "nothing would be granted any more; nothing was changed").WithHint("pause the peer, or end the federation with it")
 	}
 	was := grantsOf(p)
 	if r.PostFormValue("save") != "yes" {

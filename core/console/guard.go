@@ -178,9 +178,7 @@ func counts(r *http.Request, token string) error {
 	case !ours:
 		return errOtherSession
 	case !fresh:
-		e := core.Refuse(core.Conflict, "this form was sent already; nothing was done a second time")
-		e.Hint = "open the page again to see what came of it"
-		return e
+		return core.Refuse(core.Conflict, "this form was sent already; nothing was done a second time").WithHint("open the page again to see what came of it")
 	}
 	return nil
 }

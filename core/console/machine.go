@@ -192,9 +192,7 @@ type fateRow struct {
 }
 
 var errReplayGone = func() error {
-	e := core.Refuse(core.NotFound, "this replay is gone: others came after it, or the console was closed")
-	e.Hint = "ask again; the record is still there"
-	return e
+	return core.Refuse(core.NotFound, "this replay is gone: others came after it, or the console was closed").WithHint("ask again; the record is still there")
 }
 
 func (s *Server) replayedPage(w http.ResponseWriter, r *http.Request) error {

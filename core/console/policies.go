@@ -98,9 +98,7 @@ func (s *Server) pluginAct(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) uploaded(r *http.Request, form sent) (api.UploadView, error) {
 	p := api.UploadParams{Module: form.file("module"), Manifest: string(form.file("manifest")), Cases: map[string]string{}}
 	if len(p.Module) == 0 {
-		e := core.Refuse(core.Malformed, "no module was chosen; nothing was done")
-		e.Hint = "choose a .wasm file, and the plugin.toml that belongs to it"
-		return api.UploadView{}, e
+		return api.UploadView{}, core.Refuse(core.Malformed, "no module was chosen; nothing was done").WithHint("choose a .wasm file, and the plugin.toml that belongs to it")
 	}
 	for _, f := range form.Files["cases"] {
 		p.Cases[f.Name] = string(f.Text)

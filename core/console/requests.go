@@ -76,9 +76,8 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request) error {
 	}
 	last := p.Fingerprint[strings.LastIndex(p.Fingerprint, "-")+1:]
 	if typed := strings.ToUpper(strings.TrimSpace(r.PostFormValue("compared"))); typed != last {
-		e := core.Refusef(core.Forbidden, "%q is not the last group of its fingerprint; nobody was approved", typed)
-		e.Hint = "ask its operator to read the fingerprint to you, by a way that you trust: if it differs, this request is somebody else's"
-		return e
+		return core.Refusef(core.Forbidden, "%q is not the last group of its fingerprint; nobody was approved", typed).
+			WithHint("ask its operator to read the fingerprint to you, by a way that you trust: if it differs, this request is somebody else's")
 	}
 	grants, err := readGrants(r, s.o.Now())
 	if err != nil {

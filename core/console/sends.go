@@ -78,9 +78,7 @@ func (s *Server) sends(f func(w http.ResponseWriter, r *http.Request, form sent)
 		case s.sending <- struct{}{}:
 			defer func() { <-s.sending }()
 		case <-time.After(s.patience):
-			e := core.Refuse(core.Unavailable, "other forms with files are being worked on; nothing was done")
-			e.Hint = "go back and send it again in a moment"
-			return e
+			return core.Refuse(core.Unavailable, "other forms with files are being worked on; nothing was done").WithHint("go back and send it again in a moment")
 		}
 		form, err := readSent(parts)
 		if errors.Is(err, os.ErrDeadlineExceeded) { // that has ended the context, and with it all pages

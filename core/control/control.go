@@ -337,9 +337,7 @@ func IsCutShort(err error) bool {
 }
 
 func errCutShort() error {
-	e := core.Refuse(core.Unavailable, cutShortText)
-	e.Hint = `"ogp status" shows whether it runs again; look what was done before you ask once more`
-	return e
+	return core.Refuse(core.Unavailable, cutShortText).WithHint(`"ogp status" shows whether it runs again; look what was done before you ask once more`)
 }
 
 // errBusy says that the call was not taken.

@@ -381,9 +381,8 @@ func (d *Daemon) listen() error {
 		if d.agentSock != nil {
 			d.agentSock.Close()
 		}
-		e := &core.Error{Kind: core.Unavailable, Public: fmt.Sprintf("cannot listen on %s: %s", d.config().ListenAddress(), dial.Fact(err))}
-		e.Hint = doctor.PortFix(err, d.config().DaemonPort, d.origins().Of("daemon_port"))
-		return e
+		return &core.Error{Kind: core.Unavailable, Public: fmt.Sprintf("cannot listen on %s: %s", d.config().ListenAddress(), dial.Fact(err)),
+			Hint: doctor.PortFix(err, d.config().DaemonPort, d.origins().Of("daemon_port"))}
 	}
 	if d.port() != d.config().DaemonPort {
 		d.gateway.SetSettings(settings(d.config(), d.port()))

@@ -127,14 +127,11 @@ func (d *Daemon) mayInstall(name string) error {
 		return err
 	}
 	if c, ok := d.config().Plugins[name]; ok && c.Path != "" {
-		e := core.Refusef(core.Conflict, "config.toml has a plugin named %q, with a path of its own", name)
-		e.Hint = "--name installs it under another name; or take path out of [plugins." + name + "]"
-		return e
+		return core.Refusef(core.Conflict, "config.toml has a plugin named %q, with a path of its own", name).
+			WithHint("--name installs it under another name; or take path out of [plugins." + name + "]")
 	}
 	if _, _, ships := d.o.Shipped(name); ships {
-		e := core.Refusef(core.Conflict, "%q is a plugin that ships with ogp", name)
-		e.Hint = "--name installs it under another name"
-		return e
+		return core.Refusef(core.Conflict, "%q is a plugin that ships with ogp", name).WithHint("--name installs it under another name")
 	}
 	return nil
 }
@@ -182,9 +179,8 @@ func (d *Daemon) removeNow(ctx context.Context, name string) error {
 	}
 	i := slices.IndexFunc(installed, func(in hooks.Installed) bool { return in.Name == name })
 	if i < 0 {
-		e := core.Refusef(core.NotFound, "no plugin named %q is installed", name)
-		e.Hint = `"ogp plugin list" shows where each is from; one of config.toml goes with its [plugins] table, or with enabled = false there`
-		return e
+		return core.Refusef(core.NotFound, "no plugin named %q is installed", name).
+			WithHint(`"ogp plugin list" shows where each is from; one of config.toml goes with its [plugins] table, or with enabled = false there`)
 	}
 	if err := d.applyInstalled(ctx, slices.Delete(installed, i, i+1)); err != nil {
 		return err
@@ -240,9 +236,7 @@ func (d *Daemon) pluginKV(ctx context.Context, p api.KVParams) (map[string]any, 
 		}
 	}
 	if _, has := sizes[p.Key]; p.Key != "" && !p.Set && !has {
-		e := core.Refusef(core.NotFound, "%s keeps nothing under %q", p.Plugin, p.Key)
-		e.Hint = `"ogp plugin kv ` + p.Plugin + `" lists its keys`
-		return nil, e
+		return nil, core.Refusef(core.NotFound, "%s keeps nothing under %q", p.Plugin, p.Key).WithHint(`"ogp plugin kv ` + p.Plugin + `" lists its keys`)
 	}
 	put := core.KVPut{Plugin: p.Plugin, Key: p.Key}
 	switch {
@@ -275,9 +269,8 @@ func (d *Daemon) mayKeep(ctx context.Context, name string) error {
 		if w.Spec.Name != name || len(w.Spec.Grants.KV) > 0 {
 			continue
 		}
-		e := core.Refusef(core.Forbidden, "%s has no store: none is granted to it", name)
-		e.Hint = "a plugin asks for one with [kv] in its plugin.toml; kv = [\"get\", \"set\", \"delete\", \"list\"] in [plugins." + name + ".grants] of config.toml grants it"
-		return e
+		return core.Refusef(core.Forbidden, "%s has no store: none is granted to it", name).
+			WithHint("a plugin asks for one with [kv] in its plugin.toml; kv = [\"get\", \"set\", \"delete\", \"list\"] in [plugins." + name + ".grants] of config.toml grants it")
 	}
 	return nil
 }

@@ -263,9 +263,7 @@ func surely(ref string, p *core.Peer) error {
 	if ref = strings.TrimSpace(ref); len(ref) >= leastPrefix || ref == p.Alias {
 		return nil
 	}
-	e := core.Refusef(core.Ambiguous, "%q is too short to say whom you mean", ref)
-	e.Hint = "name the peer by its alias or fingerprint: " + p.Name()
-	return e
+	return core.Refusef(core.Ambiguous, "%q is too short to say whom you mean", ref).WithHint("name the peer by its alias or fingerprint: " + p.Name())
 }
 
 func (d *Daemon) remove(ctx context.Context, p api.EndParams) (api.RemoveResult, error) {

@@ -58,9 +58,7 @@ func TryNotifier(ctx context.Context, o Options, installed []hooks.Installed, na
 		if o.Config.File != "" {
 			text = strings.ReplaceAll(text, o.Config.File, "the configuration file")
 		}
-		e := core.Refuse(core.Malformed, "the gateway could not use it, nothing has changed: "+text)
-		e.Hint = v.Hint
-		return "", e
+		return "", core.Refuse(core.Malformed, "the gateway could not use it, nothing has changed: "+text).WithHint(v.Hint)
 	}
 	o.Log = io.Discard
 	d, err := configured(o)
@@ -94,9 +92,7 @@ func TryNotifier(ctx context.Context, o Options, installed []hooks.Installed, na
 // heard finds what a notifier would be loaded with, or says why it would hear of nothing.
 func (d *Daemon) heard(name string, wanted []hooks.Wanted, installed []hooks.Installed) (plugin.Spec, error) {
 	no := func(why, fix string) (plugin.Spec, error) {
-		e := core.Refusef(core.Conflict, "%s would hear of nothing: %s", name, why)
-		e.Hint = fix
-		return plugin.Spec{}, e
+		return plugin.Spec{}, core.Refusef(core.Conflict, "%s would hear of nothing: %s", name, why).WithHint(fix)
 	}
 	table := "[plugins." + name + "]"
 	if c, ok := d.config().Plugins[name]; ok && !c.IsEnabled() {
@@ -156,9 +152,7 @@ func callOnce(ctx context.Context, dir string, spec plugin.Spec) error {
 }
 
 func notTaken(kind core.Kind, name, why, fix string) error {
-	e := core.Refusef(kind, "%s did not take a test call: %s", name, cmp.Or(why, "it does not say why"))
-	e.Hint = fix
-	return e
+	return core.Refusef(kind, "%s did not take a test call: %s", name, cmp.Or(why, "it does not say why")).WithHint(fix)
 }
 
 const testLine = `This is a test call of "ogp notify". Nothing has happened, and there is nothing to do.`

@@ -146,9 +146,8 @@ func (d *Daemon) backup(ctx context.Context, p api.BackupParams) (api.None, erro
 		Backup(ctx context.Context, path string) error
 	})
 	if !ok {
-		e := core.Refuse(core.Unsupported, "the store is a database of its own, which ogp does not back up")
-		e.Hint = "use the database's own way, such as pg_dump or its provider's backups; and keep a copy of the key: " + KeyFile + ", unless the database has it sealed, or a signer has it"
-		return api.None{}, e
+		return api.None{}, core.Refuse(core.Unsupported, "the store is a database of its own, which ogp does not back up").
+			WithHint("use the database's own way, such as pg_dump or its provider's backups; and keep a copy of the key: " + KeyFile + ", unless the database has it sealed, or a signer has it")
 	}
 	return api.None{}, db.Backup(ctx, p.Path)
 }
@@ -164,7 +163,6 @@ func (d *Daemon) makeDir() error {
 	if errors.As(err, &p) {
 		why = p.Path + ": " + p.Err.Error()
 	}
-	e := core.Refusef(core.Unavailable, "cannot make the state directory %s: %s", d.dir, why)
-	e.Hint = "run ogp as the user who owns that folder, or name another directory with --home"
-	return e
+	return core.Refusef(core.Unavailable, "cannot make the state directory %s: %s", d.dir, why).
+		WithHint("run ogp as the user who owns that folder, or name another directory with --home")
 }

@@ -129,9 +129,8 @@ func (d *Daemon) wantedWith(installed []hooks.Installed) ([]hooks.Wanted, error)
 			continue
 		}
 		if _, _, ok := d.o.Shipped(name); !ok {
-			e := core.Refusef(core.Malformed, "delivery.notifiers: no notifier is named %q", name)
-			e.Hint = `"log" and what "ogp notify list" shows as shipped are always there; another needs "ogp plugin install", or a [plugins.` + name + `] table`
-			return nil, e
+			return nil, core.Refusef(core.Malformed, "delivery.notifiers: no notifier is named %q", name).
+				WithHint(`"log" and what "ogp notify list" shows as shipped are always there; another needs "ogp plugin install", or a [plugins.` + name + `] table`)
 		}
 		names[name] = true
 		w, err := d.configured(name, config.PluginConfig{}, nil)
@@ -251,9 +250,8 @@ func (d *Daemon) shipped(w *hooks.Wanted, c config.PluginConfig, settings map[st
 	}
 	wasm, manifestText, ok := d.o.Shipped(cmp.Or(c.Shipped, w.Spec.Name))
 	if !ok {
-		e := core.Refusef(core.Malformed, "no plugin named %s ships with ogp or is installed", cmp.Or(c.Shipped, w.Spec.Name))
-		e.Hint = "path = \"/where/the/module/is.wasm\" names one of yours"
-		return e
+		return core.Refusef(core.Malformed, "no plugin named %s ships with ogp or is installed", cmp.Or(c.Shipped, w.Spec.Name)).
+			WithHint("path = \"/where/the/module/is.wasm\" names one of yours")
 	}
 	manifest, err := plugin.ParseManifest(manifestText)
 	if err != nil {

@@ -51,9 +51,8 @@ func (d *Daemon) openLists(ctx context.Context) error {
 		return nil
 	}
 	if !d.config().Store.IsSet() {
-		e := core.Refuse(core.Malformed, "store_read names a database, and store names none")
-		e.Hint = "store_read is a read replica of the database of store: set both, or neither"
-		return e
+		return core.Refuse(core.Malformed, "store_read names a database, and store names none").
+			WithHint("store_read is a read replica of the database of store: set both, or neither")
 	}
 	at, err := d.config().StoreRead.Reveal()
 	if err != nil {
@@ -116,9 +115,8 @@ func (d *Daemon) checkHalves(ctx context.Context) error {
 
 // storeGone is the refusal of a key whose store is no more.
 func (d *Daemon) storeGone(how string) error {
-	e := core.Refusef(core.Conflict, "%s has a key, and its store %s is %s: the peers, the inbox and the outbox are lost", d.dir, StoreFile, how)
-	e.Hint = fmt.Sprintf(`move %s elsewhere and run "ogp restore" with a backup; or begin with an empty store: "ogp start --new-store", and ask every peer again`, d.dir)
-	return e
+	return core.Refusef(core.Conflict, "%s has a key, and its store %s is %s: the peers, the inbox and the outbox are lost", d.dir, StoreFile, how).
+		WithHint(fmt.Sprintf(`move %s elsewhere and run "ogp restore" with a backup; or begin with an empty store: "ogp start --new-store", and ask every peer again`, d.dir))
 }
 
 // setAside keeps what is left of a store out of the way of a new one.
@@ -202,9 +200,8 @@ func (d *Daemon) claim(ctx context.Context) error {
 	}
 	var k core.PublicKey
 	_ = k.UnmarshalText([]byte(owner)) // a zero key is shown as one
-	e := core.Refusef(core.Conflict, "%s holds the store of gateway %s and the key of gateway %s", d.dir, k.Fingerprint(), d.key.Public().Fingerprint())
-	e.Hint = fmt.Sprintf(`put the key back that belongs to the store; or begin with an empty store: move %s* out of %s, and "ogp start --new-store"`, StoreFile, d.dir)
-	return e
+	return core.Refusef(core.Conflict, "%s holds the store of gateway %s and the key of gateway %s", d.dir, k.Fingerprint(), d.key.Public().Fingerprint()).
+		WithHint(fmt.Sprintf(`put the key back that belongs to the store; or begin with an empty store: move %s* out of %s, and "ogp start --new-store"`, StoreFile, d.dir))
 }
 
 // noteKey says that a passphrase is given which seals nothing, or a key is kept that is of

@@ -86,9 +86,7 @@ func onlyRules(text []byte) (any, error) {
 	}
 	for name := range table {
 		if name != rulesKey {
-			e := core.Refusef(core.Malformed, "%q is no rule, and only [[rules]] are put in force this way", name)
-			e.Hint = "\"ogp config set\" changes other settings"
-			return nil, e
+			return nil, core.Refusef(core.Malformed, "%q is no rule, and only [[rules]] are put in force this way", name).WithHint("\"ogp config set\" changes other settings")
 		}
 	}
 	found, err := findRules(text)
@@ -219,9 +217,7 @@ func placeRules(text []byte, found foundRules, rules string) []byte {
 // file has been changed since. With onlyCheck nothing is written.
 func WriteRules(o config.Options, path, rules string, onlyCheck bool) (undo func() error, err error) {
 	if strings.EqualFold(filepath.Ext(path), ".json") {
-		e := core.Refusef(core.Unsupported, "%s is of a TypeScript gateway, and has no rules", path)
-		e.Hint = "\"ogp config example\" shows a config.toml"
-		return nil, e
+		return nil, core.Refusef(core.Unsupported, "%s is of a TypeScript gateway, and has no rules", path).WithHint("\"ogp config example\" shows a config.toml")
 	}
 	editing.Lock()
 	defer editing.Unlock()
@@ -237,9 +233,7 @@ func WriteRules(o config.Options, path, rules string, onlyCheck bool) (undo func
 	after, err := Rules(text, rules)
 	var refused *core.Error
 	if err != nil && !errors.As(err, &refused) {
-		e := core.Refusef(core.Malformed, "%s cannot be edited: %v", path, err)
-		e.Hint = "write the rules there yourself, as [[rules]]"
-		return nil, e
+		return nil, core.Refusef(core.Malformed, "%s cannot be edited: %v", path, err).WithHint("write the rules there yourself, as [[rules]]")
 	}
 	if err != nil {
 		return nil, err

@@ -120,9 +120,8 @@ func notWritable(path string, err error) error {
 	if errors.As(err, &at) {
 		err = at.Err
 	}
-	e := core.Refusef(core.Forbidden, "%s cannot be written: %v", path, err)
-	e.Hint = "look at the owner and the permissions of " + filepath.Dir(path) + ", or at whether its disk is full or read-only"
-	return e
+	return core.Refusef(core.Forbidden, "%s cannot be written: %v", path, err).
+		WithHint("look at the owner and the permissions of " + filepath.Dir(path) + ", or at whether its disk is full or read-only")
 }
 
 // try loads a text as if it were in the file's place.

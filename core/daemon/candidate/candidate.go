@@ -88,9 +88,8 @@ func (s *Service) Replay(ctx context.Context, p api.ReplayParams) (api.ReplayVie
 	defer stop()
 	v, err := s.replay(ctx, p)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
-		e := core.Refusef(core.TooLarge, "the replay took more than %s, and was stopped", core.FormatDuration(maxReplayTime))
-		e.Hint = "a shorter window takes less; \"ogp policy replay\" has no such bound"
-		return v, e
+		return v, core.Refusef(core.TooLarge, "the replay took more than %s, and was stopped", core.FormatDuration(maxReplayTime)).
+			WithHint("a shorter window takes less; \"ogp policy replay\" has no such bound")
 	}
 	return v, err
 }

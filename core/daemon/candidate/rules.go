@@ -26,9 +26,8 @@ func (s *Service) Rules(context.Context, api.None) (api.RulesView, error) {
 	if err == nil || errors.Is(err, os.ErrNotExist) || filepath.Ext(v.File) == ".json" {
 		return v, nil
 	}
-	e := core.Refusef(core.Malformed, "the rules in %s cannot be shown: %v", v.File, err)
-	e.Hint = "fix the file (\"ogp config check\" says where); until then what was in force stays in force"
-	return v, e
+	return v, core.Refusef(core.Malformed, "the rules in %s cannot be shown: %v", v.File, err).
+		WithHint("fix the file (\"ogp config check\" says where); until then what was in force stays in force")
 }
 
 // readRules reads a text with rules. What is wrong with it is the caller's mistake.

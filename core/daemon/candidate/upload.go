@@ -94,9 +94,8 @@ func unfit(err error, dir string) error {
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	e := core.Refuse(core.Malformed, strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), ""))
-	e.Hint = "a plugin is a .wasm module, and the plugin.toml that belongs to it where it has none inside"
-	return e
+	return core.Refuse(core.Malformed, strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), "")).
+		WithHint("a plugin is a .wasm module, and the plugin.toml that belongs to it where it has none inside")
 }
 
 func (s *Service) view(ctx context.Context, id string, f *trial.Plugin, r trial.Result) (none api.UploadView, err error) {

@@ -44,9 +44,8 @@ func Listen(ctx context.Context, ln net.Listener, o Options) (net.Listener, erro
 	case c.Cert != "":
 		pair := &certFile{cert: c.Cert, key: c.Key}
 		if _, err := pair.get(nil); err != nil {
-			e := &core.Error{Kind: core.Malformed, Public: "tls.cert and tls.key cannot be used", Err: err}
-			e.Hint = "both are PEM files, of the same key pair, that this user can read"
-			return nil, e
+			return nil, &core.Error{Kind: core.Malformed, Public: "tls.cert and tls.key cannot be used", Err: err,
+				Hint: "both are PEM files, of the same key pair, that this user can read"}
 		}
 		return tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get, NextProtos: []string{"http/1.1"}}), nil
 	case c.Domain != "":

@@ -111,9 +111,8 @@ func (p Place) Open(ctx context.Context) (own Own, err error) {
 	own.First = errors.Is(err, fs.ErrNotExist)
 	if own.First {
 		if _, err := os.Stat(filepath.Join(p.Dir, LegacyFile)); err == nil {
-			e := core.Refusef(core.Conflict, "%s holds the identity of a TypeScript gateway, and none of ours", p.Dir)
-			e.Hint = fmt.Sprintf(`"ogp import %s" takes over its key and its peers; with another --home a new identity is made`, p.Dir)
-			return own, e
+			return own, core.Refusef(core.Conflict, "%s holds the identity of a TypeScript gateway, and none of ours", p.Dir).
+				WithHint(fmt.Sprintf(`"ogp import %s" takes over its key and its peers; with another --home a new identity is made`, p.Dir))
 		}
 	}
 	key, err := p.keyOrNew(ctx, &own)
@@ -154,9 +153,8 @@ func (p Place) keyOfStore(ctx context.Context) (keys.Private, error) {
 	}
 	var k core.PublicKey
 	_ = k.UnmarshalText([]byte(owner)) // a zero key is shown as one
-	e := core.Refusef(core.Conflict, "the database holds the store of gateway %s, and %s is not in %s", k.Fingerprint(), File, p.Dir)
-	e.Hint = "put a copy of that gateway's " + File + ` there; or, where it runs, "ogp key store" keeps the key sealed in the database, for all that share it`
-	return keys.Private{}, e
+	return keys.Private{}, core.Refusef(core.Conflict, "the database holds the store of gateway %s, and %s is not in %s", k.Fingerprint(), File, p.Dir).
+		WithHint("put a copy of that gateway's " + File + ` there; or, where it runs, "ogp key store" keeps the key sealed in the database, for all that share it`)
 }
 
 // openSigner finds the signer, whose key is ours from then on.
@@ -218,9 +216,8 @@ func (p Place) Find(ctx context.Context) (k core.PublicKey, where string, err er
 // docs/threat-model.md#k4
 func (p Place) StoreKey(ctx context.Context, newFile string) (sealed string, err error) {
 	if p.Store == nil {
-		e := core.Refuse(core.Malformed, "the state of this gateway is in its directory, and the key is there, too")
-		e.Hint = `"ogp key seal" seals it there; only a database is shared: the setting store`
-		return "", e
+		return "", core.Refuse(core.Malformed, "the state of this gateway is in its directory, and the key is there, too").
+			WithHint(`"ogp key seal" seals it there; only a database is shared: the setting store`)
 	}
 	if p.Config.Signer != "" {
 		return "", p.withSigner()
@@ -254,9 +251,7 @@ func (p Place) StoreKey(ctx context.Context, newFile string) (sealed string, err
 
 // withSigner says that a key cannot be changed here.
 func (p Place) withSigner() error {
-	e := core.Refuse(core.Conflict, "the signer at "+p.Config.Signer+" has the key")
-	e.Hint = "seal or unseal it there, with the --home of the signer; its next start counts"
-	return e
+	return core.Refuse(core.Conflict, "the signer at "+p.Config.Signer+" has the key").WithHint("seal or unseal it there, with the --home of the signer; its next start counts")
 }
 
 // Seal puts the key of a state directory under the passphrase of a file or, with no file,
@@ -279,9 +274,7 @@ func (p Place) Seal(newFile string) (path string, err error) {
 	case next == nil:
 		return p.file(), errNoPassphrase
 	case sealed && newFile == "":
-		e := core.Refuse(core.Conflict, "the key is sealed already")
-		e.Hint = "--new-passphrase-file gives it another passphrase"
-		return p.file(), e
+		return p.file(), core.Refuse(core.Conflict, "the key is sealed already").WithHint("--new-passphrase-file gives it another passphrase")
 	}
 	return p.file(), keys.Seal(p.file(), now, next)
 }

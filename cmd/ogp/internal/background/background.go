@@ -35,9 +35,7 @@ func Start(ctx context.Context, a *cli.App, args []string) (running api.StatusVi
 		return running, err
 	}
 	if running, err = api.Status.Call(ctx, a, api.None{}); err == nil {
-		e := core.Refusef(core.Conflict, "a daemon is running already (pid %d)", running.PID)
-		e.Hint = `"ogp status" shows it; to restart it: ` + running.Restart
-		return running, e
+		return running, core.Refusef(core.Conflict, "a daemon is running already (pid %d)", running.PID).WithHint(`"ogp status" shows it; to restart it: ` + running.Restart)
 	}
 	path := filepath.Join(dir, daemon.LogFile)
 	log, from, err := logs.Open(path)

@@ -134,9 +134,7 @@ func restore(ctx context.Context, a *cli.App, path string, ids []age.Identity) (
 		return "", nil, err
 	}
 	if len(entries) > 0 {
-		e := core.Refusef(core.Conflict, "%s is not empty", dir)
-		e.Hint = "--home names another state directory"
-		return "", nil, e
+		return "", nil, core.Refusef(core.Conflict, "%s is not empty", dir).WithHint("--home names another state directory")
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -178,16 +176,13 @@ func decrypted(r io.ReadSeeker, ids []age.Identity) (io.Reader, error) {
 		return r, err
 	}
 	if len(ids) == 0 {
-		e := core.Refuse(core.Forbidden, "the backup is encrypted")
-		e.Hint = "--identity, --passphrase or --passphrase-file opens it"
-		return nil, e
+		return nil, core.Refuse(core.Forbidden, "the backup is encrypted").WithHint("--identity, --passphrase or --passphrase-file opens it")
 	}
 	plain, err := age.Decrypt(r, ids...)
 	var other *age.NoIdentityMatchError
 	if errors.As(err, &other) {
-		e := core.Refuse(core.Forbidden, "the backup is encrypted for another passphrase or key")
-		e.Hint = "--identity, --passphrase or --passphrase-file opens it, whichever it was made with"
-		return nil, e
+		return nil, core.Refuse(core.Forbidden, "the backup is encrypted for another passphrase or key").
+			WithHint("--identity, --passphrase or --passphrase-file opens it, whichever it was made with")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the backup: %w", err)

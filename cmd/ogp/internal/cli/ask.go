@@ -16,9 +16,7 @@ import (
 func (a *App) Confirm(question string) error {
 	file, ok := a.In.(*os.File)
 	if info, err := fileInfo(file, ok); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		e := core.Refuse(core.Forbidden, "this needs a confirmation")
-		e.Hint = "--yes confirms it"
-		return e
+		return core.Refuse(core.Forbidden, "this needs a confirmation").WithHint("--yes confirms it")
 	}
 	fmt.Fprintf(a.Err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(a.In).ReadString('\n')

@@ -131,9 +131,7 @@ func printReport(out io.Writer, report *conformance.Report) {
 func reachable(ctx context.Context, client *http.Client, target string) error {
 	u, err := url.Parse(target)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		e := core.Refusef(core.Malformed, "%q is not a gateway URL", target)
-		e.Hint = "a gateway URL looks like https://ogp.example.org"
-		return e
+		return core.Refusef(core.Malformed, "%q is not a gateway URL", target).WithHint("a gateway URL looks like https://ogp.example.org")
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target+federation.PathCard, nil)
 	if err != nil {

@@ -67,9 +67,7 @@ func From(a *cli.App, cmd *cobra.Command, from string) (Result, error) {
 		return r, err
 	}
 	if _, err := api.Status.Call(ctx, a, api.None{}); !errors.Is(err, control.ErrNoDaemon) {
-		e := core.Refuse(core.Conflict, "the daemon is running")
-		e.Hint = `"ogp stop" first: the daemon is the one that writes its state`
-		return r, e
+		return r, core.Refuse(core.Conflict, "the daemon is running").WithHint(`"ogp stop" first: the daemon is the one that writes its state`)
 	}
 	var secrets []string
 	if s := a.Getenv("OGP_KEYPAIR_SECRET"); s != "" {
@@ -96,9 +94,8 @@ func From(a *cli.App, cmd *cobra.Command, from string) (Result, error) {
 		r.Warnings = append(r.Warnings, fmt.Sprint(w))
 	}
 	if !in.Key.IsZero() && cfg.Signer != "" {
-		e := core.Refuse(core.Conflict, "the signer at "+cfg.Signer+" has the key of this gateway")
-		e.Hint = "take the setting signer out, import, and move the key.json that comes of it to the signer; then set it again"
-		return r, e
+		return r, core.Refuse(core.Conflict, "the signer at "+cfg.Signer+" has the key of this gateway").
+			WithHint("take the setting signer out, import, and move the key.json that comes of it to the signer; then set it again")
 	}
 	if !in.Key.IsZero() {
 		err := keys.Save(filepath.Join(dir, daemon.KeyFile), in.Key, daemon.Passphrase(a.Env, cfg))

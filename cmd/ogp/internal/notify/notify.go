@@ -208,9 +208,7 @@ func (s *state) await(ctx context.Context, changes []settings.Setting, names []s
 		}
 		settled = true
 	}
-	e := core.Refusef(core.Unavailable, "the running gateway has refused the settings; the file is as it was before")
-	e.Hint = "\"ogp logs\" says why"
-	return e
+	return core.Refusef(core.Unavailable, "the running gateway has refused the settings; the file is as it was before").WithHint("\"ogp logs\" says why")
 }
 
 // waits reports whether the running gateway has one of these settings otherwise than its file.
@@ -306,14 +304,12 @@ func offCommand(a *cli.App) *cobra.Command {
 			used := s.written()
 			answers := args[0] == "a2a" && len(s.cfg.OpenClawAnswers) > 0
 			if answers && !slices.Contains(used, args[0]) {
-				e := core.Refuse(core.Conflict, "a2a is in use because openclaw_answers names messages that the agent answers")
-				e.Hint = "\"ogp config set openclaw_answers ''\" ends that"
-				return e
+				return core.Refuse(core.Conflict, "a2a is in use because openclaw_answers names messages that the agent answers").
+					WithHint("\"ogp config set openclaw_answers ''\" ends that")
 			}
 			if where := s.overrides[notifiersKey]; where != "" && !slices.Contains(used, args[0]) && slices.Contains(s.inUse(), args[0]) {
-				e := core.Refusef(core.Conflict, "%s is in use because %s names it, which counts more than the file", args[0], where)
-				e.Hint = "take it out there, and start the gateway again"
-				return e
+				return core.Refusef(core.Conflict, "%s is in use because %s names it, which counts more than the file", args[0], where).
+					WithHint("take it out there, and start the gateway again")
 			}
 			if !slices.Contains(used, args[0]) {
 				e := core.Refusef(core.NotFound, "%s is not in use", args[0])

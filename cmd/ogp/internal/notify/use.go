@@ -134,9 +134,7 @@ func use(ctx context.Context, a *cli.App, name string, u using) (v used, err err
 	if err != nil || unread == "" {
 		return v, err
 	}
-	e := core.Refuse(core.Unavailable, "the settings are written, but the gateway cannot use them: "+unread)
-	e.Hint = daemon.FixSecret
-	return v, e
+	return v, core.Refuse(core.Unavailable, "the settings are written, but the gateway cannot use them: "+unread).WithHint(daemon.FixSecret)
 }
 
 // with are the notifiers with one more: beside those that there are, or in their place. The
@@ -277,9 +275,7 @@ func (s *state) test(ctx context.Context, name string, installed []hooks.Install
 	if err != nil || p.State == api.CheckOK {
 		return err
 	}
-	e := core.Refusef(core.Unreachable, "%s did not take a test call: %s", name, p.Text)
-	e.Hint = p.Fix
-	return e
+	return core.Refusef(core.Unreachable, "%s did not take a test call: %s", name, p.Text).WithHint(p.Fix)
 }
 
 // lacks are the words in which a notifier says that it lacks a setting.
@@ -336,9 +332,7 @@ func testCommand(a *cli.App) *cobra.Command {
 				names = slices.DeleteFunc(slices.Clone(s.inUse()), func(n string) bool { return n == logNotifier })
 			}
 			if len(names) == 0 {
-				e := core.Refuse(core.NotFound, "nobody is notified of events")
-				e.Hint = "ogp notify use webhook --url <URL>, or \"ogp init\", which finds OpenClaw"
-				return e
+				return core.Refuse(core.NotFound, "nobody is notified of events").WithHint("ogp notify use webhook --url <URL>, or \"ogp init\", which finds OpenClaw")
 			}
 			var failed error
 			for _, name := range names {

@@ -181,9 +181,7 @@ func canListen(cmd *cobra.Command, a *cli.App) error {
 	}
 	l, err := net.Listen("tcp", cfg.ListenAddress())
 	if errors.Is(err, syscall.EADDRINUSE) {
-		e := core.Refusef(core.Unavailable, "cannot listen on %s: another program does", cfg.ListenAddress())
-		e.Hint = "--daemon-port picks another port"
-		return e
+		return core.Refusef(core.Unavailable, "cannot listen on %s: another program does", cfg.ListenAddress()).WithHint("--daemon-port picks another port")
 	}
 	if err != nil { // the service may have the rights that we lack
 		return nil
@@ -279,9 +277,7 @@ func actionCommand(a *cli.App, name, short, done string, act func(manager) error
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			m := services(a, system)
 			if pid := beside(cmd.Context(), a, m, system); pid != 0 && name == "start" {
-				e := core.Refusef(core.Conflict, "a gateway runs here already (pid %d), and not as this service", pid)
-				e.Hint = `"ogp stop" stops it`
-				return e
+				return core.Refusef(core.Conflict, "a gateway runs here already (pid %d), and not as this service", pid).WithHint(`"ogp stop" stops it`)
 			}
 			err := act(m)
 			var e *core.Error
@@ -329,9 +325,7 @@ func statusCommand(a *cli.App) *cobra.Command {
 
 // notInstalled is the error of what needs a service.
 func notInstalled() error {
-	e := core.Refuse(core.NotFound, "the service is not installed")
-	e.Hint = `"ogp service install" installs it`
-	return e
+	return core.Refuse(core.NotFound, "the service is not installed").WithHint(`"ogp service install" installs it`)
 }
 
 // textFor is what is installed on a system.

@@ -52,9 +52,8 @@ func (s systemctl) control(args ...string) (string, error) {
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Run(); err != nil {
-		e := core.Refusef(core.Unavailable, "systemctl %s: %s", strings.Join(args, " "), cmp.Or(strings.TrimSpace(said.String()), err.Error()))
-		e.Hint = `without systemd, "ogp service install --print" shows what to tell another supervisor, and "ogp start --background" needs none`
-		return out.String(), e
+		return out.String(), core.Refusef(core.Unavailable, "systemctl %s: %s", strings.Join(args, " "), cmp.Or(strings.TrimSpace(said.String()), err.Error())).
+			WithHint(`without systemd, "ogp service install --print" shows what to tell another supervisor, and "ogp start --background" needs none`)
 	}
 	return out.String(), nil
 }

@@ -162,9 +162,7 @@ func flagOf(key string) string {
 // key makes the identity, unless there is one.
 func (i *initializer) key(ctx context.Context) error {
 	if i.fresh && exists(filepath.Join(i.dir, daemon.LegacyKeyFile)) && i.view.Imported == nil {
-		e := core.Refusef(core.Conflict, "%s holds the identity of a TypeScript gateway, and none of ours", i.dir)
-		e.Hint = "--import " + i.dir + " takes it over"
-		return e
+		return core.Refusef(core.Conflict, "%s holds the identity of a TypeScript gateway, and none of ours", i.dir).WithHint("--import " + i.dir + " takes it over")
 	}
 	first := !exists(filepath.Join(i.dir, daemon.KeyFile))
 	i.view.CardURL = strings.TrimRight(i.cfg.OwnURL(i.cfg.DaemonPort), "/") + federation.PathCard

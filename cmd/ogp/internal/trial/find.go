@@ -35,9 +35,8 @@ func Find(ctx context.Context, a *cli.App, ref string) (*trial.Plugin, error) {
 			return f, err
 		}
 	}
-	e := core.Refusef(core.NotFound, "no plugin %q: there is no such file or folder, and none of that name is installed, configured or shipped", ref)
-	e.Hint = `"ogp plugin list" shows those of this gateway; "ogp plugin new" begins one`
-	return nil, e
+	return nil, core.Refusef(core.NotFound, "no plugin %q: there is no such file or folder, and none of that name is installed, configured or shipped", ref).
+		WithHint(`"ogp plugin list" shows those of this gateway; "ogp plugin new" begins one`)
 }
 
 // ofGateway is what is installed in this gateway, and what its daemon is made of.
