@@ -70,8 +70,7 @@ func writeSetting(ctx context.Context, a *cli.App, s settings.Setting, done stri
 		return a.Done(map[string]string{"key": s.Key, "file": path}, "%s is not set in %s", s.Key, path)
 	}
 	err = settings.Write(a.Env, dir, path, []settings.Setting{s})
-	var wrong config.Problems
-	if errors.As(err, &wrong) && slices.ContainsFunc(wrong, func(p config.Problem) bool { return p.Key == s.Key }) {
+	if wrong, ok := errors.AsType[config.Problems](err); ok && slices.ContainsFunc(wrong, func(p config.Problem) bool { return p.Key == s.Key }) {
 		return cli.UsageError{Err: err} // other mistakes are the file's
 	}
 	if err != nil {

@@ -168,8 +168,7 @@ Start the gateway, and ask another one:
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		isFlag := config.IsFlagOf(err)
 		err = config.FlagError(cmd.Flags(), err)
-		var unknown *core.Error
-		if errors.As(err, &unknown) {
+		if unknown, ok := errors.AsType[*core.Error](err); ok {
 			_, name, _ := strings.Cut(unknown.Public, "unknown flag --")
 			unknown.Hint = cmp.Or(former.FlagHint(name), unknown.Hint)
 		}

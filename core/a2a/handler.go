@@ -287,8 +287,7 @@ func task(s *api.AgentSent, artifacts bool) *a2a.Task {
 		t.ContextID = s.ID
 	}
 	if !s.Changed.IsZero() {
-		at := s.Changed.UTC()
-		t.Status.Timestamp = &at
+		t.Status.Timestamp = new(s.Changed.UTC())
 	}
 	words := s.Problem
 	if s.Answered {

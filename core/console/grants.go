@@ -141,8 +141,7 @@ func difference(was, is []core.Grant) (out []change) {
 
 func sized(g core.Grant) core.Grant {
 	if g.ByteLimit == nil {
-		size := core.DefaultBytes
-		g.ByteLimit = &size
+		g.ByteLimit = new(core.DefaultBytes)
 	}
 	return g
 }

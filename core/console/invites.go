@@ -32,8 +32,7 @@ func (s *Server) invites(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) showInvites(w http.ResponseWriter, r *http.Request, made *api.InviteView) (err error) {
 	p := invitesPage{Made: made, Life: core.FormatDuration(core.DefaultInviteLife)}
 	if p.List, err = api.Invites.Call(r.Context(), s.o.Caller, api.None{}); err != nil {
-		v := api.ErrorOf(err)
-		p.Wrong = &v
+		p.Wrong = new(api.ErrorOf(err))
 	}
 	if made != nil {
 		p.QR = qrCode(made.Link)

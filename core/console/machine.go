@@ -67,9 +67,8 @@ func (s *Server) machineAct(w http.ResponseWriter, r *http.Request, form sent) e
 	if r.Context().Err() != nil {
 		return err
 	}
-	v := api.ErrorOf(err)
-	page.Error = &v
-	return s.renderStatus(w, r, statusOf(core.Kind(v.Kind)), "machine", "The time machine", page)
+	page.Error = new(api.ErrorOf(err))
+	return s.renderStatus(w, r, statusOf(core.Kind(page.Error.Kind)), "machine", "The time machine", page)
 }
 
 func (s *Server) replay(r *http.Request, form sent, page *machinePage) (replayed, error) {

@@ -63,8 +63,7 @@ func (s *Server) policies(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) rules(r *http.Request) (v api.RulesView, wrong *api.ErrorView) {
 	v, err := api.Rules.Call(r.Context(), s.o.Caller, api.None{})
 	if err != nil {
-		e := api.ErrorOf(err)
-		wrong = &e
+		wrong = new(api.ErrorOf(err))
 	}
 	return v, wrong
 }

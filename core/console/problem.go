@@ -126,8 +126,7 @@ func (s *Server) problemOf(w http.ResponseWriter, r *http.Request, err error, fo
 	if core.Kind(p.Kind) == core.NotFound {
 		p.Again = nil // it would not be found again either
 	}
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		p.ErrorView = api.ErrorView{Kind: string(core.TooLarge), Message: "this form is larger than the console takes"}
 	}
 	p.Back = from(r)

@@ -114,8 +114,7 @@ func (s *Server) tokenFirst(r *http.Request, parts *multipart.Reader) error {
 }
 
 func cutOff(err error) error {
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return core.Refusef(core.TooLarge, "more than %d MiB was sent; nothing was done", maxSent>>20)
 	}
 	return &core.Error{Kind: core.Malformed, Public: "this form was cut off on the way; nothing was done", Err: err}

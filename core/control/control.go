@@ -406,8 +406,7 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 		if cutShort(err) {
 			return nil, errCutShort()
 		}
-		var outer *url.Error // names an address that means nothing here
-		if errors.As(err, &outer) {
+		if outer, ok := errors.AsType[*url.Error](err); ok { // names an address that means nothing here
 			err = outer.Err
 		}
 		return nil, fmt.Errorf("control: %w", err)

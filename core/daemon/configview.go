@@ -34,8 +34,7 @@ func (d *Daemon) configView(_ context.Context, p api.ConfigParams) (api.ConfigVi
 	v.PID, v.File, v.Overrides = os.Getpid(), configFile(d.o, d.dir), origins.Overrides()
 	file, at, _, err := config.Load(config.Options{Home: d.dir, File: d.o.Config.File, Env: withoutSettings(d.o.env())})
 	if err != nil {
-		view := api.ErrorOf(err)
-		v.FileError = &view
+		v.FileError = new(api.ErrorOf(err))
 		return v, nil
 	}
 	for _, c := range config.Difference(cfg, file, inForce) {

@@ -49,8 +49,7 @@ func (d *Daemon) inboxReply(ctx context.Context, p api.ReplyParams) (api.Outgoin
 	}
 	v, err := d.outgoing(d.gateway.InboxReply(ctx, m.ID, core.Reply{Success: p.Error == "", Data: p.Data, Error: p.Error}, false))
 	if err == nil {
-		view := d.reader().InboxView(m)
-		v.Answered = &view
+		v.Answered = new(d.reader().InboxView(m))
 	}
 	return v, err
 }

@@ -111,8 +111,7 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 	if p.Granted != nil {
 		for _, g := range p.Granted.Scopes {
 			if g.ByteLimit == nil {
-				size := core.DefaultBytes
-				g.ByteLimit = &size
+				g.ByteLimit = new(core.DefaultBytes)
 			}
 			used, bytes := d.gateway.Used(p.Key, g)
 			v.Granted = append(v.Granted, api.GrantView{Grant: g, Used: used, UsedBytes: bytes})
@@ -130,8 +129,7 @@ func sized(p *core.Peer) []core.Grant {
 	out := slices.Clone(p.Received.Scopes)
 	for i := range out {
 		if out[i].ByteLimit == nil && p.V2 {
-			size := core.DefaultBytes
-			out[i].ByteLimit = &size
+			out[i].ByteLimit = new(core.DefaultBytes)
 		}
 	}
 	return out
@@ -196,8 +194,7 @@ func (d *Daemon) outgoing(o gateway.Outgoing, err error) (api.OutgoingView, erro
 		v.Next, v.GiveUp, v.Answer = o.Item.Next, outbox.Ends(o.Peer, o.Item), o.Item.Answer
 	}
 	if o.Err != nil {
-		view := api.ErrorOf(o.Err)
-		v.Error = &view
+		v.Error = new(api.ErrorOf(o.Err))
 	}
 	return v, nil
 }
@@ -243,8 +240,7 @@ func mayEnd(p api.EndParams, peer *core.Peer, e peering.Event) error {
 // resolveFor finds a peer, and says in its error what state was looked for.
 func (d *Daemon) resolveFor(ref, state string) (*core.Peer, error) {
 	p, err := d.gateway.Resolve(ref)
-	var e *core.Error
-	if errors.As(err, &e) && e.Kind == core.NotFound {
+	if e, ok := errors.AsType[*core.Error](err); ok && e.Kind == core.NotFound {
 		e.Public = strings.Replace(e.Public, "no peer", "no "+state+" peer", 1)
 		e.Hint = `"ogp federation list --status ` + state + `" shows who is ` + map[string]string{"pending": "waiting"}[state]
 		if state != "pending" {
@@ -284,8 +280,7 @@ func (d *Daemon) remove(ctx context.Context, p api.EndParams) (api.RemoveResult,
 func (d *Daemon) parted(p *core.Peer, notified error) api.RemoveResult {
 	r := api.RemoveResult{Peer: d.view(p, false), Notified: notified == nil}
 	if notified != nil {
-		view := api.ErrorOf(notified)
-		r.Error = &view
+		r.Error = new(api.ErrorOf(notified))
 	}
 	return r
 }
@@ -327,8 +322,7 @@ func (d *Daemon) updateIdentity(ctx context.Context, p api.PeerRef) (api.UpdateR
 	r := api.UpdateResult{Failed: map[string]*api.ErrorView{}}
 	for _, peer := range peers {
 		if err := d.gateway.TellPeer(ctx, peer.Key, true); err != nil {
-			view := api.ErrorOf(err)
-			r.Failed[peer.Name()] = &view
+			r.Failed[peer.Name()] = new(api.ErrorOf(err))
 			continue
 		}
 		r.Notified = append(r.Notified, peer.Name())

@@ -159,8 +159,7 @@ func (d *Daemon) makeDir() error {
 		return nil
 	}
 	why := err.Error()
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		why = p.Path + ": " + p.Err.Error()
 	}
 	return core.Refusef(core.Unavailable, "cannot make the state directory %s: %s", d.dir, why).

@@ -65,8 +65,7 @@ func (d *Daemon) rules() hooks.Rules { return replay.RulesOf(d.config()) }
 // startRefused says what to do about a plugin that keeps the gateway from starting.
 func startRefused(err error) error {
 	e := &core.Error{Kind: core.Malformed, Public: err.Error(), Hint: "\"ogp plugin list\" shows which; enabled = false in its [plugins] table starts without it"}
-	var denied *plugin.Error
-	if errors.As(err, &denied) && denied.Kind == plugin.Denied {
+	if denied, ok := errors.AsType[*plugin.Error](err); ok && denied.Kind == plugin.Denied {
 		e.Hint = "is it the module that you trust? Then write its SHA-256 into config.toml, or \"ogp plugin install\" it again"
 	}
 	return e

@@ -165,8 +165,7 @@ func inWords(kind core.Kind, err error) string {
 	case errors.As(err, &op):
 		err = op.Err
 	}
-	var call *os.SyscallError
-	if errors.As(err, &call) {
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
 		err = call.Err
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -210,8 +209,7 @@ func isBlocked(err error) bool { return errors.Is(err, Blocked) }
 
 // classify turns what net/http says into an *Error.
 func classify(origin string, err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		if e.Origin != "" {
 			return e
 		}

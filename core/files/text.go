@@ -35,8 +35,7 @@ func ReadBounded(path string, most int64) ([]byte, error) {
 		}
 		_, err = b.ReadFrom(io.LimitReader(f, most+1))
 	}
-	var p *fs.PathError
-	if errors.As(err, &p) { // without the name of the call
+	if p, ok := errors.AsType[*fs.PathError](err); ok { // without the name of the call
 		err = fmt.Errorf("%s: %w", path, p.Err)
 	}
 	return b.Bytes(), err

@@ -46,18 +46,15 @@ func New(o Options) *sdk.Server {
 
 // reads marks a tool that changes nothing, and acts one that adds and destroys nothing.
 func reads(title string) *sdk.ToolAnnotations {
-	no := false
-	return &sdk.ToolAnnotations{Title: title, ReadOnlyHint: true, DestructiveHint: &no, IdempotentHint: true, OpenWorldHint: &no}
+	return &sdk.ToolAnnotations{Title: title, ReadOnlyHint: true, DestructiveHint: new(false), IdempotentHint: true, OpenWorldHint: new(false)}
 }
 
 func acts(title string) *sdk.ToolAnnotations {
-	no, yes := false, true
-	return &sdk.ToolAnnotations{Title: title, DestructiveHint: &no, OpenWorldHint: &yes}
+	return &sdk.ToolAnnotations{Title: title, DestructiveHint: new(false), OpenWorldHint: new(true)}
 }
 
 func destroys(title string) *sdk.ToolAnnotations {
-	yes := true
-	return &sdk.ToolAnnotations{Title: title, DestructiveHint: &yes, OpenWorldHint: &yes}
+	return &sdk.ToolAnnotations{Title: title, DestructiveHint: new(true), OpenWorldHint: new(true)}
 }
 
 // tool adds a tool: what it is called with, what it answers, and that in words.

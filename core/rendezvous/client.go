@@ -216,8 +216,7 @@ func (c *Client) renew(ctx context.Context, r *remote, h envelope.Hints) time.Du
 		wait, life = terms(h, answer)
 	} else {
 		wait = jitter(min(firstBackoff<<min(before.Failures, 6), maxBackoff))
-		var e *core.Error
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*core.Error](err); ok {
 			wait = max(wait, min(e.RetryAfter, maxHeartbeat))
 		}
 	}

@@ -144,8 +144,7 @@ func (s *Server) Tick(ctx context.Context, now time.Time) {
 func (s *Server) counting(h fiber.Handler) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		err := h(c)
-		var e *core.Error
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*core.Error](err); ok {
 			s.metrics.refused(e.Kind)
 		}
 		return err

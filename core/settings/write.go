@@ -136,8 +136,7 @@ func try(o config.Options, path string, text []byte, checks []func(file string) 
 	defer os.Remove(probe)
 	o.File = probe
 	_, _, _, err := config.Load(o)
-	var problems config.Problems
-	if errors.As(err, &problems) {
+	if problems, ok := errors.AsType[config.Problems](err); ok {
 		for n := range problems { // the file is where it will be
 			problems[n].Where = strings.Replace(problems[n].Where, probe, path, 1)
 		}

@@ -312,8 +312,7 @@ func clip(s string) string { return s[:min(len(s), 512)] }
 
 // fail answers for the error of a handler, of the router or of the parser.
 func (a *App) fail(c *fiber.Ctx, err error) error {
-	var routed *fiber.Error
-	if errors.As(err, &routed) {
+	if routed, ok := errors.AsType[*fiber.Error](err); ok {
 		return writeError(c.Context(), routed.Code, statusText(routed.Code))
 	}
 	return Fail(c, err)

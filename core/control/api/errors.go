@@ -22,8 +22,7 @@ type ErrorView struct {
 // ErrorOf shows an error. The kind is "failed" for one that is no *core.Error.
 func ErrorOf(err error) ErrorView {
 	view := ErrorView{Kind: "failed", Message: err.Error()}
-	var e *core.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*core.Error](err); ok {
 		view.Kind, view.Hint, view.Candidates = string(e.Kind), e.Hint, e.Candidates
 		if e.Public == "" && e.Err != nil { // the kind is for code
 			view.Message = strings.Replace(view.Message, e.Error(), e.Err.Error(), 1)

@@ -38,8 +38,7 @@ func (s *Service) readRules(text string) (*config.Config, error) {
 
 // mistakes makes an error of a call of the mistakes in a text.
 func mistakes(err error) error {
-	var wrong config.Problems
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[config.Problems](err); ok {
 		return &core.Error{Kind: core.Malformed, Public: strings.ReplaceAll(wrong.Error(), "config: ", ""), Hint: wrong.Hint()}
 	}
 	return err

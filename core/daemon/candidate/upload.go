@@ -113,12 +113,10 @@ func (s *Service) view(ctx context.Context, id string, f *trial.Plugin, r trial.
 	}
 	v.Difference = hooks.Differ(f.Module, v.Now)
 	if err := s.o.MayInstall(v.Name); err != nil {
-		taken := api.ErrorOf(err)
-		v.Taken = &taken
+		v.Taken = new(api.ErrorOf(err))
 	}
 	if r.Failed != nil {
-		failed := api.ErrorOf(r.Failed)
-		v.Error = &failed
+		v.Error = new(api.ErrorOf(r.Failed))
 	}
 	return v, nil
 }

@@ -71,8 +71,7 @@ func readCard(status int, text []byte, card *core.Card) error {
 
 // saidBy is an error of readCard's as it is, and one of the network's in plain words.
 func saidBy(err error) string {
-	var e *dial.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*dial.Error](err); ok {
 		return e.Words()
 	}
 	return err.Error()
@@ -178,8 +177,7 @@ func (d *Doctor) TLS(ctx context.Context, r *api.Report) {
 	// Verified below, to say what is wrong with which certificate.
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, ServerName: own.Hostname()}}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(own.Hostname(), cmp.Or(own.Port(), "443")))
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" { // which the look at the URL explains
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" { // which the look at the URL explains
 		r.Warn("tls", "first what \"url\" says", "not looked at, as there is no connection to %s", own.Host)
 		return
 	}

@@ -130,8 +130,7 @@ func (s *Store) Get(ctx context.Context, k core.PublicKey, _ time.Time) (rendezv
 
 // strange takes a value of another type, which somebody else has written, for none.
 func strange(text *string, err error) error {
-	var said *valkey.ValkeyError
-	if errors.As(err, &said) && strings.HasPrefix(said.Error(), "WRONGTYPE") {
+	if said, ok := errors.AsType[*valkey.ValkeyError](err); ok && strings.HasPrefix(said.Error(), "WRONGTYPE") {
 		*text = ""
 		return nil
 	}

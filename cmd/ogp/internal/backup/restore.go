@@ -179,8 +179,7 @@ func decrypted(r io.ReadSeeker, ids []age.Identity) (io.Reader, error) {
 		return nil, core.Refuse(core.Forbidden, "the backup is encrypted").WithHint("--identity, --passphrase or --passphrase-file opens it")
 	}
 	plain, err := age.Decrypt(r, ids...)
-	var other *age.NoIdentityMatchError
-	if errors.As(err, &other) {
+	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
 		return nil, core.Refuse(core.Forbidden, "the backup is encrypted for another passphrase or key").
 			WithHint("--identity, --passphrase or --passphrase-file opens it, whichever it was made with")
 	}

@@ -21,8 +21,7 @@ import (
 
 // Fail says what went wrong and what to do next, and returns the exit status.
 func (a *App) Fail(cmd *cobra.Command, err error) int {
-	var printed ErrPrinted
-	if errors.As(err, &printed) {
+	if printed, ok := errors.AsType[ErrPrinted](err); ok {
 		return int(printed)
 	}
 	view, code := Describe(err)

@@ -131,8 +131,7 @@ func (d *demo) commandUntil(ctx context.Context, who string, args ...string) (in
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && ctx.Err() == nil {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil {
 		return exit.ExitCode(), out.String(), nil
 	}
 	return 0, out.String(), errors.Join(err, ctx.Err())

@@ -90,8 +90,7 @@ func checkStateDir(r *api.Report, dir string) {
 
 // reason is why the system refuses a file, without the names of its calls and of ours.
 func reason(err error) string {
-	var e *fs.PathError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err.Error()
 	}
 	return err.Error()

@@ -135,8 +135,7 @@ func setting(m *plugin.Manifest, prefix, key, value string) (settings.Setting, e
 // usage is a mistake on the command line, with the hint of its cause.
 func usage(flag string, err error) error {
 	u := cli.UsageError{Err: errors.New(flag + ": " + err.Error())}
-	var e *core.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*core.Error](err); ok {
 		u.Err, u.Hint = errors.New(flag+": "+e.Public), e.Hint
 	}
 	return u

@@ -192,8 +192,7 @@ func runRendezvous(ctx context.Context, a *cli.App, o rendezvous.ServerOptions, 
 
 // reason is the fact in an error of the network, without the layers around it.
 func reason(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
 	}
 	var addr *net.AddrError

@@ -240,8 +240,7 @@ func uninstallCommand(a *cli.App) *cobra.Command {
 		Long: "Stop the service and remove it. The state directory stays.\n\n  ogp service uninstall",
 		RunE: func(*cobra.Command, []string) error {
 			if err := services(a, system).uninstall(); err != nil {
-				var e *core.Error
-				if errors.As(err, &e) && e.Kind == core.NotFound {
+				if e, ok := errors.AsType[*core.Error](err); ok && e.Kind == core.NotFound {
 					e.Hint = "there is nothing to uninstall; --system means the service of the whole machine"
 				}
 				return err

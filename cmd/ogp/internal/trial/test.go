@@ -64,8 +64,7 @@ func Cases(ctx context.Context, a *cli.App, spec plugin.Spec, module *plugin.Mod
 	}
 	if err := v.Failing(); err != nil {
 		showTest(a.Err, a, v)
-		var e *core.Error
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*core.Error](err); ok {
 			e.Hint = "\"ogp plugin test\" runs them again; --no-cases installs it without them"
 		}
 		return 0, err

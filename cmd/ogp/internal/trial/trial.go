@@ -51,8 +51,7 @@ func readCase(a *cli.App, file string) (c trial.Case, err error) {
 
 // asUsage makes wrong usage of what --hook would have said.
 func asUsage(err error) error {
-	var e *trial.HookError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*trial.HookError](err); ok {
 		return cli.Usagef("--hook: %v", e.Err)
 	}
 	return err
