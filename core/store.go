@@ -438,7 +438,6 @@ type Store interface {
 	DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*Delivery, error)
 	// NextDelivery is when the notifier's earliest living delivery is due; zero: none.
 	NextDelivery(ctx context.Context, notifier string) (time.Time, error)
-	DeadDeliveries(ctx context.Context, limit int) ([]*Delivery, error)
 	Deliveries(ctx context.Context, f DeliveryFilter) ([]*Delivery, error) // in the order of their events, then by notifier
 
 	// Outbox finds a page of one peer's waiting envelopes, oldest or newest first, by

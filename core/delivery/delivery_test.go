@@ -231,7 +231,7 @@ func TestGivenUpDelivery(t *testing.T) {
 		if got := ids(n.Notified()); got != "1 2 4 5" {
 			t.Errorf("told %q, want all but the third", got)
 		}
-		dead, err := d.store.DeadDeliveries(t.Context(), 0)
+		dead, err := d.store.Deliveries(t.Context(), core.DeliveryFilter{Dead: true})
 		if err != nil || len(dead) != 1 || dead[0].EventID != "0003" || dead[0].Error != "too long" {
 			t.Errorf("dead %v, %v, want the third with its reason", dead, err)
 		}

@@ -217,7 +217,7 @@ func (p *pair) Check(t *rapid.T) {
 	both(t, p, "Peers", func(s core.Store) (any, error) { return s.Peers(ctx) })
 	both(t, p, "all events", func(s core.Store) (any, error) { return s.Events(ctx, "", 0) })
 	both(t, p, "all deliveries", func(s core.Store) (any, error) { return s.Deliveries(ctx, core.DeliveryFilter{}) })
-	both(t, p, "DeadDeliveries", func(s core.Store) (any, error) { return s.DeadDeliveries(ctx, 0) })
+	both(t, p, "dead deliveries", func(s core.Store) (any, error) { return s.Deliveries(ctx, core.DeliveryFilter{Dead: true}) })
 	both(t, p, "NextDelivery", func(s core.Store) (any, error) { return s.NextDelivery(ctx, "log") })
 	both(t, p, "whole outbox", func(s core.Store) (any, error) { return s.Outbox(ctx, core.OutboxFilter{}) })
 	both(t, p, "Depths", func(s core.Store) (any, error) { return s.Depths(ctx, 0) })

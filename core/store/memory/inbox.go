@@ -42,21 +42,12 @@ func (s *Store) event(id string) (*core.Event, bool) {
 	return nil, false
 }
 
-// Envelope finds what we answered to a peer's nonce.
+// Receipt finds what we answered to a peer's nonce.
 func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Receipt, error) {
-	unlock, err := s.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	l, ok := s.receipts[receiptKey{peer, nonce}]
-	if !ok {
-		return nil, notFound("envelope %q", nonce)
-	}
-	return cloneReceipt(l), nil
+	return one(ctx, s, s.receipts, receiptKey{peer, nonce}, cloneReceipt, "receipt", nonce)
 }
 
-// EachReceipt calls f for every envelope since a time, oldest first. f may use the
+// EachReceipt calls f for every receipt since a time, oldest first. f may use the
 // store.
 func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f func(core.Receipt)) error {
 	unlock, err := s.open(ctx)
@@ -94,69 +85,54 @@ func (s *Store) EachNonce(ctx context.Context, f func(hash uint64)) error {
 
 // Inbox returns messages by a filter.
 func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMessage, error) {
-	unlock, err := s.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	order := func(a, b *core.InboxMessage) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(s.places[a.ID], s.places[b.ID]))
-	}
-	before := func(*core.InboxMessage) bool { return true }
-	if f.Before != "" {
-		id, _ := s.place(f.Before)
-		e, ok := s.event(id)
-		before = func(m *core.InboxMessage) bool {
-			if !ok {
-				return false
+	return with(ctx, s, func() ([]*core.InboxMessage, error) {
+		order := func(a, b *core.InboxMessage) int {
+			return cmp.Or(a.At.Compare(b.At), cmp.Compare(s.places[a.ID], s.places[b.ID]))
+		}
+		before := func(*core.InboxMessage) bool { return true }
+		if f.Before != "" {
+			id, _ := s.place(f.Before)
+			e, ok := s.event(id)
+			before = func(m *core.InboxMessage) bool {
+				if !ok {
+					return false
+				}
+				c := order(m, &core.InboxMessage{ID: id, At: e.At})
+				return c < 0 || c == 0 && id != f.Before
 			}
-			c := order(m, &core.InboxMessage{ID: id, At: e.At})
-			return c < 0 || c == 0 && id != f.Before
 		}
-	}
-	return pick(s.inbox, func(m *core.InboxMessage) bool {
-		return (f.Peer.IsZero() || m.Peer == f.Peer) &&
-			(f.Status == "" || m.Status == f.Status) &&
-			(f.Intent == "" || m.Message.Intent == f.Intent) &&
-			!m.At.Before(f.Since) && before(m)
-	}, func(a, b *core.InboxMessage) int {
-		if f.Oldest {
-			return order(a, b)
-		}
-		return order(b, a)
-	}, f.Limit, cloneInbox), nil
+		return pick(s.inbox, func(m *core.InboxMessage) bool {
+			return (f.Peer.IsZero() || m.Peer == f.Peer) &&
+				(f.Status == "" || m.Status == f.Status) &&
+				(f.Intent == "" || m.Message.Intent == f.Intent) &&
+				!m.At.Before(f.Since) && before(m)
+		}, func(a, b *core.InboxMessage) int {
+			if f.Oldest {
+				return order(a, b)
+			}
+			return order(b, a)
+		}, f.Limit, cloneInbox), nil
+	})
 }
 
 // InboxMessage finds one message.
 func (s *Store) InboxMessage(ctx context.Context, id string) (*core.InboxMessage, error) {
-	unlock, err := s.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	m, ok := s.inbox[id]
-	if !ok {
-		return nil, notFound("inbox message %q", id)
-	}
-	return cloneInbox(m), nil
+	return one(ctx, s, s.inbox, id, cloneInbox, "inbox message", id)
 }
 
 // Events returns the events that were kept after the one of an id, oldest first,
 // messages included.
 func (s *Store) Events(ctx context.Context, after string, limit int) ([]*core.Event, error) {
-	unlock, err := s.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	all := maps.Clone(s.events)
-	for id := range s.inbox {
-		all[id], _ = s.event(id)
-	}
-	from := 0
-	if after != "" {
-		_, from = s.place(after)
-	}
-	return pick(all, func(e *core.Event) bool { return s.places[e.ID] > from },
-		func(a, b *core.Event) int { return cmp.Compare(s.places[a.ID], s.places[b.ID]) }, limit, cloneEvent), nil
+	return with(ctx, s, func() ([]*core.Event, error) {
+		all := maps.Clone(s.events)
+		for id := range s.inbox {
+			all[id], _ = s.event(id)
+		}
+		from := 0
+		if after != "" {
+			_, from = s.place(after)
+		}
+		return pick(all, func(e *core.Event) bool { return s.places[e.ID] > from },
+			func(a, b *core.Event) int { return cmp.Compare(s.places[a.ID], s.places[b.ID]) }, limit, cloneEvent), nil
+	})
 }

@@ -97,6 +97,27 @@ func (s *Store) open(ctx context.Context) (unlock func(), err error) {
 	return s.mu.Unlock, nil
 }
 
+// with does something with the open store.
+func with[T any](ctx context.Context, s *Store, f func() (T, error)) (v T, err error) {
+	unlock, err := s.open(ctx)
+	if err != nil {
+		return v, err
+	}
+	defer unlock()
+	return f()
+}
+
+// one finds a copy of the value under a key, and says what it did not find by a name.
+func one[K comparable, V any](ctx context.Context, s *Store, all map[K]V, key K, clone func(V) V, what string, name any) (V, error) {
+	return with(ctx, s, func() (v V, err error) {
+		found, ok := all[key]
+		if !ok {
+			return v, notFound("%s %q", what, name)
+		}
+		return clone(found), nil
+	})
+}
+
 func notFound(format string, args ...any) error {
 	return core.Refusef(core.NotFound, "store: no "+format, args...)
 }
@@ -231,60 +252,46 @@ func pick[K comparable, V any](all map[K]*V, match func(*V) bool, order func(a, 
 	return found
 }
 
+// first is a copy of the first value that matches, in an order.
+func first[K comparable, V any](ctx context.Context, s *Store, all map[K]*V, match func(*V) bool, order func(a, b *V) int, clone func(*V) *V, what string, name any) (*V, error) {
+	return with(ctx, s, func() (*V, error) {
+		found := pick(all, match, order, 1, clone)
+		if len(found) == 0 {
+			return nil, notFound("%s %q", what, name)
+		}
+		return found[0], nil
+	})
+}
+
 // Peers returns all peers, in the order of their keys.
 func (s *Store) Peers(ctx context.Context) ([]*core.Peer, error) {
-	unlock, err := s.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	return pick(s.peers, func(*core.Peer) bool { return true },
-		func(a, b *core.Peer) int { return bytes.Compare(a.Key[:], b.Key[:]) },
-		len(s.peers), func(p *core.Peer) *core.Peer { return p.Clone() }), nil
+	return with(ctx, s, func() ([]*core.Peer, error) {
+		return pick(s.peers, func(*core.Peer) bool { return true },
+			func(a, b *core.Peer) int { return bytes.Compare(a.Key[:], b.Key[:]) }, len(s.peers), (*core.Peer).Clone), nil
+	})
 }
 
 // Meta finds a value by its key.
 func (s *Store) Meta(ctx context.Context, key string) (string, error) {
-	unlock, err := s.open(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	value, ok := s.meta[key]
-	if !ok {
-		return "", notFound("meta %q", key)
-	}
-	return value, nil
+	return one(ctx, s, s.meta, key, strings.Clone, "meta", key)
 }
 
 // KV finds a value of a plugin's memory.
 func (s *Store) KV(ctx context.Context, plugin, key string) ([]byte, error) {
-	unlock, err := s.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	value, ok := s.kv[kvKey{plugin, key}]
-	if !ok {
-		return nil, notFound("value %q", key)
-	}
-	return bytes.Clone(value), nil
+	return one(ctx, s, s.kv, kvKey{plugin, key}, bytes.Clone, "value", key)
 }
 
 // KVList returns the sizes of a plugin's values whose keys begin with prefix.
 func (s *Store) KVList(ctx context.Context, plugin, prefix string) (map[string]int, error) {
-	unlock, err := s.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	sizes := map[string]int{}
-	for k, value := range s.kv {
-		if k.plugin == plugin && strings.HasPrefix(k.key, prefix) {
-			sizes[k.key] = len(value)
+	return with(ctx, s, func() (map[string]int, error) {
+		sizes := map[string]int{}
+		for k, value := range s.kv {
+			if k.plugin == plugin && strings.HasPrefix(k.key, prefix) {
+				sizes[k.key] = len(value)
+			}
 		}
-	}
-	return sizes, nil
+		return sizes, nil
+	})
 }
 
 // Health is nil, but for a store that is closed.

@@ -50,11 +50,6 @@ func (s *Store) NextDelivery(ctx context.Context, notifier string) (time.Time, e
 	return rows.DueTime(all[0]), nil
 }
 
-// DeadDeliveries returns what was set aside, oldest event first.
-func (s *Store) DeadDeliveries(ctx context.Context, limit int) ([]*core.Delivery, error) {
-	return s.Deliveries(ctx, core.DeliveryFilter{Dead: true, Limit: limit})
-}
-
 // Deliveries returns deliveries by a filter, oldest event first.
 func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
 	if err := s.open(ctx); err != nil {

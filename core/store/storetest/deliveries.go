@@ -109,8 +109,8 @@ func dead(t *testing.T, s core.Store) {
 		return got
 	}
 	ctx := t.Context()
-	equal(t, ids(must(s.DeadDeliveries(ctx, 0))(t)), []string{id(0), id(2), id(4), id(7)})
-	equal(t, ids(must(s.DeadDeliveries(ctx, 2))(t)), []string{id(0), id(2)})
+	equal(t, ids(must(s.Deliveries(ctx, core.DeliveryFilter{Dead: true}))(t)), []string{id(0), id(2), id(4), id(7)})
+	equal(t, ids(must(s.Deliveries(ctx, core.DeliveryFilter{Dead: true, Limit: 2}))(t)), []string{id(0), id(2)})
 	equal(t, ids(must(s.DueDeliveries(ctx, "log", at(1000), 0))(t)), []string{id(1), id(3), id(5)})
 	equal(t, ids(must(s.Deliveries(ctx, core.DeliveryFilter{Dead: true, Notifier: "log"}))(t)), []string{id(0), id(2), id(4)})
 	equal(t, ids(must(s.Deliveries(ctx, core.DeliveryFilter{After: id(3), Limit: 2}))(t)), []string{id(4), id(5)})
@@ -122,7 +122,7 @@ func dead(t *testing.T, s core.Store) {
 	again := delivery(0, "log")
 	again.Group = id(2)
 	commit(t, s, &core.Change{Deliveries: []*core.Delivery{again}})
-	equal(t, ids(must(s.DeadDeliveries(ctx, 0))(t)), []string{id(2), id(4), id(7)})
+	equal(t, ids(must(s.Deliveries(ctx, core.DeliveryFilter{Dead: true}))(t)), []string{id(2), id(4), id(7)})
 	due := must(s.DueDeliveries(ctx, "log", at(0), 0))(t)
 	equal(t, ids(due), []string{id(0)})
 	if due[0].Group != id(2) {

@@ -75,7 +75,7 @@ func prune(t *testing.T, s core.Store) {
 		t.Fatal(err)
 	}
 	slices.Sort(got.receipts)
-	for _, d := range must(s.DeadDeliveries(ctx, 0))(t) {
+	for _, d := range must(s.Deliveries(ctx, core.DeliveryFilter{Dead: true}))(t) {
 		got.dead = append(got.dead, d.EventID)
 	}
 	equal(t, got.inbox, []string{id(1), id(3), id(5), id(6), id(7), id(8), id(9)})                                        // 1 and 3 are still to be told

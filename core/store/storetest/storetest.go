@@ -346,7 +346,6 @@ func closed(t *testing.T, s core.Store) {
 	add(s.Events(ctx, "", 0))
 	add(s.DueDeliveries(ctx, "log", at(0), 0))
 	add(s.NextDelivery(ctx, "log"))
-	add(s.DeadDeliveries(ctx, 0))
 	add(s.Outbox(ctx, core.OutboxFilter{}))
 	add(s.OutboxItem(ctx, "x"))
 	add(s.OutboxByNonce(ctx, "x"))

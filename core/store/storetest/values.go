@@ -114,7 +114,7 @@ func snapshot(t *testing.T, s core.Store) view {
 	v.Events = must(s.Events(ctx, "", 0))(t)
 	v.Due = must(s.DueDeliveries(ctx, "log", at(1000), 0))(t)
 	v.Phone = must(s.DueDeliveries(ctx, "phone", at(1000), 0))(t)
-	v.Dead = must(s.DeadDeliveries(ctx, 0))(t)
+	v.Dead = must(s.Deliveries(ctx, core.DeliveryFilter{Dead: true}))(t)
 	v.Outbox = must(s.Outbox(ctx, core.OutboxFilter{}))(t)
 	v.Reply = maybe(s.OurReply(ctx, "reply-5"))(t)
 	for _, k := range []string{"a", "b"} {
