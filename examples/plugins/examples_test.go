@@ -128,7 +128,7 @@ func TestExamplesSurviveNonsense(t *testing.T) {
 	h := newHost(t)
 	for name := range names {
 		p := load(t, h, name, "", &plugin.MemoryKV{})
-		hook := p.Hooks()[0]
+		hook := p.Info().Hooks[0]
 		for _, input := range []string{
 			`{}`, `{"kind":7,"message":[]}`, `{"kind":"message","now":{},"message":{"intent":null,"topic":["a"],"payload":"\\","textBytes":1e99}}`,
 			`{"kind":"request","peer":{"gatewayUrl":["x"]},"request":true}`, `{"message":{"intent":"calendar.freebusy","payload":{"days":[1,null]}}}`,
@@ -170,7 +170,7 @@ func BenchmarkCall(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			p := load(b, h, name, "", &plugin.MemoryKV{})
 			defer p.Close()
-			hook := p.Hooks()[0]
+			hook := p.Info().Hooks[0]
 			b.ReportAllocs()
 			var r plugin.Result
 			for b.Loop() {
@@ -199,7 +199,7 @@ func TestExamplesDoNotGrow(t *testing.T) {
 		"approve-by-domain": 9 << 20, "free-busy": 9 << 20, "audit-line": 9 << 20,
 	} {
 		p := load(t, h, name, "", &plugin.MemoryKV{})
-		hook := p.Hooks()[0]
+		hook := p.Info().Hooks[0]
 		for i := range calls {
 			r, err := p.Call(context.Background(), hook, input)
 			if err != nil {

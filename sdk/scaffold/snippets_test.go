@@ -148,8 +148,8 @@ func asked(t *testing.T, h *plugin.Host, dir, lang string) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if !slices.Contains(p.Hooks(), plugin.Message) && !slices.Contains(p.Hooks(), plugin.Request) {
-		t.Errorf("its hooks are %v, want it to be a policy", p.Hooks())
+	if !slices.Contains(p.Info().Hooks, plugin.Message) && !slices.Contains(p.Info().Hooks, plugin.Request) {
+		t.Errorf("its hooks are %v, want it to be a policy", p.Info().Hooks)
 	}
 	peer := &core.Peer{URL: "https://gw.example.org", Trust: core.Pending, Names: core.Names{DisplayName: "Bob"}, Offered: []string{"message"}}
 	for _, verified := range []bool{true, false} {
@@ -169,7 +169,7 @@ func asked(t *testing.T, h *plugin.Host, dir, lang string) {
 // decide asks a plugin, if it answers such questions.
 func decide(t *testing.T, p *plugin.Plugin, q core.Question) (v core.Verdict, ok bool) {
 	t.Helper()
-	if !slices.Contains(p.Hooks(), q.Kind) {
+	if !slices.Contains(p.Info().Hooks, q.Kind) {
 		return v, false
 	}
 	input, err := hooks.QuestionInput(q)
