@@ -25,6 +25,10 @@ func (l *LegacyGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if l.asleep.Load() {
 		panic(http.ErrAbortHandler) // the connection ends without an answer
 	}
+	l.serve(w, r)
+}
+
+func (l *LegacyGateway) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
