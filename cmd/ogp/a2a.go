@@ -40,12 +40,9 @@ there is none. --new replaces it, and the old one stops working at once.
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]string{"token": token, "file": filepath.Join(dir, daemon.A2ATokenFile)})
-				return nil
-			}
-			fmt.Fprintln(a.Out, token)
-			return nil
+			return a.Print(map[string]string{"token": token, "file": filepath.Join(dir, daemon.A2ATokenFile)}, func() {
+				fmt.Fprintln(a.Out, token)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&renew, "new", false, "replace the token")

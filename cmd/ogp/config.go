@@ -170,12 +170,9 @@ func configExampleCommand(a *cli.App) *cobra.Command {
 		Use: "example", Short: "Print a configuration file with every setting", Args: cobra.NoArgs,
 		Long: "Print a configuration file with every setting, its default and its unit.\n\n  ogp config example > config.toml",
 		RunE: func(*cobra.Command, []string) error {
-			if a.JSON {
-				a.WriteJSON(map[string]string{"toml": config.Example()})
-				return nil
-			}
-			fmt.Fprint(a.Out, config.Example())
-			return nil
+			return a.Print(map[string]string{"toml": config.Example()}, func() {
+				fmt.Fprint(a.Out, config.Example())
+			})
 		},
 	}
 }

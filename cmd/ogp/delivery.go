@@ -24,12 +24,7 @@ func deliveryListCommand(a *cli.App) *cobra.Command {
 		Long: "List the notices that could not be delivered and are not retried. --all includes those that still wait.\n\n  ogp delivery list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cli.Show(cmd.Context(), a, api.Deliveries, p, func(list []api.DeliveryView) {
-				if len(list) == 0 {
-					fmt.Fprintln(a.Err, "Nothing was set aside.")
-					return
-				}
-				rows := make([][]string, len(list))
-				for i, x := range list {
+				cli.Table(a, list, "Nothing was set aside.", []string{"EVENT", "NOTIFIER", "TYPE", "FROM", "TRIES", "NEXT", "ERROR"}, func(x api.DeliveryView) []string {
 					next := "set aside"
 					if !x.SetAside {
 						next = "now"
@@ -37,9 +32,8 @@ func deliveryListCommand(a *cli.App) *cobra.Command {
 							next = text.Until(x.Next)
 						}
 					}
-					rows[i] = []string{x.Event, x.Notifier, string(x.Type), term.Dash(x.From), fmt.Sprint(x.Attempts), next, term.Dash(term.SafeLine(x.Error))}
-				}
-				term.Table(a.Out, []string{"EVENT", "NOTIFIER", "TYPE", "FROM", "TRIES", "NEXT", "ERROR"}, rows)
+					return []string{x.Event, x.Notifier, string(x.Type), term.Dash(x.From), fmt.Sprint(x.Attempts), next, term.Dash(term.SafeLine(x.Error))}
+				})
 			})
 		},
 	}

@@ -36,19 +36,13 @@ func listCommand(a *cli.App) *cobra.Command {
 			}
 			p.Status = core.Trust(status)
 			return cli.Show(cmd.Context(), a, api.Peers, p, func(peers []api.PeerView) {
-				if len(peers) == 0 && p != (api.PeersParams{}) {
-					fmt.Fprintln(a.Err, "No such peers.")
-					return
+				none := "No peers yet. Ask one: " + a.Here("ogp federation request <their gateway URL>")
+				if p != (api.PeersParams{}) {
+					none = "No such peers."
 				}
-				if len(peers) == 0 {
-					fmt.Fprintln(a.Err, "No peers yet. Ask one: "+a.Here("ogp federation request <their gateway URL>"))
-					return
-				}
-				rows := make([][]string, len(peers))
-				for i, p := range peers {
-					rows[i] = []string{term.Dash(p.Alias), p.Fingerprint, p.Standing, term.Dash(p.Health.Word), text.Ago(p.Health.LastContact), p.URL, p.Said()}
-				}
-				term.Table(a.Out, []string{"ALIAS", "FINGERPRINT", "STATE", "HEALTH", "LAST CONTACT", "URL", "SAYS IT IS"}, rows)
+				cli.Table(a, peers, none, []string{"ALIAS", "FINGERPRINT", "STATE", "HEALTH", "LAST CONTACT", "URL", "SAYS IT IS"}, func(p api.PeerView) []string {
+					return []string{term.Dash(p.Alias), p.Fingerprint, p.Standing, term.Dash(p.Health.Word), text.Ago(p.Health.LastContact), p.URL, p.Said()}
+				})
 			})
 		},
 	}
@@ -141,12 +135,7 @@ func requestCommand(a *cli.App) *cobra.Command {
 					return cli.Usagef("two keys are given: name one")
 				}
 			}
-			r, err := api.Request.Call(cmd.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			requested(a, r)
-			return nil
+			return cli.Show(cmd.Context(), a, api.Request, p, func(r api.RequestResult) { requested(a, r) })
 		},
 	}
 	aliasFlag(a, cmd, &p.Alias)
@@ -179,10 +168,6 @@ func aliasFlag(a *cli.App, cmd *cobra.Command, alias *string) {
 
 // requested says what came of asking, and what happens next.
 func requested(a *cli.App, r api.RequestResult) {
-	if a.JSON {
-		a.WriteJSON(r)
-		return
-	}
 	switch {
 	case r.Confirmed:
 		fmt.Fprintf(a.Out, "Approved: %s says that it has approved us, fingerprint %s\n", r.Peer.Handle(), r.Peer.Fingerprint)
@@ -233,16 +218,13 @@ func aliasCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(v)
-				return nil
-			}
-			if v.Alias == "" {
-				fmt.Fprintf(a.Out, "%s has no alias\n", v.Fingerprint)
-				return nil
-			}
-			fmt.Fprintf(a.Out, "%s is %s\n", v.Fingerprint, v.Alias)
-			return nil
+			return a.Print(v, func() {
+				if v.Alias == "" {
+					fmt.Fprintf(a.Out, "%s has no alias\n", v.Fingerprint)
+					return
+				}
+				fmt.Fprintf(a.Out, "%s is %s\n", v.Fingerprint, v.Alias)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&remove, "remove", false, "remove the name")

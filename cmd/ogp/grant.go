@@ -46,7 +46,7 @@ does not know.
 				_, err := api.Grant.Call(cmd.Context(), a, api.ApproveParams{Peer: args[0], Grants: said})
 				return err
 			}
-			current := granted(peer)
+			current := peer.Grants()
 			grants, err := g.apply(current, cmd.Flags().Changed)
 			if err != nil {
 				return err

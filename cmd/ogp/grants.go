@@ -129,7 +129,7 @@ func approveCommand(a *cli.App) *cobra.Command {
 			if len(grants) > 0 {
 				if peer, err := api.Peer.Call(cmd.Context(), a, api.PeerRef{Peer: args[0]}); err == nil && len(peer.Granted) > 0 {
 					change := grantChange{grantFlags: g}
-					if grants, err = change.apply(granted(peer), given); err != nil {
+					if grants, err = change.apply(peer.Grants(), given); err != nil {
 						return err
 					}
 				}
@@ -146,24 +146,12 @@ func approveCommand(a *cli.App) *cobra.Command {
 	return cmd
 }
 
-// granted are a peer's grants as they are.
-func granted(peer api.PeerView) []core.Grant {
-	out := make([]core.Grant, len(peer.Granted))
-	for i, x := range peer.Granted {
-		out[i] = x.Grant
-	}
-	return out
-}
-
 // notified says what we did, and whether the peer knows.
 func notified(a *cli.App, o api.OutgoingView, done, what string) error {
-	if a.JSON {
-		a.WriteJSON(o)
-		return nil
-	}
-	fmt.Fprintf(a.Out, "%s %s, fingerprint %s\n", done, o.Peer.Handle(), o.Peer.Fingerprint)
-	told(a, o, what)
-	return nil
+	return a.Print(o, func() {
+		fmt.Fprintf(a.Out, "%s %s, fingerprint %s\n", done, o.Peer.Handle(), o.Peer.Fingerprint)
+		told(a, o, what)
+	})
 }
 
 // told says whether a peer knows what we did.
@@ -201,41 +189,38 @@ func scopesCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]any{"peer": p.Handle(), "granted": p.Granted, "received": p.Received, "budgets": p.Budgets, "paused": p.Paused})
-				return nil
-			}
-			if p.State != core.Approved {
-				fmt.Fprintf(a.Out, "%s is %s: what is granted does not count\n", p.Handle(), p.Standing)
-			}
-			fmt.Fprintf(a.Out, "%s may, here:\n", p.Handle())
-			for _, g := range p.Granted {
-				fmt.Fprintf(a.Out, "  %s\n", term.SafeLine(g.Line()))
-			}
-			if len(p.Granted) == 0 {
-				fmt.Fprintln(a.Out, "  nothing")
-			}
-			fmt.Fprintf(a.Out, "We may, there:\n")
-			for _, g := range p.Received {
-				fmt.Fprintf(a.Out, "  %s\n", term.SafeLine(api.GrantLine(g)))
-			}
-			switch {
-			case len(p.Received) > 0:
-			case p.State == core.Approved:
-				fmt.Fprintln(a.Out, "  unknown: it has not said")
-			default:
-				fmt.Fprintln(a.Out, "  nothing")
-			}
-			if len(p.Budgets) > 0 {
-				fmt.Fprintln(a.Out, "Used within 24 hours, of what may reach the agent:")
-			}
-			for _, b := range p.Budgets {
-				fmt.Fprintf(a.Out, "  %s\n", spent(b))
-			}
-			if p.Paused != nil {
-				fmt.Fprintf(a.Out, "Paused by the %s: what it sends is held%s\n", p.Paused.By, term.Optional(": ", term.SafeLine(p.Paused.Reason)))
-			}
-			return nil
+			return a.Print(map[string]any{"peer": p.Handle(), "granted": p.Granted, "received": p.Received, "budgets": p.Budgets, "paused": p.Paused}, func() {
+				if p.State != core.Approved {
+					fmt.Fprintf(a.Out, "%s is %s: what is granted does not count\n", p.Handle(), p.Standing)
+				}
+				fmt.Fprintf(a.Out, "%s may, here:\n", p.Handle())
+				for _, g := range p.Granted {
+					fmt.Fprintf(a.Out, "  %s\n", term.SafeLine(g.Line()))
+				}
+				if len(p.Granted) == 0 {
+					fmt.Fprintln(a.Out, "  nothing")
+				}
+				fmt.Fprintf(a.Out, "We may, there:\n")
+				for _, g := range p.Received {
+					fmt.Fprintf(a.Out, "  %s\n", term.SafeLine(api.GrantLine(g)))
+				}
+				switch {
+				case len(p.Received) > 0:
+				case p.State == core.Approved:
+					fmt.Fprintln(a.Out, "  unknown: it has not said")
+				default:
+					fmt.Fprintln(a.Out, "  nothing")
+				}
+				if len(p.Budgets) > 0 {
+					fmt.Fprintln(a.Out, "Used within 24 hours, of what may reach the agent:")
+				}
+				for _, b := range p.Budgets {
+					fmt.Fprintf(a.Out, "  %s\n", spent(b))
+				}
+				if p.Paused != nil {
+					fmt.Fprintf(a.Out, "Paused by the %s: what it sends is held%s\n", p.Paused.By, term.Optional(": ", term.SafeLine(p.Paused.Reason)))
+				}
+			})
 		},
 	}
 }
@@ -283,12 +268,7 @@ func resetLevels(ctx context.Context, a *cli.App, ref string) error {
 			return err
 		}
 	}
-	if a.JSON {
-		a.WriteJSON(p)
-	} else {
-		fmt.Fprintf(a.Out, "%s, all topics: as for everybody\n", p.Handle())
-	}
-	return nil
+	return a.Done(p, "%s, all topics: as for everybody", p.Handle())
 }
 
 // showLevels shows the levels that are set for peers, and what counts for the others.
@@ -316,21 +296,18 @@ func showLevels(ctx context.Context, a *cli.App, refs []string, topic string) er
 	for _, p := range peers {
 		list = append(list, levels{p.Handle(), p.Levels, p.DefaultLevel})
 	}
-	if a.JSON {
-		a.WriteJSON(list)
-		return nil
-	}
-	var rows [][]string
-	for _, l := range list {
-		for _, t := range slices.Sorted(maps.Keys(l.Topics)) {
-			if topic == "" || t == topic {
-				rows = append(rows, []string{cmp.Or(l.Peer, "(all)"), t, l.Topics[t]})
+	return a.Print(list, func() {
+		var rows [][]string
+		for _, l := range list {
+			for _, t := range slices.Sorted(maps.Keys(l.Topics)) {
+				if topic == "" || t == topic {
+					rows = append(rows, []string{cmp.Or(l.Peer, "(all)"), t, l.Topics[t]})
+				}
+			}
+			if l.Default != "" {
+				rows = append(rows, []string{cmp.Or(l.Peer, "(all)"), "(others)", l.Default})
 			}
 		}
-		if l.Default != "" {
-			rows = append(rows, []string{cmp.Or(l.Peer, "(all)"), "(others)", l.Default})
-		}
-	}
-	term.Table(a.Out, []string{"PEER", "TOPIC", "LEVEL"}, rows)
-	return nil
+		term.Table(a.Out, []string{"PEER", "TOPIC", "LEVEL"}, rows)
+	})
 }

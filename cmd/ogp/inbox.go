@@ -50,20 +50,11 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 				return err
 			}
 			defer more(a, page.Next, page.Looked, p.Search)
-			if a.JSON {
-				a.WriteJSON(page.Messages)
-				return nil
-			}
-			if len(page.Messages) == 0 {
-				fmt.Fprintln(a.Err, "No messages.")
-				return nil
-			}
-			rows := make([][]string, len(page.Messages))
-			for i, m := range page.Messages {
-				rows[i] = []string{m.ID, text.Ago(m.At), m.From, term.SafeLine(m.Message.Intent), string(m.Status), m.Text}
-			}
-			term.Table(a.Out, []string{"ID", "CAME", "FROM", "INTENT", "STATUS", "TEXT"}, rows)
-			return nil
+			return a.Print(page.Messages, func() {
+				cli.Table(a, page.Messages, "No messages.", []string{"ID", "CAME", "FROM", "INTENT", "STATUS", "TEXT"}, func(m api.InboxView) []string {
+					return []string{m.ID, text.Ago(m.At), m.From, term.SafeLine(m.Message.Intent), string(m.Status), m.Text}
+				})
+			})
 		},
 	}
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "only from this peer")

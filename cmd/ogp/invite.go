@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
-	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/text"
@@ -69,19 +68,13 @@ func inviteListCommand(a *cli.App) *cobra.Command {
 		Long: "List our open invites.\n\n  ogp federation invite list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cli.Show(cmd.Context(), a, api.Invites, api.None{}, func(list []api.InviteView) {
-				if len(list) == 0 {
-					fmt.Fprintln(a.Err, "No open invites.")
-					return
-				}
-				rows := make([][]string, len(list))
-				for i, v := range list {
+				cli.Table(a, list, "No open invites.", []string{"CODE", "EXPIRES", "USED"}, func(v api.InviteView) []string {
 					uses := fmt.Sprint(v.Used)
 					if v.Uses > 0 {
 						uses += fmt.Sprintf(" of %d", v.Uses)
 					}
-					rows[i] = []string{v.Code, text.Until(v.Expires), uses}
-				}
-				term.Table(a.Out, []string{"CODE", "EXPIRES", "USED"}, rows)
+					return []string{v.Code, text.Until(v.Expires), uses}
+				})
 			})
 		},
 	}
@@ -107,12 +100,7 @@ func acceptCommand(a *cli.App) *cobra.Command {
 		Long: "Accept an invite: find its gateway, check its key, and ask it for federation.\n\n  ogp federation accept a3f7k2",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.Ref = cli.Invite(args)
-			r, err := api.Accept.Call(cmd.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			connected(a, r, r.Code)
-			return nil
+			return cli.Show(cmd.Context(), a, api.Accept, p, func(r api.AcceptResult) { connected(a, r, r.Code) })
 		},
 	}
 	aliasFlag(a, cmd, &p.Alias)
@@ -130,12 +118,7 @@ func connectCommand(a *cli.App) *cobra.Command {
 				return err
 			}
 			p.Ref = key
-			r, err := api.Connect.Call(cmd.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			connected(a, r, key[:16])
-			return nil
+			return cli.Show(cmd.Context(), a, api.Connect, p, func(r api.AcceptResult) { connected(a, r, key[:16]) })
 		},
 	}
 	aliasFlag(a, cmd, &p.Alias)
@@ -144,15 +127,8 @@ func connectCommand(a *cli.App) *cobra.Command {
 
 // connected prints the line of the specification, and what happens next.
 func connected(a *cli.App, r api.AcceptResult, what string) {
-	if a.JSON {
-		a.WriteJSON(r)
-		return
-	}
 	fmt.Fprintf(a.Out, "Connected to %s... via rendezvous ✅\n", what)
-	name := r.Peer.Alias
-	if name == "" {
-		name = cmp.Or(r.Peer.Said(), r.Peer.Fingerprint)
-	}
+	name := cmp.Or(r.Peer.Alias, r.Peer.Said(), r.Peer.Fingerprint)
 	if r.Confirmed || r.Approval != nil {
 		fmt.Fprintf(a.Out, "approved: %s %s, fingerprint %s\n", name, map[bool]string{true: "says that it has approved us", false: "had asked already"}[r.Confirmed], r.Peer.Fingerprint)
 		if r.Approval != nil {

@@ -44,24 +44,16 @@ func outboxListCommand(a *cli.App) *cobra.Command {
 				return err
 			}
 			defer more(a, page.Next, page.Looked, p.Search)
-			if a.JSON {
-				a.WriteJSON(page.Messages)
-				return nil
-			}
-			if len(page.Messages) == 0 {
-				fmt.Fprintln(a.Err, map[bool]string{true: "No such messages.", false: "Nothing waits."}[all || p.Search != ""])
-				return nil
-			}
-			rows := make([][]string, len(page.Messages))
-			for i, m := range page.Messages {
-				next := "-"
-				if m.State == core.OutWaiting {
-					next = nextTry(m.Next)
-				}
-				rows[i] = []string{m.ID, m.To, string(m.Kind), string(m.State), fmt.Sprint(m.Attempts), next, term.Dash(m.Error)}
-			}
-			term.Table(a.Out, []string{"ID", "TO", "KIND", "STATE", "TRIES", "NEXT", "ERROR"}, rows)
-			return nil
+			return a.Print(page.Messages, func() {
+				none := map[bool]string{true: "No such messages.", false: "Nothing waits."}[all || p.Search != ""]
+				cli.Table(a, page.Messages, none, []string{"ID", "TO", "KIND", "STATE", "TRIES", "NEXT", "ERROR"}, func(m api.OutboxView) []string {
+					next := "-"
+					if m.State == core.OutWaiting {
+						next = nextTry(m.Next)
+					}
+					return []string{m.ID, m.To, string(m.Kind), string(m.State), fmt.Sprint(m.Attempts), next, term.Dash(m.Error)}
+				})
+			})
 		},
 	}
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "only to this peer")

@@ -36,35 +36,32 @@ func pluginListCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]any{"running": running, "plugins": list})
-				return nil
-			}
-			if len(list) == 0 {
-				a.Sayf(a.Err, "No plugins. \"ogp plugin new my-policy\" begins one.\n")
-				return nil
-			}
-			rows := make([][]string, len(list))
-			for i, v := range list {
-				rows[i] = []string{v.Name, v.State, trial.Hooks(v.Hooks), fmt.Sprint(v.Order), fmt.Sprint(v.Calls), fmt.Sprint(v.Refusals), fmt.Sprint(v.Failures),
-					v.Source, fmt.Sprintf("%.12s", v.SHA256)}
-			}
-			term.Table(a.Out, []string{"NAME", "STATE", "HOOKS", "ORDER", "CALLS", "REFUSED", "FAILED", "FROM", "SHA-256"}, rows)
-			for _, v := range list {
-				for _, p := range v.Problems {
-					fmt.Fprintf(a.Err, "%s: %s\n", v.Name, term.SafeText(p.Text))
+			return a.Print(map[string]any{"running": running, "plugins": list}, func() {
+				if len(list) == 0 {
+					a.Sayf(a.Err, "No plugins. \"ogp plugin new my-policy\" begins one.\n")
+					return
 				}
-				if v.Approves {
-					fmt.Fprintf(a.Err, "%s: may approve strangers, with at most these grants: %s\n", v.Name, term.SafeText(plugin.GrantWords(v.AtMost)))
+				rows := make([][]string, len(list))
+				for i, v := range list {
+					rows[i] = []string{v.Name, v.State, trial.Hooks(v.Hooks), fmt.Sprint(v.Order), fmt.Sprint(v.Calls), fmt.Sprint(v.Refusals), fmt.Sprint(v.Failures),
+						v.Source, fmt.Sprintf("%.12s", v.SHA256)}
 				}
-				if v.Replies {
-					fmt.Fprintf(a.Err, "%s: may answer peers' messages\n", v.Name)
+				term.Table(a.Out, []string{"NAME", "STATE", "HOOKS", "ORDER", "CALLS", "REFUSED", "FAILED", "FROM", "SHA-256"}, rows)
+				for _, v := range list {
+					for _, p := range v.Problems {
+						fmt.Fprintf(a.Err, "%s: %s\n", v.Name, term.SafeText(p.Text))
+					}
+					if v.Approves {
+						fmt.Fprintf(a.Err, "%s: may approve strangers, with at most these grants: %s\n", v.Name, term.SafeText(plugin.GrantWords(v.AtMost)))
+					}
+					if v.Replies {
+						fmt.Fprintf(a.Err, "%s: may answer peers' messages\n", v.Name)
+					}
 				}
-			}
-			if !running {
-				fmt.Fprintln(a.Err, "No daemon is running; this is what a start would load.")
-			}
-			return nil
+				if !running {
+					fmt.Fprintln(a.Err, "No daemon is running; this is what a start would load.")
+				}
+			})
 		},
 	}
 }
@@ -125,12 +122,9 @@ func pluginInspectCommand(a *cli.App) *cobra.Command {
 				v.Missing = f.Granted.Missing(m.Asks())
 				v.Approves, v.AtMost, v.Replies = f.Granted.Approves, f.Granted.AtMost, f.Granted.Replies
 			}
-			if a.JSON {
-				a.WriteJSON(v)
-				return nil
-			}
-			showInspect(a, v)
-			return nil
+			return a.Print(v, func() {
+				showInspect(a, v)
+			})
 		},
 	}
 }
@@ -192,13 +186,10 @@ func pluginNewCommand(a *cli.App) *cobra.Command {
 			if err := scaffold.Write(dir, name, lang, hook); err != nil {
 				return errors.New(strings.TrimPrefix(err.Error(), "scaffold: "))
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]string{"name": name, "folder": dir, "lang": lang, "hook": hook})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Wrote %s\n", dir)
-			a.Sayf(a.Err, "Next: cd %s, make test, make, then \"ogp plugin install %s.wasm\"; its README has more\n", cli.Quoted(dir), name)
-			return nil
+			return a.Print(map[string]string{"name": name, "folder": dir, "lang": lang, "hook": hook}, func() {
+				fmt.Fprintf(a.Out, "Wrote %s\n", dir)
+				a.Sayf(a.Err, "Next: cd %s, make test, make, then \"ogp plugin install %s.wasm\"; its README has more\n", cli.Quoted(dir), name)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&lang, "lang", scaffold.Langs[0], strings.Join(scaffold.Langs, ", "))

@@ -41,22 +41,19 @@ func pluginInstallCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(r)
-				return nil
-			}
-			verb := "Installed"
-			if !r.Difference.New {
-				verb = "Replaced"
-			}
-			fmt.Fprintf(a.Out, "%s %s (%s), SHA-256 %.12s: %s\n", verb, r.Plugin.Name, trial.Hooks(r.Plugin.Hooks), r.Plugin.SHA256, r.Plugin.State)
-			if !r.Running {
-				a.Sayf(a.Err, "No daemon is running; \"ogp start\" loads it.\n")
-			}
-			for _, next := range r.Next {
-				fmt.Fprintln(a.Err, "Next:", a.Here(next))
-			}
-			return nil
+			return a.Print(r, func() {
+				verb := "Installed"
+				if !r.Difference.New {
+					verb = "Replaced"
+				}
+				fmt.Fprintf(a.Out, "%s %s (%s), SHA-256 %.12s: %s\n", verb, r.Plugin.Name, trial.Hooks(r.Plugin.Hooks), r.Plugin.SHA256, r.Plugin.State)
+				if !r.Running {
+					a.Sayf(a.Err, "No daemon is running; \"ogp start\" loads it.\n")
+				}
+				for _, next := range r.Next {
+					fmt.Fprintln(a.Err, "Next:", a.Here(next))
+				}
+			})
 		},
 	}
 	cmd.Flags().StringVar(&p.Name, "name", "", "its name in this gateway (default: its manifest's)")

@@ -88,7 +88,7 @@ func start(a *cli.App, cmd *cobra.Command, newStore bool) error {
 	o.NewStore = newStore
 	o.Restart = service.Restart(a.Env)
 	o.Ready = func(s api.StatusView, first bool) {
-		banner(a, s, first)
+		_ = a.Print(s, func() { banner(a, s, first) }) // has no error
 		if k, err := settings.Keep(a, o.Dir, cmd.Flags(), false); err == nil && a.LogFile == "" {
 			settings.Tell(a, k, nil, false)
 		}
@@ -103,10 +103,6 @@ func start(a *cli.App, cmd *cobra.Command, newStore bool) error {
 
 // banner tells a newcomer who this gateway is and what to do next.
 func banner(a *cli.App, s api.StatusView, first bool) {
-	if a.JSON {
-		a.WriteJSON(s)
-		return
-	}
 	if first {
 		fmt.Fprintf(a.Out, "Made a new gateway in %s\n\n", s.StateDir)
 	}
@@ -157,13 +153,10 @@ func startBackground(ctx context.Context, a *cli.App, works func() error) error 
 	if err := works(); err != nil {
 		return err
 	}
-	if a.JSON {
-		a.WriteJSON(running)
-		return nil
-	}
-	fmt.Fprintf(a.Out, "Gateway is running (pid %d)\n\n  Card         %s\n  Fingerprint  %s\n  Log          %s\n\n", running.PID, running.CardURL, running.Fingerprint, running.Log)
-	fmt.Fprintf(a.Out, "Next: %s <their gateway URL>\n", a.Command("federation", "request"))
-	return nil
+	return a.Print(running, func() {
+		fmt.Fprintf(a.Out, "Gateway is running (pid %d)\n\n  Card         %s\n  Fingerprint  %s\n  Log          %s\n\n", running.PID, running.CardURL, running.Fingerprint, running.Log)
+		fmt.Fprintf(a.Out, "Next: %s <their gateway URL>\n", a.Command("federation", "request"))
+	})
 }
 
 func stopCommand(a *cli.App) *cobra.Command {

@@ -172,16 +172,13 @@ func whoamiCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(v)
-				return nil
-			}
-			if fingerprint {
-				fmt.Fprintln(a.Out, v.Fingerprint)
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Name         %s\nCard         %s\nFingerprint  %s\nIn words     %s\nPublic key   %s\n", v.DisplayName, v.CardURL, v.Fingerprint, strings.Join(v.Words, " "), v.PublicKey)
-			return nil
+			return a.Print(v, func() {
+				if fingerprint {
+					fmt.Fprintln(a.Out, v.Fingerprint)
+					return
+				}
+				fmt.Fprintf(a.Out, "Name         %s\nCard         %s\nFingerprint  %s\nIn words     %s\nPublic key   %s\n", v.DisplayName, v.CardURL, v.Fingerprint, strings.Join(v.Words, " "), v.PublicKey)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&fingerprint, "fingerprint", false, "print the fingerprint alone")

@@ -1,6 +1,10 @@
 package api
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
 
 // Report collects checks. It is used by one goroutine.
 type Report []Check
@@ -23,20 +27,12 @@ func (r *Report) Fail(name, fix, format string, args ...any) {
 // Failed says what an error says, with its hint or else fix.
 func (r *Report) Failed(name, fix string, err error) {
 	view := ErrorOf(err)
-	if view.Hint != "" {
-		fix = view.Hint
-	}
-	r.Fail(name, fix, "%s", view.Message)
+	r.Fail(name, cmp.Or(view.Hint, fix), "%s", view.Message)
 }
 
 // Has reports whether a check of this name has failed.
 func (r Report) Has(name string) bool {
-	for _, c := range r {
-		if c.Name == name && c.State == CheckFail {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r, func(c Check) bool { return c.Name == name && c.State == CheckFail })
 }
 
 // NotYet ends the text about a registration that was not tried to its end.

@@ -214,6 +214,15 @@ func (p PeerView) Said() string {
 	return text.Marked(strconv.Quote(name))
 }
 
+// Grants are what the peer may do here, without how much of it is used.
+func (p PeerView) Grants() []core.Grant {
+	out := make([]core.Grant, len(p.Granted))
+	for i, g := range p.Granted {
+		out[i] = g.Grant
+	}
+	return out
+}
+
 // Handle is what a user can type to name the peer.
 func (p PeerView) Handle() string { return cmp.Or(p.Alias, p.Fingerprint) }
 

@@ -50,18 +50,15 @@ it reads the first line of standard input.
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]any{"file": args[0], "encrypted": len(to) > 0, "content": names})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Backed up %s to %s\n", strings.Join(names, ", "), args[0])
-			switch {
-			case !slices.Contains(names, daemon.KeyFile):
-				fmt.Fprintln(a.Err, "The key is not in it: the signer has it, and its state directory needs a backup of its own.")
-			case len(to) == 0:
-				fmt.Fprintln(a.Err, "The file holds the private key as it is in the state directory: keep it as safe. --recipient or --passphrase encrypts it.")
-			}
-			return nil
+			return a.Print(map[string]any{"file": args[0], "encrypted": len(to) > 0, "content": names}, func() {
+				fmt.Fprintf(a.Out, "Backed up %s to %s\n", strings.Join(names, ", "), args[0])
+				switch {
+				case !slices.Contains(names, daemon.KeyFile):
+					fmt.Fprintln(a.Err, "The key is not in it: the signer has it, and its state directory needs a backup of its own.")
+				case len(to) == 0:
+					fmt.Fprintln(a.Err, "The file holds the private key as it is in the state directory: keep it as safe. --recipient or --passphrase encrypts it.")
+				}
+			})
 		},
 	}
 	cmd.Flags().StringSliceVar(&recipients, "recipient", nil, "age recipients (age1...) that can open it")

@@ -43,13 +43,10 @@ On a terminal it asks for the passphrase of a backup that has one.
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]any{"stateDir": dir, "content": names})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Restored %s to %s\n", text.Count(len(names), "file"), dir)
-			fmt.Fprintln(a.Err, "Next:", a.Command("start"))
-			return nil
+			return a.Print(map[string]any{"stateDir": dir, "content": names}, func() {
+				fmt.Fprintf(a.Out, "Restored %s to %s\n", text.Count(len(names), "file"), dir)
+				fmt.Fprintln(a.Err, "Next:", a.Command("start"))
+			})
 		},
 	}
 	cmd.Flags().StringVar(&identityFile, "identity", "", "a file with the age identity that opens it")

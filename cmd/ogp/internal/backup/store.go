@@ -31,22 +31,19 @@ the same command again to continue.
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(n)
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Copied and compared: %s, %s, %s, %s, %s, %s\n", text.Count(n.Peers, "peer", "peers"),
-				text.Count(n.Events, "message or event", "messages and events"), text.Count(n.Receipts, "receipt", "receipts"),
-				text.Count(n.Deliveries, "notice that waits", "notices that wait"), text.Count(n.Outbox, "envelope of ours", "envelopes of ours"), text.Count(n.Replies, "reply", "replies"))
-			switch {
-			case args[0] == "sqlite":
-				fmt.Fprintf(a.Out, "Next: %s\n", a.Command("config", "unset", "store"))
-			case strings.Contains(args[0], "://"): // it may hold a password
-				a.Sayf(a.Out, "Next: write it to a file that only you can read, and \"ogp config set store file:/path/of/it\"\n")
-			default:
-				fmt.Fprintf(a.Out, "Next: %s\n", a.Command("config", "set", "store", args[0]))
-			}
-			return nil
+			return a.Print(n, func() {
+				fmt.Fprintf(a.Out, "Copied and compared: %s, %s, %s, %s, %s, %s\n", text.Count(n.Peers, "peer", "peers"),
+					text.Count(n.Events, "message or event", "messages and events"), text.Count(n.Receipts, "receipt", "receipts"),
+					text.Count(n.Deliveries, "notice that waits", "notices that wait"), text.Count(n.Outbox, "envelope of ours", "envelopes of ours"), text.Count(n.Replies, "reply", "replies"))
+				switch {
+				case args[0] == "sqlite":
+					fmt.Fprintf(a.Out, "Next: %s\n", a.Command("config", "unset", "store"))
+				case strings.Contains(args[0], "://"): // it may hold a password
+					a.Sayf(a.Out, "Next: write it to a file that only you can read, and \"ogp config set store file:/path/of/it\"\n")
+				default:
+					fmt.Fprintf(a.Out, "Next: %s\n", a.Command("config", "set", "store", args[0]))
+				}
+			})
 		},
 	})
 }

@@ -14,8 +14,8 @@ import (
 // Confirm asks on the terminal. Where there is none, the answer is no, and the
 // error says how to say it.
 func (a *App) Confirm(question string) error {
-	file, ok := a.In.(*os.File)
-	if info, err := fileInfo(file, ok); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	file, _ := a.In.(*os.File) // nil has no info
+	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return core.Refuse(core.Forbidden, "this needs a confirmation").WithHint("--yes confirms it")
 	}
 	fmt.Fprintf(a.Err, "%s [y/N] ", question)
@@ -24,13 +24,6 @@ func (a *App) Confirm(question string) error {
 		return core.Refuse(core.Forbidden, "not confirmed; nothing has changed")
 	}
 	return nil
-}
-
-func fileInfo(f *os.File, ok bool) (os.FileInfo, error) {
-	if !ok {
-		return nil, os.ErrInvalid
-	}
-	return f.Stat()
 }
 
 // Passphrase asks for a passphrase, which a terminal does not show; twice where it is a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core/control"
 )
 
@@ -11,23 +12,36 @@ import (
 // else as words prints it.
 func Show[P, R any](ctx context.Context, a *App, m control.Method[P, R], p P, words func(R)) error {
 	r, err := m.Call(ctx, a, p)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case a.JSON:
-		a.WriteJSON(r)
-	default:
-		words(r)
+	}
+	return a.Print(r, func() { words(r) })
+}
+
+// Print shows a value: as JSON with --json, else as words prints it. It returns nil.
+func (a *App) Print(v any, words func()) error {
+	if a.JSON {
+		a.WriteJSON(v)
+	} else {
+		words()
 	}
 	return nil
 }
 
+// Table prints a row for each of a list, or says on standard error that there is none.
+func Table[T any](a *App, list []T, none string, header []string, row func(T) []string) {
+	if len(list) == 0 {
+		fmt.Fprintln(a.Err, none)
+		return
+	}
+	rows := make([][]string, len(list))
+	for i, x := range list {
+		rows[i] = row(x)
+	}
+	term.Table(a.Out, header, rows)
+}
+
 // Done says on one line what a command has done, or with --json by v. It returns nil.
 func (a *App) Done(v any, format string, args ...any) error {
-	if a.JSON {
-		a.WriteJSON(v)
-		return nil
-	}
-	fmt.Fprintf(a.Out, format+"\n", args...)
-	return nil
+	return a.Print(v, func() { fmt.Fprintf(a.Out, format+"\n", args...) })
 }

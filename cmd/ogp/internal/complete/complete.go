@@ -178,11 +178,20 @@ func complete(a *cli.App, c completer, at completing) ([]string, cobra.ShellComp
 	return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
-// soon asks the daemon, if one runs and answers soon.
-func soon[P, R any](a *cli.App, m control.Method[P, R], params P) (R, error) {
+// soon asks the daemon, if one runs and answers soon; otherwise the answer is empty.
+func soon[P, R any](a *cli.App, m control.Method[P, R], params P) R {
 	ctx, cancel := context.WithTimeout(context.Background(), completeWithin)
 	defer cancel()
 	quiet := *a
 	quiet.Err = io.Discard
-	return m.Call(ctx, &quiet, params)
+	r, _ := m.Call(ctx, &quiet, params) // a shell has no use for why
+	return r
+}
+
+// each is a word for each of what the daemon lists.
+func each[P, R any](a *cli.App, m control.Method[P, []R], params P, word func(R) string) (out []string) {
+	for _, x := range soon(a, m, params) {
+		out = append(out, word(x))
+	}
+	return out
 }

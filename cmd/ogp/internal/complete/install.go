@@ -59,13 +59,10 @@ func installCommand(a *cli.App, root *cobra.Command) *cobra.Command {
 			if err := atomicfile.WriteFile(path, script.Bytes()); err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]string{"installed": path})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Installed %s\n", path)
-			fmt.Fprintf(a.Err, "Next: %s\n", next)
-			return nil
+			return a.Print(map[string]string{"installed": path}, func() {
+				fmt.Fprintf(a.Out, "Installed %s\n", path)
+				fmt.Fprintf(a.Err, "Next: %s\n", next)
+			})
 		},
 	}
 }

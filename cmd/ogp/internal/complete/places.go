@@ -110,7 +110,7 @@ var flagValues = map[string]completer{
 // is not for a shell.
 func peersIn(states ...core.Trust) completer {
 	return completer{words: func(a *cli.App, c completing) []string {
-		list, _ := soon(a, api.Peers, api.PeersParams{})
+		list := soon(a, api.Peers, api.PeersParams{})
 		var aliases, prints []string
 		for _, p := range list {
 			if len(states) > 0 && !slices.Contains(states, p.State) {
@@ -134,7 +134,7 @@ func intentsOf(a *cli.App, c completing) []string {
 	if len(c.args) == 0 {
 		return core.BuiltinIntents
 	}
-	p, _ := soon(a, api.Peer, api.PeerRef{Peer: c.args[0]})
+	p := soon(a, api.Peer, api.PeerRef{Peer: c.args[0]})
 	if len(p.Received) == 0 {
 		return core.BuiltinIntents
 	}
@@ -152,48 +152,29 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // setAside completes the events that a notifier did not take.
 func setAside(a *cli.App, _ completing) []string {
-	var out []string
-	list, _ := soon(a, api.Deliveries, api.DeliveryParams{Limit: 20})
-	for _, x := range list {
-		out = append(out, x.Event+"\t"+x.Notifier+" "+string(x.Type))
-	}
-	return out
+	return each(a, api.Deliveries, api.DeliveryParams{Limit: 20}, func(x api.DeliveryView) string { return x.Event + "\t" + x.Notifier + " " + string(x.Type) })
 }
 
 // idsOf completes messages of the outbox or messages of the inbox, the newest
 // first.
 func idsOf(a *cli.App, c completing) []string {
-	out := []string{"last\tthe newest"}
+	last := []string{"last\tthe newest"}
 	if c.cmd.Parent().Name() == "outbox" {
-		list, _ := soon(a, api.Outbox, api.OutboxParams{Limit: 20})
-		for _, m := range list {
-			out = append(out, m.ID+"\t"+term.SafeLine(string(m.Kind)+" to "+m.To+", "+string(m.State)))
-		}
-		return out
+		return append(last, each(a, api.Outbox, api.OutboxParams{Limit: 20}, func(m api.OutboxView) string {
+			return m.ID + "\t" + term.SafeLine(string(m.Kind)+" to "+m.To+", "+string(m.State))
+		})...)
 	}
-	list, _ := soon(a, api.Inbox, api.InboxParams{Limit: 20})
-	for _, m := range list {
-		out = append(out, m.ID+"\t"+term.SafeLine("from "+m.From+", "+text.Ago(m.At)))
-	}
-	return out
+	return append(last, each(a, api.Inbox, api.InboxParams{Limit: 20}, func(m api.InboxView) string {
+		return m.ID + "\t" + term.SafeLine("from "+m.From+", "+text.Ago(m.At))
+	})...)
 }
 
 // openCodes completes our invites.
 func openCodes(a *cli.App, _ completing) []string {
-	list, _ := soon(a, api.Invites, api.None{})
-	var out []string
-	for _, v := range list {
-		out = append(out, v.Code+"\texpires "+text.Until(v.Expires))
-	}
-	return out
+	return each(a, api.Invites, api.None{}, func(v api.InviteView) string { return v.Code + "\texpires " + text.Until(v.Expires) })
 }
 
 // pluginsOf completes the plugins of the running gateway.
 func pluginsOf(a *cli.App, _ completing) []string {
-	list, _ := soon(a, api.Plugins, api.None{})
-	var out []string
-	for _, v := range list {
-		out = append(out, v.Name+"\t"+v.State)
-	}
-	return out
+	return each(a, api.Plugins, api.None{}, func(v api.PluginView) string { return v.Name + "\t" + v.State })
 }

@@ -72,11 +72,7 @@ you to forget.
 					return err
 				}
 			}
-			if a.JSON {
-				a.WriteJSON(report)
-			} else {
-				printReport(a.Out, &report)
-			}
+			_ = a.Print(report, func() { printReport(a.Out, &report) })
 			if !report.OK {
 				return cli.ErrPrinted(cli.Failed)
 			}

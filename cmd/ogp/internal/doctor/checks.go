@@ -27,10 +27,7 @@ func checkConfig(a *cli.App, r *api.Report) *config.Config {
 	switch {
 	case errors.As(err, &problems):
 		for _, p := range problems {
-			fix := p.Hint
-			if fix == "" {
-				fix = `correct it; "ogp config check" looks again`
-			}
+			fix := cmp.Or(p.Hint, `correct it; "ogp config check" looks again`)
 			r.Fail("config", fix, "%s", strings.TrimPrefix(strings.TrimPrefix(config.Problems{p}.Error(), "config: "), "config: "))
 		}
 		return nil
@@ -97,7 +94,7 @@ func reason(err error) string {
 }
 
 // privateFiles are those that nobody else may read.
-var privateFiles = []string{daemon.KeyFile, daemon.StoreFile, daemon.StoreFile + "-wal", daemon.StoreFile + "-shm", control.SocketName, daemon.LogFile, daemon.LegacyConfig}
+var privateFiles = []string{daemon.KeyFile, daemon.StoreFile, daemon.StoreFile + "-wal", daemon.StoreFile + "-shm", control.SocketName, daemon.LogFile}
 
 // checkFileModes looks for files that others can read. Of the configuration files
 // checkConfig tells, as they may.
@@ -108,7 +105,7 @@ func checkFileModes(r *api.Report, dir string) {
 	looked, good := 0, true
 	for _, name := range privateFiles {
 		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil || name == daemon.LegacyConfig {
+		if err != nil {
 			continue
 		}
 		looked++

@@ -50,11 +50,7 @@ check failed.
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(v)
-			} else {
-				showDoctor(a, v)
-			}
+			_ = a.Print(v, func() { showDoctor(a, v) })
 			if !v.OK {
 				return cli.ErrPrinted(cli.Failed)
 			}

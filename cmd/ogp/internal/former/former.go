@@ -255,15 +255,12 @@ func (w words) intents() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if w.a.JSON {
-			w.a.WriteJSON(map[string][]string{"builtIn": core.BuiltinIntents, "configured": cfg.Intents})
-			return nil
-		}
-		w.a.Sayf(w.a.Err, "note: these are the built-in intents and the setting \"intents\"; \"ogp plugin list\" shows the plugins that answer some\n")
-		for _, i := range slices.Concat(core.BuiltinIntents, cfg.Intents) {
-			fmt.Fprintln(w.a.Out, i)
-		}
-		return nil
+		return w.a.Print(map[string][]string{"builtIn": core.BuiltinIntents, "configured": cfg.Intents}, func() {
+			w.a.Sayf(w.a.Err, "note: these are the built-in intents and the setting \"intents\"; \"ogp plugin list\" shows the plugins that answer some\n")
+			for _, i := range slices.Concat(core.BuiltinIntents, cfg.Intents) {
+				fmt.Fprintln(w.a.Out, i)
+			}
+		})
 	}}
 	cmd.AddCommand(list, register, remove)
 	return cmd

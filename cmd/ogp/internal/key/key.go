@@ -50,13 +50,10 @@ key.passphrase_file. With --new-passphrase-file a sealed key gets another one.
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(map[string]string{"sealed": path})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Sealed %s\n", path)
-			fmt.Fprintln(a.Err, "The next start needs the passphrase: OGP_KEY_PASSPHRASE, or key.passphrase_file in config.toml.")
-			return nil
+			return a.Print(map[string]string{"sealed": path}, func() {
+				fmt.Fprintf(a.Out, "Sealed %s\n", path)
+				fmt.Fprintln(a.Err, "The next start needs the passphrase: OGP_KEY_PASSPHRASE, or key.passphrase_file in config.toml.")
+			})
 		},
 	}
 	cmd.Flags().StringVar(&newFile, "new-passphrase-file", "", "a file with the passphrase to seal it with")

@@ -1,7 +1,6 @@
 package key
 
 import (
-	"fmt"
 	"log/slog"
 	"path/filepath"
 
@@ -59,11 +58,8 @@ socket is for the same user alone, or for a group as well.
 			defer pipe.Close()
 			log := daemon.NewLogger(pipe, format, slog.LevelInfo)
 			fingerprint := k.Public().Fingerprint()
-			if a.JSON {
-				a.WriteJSON(map[string]string{"signer": "unix:" + socket, "fingerprint": fingerprint})
-			} else {
-				fmt.Fprintf(a.Out, "Signing as %s\n\nNext, in the gateway's config.toml:\n\n  signer = \"unix:%s\"\n", fingerprint, socket)
-			}
+			_ = a.Done(map[string]string{"signer": "unix:" + socket, "fingerprint": fingerprint},
+				"Signing as %s\n\nNext, in the gateway's config.toml:\n\n  signer = \"unix:%s\"", fingerprint, socket)
 			log.Info("the signer is running", "socket", socket, "fingerprint", fingerprint, "made", made)
 			return (&signer.Server{Key: k, Logger: log}).Serve(cmd.Context(), ln)
 		},

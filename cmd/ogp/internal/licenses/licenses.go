@@ -66,12 +66,9 @@ func Command(a *cli.App) *cobra.Command {
 		Use: "licenses", Short: "Print the licences of what is linked in", Args: cobra.NoArgs,
 		Long: "Print which modules are linked into this program, and their licences. With --json,\nthe list alone.\n\n  ogp licenses | less",
 		RunE: func(*cobra.Command, []string) error {
-			if a.JSON {
-				a.WriteJSON(Modules())
-				return nil
-			}
-			fmt.Fprint(a.Out, Text())
-			return nil
+			return a.Print(Modules(), func() {
+				fmt.Fprint(a.Out, Text())
+			})
 		},
 	}
 }

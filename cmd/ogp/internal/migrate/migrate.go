@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -44,16 +45,13 @@ needs OGP_KEYPAIR_SECRET, unless the directory's own configuration has the secre
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(r)
-				return nil
-			}
-			for _, w := range r.Warnings {
-				fmt.Fprintln(a.Err, "warning:", a.Here(w))
-			}
-			fmt.Fprintf(a.Out, "Key          %s (%s)\nPeers        %d imported\nConfig       %s\n", r.Fingerprint, r.Key, r.Peers, r.Config)
-			fmt.Fprintln(a.Err, "Next:", a.Command("start"))
-			return nil
+			return a.Print(r, func() {
+				for _, w := range r.Warnings {
+					fmt.Fprintln(a.Err, "warning:", a.Here(w))
+				}
+				fmt.Fprintf(a.Out, "Key          %s (%s)\nPeers        %d imported\nConfig       %s\n", r.Fingerprint, r.Key, r.Peers, r.Config)
+				fmt.Fprintln(a.Err, "Next:", a.Command("start"))
+			})
 		},
 	}
 }
@@ -101,7 +99,7 @@ func From(a *cli.App, cmd *cobra.Command, from string) (Result, error) {
 		err := keys.Save(filepath.Join(dir, daemon.KeyFile), in.Key, daemon.Passphrase(a.Env, cfg))
 		switch {
 		case errors.Is(err, os.ErrExist):
-			r.Warnings = append(r.Warnings, "this gateway has a key already, which stays; the imported peers know the other one")
+			r.Warnings = append(r.Warnings, keptKey)
 		case err != nil:
 			return r, err
 		default:
@@ -123,22 +121,14 @@ func From(a *cli.App, cmd *cobra.Command, from string) (Result, error) {
 	r.Fingerprint = d.Key().Fingerprint()
 	if d.Key() == in.Key.Public() {
 		r.Key = "imported"
-		r.Warnings = withoutKept(r.Warnings)
+		r.Warnings = slices.DeleteFunc(r.Warnings, func(w string) bool { return w == keptKey })
 	}
 	r.Peers, err = d.ImportPeers(ctx, in.Peers)
 	return r, err
 }
 
-// withoutKept drops the warning about another key where it is the same one.
-func withoutKept(in []string) []string {
-	out := in[:0]
-	for _, w := range in {
-		if len(w) < 12 || w[:12] != "this gateway" {
-			out = append(out, w)
-		}
-	}
-	return out
-}
+// keptKey warns of another key than the imported one.
+const keptKey = "this gateway has a key already, which stays; the imported peers know the other one"
 
 // copyConfig takes the other directory's config.json over, which is read as it
 // is, unless this directory has a configuration.

@@ -238,20 +238,17 @@ func listCommand(a *cli.App) *cobra.Command {
 				return err
 			}
 			list := s.list(cmd.Context())
-			if a.JSON {
-				a.WriteJSON(map[string]any{"running": s.running, "notifiers": list})
-				return nil
-			}
-			rows := make([][]string, len(list))
-			for i, n := range list {
-				use := "no"
-				if n.InUse {
-					use = "yes"
+			return a.Print(map[string]any{"running": s.running, "notifiers": list}, func() {
+				rows := make([][]string, len(list))
+				for i, n := range list {
+					use := "no"
+					if n.InUse {
+						use = "yes"
+					}
+					rows[i] = []string{n.Name, use, term.Dash(n.State), n.Source, term.Dash(term.SafeText(n.URL)), term.Dash(term.SafeText(n.Health))}
 				}
-				rows[i] = []string{n.Name, use, term.Dash(n.State), n.Source, term.Dash(term.SafeText(n.URL)), term.Dash(term.SafeText(n.Health))}
-			}
-			term.Table(a.Out, []string{"NAME", "IN USE", "STATE", "FROM", "URL", "LAST"}, rows)
-			return nil
+				term.Table(a.Out, []string{"NAME", "IN USE", "STATE", "FROM", "URL", "LAST"}, rows)
+			})
 		},
 	}
 }

@@ -67,29 +67,26 @@ func useCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(v)
-				return nil
-			}
-			if len(v.Set) > 0 {
-				fmt.Fprintf(a.Out, "Set %s in %s\n", strings.Join(v.Set, ", "), v.File)
-			} else {
-				fmt.Fprintf(a.Out, "%s says so already\n", v.File)
-			}
-			if v.Private {
-				fmt.Fprintf(a.Out, "%s may reach that server although it is at a private address\n", v.Notifier)
-			}
-			if v.Replies {
-				fmt.Fprintf(a.Out, "%s may answer peers' messages, in this gateway's name\n", v.Notifier)
-			}
-			if v.Tested {
-				fmt.Fprintln(a.Out, "A test call was taken")
-			}
-			fmt.Fprintf(a.Out, "%s\n", term.SafeText(strings.ToUpper(inWords(v.Notifiers)[:1])+inWords(v.Notifiers)[1:]))
-			if !v.Running {
-				a.Sayf(a.Err, "No daemon is running; \"ogp start\" takes it up.\n")
-			}
-			return nil
+			return a.Print(v, func() {
+				if len(v.Set) > 0 {
+					fmt.Fprintf(a.Out, "Set %s in %s\n", strings.Join(v.Set, ", "), v.File)
+				} else {
+					fmt.Fprintf(a.Out, "%s says so already\n", v.File)
+				}
+				if v.Private {
+					fmt.Fprintf(a.Out, "%s may reach that server although it is at a private address\n", v.Notifier)
+				}
+				if v.Replies {
+					fmt.Fprintf(a.Out, "%s may answer peers' messages, in this gateway's name\n", v.Notifier)
+				}
+				if v.Tested {
+					fmt.Fprintln(a.Out, "A test call was taken")
+				}
+				fmt.Fprintf(a.Out, "%s\n", term.SafeText(strings.ToUpper(inWords(v.Notifiers)[:1])+inWords(v.Notifiers)[1:]))
+				if !v.Running {
+					a.Sayf(a.Err, "No daemon is running; \"ogp start\" takes it up.\n")
+				}
+			})
 		},
 	}
 	cmd.Flags().StringVar(&u.url, "url", "", "the URL it posts to")

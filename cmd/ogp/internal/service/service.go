@@ -117,12 +117,9 @@ service of systemd runs as a user of its own, with its state in /var/lib/ogp, un
 			}
 			if show {
 				text := textFor(runtime.GOOS, s)
-				if a.JSON {
-					a.WriteJSON(map[string]string{"text": text})
-					return nil
-				}
-				fmt.Fprint(a.Out, text)
-				return nil
+				return a.Print(map[string]string{"text": text}, func() {
+					fmt.Fprint(a.Out, text)
+				})
 			}
 			if err := canListen(cmd, a); err != nil {
 				return err
@@ -143,23 +140,20 @@ service of systemd runs as a user of its own, with its state in /var/lib/ogp, un
 				return err
 			}
 			settings.Tell(a, k, nil, false)
-			if a.JSON {
-				a.WriteJSON(map[string]string{"installed": file})
-				return nil
-			}
-			fmt.Fprintf(a.Out, "Installed %s\n", file)
-			next := []string{"service", "start"}
-			if system {
-				next = append(next, "--system")
-			}
-			if pid := beside(cmd.Context(), a, services(a, system), system); pid != 0 {
-				a.Sayf(a.Err, "A gateway runs here already (pid %d), and not as this service: \"ogp stop\" stops it.\n", pid)
-			}
-			fmt.Fprintln(a.Err, "Next:", a.Command(next...))
-			if runtime.GOOS == "linux" && !system {
-				fmt.Fprintln(a.Err, `"loginctl enable-linger" lets it run while you are not logged in.`)
-			}
-			return nil
+			return a.Print(map[string]string{"installed": file}, func() {
+				fmt.Fprintf(a.Out, "Installed %s\n", file)
+				next := []string{"service", "start"}
+				if system {
+					next = append(next, "--system")
+				}
+				if pid := beside(cmd.Context(), a, services(a, system), system); pid != 0 {
+					a.Sayf(a.Err, "A gateway runs here already (pid %d), and not as this service: \"ogp stop\" stops it.\n", pid)
+				}
+				fmt.Fprintln(a.Err, "Next:", a.Command(next...))
+				if runtime.GOOS == "linux" && !system {
+					fmt.Fprintln(a.Err, `"loginctl enable-linger" lets it run while you are not logged in.`)
+				}
+			})
 		},
 	}
 	systemFlag(cmd, &system)

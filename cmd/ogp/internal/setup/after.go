@@ -46,13 +46,19 @@ func (i *initializer) enableHooks(ctx context.Context) error {
 	if !i.plan.EnableHooks {
 		return nil
 	}
+	return i.enable(ctx, "hooks.token", "hooks.enabled", hookCommands)
+}
+
+// enable sets a token of our making in OpenClaw's configuration, and then what it is for to
+// true. Where that fails, the commands by which the user can do it are in the report.
+func (i *initializer) enable(ctx context.Context, tokenKey, key string, commands []string) error {
 	token := make([]byte, 24)
 	_, _ = rand.Read(token) // never fails
-	for _, set := range [][]string{{"hooks.token", hex.EncodeToString(token)}, {"hooks.enabled", "true"}} {
+	for _, set := range [][]string{{tokenKey, hex.EncodeToString(token)}, {key, "true"}} {
 		c := exec.CommandContext(ctx, cmp.Or(i.program, "openclaw"), "config", "set", set[0], set[1])
 		c.Env = i.app.Env
 		if out, err := c.CombinedOutput(); err != nil {
-			(*api.Report)(&i.view.Checks).Fail("openclaw", strings.Join(hookCommands, "\n"), "openclaw config set %s failed: %s", set[0], whyNotRun(err, out))
+			(*api.Report)(&i.view.Checks).Fail("openclaw", strings.Join(commands, "\n"), "openclaw config set %s failed: %s", set[0], whyNotRun(err, out))
 			return ctx.Err()
 		}
 	}
@@ -83,24 +89,11 @@ func (i *initializer) enableA2A(ctx context.Context) error {
 	if len(i.cfg.OpenClawAnswers) == 0 || !i.needsA2A() {
 		return nil
 	}
-	r := (*api.Report)(&i.view.Checks)
-	fix := strings.Join(a2aCommands, "\n")
 	if !i.plan.EnableA2A {
-		r.Warn("openclaw", fix, "OpenClaw is to answer messages, but takes none by A2A")
+		(*api.Report)(&i.view.Checks).Warn("openclaw", strings.Join(a2aCommands, "\n"), "OpenClaw is to answer messages, but takes none by A2A")
 		return nil
 	}
-	token := make([]byte, 24)
-	_, _ = rand.Read(token) // never fails
-	for _, set := range [][]string{{"channels.a2a.peers." + openclaw.A2AName + ".token", hex.EncodeToString(token)}, {"channels.a2a.enabled", "true"}} {
-		c := exec.CommandContext(ctx, cmp.Or(i.program, "openclaw"), "config", "set", set[0], set[1])
-		c.Env = i.app.Env
-		if out, err := c.CombinedOutput(); err != nil {
-			r.Fail("openclaw", fix, "openclaw config set %s failed: %s", set[0], whyNotRun(err, out))
-			return ctx.Err()
-		}
-	}
-	i.openclaw = findOpenClaw(i.app)
-	return nil
+	return i.enable(ctx, "channels.a2a.peers."+openclaw.A2AName+".token", "channels.a2a.enabled", a2aCommands)
 }
 
 // test says who tells the agent, and calls OpenClaw once.

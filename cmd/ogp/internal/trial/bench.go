@@ -49,13 +49,10 @@ func BenchCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(v)
-				return nil
-			}
-			fmt.Fprintf(a.Out, "calls   %d\np50     %.1f us\np99     %.1f us\nmax     %.1f us\nfuel    %d a call\nmemory  %d KiB\nload    %d ms\n",
-				v.Calls, v.P50Micros, v.P99Micros, v.MaxMicros, v.Fuel, v.MemoryBytes>>10, v.LoadMillis)
-			return nil
+			return a.Print(v, func() {
+				fmt.Fprintf(a.Out, "calls   %d\np50     %.1f us\np99     %.1f us\nmax     %.1f us\nfuel    %d a call\nmemory  %d KiB\nload    %d ms\n",
+					v.Calls, v.P50Micros, v.P99Micros, v.MaxMicros, v.Fuel, v.MemoryBytes>>10, v.LoadMillis)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&file, "case", "-", "the case: a file, or - for the standard input")

@@ -73,12 +73,7 @@ func ExplainCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(v)
-			} else {
-				showExplained(a, v)
-			}
-			return nil
+			return a.Print(v, func() { showExplained(a, v) })
 		},
 	}
 }
@@ -162,12 +157,7 @@ func ReplayCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(v)
-			} else {
-				showReplay(a, v)
-			}
-			return nil
+			return a.Print(v, func() { showReplay(a, v) })
 		},
 	}
 	cmd.Flags().StringVar(&since, "since", "30d", "of the last 24h, 7d, 30d, ...")

@@ -36,11 +36,7 @@ func TestCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.JSON {
-				a.WriteJSON(v)
-			} else {
-				showTest(a.Out, a, v)
-			}
+			_ = a.Print(v, func() { showTest(a.Out, a, v) })
 			if v.Failed > 0 {
 				return cli.ErrPrinted(cli.Failed)
 			}
