@@ -26,13 +26,16 @@ func A2AToken(dir string, renew bool) (string, error) {
 
 // listenA2A opens the listener for A2A clients, if one is configured.
 func (d *Daemon) listenA2A() error {
-	address := d.config().A2A.Listen
+	return listenAt(&d.agents, "a2a.listen", d.config().A2A.Listen)
+}
+
+// listenAt opens the listener of a setting, if it names an address.
+func listenAt(ln *net.Listener, key, address string) (err error) {
 	if address == "" {
 		return nil
 	}
-	var err error
-	if d.agents, err = net.Listen("tcp", address); err != nil {
-		return &core.Error{Kind: core.Unavailable, Public: "a2a.listen: cannot listen on " + address, Err: err, Hint: "set a2a.listen to another port, or to nothing"}
+	if *ln, err = net.Listen("tcp", address); err != nil {
+		return &core.Error{Kind: core.Unavailable, Public: key + ": cannot listen on " + address, Err: err, Hint: "set " + key + " to another port, or to nothing"}
 	}
 	return nil
 }

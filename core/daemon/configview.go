@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -117,25 +118,15 @@ func configFile(o Options, dir string) string {
 		return o.Config.File
 	}
 	for _, name := range []string{ConfigFile, LegacyConfig} {
-		if path := filepath.Join(dir, name); isThere(path) {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil {
 			return path
 		}
 	}
 	return ""
 }
 
-func isThere(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // withoutSettings is the environment without what sets settings.
 func withoutSettings(env []string) []string {
-	out := []string{}
-	for _, one := range env {
-		if !strings.HasPrefix(one, "OGP_") {
-			out = append(out, one)
-		}
-	}
-	return out
+	return slices.DeleteFunc(append([]string{}, env...), func(one string) bool { return strings.HasPrefix(one, "OGP_") })
 }

@@ -242,7 +242,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	d.dispatcher = delivery.New(delivery.Options{
 		Store: d.store, Logger: d.log, Leases: d.leases,
 		Peer:     func(k core.PublicKey) *core.Peer { return d.gateway.Peer(k) },
-		Failed:   d.deliveryFailed,
+		Failed:   func(ctx context.Context, x *core.Delivery, detail string) { d.gateway.DeliveryFailed(ctx, x, detail) },
 		SetUp:    func(ctx context.Context, name, detail string) { d.gateway.NotifierSetUp(ctx, name, detail) },
 		Reply:    func(ctx context.Context, x *core.Delivery, r core.Reply) error { return d.role.ReplyBack(ctx, x, r) },
 		Settings: d.inForce(d.config(), d.config().DaemonPort).delivery,
@@ -283,10 +283,6 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(d.brake.RestorePauses(ctx, d.store, d.gateway.Peers()), d.brake.RestoreRuns(ctx, d.store))
-}
-
-func (d *Daemon) deliveryFailed(ctx context.Context, x *core.Delivery, detail string) {
-	d.gateway.DeliveryFailed(ctx, x, detail)
 }
 
 // settings turns the configuration into what the gateway reads.
@@ -333,10 +329,8 @@ func (d *Daemon) storeKey(ctx context.Context, p api.StoreKeyParams) (api.Stored
 // writeFirstConfig leaves a configuration file to edit, in which nothing is set,
 // where there is none.
 func writeFirstConfig(dir string) (wrote bool, err error) {
-	for _, name := range []string{ConfigFile, LegacyConfig} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-			return false, nil
-		}
+	if configFile(Options{}, dir) != "" {
+		return false, nil
 	}
 	return true, atomicfile.WriteFile(filepath.Join(dir, ConfigFile), []byte(config.Example()))
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -59,8 +60,8 @@ func (d *Daemon) handlers() []control.Handler {
 		api.Backup.Handle(d.backup),
 		api.StoreKey.Handle(d.storeKey),
 		api.Deliveries.Handle(d.deliveries),
-		api.RetryDeliveries.Handle(d.retryDeliveries),
-		api.DropDeliveries.Handle(d.dropDeliveries),
+		api.RetryDeliveries.Handle(onDeliveries(d.dispatcher.Retry)),
+		api.DropDeliveries.Handle(onDeliveries(d.dispatcher.Drop)),
 		api.NotifierTest.Handle(d.notifierTest),
 		api.NotifierTry.Handle(d.notifierTry),
 		api.Plugins.Handle(d.listPlugins),
@@ -110,9 +111,7 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 	v.History = p.History
 	if p.Granted != nil {
 		for _, g := range p.Granted.Scopes {
-			if g.ByteLimit == nil {
-				g.ByteLimit = new(core.DefaultBytes)
-			}
+			g.ByteLimit = cmp.Or(g.ByteLimit, new(core.DefaultBytes))
 			used, bytes := d.gateway.Used(p.Key, g)
 			v.Granted = append(v.Granted, api.GrantView{Grant: g, Used: used, UsedBytes: bytes})
 		}
@@ -330,35 +329,26 @@ func (d *Daemon) updateIdentity(ctx context.Context, p api.PeerRef) (api.UpdateR
 	return r, ctx.Err()
 }
 
-func (d *Daemon) alias(ctx context.Context, p api.AliasParams) (api.PeerView, error) {
-	peer, err := d.gateway.Resolve(p.Peer)
+// change changes a peer, and shows it as it is then.
+func (d *Daemon) change(ref string, f func(core.PublicKey) (*core.Peer, error)) (api.PeerView, error) {
+	peer, err := d.gateway.Resolve(ref)
+	if err == nil {
+		peer, err = f(peer.Key)
+	}
 	if err != nil {
 		return api.PeerView{}, err
 	}
-	if peer, err = d.gateway.SetAlias(ctx, peer.Key, p.Alias); err != nil {
-		return api.PeerView{}, err
-	}
 	return d.view(peer, true), nil
+}
+
+func (d *Daemon) alias(ctx context.Context, p api.AliasParams) (api.PeerView, error) {
+	return d.change(p.Peer, func(k core.PublicKey) (*core.Peer, error) { return d.gateway.SetAlias(ctx, k, p.Alias) })
 }
 
 func (d *Daemon) tag(ctx context.Context, p api.TagParams) (api.PeerView, error) {
-	peer, err := d.gateway.Resolve(p.Peer)
-	if err != nil {
-		return api.PeerView{}, err
-	}
-	if peer, err = d.gateway.Tag(ctx, peer.Key, p.Add, p.Drop); err != nil {
-		return api.PeerView{}, err
-	}
-	return d.view(peer, true), nil
+	return d.change(p.Peer, func(k core.PublicKey) (*core.Peer, error) { return d.gateway.Tag(ctx, k, p.Add, p.Drop) })
 }
 
 func (d *Daemon) level(ctx context.Context, p api.LevelParams) (api.PeerView, error) {
-	peer, err := d.gateway.Resolve(p.Peer)
-	if err != nil {
-		return api.PeerView{}, err
-	}
-	if peer, err = d.gateway.SetLevel(ctx, peer.Key, p.Topic, p.Level); err != nil {
-		return api.PeerView{}, err
-	}
-	return d.view(peer, true), nil
+	return d.change(p.Peer, func(k core.PublicKey) (*core.Peer, error) { return d.gateway.SetLevel(ctx, k, p.Topic, p.Level) })
 }

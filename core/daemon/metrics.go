@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -50,15 +49,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 
 // listenObserve opens the listener for monitoring, if one is configured.
 func (d *Daemon) listenObserve() error {
-	address := d.config().Metrics.Listen
-	if address == "" {
-		return nil
-	}
-	var err error
-	if d.observed, err = net.Listen("tcp", address); err != nil {
-		return &core.Error{Kind: core.Unavailable, Public: "metrics.listen: cannot listen on " + address, Err: err}
-	}
-	return nil
+	return listenAt(&d.observed, "metrics.listen", d.config().Metrics.Listen)
 }
 
 // notReady names what keeps us from doing our work.

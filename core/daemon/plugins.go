@@ -101,27 +101,28 @@ func (d *Daemon) wantedWith(installed []hooks.Installed) ([]hooks.Wanted, error)
 		put[in.Name] = &in
 	}
 	names := map[string]bool{}
+	add := func(name string, c config.PluginConfig) error {
+		names[name] = true
+		w, err := d.configured(name, c, put[name])
+		out = append(out, w)
+		return err
+	}
 	for name, c := range d.config().Plugins {
 		names[name] = true
 		if !c.IsEnabled() {
 			continue
 		}
-		w, err := d.configured(name, c, put[name])
-		if err != nil {
+		if err := add(name, c); err != nil {
 			return nil, fmt.Errorf("plugins.%s: %w", name, err)
 		}
-		out = append(out, w)
 	}
 	for _, in := range installed {
 		if names[in.Name] {
 			continue
 		}
-		names[in.Name] = true
-		w, err := d.configured(in.Name, config.PluginConfig{}, &in)
-		if err != nil {
+		if err := add(in.Name, config.PluginConfig{}); err != nil {
 			return nil, err
 		}
-		out = append(out, w)
 	}
 	for _, name := range d.config().Delivery.Notifiers {
 		if name == "log" || names[name] {
@@ -131,27 +132,18 @@ func (d *Daemon) wantedWith(installed []hooks.Installed) ([]hooks.Wanted, error)
 			return nil, core.Refusef(core.Malformed, "delivery.notifiers: no notifier is named %q", name).
 				WithHint(`"log" and what "ogp notify list" shows as shipped are always there; another needs "ogp plugin install", or a [plugins.` + name + `] table`)
 		}
-		names[name] = true
-		w, err := d.configured(name, config.PluginConfig{}, nil)
-		if err != nil {
+		if err := add(name, config.PluginConfig{}); err != nil {
 			return nil, err
 		}
-		out = append(out, w)
 	}
 	if len(d.config().OpenClawAnswers) > 0 && !names[a2aPlugin] {
-		w, err := d.configured(a2aPlugin, config.PluginConfig{}, nil)
-		if err != nil {
+		if err := add(a2aPlugin, config.PluginConfig{}); err != nil {
 			return nil, err
 		}
-		out = append(out, w)
 	}
-	if !names[openclawPlugin] && !d.notifiersChosen() {
-		if d.hasOpenClawToken() {
-			w, err := d.configured(openclawPlugin, config.PluginConfig{}, nil)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, w)
+	if !names[openclawPlugin] && !d.notifiersChosen() && d.hasOpenClawToken() {
+		if err := add(openclawPlugin, config.PluginConfig{}); err != nil {
+			return nil, err
 		}
 	}
 	return out, d.leaveToA2A(out)

@@ -33,37 +33,41 @@ func (d *Daemon) inboxDeny(ctx context.Context, p api.DenyParams) (api.OutgoingV
 	return d.outgoing(out, err)
 }
 
-func (d *Daemon) outboxRetry(ctx context.Context, p api.OutboxWhich) (api.CountResult, error) {
-	return d.onOutbox(ctx, p, d.gateway.RetryOutbox)
+func (d *Daemon) outboxRetry(ctx context.Context, p api.OutboxWhich) (r api.CountResult, err error) {
+	id, k, err := d.whichOutbox(ctx, p)
+	if err == nil {
+		r.Count, r.Behind, err = d.gateway.RetryOutbox(ctx, id, k)
+	}
+	return r, err
 }
 
-func (d *Daemon) outboxCancel(ctx context.Context, p api.OutboxWhich) (api.CountResult, error) {
-	return d.onOutbox(ctx, p, func(ctx context.Context, id string, k core.PublicKey) (int, int, error) {
-		n, err := d.gateway.CancelOutbox(ctx, id, k)
-		return n, 0, err
-	})
+func (d *Daemon) outboxCancel(ctx context.Context, p api.OutboxWhich) (r api.CountResult, err error) {
+	id, k, err := d.whichOutbox(ctx, p)
+	if err == nil {
+		r.Count, err = d.gateway.CancelOutbox(ctx, id, k)
+	}
+	return r, err
 }
 
-func (d *Daemon) onOutbox(ctx context.Context, p api.OutboxWhich, f func(context.Context, string, core.PublicKey) (n, behind int, err error)) (api.CountResult, error) {
-	id, k := "", core.PublicKey{}
+// whichOutbox is the envelope of ours, or the peer, that is meant; neither: all.
+func (d *Daemon) whichOutbox(ctx context.Context, p api.OutboxWhich) (id string, k core.PublicKey, err error) {
 	switch {
 	case p.ID != "":
 		item, err := d.reader().FindOutbox(ctx, p.ID)
 		if err != nil {
-			return api.CountResult{}, err
+			return "", k, err
 		}
 		id = item.ID
 	case p.Peer != "":
 		peer, err := d.gateway.Resolve(p.Peer)
 		if err != nil {
-			return api.CountResult{}, err
+			return "", k, err
 		}
 		k = peer.Key
 	case !p.All:
-		return api.CountResult{}, core.Refuse(core.Malformed, "name a message by its id, or a peer, or all")
+		err = core.Refuse(core.Malformed, "name a message by its id, or a peer, or all")
 	}
-	n, behind, err := f(ctx, id, k)
-	return api.CountResult{Count: n, Behind: behind}, err
+	return id, k, err
 }
 
 func (d *Daemon) deliveries(ctx context.Context, p api.DeliveryParams) ([]api.DeliveryView, error) {
@@ -85,18 +89,13 @@ func (d *Daemon) deliveries(ctx context.Context, p api.DeliveryParams) ([]api.De
 	return out, nil
 }
 
-func (d *Daemon) retryDeliveries(ctx context.Context, p api.DeliveryWhich) (api.CountResult, error) {
-	return onDeliveries(ctx, p, d.dispatcher.Retry)
-}
-
-func (d *Daemon) dropDeliveries(ctx context.Context, p api.DeliveryWhich) (api.CountResult, error) {
-	return onDeliveries(ctx, p, d.dispatcher.Drop)
-}
-
-func onDeliveries(ctx context.Context, p api.DeliveryWhich, f func(context.Context, core.DeliveryFilter) (int, error)) (api.CountResult, error) {
-	if p.Event == "" && p.Notifier == "" && !p.All {
-		return api.CountResult{}, core.Refuse(core.Malformed, "name an event by its id, or a notifier, or all")
+// onDeliveries is a method that does something with what was set aside.
+func onDeliveries(f func(context.Context, core.DeliveryFilter) (int, error)) func(context.Context, api.DeliveryWhich) (api.CountResult, error) {
+	return func(ctx context.Context, p api.DeliveryWhich) (api.CountResult, error) {
+		if p.Event == "" && p.Notifier == "" && !p.All {
+			return api.CountResult{}, core.Refuse(core.Malformed, "name an event by its id, or a notifier, or all")
+		}
+		n, err := f(ctx, core.DeliveryFilter{EventID: p.Event, Notifier: p.Notifier, Dead: true})
+		return api.CountResult{Count: n}, err
 	}
-	n, err := f(ctx, core.DeliveryFilter{EventID: p.Event, Notifier: p.Notifier, Dead: true})
-	return api.CountResult{Count: n}, err
 }
