@@ -1,6 +1,7 @@
 package a2a
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -165,10 +166,7 @@ const (
 // ListTasks lists our messages to this peer, the last changed first, as the protocol wants
 // it.
 func (h *handler) ListTasks(ctx context.Context, req *a2a.ListTasksRequest) (*a2a.ListTasksResponse, error) {
-	size := req.PageSize
-	if size == 0 {
-		size = usualPage
-	}
+	size := cmp.Or(req.PageSize, usualPage)
 	if size < 1 || size > maxPage {
 		return nil, a2a.NewError(a2a.ErrInvalidParams, "pageSize is 1 to 100")
 	}
@@ -282,10 +280,7 @@ func (h *handler) follow(ctx context.Context, sent api.AgentSent, yield func(a2a
 
 // task shows a message of ours as a task.
 func task(s *api.AgentSent, artifacts bool) *a2a.Task {
-	t := &a2a.Task{ID: a2a.TaskID(s.ID), ContextID: s.Conversation, Status: a2a.TaskStatus{State: stateOf(s)}}
-	if t.ContextID == "" { // it was sent without one
-		t.ContextID = s.ID
-	}
+	t := &a2a.Task{ID: a2a.TaskID(s.ID), ContextID: cmp.Or(s.Conversation, s.ID), Status: a2a.TaskStatus{State: stateOf(s)}}
 	if !s.Changed.IsZero() {
 		t.Status.Timestamp = new(s.Changed.UTC())
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -82,7 +83,8 @@ func (r *Role) untake(p *core.Peer, bytes int) {
 	r.used.Add(p.Key, r.o.Now(), brake.Use{Messages: -1, Bytes: -int64(bytes)})
 }
 
-func (r *Role) send(ctx context.Context, p api.AgentSendParams) (api.AgentSent, error) {
+// Send sends a message to an approved peer, within the agent's limits.
+func (r *Role) Send(ctx context.Context, p api.AgentSendParams) (api.AgentSent, error) {
 	none := api.AgentSent{}
 	peer, err := r.find(p.Peer)
 	if err != nil {
@@ -161,11 +163,7 @@ func payloadOf(p *api.AgentSendParams) (core.Raw, error) {
 	var v any = map[string]string{"text": p.Text}
 	switch p.Intent {
 	case core.IntentAgentComms:
-		topic := p.Topic
-		if topic == "" {
-			topic = "general"
-		}
-		v = core.AgentComms{Topic: topic, Message: p.Text, Priority: "normal"}
+		v = core.AgentComms{Topic: cmp.Or(p.Topic, "general"), Message: p.Text, Priority: "normal"}
 	case core.IntentTaskRequest:
 		v = map[string]string{"taskType": "general", "description": p.Text}
 	case core.IntentStatusUpdate:
@@ -191,7 +189,8 @@ func (r *Role) ours(ctx context.Context, id string) (*core.OutboxItem, error) {
 	return item, nil
 }
 
-func (r *Role) result(ctx context.Context, p api.AgentResultParams) (api.AgentSent, error) {
+// Result says what became of a message of ours.
+func (r *Role) Result(ctx context.Context, p api.AgentResultParams) (api.AgentSent, error) {
 	item, err := r.ours(ctx, p.ID)
 	if err != nil {
 		return api.AgentSent{}, err

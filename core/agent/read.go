@@ -133,13 +133,17 @@ func (r *Role) outbox(ctx context.Context, p api.AgentOutboxParams) ([]api.Agent
 	if err != nil {
 		return nil, err
 	}
-	out := []api.AgentSent{}
-	for _, item := range list {
-		v, err := r.sent(ctx, item, listBytes)
-		if err != nil {
+	return r.allSent(ctx, list)
+}
+
+// allSent shows messages and answers of ours in a list.
+func (r *Role) allSent(ctx context.Context, list []*core.OutboxItem) ([]api.AgentSent, error) {
+	out := make([]api.AgentSent, len(list))
+	for i, item := range list {
+		var err error
+		if out[i], err = r.sent(ctx, item, listBytes); err != nil {
 			return nil, err
 		}
-		out = append(out, v)
 	}
 	return out, nil
 }

@@ -15,17 +15,6 @@ import (
 // Peers lists the approved peers, as the agent's method does.
 func (r *Role) Peers(ctx context.Context) ([]api.AgentPeer, error) { return r.peers(ctx, api.None{}) }
 
-// Send sends a message to an approved peer, as the agent's method does, within the same
-// limits.
-func (r *Role) Send(ctx context.Context, p api.AgentSendParams) (api.AgentSent, error) {
-	return r.send(ctx, p)
-}
-
-// Result says what became of a message of ours, as the agent's method does.
-func (r *Role) Result(ctx context.Context, p api.AgentResultParams) (api.AgentSent, error) {
-	return r.result(ctx, p)
-}
-
 // maxTasks bounds how many messages a list of tasks looks at.
 const maxTasks = maxPages * maxShown
 
@@ -42,22 +31,14 @@ func (r *Role) Tasks(ctx context.Context, peer, conversation string) ([]api.Agen
 	if err != nil {
 		return nil, err
 	}
-	out := make([]api.AgentSent, 0, len(list))
-	for _, item := range list {
-		v, err := r.sent(ctx, item, listBytes)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, nil
+	return r.allSent(ctx, list)
 }
 
 // Cancel gives up a message that still waits, if it is the agent's own. The error is of
 // kind NotFound for a message of none or to no approved peer, and Conflict for one that
 // does not wait, or that the human sent.
 func (r *Role) Cancel(ctx context.Context, id string) (api.AgentSent, error) {
-	v, err := r.result(ctx, api.AgentResultParams{ID: id})
+	v, err := r.Result(ctx, api.AgentResultParams{ID: id})
 	if err != nil {
 		return v, err
 	}
@@ -75,7 +56,7 @@ func (r *Role) Cancel(ctx context.Context, id string) (api.AgentSent, error) {
 	if err := r.o.Gateway.TakeBack(ctx, item, r.o.Gateway.Peer(item.Peer)); err != nil {
 		return v, plain(err)
 	}
-	return r.result(ctx, api.AgentResultParams{ID: item.ID})
+	return r.Result(ctx, api.AgentResultParams{ID: item.ID})
 }
 
 // own reports whether the agent sent a message. The event of it was kept in one step with

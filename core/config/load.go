@@ -270,12 +270,12 @@ func (l *loader) table(v reflect.Value, raw map[string]any, prefix string, from 
 				continue
 			}
 		case f.Type == agentsType:
-			if l.agents(raw[name], key, from) {
+			if tablesOf(l, &l.cfg.Agents, raw[name], key, from) {
 				continue
 			}
 			wanted = "tables [[agents]]"
 		case f.Type == rulesType:
-			if l.rules(raw[name], key, from) {
+			if tablesOf(l, &l.cfg.Rules, raw[name], key, from) {
 				continue
 			}
 			wanted = "tables [[rules]]; their settings are in [policy.rules]"
@@ -296,35 +296,17 @@ func (l *loader) table(v reflect.Value, raw map[string]any, prefix string, from 
 	}
 }
 
-// agents sets the list of agents and reports whether it had the form of one.
-func (l *loader) agents(raw any, key string, from layer) bool {
-	list, ok := tablesOf[Agent](l, raw, key, from)
-	if ok {
-		l.cfg.Agents = list
-	}
-	return ok
-}
-
-// rules sets the list of rules and reports whether it had the form of one.
-func (l *loader) rules(raw any, key string, from layer) bool {
-	list, ok := tablesOf[Rule](l, raw, key, from)
-	if ok {
-		l.cfg.Rules = list
-	}
-	return ok
-}
-
-// tablesOf reads a list of tables.
-func tablesOf[T any](l *loader, raw any, key string, from layer) ([]T, bool) {
+// tablesOf sets a list of tables and reports whether it had the form of one.
+func tablesOf[T any](l *loader, to *[]T, raw any, key string, from layer) bool {
 	list, ok := raw.([]any)
 	if !ok {
-		return nil, false
+		return false
 	}
 	out := make([]T, len(list))
 	for i, one := range list {
 		table, ok := one.(map[string]any)
 		if !ok {
-			return nil, false
+			return false
 		}
 		v := reflect.ValueOf(&out[i]).Elem()
 		for f, field := range v.Fields() {
@@ -335,7 +317,8 @@ func tablesOf[T any](l *loader, raw any, key string, from layer) ([]T, bool) {
 		l.table(v, table, fmt.Sprintf("%s[%d].", key, i), from)
 	}
 	l.origins[key] = Origin{Layer: from.name, Where: from.where(key)}
-	return out, true
+	*to = out
+	return true
 }
 
 func (l *loader) plugins(raw map[string]any, key string, from layer) {

@@ -42,20 +42,18 @@ type tomlWriter struct {
 }
 
 func (w *tomlWriter) table(v reflect.Value, prefix, written string) {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
+	for f, field := range v.Fields() {
 		name := f.Tag.Get("koanf")
-		if isTable(f.Type) || !isWritten(v.Field(i)) {
+		if isTable(f.Type) || !isWritten(field) {
 			continue
 		}
-		line := name + " = " + tomlValue(v.Field(i))
+		line := name + " = " + tomlValue(field)
 		if w.origins != nil {
 			line += "  # " + w.origins.Of(prefix+name).String()
 		}
 		w.b.WriteString(line + "\n")
 	}
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
+	for f, field := range v.Fields() {
 		if !isTable(f.Type) {
 			continue
 		}
@@ -63,7 +61,7 @@ func (w *tomlWriter) table(v reflect.Value, prefix, written string) {
 		if hasValues(f.Type) {
 			fmt.Fprintf(w.b, "\n[%s]\n", written+name)
 		}
-		w.table(v.Field(i), prefix+name+".", written+name+".")
+		w.table(field, prefix+name+".", written+name+".")
 	}
 }
 
@@ -82,8 +80,8 @@ func isWritten(v reflect.Value) bool {
 
 // hasValues reports whether a table has values beside the tables within.
 func hasValues(t reflect.Type) bool {
-	for i := range t.NumField() {
-		if !isTable(t.Field(i).Type) {
+	for f := range t.Fields() {
+		if !isTable(f.Type) {
 			return true
 		}
 	}
@@ -142,8 +140,8 @@ func jsonOf(v reflect.Value) any {
 	switch v.Kind() {
 	case reflect.Struct:
 		table := map[string]any{}
-		for i := range v.NumField() {
-			table[v.Type().Field(i).Tag.Get("koanf")] = jsonOf(v.Field(i))
+		for f, field := range v.Fields() {
+			table[f.Tag.Get("koanf")] = jsonOf(field)
 		}
 		return table
 	case reflect.Slice:

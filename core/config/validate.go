@@ -215,15 +215,14 @@ func (l *loader) require(ok bool, key, wanted string, other ...string) {
 }
 
 func (l *loader) validateTable(v reflect.Value, prefix string) {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
+	for f, field := range v.Fields() {
 		key := prefix + f.Tag.Get("koanf")
 		if isTable(f.Type) {
-			l.validateTable(v.Field(i), key+".")
+			l.validateTable(field, key+".")
 			continue
 		}
-		if wanted := checkField(f, v.Field(i)); wanted != "" {
-			value := " = " + tomlValue(v.Field(i))
+		if wanted := checkField(f, field); wanted != "" {
+			value := " = " + tomlValue(field)
 			if len(value) > maxShownBytes || strings.Contains(value, "@") {
 				value = ""
 			}

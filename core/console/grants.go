@@ -41,14 +41,6 @@ func rateOf(g core.Grant) string {
 
 func bytesOf(g core.Grant) string { return sized(g).ByteLimit.String() }
 
-func grantsOf(p api.PeerView) []core.Grant {
-	out := make([]core.Grant, 0, len(p.Granted))
-	for _, g := range p.Granted {
-		out = append(out, g.Grant)
-	}
-	return out
-}
-
 // rowsIn are the lines of a form, as they are written there.
 func rowsIn(r *http.Request) []grantRow {
 	cell := func(name string, i int) string {
@@ -168,7 +160,7 @@ func (s *Server) grants(w http.ResponseWriter, r *http.Request) error {
 	if len(wanted) == 0 {
 		return core.Refuse(core.Malformed, "nothing would be granted any more; nothing was changed").WithHint("pause the peer, or end the federation with it")
 	}
-	was := grantsOf(p)
+	was := p.Grants()
 	if r.PostFormValue("save") != "yes" {
 		page := grantsPage{Peer: p, Changes: difference(was, wanted), Rows: rowsOf(wanted), State: stateOf(was)}
 		page.Rows = page.Rows[:len(wanted)]

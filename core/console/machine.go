@@ -10,6 +10,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // windows are how far back a replay can look; zero: all that is on record.
@@ -225,5 +226,5 @@ func (s *Server) installRules(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return back(w, r, "/policies", fmt.Sprintf("%s in force, from %s.", countOf(v.Rules, "rule"), v.File))
+	return back(w, r, "/policies", fmt.Sprintf("%s in force, from %s.", text.Count(v.Rules, "rule"), v.File))
 }

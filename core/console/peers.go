@@ -61,7 +61,7 @@ func (s *Server) peerPage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := peerPage{Peer: p, Words: p.PublicKey.FingerprintWords(), Groups: strings.Split(p.Fingerprint, "-"), Grants: rowsOf(grantsOf(p))}
+	page := peerPage{Peer: p, Words: p.PublicKey.FingerprintWords(), Groups: strings.Split(p.Fingerprint, "-"), Grants: rowsOf(p.Grants())}
 	if page.Messages, err = api.Inbox.Call(ctx, c, api.InboxParams{Peer: p.Fingerprint, Limit: ofPeer}); err != nil {
 		return err
 	}
@@ -96,10 +96,10 @@ func (s *Server) peerAct(w http.ResponseWriter, r *http.Request) error {
 		}
 		notice := "Resumed " + v.Peer.Handle() + "."
 		if v.Released > 0 {
-			notice += " Let " + countOf(v.Released, "message") + " through."
+			notice += " Let " + text.Count(v.Released, "message") + " through."
 		}
 		if v.Held > 0 {
-			notice += " " + countOf(v.Held, "message") + " of it still held."
+			notice += " " + text.Count(v.Held, "message") + " of it still held."
 		}
 		return back(w, r, here, notice)
 	case "alias":
@@ -145,5 +145,3 @@ func (s *Server) removePeer(w http.ResponseWriter, r *http.Request, ref string) 
 	}
 	return back(w, r, "/peers/"+p.Fingerprint, notice)
 }
-
-func countOf(n int, noun string) string { return text.Count(n, noun) }

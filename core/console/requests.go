@@ -61,7 +61,7 @@ func waits(p api.PeerView) bool { return p.State == core.Pending || p.Standing =
 // configuration grants by itself.
 func (s *Server) offered(r *http.Request, p api.PeerView) ([]grantRow, error) {
 	if len(p.Granted) > 0 {
-		return rowsOf(grantsOf(p)), nil
+		return rowsOf(p.Grants()), nil
 	}
 	defaults, err := api.DefaultGrants.Call(r.Context(), s.o.Caller, api.None{})
 	return rowsOf(defaults), err

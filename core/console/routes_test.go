@@ -255,7 +255,7 @@ func TestRefusalsWithoutAWord(t *testing.T) {
 	}, f.handlers()...)
 	b.enter(s)
 	for path, form := range map[string]url.Values{
-		"/peers/ben/grants": {"intent": {"message"}, "save": {"yes"}, "state": {stateOf(grantsOf(f.peer("ben")))}},
+		"/peers/ben/grants": {"intent": {"message"}, "save": {"yes"}, "state": {stateOf(f.peer("ben").Grants())}},
 		"/peers/ben/remove": {"value": {"ben"}},
 	} {
 		form.Set("token", b.token())

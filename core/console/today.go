@@ -11,6 +11,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/history"
+	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
 // onToday is how many of a kind the first page shows.
@@ -177,7 +178,7 @@ func (s *Server) deliveryAct(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return back(w, r, r.PostFormValue("back"), countOf(n.Count, "notice")+" "+done+".")
+	return back(w, r, r.PostFormValue("back"), text.Count(n.Count, "notice")+" "+done+".")
 }
 
 // outboxAct has what waits for a peer tried now, or gives it up.
@@ -195,5 +196,5 @@ func (s *Server) outboxAct(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return back(w, r, r.PostFormValue("back"), countOf(n.Count, "envelope")+" "+done+".")
+	return back(w, r, r.PostFormValue("back"), text.Count(n.Count, "envelope")+" "+done+".")
 }

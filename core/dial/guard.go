@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"code.dny.dev/ssrf"
 )
@@ -100,23 +101,13 @@ func (g *guard) checkAddr(a netip.Addr) error {
 }
 
 func (g *guard) allowed(a netip.Addr) bool {
-	for _, p := range g.allow {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(g.allow, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // named reports whether the operator has opened an address of a metadata range by
 // that range or a part of it, and not by a wider one that happens to hold it.
 func (g *guard) named(m netip.Prefix, a netip.Addr) bool {
-	for _, p := range g.allow {
-		if p.Bits() >= m.Bits() && p.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(g.allow, func(p netip.Prefix) bool { return p.Bits() >= m.Bits() && p.Contains(a) })
 }
 
 // metadataOf is the range of metadata addresses that an address is of; invalid for

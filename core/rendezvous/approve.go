@@ -1,6 +1,7 @@
 package rendezvous
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -104,15 +105,11 @@ func (a *Approvals) Add(ctx context.Context, i Invite, grants []core.Grant, now 
 	if open >= maxApprovals {
 		return core.Refuse(core.RateLimited, "rendezvous: too many invites that approve are open")
 	}
-	uses := i.Uses
-	if uses == 0 {
-		uses = -1
-	}
 	list, err := a.of(ctx, i.Code)
 	if err != nil {
 		return err
 	}
-	return a.put(ctx, i.Code, append(list, approval{Secret: i.Secret, Grants: grants, Uses: uses, Expires: i.Expires}))
+	return a.put(ctx, i.Code, append(list, approval{Secret: i.Secret, Grants: grants, Uses: cmp.Or(i.Uses, -1), Expires: i.Expires}))
 }
 
 // tidy forgets the invites that have ended, and counts the others. Called with mu held.

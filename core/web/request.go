@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -61,12 +62,7 @@ func ClientIP(c *fiber.Ctx) netip.Addr {
 }
 
 func (a *App) trusted(addr netip.Addr) bool {
-	for _, p := range a.opts.TrustedProxies {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(a.opts.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // parseHop reads an address with or without a port.
