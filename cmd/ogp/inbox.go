@@ -155,14 +155,14 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 			return cli.Show(cmd.Context(), a, api.InboxReply, p, func(o api.OutgoingView) {
 				switch core.OutboxState(o.State) {
 				case core.OutSent:
-					fmt.Fprintf(a.Out, "Replied to %s%s\n", o.Peer.Handle(), about(o))
+					fmt.Fprintf(a.Out, "Replied to %s%s\n", o.Peer.Handle(), answered(o, "'s"))
 				case core.OutWaiting:
-					fmt.Fprintf(a.Out, "Reply queued for %s%s (%s)\n", o.Peer.Handle(), about(o), o.ID)
+					fmt.Fprintf(a.Out, "Reply queued for %s%s (%s)\n", o.Peer.Handle(), answered(o, "'s"), o.ID)
 					fmt.Fprintln(a.Err, notYet(o))
 				case "none":
-					fmt.Fprintf(a.Out, "Reply%s is ready for %s to fetch\n", toText(o), o.Peer.Handle())
+					fmt.Fprintf(a.Out, "Reply%s is ready for %s to fetch\n", answered(o, " to"), o.Peer.Handle())
 				default:
-					fmt.Fprintf(a.Out, "Reply%s is ready for %s to fetch\n", toText(o), o.Peer.Handle())
+					fmt.Fprintf(a.Out, "Reply%s is ready for %s to fetch\n", answered(o, " to"), o.Peer.Handle())
 					fmt.Fprintf(a.Err, "⚠ It did not take it at its reply address: %s\n", o.Error.Message)
 				}
 			})
@@ -172,20 +172,12 @@ func inboxReplyCommand(a *cli.App) *cobra.Command {
 	return cmd
 }
 
-// about names the message that a reply answers, behind its sender's name.
-func about(o api.OutgoingView) string {
+// answered names the message that a reply answers, behind some words; empty: it is not known.
+func answered(o api.OutgoingView, before string) string {
 	if o.Answered == nil {
 		return ""
 	}
-	return fmt.Sprintf("'s %q", term.SafeLine(o.Answered.Text))
-}
-
-// toText names the message that a reply answers.
-func toText(o api.OutgoingView) string {
-	if o.Answered == nil {
-		return ""
-	}
-	return fmt.Sprintf(" to %q", term.SafeLine(o.Answered.Text))
+	return fmt.Sprintf("%s %q", before, term.SafeLine(o.Answered.Text))
 }
 
 func inboxReleaseCommand(a *cli.App) *cobra.Command {
