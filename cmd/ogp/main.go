@@ -86,7 +86,7 @@ func main() {
 	plugin.CompileChildMain()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends what does not end by itself
-	a := &cli.App{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Environ(), Own: true}
+	a := &cli.App{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Environ()}
 	code := run(ctx, a, os.Args[1:])
 	stop()
 	os.Exit(code)

@@ -20,7 +20,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon"
-	"github.com/opengatewayprotocol/ogp/core/slack"
 )
 
 func startCommand(a *cli.App) *cobra.Command {
@@ -46,9 +45,6 @@ once the gateway runs; in the foreground they last for one run.
 				}
 				// Nothing is saved that does not work.
 				return startBackground(cmd.Context(), a, func() error { return keepFlags(a, cmd, !noSave) })
-			}
-			if a.Own {
-				slack.Take()
 			}
 			if toFile {
 				if err := logs.ToFile(a); err != nil {

@@ -37,7 +37,6 @@ type App struct {
 	Out, Err io.Writer
 	Env      []string
 	Version  string // of the program
-	Own      bool   // the process is the command's alone, and may be run anew
 
 	Home string // --home
 	File string // --config
