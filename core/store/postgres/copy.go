@@ -3,16 +3,11 @@ package postgres
 import (
 	"context"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
 )
 
-// Copy is a read replica of a Store's database. It is read and never written. Safe for
-// concurrent use.
-type Copy struct{ s *Store }
+// Copy is a read replica of a Store's database. It is read, as by core.Store, and never
+// written. Safe for concurrent use.
+type Copy struct{ reader }
 
 // OpenCopy names a read replica by its connection string. It connects when it is first
 // read, so that one that is away keeps nobody from starting. The error is of kind
@@ -23,11 +18,11 @@ func OpenCopy(ctx context.Context, url string) (*Copy, error) {
 		return nil, err
 	}
 	config.MaxConns = maxConns / 2
-	s := &Store{name: config.ConnConfig.Database + " at " + config.ConnConfig.Host, queue: group.New[*request]()}
-	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return nil, s.wrap("open", err)
+	r, err := connect(ctx, config)
+	if err != nil {
+		return nil, err
 	}
-	return &Copy{s}, nil
+	return &Copy{r}, nil
 }
 
 // Behind is how far the replica is behind: the age of the last change that it has. Where
@@ -35,46 +30,14 @@ func OpenCopy(ctx context.Context, url string) (*Copy, error) {
 // more, is as old as what a gateway has last said of itself there.
 func (c *Copy) Behind(ctx context.Context) (time.Duration, error) {
 	var seconds float64
-	err := c.s.pool.QueryRow(ctx, `SELECT CASE WHEN pg_is_in_recovery()
+	err := c.pool.QueryRow(ctx, `SELECT CASE WHEN pg_is_in_recovery()
 		THEN coalesce(greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())), 0)::float8
 		ELSE greatest(0, (SELECT coalesce(extract(epoch FROM clock_timestamp() - max(seen)), 86400) FROM nodes))::float8 END`).Scan(&seconds)
-	return time.Duration(seconds * float64(time.Second)), c.s.wrap("read", err)
+	return time.Duration(seconds * float64(time.Second)), c.wrap("read", err)
 }
 
 // Close ends the connections.
-func (c *Copy) Close() { c.s.pool.Close() }
+func (c *Copy) Close() { c.pool.Close() }
 
 // Name is the database without a secret.
-func (c *Copy) Name() string { return c.s.name }
-
-// The methods below are those of core.Store.
-
-func (c *Copy) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMessage, error) {
-	return c.s.Inbox(ctx, f)
-}
-
-func (c *Copy) InboxMessage(ctx context.Context, id string) (*core.InboxMessage, error) {
-	return c.s.InboxMessage(ctx, id)
-}
-
-func (c *Copy) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
-	return c.s.Outbox(ctx, f)
-}
-
-func (c *Copy) OutboxItem(ctx context.Context, id string) (*core.OutboxItem, error) {
-	return c.s.OutboxItem(ctx, id)
-}
-
-func (c *Copy) Reply(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.StoredReply, error) {
-	return c.s.Reply(ctx, peer, nonce)
-}
-
-func (c *Copy) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
-	return c.s.Deliveries(ctx, f)
-}
-
-func (c *Copy) Depths(ctx context.Context, most int) (core.Depths, error) {
-	return c.s.Depths(ctx, most)
-}
-
-func (c *Copy) Meta(ctx context.Context, key string) (string, error) { return c.s.Meta(ctx, key) }
+func (c *Copy) Name() string { return c.name }

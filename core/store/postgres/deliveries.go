@@ -31,16 +31,16 @@ func delivery(row pgx.Rows) (*core.Delivery, error) {
 
 // DueDeliveries returns what a notifier is to be told now, in the order in which it
 // was kept.
-func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*core.Delivery, error) {
+func (r *reader) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*core.Delivery, error) {
 	// A fresh one, of which no time is named, is due whatever the clock says.
-	return listOf(ctx, s, "deliveries", delivery, deliveryColumns+`deliveries d JOIN log l ON l.seq = d.seq
+	return listOf(ctx, r, "deliveries", delivery, deliveryColumns+`deliveries d JOIN log l ON l.seq = d.seq
 		WHERE d.notifier = $1 AND NOT d.dead AND (d.next = 0 OR d.next <= $2) ORDER BY d.seq LIMIT $3`, []byte(notifier), rows.Nanos(now), limited(limit))
 }
 
 // NextDelivery returns when the notifier's earliest living delivery is due. One
 // without a time is due since the epoch.
-func (s *Store) NextDelivery(ctx context.Context, notifier string) (time.Time, error) {
-	all, err := listOf(ctx, s, "queue", func(row pgx.Rows) (n int64, err error) {
+func (r *reader) NextDelivery(ctx context.Context, notifier string) (time.Time, error) {
+	all, err := listOf(ctx, r, "queue", func(row pgx.Rows) (n int64, err error) {
 		err = row.Scan(&n)
 		return n, err
 	}, `SELECT next FROM deliveries WHERE notifier = $1 AND NOT dead ORDER BY next LIMIT 1`, []byte(notifier))
@@ -51,15 +51,15 @@ func (s *Store) NextDelivery(ctx context.Context, notifier string) (time.Time, e
 }
 
 // Deliveries returns deliveries by a filter, oldest event first.
-func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
-	if err := s.open(ctx); err != nil {
+func (r *reader) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
+	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
 	var w where
 	if f.After != "" {
-		_, seq, _, err := s.place(ctx, f.After)
+		_, seq, _, err := r.place(ctx, f.After)
 		if err != nil {
-			return nil, s.wrap("read deliveries", err)
+			return nil, r.wrap("read deliveries", err)
 		}
 		w.add("d.seq > ", seq)
 	}
@@ -72,21 +72,21 @@ func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.
 	if f.Dead {
 		w.add("d.dead")
 	}
-	return listOf(ctx, s, "deliveries", delivery, deliveryColumns+`deliveries d JOIN log l ON l.seq = d.seq`+
+	return listOf(ctx, r, "deliveries", delivery, deliveryColumns+`deliveries d JOIN log l ON l.seq = d.seq`+
 		w.text()+` ORDER BY d.seq, d.notifier LIMIT `+w.arg(limited(f.Limit)), w.args...)
 }
 
 // Depths returns the lengths of the queues, all at one moment.
-func (s *Store) Depths(ctx context.Context, most int) (core.Depths, error) {
+func (r *reader) Depths(ctx context.Context, most int) (core.Depths, error) {
 	d := core.Depths{DeliveriesByNotifier: map[string]int{}, DeadByName: map[string]int{}}
 	var limit *int // NULL: none
 	if most > 0 {
 		limit = &most
 	}
-	if err := s.open(ctx); err != nil {
+	if err := r.open(ctx); err != nil {
 		return d, err
 	}
-	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, r.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var outbox *int64
 		if err := tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM (SELECT 1 FROM log WHERE message LIMIT $1) t),
 			(SELECT count(*) FROM (SELECT 1 FROM log WHERE message AND status = 'held' LIMIT $1) t),
@@ -102,7 +102,7 @@ func (s *Store) Depths(ctx context.Context, most int) (core.Depths, error) {
 	if most > 0 {
 		d.UpTo(most)
 	}
-	return d, s.wrap("count", err)
+	return d, r.wrap("count", err)
 }
 
 func countDeliveries(ctx context.Context, tx pgx.Tx, d *core.Depths, limit *int) error {

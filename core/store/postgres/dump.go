@@ -22,7 +22,7 @@ func (s *Store) Dump(ctx context.Context, f func(*core.Change) error) error {
 		c, n = &core.Change{}, 0
 		return f(piece)
 	}
-	replies, err := listOf(ctx, s, "replies", decoded[core.StoredReply], `SELECT data FROM replies ORDER BY nonce, peer, ours`)
+	replies, err := listOf(ctx, &s.reader, "replies", decoded[core.StoredReply], `SELECT data FROM replies ORDER BY nonce, peer, ours`)
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (s *Store) Dump(ctx context.Context, f func(*core.Change) error) error {
 			return err
 		}
 	}
-	meta, err := listOf(ctx, s, "meta", func(row pgx.Rows) (pair [2][]byte, err error) {
+	meta, err := listOf(ctx, &s.reader, "meta", func(row pgx.Rows) (pair [2][]byte, err error) {
 		err = row.Scan(&pair[0], &pair[1])
 		return pair, err
 	}, `SELECT key, value FROM meta WHERE key <> $1`, []byte(schemaKey))
@@ -43,7 +43,7 @@ func (s *Store) Dump(ctx context.Context, f func(*core.Change) error) error {
 	for _, pair := range meta {
 		c.Meta[string(pair[0])] = string(pair[1])
 	}
-	values, err := listOf(ctx, s, "values", func(row pgx.Rows) (kv core.KVPut, err error) {
+	values, err := listOf(ctx, &s.reader, "values", func(row pgx.Rows) (kv core.KVPut, err error) {
 		var plugin, key []byte
 		kv.Value = []byte{}
 		err = row.Scan(&plugin, &key, &kv.Value)

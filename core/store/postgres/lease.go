@@ -46,7 +46,7 @@ func (s *Store) Release(ctx context.Context, f core.Fence) error {
 
 // Leased is the fence under which a node has a lease now.
 func (s *Store) Leased(ctx context.Context, name string) (core.Fence, error) {
-	return one(ctx, s, "lease", name, func(row pgx.Rows) (core.Fence, error) {
+	return one(ctx, &s.reader, "lease", name, func(row pgx.Rows) (core.Fence, error) {
 		var n int64
 		err := row.Scan(&n)
 		return core.Fence{Name: name, N: uint64(n)}, err

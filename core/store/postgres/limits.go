@@ -114,7 +114,7 @@ func (s *Store) Uses(ctx context.Context, peer core.PublicKey, intent string, si
 		bytes int64
 	}
 	name, notified := kindOf(intent)
-	all, err := listOf(ctx, s, "receipts", func(row pgx.Rows) (u sum, err error) {
+	all, err := listOf(ctx, &s.reader, "receipts", func(row pgx.Rows) (u sum, err error) {
 		err = row.Scan(&u.n, &u.bytes)
 		return u, err
 	}, `SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM receipts WHERE peer = $1 AND intent = $2 AND at > $3 AND (notified OR NOT $4)`, peer[:], name, rows.Nanos(since), notified)

@@ -36,7 +36,7 @@ func (s *Store) Beat(ctx context.Context, key core.PublicKey, data string) error
 // Nodes reads all nodes, with the leases that they have.
 func (s *Store) Nodes(ctx context.Context) ([]core.NodeRecord, error) {
 	leases := map[string][]string{}
-	_, err := listOf(ctx, s, "leases", func(row pgx.Rows) (struct{}, error) {
+	_, err := listOf(ctx, &s.reader, "leases", func(row pgx.Rows) (struct{}, error) {
 		var name, holder string
 		err := row.Scan(&name, &holder)
 		leases[holder] = append(leases[holder], name)
@@ -45,7 +45,7 @@ func (s *Store) Nodes(ctx context.Context) ([]core.NodeRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	return listOf(ctx, s, "nodes", func(row pgx.Rows) (core.NodeRecord, error) {
+	return listOf(ctx, &s.reader, "nodes", func(row pgx.Rows) (core.NodeRecord, error) {
 		var n core.NodeRecord
 		var key []byte
 		var ago float64

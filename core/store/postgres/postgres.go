@@ -52,12 +52,17 @@ const (
 	connectTime = 10 * time.Second
 )
 
+// reader reads a database.
+type reader struct {
+	pool  *pgxpool.Pool
+	name  string // of the database, without a secret
+	queue *group.Queue[*request]
+}
+
 // Store is a core.Store in a database. Safe for concurrent use.
 type Store struct {
-	pool *pgxpool.Pool
-	name string // of the database, without a secret
+	reader
 
-	queue   *group.Queue[*request]
 	closing sync.Once
 	done    chan struct{} // closed when the writer has ended
 
@@ -90,10 +95,9 @@ func Open(ctx context.Context, url string) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{name: config.ConnConfig.Database + " at " + config.ConnConfig.Host, queue: group.New[*request](), done: make(chan struct{}),
-		counted: map[window.Key]counted{}, news: make(chan struct{}, 1), listening: make(chan struct{})}
-	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return nil, s.wrap("open", err)
+	s := &Store{done: make(chan struct{}), counted: map[window.Key]counted{}, news: make(chan struct{}, 1), listening: make(chan struct{})}
+	if s.reader, err = connect(ctx, config); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -126,6 +130,13 @@ func Open(ctx context.Context, url string) (_ *Store, err error) {
 	listening, s.deaf = context.WithCancel(context.Background())
 	go s.listen(listening, config.ConnConfig.Copy())
 	return s, nil
+}
+
+// connect makes the connections to a database, as they are needed.
+func connect(ctx context.Context, config *pgxpool.Config) (r reader, err error) {
+	r = reader{name: config.ConnConfig.Database + " at " + config.ConnConfig.Host, queue: group.New[*request]()}
+	r.pool, err = pgxpool.NewWithConfig(ctx, config)
+	return r, r.wrap("open", err)
 }
 
 // configOf reads a connection string.

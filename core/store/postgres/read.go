@@ -21,11 +21,11 @@ func limited(n int) int {
 }
 
 // open says whether a method may go on.
-func (s *Store) open(ctx context.Context) error {
+func (r *reader) open(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.queue.Closed() {
+	if r.queue.Closed() {
 		return errClosed
 	}
 	return nil
@@ -52,22 +52,22 @@ func list[T any](ctx context.Context, q querier, scan func(pgx.Rows) (T, error),
 }
 
 // listOf is list from the pool, with the errors of what it reads.
-func listOf[T any](ctx context.Context, s *Store, what string, scan func(pgx.Rows) (T, error), query string, args ...any) ([]T, error) {
-	if err := s.open(ctx); err != nil {
+func listOf[T any](ctx context.Context, r *reader, what string, scan func(pgx.Rows) (T, error), query string, args ...any) ([]T, error) {
+	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
 	limited, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	all, err := list(limited, s.pool, scan, query, args...)
+	all, err := list(limited, r.pool, scan, query, args...)
 	if ctx.Err() == nil {
 		err = unavailable(err)
 	}
-	return all, s.wrap("read "+what, err)
+	return all, r.wrap("read "+what, err)
 }
 
 // one reads the value of the only row, and says what it did not find.
-func one[T any](ctx context.Context, s *Store, what string, key any, scan func(pgx.Rows) (T, error), query string, args ...any) (v T, err error) {
-	all, err := listOf(ctx, s, what, scan, query, args...)
+func one[T any](ctx context.Context, r *reader, what string, key any, scan func(pgx.Rows) (T, error), query string, args ...any) (v T, err error) {
+	all, err := listOf(ctx, r, what, scan, query, args...)
 	if err != nil {
 		return v, err
 	}
@@ -86,13 +86,13 @@ func decoded[T any](row pgx.Rows) (*T, error) {
 }
 
 // Peers returns all peers, in the order of their keys.
-func (s *Store) Peers(ctx context.Context) ([]*core.Peer, error) {
-	return listOf(ctx, s, "peers", decoded[core.Peer], `SELECT data FROM peers WHERE gone IS NULL ORDER BY key`)
+func (r *reader) Peers(ctx context.Context) ([]*core.Peer, error) {
+	return listOf(ctx, r, "peers", decoded[core.Peer], `SELECT data FROM peers WHERE gone IS NULL ORDER BY key`)
 }
 
 // Receipt finds what we answered to a peer's nonce.
-func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Receipt, error) {
-	return one(ctx, s, "envelope", nonce, func(row pgx.Rows) (*core.Receipt, error) {
+func (r *reader) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.Receipt, error) {
+	return one(ctx, r, "envelope", nonce, func(row pgx.Rows) (*core.Receipt, error) {
 		r := &core.Receipt{Peer: peer, Nonce: nonce}
 		var at int64
 		var intent, digest []byte
@@ -107,8 +107,8 @@ func (s *Store) Receipt(ctx context.Context, peer core.PublicKey, nonce core.Non
 
 // EachReceipt calls f for the receipts since a time, of each peer and intent the newest
 // ones.
-func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f func(core.Receipt)) error {
-	all, err := listOf(ctx, s, "receipts", func(row pgx.Rows) (core.Receipt, error) {
+func (r *reader) EachReceipt(ctx context.Context, since time.Time, most int, f func(core.Receipt)) error {
+	all, err := listOf(ctx, r, "receipts", func(row pgx.Rows) (core.Receipt, error) {
 		var r core.Receipt
 		var at int64
 		var peer, nonce, intent []byte
@@ -130,15 +130,15 @@ func (s *Store) EachReceipt(ctx context.Context, since time.Time, most int, f fu
 }
 
 // EachNonce calls f with the hash of every receipt.
-func (s *Store) EachNonce(ctx context.Context, f func(hash uint64)) error {
-	if err := s.open(ctx); err != nil {
+func (r *reader) EachNonce(ctx context.Context, f func(hash uint64)) error {
+	if err := r.open(ctx); err != nil {
 		return err
 	}
-	found, err := s.pool.Query(ctx, `SELECT peer, nonce FROM receipts`)
+	found, err := r.pool.Query(ctx, `SELECT peer, nonce FROM receipts`)
 	if err != nil {
-		return s.wrap("read receipts", err)
+		return r.wrap("read receipts", err)
 	}
-	return s.wrap("read receipts", each(found, func() error {
+	return r.wrap("read receipts", each(found, func() error {
 		var peer, nonce []byte
 		err := found.Scan(&peer, &nonce)
 		if err == nil {
@@ -149,12 +149,12 @@ func (s *Store) EachNonce(ctx context.Context, f func(hash uint64)) error {
 }
 
 // place finds where an id stands, or the next lower one: its time and place.
-func (s *Store) place(ctx context.Context, id string) (at, seq int64, exact bool, err error) {
+func (r *reader) place(ctx context.Context, id string) (at, seq int64, exact bool, err error) {
 	type found struct {
 		at, seq int64
 		exact   bool
 	}
-	all, err := list(ctx, s.pool, func(row pgx.Rows) (f found, err error) {
+	all, err := list(ctx, r.pool, func(row pgx.Rows) (f found, err error) {
 		err = row.Scan(&f.at, &f.seq, &f.exact)
 		return f, err
 	}, `SELECT at, seq, id = $1 FROM log WHERE id <= $1 ORDER BY id DESC LIMIT 1`, []byte(id))
@@ -165,22 +165,22 @@ func (s *Store) place(ctx context.Context, id string) (at, seq int64, exact bool
 }
 
 // Inbox returns messages by a filter.
-func (s *Store) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMessage, error) {
-	if err := s.open(ctx); err != nil {
+func (r *reader) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMessage, error) {
+	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
 	w := inboxWhere(f)
 	if f.Before != "" {
-		at, seq, exact, err := s.place(ctx, f.Before)
+		at, seq, exact, err := r.place(ctx, f.Before)
 		if err != nil {
-			return nil, s.wrap("read inbox", err)
+			return nil, r.wrap("read inbox", err)
 		}
 		if !exact && seq != rows.NoTime {
 			seq++ // the next lower one stands before it, too
 		}
 		w.add("(at, seq) < ", at, seq)
 	}
-	return listOf(ctx, s, "inbox", decoded[core.InboxMessage], w.inbox(f), w.args...)
+	return listOf(ctx, r, "inbox", decoded[core.InboxMessage], w.inbox(f), w.args...)
 }
 
 func inboxWhere(f core.InboxFilter) *where {
@@ -209,8 +209,8 @@ func (w *where) inbox(f core.InboxFilter) string {
 }
 
 // InboxMessage finds one message.
-func (s *Store) InboxMessage(ctx context.Context, id string) (*core.InboxMessage, error) {
-	return one(ctx, s, "inbox message", id, decoded[core.InboxMessage], `SELECT data FROM log WHERE id = $1 AND message`, []byte(id))
+func (r *reader) InboxMessage(ctx context.Context, id string) (*core.InboxMessage, error) {
+	return one(ctx, r, "inbox message", id, decoded[core.InboxMessage], `SELECT data FROM log WHERE id = $1 AND message`, []byte(id))
 }
 
 // event reads a row of log.
@@ -227,19 +227,19 @@ func event(message bool, data []byte) (*core.Event, error) {
 
 // Events returns the events that were kept after the one of an id, oldest first,
 // messages included.
-func (s *Store) Events(ctx context.Context, after string, limit int) ([]*core.Event, error) {
-	if err := s.open(ctx); err != nil {
+func (r *reader) Events(ctx context.Context, after string, limit int) ([]*core.Event, error) {
+	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
 	from := int64(0)
 	if after != "" {
-		_, seq, _, err := s.place(ctx, after)
+		_, seq, _, err := r.place(ctx, after)
 		if err != nil {
-			return nil, s.wrap("read events", err)
+			return nil, r.wrap("read events", err)
 		}
 		from = seq
 	}
-	return listOf(ctx, s, "events", func(row pgx.Rows) (*core.Event, error) {
+	return listOf(ctx, r, "events", func(row pgx.Rows) (*core.Event, error) {
 		var message bool
 		var data []byte
 		if err := row.Scan(&message, &data); err != nil {
@@ -262,9 +262,9 @@ func outboxItem(row pgx.Rows) (*core.OutboxItem, error) {
 }
 
 // Outbox returns envelopes of ours by a filter.
-func (s *Store) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
+func (r *reader) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
 	w, query := outboxQuery(f)
-	return listOf(ctx, s, "outbox", outboxItem, query, w.args...)
+	return listOf(ctx, r, "outbox", outboxItem, query, w.args...)
 }
 
 func outboxQuery(f core.OutboxFilter) (w where, query string) {
@@ -286,8 +286,8 @@ func outboxQuery(f core.OutboxFilter) (w where, query string) {
 
 // WaitingPeers returns the peers that an envelope waits for, by key. It goes from peer to
 // peer through the index, and not from envelope to envelope.
-func (s *Store) WaitingPeers(ctx context.Context) ([]core.PublicKey, error) {
-	return listOf(ctx, s, "outbox", func(row pgx.Rows) (core.PublicKey, error) {
+func (r *reader) WaitingPeers(ctx context.Context) ([]core.PublicKey, error) {
+	return listOf(ctx, r, "outbox", func(row pgx.Rows) (core.PublicKey, error) {
 		var key []byte
 		if err := row.Scan(&key); err != nil {
 			return core.PublicKey{}, err
@@ -299,36 +299,36 @@ func (s *Store) WaitingPeers(ctx context.Context) ([]core.PublicKey, error) {
 }
 
 // OutboxItem finds one envelope of ours.
-func (s *Store) OutboxItem(ctx context.Context, id string) (*core.OutboxItem, error) {
-	return one(ctx, s, "outbox item", id, outboxItem, `SELECT data, body FROM outbox WHERE id = $1`, []byte(id))
+func (r *reader) OutboxItem(ctx context.Context, id string) (*core.OutboxItem, error) {
+	return one(ctx, r, "outbox item", id, outboxItem, `SELECT data, body FROM outbox WHERE id = $1`, []byte(id))
 }
 
 // OutboxByNonce finds a message of ours by its nonce.
-func (s *Store) OutboxByNonce(ctx context.Context, nonce core.Nonce) (*core.OutboxItem, error) {
-	return one(ctx, s, "message sent with nonce", nonce, outboxItem,
+func (r *reader) OutboxByNonce(ctx context.Context, nonce core.Nonce) (*core.OutboxItem, error) {
+	return one(ctx, r, "message sent with nonce", nonce, outboxItem,
 		`SELECT data, body FROM outbox WHERE nonce = $1 AND kind = 'message' ORDER BY id DESC LIMIT 1`, []byte(nonce))
 }
 
 // Reply finds the reply that came from a peer.
-func (s *Store) Reply(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.StoredReply, error) {
-	return one(ctx, s, "reply", nonce, decoded[core.StoredReply], `SELECT data FROM replies WHERE nonce = $1 AND peer = $2 AND NOT ours`, []byte(nonce), peer[:])
+func (r *reader) Reply(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.StoredReply, error) {
+	return one(ctx, r, "reply", nonce, decoded[core.StoredReply], `SELECT data FROM replies WHERE nonce = $1 AND peer = $2 AND NOT ours`, []byte(nonce), peer[:])
 }
 
 // OurReply finds what we have answered under a nonce, the first that was given.
-func (s *Store) OurReply(ctx context.Context, nonce core.Nonce) (*core.StoredReply, error) {
-	return one(ctx, s, "reply of ours to", nonce, decoded[core.StoredReply],
+func (r *reader) OurReply(ctx context.Context, nonce core.Nonce) (*core.StoredReply, error) {
+	return one(ctx, r, "reply of ours to", nonce, decoded[core.StoredReply],
 		`SELECT data FROM replies WHERE nonce = $1 AND ours ORDER BY at, peer LIMIT 1`, []byte(nonce))
 }
 
 // Meta finds a value by its key.
-func (s *Store) Meta(ctx context.Context, key string) (string, error) {
-	value, err := one(ctx, s, "meta", key, bytesOf, `SELECT value FROM meta WHERE key = $1`, []byte(key))
+func (r *reader) Meta(ctx context.Context, key string) (string, error) {
+	value, err := one(ctx, r, "meta", key, bytesOf, `SELECT value FROM meta WHERE key = $1`, []byte(key))
 	return string(value), err
 }
 
 // KV finds a value of a plugin's memory.
-func (s *Store) KV(ctx context.Context, plugin, key string) ([]byte, error) {
-	return one(ctx, s, "value", key, bytesOf, `SELECT value FROM kv WHERE plugin = $1 AND key = $2`, []byte(plugin), []byte(key))
+func (r *reader) KV(ctx context.Context, plugin, key string) ([]byte, error) {
+	return one(ctx, r, "value", key, bytesOf, `SELECT value FROM kv WHERE plugin = $1 AND key = $2`, []byte(plugin), []byte(key))
 }
 
 func bytesOf(row pgx.Rows) ([]byte, error) {
@@ -338,9 +338,9 @@ func bytesOf(row pgx.Rows) ([]byte, error) {
 }
 
 // KVList returns the sizes of a plugin's values whose keys begin with prefix.
-func (s *Store) KVList(ctx context.Context, plugin, prefix string) (map[string]int, error) {
+func (r *reader) KVList(ctx context.Context, plugin, prefix string) (map[string]int, error) {
 	sizes := map[string]int{}
-	_, err := listOf(ctx, s, "values", func(row pgx.Rows) (struct{}, error) {
+	_, err := listOf(ctx, r, "values", func(row pgx.Rows) (struct{}, error) {
 		var key []byte
 		var size int
 		err := row.Scan(&key, &size)

@@ -25,6 +25,16 @@ const (
 
 // Copy is a copy of a store.
 type Copy interface {
+	lists
+	Meta(ctx context.Context, key string) (string, error)
+	// Behind is how far it is behind.
+	Behind(ctx context.Context) (time.Duration, error)
+	Name() string
+	Close()
+}
+
+// lists is what is read from the copy or from the store.
+type lists interface {
 	Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMessage, error)
 	InboxMessage(ctx context.Context, id string) (*core.InboxMessage, error)
 	Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error)
@@ -32,11 +42,6 @@ type Copy interface {
 	Reply(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.StoredReply, error)
 	Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error)
 	Depths(ctx context.Context, most int) (core.Depths, error)
-	Meta(ctx context.Context, key string) (string, error)
-	// Behind is how far it is behind.
-	Behind(ctx context.Context) (time.Duration, error)
-	Name() string
-	Close()
 }
 
 // Lists is a store whose lists are read from a copy. Its other methods are those of the
@@ -129,9 +134,9 @@ func (l *Lists) Behind() (time.Duration, error) {
 
 // read reads from the copy, else from the store. missing has what the copy does not have
 // looked for in the store, too, as it may have come a moment ago.
-func read[T any](ctx context.Context, l *Lists, missing bool, of func(context.Context, Copy) (T, error), itself func() (T, error)) (T, error) {
+func read[T any](ctx context.Context, l *Lists, missing bool, of func(context.Context, lists) (T, error)) (T, error) {
 	if _, ill := l.Behind(); ill != nil {
-		return itself()
+		return of(ctx, l.Store)
 	}
 	limited, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
@@ -143,47 +148,40 @@ func read[T any](ctx context.Context, l *Lists, missing bool, of func(context.Co
 		behind, _ := l.Behind()
 		l.feel(behind, err)
 	}
-	return itself()
+	return of(ctx, l.Store)
 }
 
 // Inbox is as for core.Store.
 func (l *Lists) Inbox(ctx context.Context, f core.InboxFilter) ([]*core.InboxMessage, error) {
-	return read(ctx, l, false, func(ctx context.Context, c Copy) ([]*core.InboxMessage, error) { return c.Inbox(ctx, f) },
-		func() ([]*core.InboxMessage, error) { return l.Store.Inbox(ctx, f) })
+	return read(ctx, l, false, func(ctx context.Context, s lists) ([]*core.InboxMessage, error) { return s.Inbox(ctx, f) })
 }
 
 // InboxMessage is as for core.Store.
 func (l *Lists) InboxMessage(ctx context.Context, id string) (*core.InboxMessage, error) {
-	return read(ctx, l, true, func(ctx context.Context, c Copy) (*core.InboxMessage, error) { return c.InboxMessage(ctx, id) },
-		func() (*core.InboxMessage, error) { return l.Store.InboxMessage(ctx, id) })
+	return read(ctx, l, true, func(ctx context.Context, s lists) (*core.InboxMessage, error) { return s.InboxMessage(ctx, id) })
 }
 
 // Outbox is as for core.Store.
 func (l *Lists) Outbox(ctx context.Context, f core.OutboxFilter) ([]*core.OutboxItem, error) {
-	return read(ctx, l, false, func(ctx context.Context, c Copy) ([]*core.OutboxItem, error) { return c.Outbox(ctx, f) },
-		func() ([]*core.OutboxItem, error) { return l.Store.Outbox(ctx, f) })
+	return read(ctx, l, false, func(ctx context.Context, s lists) ([]*core.OutboxItem, error) { return s.Outbox(ctx, f) })
 }
 
 // OutboxItem is as for core.Store.
 func (l *Lists) OutboxItem(ctx context.Context, id string) (*core.OutboxItem, error) {
-	return read(ctx, l, true, func(ctx context.Context, c Copy) (*core.OutboxItem, error) { return c.OutboxItem(ctx, id) },
-		func() (*core.OutboxItem, error) { return l.Store.OutboxItem(ctx, id) })
+	return read(ctx, l, true, func(ctx context.Context, s lists) (*core.OutboxItem, error) { return s.OutboxItem(ctx, id) })
 }
 
 // Reply is as for core.Store.
 func (l *Lists) Reply(ctx context.Context, peer core.PublicKey, nonce core.Nonce) (*core.StoredReply, error) {
-	return read(ctx, l, true, func(ctx context.Context, c Copy) (*core.StoredReply, error) { return c.Reply(ctx, peer, nonce) },
-		func() (*core.StoredReply, error) { return l.Store.Reply(ctx, peer, nonce) })
+	return read(ctx, l, true, func(ctx context.Context, s lists) (*core.StoredReply, error) { return s.Reply(ctx, peer, nonce) })
 }
 
 // Deliveries is as for core.Store.
 func (l *Lists) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
-	return read(ctx, l, false, func(ctx context.Context, c Copy) ([]*core.Delivery, error) { return c.Deliveries(ctx, f) },
-		func() ([]*core.Delivery, error) { return l.Store.Deliveries(ctx, f) })
+	return read(ctx, l, false, func(ctx context.Context, s lists) ([]*core.Delivery, error) { return s.Deliveries(ctx, f) })
 }
 
 // Depths is as for core.Store.
 func (l *Lists) Depths(ctx context.Context, most int) (core.Depths, error) {
-	return read(ctx, l, false, func(ctx context.Context, c Copy) (core.Depths, error) { return c.Depths(ctx, most) },
-		func() (core.Depths, error) { return l.Store.Depths(ctx, most) })
+	return read(ctx, l, false, func(ctx context.Context, s lists) (core.Depths, error) { return s.Depths(ctx, most) })
 }
