@@ -6,6 +6,7 @@ package memory
 import (
 	"bytes"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -13,11 +14,9 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 	"github.com/opengatewayprotocol/ogp/core/window"
 )
-
-// defaultLimit is how many results a query has that names no limit.
-const defaultLimit = 100
 
 type receiptKey struct {
 	peer  core.PublicKey
@@ -92,7 +91,7 @@ func (s *Store) open(ctx context.Context) (unlock func(), err error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return nil, core.Refuse(core.Unavailable, "store: closed")
+		return nil, rows.ErrClosed
 	}
 	return s.mu.Unlock, nil
 }
@@ -112,14 +111,10 @@ func one[K comparable, V any](ctx context.Context, s *Store, all map[K]V, key K,
 	return with(ctx, s, func() (v V, err error) {
 		found, ok := all[key]
 		if !ok {
-			return v, notFound("%s %q", what, name)
+			return v, rows.NotFound("%s %q", what, name)
 		}
 		return clone(found), nil
 	})
-}
-
-func notFound(format string, args ...any) error {
-	return core.Refusef(core.NotFound, "store: no "+format, args...)
 }
 
 // Commit keeps a change, or refuses it before it has kept any of it. A lazy one
@@ -179,14 +174,14 @@ func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 func (s *Store) refuse(c *core.Change) error {
 	for _, e := range c.Events {
 		if e.Type == core.EventMessage {
-			return core.Refusef(core.Internal, "store: cannot keep event %q: a message is its own event", e.ID)
+			return rows.Malformed("event", e.ID, errors.New("a message is its own event"))
 		}
 	}
 	for _, d := range c.Deliveries {
 		brought := slices.ContainsFunc(c.Inbox, func(m *core.InboxMessage) bool { return m.ID == d.EventID }) ||
 			slices.ContainsFunc(c.Events, func(e *core.Event) bool { return e.ID == d.EventID })
 		if _, ok := s.event(d.EventID); !ok && !brought {
-			return notFound("event %q for a delivery", d.EventID)
+			return rows.NotFound("event %q for a delivery", d.EventID)
 		}
 	}
 	for _, e := range c.Expect {
@@ -206,7 +201,7 @@ func (s *Store) refuse(c *core.Change) error {
 	}
 	if c.Receipt != nil {
 		if _, taken := s.receipts[receiptKey{c.Receipt.Peer, c.Receipt.Nonce}]; taken {
-			return core.Refuse(core.Replayed, "store: this nonce of this peer is taken")
+			return rows.ErrTaken
 		}
 	}
 	return s.take(c) // the last: it counts
@@ -242,10 +237,7 @@ func pick[K comparable, V any](all map[K]*V, match func(*V) bool, order func(a, 
 		}
 	}
 	slices.SortFunc(found, order)
-	if limit <= 0 {
-		limit = defaultLimit
-	}
-	found = found[:min(len(found), limit)]
+	found = found[:min(len(found), rows.Limited(limit))]
 	for i, v := range found {
 		found[i] = clone(v)
 	}
@@ -257,7 +249,7 @@ func first[K comparable, V any](ctx context.Context, s *Store, all map[K]*V, mat
 	return with(ctx, s, func() (*V, error) {
 		found := pick(all, match, order, 1, clone)
 		if len(found) == 0 {
-			return nil, notFound("%s %q", what, name)
+			return nil, rows.NotFound("%s %q", what, name)
 		}
 		return found[0], nil
 	})

@@ -34,7 +34,7 @@ func delivery(row pgx.Rows) (*core.Delivery, error) {
 func (r *reader) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*core.Delivery, error) {
 	// A fresh one, of which no time is named, is due whatever the clock says.
 	return listOf(ctx, r, "deliveries", delivery, deliveryColumns+`deliveries d JOIN log l ON l.seq = d.seq
-		WHERE d.notifier = $1 AND NOT d.dead AND (d.next = 0 OR d.next <= $2) ORDER BY d.seq LIMIT $3`, []byte(notifier), rows.Nanos(now), limited(limit))
+		WHERE d.notifier = $1 AND NOT d.dead AND (d.next = 0 OR d.next <= $2) ORDER BY d.seq LIMIT $3`, []byte(notifier), rows.Nanos(now), rows.Limited(limit))
 }
 
 // NextDelivery returns when the notifier's earliest living delivery is due. One
@@ -73,7 +73,7 @@ func (r *reader) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core
 		w.add("d.dead")
 	}
 	return listOf(ctx, r, "deliveries", delivery, deliveryColumns+`deliveries d JOIN log l ON l.seq = d.seq`+
-		w.text()+` ORDER BY d.seq, d.notifier LIMIT `+w.arg(limited(f.Limit)), w.args...)
+		w.text()+` ORDER BY d.seq, d.notifier LIMIT `+w.arg(rows.Limited(f.Limit)), w.args...)
 }
 
 // Depths returns the lengths of the queues, all at one moment.

@@ -12,12 +12,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
-var (
-	errClosed = &core.Error{Kind: core.Unavailable, Public: "store: closed"}
-	// errTaken says that a receipt is there already.
-	errTaken = core.Refuse(core.Replayed, "store: this nonce of this peer is taken")
-)
-
 // wrap gives an error of the database its kind. Errors of ours and of contexts pass
 // unchanged.
 func (r *reader) wrap(doing string, err error) error {
@@ -29,7 +23,7 @@ func (r *reader) wrap(doing string, err error) error {
 	case errors.As(err, &ours):
 		return err
 	case r.queue.Closed():
-		return errClosed
+		return rows.ErrClosed
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
@@ -60,8 +54,4 @@ func (r *reader) wrap(doing string, err error) error {
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
 func inClass(code string, classes ...string) bool {
 	return slices.ContainsFunc(classes, func(class string) bool { return strings.HasPrefix(code, class) })
-}
-
-func notFound(format string, args ...any) error {
-	return core.Refusef(core.NotFound, "store: no "+format, args...)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 	"github.com/opengatewayprotocol/ogp/core/window"
 )
 
@@ -88,7 +89,7 @@ func newKept(batch []*request, windows *window.Windows) *kept {
 func (k *kept) judge(r *request) error {
 	for _, d := range r.change.Deliveries {
 		if _, ok := k.places[d.EventID]; !ok && !r.brings(d.EventID) {
-			return notFound("event %q for a delivery", d.EventID)
+			return rows.NotFound("event %q for a delivery", d.EventID)
 		}
 	}
 	for _, e := range r.change.Expect {
@@ -111,7 +112,7 @@ func (k *kept) judge(r *request) error {
 		}
 	}
 	if r.receipt != nil && k.taken[r.receipt.key] {
-		return errTaken
+		return rows.ErrTaken
 	}
 	return k.take(r.change, r.receipt) // the last: it counts
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 	"github.com/opengatewayprotocol/ogp/core/window"
 )
 
@@ -182,7 +183,7 @@ func (s *Store) Close() error {
 // Health is nil while changes can be kept, and otherwise why they cannot.
 func (s *Store) Health() error {
 	if s.queue.Closed() {
-		return errClosed
+		return rows.ErrClosed
 	}
 	if e := s.writer.Ill(); e != nil {
 		return e

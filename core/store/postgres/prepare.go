@@ -84,26 +84,22 @@ type replyRow struct {
 	data        string
 }
 
-func malformed(what, id string, err error) error {
-	return &core.Error{Kind: core.Internal, Public: fmt.Sprintf("store: cannot keep %s %q", what, id), Err: err}
-}
-
 func prepare(c *core.Change) (*prepared, error) {
 	p := &prepared{}
 	for _, m := range c.Inbox {
 		data, err := rows.Encode(m)
 		if err != nil {
-			return nil, malformed("inbox message", m.ID, err)
+			return nil, rows.Malformed("inbox message", m.ID, err)
 		}
 		p.log = append(p.log, logRow{m.ID, rows.Nanos(m.At), true, m.Peer, m.Message.Intent, string(m.Status), data})
 	}
 	for _, e := range c.Events {
 		if e.Type == core.EventMessage {
-			return nil, malformed("event", e.ID, fmt.Errorf("a message is its own event"))
+			return nil, rows.Malformed("event", e.ID, fmt.Errorf("a message is its own event"))
 		}
 		data, err := rows.Encode(e)
 		if err != nil {
-			return nil, malformed("event", e.ID, err)
+			return nil, rows.Malformed("event", e.ID, err)
 		}
 		p.log = append(p.log, logRow{e.ID, rows.Nanos(e.At), false, e.Peer, "", "", data})
 	}
@@ -114,21 +110,21 @@ func prepare(c *core.Change) (*prepared, error) {
 	for _, v := range c.Peers {
 		data, err := rows.Encode(v)
 		if err != nil {
-			return nil, malformed("peer", v.Key.String(), err)
+			return nil, rows.Malformed("peer", v.Key.String(), err)
 		}
 		p.peers = append(p.peers, peerRow{v.Key, int64(v.Revision), data, 0})
 	}
 	for _, o := range c.Outbox {
 		row, err := newOutbox(o)
 		if err != nil {
-			return nil, malformed("outbox item", o.ID, err)
+			return nil, rows.Malformed("outbox item", o.ID, err)
 		}
 		p.outbox = append(p.outbox, row)
 	}
 	for _, y := range c.Replies {
 		data, err := rows.Encode(y)
 		if err != nil {
-			return nil, malformed("reply", string(y.Nonce), err)
+			return nil, rows.Malformed("reply", string(y.Nonce), err)
 		}
 		p.replies = append(p.replies, replyRow{replyKey{string(y.Nonce), y.Peer, y.Ours}, rows.Nanos(y.At), rows.Nanos(y.Expires), data})
 	}

@@ -10,23 +10,13 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
-// defaultLimit is how many results a query has that names no limit.
-const defaultLimit = 100
-
-func limited(n int) int {
-	if n <= 0 {
-		return defaultLimit
-	}
-	return n
-}
-
 // open says whether a method may go on.
 func (r *reader) open(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if r.queue.Closed() {
-		return errClosed
+		return rows.ErrClosed
 	}
 	return nil
 }
@@ -72,7 +62,7 @@ func one[T any](ctx context.Context, r *reader, what string, key any, scan func(
 		return v, err
 	}
 	if len(all) == 0 {
-		return v, notFound("%s %q", what, key)
+		return v, rows.NotFound("%s %q", what, key)
 	}
 	return all[0], nil
 }
@@ -205,7 +195,7 @@ func inboxWhere(f core.InboxFilter) *where {
 }
 
 func (w *where) inbox(f core.InboxFilter) string {
-	return `SELECT data FROM log` + w.text() + either(f.Oldest, ` ORDER BY at, seq`, ` ORDER BY at DESC, seq DESC`) + ` LIMIT ` + w.arg(limited(f.Limit))
+	return `SELECT data FROM log` + w.text() + either(f.Oldest, ` ORDER BY at, seq`, ` ORDER BY at DESC, seq DESC`) + ` LIMIT ` + w.arg(rows.Limited(f.Limit))
 }
 
 // InboxMessage finds one message.
@@ -246,7 +236,7 @@ func (r *reader) Events(ctx context.Context, after string, limit int) ([]*core.E
 			return nil, err
 		}
 		return event(message, data)
-	}, `SELECT message, data FROM log WHERE seq > $1 ORDER BY seq LIMIT $2`, from, limited(limit))
+	}, `SELECT message, data FROM log WHERE seq > $1 ORDER BY seq LIMIT $2`, from, rows.Limited(limit))
 }
 
 func outboxItem(row pgx.Rows) (*core.OutboxItem, error) {
@@ -280,7 +270,7 @@ func outboxQuery(f core.OutboxFilter) (w where, query string) {
 	if f.After != "" {
 		w.add("id > ", []byte(f.After))
 	}
-	query = `SELECT data, body FROM outbox` + w.text() + either(f.Oldest, ` ORDER BY id`, ` ORDER BY id DESC`) + ` LIMIT ` + w.arg(limited(f.Limit))
+	query = `SELECT data, body FROM outbox` + w.text() + either(f.Oldest, ` ORDER BY id`, ` ORDER BY id DESC`) + ` LIMIT ` + w.arg(rows.Limited(f.Limit))
 	return w, query
 }
 

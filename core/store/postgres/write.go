@@ -11,6 +11,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // idleText is idleMost as PostgreSQL writes it.
@@ -34,7 +35,7 @@ func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 	if err != nil {
 		return err
 	}
-	return s.queue.Submit(ctx, &request{change: c, prepared: p}, c.Lazy, errClosed)
+	return s.queue.Submit(ctx, &request{change: c, prepared: p}, c.Lazy, rows.ErrClosed)
 }
 
 // run is the writer. It ends when the store is closed and nothing waits.

@@ -149,14 +149,14 @@ func (r *request) compile(c *core.Change) error {
 	for _, m := range c.Inbox {
 		row, err := newMessage(m)
 		if err != nil {
-			return malformed("inbox message", m.ID, err)
+			return rows.Malformed("inbox message", m.ID, err)
 		}
 		r.rows = append(r.rows, row)
 	}
 	for _, e := range c.Events {
 		row, err := newEvent(e)
 		if err != nil {
-			return malformed("event", e.ID, err)
+			return rows.Malformed("event", e.ID, err)
 		}
 		r.rows = append(r.rows, row)
 	}
@@ -168,7 +168,7 @@ func (r *request) compile(c *core.Change) error {
 	for _, p := range c.Peers {
 		data, err := rows.Encode(p)
 		if err != nil {
-			return malformed("peer", p.Key.String(), err)
+			return rows.Malformed("peer", p.Key.String(), err)
 		}
 		r.add(putPeer, p.Key[:], int64(p.Revision), data)
 	}
@@ -177,13 +177,13 @@ func (r *request) compile(c *core.Change) error {
 	}
 	for _, o := range c.Outbox {
 		if err := r.putOutbox(o); err != nil {
-			return malformed("outbox item", o.ID, err)
+			return rows.Malformed("outbox item", o.ID, err)
 		}
 	}
 	for _, y := range c.Replies {
 		data, err := rows.Encode(y)
 		if err != nil {
-			return malformed("reply", string(y.Nonce), err)
+			return rows.Malformed("reply", string(y.Nonce), err)
 		}
 		r.add(putReply, string(y.Nonce), y.Peer[:], y.Ours, rows.Nanos(y.At), rows.Nanos(y.Expires), data)
 	}
@@ -229,7 +229,7 @@ func (s *Store) apply(r *request) (refusal, err error) {
 		return refusal, err
 	}
 	if r.receipt != nil && !r.merged {
-		if err := s.putReceipt(r.receipt); err == error(errTaken) {
+		if err := s.putReceipt(r.receipt); err == error(rows.ErrTaken) {
 			return err, nil
 		} else if err != nil {
 			return nil, err
@@ -243,7 +243,7 @@ func (s *Store) apply(r *request) (refusal, err error) {
 			with = r.receipt
 		}
 		was, err := s.putRow(row, with)
-		if err == error(errTaken) {
+		if err == error(rows.ErrTaken) {
 			return err, nil
 		}
 		if err != nil {
@@ -293,7 +293,7 @@ func (s *Store) judge(r *request) (refusal, err error) {
 		if found, err := s.holds(eventExists, id); err != nil {
 			return nil, err
 		} else if !found {
-			return notFound("event %q for a delivery", id), nil
+			return rows.NotFound("event %q for a delivery", id), nil
 		}
 	}
 	for _, e := range r.expect {

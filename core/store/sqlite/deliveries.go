@@ -111,7 +111,7 @@ func (s *Store) pendingFor(ctx context.Context, tx *sql.Tx, notifier string, abo
 // DueDeliveries returns what a notifier is to be told now, in the order in which it
 // was kept.
 func (s *Store) DueDeliveries(ctx context.Context, notifier string, now time.Time, limit int) ([]*core.Delivery, error) {
-	limit = limited(limit)
+	limit = rows.Limited(limit)
 	var all []queued
 	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 		if all, err = s.dueRows(ctx, tx, notifier, now, limit); err != nil {
@@ -177,7 +177,7 @@ func (s *Store) NextDelivery(ctx context.Context, notifier string) (next time.Ti
 
 // Deliveries returns deliveries by a filter, oldest event first.
 func (s *Store) Deliveries(ctx context.Context, f core.DeliveryFilter) ([]*core.Delivery, error) {
-	f.Limit = limited(f.Limit)
+	f.Limit = rows.Limited(f.Limit)
 	var all []queued
 	err := s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		above, below := int64(rows.NoTime), int64(0)

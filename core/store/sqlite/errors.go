@@ -19,8 +19,6 @@ import (
 // file is the database's name within the state directory.
 const file = "ogp.db"
 
-var errClosed = &core.Error{Kind: core.Unavailable, Public: "store: closed"}
-
 // code is SQLite's result code, extended, or 0.
 func code(err error) int {
 	var e interface {
@@ -99,8 +97,4 @@ func corruptHint(dir string) string {
 	path := filepath.Join(dir, file)
 	return fmt.Sprintf("%s is damaged: stop the gateway, keep a copy of %s, %s-wal and %s-shm, then move the state directory away and \"ogp restore\" a backup; "+
 		"without a backup, \"sqlite3 %[1]s .recover\" saves what can be read", path, file, file, file)
-}
-
-func notFound(format string, args ...any) error {
-	return core.Refusef(core.NotFound, "store: no "+format, args...)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // lookedKey is where heal writes.
@@ -24,7 +25,7 @@ const lookBytes = 256 << 10
 // Health is nil while changes can be kept, and otherwise why they cannot.
 func (s *Store) Health() error {
 	if s.isClosed() {
-		return errClosed
+		return rows.ErrClosed
 	}
 	if e := s.writer.Ill(); e != nil {
 		return e

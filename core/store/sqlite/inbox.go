@@ -153,7 +153,7 @@ func (s *Store) inboxPlaces(ctx context.Context, tx *sql.Tx, f core.InboxFilter)
 			return nil, err
 		}
 	}
-	limit := limited(f.Limit)
+	limit := rows.Limited(f.Limit)
 	var places []place
 	for _, k := range classes {
 		args := []any{k.id, sinceNanos(f.Since), below.at, below.seq, limit}
@@ -187,7 +187,7 @@ func (s *Store) firstClasses(ctx context.Context, tx *sql.Tx, f core.InboxFilter
 		return err
 	})
 	slices.SortFunc(heads, func(a, b head) int { return either(f.Oldest, 1, -1) * cmp.Compare(a.at, b.at) })
-	limit, classes := limited(f.Limit), []classRow(nil)
+	limit, classes := rows.Limited(f.Limit), []classRow(nil)
 	for i, h := range heads {
 		if i >= limit && h.at != heads[i-1].at {
 			break
@@ -244,7 +244,7 @@ func (s *Store) Events(ctx context.Context, after string, limit int) ([]*core.Ev
 				return err
 			}
 		}
-		return s.rows(ctx, tx, eventsAfter, []any{p.seq, limited(limit)}, func(row scanner) error {
+		return s.rows(ctx, tx, eventsAfter, []any{p.seq, rows.Limited(limit)}, func(row scanner) error {
 			var r logScan
 			if err := row.Scan(r.into()...); err != nil {
 				return err

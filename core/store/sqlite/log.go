@@ -3,7 +3,6 @@ package sqlite
 import (
 	"database/sql/driver"
 	"errors"
-	"fmt"
 	"strings"
 
 	sqlite3 "modernc.org/sqlite/lib"
@@ -93,9 +92,6 @@ func (l *logRow) isOf(r *receipt) bool {
 	return l.class.peer == r.class.peer && l.class.label == r.class.label && l.nonce == driver.Value(r.nonce) && l.at == r.at
 }
 
-// errTaken says that a receipt is there already.
-var errTaken = core.Refuse(core.Replayed, "store: this nonce of this peer is taken")
-
 // putReceipt keeps a receipt in a row of its own.
 func (s *Store) putReceipt(r *receipt) error {
 	c, err := s.class(r.class)
@@ -112,7 +108,7 @@ func (s *Store) putReceipt(r *receipt) error {
 	}, c)
 }
 
-// place puts a receipt where its hash says, or returns errTaken.
+// place puts a receipt where its hash says, or returns rows.ErrTaken.
 func (s *Store) place(r *receipt, put func(hash int64) (int64, error), c *class) error {
 	for hash := r.hash; hash != r.hash+2; hash++ {
 		n, err := put(hash)
@@ -130,7 +126,7 @@ func (s *Store) place(r *receipt, put func(hash int64) (int64, error), c *class)
 			break
 		}
 	}
-	return errTaken
+	return rows.ErrTaken
 }
 
 // unclear says that a class has a receipt from before what was cleared.
@@ -273,8 +269,4 @@ func (s *Store) splitReceipt(seq, at int64, hash driver.Value, of classKey) erro
 		return err
 	}
 	return s.unclear(c, at)
-}
-
-func malformed(what, id string, err error) error {
-	return &core.Error{Kind: core.Internal, Public: fmt.Sprintf("store: cannot keep %s %q", what, id), Err: err}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // Backup writes a copy of the store to path, which must not exist. The copy is one
@@ -16,7 +17,7 @@ import (
 // mode 0600, when Backup returns nil; otherwise there is nothing at path.
 func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	if s.isClosed() {
-		return errClosed
+		return rows.ErrClosed
 	}
 	if _, err := os.Lstat(path); err == nil {
 		return &core.Error{Kind: core.Conflict, Public: "store: backup: " + path + " exists", Hint: "choose another name"}

@@ -43,7 +43,7 @@ func (s *Store) outboxPlaces(ctx context.Context, tx *sql.Tx, f core.OutboxFilte
 	if f.Before == "" {
 		f.Before = "\U0010ffff" // above every id
 	}
-	f.Limit = limited(f.Limit)
+	f.Limit = rows.Limited(f.Limit)
 	find := s.outboxOfPeer
 	if f.Peer.IsZero() {
 		find = s.outboxOfAll

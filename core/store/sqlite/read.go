@@ -14,9 +14,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
-// defaultLimit is how many results a query has that names no limit.
-const defaultLimit = 100
-
 // prepare prepares all queries. One that were prepared when it is first needed would
 // want a connection while its caller holds one, and so could wait for ever.
 func (s *Store) prepare(ctx context.Context) error {
@@ -31,7 +28,7 @@ func (s *Store) prepare(ctx context.Context) error {
 
 func (s *Store) query(id queryID) (*sql.Stmt, error) {
 	if s.isClosed() {
-		return nil, errClosed
+		return nil, rows.ErrClosed
 	}
 	return s.queries[id], nil
 }
@@ -47,7 +44,7 @@ func conditions(where []string) string { return " WHERE " + strings.Join(where, 
 // search runs a query that was put together. It may take long, so it ends with ctx.
 func (s *Store) search(ctx context.Context, q string, args []any, f func(scanner) error) error {
 	if s.isClosed() {
-		return errClosed
+		return rows.ErrClosed
 	}
 	rows, err := s.read.QueryContext(ctx, q, args...)
 	if err != nil {
@@ -114,7 +111,7 @@ func (s *Store) view(ctx context.Context, f func(context.Context, *sql.Tx) error
 		return err
 	}
 	if s.isClosed() {
-		return errClosed
+		return rows.ErrClosed
 	}
 	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
@@ -144,7 +141,7 @@ func one[T any](ctx context.Context, s *Store, id queryID, what string, args ...
 
 func (s *Store) missing(err error, what string, key any) error {
 	if errors.Is(err, sql.ErrNoRows) {
-		return notFound("%s %q", what, key)
+		return rows.NotFound("%s %q", what, key)
 	}
 	return s.wrap("read "+what, err)
 }
@@ -165,13 +162,6 @@ func list[T any](ctx context.Context, s *Store, id queryID, what string, args ..
 		return nil, s.wrap("read "+what, err)
 	}
 	return all, nil
-}
-
-func limited(n int) int {
-	if n <= 0 {
-		return defaultLimit
-	}
-	return n
 }
 
 // Peers returns all peers, in the order of their keys.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // perStretch is how many places of log a stretch has. The order of time is all but that of
@@ -79,7 +80,7 @@ const oldStretches = `SELECT first FROM stretches WHERE high < ?1 AND first > ?2
 // when it has found enough, or, where most is not 0, has looked through so many stretches;
 // done is false then.
 func (s *Store) inStretches(ctx context.Context, tx *sql.Tx, f core.InboxFilter, below place, most int) (found []place, done bool, err error) {
-	limit, since, sorted := limited(f.Limit), sinceNanos(f.Since), byTime(f.Oldest)
+	limit, since, sorted := rows.Limited(f.Limit), sinceNanos(f.Since), byTime(f.Oldest)
 	look := func(first, last int64) error {
 		args := []any{first, last, since, below.at, below.seq, string(f.Status), f.Intent}
 		was := len(found)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/store/internal/group"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
 // maxBatch bounds the changes that share one transaction, and with it how long
@@ -45,7 +46,7 @@ func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 }
 
 func (s *Store) submit(ctx context.Context, r *request) error {
-	return s.queue.Submit(ctx, r, r.lazy, errClosed)
+	return s.queue.Submit(ctx, r, r.lazy, rows.ErrClosed)
 }
 
 // run is the writer. It ends when the store is closed and nothing waits.
