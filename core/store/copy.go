@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -159,17 +160,23 @@ func copyLog(ctx context.Context, from, to core.Store) error {
 	})
 }
 
-func eachEvent(ctx context.Context, s core.Store, f func(page []*core.Event) error) error {
+// each calls f with page after page of what read gives, each from where the last ended.
+func each[T any](read func(after string) ([]T, error), id func(T) string, f func(page []T) error) error {
 	for after := ""; ; {
-		page, err := s.Events(ctx, after, copyPage)
+		page, err := read(after)
 		if err != nil || len(page) == 0 {
 			return err
 		}
 		if err := f(page); err != nil {
 			return err
 		}
-		after = page[len(page)-1].ID
+		after = id(page[len(page)-1])
 	}
+}
+
+func eachEvent(ctx context.Context, s core.Store, f func(page []*core.Event) error) error {
+	return each(func(after string) ([]*core.Event, error) { return s.Events(ctx, after, copyPage) },
+		func(e *core.Event) string { return e.ID }, f)
 }
 
 func copyDeliveries(ctx context.Context, from, to core.Store) error {
@@ -183,25 +190,14 @@ func eachDelivery(ctx context.Context, s core.Store, f func(page []*core.Deliver
 	if err != nil {
 		return err
 	}
-	names := map[string]bool{}
-	for _, m := range []map[string]int{depths.DeliveriesByNotifier, depths.DeadByName} {
-		for name := range m {
-			names[name] = true
-		}
-	}
+	names := maps.Clone(depths.DeliveriesByNotifier)
+	maps.Copy(names, depths.DeadByName)
 	for name := range names {
-		for after := ""; ; {
-			page, err := s.Deliveries(ctx, core.DeliveryFilter{Notifier: name, After: after, Limit: copyPage})
-			if err != nil {
-				return err
-			}
-			if len(page) == 0 {
-				break
-			}
-			if err := f(page); err != nil {
-				return err
-			}
-			after = page[len(page)-1].EventID
+		err := each(func(after string) ([]*core.Delivery, error) {
+			return s.Deliveries(ctx, core.DeliveryFilter{Notifier: name, After: after, Limit: copyPage})
+		}, func(d *core.Delivery) string { return d.EventID }, f)
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -214,16 +210,9 @@ func copyOutbox(ctx context.Context, from, to core.Store) error {
 }
 
 func eachEnvelope(ctx context.Context, s core.Store, f func(page []*core.OutboxItem) error) error {
-	for after := ""; ; {
-		page, err := s.Outbox(ctx, core.OutboxFilter{Oldest: true, After: after, Limit: copyPage})
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		if err := f(page); err != nil {
-			return err
-		}
-		after = page[len(page)-1].ID
-	}
+	return each(func(after string) ([]*core.OutboxItem, error) {
+		return s.Outbox(ctx, core.OutboxFilter{Oldest: true, After: after, Limit: copyPage})
+	}, func(o *core.OutboxItem) string { return o.ID }, f)
 }
 
 // copyReceipts copies what peers have used. One that is there was copied before.
@@ -297,19 +286,28 @@ func (s *sum) add(kind string, v any) error {
 	return nil
 }
 
+// adding is what takes in a page of a kind, and counts it in n.
+func adding[T any](s *sum, n *int, kind string) func(page []T) error {
+	return func(page []T) (err error) {
+		for _, v := range page {
+			*n++
+			err = errors.Join(err, s.add(kind, v))
+		}
+		return err
+	}
+}
+
 // digest reads everything in a store. How big a message was is not part of a receipt: not
 // every store keeps it there.
 func digest(ctx context.Context, s core.Store) (d sum, err error) {
 	peers, err := s.Peers(ctx)
-	for _, p := range peers {
-		d.n.Peers++
-		err = errors.Join(err, d.add("peer", p))
-	}
 	if err != nil {
 		return d, err
 	}
-	err = eachEvent(ctx, s, func(page []*core.Event) error {
-		var err error
+	if err := adding[*core.Peer](&d, &d.n.Peers, "peer")(peers); err != nil {
+		return d, err
+	}
+	err = eachEvent(ctx, s, func(page []*core.Event) (err error) {
 		for _, e := range page {
 			d.n.Events++
 			err = errors.Join(err, d.add(fmt.Sprint("event ", d.n.Events), e), d.add("message", e.Message))
@@ -319,26 +317,10 @@ func digest(ctx context.Context, s core.Store) (d sum, err error) {
 	if err != nil {
 		return d, err
 	}
-	err = eachDelivery(ctx, s, func(page []*core.Delivery) error {
-		var err error
-		for _, x := range page {
-			d.n.Deliveries++
-			err = errors.Join(err, d.add("delivery", x))
-		}
-		return err
-	})
-	if err != nil {
+	if err := eachDelivery(ctx, s, adding[*core.Delivery](&d, &d.n.Deliveries, "delivery")); err != nil {
 		return d, err
 	}
-	err = eachEnvelope(ctx, s, func(page []*core.OutboxItem) error {
-		var err error
-		for _, o := range page {
-			d.n.Outbox++
-			err = errors.Join(err, d.add("envelope", o))
-		}
-		return err
-	})
-	if err != nil {
+	if err := eachEnvelope(ctx, s, adding[*core.OutboxItem](&d, &d.n.Outbox, "envelope")); err != nil {
 		return d, err
 	}
 	var mu sync.Mutex // guards d
@@ -352,12 +334,8 @@ func digest(ctx context.Context, s core.Store) (d sum, err error) {
 	if err != nil {
 		return d, err
 	}
-	return d, s.Dump(ctx, func(c *core.Change) error {
-		var err error
-		for _, r := range c.Replies {
-			d.n.Replies++
-			err = errors.Join(err, d.add("reply", r))
-		}
+	err = s.Dump(ctx, func(c *core.Change) error {
+		err := adding[*core.StoredReply](&d, &d.n.Replies, "reply")(c.Replies)
 		for key, value := range c.Meta {
 			if key != copyKey {
 				err = errors.Join(err, d.add("meta", [2]string{key, value}))
@@ -368,4 +346,5 @@ func digest(ctx context.Context, s core.Store) (d sum, err error) {
 		}
 		return err
 	})
+	return d, err
 }

@@ -6,44 +6,26 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
 
-// dumpPiece is how many rows a piece of Dump has.
-const dumpPiece = 500
-
 // Dump calls f with all replies, all of Meta and all of KV.
-func (s *Store) Dump(ctx context.Context, f func(*core.Change) error) error {
-	c, n := &core.Change{}, 0
-	flush := func(more int) error {
-		if n += more; n == 0 || more > 0 && n < dumpPiece {
-			return nil
-		}
-		piece := c
-		c, n = &core.Change{}, 0
-		return f(piece)
-	}
-	replies, err := listOf(ctx, &s.reader, "replies", decoded[core.StoredReply], `SELECT data FROM replies ORDER BY nonce, peer, ours`)
+func (s *Store) Dump(ctx context.Context, f func(*core.Change) error) (err error) {
+	all := core.Change{Meta: map[string]string{}}
+	all.Replies, err = listOf(ctx, &s.reader, "replies", decoded[core.StoredReply], `SELECT data FROM replies ORDER BY nonce, peer, ours`)
 	if err != nil {
 		return err
 	}
-	for _, r := range replies {
-		c.Replies = append(c.Replies, r)
-		if err := flush(1); err != nil {
-			return err
-		}
-	}
-	meta, err := listOf(ctx, &s.reader, "meta", func(row pgx.Rows) (pair [2][]byte, err error) {
-		err = row.Scan(&pair[0], &pair[1])
-		return pair, err
+	_, err = listOf(ctx, &s.reader, "meta", func(row pgx.Rows) (_ struct{}, err error) {
+		var key, value []byte
+		err = row.Scan(&key, &value)
+		all.Meta[string(key)] = string(value)
+		return struct{}{}, err
 	}, `SELECT key, value FROM meta WHERE key <> $1`, []byte(schemaKey))
 	if err != nil {
 		return err
 	}
-	c.Meta = map[string]string{}
-	for _, pair := range meta {
-		c.Meta[string(pair[0])] = string(pair[1])
-	}
-	values, err := listOf(ctx, &s.reader, "values", func(row pgx.Rows) (kv core.KVPut, err error) {
+	all.KV, err = listOf(ctx, &s.reader, "values", func(row pgx.Rows) (kv core.KVPut, err error) {
 		var plugin, key []byte
 		kv.Value = []byte{}
 		err = row.Scan(&plugin, &key, &kv.Value)
@@ -53,12 +35,5 @@ func (s *Store) Dump(ctx context.Context, f func(*core.Change) error) error {
 	if err != nil {
 		return err
 	}
-	for _, kv := range values {
-		c.KV = append(c.KV, kv)
-		if err := flush(1); err != nil {
-			return err
-		}
-	}
-	n++ // for Meta
-	return flush(0)
+	return rows.InPieces(all, f)
 }

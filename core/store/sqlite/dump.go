@@ -4,10 +4,8 @@ import (
 	"context"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/store/internal/rows"
 )
-
-// dumpPiece is how many rows a piece of Dump has.
-const dumpPiece = 500
 
 // Dump calls f with all replies, all of Meta and all of KV.
 func (s *Store) Dump(ctx context.Context, f func(*core.Change) error) error {
@@ -40,17 +38,5 @@ func (s *Store) Dump(ctx context.Context, f func(*core.Change) error) error {
 	if err != nil {
 		return s.wrap("read", err)
 	}
-	for len(all.Replies) > dumpPiece {
-		if err := f(&core.Change{Replies: all.Replies[:dumpPiece]}); err != nil {
-			return err
-		}
-		all.Replies = all.Replies[dumpPiece:]
-	}
-	for len(all.KV) > dumpPiece {
-		if err := f(&core.Change{KV: all.KV[:dumpPiece]}); err != nil {
-			return err
-		}
-		all.KV = all.KV[dumpPiece:]
-	}
-	return f(&all)
+	return rows.InPieces(all, f)
 }
