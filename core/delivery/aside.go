@@ -68,9 +68,8 @@ func (c *Dispatcher) forAll(ctx context.Context, filter core.DeliveryFilter, f f
 		}
 	}
 	if n == 0 {
-		e := core.Refuse(core.NotFound, "no such delivery")
-		e.Hint = `"ogp delivery list --all" shows what waits and what was set aside`
-		return 0, e
+		return 0, core.Refuse(core.NotFound, "no such delivery").
+			WithHint(`"ogp delivery list --all" shows what waits and what was set aside`)
 	}
 	return n, nil
 }

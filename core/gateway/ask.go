@@ -129,17 +129,15 @@ func isOld(c core.Card) bool {
 func (g *trust) askFirst(ctx context.Context, p *core.Peer, target string, card core.Card, a Ask) (asked Asked, done bool, err error) {
 	waits := peering.StateOf(p).Waits()
 	if p.V2 && !(waits && p.OldForm) && isOld(card) {
-		e := core.Refusef(core.Conflict, "%s has signed in the v2 form before, and its card now names version %s, which has none", p.Name(), clean(card.Version, 32))
-		e.Hint = `let its operator ask you, and approve that; or forget the peer first: "ogp federation remove ` + p.Name() + `", then "ogp federation forget ` + p.Name() + `"`
-		return Asked{Peer: p}, false, e
+		return Asked{Peer: p}, false, core.Refusef(core.Conflict, "%s has signed in the v2 form before, and its card now names version %s, which has none", p.Name(), clean(card.Version, 32)).
+			WithHint(`let its operator ask you, and approve that; or forget the peer first: "ogp federation remove ` + p.Name() + `", then "ogp federation forget ` + p.Name() + `"`)
 	}
 	h := g.round(ctx, p, target)
 	switch {
 	case h.word == core.HeardYes, waits:
 	case h.word == core.HeardNil && isApproved(p) && !a.Again:
-		e := core.Refusef(core.Conflict, "%s is approved already, and could not be asked whether it has approved us", p.Name())
-		e.Hint = `"ogp federation request ` + target + ` --again" asks it to federate, if it has lost us`
-		return Asked{Peer: p}, false, e
+		return Asked{Peer: p}, false, core.Refusef(core.Conflict, "%s is approved already, and could not be asked whether it has approved us", p.Name()).
+			WithHint(`"ogp federation request ` + target + ` --again" asks it to federate, if it has lost us`)
 	default:
 		return Asked{Waits: h.word == core.HeardNo}, false, nil
 	}

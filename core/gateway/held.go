@@ -39,9 +39,8 @@ func (g *Gateway) release(ctx context.Context, m *core.InboxMessage, by string, 
 	s, now := g.settings.Load(), g.o.Now().UTC()
 	p := g.peers.Get(m.Peer)
 	if p == nil || p.Trust != core.Approved {
-		e := core.Refuse(core.NotApproved, "the sender is no longer an approved peer")
-		e.Hint = "\"ogp inbox deny " + m.ID + "\" ends it"
-		return e
+		return core.Refuse(core.NotApproved, "the sender is no longer an approved peer").
+			WithHint("\"ogp inbox deny " + m.ID + "\" ends it")
 	}
 	topic, hasTopic := topicOf(&m.Message)
 	persona, known := s.Persona(m.Message.ToAgent)

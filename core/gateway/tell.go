@@ -75,9 +75,8 @@ func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) erro
 	notified := s.Notified()
 	if !p.V2 && p.Notified.URL != s.URL {
 		if !peers.HearsOfMoves(p) {
-			e := core.Refusef(core.Refused, "the version of %s has no way to hear of another gateway URL", p.Name())
-			e.Hint = "its operator must ask for federation at " + s.URL
-			return e
+			return core.Refusef(core.Refused, "the version of %s has no way to hear of another gateway URL", p.Name()).
+				WithHint("its operator must ask for federation at " + s.URL)
 		}
 		item := g.approvalItem(p, true)
 		if err := g.keep(ctx, &core.Change{Outbox: []*core.OutboxItem{item}}); err != nil {

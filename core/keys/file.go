@@ -262,9 +262,8 @@ func (s *sealed) open(k core.PublicKey, passphrase string) (Private, error) {
 	}
 	seed, err := aead.Open(nil, nonce, text, s.bound(k))
 	if err != nil {
-		e := core.Refuse(core.Forbidden, "wrong passphrase, or the file was changed")
-		e.Hint = fromPassphrase
-		return Private{}, e
+		return Private{}, core.Refuse(core.Forbidden, "wrong passphrase, or the file was changed").
+			WithHint(fromPassphrase)
 	}
 	return FromSeed(seed)
 }

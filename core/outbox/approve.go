@@ -84,19 +84,16 @@ func Ends(p *core.Peer, item *core.OutboxItem) time.Time {
 // notPendingYet says what to do about an approval that is tried again, as the peer knows no
 // request of its own.
 func notPendingYet(p *core.Peer, err error) error {
-	e := core.Refusef(core.Refused, "%s", err)
-	e.Hint = `it may not have written its request down yet; if it has none: "ogp federation request ` + p.URL + ` --again" asks it instead`
-	return e
+	return core.Refusef(core.Refused, "%s", err).
+		WithHint(`it may not have written its request down yet; if it has none: "ogp federation request ` + p.URL + ` --again" asks it instead`)
 }
 
 // approvalOver is why an approval is not tried any more, with the command that leads on.
 func approvalOver(p *core.Peer, j answer.Judged, why error) error {
 	if isNotPending(j) {
-		e := core.Refusef(core.Refused, "%s: its own request is gone there", why)
-		e.Hint = `"ogp federation request ` + p.URL + ` --again" asks it instead`
-		return e
+		return core.Refusef(core.Refused, "%s: its own request is gone there", why).
+			WithHint(`"ogp federation request ` + p.URL + ` --again" asks it instead`)
 	}
-	e := core.Refusef(core.Refused, "%s; tried for %s", why, ApproveWithin)
-	e.Hint = `"ogp federation approve ` + p.Name() + `" sends it again`
-	return e
+	return core.Refusef(core.Refused, "%s; tried for %s", why, ApproveWithin).
+		WithHint(`"ogp federation approve ` + p.Name() + `" sends it again`)
 }

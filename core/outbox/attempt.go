@@ -147,9 +147,8 @@ func (q *Queue) mayNot(ctx context.Context, p *core.Peer, item *core.OutboxItem,
 	case item.Kind == core.OutApprove && q.superseded(ctx, item):
 		return core.Refuse(core.Conflict, "a later approval says it"), false
 	case p != nil && item.Kind == core.OutApprove && Outrun(p, Ordered(p, item)):
-		e := core.Refuse(core.Refused, "a removal notice of the peer came later than its request, and may be its own")
-		e.Hint = `"ogp federation approve ` + p.Name() + `" approves it all the same`
-		return e, true
+		return core.Refuse(core.Refused, "a removal notice of the peer came later than its request, and may be its own").
+			WithHint(`"ogp federation approve ` + p.Name() + `" approves it all the same`), true
 	case p != nil && p.Doubt != nil && p.Doubt.Was == core.Approved && wanted == core.Approved && !late:
 		return errDoubt, false
 	case p == nil || p.Trust != wanted:

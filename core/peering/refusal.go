@@ -31,9 +31,8 @@ func Refusal(p *core.Peer, e Event) error {
 	default:
 		what, hint = "there is nothing to remove", `"ogp federation forget `+p.Name()+`" deletes its record`
 	}
-	err := core.Refusef(core.Conflict, "%s is %s; %s", p.Name(), state.Word(), what)
-	err.Hint = hint
-	return err
+	return core.Refusef(core.Conflict, "%s is %s; %s", p.Name(), state.Word(), what).
+		WithHint(hint)
 }
 
 // NotApproved says that a peer is not approved, as what is asked of it needs, with the

@@ -359,7 +359,6 @@ func (b *Index) Resolve(ref string) (*core.Peer, error) {
 		e.Hint = "name one by its fingerprint"
 		return nil, e
 	}
-	e := core.Refusef(core.NotFound, "no peer named %q", ref)
-	e.Hint = `"ogp federation list" shows the peers`
-	return nil, e
+	return nil, core.Refusef(core.NotFound, "no peer named %q", ref).
+		WithHint(`"ogp federation list" shows the peers`)
 }

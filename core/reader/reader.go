@@ -148,13 +148,11 @@ func pick(n int, id func(int) string, ref, list string) (int, error) {
 	}
 	if found < 0 {
 		if n == 0 {
-			e := core.Refuse(core.NotFound, "there is none yet")
-			e.Hint = `"` + list + `" shows them when there are some`
-			return 0, e
+			return 0, core.Refuse(core.NotFound, "there is none yet").
+				WithHint(`"` + list + `" shows them when there are some`)
 		}
-		e := core.Refusef(core.NotFound, "nothing has the id %q", ref)
-		e.Hint = `"` + list + `" shows the ids; "last" is the newest`
-		return 0, e
+		return 0, core.Refusef(core.NotFound, "nothing has the id %q", ref).
+			WithHint(`"` + list + `" shows the ids; "last" is the newest`)
 	}
 	return found, nil
 }

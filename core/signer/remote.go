@@ -68,9 +68,8 @@ func Open(path string, log *slog.Logger) (*Remote, error) {
 	}
 	r := &Remote{path: path, log: log, slots: make(chan struct{}, most), idle: make(chan *conn, most)}
 	if info, err := os.Stat(filepath.Dir(path)); err == nil && info.Mode().Perm()&0o002 != 0 && os.PathSeparator == '/' {
-		e := core.Refusef(core.Forbidden, "signer: anybody may write in %s, and so put another socket there", filepath.Dir(path))
-		e.Hint = "put the socket in a folder of its own, such as /run/ogp-signer, that only the signer's user may write in"
-		return nil, e
+		return nil, core.Refusef(core.Forbidden, "signer: anybody may write in %s, and so put another socket there", filepath.Dir(path)).
+			WithHint("put the socket in a folder of its own, such as /run/ogp-signer, that only the signer's user may write in")
 	}
 	c, err := r.dial(time.Now().Add(callTime))
 	if err != nil {

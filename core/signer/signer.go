@@ -48,9 +48,8 @@ const HopMarks = "hop marks"
 func Path(address string) (string, error) {
 	path, ok := strings.CutPrefix(address, "unix:")
 	if !ok || !filepath.IsAbs(path) {
-		e := core.Refuse(core.Malformed, "signer: want the path of a signer's socket")
-		e.Hint = `write it like "unix:/run/ogp-signer/signer.sock"`
-		return "", e
+		return "", core.Refuse(core.Malformed, "signer: want the path of a signer's socket").
+			WithHint(`write it like "unix:/run/ogp-signer/signer.sock"`)
 	}
 	return path, nil
 }

@@ -54,9 +54,8 @@ func unused(ctx context.Context, s core.Store) error {
 	nodes, err := table.Nodes(ctx)
 	for _, n := range nodes {
 		if n.Ago < stillThere {
-			e := core.Refusef(core.Conflict, "store: the gateway %s is at work on the database", n.ID)
-			e.Hint = fmt.Sprintf("stop all gateways that use it, and try again after %v", stillThere)
-			return e
+			return core.Refusef(core.Conflict, "store: the gateway %s is at work on the database", n.ID).
+				WithHint(fmt.Sprintf("stop all gateways that use it, and try again after %v", stillThere))
 		}
 	}
 	return err
@@ -120,9 +119,8 @@ func empty(ctx context.Context, s core.Store) error {
 		return err
 	}
 	if len(peers)+len(events)+len(outbox) > 0 {
-		e := core.Refuse(core.Conflict, "store: it is not empty where the copy is to go")
-		e.Hint = "name an empty database, or move what is there away"
-		return e
+		return core.Refuse(core.Conflict, "store: it is not empty where the copy is to go").
+			WithHint("name an empty database, or move what is there away")
 	}
 	return nil
 }

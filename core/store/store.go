@@ -62,9 +62,8 @@ func Open(ctx context.Context, kind, dir string) (core.Store, error) {
 	}
 	open, ok := backends[kind]
 	if !ok || (kind == "postgres") != (at != dir) {
-		e := core.Refuse(core.Unsupported, "store: unknown kind of store")
-		e.Hint = `leave it empty for a file in the state directory, or write "postgres://user:password@host/database"`
-		return nil, e
+		return nil, core.Refuse(core.Unsupported, "store: unknown kind of store").
+			WithHint(`leave it empty for a file in the state directory, or write "postgres://user:password@host/database"`)
 	}
 	return open(ctx, at)
 }
