@@ -5,6 +5,14 @@ import (
 	"time"
 )
 
+// Sleep waits for a time, or until ctx is done.
+func Sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
 // Every calls f after each interval until ctx is done, one call at a time, in the
 // caller's goroutine. It always returns nil, so that it suits what runs several.
 func Every(ctx context.Context, interval time.Duration, f func(context.Context)) error {

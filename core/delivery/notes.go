@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/lease"
@@ -49,11 +48,7 @@ func (c *Dispatcher) writeNotes(ctx context.Context) {
 		}
 		if err := c.write(ctx, true); err != nil && ctx.Err() == nil {
 			c.storeFailed("deliveries not written down", err)
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(afterError):
-			}
+			core.Sleep(ctx, afterError)
 			c.noteNotified(nil) // once more
 		}
 	}

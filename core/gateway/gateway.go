@@ -193,7 +193,7 @@ func (s *state) Started() time.Time { return s.started }
 
 // runFill fills the memory of used nonces.
 func (g *Gateway) runFill(ctx context.Context) {
-	for start := time.Now(); g.memory.Shared() == nil; {
+	for start := time.Now(); g.memory.Shared() == nil && ctx.Err() == nil; core.Sleep(ctx, 30*time.Second) {
 		err := g.fresh.Fill(func(add func(hash uint64)) error { return g.o.Store.EachNonce(ctx, add) })
 		if err == nil {
 			g.log.Debug("used nonces are in memory", "took", time.Since(start))
@@ -201,11 +201,6 @@ func (g *Gateway) runFill(ctx context.Context) {
 		}
 		if ctx.Err() == nil {
 			g.log.Error("used nonces not read: the store is asked about each", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(30 * time.Second):
 		}
 	}
 }

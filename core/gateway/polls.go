@@ -39,10 +39,7 @@ func (g *replies) runPolls(ctx context.Context) {
 		if !g.o.Leases.Shared() {
 			return
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(findEvery):
-		}
+		core.Sleep(ctx, findEvery)
 	}
 }
 

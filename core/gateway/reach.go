@@ -69,10 +69,8 @@ func (g *reach) runChecks(ctx context.Context) {
 		if every < 0 {
 			every = time.Hour
 		}
-		select {
-		case <-ctx.Done():
+		if core.Sleep(ctx, every*9/10+rand.N(every/5+1)); ctx.Err() != nil {
 			return
-		case <-time.After(every*9/10 + rand.N(every/5+1)):
 		}
 		if g.settings.Load().CheckInterval > 0 {
 			g.CheckPeers(ctx)
@@ -149,18 +147,10 @@ const pruneEvery = time.Hour
 
 // runPrune forgets what has had its time.
 func (g *reach) runPrune(ctx context.Context) {
-	timer := time.NewTimer(time.Minute)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
+	for core.Sleep(ctx, time.Minute); ctx.Err() == nil; core.Sleep(ctx, pruneEvery) {
 		if err := g.Prune(ctx); err != nil && ctx.Err() == nil {
 			g.log.Error("prune", "err", err)
 		}
-		timer.Reset(pruneEvery)
 	}
 }
 

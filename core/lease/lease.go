@@ -142,10 +142,8 @@ func (k *Keeper) Wait(ctx context.Context, name string, patience time.Duration) 
 		if !errors.Is(err, core.Conflict) || time.Now().After(over) {
 			return under, release, err
 		}
-		select {
-		case <-ctx.Done():
+		if core.Sleep(ctx, wait); ctx.Err() != nil {
 			return nil, nil, err
-		case <-time.After(wait):
 		}
 	}
 }
@@ -163,10 +161,7 @@ func (k *Keeper) Under(name string, work func(context.Context)) func(context.Con
 				work(under)
 				release()
 			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(AskEvery):
-			}
+			core.Sleep(ctx, AskEvery)
 		}
 	}
 }

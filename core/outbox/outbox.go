@@ -249,10 +249,8 @@ func (q *Queue) Run(ctx context.Context) {
 			<-ctx.Done()
 			return
 		}
-		select {
-		case <-ctx.Done():
+		if core.Sleep(ctx, again); ctx.Err() != nil {
 			return
-		case <-time.After(again):
 		}
 	}
 }

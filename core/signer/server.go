@@ -51,10 +51,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			return err
 		case err != nil: // out of descriptors, say
 			log.Warn("no connection taken", "err", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Millisecond):
-			}
+			core.Sleep(ctx, 100*time.Millisecond)
 			continue
 		}
 		select {

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,10 +21,7 @@ func (s *Store) listen(ctx context.Context, config *pgx.ConnConfig) {
 	defer close(s.listening)
 	for ctx.Err() == nil {
 		s.listenOnce(ctx, config)
-		select {
-		case <-ctx.Done():
-		case <-time.After(healEvery):
-		}
+		core.Sleep(ctx, healEvery)
 	}
 }
 
