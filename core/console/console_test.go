@@ -52,7 +52,7 @@ func (f *fake) peer(ref string) api.PeerView {
 		v.Alias, v.State, v.Standing, v.Fingerprint = "ben", core.Approved, "approved", "BENB-ENBE-NBEN-BENB-ENBE"
 		v.Received = []core.Grant{{Intent: hostile, Enabled: true, Topics: []string{hostile}}}
 		v.Granted = []api.GrantView{{Grant: core.Grant{Intent: "message", Enabled: true}}}
-		v.Health.LastError, v.Version, v.Health.TheirHealth = hostile, hostile, hostile
+		v.Health.LastError, v.Version = hostile, hostile
 	}
 	v.Name = v.Handle()
 	return v

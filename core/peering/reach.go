@@ -42,15 +42,13 @@ func NextReach(from Reach, c Check) Reach {
 // Health is how a peer can be reached, each way. It is kept in memory: it is
 // worth nothing after a restart.
 type Health struct {
-	Outbound      Reach     `json:"outbound"`
-	LastCheck     time.Time `json:"lastCheck,omitzero"`   // our last try
-	LastSuccess   time.Time `json:"lastSuccess,omitzero"` // our last try that was answered
-	LastFailure   time.Time `json:"lastFailure,omitzero"`
-	Failures      int       `json:"failures"`             // in a row
-	LastError     string    `json:"lastError,omitempty"`  // of the last failure
-	LastInbound   time.Time `json:"lastInbound,omitzero"` // their last verified envelope or card request
-	TheirHealth   string    `json:"theirHealth,omitempty"`
-	TheirReportAt time.Time `json:"theirReportAt,omitzero"`
+	Outbound    Reach     `json:"outbound"`
+	LastCheck   time.Time `json:"lastCheck,omitzero"`   // our last try
+	LastSuccess time.Time `json:"lastSuccess,omitzero"` // our last try that was answered
+	LastFailure time.Time `json:"lastFailure,omitzero"`
+	Failures    int       `json:"failures"`             // in a row
+	LastError   string    `json:"lastError,omitempty"`  // of the last failure
+	LastInbound time.Time `json:"lastInbound,omitzero"` // their last verified envelope or card request
 }
 
 // Checked changes the health by one check of ours. maxFailures in a row make it

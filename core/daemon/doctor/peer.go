@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -228,13 +227,9 @@ func (d *Doctor) checkOutgoing(ctx context.Context, r *api.Report, p *core.Peer)
 // checkHeard looks at what came from the peer.
 func (d *Doctor) checkHeard(r *api.Report, p *core.Peer) {
 	h := d.Gateway.Health(p.Key)
-	theirs := ""
-	if h.TheirHealth != "" {
-		theirs = fmt.Sprintf("; it calls us %s, %s", h.TheirHealth, text.Ago(h.TheirReportAt))
-	}
 	if h.LastInbound.IsZero() {
-		r.Ok("heard", "nothing from it since our start%s", theirs)
+		r.Ok("heard", "nothing from it since our start")
 		return
 	}
-	r.Ok("heard", "last from it %s%s", text.Ago(h.LastInbound), theirs)
+	r.Ok("heard", "last from it %s", text.Ago(h.LastInbound))
 }
