@@ -77,15 +77,7 @@ func (t *Tally[K]) Each(now time.Time, f func(K, Use)) {
 }
 
 func (t *Tally[K]) of(k K, now time.Time) (sum Use) {
-	day, hour := t.days[k], hourOf(now)
-	if day == nil {
-		return sum
-	}
-	for _, b := range day {
-		if b.hour > hour-hours && b.hour <= hour {
-			sum = sum.Plus(b.use)
-		}
-	}
+	t.each(k, now, func(_ int64, u Use) { sum = sum.Plus(u) })
 	return sum
 }
 
@@ -93,6 +85,10 @@ func (t *Tally[K]) of(k K, now time.Time) (sum Use) {
 func (t *Tally[K]) hours(k K, now time.Time, f func(hour int64, u Use)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.each(k, now, f)
+}
+
+func (t *Tally[K]) each(k K, now time.Time, f func(hour int64, u Use)) {
 	day, hour := t.days[k], hourOf(now)
 	if day == nil {
 		return

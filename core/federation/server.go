@@ -83,32 +83,27 @@ func NewServer(o Options) *web.App {
 	// one reader could keep out the others.
 	s.reads.ExemptLoopback, s.strangers.Loopback, s.guesses.Loopback = true, behindTunnel, behindTunnel
 
+	plain := func(receive func(ctx context.Context, body []byte) (core.Answer, error)) func(*fiber.Ctx, []byte) (core.Answer, error) {
+		return func(c *fiber.Ctx, body []byte) (core.Answer, error) { return receive(c.UserContext(), body) }
+	}
 	f := app.Fiber
-	f.Get(PathCard, s.card)
-	f.Get(PathPing, s.ping)
+	f.Get(PathCard, s.counted(s.card))
+	f.Get(PathPing, s.counted(s.ping))
 	f.Get(PathReply+":nonce", s.poll)
-	f.Post(PathRequest, s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+	f.Post(PathRequest, s.receive(web.Fail, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		return o.Gateway.ReceiveRequest(c.UserContext(), body, web.ClientIP(c))
 	}))
-	f.Post(PathApprove, s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
-		return o.Gateway.ReceiveApproval(c.UserContext(), body)
-	}))
-	f.Post(PathRemoved, s.receive(s.failRemoved, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
-		return o.Gateway.ReceiveRemoval(c.UserContext(), body)
-	}))
-	f.Post(PathMessage, s.receive(s.failMessage, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
-		return o.Gateway.ReceiveMessage(c.UserContext(), body)
-	}))
-	f.Post(PathReply+":nonce", s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
+	f.Post(PathApprove, s.receive(web.Fail, plain(o.Gateway.ReceiveApproval)))
+	f.Post(PathRemoved, s.receive(s.failRemoved, plain(o.Gateway.ReceiveRemoval)))
+	f.Post(PathMessage, s.receive(s.failMessage, plain(o.Gateway.ReceiveMessage)))
+	f.Post(PathReply+":nonce", s.receive(web.Fail, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
 		nonce, err := nonceOf(c)
 		if err != nil {
 			return core.Answer{}, err
 		}
 		return o.Gateway.ReceiveReply(c.UserContext(), nonce, body)
 	}))
-	f.Post(PathIdentity, s.receive(failPlain, func(c *fiber.Ctx, body []byte) (core.Answer, error) {
-		return o.Gateway.ReceiveIdentity(c.UserContext(), body)
-	}))
+	f.Post(PathIdentity, s.receive(web.Fail, plain(o.Gateway.ReceiveIdentity)))
 	return app
 }
 
@@ -122,29 +117,21 @@ func tooMany(retryAfter time.Duration) error {
 	return e
 }
 
-// limited answers 429 when an address asks too much.
-func limited(c *fiber.Ctx, ok bool, retryAfter time.Duration) (bool, error) {
-	if ok {
-		return false, nil
+// counted answers 429 when an address asks too much, and else as next does.
+func (s *server) counted(next fiber.Handler) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		if ok, after := s.reads.Allow(web.ClientIP(c), s.o.Now()); !ok {
+			return web.Fail(c, tooMany(after))
+		}
+		return next(c)
 	}
-	return true, web.Fail(c, tooMany(retryAfter))
 }
 
 func (s *server) card(c *fiber.Ctx) error {
-	ok, after := s.reads.Allow(web.ClientIP(c), s.o.Now())
-	if no, err := limited(c, ok, after); no {
-		return err
-	}
 	return web.JSON(c, http.StatusOK, s.o.Gateway.Card(c.Get(HeaderPeerID), c.Get(HeaderTimestamp), c.Get(HeaderSignature)))
 }
 
-func (s *server) ping(c *fiber.Ctx) error {
-	ok, after := s.reads.Allow(web.ClientIP(c), s.o.Now())
-	if no, err := limited(c, ok, after); no {
-		return err
-	}
-	return web.JSON(c, http.StatusOK, s.o.Gateway.Pong())
-}
+func (s *server) ping(c *fiber.Ctx) error { return web.JSON(c, http.StatusOK, s.o.Gateway.Pong()) }
 
 // nonceOf is the nonce in the path, as it was before it was escaped for it. One that
 // can name nothing is refused, and not sent back.
@@ -171,13 +158,12 @@ func (s *server) poll(c *fiber.Ctx) error {
 		a, err = s.o.Gateway.PollReply(c.UserContext(), nonce)
 	}
 	if err != nil || a.Status >= http.StatusBadRequest {
-		ok, after := s.guesses.Allow(web.ClientIP(c), s.o.Now())
-		if no, err := limited(c, ok, after); no {
-			return err
+		if ok, after := s.guesses.Allow(web.ClientIP(c), s.o.Now()); !ok {
+			return web.Fail(c, tooMany(after))
 		}
 	}
 	if err != nil {
-		return failPlain(c, err)
+		return web.Fail(c, err)
 	}
 	web.Raw(c, a.Status, a.Body)
 	return nil
@@ -241,9 +227,6 @@ func fromNobody(err error) bool {
 	}
 	return false
 }
-
-// failPlain answers {"error": text}.
-func failPlain(c *fiber.Ctx, err error) error { return web.Fail(c, err) }
 
 // status is the error as it may leave the process, and its status.
 func (s *server) status(c *fiber.Ctx, err error, override map[core.Kind]int) (*core.Error, int) {

@@ -66,6 +66,11 @@ func (s *state) sendDigest(ctx context.Context) error {
 func (g *state) NotifierSetUp(ctx context.Context, notifier, detail string) {
 	e := g.event(core.EventWarning, nil, core.Us, "The notifier "+clean(notifier, 64)+" does not work until its set-up is changed. What it has not been notified of waits. It says: "+clean(detail, 300),
 		map[string]any{"notifier": notifier, "error": clean(detail, 300)})
+	g.tellOthers(ctx, e, notifier)
+}
+
+// tellOthers keeps an event of which all notifiers but one are told.
+func (g *state) tellOthers(ctx context.Context, e *core.Event, notifier string) {
 	others := func(name string) bool { return name != notifier }
 	if err := g.keepFor(ctx, &core.Change{Events: []*core.Event{e}}, others); err != nil {
 		g.log.Error("event not kept", "type", e.Type, "err", err)
@@ -84,8 +89,5 @@ func (g *state) heldEvent(p *core.Peer, m *core.InboxMessage, v core.Verdict) *c
 func (g *state) DeliveryFailed(ctx context.Context, d *core.Delivery, detail string) {
 	e := g.event(core.EventDeliveryFailed, g.peers.Get(d.Event.Peer), core.Us, "A notifier could not be notified of an event.",
 		map[string]any{"notifier": d.Notifier, "event": d.EventID, "type": d.Event.Type, "attempts": d.Attempts, "error": clean(detail, 300)})
-	others := func(name string) bool { return name != d.Notifier }
-	if err := g.keepFor(ctx, &core.Change{Events: []*core.Event{e}}, others); err != nil {
-		g.log.Error("event not kept", "type", e.Type, "err", err)
-	}
+	g.tellOthers(ctx, e, d.Notifier)
 }

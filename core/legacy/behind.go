@@ -1,6 +1,7 @@
 package legacy
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -32,7 +33,7 @@ func (i *Import) behind() {
 	if i.readBehind(projectsFile, &projects) && len(projects) > 0 {
 		var names []string
 		for _, p := range projects {
-			names = append(names, first(p.Name, p.ID))
+			names = append(names, cmp.Or(p.Name, p.ID, "?"))
 		}
 		i.warnf("%s: not taken over, as project.* intents are not built in: %s. Keep the file; a handler plugin can answer them (\"ogp plugin new\")", projectsFile, list(names))
 	}
@@ -76,15 +77,6 @@ func (i *Import) readBehind(name string, into any) bool {
 		i.warnf("%s: not taken over, and it cannot be read", name)
 	}
 	return err == nil
-}
-
-func first(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return "?"
 }
 
 func list(names []string) string {

@@ -159,10 +159,7 @@ func (b *Index) entry(k core.PublicKey) *entry {
 func (b *Index) All() []*core.Peer {
 	out := b.Unsorted()
 	slices.SortFunc(out, func(x, y *core.Peer) int {
-		if c := x.RequestedAt.Compare(y.RequestedAt); c != 0 {
-			return c
-		}
-		return bytes.Compare(x.Key[:], y.Key[:])
+		return cmp.Or(x.RequestedAt.Compare(y.RequestedAt), bytes.Compare(x.Key[:], y.Key[:]))
 	})
 	return out
 }

@@ -31,7 +31,11 @@ func Narrow(a, b []core.Grant) []core.Grant {
 // bothGrant is what two grants of one intent have in common; ok is false where
 // that is nothing.
 func bothGrant(a, b core.Grant) (g core.Grant, ok bool) {
-	g = core.Grant{Intent: a.Intent, Enabled: true, RateLimit: slower(a.RateLimit, b.RateLimit), ByteLimit: smaller(a.ByteLimit, b.ByteLimit), ExpiresAt: sooner(a.ExpiresAt, b.ExpiresAt)}
+	x, y := LimitOf(a), LimitOf(b)
+	g = core.Grant{Intent: a.Intent, Enabled: true, RateLimit: slower(x.Rate, y.Rate), ExpiresAt: sooner(a.ExpiresAt, b.ExpiresAt)}
+	if a.ByteLimit != nil || b.ByteLimit != nil {
+		g.ByteLimit = smaller(x.Size, y.Size)
+	}
 	topics, ok1 := common(a.Topics, b.Topics, func(x, y string) bool { return x == y || strings.HasPrefix(x, y+"/") })
 	personas, ok2 := common(a.Personas, b.Personas, func(x, y string) bool { return x == y })
 	g.Topics, g.Personas = topics, personas
@@ -62,38 +66,25 @@ func common(a, b []string, within func(x, y string) bool) (out []string, ok bool
 	return out, len(out) > 0
 }
 
-// slower is the limit that lets fewer through in the long run; nil is the
-// default one.
-func slower(a, b *core.RateLimit) *core.RateLimit {
-	x, y := core.DefaultRate, core.DefaultRate
-	if a != nil {
-		x = *a
+// slower is the rate that lets fewer through in the long run.
+func slower(a, b core.RateLimit) *core.RateLimit {
+	if below(int64(b.Requests), b.WindowSeconds, int64(a.Requests), a.WindowSeconds) {
+		return &b
 	}
-	if b != nil {
-		y = *b
-	}
-	if int64(y.Requests)*int64(max(1, x.WindowSeconds)) < int64(x.Requests)*int64(max(1, y.WindowSeconds)) {
-		return &y
-	}
-	return &x
+	return &a
 }
 
-// smaller is the limit that lets less through in the long run; nil is the default one.
-func smaller(a, b *core.ByteLimit) *core.ByteLimit {
-	if a == nil && b == nil {
-		return nil
+// smaller is the size that lets less through in the long run.
+func smaller(a, b core.ByteLimit) *core.ByteLimit {
+	if below(b.Bytes, b.WindowSeconds, a.Bytes, a.WindowSeconds) {
+		return &b
 	}
-	x, y := core.DefaultBytes, core.DefaultBytes
-	if a != nil {
-		x = *a
-	}
-	if b != nil {
-		y = *b
-	}
-	if y.Bytes*int64(max(1, x.WindowSeconds)) < x.Bytes*int64(max(1, y.WindowSeconds)) {
-		return &y
-	}
-	return &x
+	return &a
+}
+
+// below reports whether n within a window of seconds is less, in the long run, than m within another.
+func below(n int64, window int, m int64, other int) bool {
+	return n*int64(max(1, other)) < m*int64(max(1, window))
 }
 
 // sooner is the earlier end; empty is never. One that cannot be read has passed,
