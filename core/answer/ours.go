@@ -120,7 +120,7 @@ func Refusal(status int, e *core.Error) core.Answer {
 	return core.Answer{Status: status, Body: encode(refused(status, e))}
 }
 
-// Rejected the refusal a message with a reason for programs and words for people,
+// Rejected is the refusal of a message, with a reason for programs and words for people,
 // which may be empty.
 //
 // The field signs it, no version looks at the signature, and a text that we sign on demand

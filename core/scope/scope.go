@@ -1,4 +1,4 @@
-// Package policy is the scopes: it turns what a peer was granted into a yes or
+// Package scope turns what a peer was granted into a yes or
 // a no for one message, and counts what it lets in.
 //
 // docs/protocol.md#scopes
