@@ -23,3 +23,17 @@ func TestEvery(t *testing.T) {
 		}
 	})
 }
+
+func TestSleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		start := time.Now()
+		if core.Sleep(ctx, 3*time.Second); time.Since(start) != 3*time.Second || ctx.Err() != nil {
+			t.Errorf("slept %v, %v, want 3 s", time.Since(start), ctx.Err())
+		}
+		if core.Sleep(ctx, 3*time.Second); time.Since(start) != 5*time.Second {
+			t.Errorf("slept until %v, want the end of the context after 5 s", time.Since(start))
+		}
+	})
+}
