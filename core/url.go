@@ -16,9 +16,7 @@ func GatewayURL(text string) (string, error) {
 	u, err := url.Parse(strings.TrimSpace(text))
 	if err != nil || len(text) > MaxURLBytes || u.Scheme != "http" && u.Scheme != "https" ||
 		u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		e := Refuse(Malformed, "not a gateway URL")
-		e.Hint = "a gateway URL looks like https://ogp.example.org"
-		return "", e
+		return "", Refuse(Malformed, "not a gateway URL").WithHint("a gateway URL looks like https://ogp.example.org")
 	}
 	u.Host = strings.ToLower(u.Host)
 	u.Path = strings.TrimRight(u.Path, "/")

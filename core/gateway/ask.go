@@ -105,10 +105,9 @@ func (g *trust) find(ctx context.Context, a Ask) (target string, card core.Card,
 	case key == g.self:
 		return target, card, key, core.Refuse(core.Malformed, "that is this gateway")
 	case !a.Expect.IsZero() && key != a.Expect:
-		e := core.Refusef(core.Conflict, "the gateway at %s has another key than expected: %s, not %s. Nothing was stored",
-			target, key.Fingerprint(), a.Expect.Fingerprint())
-		e.Hint = "ask your peer another way, by phone say, for the fingerprint that the command ogp whoami shows there"
-		return target, card, key, e
+		return target, card, key, core.Refusef(core.Conflict, "the gateway at %s has another key than expected: %s, not %s. Nothing was stored",
+			target, key.Fingerprint(), a.Expect.Fingerprint()).WithHint(
+			"ask your peer another way, by phone say, for the fingerprint that the command ogp whoami shows there")
 	}
 	if canonical, err := core.GatewayURL(card.GatewayURL); err == nil && canonical != target {
 		if again, err := g.o.Transport.Card(ctx, canonical, nil); err == nil && sameKey(again.PublicKey, key) {

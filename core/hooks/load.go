@@ -236,9 +236,7 @@ func (m *Manager) loadNow(ctx context.Context, s *slot, p *plugin.Plugin) error 
 func (m *Manager) Reload(ctx context.Context, name string) error {
 	s := m.slot(name)
 	if s == nil {
-		e := core.Refusef(core.NotFound, "no plugin named %q is in force", name)
-		e.Hint = `"ogp plugin list" shows them`
-		return e
+		return core.Refusef(core.NotFound, "no plugin named %q is in force", name).WithHint(`"ogp plugin list" shows them`)
 	}
 	select {
 	case <-s.done:

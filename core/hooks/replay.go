@@ -161,9 +161,8 @@ func QuestionOf(input []byte) (core.Question, error) {
 			q.Request.Invite = &core.Invited{Token: in.Request.Invite}
 		}
 	default:
-		e := core.Refuse(core.Malformed, "the case is neither about a message nor about a request")
-		e.Hint = `it has "kind" and a member "message" or "request"; sdk/ABI.md shows both`
-		return core.Question{}, e
+		return core.Question{}, core.Refuse(core.Malformed, "the case is neither about a message nor about a request").WithHint(
+			`it has "kind" and a member "message" or "request"; sdk/ABI.md shows both`)
 	}
 	return q, nil
 }

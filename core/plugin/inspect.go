@@ -156,9 +156,8 @@ func looksLikeModule(wasm []byte) error {
 		return errors.New("a Rego policy in its source, not a WebAssembly module: build it (opa build -t wasm -e ogp/message policy.rego; tar -xzf bundle.tar.gz /policy.wasm)")
 	case utf8.Valid(wasm) && !bytes.ContainsRune(wasm, 0):
 		line, _, _ := bytes.Cut(wasm, []byte("\n"))
-		e := core.Refusef(core.Malformed, "a text, not a WebAssembly module: it begins with %s. A script can follow the events as lines of JSON, without being a plugin", inQuotes(line))
-		e.Hint = "\"ogp events -f --json\" prints them"
-		return e
+		return core.Refusef(core.Malformed, "a text, not a WebAssembly module: it begins with %s. A script can follow the events as lines of JSON, without being a plugin", inQuotes(line)).WithHint(
+			"\"ogp events -f --json\" prints them")
 	}
 	return fmt.Errorf("not a WebAssembly module: it begins with the bytes % x, not % x", wasm[:min(4, len(wasm))], magic)
 }

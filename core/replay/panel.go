@@ -150,9 +150,7 @@ func candidateRules(now *config.Config, with Candidate) (hooks.Rules, error) {
 		return hooks.Rules{}, err
 	}
 	if len(c.Rules) == 0 {
-		e := core.Refusef(core.Malformed, "%s has no [[rules]]", with.Name)
-		e.Hint = "docs/rules.md shows how rules are written"
-		return hooks.Rules{}, e
+		return hooks.Rules{}, core.Refusef(core.Malformed, "%s has no [[rules]]", with.Name).WithHint("docs/rules.md shows how rules are written")
 	}
 	return RulesOf(c), nil
 }

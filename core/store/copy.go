@@ -32,9 +32,8 @@ func Whole(ctx context.Context, s core.Store) error {
 	case err != nil:
 		return err
 	}
-	e := core.Refuse(core.Conflict, "store: a copy into it was cut short, so that it does not have all")
-	e.Hint = `with the setting "store" as it was before, "ogp store migrate" goes on with the copy`
-	return e
+	return core.Refuse(core.Conflict, "store: a copy into it was cut short, so that it does not have all").WithHint(
+		`with the setting "store" as it was before, "ogp store migrate" goes on with the copy`)
 }
 
 // Copied says how much a copy has of each kind.

@@ -86,9 +86,8 @@ func parseCase(file string, text []byte) (c Case, err error) {
 		return c, nil
 	}
 	if err := json.Unmarshal(text, &c, json.RejectUnknownMembers(true)); err != nil {
-		e := core.Refusef(core.Malformed, "case %s: %s", file, misfit(err))
-		e.Hint = "a case has input, expect, config, kv, http and secrets; sdk/ABI.md, \"Cases\""
-		return c, e
+		return c, core.Refusef(core.Malformed, "case %s: %s", file, misfit(err)).WithHint(
+			"a case has input, expect, config, kv, http and secrets; sdk/ABI.md, \"Cases\"")
 	}
 	return c, nil
 }
@@ -130,9 +129,7 @@ func (c *Case) Hook(m *plugin.Manifest, named string) (plugin.Hook, error) {
 		return "", &HookError{err}
 	}
 	if err := hooks.CheckInput(hook, c.Input); err != nil {
-		e := core.Refuse(core.Malformed, err.Error())
-		e.Hint = "sdk/ABI.md shows the input of each hook; \"ogp plugin new\" writes a case"
-		return "", e
+		return "", core.Refuse(core.Malformed, err.Error()).WithHint("sdk/ABI.md shows the input of each hook; \"ogp plugin new\" writes a case")
 	}
 	c.Input = hooks.Sized(c.Input)
 	return hook, nil

@@ -39,9 +39,8 @@ type CaseView struct {
 func CasesIn(dir string) ([]os.DirEntry, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, syscall.ENOTDIR) {
-		e := core.Refusef(core.Malformed, "%s is not a folder", dir)
-		e.Hint = "name the folder that holds the cases; \"ogp plugin run --case\" takes one case"
-		return nil, e
+		return nil, core.Refusef(core.Malformed, "%s is not a folder", dir).WithHint(
+			"name the folder that holds the cases; \"ogp plugin run --case\" takes one case")
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -62,9 +61,7 @@ func (h *Host) Test(ctx context.Context, f *Plugin, dir string) (TestView, error
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 			what = "there is not a folder %s"
 		}
-		e := core.Refusef(core.NotFound, what, dir)
-		e.Hint = `a case is {"input":{...},"expect":{...}}; sdk/ABI.md, "Cases"`
-		return v, e
+		return v, core.Refusef(core.NotFound, what, dir).WithHint(`a case is {"input":{...},"expect":{...}}; sdk/ABI.md, "Cases"`)
 	}
 	for _, entry := range entries {
 		one, err := h.testCase(ctx, f, filepath.Join(dir, entry.Name()))

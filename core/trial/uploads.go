@@ -68,9 +68,8 @@ func (u Upload) check() error {
 	size := 0
 	for name, text := range u.Cases {
 		if !caseName.MatchString(name) {
-			e := core.Refusef(core.Malformed, "a case is named %.120q", name)
-			e.Hint = "a case's file ends in .json, and its name has letters, digits, dots and dashes"
-			return e
+			return core.Refusef(core.Malformed, "a case is named %.120q", name).WithHint(
+				"a case's file ends in .json, and its name has letters, digits, dots and dashes")
 		}
 		size += len(text)
 	}
@@ -135,9 +134,8 @@ func (s *Uploads) Get(id string) (dir string, r Result, err error) {
 			return s.path(id), u.result, nil
 		}
 	}
-	e := core.Refuse(core.NotFound, "the upload is gone: it was installed, others came after it, or an hour has passed")
-	e.Hint = "upload it again"
-	return "", r, e
+	return "", r, core.Refuse(core.NotFound, "the upload is gone: it was installed, others came after it, or an hour has passed").WithHint(
+		"upload it again")
 }
 
 // Note keeps what came of trying an upload, if it is still there.

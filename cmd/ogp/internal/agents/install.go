@@ -141,9 +141,7 @@ func plan(a *cli.App, p program, e entry, r record, remove bool) ([]edit, error)
 		edits, err = p.more(a, r, edits, remove)
 	}
 	if err != nil {
-		refused := core.Refusef(core.Malformed, "%s cannot be edited: %v", path, err)
-		refused.Hint = "by hand: " + p.byHand(e)
-		return nil, refused
+		return nil, core.Refusef(core.Malformed, "%s cannot be edited: %v", path, err).WithHint("by hand: " + p.byHand(e))
 	}
 	return edits, nil
 }
