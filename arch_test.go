@@ -77,7 +77,7 @@ var rooms = []arrows{
 	{"core/store/internal/group", []string{"core"}},
 	{"core/store/internal/rows", []string{"core"}},
 	{"core/store/postgres", []string{"core", "core/store/internal/group", "core/store/internal/rows", "core/window"}},
-	{"core/store/memory", []string{"core", "core/store/internal/group", "core/window"}},
+	{"core/store/memory", []string{"core", "core/store/internal/group", "core/store/internal/rows", "core/window"}},
 	{"core/store/sqlite", []string{"core", "core/store/internal/group", "core/store/internal/rows"}},
 	{"core/plugin", []string{"core", "core/dial", "core/files", "core/nesting", "core/plugin/...", "core/scope", "core/text"}},
 	{"core/plugin/guest", []string{"core"}},
