@@ -114,7 +114,7 @@ var heard = []string{"next", "nextSteps", "warningsNow", "unheard", "noteKey", "
 var printsFix = regexp.MustCompile(`(Fprint|Optional\().*\.(Fix|Hint)\b`)
 
 // fixes are functions of which the first argument, or all, are what to do next.
-var fixes = []string{"Here", "Sayf", "Sayln", "UsageHint", "Failed", "HereFormat", "warnf", "no"}
+var fixes = []string{"Here", "Sayf", "Sayln", "UsageHint", "Failed", "HereFormat", "warnf", "no", "WithHint"}
 
 // printedBy says how a text goes out: "here" where App.Here sees it, "" where it does
 // not, else the name of the function that it is given to.
