@@ -183,9 +183,12 @@ func counts(r *http.Request, token string) error {
 	return nil
 }
 
-// back leads to a page of ours, after something was done, which it says.
+// back leads to a page of ours, which says what was done. Where nothing was, it leaves
+// alone what another page has to say.
 func back(w http.ResponseWriter, r *http.Request, path, notice string) error {
-	sessionOf(r).say(notice)
+	if notice != "" {
+		sessionOf(r).say(notice)
+	}
 	http.Redirect(w, r, local(path), http.StatusSeeOther)
 	return nil
 }

@@ -265,18 +265,19 @@ func TestRefusalsWithoutAWord(t *testing.T) {
 	}
 }
 
-// TestNoticesWait: a script that looks anew does not take the sentence that a page is to show.
+// TestNoticesWait: a script that looks anew does not take the sentence that a page is to show,
+// also where it is led to another page, as a request that was approved does not wait any more.
 func TestNoticesWait(t *testing.T) {
 	s, _, b := open(t)
 	b.enter(s)
 	b.post("/peers/ben/pause", url.Values{"token": {b.token()}})
 	for _, x := range []struct {
-		dest string
-		want bool
-	}{{"empty", false}, {"document", true}, {"document", false}} {
-		_, text := b.do("GET", "/peers/ben", nil, func(r *http.Request) { r.Header.Set("Sec-Fetch-Dest", x.dest) })
+		path, dest string
+		want       bool
+	}{{"/peers/ben", "empty", false}, {"/requests/ben", "empty", false}, {"/peers/ben", "document", true}, {"/peers/ben", "document", false}} {
+		_, text := b.do("GET", x.path, nil, func(r *http.Request) { r.Header.Set("Sec-Fetch-Dest", x.dest) })
 		if strings.Contains(text, "Paused ben") != x.want {
-			t.Errorf("%s: want the notice: %v", x.dest, x.want)
+			t.Errorf("%s, for %s: want the notice: %v", x.path, x.dest, x.want)
 		}
 	}
 }
