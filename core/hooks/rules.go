@@ -89,11 +89,7 @@ func (r rulesOf) Decide(ctx context.Context, q core.Question) (core.Verdict, err
 // recorded counts as it was counted then, where that is on record.
 func recorded(then map[string]int, c *counts, q core.Question) func(time.Duration, string) int {
 	return func(window time.Duration, intent string) int {
-		key := core.FormatDuration(window)
-		if intent != "" {
-			key += " " + intent
-		}
-		n, ok := then[key]
+		n, ok := then[rules.CountKey(window, intent)]
 		if !ok && c != nil {
 			n = c.of(q.Peer.Key, q.Now)(window, intent)
 		}

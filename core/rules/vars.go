@@ -146,12 +146,19 @@ func (v *vars) parsed() any {
 	return v.payload
 }
 
-// recent counts, and notes what it counted: a replay has the same count then.
-func (v *vars) recent(window time.Duration, intent string) int {
+// CountKey is the name in Verdict.Counts of how many messages came within a window: of
+// all intents, where intent is empty.
+func CountKey(window time.Duration, intent string) string {
 	key := core.FormatDuration(window)
 	if intent != "" {
 		key += " " + intent
 	}
+	return key
+}
+
+// recent counts, and notes what it counted: a replay has the same count then.
+func (v *vars) recent(window time.Duration, intent string) int {
+	key := CountKey(window, intent)
 	if n, ok := v.counts[key]; ok {
 		return n
 	}
