@@ -201,13 +201,14 @@ func (r *Ring) Decided(c *core.Change, q core.Question, v core.Verdict, inboxID 
 	if q.Peer.Granted != nil {
 		d.Then.Grants = q.Peer.Granted.Scopes
 	}
-	stranger := q.Kind == core.HookRequest
+	stranger := q.Request != nil
 	if stranger {
 		request := *q.Request
 		request.Peer = core.PeerCard{} // it is in Then, cleaned
 		request.OfferedIntents = nil
 		d.Request = &request
-	} else {
+	}
+	if q.Message != nil {
 		m := *q.Message
 		if !r.settings.Payloads || len(m.Payload) > maxPayload {
 			m.Payload = nil
@@ -372,13 +373,6 @@ func (r *Ring) read(ctx context.Context, p place) (d Decision, err error) {
 		return d, err
 	}
 	return d, json.Unmarshal(text, &d, jsontext.AllowInvalidUTF8(true))
-}
-
-// Size is how many decisions are recorded, and how many bytes they take.
-func (r *Ring) Size() (rows, bytes int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.rows, r.bytes
 }
 
 // Question is the question that a decision answered. payload is that of the message,

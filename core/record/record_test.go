@@ -90,6 +90,20 @@ func TestDecided(t *testing.T) {
 	}
 }
 
+// A question of another hook, about no message and no request, is recorded as far as it goes.
+func TestDecidedAboutAnotherHook(t *testing.T) {
+	store := memory.New()
+	r := open(t, store, record.Settings{Keep: time.Hour})
+	add(t, store, r, core.Question{Kind: "greet", Now: time.Now(), Peer: &core.Peer{Alias: "bob"}}, core.Verdict{Decision: core.Deny, Policy: "a"})
+	list, err := r.Page(t.Context(), time.Time{}, "", 10)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%+v, %v, want one", list, err)
+	}
+	if q := list[0].Question(nil); q.Kind != "greet" || q.Peer.Alias != "bob" || q.Message != nil || q.Request != nil || q.Withheld || list[0].Policy != "a" {
+		t.Errorf("%+v, asked again as %+v", list[0], q)
+	}
+}
+
 // The ring is bounded in rows and bytes, of each peer and of all strangers together,
 // and one peer cannot drive out what others left.
 func TestBounds(t *testing.T) {
