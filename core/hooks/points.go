@@ -19,19 +19,37 @@ type point[Q, A any] struct {
 
 // The hooks. What holds for each beside this is in core.Hooks.
 var (
-	onRequest = point[core.Question, core.Verdict]{core.HookRequest, (*texts).question, readApproval, abstain}
-	onMessage = point[core.Question, core.Verdict]{core.HookMessage, (*texts).question, readVerdict, abstain}
-	onNotify  = point[[]core.Notice, core.Outcome]{core.HookNotify, (*texts).notices, readOutcome, core.Outcome{Status: core.OutcomeDelivered}}
-	onHandle  = point[handled, core.HandlerAnswer]{core.HookHandle, (*texts).handled, readAnswer, core.HandlerAnswer{Error: "nobody answers this"}}
+	// policies are those that are put to every policy, and answered by a verdict.
+	policies = []point[core.Question, core.Verdict]{
+		{core.HookRequest, (*texts).question, readApproval, abstain},
+		{core.HookMessage, (*texts).question, readVerdict, abstain},
+	}
+	onNotify = point[[]core.Notice, core.Outcome]{core.HookNotify, (*texts).notices, readOutcome, core.Outcome{Status: core.OutcomeDelivered}}
+	onHandle = point[handled, core.HandlerAnswer]{core.HookHandle, (*texts).handled, readAnswer, core.HandlerAnswer{Error: "nobody answers this"}}
 
-	// policies are the hooks that are put to every policy, and answered by a verdict.
-	policies = []point[core.Question, core.Verdict]{onRequest, onMessage}
-
-	points = []interface {
-		name() core.Hook
-		answer(output []byte) (any, error)
-	}{onRequest, onMessage, onNotify, onHandle}
+	others = []answering{onNotify, onHandle}
 )
+
+// answering is a point of any hook.
+type answering interface {
+	name() core.Hook
+	answer(output []byte) (any, error)
+}
+
+// pointOf finds a hook's point; nil: there is none.
+func pointOf(hook core.Hook) answering {
+	for _, p := range policies {
+		if p.hook == hook {
+			return p
+		}
+	}
+	for _, p := range others {
+		if p.name() == hook {
+			return p
+		}
+	}
+	return nil
+}
 
 var abstain = core.Verdict{Decision: core.Abstain}
 
@@ -42,10 +60,8 @@ func (p point[Q, A]) answer(output []byte) (any, error) { return p.read(output) 
 // Answer reads a hook's answer. A wrong answer is a failure of the plugin's, as a
 // trap is: this is a plugin.Spec.Answer.
 func Answer(hook core.Hook, output []byte) (any, error) {
-	for _, p := range points {
-		if p.name() == hook {
-			return p.answer(output)
-		}
+	if p := pointOf(hook); p != nil {
+		return p.answer(output)
 	}
 	return nil, fmt.Errorf("no hook %q", hook)
 }
