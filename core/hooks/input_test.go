@@ -13,7 +13,7 @@ import (
 )
 
 // What is written by hand is what the types say.
-func TestQuestionInputIsWhatTheTypesSay(t *testing.T) {
+func TestQuestionsAreWhatTheTypesSay(t *testing.T) {
 	peer := &core.Peer{Alias: "bob", URL: "https://bob.example", Trust: core.Approved, Names: core.Names{DisplayName: "\"B\x1b\u2028\xffob"},
 		Granted: &core.Bundle{Scopes: []core.Grant{{Intent: "message", Enabled: true, Topics: []string{"a"}}}}, Offered: []string{"message", "x\n"}}
 	messages := []*core.Message{
@@ -51,7 +51,7 @@ func TestQuestionInputIsWhatTheTypesSay(t *testing.T) {
 				t.Fatal(err)
 			}
 			if g, w := plain(t, got), plain(t, marshal(t, want)); !reflect.DeepEqual(g, w) {
-				t.Errorf("QuestionInput = %v\nwant          %v", g, w)
+				t.Errorf("question = %v\nwant       %v", g, w)
 			}
 		}
 	}

@@ -146,10 +146,7 @@ func Sized(input []byte) []byte {
 	return out
 }
 
-// QuestionInput writes what a policy is asked. sdk/ABI.md#request
-func QuestionInput(q core.Question) ([]byte, error) { return new(texts).question(q) }
-
-// question writes what a policy is asked. It is on every message's way, so that it
+// question writes what a policy is asked, as sdk/ABI.md#request says. It is on every message's way, so that it
 // is written by hand, and the parts that stay the same are kept.
 func (t *texts) question(q core.Question) ([]byte, error) {
 	if a := t.last.Load(); a != nil && a.about == aboutOf(q) {

@@ -12,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/sdk"
 	"github.com/opengatewayprotocol/ogp/sdk/sdktest"
 )
@@ -213,25 +214,42 @@ func TestExamplesDoNotGrow(t *testing.T) {
 	}
 }
 
+// policy is an example as the gateway asks it, with all that it asks for granted.
+func policy(t *testing.T, name string, hook core.Hook) core.Policy {
+	t.Helper()
+	m, err := hooks.New(hooks.Options{Store: memory.New(), CacheDir: cacheDir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	spec := plugin.Spec{Name: name, Path: filepath.Join(name, name+".wasm"), Grants: plugin.Grants{KV: []string{"kv.*"}, Approves: true}}
+	if err := m.Apply([]hooks.Wanted{{Source: hooks.FromConfig, Spec: spec}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.Plugins()
+	if err != nil || len(p.Policies[hook]) != 1 {
+		t.Fatalf("Plugins = %v, %v; want one policy about a %s", p.Policies, err, hook)
+	}
+	return p.Policies[hook][0]
+}
+
 // What the gateway writes, a policy reads, and its answer is one that the gateway reads.
 func TestPoliciesReadWhatTheGatewayWrites(t *testing.T) {
-	h := newHost(t)
-	ask := func(p *plugin.Plugin, q core.Question) core.Verdict {
+	ask := func(p core.Policy, q core.Question) core.Verdict {
 		t.Helper()
-		input, err := hooks.QuestionInput(q)
+		v, err := p.Decide(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := p.Call(context.Background(), q.Kind, input)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r.Answer.(core.Verdict)
+		return v
 	}
 	night := time.Date(2026, 11, 20, 23, 0, 0, 0, time.UTC)
 	peer := &core.Peer{Trust: core.Pending, URL: "https://gw.example.org/", Names: core.Names{DisplayName: "New"}}
 	request := core.Question{Kind: core.HookRequest, Now: night, Peer: peer, Request: &core.Request{}, URLVerified: true}
-	domain := load(t, h, "approve-by-domain", "", nil)
+	domain := policy(t, "approve-by-domain", core.HookRequest)
 	v := ask(domain, request)
 	if v.Decision != core.Allow || len(v.Grants) != 2 || v.Grants[0].Intent != "message" || v.Grants[0].RateLimit.Requests != 10 || len(v.Grants[1].Topics) != 1 {
 		t.Errorf("verdict = %+v, want allow with two grants", v)
@@ -249,7 +267,7 @@ func TestPoliciesReadWhatTheGatewayWrites(t *testing.T) {
 		"topic-allowlist": {Decision: core.Deny, Code: "topic_not_allowed"},
 		"audit-line":      {Decision: core.Abstain},
 	} {
-		if v := ask(load(t, h, name, "", nil), message); v.Decision != want.Decision || v.Code != want.Code {
+		if v := ask(policy(t, name, core.HookMessage), message); v.Decision != want.Decision || v.Code != want.Code {
 			t.Errorf("%s: verdict = %+v, want %s %s", name, v, want.Decision, want.Code)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
 	"github.com/opengatewayprotocol/ogp/core/plugin"
+	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/sdk/scaffold"
 )
 
@@ -84,11 +85,7 @@ func TestSnippetsBuildAndApproveNobody(t *testing.T) {
 	sources := map[string]string{"go": "main.go", "rust": "src/lib.rs", "assemblyscript": "assembly/index.ts", "c": "plugin.c", "stdio-go": "main.go",
 		"rego": "policy.rego", "extism-go": "main.go"}
 	counted := map[string]int{}
-	h, err := plugin.NewHost(plugin.Options{CacheDir: filepath.Join(t.TempDir(), "cache")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
+	cache := filepath.Join(t.TempDir(), "cache")
 	seen := map[string]bool{}
 	for _, s := range snippets(t) {
 		counted[s.lang]++
@@ -116,7 +113,7 @@ func TestSnippetsBuildAndApproveNobody(t *testing.T) {
 			} else {
 				run(t, dir, os.Environ(), "make")
 			}
-			asked(t, h, dir, s.lang)
+			asked(t, cache, dir, s.lang)
 		})
 	}
 	for lang, least := range map[string]int{"go": 5, "rust": 4, "assemblyscript": 4, "c": 4, "stdio-go": 2, "rego": 2, "extism-go": 2} {
@@ -127,9 +124,8 @@ func TestSnippetsBuildAndApproveNobody(t *testing.T) {
 }
 
 // asked asks a plugin about a message and about strangers, with every power granted.
-func asked(t *testing.T, h *plugin.Host, dir, lang string) {
+func asked(t *testing.T, cache, dir, lang string) {
 	t.Helper()
-	ctx := context.Background()
 	wasm, err := os.ReadFile(filepath.Join(dir, "my-plugin.wasm"))
 	if err != nil {
 		t.Fatal(err)
@@ -143,13 +139,15 @@ func asked(t *testing.T, h *plugin.Host, dir, lang string) {
 			t.Fatal(err)
 		}
 	}
-	p, err := h.Load(ctx, plugin.Spec{Name: "my-plugin", Bytes: wasm, Manifest: m, Answer: hooks.Answer, Grants: plugin.Grants{Approves: true}})
+	spec := plugin.Spec{Name: "my-plugin", Bytes: wasm, Manifest: m, Grants: plugin.Grants{Approves: true}}
+	module, err := plugin.Inspect(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
-	if !slices.Contains(p.Info().Hooks, plugin.Message) && !slices.Contains(p.Info().Hooks, plugin.Request) {
-		t.Errorf("its hooks are %v, want it to be a policy", p.Info().Hooks)
+	m.Approves = slices.Contains(module.Manifest.Hooks, plugin.Request) // it asks for the power, where it can
+	p := inForce(t, cache, spec)
+	if len(p[core.HookMessage]) == 0 && len(p[core.HookRequest]) == 0 {
+		t.Error("it is no policy")
 	}
 	peer := &core.Peer{URL: "https://gw.example.org", Trust: core.Pending, Names: core.Names{DisplayName: "Bob"}, Offered: []string{"message"}}
 	for _, verified := range []bool{true, false} {
@@ -166,21 +164,37 @@ func asked(t *testing.T, h *plugin.Host, dir, lang string) {
 	}
 }
 
-// decide asks a plugin, if it answers such questions.
-func decide(t *testing.T, p *plugin.Plugin, q core.Question) (v core.Verdict, ok bool) {
+// inForce is a plugin as the gateway asks it, by what it is asked about.
+func inForce(t *testing.T, cache string, spec plugin.Spec) map[core.Hook][]core.Policy {
 	t.Helper()
-	if !slices.Contains(p.Info().Hooks, q.Kind) {
-		return v, false
-	}
-	input, err := hooks.QuestionInput(q)
+	m, err := hooks.New(hooks.Options{Store: memory.New(), CacheDir: cache})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := p.Call(context.Background(), q.Kind, input)
+	t.Cleanup(m.Close)
+	if err := m.Apply([]hooks.Wanted{{Source: hooks.FromConfig, Spec: spec}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.Plugins()
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, ok = r.Answer.(core.Verdict)
+	return p.Policies
+}
+
+// decide asks a plugin, if it answers such questions.
+func decide(t *testing.T, p map[core.Hook][]core.Policy, q core.Question) (v core.Verdict, ok bool) {
+	t.Helper()
+	for _, one := range p[q.Kind] {
+		var err error
+		if v, err = one.Decide(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		ok = true
+	}
 	return v, ok
 }
 
