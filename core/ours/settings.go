@@ -19,7 +19,7 @@ import (
 // Settings are what the operator chooses. Zero fields mean the defaults, which Fill puts in.
 type Settings struct {
 	URL   string // our public gateway URL; empty: http://localhost:Port
-	Port  int    // zero: 18790
+	Port  int    // zero: core.DefaultPort
 	Names core.Names
 
 	Intents  []string // custom intents, beside the built-in ones

@@ -203,7 +203,7 @@ func ParseManifest(text []byte) (*Manifest, error) {
 // check validates and fills in the defaults.
 func (m *Manifest) check() error {
 	if !core.IsPluginName(m.Name) {
-		return fmt.Errorf("name %q: want lower case letters, digits and dashes, at most 64", m.Name)
+		return fmt.Errorf("name %q: want %s", m.Name, core.PluginNameForm)
 	}
 	if m.ABI != "" && !slices.Contains(kindNames(), m.ABI) {
 		return fmt.Errorf("abi %q: want one of %q", m.ABI, kindNames())

@@ -43,7 +43,8 @@ var about = map[string]string{
 	"extism-go": "`make` fetches Extism's PDK once. ",
 }
 
-var goodName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`) // as in plugin.toml, and a name for a Rust crate
+// goodName is narrower than plugin.toml, where a digit may come first (core.IsPluginName): the name is a Rust crate's, too.
+var goodName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
 
 // Write makes dir with a new plugin project of a name, in one of Langs, for one of Hooks;
 // empty ones mean the first, and the hook "policy" is "message". It refuses a dir that is there and not empty, and then leaves
