@@ -43,6 +43,15 @@ var shipped = []Shipped{
 // change them.
 func All() []Shipped { return append([]Shipped(nil), shipped...) }
 
+// Names are the shipped plugins' names, in the order of All.
+func Names() []string {
+	names := make([]string, len(shipped))
+	for i, s := range shipped {
+		names[i] = s.Name
+	}
+	return names
+}
+
 // Get finds a shipped plugin by name.
 func Get(name string) (Shipped, bool) {
 	for _, s := range shipped {

@@ -54,7 +54,7 @@ func useCommand(a *cli.App) *cobra.Command {
 	var u using
 	cmd := &cobra.Command{
 		Use: "use <name>", Short: "Switch to a notifier", Args: cobra.ExactArgs(1),
-		Long: `Switch to a notifier that ships (openclaw, a2a, webhook, ntfy) or one that you installed. It gets one test call. If that succeeds, its settings are saved in the configuration file: the URL it may reach (also on a private network), the right to answer messages if it asks for that, and delivery.notifiers. A notifier that answers is notified of messages only, and is added to those in use. With --shipped, run one that ships under a name of your own, beside another of its kind.
+		Long: `Switch to a notifier that ships (` + strings.Join(plugins.Names(), ", ") + `) or one that you installed. It gets one test call. If that succeeds, its settings are saved in the configuration file: the URL it may reach (also on a private network), the right to answer messages if it asks for that, and delivery.notifiers. A notifier that answers is notified of messages only, and is added to those in use. With --shipped, run one that ships under a name of your own, beside another of its kind.
 
   ogp notify use webhook --url https://hooks.example.org/ogp --secret-env OGP_WEBHOOK_SECRET`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -198,9 +198,7 @@ func (s *state) find(ctx context.Context, name, shipped string) (*plugin.Manifes
 	if _, ships := plugins.Get(shipped); !ok || shipped != "" && !ships {
 		e := core.Refusef(core.NotFound, "no notifier is named %q", cmp.Or(shipped, name))
 		e.Hint = "\"ogp notify list\" shows the notifiers; \"ogp plugin install\" adds one of your own"
-		for _, p := range plugins.All() {
-			e.Candidates = append(e.Candidates, p.Name)
-		}
+		e.Candidates = plugins.Names()
 		return nil, nil, e
 	}
 	m, err := plugin.Inspect(spec)
