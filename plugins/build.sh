@@ -110,14 +110,14 @@ rego() { # folder, entry points
 	done_with "$folder" "$to"
 }
 
-reactor plugins/webhook
-reactor plugins/a2a
-reactor plugins/ntfy
+for folder in plugins/*/; do
+	folder=${folder%/}
+	if [ -e "$folder/main.go" ]; then reactor "$folder"; else rust "$folder"; fi
+done
 reactor examples/plugins/approve-by-domain
 reactor examples/plugins/free-busy
 program examples/plugins/audit-line
 extism examples/plugins/extism-links
-rust plugins/openclaw
 rust examples/plugins/office-hours
 assemblyscript examples/plugins/secret-scrubber
 c examples/plugins/topic-allowlist

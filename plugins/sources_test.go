@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,18 +15,31 @@ import (
 
 var built = flag.String("built", "", "languages whose modules were just built: write down their sources")
 
-// folders says where the sources of each language's modules lie, seen from the root.
-var folders = map[string][]string{
-	"go": {"sdk", "sdk/notify", "sdk/policy", "sdk/handle", "sdk/wording", "plugins/webhook", "plugins/a2a", "plugins/ntfy",
-		"examples/plugins/approve-by-domain", "examples/plugins/free-busy", "examples/plugins/audit-line", "examples/plugins/extism-links"},
-	"rust":           {"sdk/rust/src", "plugins/openclaw/src", "examples/plugins/office-hours/src"},
-	"assemblyscript": {"sdk/assemblyscript/assembly", "examples/plugins/secret-scrubber/assembly"},
-	"c":              {"sdk/c", "examples/plugins/topic-allowlist"},
-	"rego":           {"examples/plugins/rego-house-rules"},
+// sdks says where the SDK of each language lies, seen from the root.
+var sdks = map[string][]string{
+	"go": {"sdk", "sdk/notify", "sdk/policy", "sdk/handle", "sdk/wording"}, "rust": {"sdk/rust/src"}, "assemblyscript": {"sdk/assemblyscript/assembly"}, "c": {"sdk/c"}, "rego": nil,
 }
+
+// mains are the files that show a plugin's language; its sources are beside them.
+var mains = map[string]string{"go": "main.go", "rust": "src/lib.rs", "assemblyscript": "assembly/index.ts", "c": "plugin.c", "rego": "policy.rego"}
 
 // extensions are the files that a compiler reads.
 var extensions = map[string][]string{"go": {".go", ".mod", ".sum"}, "rust": {".rs"}, "assemblyscript": {".ts"}, "c": {".c", ".h"}, "rego": {".rego"}}
+
+// folders says where the sources of a language's modules lie, seen from the root.
+func folders(t *testing.T, language string) []string {
+	all := slices.Clone(sdks[language])
+	for _, of := range []string{"plugins/*/", "examples/plugins/*/"} {
+		found, err := fs.Glob(os.DirFS(".."), of+mains[language])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range found {
+			all = append(all, path.Dir(file))
+		}
+	}
+	return all
+}
 
 // TestModulesAreOfTheseSources finds a committed module whose sources were changed after it
 // was built. It needs no compiler: build.sh writes down the sources that it built from, and
@@ -42,7 +56,7 @@ func TestModulesAreOfTheseSources(t *testing.T) {
 		noted[language] = sum
 	}
 	var lines []string
-	for language := range folders {
+	for language := range sdks {
 		sum := sourcesSum(t, language)
 		switch {
 		case slices.Contains(strings.Fields(*built), language):
@@ -65,7 +79,7 @@ func TestModulesAreOfTheseSources(t *testing.T) {
 func sourcesSum(t *testing.T, language string) string {
 	root := os.DirFS("..")
 	var files []string
-	for _, folder := range folders[language] {
+	for _, folder := range folders(t, language) {
 		before := len(files)
 		for _, extension := range extensions[language] {
 			found, err := fs.Glob(root, folder+"/*"+extension)
