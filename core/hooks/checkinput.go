@@ -37,7 +37,7 @@ func CheckInput(h core.Hook, input []byte) error {
 		if !object(in.Request) && !object(in.Peer) {
 			return fmt.Errorf("the input about a request has objects \"peer\" and \"request\"")
 		}
-	case !object(in.Message) || json.Unmarshal(in.Message, &message) != nil || message.Intent == "":
+	case (h == core.HookMessage || h == core.HookHandle) && (!object(in.Message) || json.Unmarshal(in.Message, &message) != nil || message.Intent == ""):
 		return fmt.Errorf("the input about a message has an object \"message\" with a text \"intent\"")
 	}
 	return nil

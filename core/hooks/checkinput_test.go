@@ -29,6 +29,8 @@ func TestCheckInput(t *testing.T) {
 		{core.HookNotify, `{"event":"x"}`, false},
 		{core.HookNotify, `{"events":[]}`, false},
 		{core.HookNotify, `{"event":{}}`, true},
+		{"greet", `{"peer":"bob"}`, false},
+		{"greet", `{"peer":{}}`, true},
 	} {
 		if err := CheckInput(c.hook, []byte(c.text)); (err == nil) != c.ok {
 			t.Errorf("CheckInput(%s, %s) = %v, want it taken: %v", c.hook, c.text, err, c.ok)
