@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"time"
@@ -101,6 +102,25 @@ type AgentComms struct {
 	Topic    string `json:"topic"`
 	Message  string `json:"message"`
 	Priority string `json:"priority,omitempty"` // low, normal, high
+}
+
+// Plain is the payload of a plain text for a built-in intent; nil: the intent takes none.
+// topic is agent-comms's; empty: general.
+func Plain(intent, topic, text string) any {
+	switch intent {
+	case IntentMessage:
+		return map[string]string{"text": text}
+	case IntentTaskRequest:
+		return struct {
+			TaskType    string `json:"taskType"`
+			Description string `json:"description"`
+		}{"general", text}
+	case IntentStatusUpdate:
+		return map[string]string{"status": text}
+	case IntentAgentComms:
+		return AgentComms{Topic: cmp.Or(topic, "general"), Message: text, Priority: "normal"}
+	}
+	return nil
 }
 
 // Reply answers a message. docs/protocol.md#replies

@@ -75,20 +75,8 @@ func payloadOf(intent, text string, given bool) (core.Raw, error) {
 	if begin := strings.TrimSpace(text)[0]; begin == '{' || intent != core.IntentMessage && begin == '[' {
 		return nil, cli.Usagef("the payload begins like JSON and is none: is a quote or a brace missing? Plain text that begins so goes into {\"text\":\"...\"}")
 	}
-	var v any
-	switch intent {
-	case core.IntentMessage:
-		v = map[string]string{"text": text}
-	case core.IntentTaskRequest:
-		v = struct {
-			TaskType    string `json:"taskType"`
-			Description string `json:"description"`
-		}{"general", text}
-	case core.IntentStatusUpdate:
-		v = map[string]string{"status": text}
-	case core.IntentAgentComms:
-		v = core.AgentComms{Topic: "general", Message: text, Priority: "normal"}
-	default:
+	v := core.Plain(intent, "", text)
+	if v == nil {
 		return nil, cli.Usagef("the payload is not JSON; write it like '{\"key\":\"value\"}'")
 	}
 	return json.Marshal(v, json.Deterministic(true))

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -160,14 +159,9 @@ func payloadOf(p *api.AgentSendParams) (core.Raw, error) {
 	case len(p.Text) > maxText:
 		return nil, core.Refuse(core.TooLarge, "the text is longer than 48 KiB")
 	}
-	var v any = map[string]string{"text": p.Text}
-	switch p.Intent {
-	case core.IntentAgentComms:
-		v = core.AgentComms{Topic: cmp.Or(p.Topic, "general"), Message: p.Text, Priority: "normal"}
-	case core.IntentTaskRequest:
-		v = map[string]string{"taskType": "general", "description": p.Text}
-	case core.IntentStatusUpdate:
-		v = map[string]string{"status": p.Text}
+	v := core.Plain(p.Intent, p.Topic, p.Text)
+	if v == nil {
+		v = core.Plain(core.IntentMessage, "", p.Text)
 	}
 	return json.Marshal(v, json.Deterministic(true))
 }
