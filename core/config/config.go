@@ -39,7 +39,7 @@ type Config struct {
 	OpenClawAnswers []string `koanf:"openclaw_answers" unit:"list of intents" check:"intents" doc:"Messages that OpenClaw's agent answers by itself, over its A2A channel: intents, or all. It is only notified of the others, by its webhooks."`
 
 	AgentID string   `koanf:"agent_id" check:"id" doc:"The OpenClaw agent that is notified of federation events."`
-	Intents []string `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents of our own, beside message, task-request, status-update and agent-comms."`
+	Intents []string `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents of our own, beside the built-in ones: those that grants.default.intents has by default."`
 
 	Store Secret `koanf:"store" unit:"secret" doc:"Where the state is kept. Empty: a file in the state directory. A PostgreSQL database: \"postgres://user:password@host/database\", \"${VARIABLE}\" or \"file:/path\". docs/scaling.md"`
 
