@@ -83,7 +83,7 @@ type Rendezvous struct {
 	URLs      []string `koanf:"urls" unit:"list of URLs" check:"url" doc:"Further rendezvous servers, asked in this order after url."`
 	PublicURL string   `koanf:"public_url" unit:"URL" check:"url" doc:"The URL to register, where it differs from gateway_url. OGP_PUBLIC_URL sets it too. Empty: gateway_url."`
 	// Store is for who hosts one: the URL may hold a password.
-	Store Secret `koanf:"store" unit:"secret" doc:"For \"ogp rendezvous\", which may run on this machine: the Valkey or Redis that it shares with others, \"valkey://user:password@host:6379/0\", \"${VARIABLE}\" or \"file:/path\". Empty: it keeps what it knows itself. docs/rendezvous.md"`
+	Store Secret `koanf:"store" unit:"secret" doc:"For \"ogp rendezvous\", which may run on this machine: the Valkey or Redis that it shares with others, \"valkey://user:password@host:6379/0\", \"${VARIABLE}\" or \"file:/path\". Empty: it keeps its records in memory. docs/rendezvous.md"`
 }
 
 // Network is the [network] table.
@@ -106,7 +106,7 @@ type Grants struct {
 // DefaultGrant is the [grants.default] table.
 type DefaultGrant struct {
 	Intents []string       `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents that the peer may use."`
-	Rate    core.RateLimit `koanf:"rate" unit:"requests/seconds" doc:"The most requests for each intent within a time, such as 100/1h."`
+	Rate    core.RateLimit `koanf:"rate" unit:"requests/seconds" doc:"The most messages for each intent within a time, such as 100/1h."`
 	Bytes   core.ByteLimit `koanf:"bytes" unit:"size/time" doc:"The most payload for each intent within a time, such as 256KiB/1h."`
 	Topics  []string       `koanf:"topics" unit:"list of topic prefixes" check:"topics" doc:"Topics of agent-comms. Empty: all."`
 }
@@ -210,16 +210,16 @@ type AgentRole struct {
 	SocketGroup    string `koanf:"socket_group" unit:"group" check:"name" doc:"A group whose members may use the agent's socket too, for an agent under another account. Empty: only the gateway's own account."`
 	MessagesPerDay int    `koanf:"messages_per_day" unit:"messages" check:"0.." doc:"Messages and answers that the agent may send to one peer within 24 hours. 0: no limit."`
 	MaxTurns       int    `koanf:"max_turns" unit:"turns" check:"0.." doc:"How often agents may go back and forth in one conversation within an hour. What a peer sends beyond it is held. 0: no limit."`
-	BreakerRate    int    `koanf:"breaker_rate" unit:"messages" check:"0.." doc:"A peer that sends more than so many messages within ten minutes, and three times what it usually sends, is paused. 0: never."`
+	BreakerRate    int    `koanf:"breaker_rate" unit:"messages" check:"0.." doc:"A peer that sends more messages than this within ten minutes, and three times what it usually sends, is paused. 0: never."`
 	BreakerRepeats int    `koanf:"breaker_repeats" unit:"messages" check:"0.." doc:"A peer that sends the same text more often than this within ten minutes is paused. 0: never."`
 	Budget         Budget `koanf:"budget" doc:"What one peer's messages of one intent may cost within 24 hours. Messages beyond it are held."`
-	BytesPerDay    int    `koanf:"bytes_per_day" unit:"bytes" check:"0.." doc:"How much these may be in all. 0: no limit."`
+	BytesPerDay    int    `koanf:"bytes_per_day" unit:"bytes" check:"0.." doc:"The size of what the agent may send to one peer within 24 hours. 0: no limit."`
 }
 
 // Budget is the [agent.budget] table.
 type Budget struct {
 	Messages int `koanf:"messages" unit:"messages" check:"0.." doc:"Messages that reach the agent. 0: no limit."`
-	Bytes    int `koanf:"bytes" unit:"bytes" check:"0.." doc:"What is in them. 0: no limit."`
+	Bytes    int `koanf:"bytes" unit:"bytes" check:"0.." doc:"The size of those messages. 0: no limit."`
 	Runs     int `koanf:"runs" unit:"runs" check:"0.." doc:"Runs of the agent: each notice is one, however many messages it tells of. 0: no limit."`
 	Tokens   int `koanf:"tokens" unit:"tokens" check:"0.." doc:"Tokens of the agent's model, where its notifier reports them. 0: no limit."`
 }
@@ -295,7 +295,7 @@ type PluginGrants struct {
 // AtMost is one [plugins.<name>.grants.at_most] table.
 type AtMost struct {
 	Intents []string `koanf:"intents" unit:"list of intents" check:"intents" doc:"Intents that it may grant. Empty: those of grants.default, and nothing else here applies."`
-	Rate    string   `koanf:"rate" unit:"requests/seconds" check:"rate" doc:"Requests for each intent, at most. Empty: 100/1h."`
+	Rate    string   `koanf:"rate" unit:"requests/seconds" check:"rate" doc:"Messages for each intent, at most. Empty: 100/1h."`
 	Bytes   string   `koanf:"bytes" unit:"size/time" check:"bytes" doc:"Payload for each intent, at most. Empty: 256KiB/1h."`
 	Topics  []string `koanf:"topics" unit:"list of topic prefixes" check:"topics" doc:"Topics of agent-comms, at most. Empty: all."`
 }

@@ -17,7 +17,7 @@ func Example() string {
 }
 
 const exampleHead = `# Settings of ogp. Copy this file to ~/.ogp/config.toml (or $OGP_HOME/config.toml)
-# and take away the "#" before what you change, and before the [name] of its table.
+# and remove the "#" before what you change, and before the [name] of its table.
 # The values are the defaults; those of [[agents]], [[rules]] and [plugins.example] are examples.
 #
 # The environment overrides this file, and flags override both:
@@ -26,7 +26,7 @@ const exampleHead = `# Settings of ogp. Copy this file to ~/.ogp/config.toml (or
 #   ogp start --network-allow-private 127.0.0.0/8
 # Secrets, agents, rules and plugins have no flags; agents, rules and plugins no variables.
 #
-# "ogp config check" finds mistakes, "ogp config show --origin" says what holds and why.
+# "ogp config check" finds mistakes, "ogp config show --origin" shows what is in force and why.
 `
 
 var (

@@ -59,7 +59,7 @@ func (l *loader) brokenJSON(path string, text []byte, err error) {
 		return
 	}
 	line := 1 + bytes.Count(text[:min(int(at.ByteOffset), len(text))], []byte("\n"))
-	l.problem("", fmt.Sprintf("%s:%d", path, line), "no valid JSON", "look for a missing quote, comma or brace there, and for a comma too much; names stand in quotes")
+	l.problem("", fmt.Sprintf("%s:%d", path, line), "not valid JSON", "look for a missing quote, comma or brace there, and for a comma too many; names stand in quotes")
 }
 
 // json reads the TypeScript gateway's config.json. What it sets and we do not
