@@ -607,7 +607,7 @@ func TestSettings(t *testing.T) {
 	if r, _ := b.post("/settings/set", url.Values{"token": {b.token()}, "key": {"email"}, "value": {"a@b.example"}}); r.StatusCode != http.StatusSeeOther || f.noted() != "set:email=a@b.example" {
 		t.Fatalf("set: %d, done: %s", r.StatusCode, f.noted())
 	}
-	if _, text := b.get("/settings"); !strings.Contains(text, "It counts from the next start on: &#34;ogp --home /x stop&#34;") {
+	if _, text := b.get("/settings"); !strings.Contains(text, "It takes effect at the next start: &#34;ogp --home /x stop&#34;") {
 		t.Errorf("the page says nothing of the restart:\n%s", text)
 	}
 	if _, text := b.get("/settings?q=nothing-is-called-so"); !strings.Contains(text, "No setting fits.") {

@@ -41,7 +41,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 		h.Set("Cache-Control", "no-store")
 		if !s.means(r.Host) {
-			plain(w, http.StatusMisdirectedRequest, "This name is not the console's. \""+s.o.Command+" console\" shows the address.")
+			plain(w, http.StatusMisdirectedRequest, "The console does not answer under this name. \""+s.o.Command+" console\" shows the address.")
 			return
 		}
 		if err := cross.Check(r); err != nil {
@@ -169,7 +169,7 @@ func (s *Server) spend(w http.ResponseWriter, r *http.Request, f handler) error 
 }
 
 // errOtherSession is of a form without a token of this session.
-var errOtherSession error = core.Refuse(core.Forbidden, "this form is not of this session; nothing was done")
+var errOtherSession error = core.Refuse(core.Forbidden, "this form is from another session; nothing was done")
 
 // counts says why a form's token does not count, which is used up by it.
 func counts(r *http.Request, token string) error {

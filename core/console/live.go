@@ -49,7 +49,7 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) error {
 	if text := q.Get("until"); text != "" {
 		at, err := time.Parse(time.RFC3339Nano, text)
 		if err != nil {
-			return core.Refuse(core.Malformed, "this is no time; begin with what happens now")
+			return core.Refuse(core.Malformed, "this is not a time; start with what happens now")
 		}
 		p.Until, until = at, at
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // windows are how far back a replay can look; zero: all that is on record.
-var windows = []window{{"24h", "24 hours", 24 * time.Hour}, {"7d", "7 days", 7 * 24 * time.Hour}, {"30d", "30 days", 30 * 24 * time.Hour}, {"all", "all that is on record", 0}}
+var windows = []window{{"24h", "24 hours", 24 * time.Hour}, {"7d", "7 days", 7 * 24 * time.Hour}, {"30d", "30 days", 30 * 24 * time.Hour}, {"all", "the whole record", 0}}
 
 type window struct {
 	Key, Name string

@@ -210,7 +210,7 @@ func (w *window) leftOpen(ada, ben *gateway) {
 	w.until("the page goes on", `document.querySelector("[data-say=over]").hidden && document.querySelector("#rules").value.endsWith("a long one")`)
 	w.press("/policies/machine")
 	w.until("the form counts", `!!document.querySelector(".notice.bad") || location.pathname !== "/policies/machine"`)
-	if text := eval[string](w, "document.body.innerText"); strings.Contains(text, "not of this session") {
+	if text := eval[string](w, "document.body.innerText"); strings.Contains(text, "from another session") {
 		w.t.Errorf("the form of the old session: %s", text)
 	}
 }
@@ -220,7 +220,7 @@ func (w *window) manyAtOnce(ada, ben *gateway) {
 	w.t.Helper()
 	call(ada, api.Resume, api.ResumeParams{Peer: "ben"})
 	w.at("/live")
-	w.shows("Hold it still")
+	w.shows("Pause this page")
 	eval[any](w, `window.looked = 0; const f = window.fetch; window.fetch = (u, o) => { looked++; return f(u, o); }; 0`)
 	const many = 60
 	for n := range many {
@@ -237,13 +237,13 @@ func (w *window) manyAtOnce(ada, ben *gateway) {
 	ben.says("behind another tab")
 	hide(false)
 	w.shows("behind another tab")
-	w.do("hold it still", chromedp.Click(`//a[contains(., "Hold it still")]`))
-	w.shows("To what happens now")
+	w.do("pause this page", chromedp.Click(`//a[contains(., "Pause this page")]`))
+	w.shows("Back to what happens now")
 	ben.says("after that")
 	w.at("/messages")
 	w.shows("after that")
 	w.do("back", chromedp.NavigateBack())
-	w.shows("To what happens now")
+	w.shows("Back to what happens now")
 	if eval[bool](w, `document.body.innerText.includes("after that")`) {
 		w.t.Error("it is not held still")
 	}

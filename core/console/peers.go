@@ -123,7 +123,7 @@ func (s *Server) peerAct(w http.ResponseWriter, r *http.Request) error {
 		}
 		return back(w, r, "/peers", "Forgot "+v.Peer.Handle()+".")
 	}
-	return core.Refuse(core.NotFound, "there is no such act")
+	return core.Refuse(core.NotFound, "there is no such action")
 }
 
 // removePeer ends a federation, once its name was typed.
@@ -141,7 +141,7 @@ func (s *Server) removePeer(w http.ResponseWriter, r *http.Request, ref string) 
 	}
 	notice := "Ended the federation with " + v.Peer.Handle() + "."
 	if !v.Notified {
-		notice += " It could not be told." + why(v.Error)
+		notice += " It could not be notified." + why(v.Error)
 	}
 	return back(w, r, "/peers/"+p.Fingerprint, notice)
 }

@@ -80,7 +80,7 @@ func (s *Server) pluginAct(w http.ResponseWriter, r *http.Request) error {
 		for _, v := range list {
 			return back(w, r, "/policies", "Loaded "+v.Name+" anew: "+v.State+".")
 		}
-		return back(w, r, "/policies", "There is nothing to load anew.")
+		return back(w, r, "/policies", "There is nothing to reload.")
 	case "remove":
 		if strings.TrimSpace(r.PostFormValue("value")) != name {
 			return core.Refusef(core.Forbidden, "to remove the plugin, type %s; nothing was done", name)
@@ -90,7 +90,7 @@ func (s *Server) pluginAct(w http.ResponseWriter, r *http.Request) error {
 		}
 		return back(w, r, "/policies", "Removed "+name+" with its grants and its store.")
 	}
-	return core.Refuse(core.NotFound, "there is no such act")
+	return core.Refuse(core.NotFound, "there is no such action")
 }
 
 // uploaded hands a module of a form to the gateway, which tries it and keeps it for an hour.
@@ -167,7 +167,7 @@ func (s *Server) uploadedAct(w http.ResponseWriter, r *http.Request) error {
 		return back(w, r, "/policies", "The upload is gone; nothing was installed.")
 	case "install":
 	default:
-		return core.Refuse(core.NotFound, "there is no such act")
+		return core.Refuse(core.NotFound, "there is no such action")
 	}
 	v, err := api.PluginUploaded.Call(r.Context(), s.o.Caller, ref)
 	if err != nil {

@@ -105,7 +105,7 @@ func unsentIn(text string) *again {
 func (s *Server) unsentPage(w http.ResponseWriter, r *http.Request) error {
 	a := sessionOf(r).unsent
 	if a == nil {
-		return core.Refuse(core.NotFound, "there is no form that was not sent")
+		return core.Refuse(core.NotFound, "there is no form here that waits to be sent")
 	}
 	e := core.Refuse(core.Forbidden, "the session was over when this was sent; nothing was done")
 	e.Hint = "look at it, and send it again"

@@ -119,11 +119,11 @@ func (s *Server) stillAsks(r *http.Request) (api.PeerView, error) {
 func told(o api.OutgoingView, what string) string {
 	switch core.OutboxState(o.State) {
 	case core.OutSent:
-		return "It knows."
+		return "It has been notified."
 	case core.OutWaiting:
-		return "It is told of the " + what + " as soon as it can be reached."
+		return "It is notified of the " + what + " as soon as it can be reached."
 	case core.OutRefused, core.OutExpired:
-		return "It did not take the " + what + "." + why(o.Error)
+		return "It did not accept the " + what + "." + why(o.Error)
 	}
 	return ""
 }

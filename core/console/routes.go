@@ -128,7 +128,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		s.showLogin(w, r, http.StatusForbidden, "This code is for a browser of the account that ran \""+s.o.Command+" console\". For another browser, run it with --no-browser.")
 		return
 	case err != nil:
-		s.showLogin(w, r, http.StatusForbidden, "This code does not count any more, or never did. Run \""+s.o.Command+" console\" for another one.")
+		s.showLogin(w, r, http.StatusForbidden, "This code has been used, has expired or never existed. Run \""+s.o.Command+" console\" for another one.")
 		return
 	}
 	http.SetCookie(w, &http.Cookie{Name: s.sessions.name, Value: value, Path: "/", MaxAge: int(sessionLife.Seconds()),

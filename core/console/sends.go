@@ -69,7 +69,7 @@ func (s *Server) sends(f func(w http.ResponseWriter, r *http.Request, form sent)
 		r.Body = http.MaxBytesReader(w, moving{r.Body, out, s.stalls, time.Now().Add(sendsWithin)}, maxSent)
 		parts, err := r.MultipartReader()
 		if err != nil {
-			return core.Refuse(core.Malformed, "this form does not carry files as one of ours does")
+			return core.Refuse(core.Malformed, "this form does not carry its files as the console's forms do")
 		}
 		if err := s.tokenFirst(r, parts); err != nil {
 			return err
@@ -82,7 +82,7 @@ func (s *Server) sends(f func(w http.ResponseWriter, r *http.Request, form sent)
 		}
 		form, err := readSent(parts)
 		if errors.Is(err, os.ErrDeadlineExceeded) { // that has ended the context, and with it all pages
-			plain(w, http.StatusRequestTimeout, "This form stood still on the way; nothing was done. Go back, and send it again.")
+			plain(w, http.StatusRequestTimeout, "This form took too long to arrive; nothing was done. Go back, and send it again.")
 			return nil
 		}
 		_, _ = io.Copy(io.Discard, r.Body) // read to its end, the browser's going away ends the context

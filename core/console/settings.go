@@ -54,13 +54,13 @@ func (s *Server) setSetting(w http.ResponseWriter, r *http.Request) error {
 	}
 	notice := "Set " + p.Key + " in " + v.File + "."
 	if p.Unset {
-		notice = "Took " + p.Key + " out of " + v.File + ": the default counts."
+		notice = "Removed " + p.Key + " from " + v.File + ": the default applies."
 	}
 	switch {
 	case v.Override != "":
-		notice += " It is still set by " + v.Override + ", which counts more than the file."
+		notice += " It is still set by " + v.Override + ", which overrides the file."
 	case v.Restart != "":
-		notice += " It counts from the next start on: " + s.here(v.Restart) + "."
+		notice += " It takes effect at the next start: " + s.here(v.Restart) + "."
 	}
 	return back(w, r, "/settings", notice)
 }

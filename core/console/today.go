@@ -160,7 +160,7 @@ func (s *Server) heldAct(w http.ResponseWriter, r *http.Request) error {
 		}
 		return back(w, r, r.PostFormValue("back"), "Denied the message from "+o.Peer.Handle()+".")
 	}
-	return core.Refuse(core.NotFound, "there is no such act")
+	return core.Refuse(core.NotFound, "there is no such action")
 }
 
 // deliveryAct has a notice that was given up tried again, or drops it.
@@ -172,7 +172,7 @@ func (s *Server) deliveryAct(w http.ResponseWriter, r *http.Request) error {
 	case "drop":
 		method, done = api.DropDeliveries, "dropped"
 	default:
-		return core.Refuse(core.NotFound, "there is no such act")
+		return core.Refuse(core.NotFound, "there is no such action")
 	}
 	n, err := method.Call(r.Context(), s.o.Caller, which)
 	if err != nil {
@@ -190,7 +190,7 @@ func (s *Server) outboxAct(w http.ResponseWriter, r *http.Request) error {
 	case "cancel":
 		method, done = api.OutboxCancel, "given up"
 	default:
-		return core.Refuse(core.NotFound, "there is no such act")
+		return core.Refuse(core.NotFound, "there is no such action")
 	}
 	n, err := method.Call(r.Context(), s.o.Caller, which)
 	if err != nil {
