@@ -191,7 +191,7 @@ func (g *Gate) accept() (net.Conn, error) {
 	c, err := g.Listener.Accept()
 	if err == nil {
 		if g.short.end() {
-			g.logger.Info("connections are taken again")
+			g.logger.Info("connections are accepted again")
 		}
 		return c, nil
 	}
@@ -199,7 +199,7 @@ func (g *Gate) accept() (net.Conn, error) {
 		return nil, err
 	}
 	if g.short.begin(time.Now()) {
-		g.logger.Warn("no descriptor is left: connections are turned away until there is", "err", err)
+		g.logger.Warn("no file descriptor is left: connections are turned away until one is free", "err", err)
 	}
 	if g.spare == nil {
 		g.spare, _ = os.Open(os.DevNull)
@@ -235,7 +235,7 @@ func (g *Gate) admit(inner net.Conn) *Conn {
 	if c.from.IsValid() && g.byAddress[c.from] >= g.perAddress {
 		if g.crowded.begin(time.Now()) {
 			g.crowdedBy = c.from
-			g.logger.Warn("an address has as many connections as one may: what it opens beyond is answered 503",
+			g.logger.Warn("an address has reached its connection limit: its further connections are answered 503",
 				"address", c.from.String(), "limit", g.perAddress)
 		}
 		return nil
@@ -243,7 +243,7 @@ func (g *Gate) admit(inner net.Conn) *Conn {
 	shared := !c.from.IsValid() && g.ofShared >= g.shared
 	if shared || len(g.open) >= g.max {
 		if g.full.begin(time.Now()) {
-			g.logger.Warn("as many connections as there may be: for each more, the one that is idle for longest is closed, or the new one is answered 503",
+			g.logger.Warn("the connection limit is reached: for each new connection, the one that is idle for longest is closed, or the new one is answered 503",
 				"open", len(g.open), "limit", g.max, "shared", g.shared)
 		}
 		if !g.makeRoom(shared) {

@@ -91,7 +91,7 @@ func TestD1FullIsSaidOnce(t *testing.T) {
 		defer g.End()
 		said := func(begun, over int) {
 			t.Helper()
-			if n, m := strings.Count(log.String(), "as many connections as there may be"), strings.Count(log.String(), "room for connections again"); n != begun || m != over {
+			if n, m := strings.Count(log.String(), "the connection limit is reached"), strings.Count(log.String(), "room for connections again"); n != begun || m != over {
 				t.Errorf("%s: said %d times that it is full and %d times that it is over, want %d and %d: %s", addr, n, m, begun, over, log)
 			}
 		}

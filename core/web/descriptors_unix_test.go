@@ -59,7 +59,7 @@ func TestD1NoDescriptorLeft(t *testing.T) {
 	if got := get(c2, "/ok"); got != 200 {
 		t.Errorf("afterwards: status %d, want 200: %s", got, log)
 	}
-	if n := strings.Count(log.String(), "no descriptor is left"); n != 1 {
+	if n := strings.Count(log.String(), "no file descriptor is left"); n != 1 {
 		t.Errorf("said %d times, want once: %s", n, log)
 	}
 }

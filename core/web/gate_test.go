@@ -119,7 +119,7 @@ func TestD1AcceptErrorsAreWaitedOut(t *testing.T) {
 		if err == syscall.ECONNABORTED {
 			want = 0
 		}
-		if n := strings.Count(log.String(), "no descriptor is left"); n != want {
+		if n := strings.Count(log.String(), "no file descriptor is left"); n != want {
 			t.Errorf("%v: said %d times, want %d: %s", err, n, want, log)
 		}
 	}
@@ -206,7 +206,7 @@ func TestD1BusyIs503(t *testing.T) {
 	}
 	close(slow.end)
 	busy.Wait()
-	if n := strings.Count(log.String(), "as many connections as there may be"); n != 1 {
+	if n := strings.Count(log.String(), "the connection limit is reached"); n != 1 {
 		t.Errorf("said %d times, want once: %s", n, log)
 	}
 }
