@@ -56,7 +56,7 @@ func unmarshal(output []byte, into any, how ...json.Options) error {
 	}
 	at := strings.TrimPrefix(string(s.JSONPointer), "/")
 	if errors.Is(err, json.ErrUnknownName) {
-		return fmt.Errorf("its member %q is none that an approval has", at)
+		return fmt.Errorf("its member %q is unknown in an approval", at)
 	}
 	return fmt.Errorf("its member %q has the wrong type: a JSON %v", at, s.JSONKind)
 }

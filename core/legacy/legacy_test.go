@@ -222,7 +222,7 @@ func TestReadWarnsOfWhatItLeavesOut(t *testing.T) {
 			`peers.json[7] "X25519": left out: public key`,
 			`peers.json[8] "Weak": left out: public key: of low order`,
 			`peers.json[9] "bob": gateway URL cannot be used`,
-			`peers.json[9] "bob": requestedAt is no time`,
+			`peers.json[9] "bob": requestedAt is not a time`,
 			`peers.json[9] "bob": grantedScopes: grant 0 cannot be read`,
 			`peers.json[9] "bob": grantedScopes: grant 1 cannot be read`,
 			`peers.json[9] "bob": receivedScopes cannot be read`,

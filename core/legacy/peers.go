@@ -177,7 +177,7 @@ func (r *record) time(name string) time.Time {
 	}
 	t, err := core.ParseTime(s)
 	if err != nil {
-		r.warnf("%s is no time", name)
+		r.warnf("%s is not a time", name)
 		return time.Time{}
 	}
 	return t.UTC()

@@ -348,7 +348,7 @@ func (in *instance) failure(err error) *Error {
 var traps = [][2]string{
 	{"unreachable", "it gave up, as a panic or an abort does (unreachable)"},
 	{"out of bounds memory access", "it reached outside of its memory (out of bounds memory access)"},
-	{"invalid table access", "it called a function that there is not (invalid table access)"},
+	{"invalid table access", "it called a function that does not exist (invalid table access)"},
 	{"indirect call type mismatch", "it called a function by another type than it has (indirect call type mismatch)"},
 	{"integer divide by zero", "it divided by zero (integer divide by zero)"},
 	{"stack overflow", "its calls lie too deep within each other (stack overflow)"},

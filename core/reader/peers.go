@@ -97,7 +97,7 @@ func placeOf(text string) (at place, err error) {
 			return place{time.Unix(seconds, int64(nanos)), k[:]}, nil
 		}
 	}
-	return at, core.Refuse(core.Malformed, "this is no place in the list of peers; begin with the first")
+	return at, core.Refuse(core.Malformed, "this is not a place in the list of peers; start with the first page")
 }
 
 func (at place) isBefore(p *core.Peer) bool {

@@ -76,7 +76,7 @@ func (w *way[T]) skip() {
 func (t Thread) Of(ctx context.Context, s core.Store) (out []Entry, end End, err error) {
 	from, fromOut, cut := strings.Cut(t.From, ".")
 	if t.From != "" && !cut {
-		return nil, end, core.Refuse(core.Malformed, "this is no place in a thread; begin with the newest")
+		return nil, end, core.Refuse(core.Malformed, "this is not a place in a thread; start with the newest")
 	}
 	in := way[*core.InboxMessage]{before: from, want: t.In, look: t.Look, read: func(before string, n int) ([]*core.InboxMessage, error) {
 		return s.Inbox(ctx, core.InboxFilter{Peer: t.Peer, Before: before, Limit: n})

@@ -86,7 +86,7 @@ func onlyRules(text []byte) (any, error) {
 	}
 	for name := range table {
 		if name != rulesKey {
-			return nil, core.Refusef(core.Malformed, "%q is no rule, and only [[rules]] are put in force this way", name).WithHint("\"ogp config set\" changes other settings")
+			return nil, core.Refusef(core.Malformed, "%q is not a rule; only [[rules]] can be put in force this way", name).WithHint("\"ogp config set\" changes other settings")
 		}
 	}
 	found, err := findRules(text)

@@ -95,7 +95,7 @@ func parseCase(file string, text []byte) (c Case, err error) {
 // notCase says why a text is no case.
 func notCase(file string, text []byte) string {
 	if v := jsontext.Value(text); v.IsValid() {
-		return fmt.Sprintf("case %s is JSON, but no object", file)
+		return fmt.Sprintf("case %s is JSON, but not an object", file)
 	}
 	return fmt.Sprintf("case %s is not valid JSON%s", file, plugin.Offending(text))
 }

@@ -9,7 +9,7 @@ import (
 func TestCaseMistakes(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"abi":1`:                   "case x.json is not valid JSON, line 1, column 9",
-		`[1]`:                        "case x.json is JSON, but no object",
+		`[1]`:                        "case x.json is JSON, but not an object",
 		`{"input":{},"expected":{}}`: "case x.json: an unknown member at /expected",
 		`{"input":{},"kv":{"a":1}}`:  "case x.json: a value of the wrong type at /kv/a",
 	} {

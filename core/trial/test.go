@@ -59,7 +59,7 @@ func (h *Host) Test(ctx context.Context, f *Plugin, dir string) (TestView, error
 	if len(entries) == 0 {
 		what := "%s holds no case (*.json)"
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			what = "there is not a folder %s"
+			what = "there is no folder %s"
 		}
 		return v, core.Refusef(core.NotFound, what, dir).WithHint(`a case is {"input":{...},"expect":{...}}; sdk/ABI.md, "Cases"`)
 	}

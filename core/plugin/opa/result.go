@@ -164,7 +164,7 @@ func (r *rules) read(text []byte) error {
 	}
 	for name := range r.Own {
 		if i := slices.IndexFunc(names, func(ours string) bool { return strings.EqualFold(name, ours) }); i >= 0 {
-			return fmt.Errorf("%q is nothing: did you mean %q?", name, names[i])
+			return fmt.Errorf("unknown name %q: did you mean %q?", name, names[i])
 		}
 	}
 	return nil

@@ -45,7 +45,7 @@ func TestVerdict(t *testing.T) {
 		{message, "ogp/message", `{"decision":"deny","allow":false}`, `{"decision":"deny"}`},
 		{message, "ogp/message", `{"decision":"hold","allow":false}`, `{"decision":"hold"}`},
 		{request, "ogp/request", `{"decision":"allow","grants":[{"intent":"message"}],"deny":["x"]}`, `{"decision":"deny","reason":"x"}`},
-		{message, "ogp/message", `{"Deny":["no"],"allow":true}`, `error: "Deny" is nothing: did you mean "deny"?`},
+		{message, "ogp/message", `{"Deny":["no"],"allow":true}`, `error: unknown name "Deny": did you mean "deny"?`},
 		{message, "ogp/message", `{"decision":{"ALLOW":true}}`, `error: did you mean "allow"?`},
 		{message, "ogp/message", `{"denied":true,"allow":true}`, `{"decision":"allow"}`}, // its own helper
 		{message, "ogp/message/decision", `"hold"`, `{"decision":"hold"}`},
