@@ -337,12 +337,12 @@ func IsCutShort(err error) bool {
 }
 
 func errCutShort() error {
-	return core.Refuse(core.Unavailable, cutShortText).WithHint(`"ogp status" shows whether it runs again; look what was done before you ask once more`)
+	return core.Refuse(core.Unavailable, cutShortText).WithHint(`"ogp status" shows whether it runs again; check what was done before you repeat the command`)
 }
 
 // errBusy says that the call was not taken.
 func errBusy() error {
-	e := core.Refuse(core.Unavailable, "the gateway has as many calls under way as it takes; try again in a moment")
+	e := core.Refuse(core.Unavailable, "the gateway is busy with as many calls as it can handle; try again in a moment")
 	e.RetryAfter = 5 * time.Second
 	return e
 }

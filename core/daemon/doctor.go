@@ -83,9 +83,9 @@ func (d *Daemon) checkLists(_ context.Context, r *api.Report) {
 	}
 	switch behind, err := d.behind(); {
 	case err != nil:
-		r.Warn("store_read", "look at the replica; lists are read from the database of store meanwhile", "not read: %v", err)
+		r.Warn("store_read", "check the replica; lists are read from the database of store meanwhile", "not read: %v", err)
 	case behind > lateBy:
-		r.Warn("store_read", "look at the replica", "lists are %v behind", behind.Round(time.Second))
+		r.Warn("store_read", "check the replica", "lists are %v behind", behind.Round(time.Second))
 	default:
 		r.Ok("store_read", "lists are %v behind", behind.Round(time.Millisecond))
 	}

@@ -136,7 +136,7 @@ func (d *Daemon) reload(ctx context.Context) ([]changeView, error) {
 		views = append(views, changeView{c.Key, c.From, c.To, c.Restart})
 		text := "setting changed"
 		if c.Restart {
-			text = "setting changed; it counts from the next start on"
+			text = "setting changed; it takes effect at the next start"
 		}
 		d.log.Info(text, "key", c.Key, "from", c.From, "to", c.To)
 	}
@@ -195,12 +195,12 @@ func (d *Daemon) outsideChanged(ctx context.Context) {
 		err = d.hooks.Apply(wanted)
 	}
 	if err != nil {
-		d.log.Error("a change outside of our configuration is not taken up", "err", err)
+		d.log.Error("a change outside of our configuration cannot be used", "err", err)
 		return
 	}
 	d.setNotifiers()
 	d.dispatcher.Changed()
-	d.log.Info("what notifiers need has changed; what waits for them is tried now")
+	d.log.Info("settings of a notifier have changed; the notices that wait are tried now")
 }
 
 // watchConfig reloads on SIGHUP and when the configuration file changes.

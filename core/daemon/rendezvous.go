@@ -101,7 +101,7 @@ func (d *Daemon) redeem(in *core.Invited, accepter core.PublicKey) (grants []cor
 		return err
 	})
 	if err != nil {
-		d.log.Error("an invite was not looked at: the request waits", "err", err)
+		d.log.Error("an invite could not be checked: the request waits", "err", err)
 	}
 	return grants, ok
 }

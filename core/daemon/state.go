@@ -211,7 +211,7 @@ func (d *Daemon) noteKey() {
 		d.notes = append(d.notes, `a passphrase is given for the key, which is not sealed; "ogp key seal" seals it`)
 	}
 	if d.key.Unused {
-		d.notes = append(d.notes, KeyFile+" is not used, as the signer has our key; move it to where nobody reads it")
+		d.notes = append(d.notes, KeyFile+" is not used, as the signer has our key; move it to a safe place")
 	}
 }
 
@@ -238,9 +238,9 @@ func (d *Daemon) watchStore(ctx context.Context) error {
 		switch {
 		case err != nil && since.IsZero():
 			since = time.Now()
-			d.log.Error("the store keeps nothing", "err", err, "hint", api.ErrorOf(err).Hint)
+			d.log.Error("the store cannot write", "err", err, "hint", api.ErrorOf(err).Hint)
 		case err == nil && !since.IsZero():
-			d.log.Log(ctx, slog.LevelWarn, "the store keeps changes again", "after", time.Since(since).Round(time.Second))
+			d.log.Log(ctx, slog.LevelWarn, "the store writes again", "after", time.Since(since).Round(time.Second))
 			since = time.Time{}
 		}
 	})
@@ -250,16 +250,16 @@ func (d *Daemon) watchStore(ctx context.Context) error {
 // nothing.
 func (d *Daemon) storeNote() (notes []string) {
 	if err := d.store.Health(); err != nil {
-		notes = append(notes, "nothing can be kept: "+err.Error()+"; "+api.ErrorOf(err).Hint)
+		notes = append(notes, "nothing can be stored: "+err.Error()+"; "+api.ErrorOf(err).Hint)
 	}
 	switch behind, err := d.behind(); {
 	case err != nil:
-		notes = append(notes, "lists are read from the database of store, as that of store_read is not: "+err.Error()+"; look at the replica")
+		notes = append(notes, "lists are read from the database of store, as that of store_read is not: "+err.Error()+"; check the replica")
 	case behind > lateBy:
-		notes = append(notes, fmt.Sprintf("lists are %v behind, as the database of store_read is; look at the replica", behind.Round(time.Second)))
+		notes = append(notes, fmt.Sprintf("lists are %v behind, as the database of store_read is; check the replica", behind.Round(time.Second)))
 	}
 	if err := d.key.Health(); err != nil {
-		notes = append(notes, "what is to be signed waits: "+err.Error()+"; "+api.ErrorOf(err).Hint)
+		notes = append(notes, "what we send waits to be signed: "+err.Error()+"; "+api.ErrorOf(err).Hint)
 	}
 	return notes
 }

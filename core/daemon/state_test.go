@@ -56,7 +56,7 @@ func TestS1TheStoreSaysThatItKeepsNothing(t *testing.T) {
 			t.Error(err)
 		}
 		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-		if len(lines) != 2 || !strings.Contains(lines[0], "keeps nothing") || !strings.Contains(lines[0], "free some") || !strings.Contains(lines[1], "again") {
+		if len(lines) != 2 || !strings.Contains(lines[0], "cannot write") || !strings.Contains(lines[0], "free some") || !strings.Contains(lines[1], "again") {
 			t.Errorf("log:\n%s\nwant one line for the beginning and one for the end", log.String())
 		}
 	})

@@ -83,7 +83,7 @@ func (d *Daemon) warningsNow() []string {
 		out = append(out, "listening on this machine alone, as the gateway URL was on localhost at the start; to restart it: "+d.restart())
 	}
 	if strings.HasPrefix(d.gateway.Settings().URL, "http://localhost") {
-		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer: \"ogp config set gateway_url https://<your host>\" says another")
+		out = append(out, "the gateway URL is on localhost, so that only gateways on this machine can answer: \"ogp config set gateway_url https://<your host>\" changes it")
 	}
 	moved, deaf := d.gateway.Moved(), []*core.Peer{}
 	moved = slices.DeleteFunc(moved, func(p *core.Peer) bool {

@@ -279,7 +279,7 @@ func (r *Remote) feel(err error) {
 	switch {
 	case err != nil && (was == nil || fact(was) != fact(err)):
 		f := r.failure(err)
-		r.log.Error("the signer signs nothing: what is to be signed waits", "err", f.Err, "hint", f.Hint)
+		r.log.Error("the signer does not sign: what we send waits", "err", f.Err, "hint", f.Hint)
 	case err == nil && was != nil:
 		r.log.Warn("the signer signs again")
 	}

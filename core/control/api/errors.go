@@ -51,7 +51,7 @@ func fileHint(err error) string {
 	case errors.Is(at, syscall.ENOSPC):
 		return "free some space where " + at.Path + " is"
 	case errors.Is(at, syscall.EROFS):
-		return at.Path + " is on a disk that is only read: name a place on another"
+		return at.Path + " is on a read-only disk: name a place on another"
 	}
 	return ""
 }

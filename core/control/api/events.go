@@ -53,7 +53,7 @@ func EventLine(v EventView, here func(string) string) string {
 		case data.Error != "":
 			text = "error: " + data.Error
 		case text == "":
-			text = "yes, without a word"
+			text = "yes, without a text"
 		}
 	case core.EventApproved:
 		text += after(" By: ", data.ApprovedBy)

@@ -82,9 +82,9 @@ func grantLine(g core.Grant, used, usedBytes string) string {
 var steps = map[peering.Event]string{
 	peering.Ask: "we asked it", peering.Asked: "it asked us", peering.AskedToo: "it asked us, too: both agree", peering.Approve: "we approved it", peering.ApprovedBy: "it approved us",
 	peering.Reject: "we rejected it", peering.RejectedBy: "it rejected us", peering.Remove: "we ended the federation", peering.RemovedBy: "it ended the federation",
-	peering.Doubted: "it, or somebody, said that it has ended the federation", peering.Yes: "asked, it said that it has us approved", peering.No: "asked, it said that it has not approved us",
-	peering.Restored: "it wrote to us again", peering.Lost: "it asked anew, and has us approved no more", peering.Lapse: "an answer said that it has us approved no more", peering.Expired: "nothing was heard for too long",
-	"import": "taken over from older files",
+	peering.Doubted: "it, or somebody, said that it has ended the federation", peering.Yes: "when asked, it said that it has approved us", peering.No: "when asked, it said that it has not approved us",
+	peering.Restored: "it wrote to us again", peering.Lost: "it asked again, and no longer has us approved", peering.Lapse: "an answer said that it no longer has us approved", peering.Expired: "nothing was heard for too long",
+	"import": "imported from older files",
 }
 
 // StepLine is a step of a peer's history in words. Approving what is approved changes grants.

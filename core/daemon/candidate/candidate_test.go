@@ -252,9 +252,9 @@ func TestSetRules(t *testing.T) {
 	}
 	for want, text := range map[string]string{
 		"rules:3: rule \"a\": when: column 5: unknown name \"mesage": strings.Replace(rule, "true", "1 < mesage.bytes", 1),
-		"may approve":          strings.Replace(rule, "hold", "approve", 1),
-		"\"email\" is no rule": "email = \"x\"\n" + rule,
-		"no valid TOML":        "[[rules",
+		"may approve":             strings.Replace(rule, "hold", "approve", 1),
+		"\"email\" is not a rule": "email = \"x\"\n" + rule,
+		"no valid TOML":           "[[rules",
 	} {
 		if _, err := s.SetRules(t.Context(), api.RulesParams{Text: text}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("SetRules(%q) = %v, want %q", text, err, want)

@@ -71,7 +71,7 @@ func (s *Service) SetRules(ctx context.Context, p api.RulesParams) (none api.Rul
 	}
 	v, err := s.Rules(ctx, api.None{})
 	if err == nil && v.Rules != len(c.Rules) {
-		err = core.Refusef(core.Conflict, "%s of %d came into force, so that all is as before", text.Count(v.Rules, "rule", "rules"), len(c.Rules))
+		err = core.Refusef(core.Conflict, "only %s of %d came into force, so the file was put back as it was", text.Count(v.Rules, "rule", "rules"), len(c.Rules))
 	}
 	if err != nil {
 		return back(err)

@@ -80,7 +80,7 @@ func (d *Doctor) OwnKey(ctx context.Context, r *api.Report) {
 	key, path, err := d.FindKey(ctx)
 	switch {
 	case errors.Is(err, core.Unavailable):
-		r.Failed("key", "look at the signer", err)
+		r.Failed("key", "see whether the signer runs, and what its log says", err)
 	case errors.Is(err, core.NotFound) && inForce.IsZero():
 		r.Warn("key", "ogp start --background", "there is none yet; the first start makes it")
 	case errors.Is(err, core.NotFound):

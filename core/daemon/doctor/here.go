@@ -100,14 +100,14 @@ func (d *Doctor) Damage(ctx context.Context, r *api.Report) {
 	case <-ctx.Done():
 		return
 	case <-time.After(patience):
-		r.Ok("store", "%s, being read for damage: ask again in a moment for what is found", text.Bytes(uint64(size)))
+		r.Ok("store", "%s, still being checked for damage: run this again in a moment for the result", text.Bytes(uint64(size)))
 		return
 	}
 	d.Reading.mu.Lock()
 	defer d.Reading.mu.Unlock()
 	switch {
 	case d.Reading.cut:
-		r.Warn("store", "it is too large to read in one go; what is read is sound. To read all of it: \"ogp stop\", then \"ogp backup\", which reads every row", "not read to its end within %v; no damage until there", storeLimit)
+		r.Warn("store", "the store is too large to check in one go. To check all of it: \"ogp stop\", then \"ogp backup\", which reads every row", "not checked to its end within %v; no damage so far", storeLimit)
 	case d.Reading.err != nil:
 		r.Failed("store", "put your backup back: \"ogp stop\", move "+d.Dir+" elsewhere, then \"ogp restore <backup>\"", d.Reading.err)
 	default:

@@ -110,7 +110,7 @@ func (d *Doctor) OwnURL(ctx context.Context, r *api.Report) {
 	passOn := fmt.Sprintf("let the proxy or tunnel of %s pass %s and /federation/ to port %d, or correct gateway_url in config.toml", u.Host, federation.PathCard, d.Listener.Port)
 	switch {
 	case errors.Is(err, dial.TLS):
-		r.Fail("url", "see the line \"tls\"", "%s cannot be asked: %s", own, dial.Words(err))
+		r.Fail("url", "fix what \"tls\" says below", "%s cannot be asked: %s", own, dial.Words(err))
 	case errors.Is(err, dial.DNS):
 		r.Fail("url", "make a DNS record for "+u.Hostname()+", or correct gateway_url in config.toml", "%s cannot be found: %s", own, dial.Words(err))
 	case err != nil:
@@ -178,7 +178,7 @@ func (d *Doctor) TLS(ctx context.Context, r *api.Report) {
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, ServerName: own.Hostname()}}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(own.Hostname(), cmp.Or(own.Port(), "443")))
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" { // which the look at the URL explains
-		r.Warn("tls", "first what \"url\" says", "not looked at, as there is no connection to %s", own.Host)
+		r.Warn("tls", "fix what \"url\" says first", "not checked, as there is no connection to %s", own.Host)
 		return
 	}
 	if err != nil {
@@ -264,7 +264,7 @@ func (d *Doctor) Clock(ctx context.Context, r *api.Report) {
 		r.Ok("clock", "%s; there is no rendezvous and no approved peer to compare it with", time.Now().UTC().Format(time.RFC3339))
 		return
 	}
-	r.Warn("clock", "compare date -u with a clock that you trust", "not compared: of %s none has told its time", text.Count(len(sources), "server and peer asked", "servers and peers asked"))
+	r.Warn("clock", "compare date -u with a clock that you trust", "not compared: %s, none of which told its time", text.Count(len(sources), "server and peer asked", "servers and peers asked"))
 }
 
 func checkSkew(r *api.Report, skew, window time.Duration, host string) {
@@ -277,7 +277,7 @@ func checkSkew(r *api.Report, skew, window time.Duration, host string) {
 	fix := "set the clock that is wrong: timedatectl set-ntp true, here or there"
 	switch {
 	case skew.Abs() >= window:
-		r.Fail("clock", fix, "our clock is %s that of %s: messages are refused from %v on", how, host, window)
+		r.Fail("clock", fix, "our clock is %s that of %s: messages are refused when clocks differ by %v or more", how, host, window)
 	case skew.Abs() >= clockWarn:
 		r.Warn("clock", fix, "our clock is %s that of %s", how, host)
 	default:
@@ -307,7 +307,7 @@ func (d *Doctor) Registrations(ctx context.Context, r *api.Report) {
 		case !s.Registered:
 			r.Fail("rendezvous", fix, "not registered with %s, tried %s: %s", s.URL, text.Count(s.Failures, "time"), s.Error)
 		case s.Failures > 0:
-			r.Warn("rendezvous", fix, "registered with %s, and %s failed since: %s", s.URL, text.Count(s.Failures, "renewal"), s.Error)
+			r.Warn("rendezvous", fix, "registered with %s, and %s failed since then: %s", s.URL, text.Count(s.Failures, "renewal"), s.Error)
 		default:
 			d.checkRecord(ctx, r, s)
 		}
@@ -324,7 +324,7 @@ func (d *Doctor) checkRecord(ctx context.Context, r *api.Report, s rendezvous.St
 	switch {
 	case err != nil:
 		view := api.ErrorOf(err)
-		r.Fail("rendezvous", "wait a minute; if it stays so, name another server: rendezvous.url in config.toml", "%s has taken our registration and does not give it back: %s", s.URL, view.Message)
+		r.Fail("rendezvous", "wait a minute; if it stays so, name another server: rendezvous.url in config.toml", "%s has accepted our registration and does not return it: %s", s.URL, view.Message)
 	case !found.Verified:
 		r.Warn("rendezvous", "ask its operator to update it, or name another: rendezvous.url in config.toml", "%s gives others our address without our signature: they must take its word", s.URL)
 	case public == "":

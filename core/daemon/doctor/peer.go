@@ -76,7 +76,7 @@ func (d *Doctor) checkPeerReach(ctx context.Context, r *api.Report, p *core.Peer
 	switch {
 	case errors.Is(err, core.Conflict):
 		r.Ok("reach", "%s answers in %v", p.URL, took)
-		r.Fail("peer-key", "compare fingerprints with its operator another way; if it has moved: \"ogp federation remove "+p.Name()+"\", and begin anew",
+		r.Fail("peer-key", "compare fingerprints with its operator another way; if it has a new key: \"ogp federation remove "+p.Name()+"\", then ask it again",
 			"%s is answered with another key: fingerprint %s, on record is %s", p.URL, d.answering(ctx, p), p.Key.Fingerprint())
 		return true
 	case err != nil:

@@ -69,7 +69,7 @@ func Plugin(v hooks.View, unread []config.Problem) []api.Problem {
 		}
 	}
 	if len(secrets) > 0 { // a secret that is named is granted with the URLs
-		out.Warn("name it in [plugins."+v.Name+".secrets] of config.toml, or leave it so: its README says what it can do without", "it asks for what it is not given: %s", strings.Join(secrets, "; "))
+		out.Warn("name it in [plugins."+v.Name+".secrets] of config.toml, or leave it so: its README says what it can do without", "it asks for secrets that are not set: %s", strings.Join(secrets, "; "))
 	}
 	for _, unknown := range v.Unknown {
 		out.Warn("take it out of [plugins."+v.Name+".config] of config.toml, or correct its name", "it has no setting %s", unknown)
@@ -117,9 +117,9 @@ func unusedPower(v hooks.View) (out Problems) {
 // fixPower says how a plugin gets a power that it would use.
 func fixPower(v hooks.View, power string) string {
 	if v.Source == hooks.FromInstall {
-		return "if it shall: " + power + " = true in the plugin.toml beside its module, and \"ogp plugin install\" again, which asks you"
+		return "to allow it: " + power + " = true in the plugin.toml beside its module, and \"ogp plugin install\" again, which asks you"
 	}
-	return "if it shall: " + power + " = true in its plugin.toml, which asks for the power, and in [plugins." + v.Name + ".grants] of config.toml, which grants it"
+	return "to allow it: " + power + " = true in its plugin.toml, which asks for the power, and in [plugins." + v.Name + ".grants] of config.toml, which grants it"
 }
 
 // lacking parts the powers that a plugin is not granted from the secrets that it is not

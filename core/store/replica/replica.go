@@ -64,7 +64,7 @@ func New(s core.Store, c Copy, owner string, log *slog.Logger) *Lists {
 }
 
 var (
-	errNotYet  = errors.New("it was not looked at yet")
+	errNotYet  = errors.New("it was not checked yet")
 	errNotCopy = errors.New("it is not a copy of the database that store names")
 )
 
