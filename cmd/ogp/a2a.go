@@ -13,8 +13,9 @@ import (
 func a2aCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "a2a", Short: "Let A2A clients talk to peers", Args: cobra.NoArgs,
-		Long: `Each approved peer is an A2A agent for programs on this machine, at /a2a/<alias> of
-the address in the setting a2a.listen. A client shows the token, and can do what your agent can.
+		Long: `Programs on this machine can talk to each approved peer as an A2A agent, at
+/a2a/<alias> of the address in the setting a2a.listen. A client sends a token, and may
+do what your agent may.
 
   ogp a2a token`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

@@ -24,7 +24,7 @@ notified, until "ogp federation resume".
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.Peer = args[0]
 			return cli.Show(cmd.Context(), a, api.Pause, p, func(v api.PeerView) {
-				a.Sayf(a.Out, "What %s sends is held; \"ogp federation resume %s\" lets it through again\n", v.Handle(), v.Handle())
+				a.Sayf(a.Out, "Messages from %s are held; \"ogp federation resume %s\" lets them through again\n", v.Handle(), v.Handle())
 			})
 		},
 	}
@@ -37,13 +37,14 @@ func resumeCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "resume <peer>", Short: "Let a paused peer's messages through again", Args: cobra.ExactArgs(1),
 		Long: `Let a peer's messages reach the agent again, after "pause" or an automatic pause.
---release also delivers what was held meanwhile, or held as too much.
+--release also delivers what was held meanwhile, and what was held because the peer
+was over a limit.
 
   ogp federation resume ben --release`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.Peer = args[0]
 			return cli.Show(cmd.Context(), a, api.Resume, p, func(v api.ResumeResult) {
-				fmt.Fprintf(a.Out, "What %s sends reaches the agent again\n", v.Peer.Handle())
+				fmt.Fprintf(a.Out, "Messages from %s reach the agent again\n", v.Peer.Handle())
 				if v.Released > 0 {
 					fmt.Fprintf(a.Out, "Released what was held: %d\n", v.Released)
 				}

@@ -139,7 +139,7 @@ func shownConfig(cmd *cobra.Command, a *cli.App, p api.ConfigParams) (v api.Conf
 func differences(v api.ConfigView) []string {
 	var out []string
 	if v.FileError != nil {
-		out = append(out, v.File+" cannot be taken up, and what was read before it stays in force: "+v.FileError.Message)
+		out = append(out, v.File+" cannot be used, so the settings read before it stay in force: "+v.FileError.Message)
 	}
 	for _, d := range v.Differs {
 		line := d.Key
@@ -158,7 +158,7 @@ func differences(v api.ConfigView) []string {
 			line += d.FileAt + " says " + d.File
 		}
 		if d.Restart {
-			line += ", which counts from the next start on"
+			line += ", which takes effect at the next start"
 		}
 		out = append(out, line)
 	}

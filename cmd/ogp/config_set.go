@@ -86,7 +86,7 @@ func writeSetting(ctx context.Context, a *cli.App, s settings.Setting, done stri
 		}
 	}
 	if where != "" {
-		fmt.Fprintf(a.Err, "note: %s is set by %s, which counts more than the file\n", s.Key, where)
+		fmt.Fprintf(a.Err, "note: %s is set by %s, which overrides the file\n", s.Key, where)
 	}
 	return a.Done(map[string]string{"key": s.Key, "file": path}, "%s %s in %s", done, s.Key, path)
 }

@@ -38,7 +38,7 @@ func deliveryListCommand(a *cli.App) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&p.Notifier, "notifier", "", "only of this notifier")
-	cmd.Flags().BoolVar(&p.All, "all", false, "what waits, too")
+	cmd.Flags().BoolVar(&p.All, "all", false, "also those that still wait")
 	p.Limit = 100
 	cli.CountVar(cmd.Flags(), &p.Limit, "limit", "show at most this many")
 	return cmd
@@ -72,6 +72,6 @@ func deliveryOperation(a *cli.App, method control.Method[api.DeliveryWhich, api.
 		})
 	}
 	cmd.Flags().StringVar(&p.Notifier, "notifier", "", "all of this notifier")
-	cmd.Flags().BoolVar(&p.All, "all", false, "all that was set aside")
+	cmd.Flags().BoolVar(&p.All, "all", false, "everything that was set aside")
 	return cmd
 }

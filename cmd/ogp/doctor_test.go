@@ -261,7 +261,7 @@ func TestDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 		t.Errorf("exit status %d, want 0:\n%s", code, listChecks(v.Checks))
 	}
 	for _, want := range []string{"ok config", "ok state", "ok files", "ok daemon", "ok key", "ok store", "ok port", "ok clock: within", "warn rendezvous: registered .* without a URL",
-		"ok plugins: openclaw: self-tests pass", "ok notifier: openclaw: a test call was taken", "ok queues", "ok peers", "ok disk", "ok descriptors", "warn url: http://localhost:"} {
+		"ok plugins: openclaw: self-tests pass", "ok notifier: openclaw: a test call succeeded", "ok queues", "ok peers", "ok disk", "ok descriptors", "warn url: http://localhost:"} {
 		if !regexp.MustCompile("(?m)^  " + want).MatchString(listChecks(v.Checks)) {
 			t.Errorf("no line %q in\n%s", want, listChecks(v.Checks))
 		}
@@ -275,7 +275,7 @@ func TestDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 	if code != cli.Done || v.Running || v.Failed > 0 {
 		t.Errorf("without a daemon: exit status %d\n%s", code, listChecks(v.Checks))
 	}
-	if !strings.Contains(listChecks(v.Checks), "ok notifier: openclaw: a test call was taken") || !strings.Contains(listChecks(v.Checks), "ok rendezvous: http") {
+	if !strings.Contains(listChecks(v.Checks), "ok notifier: openclaw: a test call succeeded") || !strings.Contains(listChecks(v.Checks), "ok rendezvous: http") {
 		t.Errorf("without a daemon it says\n%s", listChecks(v.Checks))
 	}
 }

@@ -182,7 +182,7 @@ func requested(a *cli.App, r api.RequestResult) {
 		theirTurn(a, r)
 	case r.Peer.State == core.Approved:
 		fmt.Fprintf(a.Out, "Asked %s again, fingerprint %s: %s\n", r.Peer.Handle(), r.Peer.Fingerprint, r.Status)
-		fmt.Fprintln(a.Err, "It has us no more and must approve us again; here it stays approved.")
+		fmt.Fprintln(a.Err, "It has lost our record and must approve us again; it stays approved here.")
 		theirTurn(a, r)
 	default:
 		fmt.Fprintf(a.Out, "Asked %s, fingerprint %s: %s\n", r.Peer.Handle(), r.Peer.Fingerprint, r.Status)
@@ -234,7 +234,7 @@ func aliasCommand(a *cli.App) *cobra.Command {
 func tagCommand(a *cli.App) *cobra.Command {
 	return tagging(a, &cobra.Command{
 		Use: "tag <peer> <tag>...", Short: "Add tags to a peer", Args: cobra.MinimumNArgs(2),
-		Long: "Add tags to a peer, by which \"list --tag\" chooses.\n\n  ogp federation tag ben work",
+		Long: "Add tags to a peer; \"list --tag\" selects peers by tag.\n\n  ogp federation tag ben work",
 	}, func(p *api.TagParams, tags []string) { p.Add = tags })
 }
 

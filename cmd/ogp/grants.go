@@ -35,7 +35,7 @@ func (g *grantFlags) register(cmd *cobra.Command) { g.registerAs(cmd, "expires")
 func (g *grantFlags) registerAs(cmd *cobra.Command, expires string) {
 	g.ends = expires
 	cmd.Flags().StringSliceVar(&g.intents, "intents", nil, "intents that the peer may use (default: grants.default of the configuration)")
-	cmd.Flags().StringVar(&g.rate, "rate", "", "the most requests for each intent, such as 100/1h or 100/3600 (seconds)")
+	cmd.Flags().StringVar(&g.rate, "rate", "", "the most messages for each intent, such as 100/1h or 100/3600 (seconds)")
 	cmd.Flags().StringVar(&g.bytes, "bytes", "", "the most payload for each intent, such as 64KiB/1h (default: 256KiB/1h)")
 	cmd.Flags().StringSliceVar(&g.topics, "topics", nil, "agent-comms topics, each with its subtopics; * for all")
 	cmd.Flags().StringSliceVar(&g.personas, "personas", nil, "our agents (personas) that the peer may reach; * for all")
@@ -119,7 +119,7 @@ func approveCommand(a *cli.App) *cobra.Command {
 	var alias string
 	cmd := &cobra.Command{
 		Use: "approve <peer>", Short: "Approve a peer that has asked", Args: cobra.ExactArgs(1),
-		Long: "Approve a peer that has asked, with these grants or the configured ones. Of a peer that\nis approved already, what is not named stays.\n\n  ogp federation approve K7QF-3MZA --alias ben --intents message,agent-comms --rate 50/3600 --topics general",
+		Long: "Approve a peer that has asked, with these grants or the configured ones. For a peer that\nis approved already, only what you name changes.\n\n  ogp federation approve K7QF-3MZA --alias ben --intents message,agent-comms --rate 50/3600 --topics general",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			given := cmd.Flags().Changed
 			grants, err := g.grants(given)
@@ -164,7 +164,7 @@ func told(a *cli.App, o api.OutgoingView, what string) {
 			break // as soon as it can be reached
 		}
 		if o.Error == nil {
-			fmt.Fprintf(a.Out, "The peer is told of the %s in a few seconds, when it has written its request down\n", what)
+			fmt.Fprintf(a.Out, "The peer is notified of the %s in a few seconds, once it has stored its request\n", what)
 			break
 		}
 		fmt.Fprintf(a.Err, "⚠ Could not notify peer of %s yet: %s\n  It is tried again %s, until %s.\n", what, o.Error.Message, text.Until(o.Next), o.GiveUp.Local().Format(time.DateTime))
@@ -191,7 +191,7 @@ func scopesCommand(a *cli.App) *cobra.Command {
 			}
 			return a.Print(map[string]any{"peer": p.Handle(), "granted": p.Granted, "received": p.Received, "budgets": p.Budgets, "paused": p.Paused}, func() {
 				if p.State != core.Approved {
-					fmt.Fprintf(a.Out, "%s is %s: what is granted does not count\n", p.Handle(), p.Standing)
+					fmt.Fprintf(a.Out, "%s is %s: these grants are not in effect\n", p.Handle(), p.Standing)
 				}
 				fmt.Fprintf(a.Out, "%s may, here:\n", p.Handle())
 				for _, g := range p.Granted {
@@ -207,12 +207,12 @@ func scopesCommand(a *cli.App) *cobra.Command {
 				switch {
 				case len(p.Received) > 0:
 				case p.State == core.Approved:
-					fmt.Fprintln(a.Out, "  unknown: it has not said")
+					fmt.Fprintln(a.Out, "  unknown: the peer has not told us")
 				default:
 					fmt.Fprintln(a.Out, "  nothing")
 				}
 				if len(p.Budgets) > 0 {
-					fmt.Fprintln(a.Out, "Used within 24 hours, of what may reach the agent:")
+					fmt.Fprintln(a.Out, "Used within 24 hours, of the budget for the agent:")
 				}
 				for _, b := range p.Budgets {
 					fmt.Fprintf(a.Out, "  %s\n", spent(b))
@@ -230,7 +230,7 @@ func levelCommand(a *cli.App) *cobra.Command {
 	var reset bool
 	cmd := &cobra.Command{
 		Use: "level [peer] [level]", Short: "Show or set how openly our agent answers a peer on a topic", Args: cobra.MaximumNArgs(2),
-		Long: "Set how openly the agent answers a peer's agent-comms messages: full, summary, escalate, deny, off, or \"default\" to take the setting away. Without --topic it is the level of all topics that have none of their own. Without a level, show what is set.\n\n  ogp federation level ben full --topic planning",
+		Long: "Set how openly the agent answers a peer's agent-comms messages: full, summary, escalate, deny, off, or \"default\" to remove the setting. Without --topic, it applies to all topics without a level of their own. Without a level, show what is set.\n\n  ogp federation level ben full --topic planning",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if reset {
 				if len(args) != 1 || topic != "" {

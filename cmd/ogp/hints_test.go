@@ -19,24 +19,24 @@ import (
 // elsewhere are texts with a command for another gateway than the one that --home means,
 // or for no gateway, and texts that are not printed.
 var elsewhere = []string{
-	"the command ogp whoami",                            // at the peer
-	"its operator runs: ogp federation",                 // there
-	"its operator grants with: ogp federation",          // there
-	"Share this with your peer",                         // the line is the field's
-	"approves with \"ogp federation approve",            // the peer does
-	"with the token that \"ogp a2a token\" shows",       // to a client over HTTP
-	"Approve the peer %s on the gateway",                // the one under test
-	"This is a test call of",                            // a notice
-	"Written by \"ogp service install\"",                // in the unit
-	"Write \"ogp mcp\" into",                            // help
-	"ogp start --network-allow-private",                 // config.toml
-	"\"ogp config check\" finds mistakes, \"ogp config", // config.toml
-	"without the tools of \"ogp mcp\"",                  // config.toml
-	"was all of it. Nothing is left behind. Yours: ogp", // the demo's gateways are gone
-	"as the command ogp whoami prints it there",         // at the peer
-	"a line for what goes on, such as `ogp events`",     // the manual
-	"ogp rendezvous snapshot",                           // a file
-	"koanf:",                                            // config.toml
+	"the command ogp whoami",                                 // at the peer
+	"its operator runs: ogp federation",                      // there
+	"its operator grants with: ogp federation",               // there
+	"Share this with your peer",                              // the line is the field's
+	"approves with \"ogp federation approve",                 // the peer does
+	"with the token that \"ogp a2a token\" shows",            // to a client over HTTP
+	"Approve the peer %s on the gateway",                     // the one under test
+	"This is a test call of",                                 // a notice
+	"Written by \"ogp service install\"",                     // in the unit
+	"Write \"ogp mcp\" into",                                 // help
+	"ogp start --network-allow-private",                      // config.toml
+	"\"ogp config check\" finds mistakes, \"ogp config",      // config.toml
+	"without the tools of \"ogp mcp\"",                       // config.toml
+	"Nothing is left behind. To start your own gateway: ogp", // the demo's gateways are gone
+	"as the command ogp whoami prints it there",              // at the peer
+	"a line for what goes on, such as `ogp events`",          // the manual
+	"ogp rendezvous snapshot",                                // a file
+	"koanf:",                                                 // config.toml
 }
 
 // Commands that we print name the gateway that --home means. Only App.Here and App.Sayf

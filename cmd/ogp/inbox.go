@@ -28,7 +28,7 @@ func inboxListCommand(a *cli.App) *cobra.Command {
 	var held bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List messages, the newest first", Args: cobra.NoArgs,
-		Long: "List messages, the newest first. A search looks at some thousand messages and says where it goes on.\n\n  ogp inbox list --peer ben --search \"thursday noon\"",
+		Long: "List messages, the newest first. A search covers a few thousand messages at a time and says how to continue.\n\n  ogp inbox list --peer ben --search \"thursday noon\"",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if since != "" {
 				var err error
@@ -83,7 +83,7 @@ func more(a *cli.App, next string, looked int, search string) {
 	if search != "" {
 		what = "Looked at " + text.Count(looked, "message")
 	}
-	fmt.Fprintf(a.Err, "%s: the same with --before %s goes on.\n", what, next)
+	fmt.Fprintf(a.Err, "%s: add --before %s to continue.\n", what, next)
 }
 
 func inboxShowCommand(a *cli.App) *cobra.Command {
@@ -216,7 +216,7 @@ func inboxDenyCommand(a *cli.App) *cobra.Command {
 						fmt.Fprintf(a.Out, "Denied; the reply is ready for %s to fetch\n", o.Peer.Handle())
 						return
 					}
-					fmt.Fprintln(a.Out, "Denied; its sender is no approved peer, and is not told")
+					fmt.Fprintln(a.Out, "Denied; its sender is not an approved peer, and is not notified")
 				default:
 					fmt.Fprintf(a.Out, "Denied; the reply is ready for %s to fetch\n", o.Peer.Handle())
 					fmt.Fprintf(a.Err, "⚠ It did not take it at its reply address: %s\n", o.Error.Message)

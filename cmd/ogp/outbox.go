@@ -58,7 +58,7 @@ func outboxListCommand(a *cli.App) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&p.Peer, "peer", "", "only to this peer")
 	cmd.Flags().StringVar(&state, "state", "", "only waiting, sent, refused or expired")
-	cmd.Flags().BoolVar(&all, "all", false, "in any state")
+	cmd.Flags().BoolVar(&all, "all", false, "show messages in any state")
 	pageFlags(cmd, &p.Before, &p.Search, &p.Limit)
 	return cmd
 }
@@ -107,7 +107,7 @@ func triedAgain(r api.CountResult) string {
 func outboxCancelCommand(a *cli.App) *cobra.Command {
 	return outboxOperation(a, api.OutboxCancel, func(r api.CountResult) string { return "Cancelled " + text.Count(r.Count, "message") }, &cobra.Command{
 		Use: "cancel [id]", Short: "Cancel waiting messages", Args: cobra.MaximumNArgs(1),
-		Long: "Cancel a waiting message; or all that wait, for one peer or for all. What has been sent cannot be called back.\n\n  ogp outbox cancel --peer ben",
+		Long: "Cancel a waiting message; or all that wait, for one peer or for all. A message that was sent cannot be recalled.\n\n  ogp outbox cancel --peer ben",
 	})
 }
 
@@ -124,7 +124,7 @@ func outboxOperation(a *cli.App, method control.Method[api.OutboxWhich, api.Coun
 			fmt.Fprintln(a.Out, done(r))
 		})
 	}
-	cmd.Flags().StringVar(&p.Peer, "peer", "", "all that wait for this peer")
-	cmd.Flags().BoolVar(&p.All, "all", false, "all that wait")
+	cmd.Flags().StringVar(&p.Peer, "peer", "", "every message waiting for this peer")
+	cmd.Flags().BoolVar(&p.All, "all", false, "every waiting message")
 	return cmd
 }

@@ -48,7 +48,7 @@ func (s *several) register(cmd *cobra.Command) {
 	flags := make([]string, len(s.all))
 	for i, x := range s.all {
 		flags[i] = "--" + x.flag
-		cmd.Flags().BoolVar(&x.given, x.flag, false, map[core.Trust]string{core.Pending: "all that wait", core.Rejected: "all rejected peers", core.Removed: "all removed peers"}[x.status])
+		cmd.Flags().BoolVar(&x.given, x.flag, false, map[core.Trust]string{core.Pending: "every peer that waits", core.Rejected: "all rejected peers", core.Removed: "all removed peers"}[x.status])
 	}
 	cmd.Flags().BoolVarP(&s.yes, "yes", "y", false, "do not ask for confirmation")
 	cmd.Args = func(_ *cobra.Command, args []string) error {
@@ -184,7 +184,7 @@ func forgetCommand(a *cli.App) *cobra.Command {
 	s := &several{a: a, what: "Forget", all: []*allOf{{flag: "all-rejected", status: core.Rejected}, {flag: "all-removed", status: core.Removed}}}
 	cmd := &cobra.Command{
 		Use: "forget <peer>...", Short: "Delete the records of removed or rejected peers",
-		Long: "Delete the record of a removed or rejected peer, and with it which signatures it has used. If it asks again, it is a stranger.\n\n  ogp federation forget ben",
+		Long: "Delete the record of a removed or rejected peer. If it asks again, it is a stranger, from whom the old form of signature is accepted again.\n\n  ogp federation forget ben",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args, err := s.refs(cmd, args)
 			if err != nil {
@@ -239,7 +239,7 @@ func updateIdentityCommand(a *cli.App) *cobra.Command {
 					fmt.Fprintf(a.Out, "✓ Notified %s\n", name)
 				}
 				for _, name := range slices.Sorted(maps.Keys(r.Failed)) {
-					fmt.Fprintf(a.Out, "⚠ Could not tell %s: %s\n", name, r.Failed[name].Message)
+					fmt.Fprintf(a.Out, "⚠ Could not notify %s: %s\n", name, r.Failed[name].Message)
 				}
 			})
 		},

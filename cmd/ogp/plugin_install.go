@@ -61,7 +61,7 @@ func pluginInstallCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().BoolVarP(&how.yes, "yes", "y", false, "grant what it asks for, without asking")
 	cmd.Flags().BoolVar(&how.noApprovals, "no-approvals", false, "do not grant the power to approve strangers")
 	cmd.Flags().BoolVar(&how.noReplies, "no-replies", false, "do not grant the power to answer peers' messages")
-	cmd.Flags().BoolVar(&how.noCases, "no-cases", false, "do not run the cases that lie beside it")
+	cmd.Flags().BoolVar(&how.noCases, "no-cases", false, "do not run the cases that come with it")
 	return cmd
 }
 
@@ -201,10 +201,10 @@ func pluginReloadCommand(a *cli.App) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return cli.Show(cmd.Context(), a, api.PluginReload, api.PluginRef{Name: append(args, "")[0]}, func(list []api.PluginView) {
 				for _, v := range list {
-					fmt.Fprintf(a.Out, "%s: loaded anew, %s, SHA-256 %.12s\n", v.Name, v.State, v.SHA256)
+					fmt.Fprintf(a.Out, "%s: reloaded, %s, SHA-256 %.12s\n", v.Name, v.State, v.SHA256)
 				}
 				if len(list) == 0 {
-					fmt.Fprintln(a.Err, "Nothing to load anew: no plugin has a file of its own here.")
+					fmt.Fprintln(a.Err, "Nothing to reload: no plugin has a file of its own here.")
 				}
 			})
 		},

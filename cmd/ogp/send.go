@@ -73,7 +73,7 @@ func payloadOf(intent, text string, given bool) (core.Raw, error) {
 		return core.Raw(text), nil
 	}
 	if begin := strings.TrimSpace(text)[0]; begin == '{' || intent != core.IntentMessage && begin == '[' {
-		return nil, cli.Usagef("the payload begins like JSON and is none: is a quote or a brace missing? Plain text that begins so goes into {\"text\":\"...\"}")
+		return nil, cli.Usagef("the payload looks like JSON, but is not valid: is a quote or a brace missing? To send it as plain text, write {\"text\":\"...\"}")
 	}
 	v := core.Plain(intent, "", text)
 	if v == nil {
@@ -92,7 +92,7 @@ func send(a *cli.App, cmd *cobra.Command, p api.SendParams, wait bool, timeout t
 	}
 	failed := core.OutboxState(o.State) == core.OutRefused || core.OutboxState(o.State) == core.OutExpired
 	if wait && o.Reply == nil && !failed && o.Error == nil {
-		o.Error = &api.ErrorView{Kind: "timeout", Message: fmt.Sprintf("no reply within %v", timeout), Hint: fmt.Sprintf("\"ogp outbox show %s\" shows it when it has come", o.ID)}
+		o.Error = &api.ErrorView{Kind: "timeout", Message: fmt.Sprintf("no reply within %v", timeout), Hint: fmt.Sprintf("\"ogp outbox show %s\" shows it when it has arrived", o.ID)}
 	}
 	if a.JSON {
 		a.WriteJSON(o)
@@ -115,7 +115,7 @@ func send(a *cli.App, cmd *cobra.Command, p api.SendParams, wait bool, timeout t
 		return cli.ErrPrinted(code)
 	case wait && o.Reply == nil:
 		if !a.JSON {
-			a.Sayf(a.Err, "%s: no reply within %v\nhint: \"ogp outbox show %s\" shows it when it has come\n", cmd.CommandPath(), timeout, o.ID)
+			a.Sayf(a.Err, "%s: no reply within %v\nhint: \"ogp outbox show %s\" shows it when it has arrived\n", cmd.CommandPath(), timeout, o.ID)
 		}
 		return cli.ErrPrinted(cli.Failed)
 	}

@@ -50,7 +50,7 @@ no daemon is running.
 // showNodes shows the gateways that share the database, and what each works on.
 func showNodes(a *cli.App, all []api.NodeView) {
 	if len(all) == 0 {
-		a.Sayf(a.Out, "This gateway is alone: it keeps its state in a file of its own.")
+		a.Sayf(a.Out, "This is the only node: its state is in a file, not in a database that nodes share.")
 		return
 	}
 	rows := make([][]string, len(all))
@@ -58,7 +58,7 @@ func showNodes(a *cli.App, all []api.NodeView) {
 		state := "ready"
 		switch {
 		case !v.Alive:
-			state = "not heard of since " + text.Ago(v.Seen)
+			state = "not seen since " + text.Ago(v.Seen)
 		case v.Differs != "":
 			state = "takes no work: " + v.Differs
 		}

@@ -47,7 +47,7 @@ func (d *Daemon) checkNotifiers(ctx context.Context, r *api.Report, count func()
 		switch {
 		case !well:
 		case took > 0:
-			r.Ok("notifier", "%s: a test call was taken in %v; %s", h.Name, took.Round(time.Millisecond), waiting)
+			r.Ok("notifier", "%s: a test call succeeded in %v; %s", h.Name, took.Round(time.Millisecond), waiting)
 		default:
 			r.Ok("notifier", "%s: last success %s; %s", h.Name, text.Ago(h.LastSuccess), waiting)
 		}
@@ -113,6 +113,6 @@ func (d *Daemon) checkOpenClawOffline(ctx context.Context, r *api.Report) {
 			r.Fail("notifier", fix, "openclaw: the test call failed: %s (token from %s)", text, from)
 			return
 		}
-		r.Ok("notifier", "openclaw: a test call was taken in %v (token from %s)", time.Since(began).Round(time.Millisecond), from)
+		r.Ok("notifier", "openclaw: a test call succeeded in %v (token from %s)", time.Since(began).Round(time.Millisecond), from)
 	}
 }

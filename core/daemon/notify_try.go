@@ -92,7 +92,7 @@ func TryNotifier(ctx context.Context, o Options, installed []hooks.Installed, na
 // heard finds what a notifier would be loaded with, or says why it would hear of nothing.
 func (d *Daemon) heard(name string, wanted []hooks.Wanted, installed []hooks.Installed) (plugin.Spec, error) {
 	no := func(why, fix string) (plugin.Spec, error) {
-		return plugin.Spec{}, core.Refusef(core.Conflict, "%s would hear of nothing: %s", name, why).WithHint(fix)
+		return plugin.Spec{}, core.Refusef(core.Conflict, "%s would not be notified of anything: %s", name, why).WithHint(fix)
 	}
 	table := "[plugins." + name + "]"
 	if c, ok := d.config().Plugins[name]; ok && !c.IsEnabled() {
@@ -152,7 +152,7 @@ func callOnce(ctx context.Context, dir string, spec plugin.Spec) error {
 }
 
 func notTaken(kind core.Kind, name, why, fix string) error {
-	return core.Refusef(kind, "%s did not take a test call: %s", name, cmp.Or(why, "it does not say why")).WithHint(fix)
+	return core.Refusef(kind, "%s did not accept a test call: %s", name, cmp.Or(why, "it does not say why")).WithHint(fix)
 }
 
 const testLine = `This is a test call of "ogp notify". Nothing has happened, and there is nothing to do.`

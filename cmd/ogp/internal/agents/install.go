@@ -21,7 +21,7 @@ import (
 
 // Command is "ogp agent".
 func Command(a *cli.App) *cobra.Command {
-	return cli.Group("agent", "Give an agent the tools that speak with peers", installCommand(a))
+	return cli.Group("agent", "Give an agent the tools to talk to peers", installCommand(a))
 }
 
 // installView is what became of an installation, for --json.

@@ -41,7 +41,7 @@ func MCPCommand(a *cli.App) *cobra.Command {
 		Use: "mcp", Short: "Serve the agent's tools, over standard input and output", Args: cobra.NoArgs,
 		Long: `Serve the Model Context Protocol over standard input and output, for the program
 that your agent runs in. The tools read, send, ask and answer, over the agent's
-own socket; they cannot change whom you trust, or with what. "ogp agent install"
+own socket; they cannot change whom you trust or what peers may do. "ogp agent install"
 writes this into that program's settings.
 
   ogp mcp`,

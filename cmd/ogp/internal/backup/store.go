@@ -16,9 +16,9 @@ func StoreCommand(a *cli.App) *cobra.Command {
 	return cli.Group("store", "Copy the state from one store into another", &cobra.Command{
 		Use: "migrate <where>", Short: "Copy the state into a PostgreSQL database, or back", Args: cobra.ExactArgs(1),
 		Long: `Copy peers, messages, queues and all else into another store, and compare both. The
-gateway has to be stopped. The store that is in use stays as it is; when the copy
-has ended, the setting "store" says which one counts. If a copy was cut short, run
-the same command again to continue.
+gateway has to be stopped. The store in use stays as it is: when the copy is done,
+change the setting "store" to switch to it. If a copy was cut short, run the same
+command again to continue.
 
   ogp store migrate file:/etc/ogp/store    # holds: postgres://user:password@host/database
   ogp store migrate sqlite                 # back into the state directory`,

@@ -70,7 +70,7 @@ func PublicKey(text string) (string, error) {
 	case len(bytes) == 44 && hex.EncodeToString(bytes[:12]) == core.SPKIPrefix:
 		return hex.EncodeToString(bytes), nil
 	}
-	return "", Usagef("this is no Ed25519 public key: want PEM, or its 32 bytes or SPKI in hex or base64, as the command ogp whoami prints it there")
+	return "", Usagef("this is not an Ed25519 public key: want PEM, or its 32 bytes or SPKI in hex or base64, as the command ogp whoami prints it there")
 }
 
 // pemBegin begins a public key in PEM. RFC 7468 §13

@@ -37,7 +37,7 @@ func installCommand(a *cli.App, root *cobra.Command) *cobra.Command {
 			switch shell := filepath.Base(a.Getenv("SHELL")); shell {
 			case "bash":
 				path = under("XDG_DATA_HOME", ".local/share", "bash-completion", "completions", "ogp")
-				next = "a new shell has it, where the package bash-completion is installed"
+				next = "open a new shell to use it; it needs the package bash-completion"
 				err = root.GenBashCompletionV2(&script, true)
 			case "zsh":
 				path = filepath.Join(home, ".zfunc", "_ogp")
@@ -45,7 +45,7 @@ func installCommand(a *cli.App, root *cobra.Command) *cobra.Command {
 				err = root.GenZshCompletion(&script)
 			case "fish":
 				path = under("XDG_CONFIG_HOME", ".config", "fish", "completions", "ogp.fish")
-				next = "a new shell has it"
+				next = "open a new shell to use it"
 				err = root.GenFishCompletion(&script, true)
 			default:
 				return cli.UsageHint("\"ogp completion --help\" shows how to do it by hand", "SHELL is %q: want bash, zsh or fish", a.Getenv("SHELL"))

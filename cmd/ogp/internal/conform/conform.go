@@ -39,8 +39,8 @@ failed; failures above it are shown as notes.
 
 With --peer it also asks for federation, waits for the gateway's operator to
 approve, and tests what only an approved peer can do. It runs a small gateway for
-that, which the other one must be able to reach. A removed peer is left behind, for
-you to forget.
+that, which the other one must be able to reach. Afterwards the other gateway still
+has the record of a removed peer: "ogp federation forget" there deletes it.
 
   ogp conformance http://localhost:18790
   ogp conformance https://ogp.example.org --level hardened --junit report.xml`,
@@ -79,7 +79,7 @@ you to forget.
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&only, "only", "", "only cases whose name holds this text, or that have it as level or promise")
+	cmd.Flags().StringVar(&only, "only", "", "only cases with this text in their name, or of this level or promise")
 	cmd.Flags().StringVar(&level, "level", string(conformance.Field), "the highest level that counts: seeds, field or hardened")
 	cmd.Flags().BoolVar(&asPeer, "peer", false, "also play a peer, which the gateway's operator approves")
 	cmd.Flags().StringVar(&peer.Listen, "peer-listen", "127.0.0.1:0", "where that peer listens")

@@ -92,14 +92,14 @@ func play(ctx context.Context, a *cli.App, slow, keep bool) (err error) {
 		if a.JSON {
 			out = a.Err
 		}
-		fmt.Fprintf(out, "\nBoth gateways go on. Talk to them:\n\n  ogp --home %s status\n  ogp --home %s status\n\nEnd it:\n\n  ogp --home %s stop; ogp --home %s stop; kill $(cat %s); rm -r %s\n",
+		fmt.Fprintf(out, "\nBoth gateways are still running. Talk to them:\n\n  ogp --home %s status\n  ogp --home %s status\n\nTo stop them and clean up:\n\n  ogp --home %s stop; ogp --home %s stop; kill $(cat %s); rm -r %s\n",
 			d.home("ada"), d.home("ben"), d.home("ada"), d.home("ben"), filepath.Join(d.dir, rendezvousPID), d.dir)
 		return nil
 	}
 	if a.JSON {
 		return nil
 	}
-	fmt.Fprintln(a.Out, "\nThat was all of it. Nothing is left behind. Yours: ogp start")
+	fmt.Fprintln(a.Out, "\nThat was the demo. Nothing is left behind. To start your own gateway: ogp start")
 	return nil
 }
 

@@ -56,7 +56,7 @@ func checkStateDir(r *api.Report, dir string) {
 		r.Warn("state", "ogp init", "%s is not there yet", dir)
 		return
 	case err != nil:
-		r.Fail("state", "run ogp as the user who owns it: ls -ld "+dir, "%s cannot be looked at: %s", dir, reason(err))
+		r.Fail("state", "run ogp as the user who owns it: ls -ld "+dir, "%s cannot be read: %s", dir, reason(err))
 		return
 	case !info.IsDir():
 		r.Fail("state", "move that file elsewhere, or name another directory with --home", "%s is not a directory", dir)
@@ -127,7 +127,7 @@ func checkDaemon(ctx context.Context, a *cli.App, r *api.Report) (runs bool, res
 	s, err := api.Status.Call(limited, a, api.None{})
 	switch {
 	case errors.Is(err, control.ErrNoDaemon):
-		r.Warn("daemon", "ogp start --background", "no daemon is running: peers, rendezvous, reachability and the queues cannot be looked at")
+		r.Warn("daemon", "ogp start --background", "no daemon is running: peers, rendezvous, reachability and the queues cannot be checked")
 		return false, ""
 	case err != nil && limited.Err() != nil:
 		r.Fail("daemon", "\"ogp logs\" shows what it does; end the process and \"ogp start --background\"", "it does not answer within 10 seconds")

@@ -33,7 +33,7 @@ func Commands(a *cli.App, run Run) []*cobra.Command {
 	w := words{a, run}
 	list := []*cobra.Command{
 		w.as("install", "Run the gateway as a service", cobra.NoArgs, func([]string) []line { return one("service", "install") }),
-		w.as("uninstall", "Take the service away", cobra.NoArgs, func([]string) []line { return one("service", "uninstall") }),
+		w.as("uninstall", "Remove the service", cobra.NoArgs, func([]string) []line { return one("service", "uninstall") }),
 		w.agentComms(),
 		w.intents(),
 	}
@@ -119,9 +119,9 @@ func (w words) agentComms() *cobra.Command {
 	activity.Flags().BoolVar(&clearAll, "clear", false, "not there: messages are kept for inbox.keep")
 	cmd.AddCommand(add, set, activity, w.configure(),
 		w.as("policies [peer]", "Show the levels", cobra.MaximumNArgs(1), func(a []string) []line { return []line{append(line{"federation", "level"}, a...)} }),
-		w.as("remove-topic <peer> <topic>", "Take the level of a topic away", cobra.ExactArgs(2), func(a []string) []line { return []line{level(a[0], "default", a[1])} }),
+		w.as("remove-topic <peer> <topic>", "Remove the level of a topic", cobra.ExactArgs(2), func(a []string) []line { return []line{level(a[0], "default", a[1])} }),
 		w.as("set-default <peer> <level>", "Set a peer's level of the other topics", cobra.ExactArgs(2), func(a []string) []line { return []line{level(a[0], a[1], "")} }),
-		w.as("reset <peer>", "Take all levels of a peer away", cobra.ExactArgs(1), func(a []string) []line { return one("federation", "level", a[0], "--reset") }),
+		w.as("reset <peer>", "Remove all levels of a peer", cobra.ExactArgs(1), func(a []string) []line { return one("federation", "level", a[0], "--reset") }),
 		w.as("default <level>", "Set the level of topics that nobody has named", cobra.ExactArgs(1), func(a []string) []line { return one("config", "set", "agent_comms.default_level", a[0]) }))
 	cmd.AddCommand(gone("ogp agent-comms")...)
 	return cmd
@@ -237,7 +237,7 @@ func (w words) intents() *cobra.Command {
 	register.Flags().StringVar(&script, "script", "", "not run: a handler plugin answers")
 	register.Flags().StringVar(&session, "session-key", "", "not kept")
 	register.Flags().StringVar(&description, "description", "", "not kept")
-	remove := &cobra.Command{Use: "remove <name>", Short: "Take an intent out of the configuration", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	remove := &cobra.Command{Use: "remove <name>", Short: "Remove an intent from the configuration", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		found := false
 		err := change(cmd, func(intents []string) []string {
 			found = slices.Contains(intents, args[0])

@@ -18,9 +18,9 @@ import (
 func Command(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "key", Short: "Seal, unseal or share our private key", Args: cobra.NoArgs,
-		Long: `Seal our private key under a passphrase, take the seal off, or keep it sealed in the
-database that several machines share. A running gateway goes on: it has the key
-already. The next start needs the passphrase.
+		Long: `Seal our private key under a passphrase, unseal it, or keep it sealed in the
+database that several machines share. A running gateway is not affected: it has the
+key in memory. The next start needs the passphrase.
 
   ogp key seal`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -68,9 +68,9 @@ func keyStore(a *cli.App) *cobra.Command {
 		Long: `Keep our private key in the PostgreSQL database of the setting store, sealed under
 the passphrase of --new-passphrase-file, of OGP_KEY_PASSPHRASE or of the setting
 key.passphrase_file. A gateway on that database whose state directory has no
-key.json uses it, if it is given the passphrase. key.json stays as it is. Run
-again, it seals the key anew. --copy prints what the database has then: a key.json
-to keep elsewhere.
+key.json uses it, if it is given the passphrase. key.json stays as it is. Run it
+again to seal the key under another passphrase. --copy prints what the database then
+has, as a key.json to keep elsewhere.
 
   ogp key store --new-passphrase-file /etc/ogp/passphrase`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -91,7 +91,7 @@ to keep elsewhere.
 				return nil
 			}
 			fmt.Fprintln(a.Out, "The key is in the database, sealed.")
-			fmt.Fprintln(a.Err, "Other gateways on it need the same config.toml and the passphrase, and no key.json. Keep a copy of key.json where nobody reads it.")
+			fmt.Fprintln(a.Err, "Other gateways on it need the same config.toml and the passphrase, and no key.json. Keep a copy of key.json in a safe place.")
 			return nil
 		},
 	}
@@ -103,8 +103,8 @@ to keep elsewhere.
 func keyUnseal(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "unseal", Short: "Remove the passphrase from our private key", Args: cobra.NoArgs,
-		Long: `Remove the passphrase from our private key. It is then kept as it is, in a file that
-only its owner can read.
+		Long: `Remove the passphrase from our private key. It is then stored unencrypted, in a file
+that only its owner can read.
 
   ogp key unseal`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -19,10 +19,10 @@ func SignerCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "signer", Short: "Run a signer: a process that holds a gateway's key", Args: cobra.NoArgs,
 		Long: `Run a signer: a process that has a gateway's private key in its own state directory,
-and signs the gateway's envelopes over a Unix socket. The gateway has no key then:
-its setting signer names the socket. The first start makes a key; to keep the one
-that a gateway has, move its key.json here while the gateway is stopped. The
-socket is for the same user alone, or for a group as well.
+and signs the gateway's envelopes over a Unix socket. The gateway itself then has no
+key: its setting "signer" names the socket. The first start makes a key; to keep the
+one that a gateway has, stop the gateway and move its key.json here. Only the same
+user may use the socket, or with --group the members of a group as well.
 
   ogp --home /var/lib/ogp-signer signer --socket /run/ogp-signer/signer.sock --group ogp`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -65,7 +65,7 @@ socket is for the same user alone, or for a group as well.
 		},
 	}
 	cmd.Flags().StringVar(&socket, "socket", "", "the socket to sign on (default signer.sock in the state directory)")
-	cmd.Flags().StringVar(&group, "group", "", "a group whose members may have things signed, too")
+	cmd.Flags().StringVar(&group, "group", "", "a group whose members may use the socket as well")
 	cmd.Flags().StringVar(&format, "log-format", "text", "text or json")
 	return cmd
 }

@@ -63,7 +63,7 @@ func Modules() []Module {
 // Command prints the licences.
 func Command(a *cli.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "licenses", Short: "Print the licences of what is linked in", Args: cobra.NoArgs,
+		Use: "licenses", Short: "Print the licences of the modules in this program", Args: cobra.NoArgs,
 		Long: "Print which modules are linked into this program, and their licences. With --json,\nthe list alone.\n\n  ogp licenses | less",
 		RunE: func(*cobra.Command, []string) error {
 			return a.Print(Modules(), func() {

@@ -49,8 +49,8 @@ func Command(a *cli.App) *cobra.Command {
 		Use: "logs", Short: "Show the log of a gateway in the background", Args: cobra.NoArgs,
 		Long: `Show the log that "ogp start --background" keeps in the state directory, with its
 rotated files. A gateway that runs as a service or on a terminal logs elsewhere;
-this then says where. With --json, each record is one JSON object on a line of its
-own.
+the command then says where. With --json, each record is one JSON object on a line of
+its own.
 
   ogp logs --level warn --since 24h
   ogp logs --follow --peer ben`,

@@ -146,7 +146,7 @@ func (s *state) write(ctx context.Context, changes []settings.Setting, names []s
 		if where == "" || c.Key == notifiersKey && sameNames(s.inUse(), names) {
 			continue
 		}
-		e := core.Refusef(core.Conflict, "the settings are written, but %s is not in force: %s sets it, and counts more than the file", c.Key, where)
+		e := core.Refusef(core.Conflict, "the settings are written, but %s is not in force: %s sets it, which overrides the file", c.Key, where)
 		e.Hint = "take " + where + " away where the gateway is started, and start it again"
 		if !s.running {
 			e.Hint = "unset " + where + " before \"ogp start\""
@@ -292,7 +292,7 @@ func (s *state) list(ctx context.Context) []listed {
 func offCommand(a *cli.App) *cobra.Command {
 	return &cobra.Command{
 		Use: "off <name>", Short: "Stop notifying", Args: cobra.ExactArgs(1),
-		Long: "Take a notifier out of delivery.notifiers. Its settings stay, and what it has not heard of is in \"ogp inbox\".\n\n  ogp notify off webhook",
+		Long: "Take a notifier out of delivery.notifiers. Its settings stay, and messages that it was not notified of are in \"ogp inbox\".\n\n  ogp notify off webhook",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := look(cmd.Context(), a, true)
 			if err != nil {
@@ -305,7 +305,7 @@ func offCommand(a *cli.App) *cobra.Command {
 					WithHint("\"ogp config set openclaw_answers ''\" ends that")
 			}
 			if where := s.overrides[notifiersKey]; where != "" && !slices.Contains(used, args[0]) && slices.Contains(s.inUse(), args[0]) {
-				return core.Refusef(core.Conflict, "%s is in use because %s names it, which counts more than the file", args[0], where).
+				return core.Refusef(core.Conflict, "%s is in use because %s names it, which overrides the file", args[0], where).
 					WithHint("take it out there, and start the gateway again")
 			}
 			if !slices.Contains(used, args[0]) {
@@ -317,10 +317,10 @@ func offCommand(a *cli.App) *cobra.Command {
 			if err := s.write(cmd.Context(), []settings.Setting{chooses(left)}, left, s.takes(cmd.Context())); err != nil {
 				return err
 			}
-			gone := args[0] + " hears of nothing any more"
+			gone := args[0] + " is no longer notified"
 			switch {
 			case args[0] == logNotifier:
-				gone = "events are not written into the log any more"
+				gone = "events are no longer written to the log"
 			case answers:
 				gone = "a2a is no longer in delivery.notifiers, and answers what openclaw_answers names"
 			}

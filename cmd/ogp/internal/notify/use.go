@@ -54,7 +54,7 @@ func useCommand(a *cli.App) *cobra.Command {
 	var u using
 	cmd := &cobra.Command{
 		Use: "use <name>", Short: "Switch to a notifier", Args: cobra.ExactArgs(1),
-		Long: `Switch to a notifier that ships (` + strings.Join(plugins.Names(), ", ") + `) or one that you installed. It gets one test call. If that succeeds, its settings are saved in the configuration file: the URL it may reach (also on a private network), the right to answer messages if it asks for that, and delivery.notifiers. A notifier that answers is notified of messages only, and is added to those in use. With --shipped, run one that ships under a name of your own, beside another of its kind.
+		Long: `Switch to a notifier that ships (openclaw, a2a, webhook, ntfy) or one that you installed. It gets one test call. If that succeeds, its settings are saved in the configuration file: the URL it may reach (also on a private network), the right to answer messages if it asks for that, and delivery.notifiers. A notifier that answers is notified of messages only, and is added to those in use. With --shipped, run a second copy of one that ships, under a name of your own.
 
   ogp notify use webhook --url https://hooks.example.org/ogp --secret-env OGP_WEBHOOK_SECRET`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -71,7 +71,7 @@ func useCommand(a *cli.App) *cobra.Command {
 				if len(v.Set) > 0 {
 					fmt.Fprintf(a.Out, "Set %s in %s\n", strings.Join(v.Set, ", "), v.File)
 				} else {
-					fmt.Fprintf(a.Out, "%s says so already\n", v.File)
+					fmt.Fprintf(a.Out, "%s has these settings already\n", v.File)
 				}
 				if v.Private {
 					fmt.Fprintf(a.Out, "%s may reach that server although it is at a private address\n", v.Notifier)
@@ -80,11 +80,11 @@ func useCommand(a *cli.App) *cobra.Command {
 					fmt.Fprintf(a.Out, "%s may answer peers' messages, in this gateway's name\n", v.Notifier)
 				}
 				if v.Tested {
-					fmt.Fprintln(a.Out, "A test call was taken")
+					fmt.Fprintln(a.Out, "The test call succeeded")
 				}
 				fmt.Fprintf(a.Out, "%s\n", term.SafeText(strings.ToUpper(inWords(v.Notifiers)[:1])+inWords(v.Notifiers)[1:]))
 				if !v.Running {
-					a.Sayf(a.Err, "No daemon is running; \"ogp start\" takes it up.\n")
+					a.Sayf(a.Err, "No daemon is running; \"ogp start\" will use it.\n")
 				}
 			})
 		},
@@ -94,7 +94,7 @@ func useCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().StringVar(&u.topic, "topic", "", "for ntfy: the topic that it publishes to")
 	cmd.Flags().StringVar(&u.secretEnv, "secret-env", "", "the variable that holds its secret, which signs or authorizes its posts")
 	cmd.Flags().StringVar(&u.secretFile, "secret-file", "", "the file that holds its secret")
-	cmd.Flags().StringArrayVar(&u.set, "set", nil, "another setting of it: name=value (repeatable)")
+	cmd.Flags().StringArrayVar(&u.set, "set", nil, "set another of its settings: name=value (repeatable)")
 	cmd.Flags().BoolVar(&u.add, "add", false, "add it to the notifiers in use")
 	cmd.Flags().BoolVar(&u.noTest, "no-test", false, "make no test call")
 	return cmd
@@ -150,7 +150,7 @@ func (s *state) with(name string, add bool) []string {
 // useLog writes events into the log, too.
 func (s *state) useLog(ctx context.Context, u using) (v used, err error) {
 	if !u.add || u.url+u.topic+u.secretEnv+u.secretFile != "" || len(u.set) > 0 {
-		return v, cli.UsageHint("\"ogp notify use log --add\"; \"ogp notify off\" ends another one", "the log has no settings, and stands beside others")
+		return v, cli.UsageHint("\"ogp notify use log --add\"; \"ogp notify off\" ends another one", "the log has no settings, and runs beside other notifiers")
 	}
 	names := s.with(logNotifier, true)
 	changes := []settings.Setting{chooses(names)}
@@ -270,7 +270,7 @@ func (s *state) test(ctx context.Context, name string, installed []hooks.Install
 	if err != nil || p.State == api.CheckOK {
 		return err
 	}
-	return core.Refusef(core.Unreachable, "%s did not take a test call: %s", name, p.Text).WithHint(p.Fix)
+	return core.Refusef(core.Unreachable, "%s did not accept a test call: %s", name, p.Text).WithHint(p.Fix)
 }
 
 // lacks are the words in which a notifier says that it lacks a setting.
@@ -288,7 +288,7 @@ func withFlag(err error, name string, m *plugin.Manifest, noTest bool) error {
 	switch {
 	case e.Hint == daemon.FixSecret || found == nil:
 	case found[3]+found[4] != "" && len(m.HTTP) > 0 && len(m.HTTP[0].Secrets) > 0:
-		e.Hint = fmt.Sprintf("\"%s --secret-env <VARIABLE>\", or --secret-file <file>, says where its secret is", use)
+		e.Hint = fmt.Sprintf("\"%s --secret-env <VARIABLE>\", or --secret-file <file>, tells it where its secret is", use)
 		if name == openclaw {
 			e.Hint += ": the hooks.token of OpenClaw's configuration"
 		}
@@ -339,7 +339,7 @@ func testCommand(a *cli.App) *cobra.Command {
 					failed = err
 				}
 				if err == nil && !a.JSON {
-					fmt.Fprintf(a.Out, "%s took a test call\n", name)
+					fmt.Fprintf(a.Out, "%s: the test call succeeded\n", name)
 				}
 			}
 			if failed == nil && a.JSON {

@@ -27,8 +27,9 @@ func Command(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "console", Short: "Open the gateway's page in a browser", Args: cobra.NoArgs,
 		Long: `Open a page on this machine that shows what waits for you, who the peers are, what is
-said, and what a policy would change. The link counts once, within a minute; the browser
-stays in for 12 hours, or until the gateway stops. Nothing listens before you ask.
+said, and what a policy would change. The link works once, within a minute; the browser
+stays signed in for 12 hours, or until the gateway stops. No port is open before you
+run this.
 
   ogp console`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -37,14 +38,14 @@ stays in for 12 hours, or until the gateway stops. Nothing listens before you as
 					return err
 				}
 				if !a.JSON {
-					fmt.Fprintln(a.Out, "The console is closed, and every browser is out.")
+					fmt.Fprintln(a.Out, "The console is closed, and every browser is signed out.")
 				}
 				return nil
 			}
 			return open(cmd.Context(), a, stay)
 		},
 	}
-	cmd.Flags().BoolVar(&end, "end", false, "close the console, and let every browser out")
+	cmd.Flags().BoolVar(&end, "end", false, "close the console, and sign every browser out")
 	cmd.Flags().BoolVar(&stay, "no-browser", false, "print the link, and open nothing")
 	return cmd
 }
@@ -93,7 +94,7 @@ func open(ctx context.Context, a *cli.App, stay bool) error {
 			return err
 		}
 		if (o.view.Bound || !othersRead()) && browse(o.link) == nil {
-			fmt.Fprintf(o.Out, "Opened %s in your browser.\nThe link counts once, until %s.\n", o.link, o.view.Expires.Local().Format(time.TimeOnly))
+			fmt.Fprintf(o.Out, "Opened %s in your browser.\nThe link works once, until %s.\n", o.link, o.view.Expires.Local().Format(time.TimeOnly))
 			return nil
 		}
 	}
@@ -114,7 +115,7 @@ func open(ctx context.Context, a *cli.App, stay bool) error {
 	default:
 		fmt.Fprint(o.Out, "Open in a browser:\n\n")
 	}
-	fmt.Fprintf(o.Out, "  %s\n\nThe link counts once, until %s.\n", o.link, o.view.Expires.Local().Format(time.TimeOnly))
+	fmt.Fprintf(o.Out, "  %s\n\nThe link works once, until %s.\n", o.link, o.view.Expires.Local().Format(time.TimeOnly))
 	return nil
 }
 

@@ -40,15 +40,15 @@ func Command(a *cli.App) *cobra.Command {
 invite code. It keeps keys, addresses and the time last seen, and carries no
 messages. PORT in the environment sets the port.
 
-By itself it keeps what it knows in memory. With --store it keeps it in a Valkey or a
-Redis, and servers that share one are one rendezvous:
+By default it keeps its records in memory. With --store it keeps them in Valkey or
+Redis, and servers that share one act as one rendezvous:
 
   valkey://user:password@host:6379/0    also redis://
   valkeys://host:6379/0?ca=/path.pem    with TLS; also rediss://
   file:/path                            a file that holds the URL
 
 The variable OGP_RENDEZVOUS_STORE and rendezvous.store in the configuration say the
-same. While the store is away every request gets 503, and /readyz says so.
+same. While the store cannot be reached, every request gets 503, and /readyz says so.
 
   ogp rendezvous --listen :3000 --metrics-listen 127.0.0.1:9300
   ogp rendezvous --store valkey://10.0.0.5:6379/0 --max-age 24h`,
@@ -56,7 +56,7 @@ same. While the store is away every request gets 503, and /readyz says so.
 			switch port := a.Getenv("PORT"); {
 			case port == "" || cmd.Flags().Changed("listen"):
 			case strings.Contains(port, "://"):
-				fmt.Fprintln(a.Err, "PORT is set by Kubernetes for a Service, and ignored; enableServiceLinks: false in the pod keeps it away")
+				fmt.Fprintln(a.Err, "PORT is ignored, as Kubernetes has set it for a Service; enableServiceLinks: false in the pod's spec stops that")
 			default:
 				listen = ":" + port
 			}
@@ -97,14 +97,14 @@ same. While the store is away every request gets 503, and /readyz says so.
 	f.StringVar(&listen, "listen", defaultRendezvousListen, "address to listen on")
 	f.StringVar(&metrics, "metrics-listen", "", "address for /metrics and /healthz (default none)")
 	f.BoolVar(&o.RequireSigned, "require-signed", false, "refuse unsigned registrations (gateways before 0.7 send them)")
-	f.StringSliceVar(&proxies, "trusted-proxies", nil, "ranges of proxies whose X-Forwarded-For is believed")
+	f.StringSliceVar(&proxies, "trusted-proxies", nil, "address ranges of proxies whose X-Forwarded-For is trusted")
 	o.MaxPeers = 1_000_000
-	cli.CountVar(f, &o.MaxPeers, "max-peers", "how many gateways are kept at the most")
+	cli.CountVar(f, &o.MaxPeers, "max-peers", "how many gateways are registered at most")
 	o.MaxPerAddress = 1_000
-	cli.CountVar(f, &o.MaxPerAddress, "max-per-address", "how many of them from one address")
+	cli.CountVar(f, &o.MaxPerAddress, "max-per-address", "how many of them from one IP address")
 	f.StringVar(&store, "store", "", "Valkey or Redis that keeps the records, for several servers: a URL or file:/path (default memory)")
-	f.DurationVar(&o.MaxAge, "max-age", 0, "longest life that a gateway may ask for, up to 24h (default none but 90 seconds)")
-	f.StringVar(&o.Snapshot, "snapshot", "", "file that keeps the records over a restart (default rendezvous.snapshot in the state directory)")
+	f.DurationVar(&o.MaxAge, "max-age", 0, "longest registration that a gateway may ask for, up to 24h (default: all live 90 seconds)")
+	f.StringVar(&o.Snapshot, "snapshot", "", "file that keeps the records across restarts (default rendezvous.snapshot in the state directory)")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	return cmd
 }
@@ -213,11 +213,11 @@ func placeForFile(path string) error {
 		return nil // none is kept
 	}
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return errors.New("it is no file: name a file")
+		return errors.New("it is not a file: name a file")
 	}
 	probe, err := os.CreateTemp(filepath.Dir(path), ".probe-*")
 	if err != nil {
-		return errors.New("no file can be written there: name one in a folder that is there and may be written")
+		return errors.New("no file can be written there: name one in a folder that exists and that this user may write to")
 	}
 	probe.Close()
 	return os.Remove(probe.Name())

@@ -103,11 +103,11 @@ func installCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "install", Short: "Install the gateway as a service", Args: cobra.NoArgs,
 		Long: `Install the gateway as a service of this user, or with --system of the machine: on
-Linux a hardened unit of systemd with a watchdog, on macOS an agent of launchd, on
-Windows a service. It runs this very program on this state directory. A system
-service of systemd runs as a user of its own, with its state in /var/lib/ogp, unless
---run-as names one. Settings given as flags are saved in its configuration file.
---print only shows what would be installed.
+Linux a hardened systemd unit with a watchdog, on macOS a launchd agent, on Windows a
+service. It runs this copy of ogp on this state directory. A systemd system service
+runs as a user of its own, with its state in /var/lib/ogp, unless --run-as names one.
+Settings given as flags are saved in its configuration file. --print only shows what
+would be installed.
 
   ogp service install --print`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

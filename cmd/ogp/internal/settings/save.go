@@ -75,15 +75,15 @@ func Keep(a *cli.App, dir string, flags *pflag.FlagSet, save bool) (Kept, error)
 // With wanted, that they are not is what the user asked for.
 func Tell(a *cli.App, k Kept, err error, wanted bool) {
 	if err != nil {
-		fmt.Fprintf(a.Err, "warning: the flags are not saved, and last for this run: %s\n", term.SafeLine(api.ErrorOf(err).Message))
+		fmt.Fprintf(a.Err, "warning: the flags are not saved, and apply to this run only: %s\n", term.SafeLine(api.ErrorOf(err).Message))
 	}
 	if len(k.Saved) > 0 && len(k.Lasting) == 0 {
 		fmt.Fprintf(a.Err, "Saved %s in %s\n", strings.Join(k.Saved, ", "), k.File)
 	}
 	if len(k.Differs) > 0 {
-		fmt.Fprintf(a.Err, "note: %s: the flag counts for this run, and %s says otherwise\n", strings.Join(k.Differs, ", "), k.File)
+		fmt.Fprintf(a.Err, "note: %s: the flag applies to this run, and %s has another value\n", strings.Join(k.Differs, ", "), k.File)
 	}
 	if len(k.Lasting) > 0 && err == nil && !wanted {
-		fmt.Fprintf(a.Err, "The flags last for this run. To keep them: %s\n", strings.Join(k.Lasting, "; "))
+		fmt.Fprintf(a.Err, "The flags apply to this run only. To keep them: %s\n", strings.Join(k.Lasting, "; "))
 	}
 }

@@ -90,7 +90,7 @@ func (i *initializer) enableA2A(ctx context.Context) error {
 		return nil
 	}
 	if !i.plan.EnableA2A {
-		(*api.Report)(&i.view.Checks).Warn("openclaw", strings.Join(a2aCommands, "\n"), "OpenClaw is to answer messages, but takes none by A2A")
+		(*api.Report)(&i.view.Checks).Warn("openclaw", strings.Join(a2aCommands, "\n"), "OpenClaw is to answer messages, but its A2A channel is off")
 		return nil
 	}
 	return i.enable(ctx, "channels.a2a.peers."+openclaw.A2AName+".token", "channels.a2a.enabled", a2aCommands)
@@ -115,7 +115,7 @@ func (i *initializer) test(ctx context.Context) error {
 		r.Warn("openclaw", "correct it: openclaw config validate", "OpenClaw's configuration cannot be read: %v", o.Err)
 	case r.Has("openclaw"): // and why it takes none
 	case !o.File.Hooks.Enabled:
-		r.Warn("openclaw", strings.Join(hookCommands, "\n"), "OpenClaw takes no webhooks")
+		r.Warn("openclaw", strings.Join(hookCommands, "\n"), "OpenClaw's webhooks are off")
 	case o.File.Hooks.Path != "" && strings.Trim(o.File.Hooks.Path, "/") != "hooks":
 		r.Warn("openclaw", "hooks.path = \"/hooks\" in "+o.Path, "OpenClaw's webhooks are at %q", o.File.Hooks.Path)
 	}
@@ -144,7 +144,7 @@ func (i *initializer) test(ctx context.Context) error {
 		r.Fail("notifier", fix, "the test call failed: %s", text)
 		return ctx.Err()
 	}
-	r.Ok("notifier", "OpenClaw took a test call in %v", time.Since(began).Round(time.Millisecond))
+	r.Ok("notifier", "OpenClaw: the test call succeeded in %v", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 
@@ -196,7 +196,7 @@ func (i *initializer) outside(ctx context.Context) {
 		var err error
 		if checks, err = api.Doctor.Call(ctx, i.app, api.DoctorParams{Only: []string{"url", "tls", "rendezvous", "notifier"}}); err != nil {
 			view, _ := cli.Describe(err)
-			checks = []api.Check{{Name: "url", State: api.CheckWarn, Text: "not looked at: " + view.Message, Fix: "ogp doctor"}}
+			checks = []api.Check{{Name: "url", State: api.CheckWarn, Text: "not checked: " + view.Message, Fix: "ogp doctor"}}
 			break
 		}
 		early := slices.ContainsFunc(checks, func(c api.Check) bool { return strings.HasSuffix(c.Text, api.NotYet) })
@@ -264,7 +264,7 @@ func (i *initializer) show(well bool) {
 		doctor.ShowCheck(a, c)
 	}
 	if u, err := url.Parse(i.cfg.GatewayURL); well && !v.Running && err == nil && u.Host != "" {
-		a.Sayf(a.Out, "Whether others reach it cannot be seen before it runs; then \"ogp doctor\" looks.\n")
+		a.Sayf(a.Out, "When it runs, \"ogp doctor\" checks whether others can reach it.\n")
 	}
 	fmt.Fprintf(a.Out, "\n  Card         %s\n  Fingerprint  %s\n", v.CardURL, v.Fingerprint)
 	if v.Invite != nil {

@@ -137,16 +137,16 @@ func (i *initializer) questions(p *initPlan) []question {
 		for _, f := range i.legacy {
 			options = append(options, huh.NewOption("Take over "+f.Dir+", which is only read", f.Dir))
 		}
-		options = append(options, huh.NewOption("Begin anew", ""))
-		add("import", huh.NewSelect[string]().Title("A TypeScript gateway is here. Keep its identity and its friends?").Options(options...).Value(&p.Import), nil)
+		options = append(options, huh.NewOption("Start with a new identity", ""))
+		add("import", huh.NewSelect[string]().Title("A TypeScript gateway is here. Keep its identity and its peers?").Options(options...).Value(&p.Import), nil)
 	}
 	add("display-name", huh.NewInput().Title("What is this gateway called?").Description("Others see it on your card.").Value(&p.DisplayName).Validate(i.unlessBack(checkName)), nil)
 	add("email", huh.NewInput().Title("Your e-mail address?").Description("On the card, too. Empty: none.").Value(&p.Email).Validate(i.unlessBack(checkEmail)), nil)
 	add("gateway-url", huh.NewSelect[string]().Title("How do others reach this machine?").Options(
 		huh.NewOption("By a host name of mine, with a proxy or its own certificate", reachOwn),
 		huh.NewOption("By a tunnel, such as cloudflared or tailscale funnel", reachTunnel),
-		huh.NewOption("At its address, which a rendezvous tells them", reachRendezvous),
-		huh.NewOption("Not at all: I try it out on this machine", reachHere),
+		huh.NewOption("At its IP address, which a rendezvous gives them", reachRendezvous),
+		huh.NewOption("Not at all: I am only trying it out on this machine", reachHere),
 	).Value(&i.reach), nil)
 	add("gateway-url", huh.NewInput().Title("The URL that they use?").Placeholder("https://ogp.example.org").Value(&p.GatewayURL).Validate(i.unlessBack(checkGatewayURL)), hasURL)
 	add("rendezvous", huh.NewConfirm().Title("Register with a rendezvous?").
@@ -154,7 +154,7 @@ func (i *initializer) questions(p *initPlan) []question {
 		func() bool { return i.reach != reachRendezvous })
 	add("rendezvous-url", huh.NewInput().Title("The rendezvous server's URL?").Placeholder("https://rendezvous.example.org").Value(&p.RendezvousURL).Validate(i.unlessBack(checkGatewayURL)), usesRendezvous)
 	if i.openclaw.Err == nil && !i.openclaw.File.Hooks.Enabled {
-		add("openclaw-token", huh.NewConfirm().Title("OpenClaw is here, and takes no webhooks. Let it?").
+		add("openclaw-token", huh.NewConfirm().Title("OpenClaw is here, but its webhooks are off. Switch them on?").
 			Description("This runs:\n"+strings.Join(hookCommands, "\n")).Value(&p.EnableHooks), nil)
 	}
 	if i.openclaw.Err == nil {
@@ -162,16 +162,16 @@ func (i *initializer) questions(p *initPlan) []question {
 			p.Answers = cmp.Or(strings.Join(i.cfg.OpenClawAnswers, ","), answersNone)
 		}
 		options := []huh.Option[string]{
-			huh.NewOption("It hears of them, and answers by a tool when it chooses to", answersNone),
+			huh.NewOption("It is notified of them, and answers with a tool when it chooses to", answersNone),
 			huh.NewOption("All, by itself: what it says goes back to the peer", answersAll),
-			huh.NewOption("Questions of other agents by itself (agent-comms, task-request); of the rest it hears", "agent-comms,task-request"),
+			huh.NewOption("Questions of other agents by itself (agent-comms, task-request); it is notified of the rest", "agent-comms,task-request"),
 		}
 		if !slices.ContainsFunc(options, func(o huh.Option[string]) bool { return o.Value == p.Answers }) {
 			options = append(options, huh.NewOption("As config.toml says it now: "+p.Answers, p.Answers))
 		}
 		add("openclaw-answers", huh.NewSelect[string]().Title("What does OpenClaw's agent do with peers' messages?").Options(options...).Value(&p.Answers), nil)
 		if i.needsA2A() {
-			add("openclaw-answers", huh.NewConfirm().Title("OpenClaw takes no messages by A2A. Let it?").
+			add("openclaw-answers", huh.NewConfirm().Title("OpenClaw's A2A channel is off. Switch it on?").
 				Description("This runs:\n"+strings.Join(a2aCommands, "\n")).Value(&p.EnableA2A), func() bool { return p.Answers != answersNone })
 		}
 	}

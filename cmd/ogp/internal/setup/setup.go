@@ -35,7 +35,7 @@ type initPlan struct {
 	RendezvousURL string
 	Token         string // auto, ${VARIABLE}, file:/path, or as it is
 	OpenClawURL   string
-	Answers       string // what OpenClaw answers by itself: none, all, or intents with commas
+	Answers       string // what OpenClaw answers by itself: none, all, or a comma-separated list of intents
 	EnableA2A     bool   // let OpenClaw take messages by A2A, by its own command
 	Import        string // a directory, or none
 	EnableHooks   bool   // of OpenClaw, which has them off
@@ -86,7 +86,7 @@ you answer or give change. OpenClaw's hooks token is never copied: without
 	f.StringVar(&p.RendezvousURL, "rendezvous-url", "", "the rendezvous server; turns it on")
 	f.StringVar(&p.Token, "openclaw-token", "", `where OpenClaw's hooks token is: auto, '${VARIABLE}' or file:/path`)
 	f.StringVar(&p.OpenClawURL, "openclaw-url", "", "where OpenClaw listens")
-	f.StringVar(&p.Answers, "openclaw-answers", "", "what OpenClaw's agent answers by itself, over A2A: none, all, or intents with commas")
+	f.StringVar(&p.Answers, "openclaw-answers", "", "what OpenClaw's agent answers by itself, over A2A: none, all, or a comma-separated list of intents")
 	f.StringVar(&p.Import, "import", "", "take over this directory of a TypeScript gateway (default: one that is found, for a new gateway)")
 	f.BoolVar(&noImport, "no-import", false, "import nothing")
 	f.BoolVar(&noCall, "no-test-call", false, "do not call OpenClaw once, which makes its agent run")

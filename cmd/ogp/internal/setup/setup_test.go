@@ -142,7 +142,7 @@ func TestInitAsksWhatOpenClawAnswers(t *testing.T) {
 	if err := i.write(); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(i.cfg.OpenClawAnswers, " "); got != "agent-comms task-request" || !strings.Contains(asked, "takes no messages by A2A") {
+	if got := strings.Join(i.cfg.OpenClawAnswers, " "); got != "agent-comms task-request" || !strings.Contains(asked, "A2A channel is off") {
 		t.Errorf("answers %q, after\n%s", got, asked)
 	}
 	if err := i.enableA2A(t.Context()); err != nil || len(i.view.Checks) != 1 || !strings.Contains(i.view.Checks[0].Fix, "channels.a2a.peers.ogp.token") {

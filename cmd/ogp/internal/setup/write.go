@@ -30,7 +30,7 @@ func (i *initializer) takeOver() error {
 				dirs = append(dirs, f.Dir)
 			}
 			e := core.Refusef(core.Ambiguous, "there are %d TypeScript gateways here", len(dirs))
-			e.Hint, e.Candidates = "--import names the one to take over; --no-import begins anew", dirs
+			e.Hint, e.Candidates = "--import names the one to take over; --no-import starts with a new identity", dirs
 			return e
 		}
 		return nil
@@ -129,7 +129,7 @@ func (i *initializer) write() error {
 	}
 	for _, c := range changes { // what the environment says wins over the file
 		if o := i.origins.Of(c.Key); o.Layer == config.LayerEnv {
-			i.view.Notes = append(i.view.Notes, fmt.Sprintf("%s is set by %s, which counts more than the file", c.Key, o.Where))
+			i.view.Notes = append(i.view.Notes, fmt.Sprintf("%s is set by %s, which overrides the file", c.Key, o.Where))
 		}
 	}
 	for _, c := range changes {

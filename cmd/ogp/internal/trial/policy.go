@@ -204,10 +204,10 @@ func showReplay(a *cli.App, v api.ReplayView) {
 		fmt.Fprintf(a.Err, "%s: %s, p50 %.1f us, p99 %.1f us, %d units of work\n", p.Policy, text.Count(p.Calls, "call", "calls"), p.P50Micros, p.P99Micros, p.Work)
 	}
 	if v.Withheld > 0 {
-		fmt.Fprintf(a.Err, "%s could not be asked about again, as the payload is not on record; policy.record_payloads = true records it\n", text.Count(v.Withheld, "message", "messages"))
+		fmt.Fprintf(a.Err, "%s could not be asked about again, as the payload was not recorded; policy.record_payloads = true records it\n", text.Count(v.Withheld, "message", "messages"))
 	}
 	if v.LeftOut {
-		fmt.Fprintf(a.Err, "There was more than one replay takes; a shorter --since takes all of it\n")
+		fmt.Fprintf(a.Err, "Only a part was replayed, as there is more on record than one replay covers; use a shorter --since\n")
 	}
-	fmt.Fprintf(a.Err, "%s: %d as decided then, %d otherwise\n", text.Count(v.Decisions, "decision", "decisions"), v.Same, v.Decisions-v.Same)
+	fmt.Fprintf(a.Err, "%s: %d decided as before, %d differently\n", text.Count(v.Decisions, "decision", "decisions"), v.Same, v.Decisions-v.Same)
 }
