@@ -412,7 +412,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 		{"a certificate that has ended", func(t *testing.T, s *site) {
 			cert, key := s.certificate(time.Now().Add(-time.Hour))
 			s.env = append(s.env, "OGP_TLS_CERT="+cert, "OGP_TLS_KEY="+key)
-			s.finds("tls", api.CheckFail, `has ended 1h ago`, `renew it`)
+			s.finds("tls", api.CheckFail, `expired 1h ago`, `renew it`)
 		}},
 		{"a certificate that soon ends", func(t *testing.T, s *site) {
 			cert, key := s.certificate(time.Now().Add(50 * time.Hour))

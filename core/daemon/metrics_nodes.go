@@ -7,7 +7,7 @@ package daemon
 var (
 	metricNodes    = metric("nodes", "Nodes that this one sees, itself included, by whether they take work.", "state")
 	metricWorks    = metric("node_works", "1 while this node takes work, 0 while it differs from the others or has not seen them.")
-	metricLag      = metric("store_lag_seconds", "How old what this node holds in memory of the database is.")
+	metricLag      = metric("store_lag_seconds", "How far this node's memory is behind the database.")
 	metricLeases   = metric("leases_held", "Leases that this node has.")
 	metricLost     = metric("leases_lost_total", "Leases of this node that ended against its will.")
 	metricOvertook = metric("store_fenced_total", "Changes that the store refused, as another node had taken their lease.")

@@ -18,7 +18,7 @@ func (c *Dispatcher) reply(ctx context.Context, q *notifierQueue, d *core.Delive
 	case err == nil:
 		return outcome, nil
 	case errors.Is(err, core.Conflict), errors.Is(err, core.NotFound), errors.Is(err, core.NotApproved):
-		c.o.Logger.Info("an answer that a notifier brought back is left out", "notifier", q.n.Name(), "event", d.EventID, "err", err)
+		c.o.Logger.Info("an answer from a notifier is ignored", "notifier", q.n.Name(), "event", d.EventID, "err", err)
 		return outcome, nil
 	case errors.Is(err, core.RateLimited):
 		outcome.Status, outcome.Detail = core.OutcomeWorking, "the answer waits: "+err.Error()

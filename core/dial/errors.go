@@ -119,7 +119,7 @@ func (e *Error) words() string {
 	case e.Kind == DNS:
 		return with("its name cannot be looked up")
 	case e.Kind == NoRoute:
-		return with("no way leads there")
+		return with("there is no route to it")
 	case e.Kind == TLS:
 		return with("its TLS cannot be trusted")
 	case e.Kind == Broken:
@@ -185,7 +185,7 @@ func (e *Error) Hint() string {
 		return "if that is a certificate of an authority of your own, name its file in SSL_CERT_FILE where the daemon is started: it takes the place of the system's list, so put both into one file"
 	}
 	if e.Kind == Redirected {
-		return "if the gateway is where that leads, its own gateway_url must say so, and that URL is the one to use; if it is a login page, something on the way asks for one"
+		return "if the gateway is at that address, use that URL, and its operator must set gateway_url to it; if it is a login page, something in front of the gateway asks for a login"
 	}
 	if e.Kind != Blocked || !e.Allow.IsValid() {
 		return ""

@@ -105,7 +105,7 @@ func applied(p *core.Peer, e peering.Event, st *step) (*core.Peer, error) {
 // those that wait: it is written from the record as it is when it leaves.
 func (g *trust) tellApproved(p *core.Peer, full bool, st *step) (*core.OutboxItem, error) {
 	item := g.approvalItem(p, full)
-	err := g.outbox.CancelApprovals(context.Background(), p.Key, "a later approval says it", false, &st.Change)
+	err := g.outbox.CancelApprovals(context.Background(), p.Key, "a later approval has replaced it", false, &st.Change)
 	st.Outbox = append(st.Outbox, item)
 	return item, err
 }

@@ -41,7 +41,7 @@ func (s *state) readAll(ctx context.Context) error {
 			continue
 		}
 		if peers.KeepsAlias(p) {
-			s.log.Warn("a peer goes without its alias, which can be none; \"ogp federation alias\" gives it another",
+			s.log.Warn("the alias of a peer is left out, as it cannot be used; \"ogp federation alias\" gives it another",
 				"peer", p.Key.Fingerprint(), "alias", p.Alias, "reason", core.NotAlias(p.Alias))
 		} // else it has gone, and the name with it
 		p.Alias = ""

@@ -75,7 +75,7 @@ func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) erro
 	notified := s.Notified()
 	if !p.V2 && p.Notified.URL != s.URL {
 		if !peers.HearsOfMoves(p) {
-			return core.Refusef(core.Refused, "the version of %s has no way to hear of another gateway URL", p.Name()).
+			return core.Refusef(core.Refused, "the version of %s cannot be told of another gateway URL", p.Name()).
 				WithHint("its operator must ask for federation at " + s.URL)
 		}
 		item := g.approvalItem(p, true)
@@ -103,7 +103,7 @@ func (g *trust) TellPeer(ctx context.Context, k core.PublicKey, asked bool) erro
 	return err
 }
 
-var errNoIdentity = &core.Error{Kind: core.Refused, Public: "the peer's version has no way to hear of other names",
+var errNoIdentity = &core.Error{Kind: core.Refused, Public: "the peer's version cannot be told of other names",
 	Hint: "it has what it got with our request or approval"}
 
 func (g *trust) postIdentity(ctx context.Context, p *core.Peer, s *ours.Settings) error {

@@ -193,11 +193,11 @@ func (a notifierOf) mayReply(notices []core.Notice) bool {
 	switch {
 	case !may:
 		if a.s.tally.ignored.Add(1) == 1 {
-			a.m.o.Logger.Warn("a notifier would answer a peer's message, which it may not; its answer is left out", "plugin", a.s.name)
+			a.m.o.Logger.Warn("a notifier would answer a peer's message, which it may not; its answer is ignored", "plugin", a.s.name)
 		}
 		return false
 	case len(notices) != 1 || notices[0].Event.Message == nil:
-		a.m.o.Logger.Warn("a notifier answers what is no message; its answer is left out", "plugin", a.s.name, "event", notices[0].Event.ID)
+		a.m.o.Logger.Warn("a notifier answers an event that is not a message; its answer is ignored", "plugin", a.s.name, "event", notices[0].Event.ID)
 		return false
 	}
 	return true

@@ -111,7 +111,7 @@ func (m *Manager) SetRules(ctx context.Context, r Rules) {
 			}
 		})
 		if err != nil {
-			m.o.Logger.Error("the rules count from now on only", "err", err)
+			m.o.Logger.Error("recent(...) in rules counts from now on only, as the store could not be read", "err", err)
 		}
 	}
 	m.mu.Lock()

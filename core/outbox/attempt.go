@@ -145,7 +145,7 @@ func (q *Queue) mayNot(ctx context.Context, p *core.Peer, item *core.OutboxItem,
 	}
 	switch {
 	case item.Kind == core.OutApprove && q.superseded(ctx, item):
-		return core.Refuse(core.Conflict, "a later approval says it"), false
+		return core.Refuse(core.Conflict, "a later approval has replaced it"), false
 	case p != nil && item.Kind == core.OutApprove && Outrun(p, Ordered(p, item)):
 		return core.Refuse(core.Refused, "a removal notice of the peer came later than its request, and may be its own").
 			WithHint(`"ogp federation approve ` + p.Name() + `" approves it all the same`), true

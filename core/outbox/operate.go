@@ -102,7 +102,7 @@ func (q *Queue) operatePeer(ctx context.Context, k core.PublicKey, id string, f 
 	defer release()
 	ctx, leave, err := q.o.Leases.Wait(ctx, leaseOf(k), maxQueue) // also one on another node
 	if err != nil {
-		e := core.Refuse(core.Unavailable, "another node is sending to this peer, and does not come to an end")
+		e := core.Refuse(core.Unavailable, "another node is sending to this peer, and has not finished")
 		e.Hint, e.Err = "try again in a minute", err
 		return 0, e
 	}

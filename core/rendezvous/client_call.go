@@ -55,7 +55,7 @@ func (c *Client) call(ctx context.Context, r *remote, method, path string, body 
 		return nil
 	}
 	if err := json.Unmarshal(text, v); err != nil {
-		return &core.Error{Kind: core.Malformed, Public: "the rendezvous " + u.Host + " answers something else than the protocol says: is it a rendezvous?", Err: err}
+		return &core.Error{Kind: core.Malformed, Public: "the rendezvous " + u.Host + " gave an answer that is not of the protocol: is it a rendezvous?", Err: err}
 	}
 	return nil
 }

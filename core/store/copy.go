@@ -32,8 +32,8 @@ func Whole(ctx context.Context, s core.Store) error {
 	case err != nil:
 		return err
 	}
-	return core.Refuse(core.Conflict, "store: a copy into it was cut short, so that it does not have all").WithHint(
-		`with the setting "store" as it was before, "ogp store migrate" goes on with the copy`)
+	return core.Refuse(core.Conflict, "store: a copy into this store was cut short, so it is incomplete").WithHint(
+		`set "store" back to what it was, and run "ogp store migrate" again to continue the copy`)
 }
 
 // Copied says how much a copy has of each kind.
@@ -118,7 +118,7 @@ func empty(ctx context.Context, s core.Store) error {
 		return err
 	}
 	if len(peers)+len(events)+len(outbox) > 0 {
-		return core.Refuse(core.Conflict, "store: it is not empty where the copy is to go").
+		return core.Refuse(core.Conflict, "store: the destination of the copy is not empty").
 			WithHint("name an empty database, or move what is there away")
 	}
 	return nil

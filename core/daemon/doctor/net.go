@@ -151,13 +151,13 @@ func checkExpiry(r *api.Report, leaf *x509.Certificate, where string) {
 	left := time.Until(leaf.NotAfter)
 	switch {
 	case left < 0:
-		r.Fail("tls", "renew it where it was made (certbot renew, say); the gateway reads the new file by itself", "the certificate of %s has ended %s", where, text.Ago(leaf.NotAfter))
+		r.Fail("tls", "renew it where it was made (certbot renew, say); the gateway reads the new file by itself", "the certificate of %s expired %s", where, text.Ago(leaf.NotAfter))
 	case time.Now().Before(leaf.NotBefore):
-		r.Fail("tls", "look at this machine's clock", "the certificate of %s begins %s", where, leaf.NotBefore.UTC().Format(time.DateTime))
+		r.Fail("tls", "look at this machine's clock", "the certificate of %s is not valid before %s", where, leaf.NotBefore.UTC().Format(time.DateTime))
 	case left < certificateWarn:
-		r.Warn("tls", "renew it where it was made (certbot renew, say); the gateway reads the new file by itself", "the certificate of %s ends %s", where, text.Until(leaf.NotAfter))
+		r.Warn("tls", "renew it where it was made (certbot renew, say); the gateway reads the new file by itself", "the certificate of %s expires %s", where, text.Until(leaf.NotAfter))
 	default:
-		r.Ok("tls", "the certificate of %s holds, and ends %s", where, text.Until(leaf.NotAfter))
+		r.Ok("tls", "the certificate of %s is valid, and expires %s", where, text.Until(leaf.NotAfter))
 	}
 }
 
@@ -205,7 +205,7 @@ func (d *Doctor) TLS(ctx context.Context, r *api.Report) {
 		r.Fail("tls", "let the server send its whole chain (fullchain.pem), or take a certificate that everybody trusts: tls.domain = \""+own.Hostname()+"\"",
 			"peers do not trust the certificate of %s: %s", own.Host, dial.Words(err))
 	case err != nil && time.Now().Before(chain[0].NotAfter) && time.Now().After(chain[0].NotBefore):
-		r.Fail("tls", "get another certificate for the proxy or tunnel in front of the gateway", "the certificate at %s does not hold: %s", own.Host, dial.Words(err))
+		r.Fail("tls", "get another certificate for the proxy or tunnel in front of the gateway", "the certificate at %s is not valid: %s", own.Host, dial.Words(err))
 	default:
 		checkExpiry(r, chain[0], own.Host)
 	}

@@ -140,7 +140,7 @@ func (p Place) keyOfStore(ctx context.Context) (keys.Private, error) {
 	if err == nil && text != "" {
 		key, err := keys.FromSealedText("the database", text, p.passphrase())
 		if errors.Is(err, core.Malformed) {
-			err = &core.Error{Kind: core.Malformed, Err: err, Hint: `"ogp key store" keeps it anew, where ` + File + " still is"}
+			err = &core.Error{Kind: core.Malformed, Err: err, Hint: `"ogp key store" stores it again, on a machine that still has ` + File}
 		}
 		return key, err
 	}

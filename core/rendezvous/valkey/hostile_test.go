@@ -332,8 +332,8 @@ func TestTLS(t *testing.T) {
 		}
 	}
 	for _, test := range []struct{ url, text string }{
-		{"rediss://" + engine.Addr(), "its certificate does not hold"},
-		{"rediss://localhost:" + port + "?ca=" + ca, "its certificate does not hold"},
+		{"rediss://" + engine.Addr(), "its certificate is not valid"},
+		{"rediss://localhost:" + port + "?ca=" + ca, "its certificate is not valid"},
 	} {
 		a, err := ParseURL(test.url)
 		if err != nil {

@@ -260,7 +260,7 @@ var troubles = []struct {
 	{"NOREPLICAS", trouble{text: "it has too few replicas to take writes (min-replicas-to-write)", passes: true}},
 	{"MISCONF", trouble{text: "it cannot save its data, and takes no writes", hint: "look at its log: often its disk is full", passes: true}},
 	{"OOM", trouble{text: "it is full", hint: "give it more memory (maxmemory), or a lower --max-peers here", passes: true, full: true}},
-	{"BUSY", trouble{text: "a script of somebody's holds it up", passes: true}},
+	{"BUSY", trouble{text: "it is busy with a script that somebody runs", passes: true}},
 	{"MOVED", trouble{text: "it is a cluster", hint: hintCluster, reconnect: true}},
 	{"CLUSTERDOWN", trouble{text: "it is a cluster", hint: hintCluster, reconnect: true}},
 	{"CROSSSLOT", trouble{text: "it is a cluster", hint: hintCluster}},
@@ -297,7 +297,7 @@ func troubleOf(err error) trouble {
 	var header tls.RecordHeaderError
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &name), errors.As(err, &cert):
-		t.text, t.hint, t.passes = "its certificate does not hold", "?ca=/path/ca.pem names the authority that has signed it; the host in the URL must stand in it", false
+		t.text, t.hint, t.passes = "its certificate is not valid", "?ca=/path/ca.pem names the authority that has signed it; the host in the URL must be among its names", false
 	case errors.As(err, &header):
 		t.text, t.hint, t.passes = "it speaks no TLS there", "valkey:// or redis:// is without TLS", false
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):

@@ -102,7 +102,7 @@ func answered(err error, code string) bool {
 func (s *Store) tooOld(kind core.Kind, least int) error {
 	return &core.Error{Kind: kind, RetryAfter: 2 * healEvery,
 		Public: fmt.Sprintf("store: this ogp is too old for the database %s: it takes gateways of format %d and later, and this one has format %d", s.name, least, s.knows),
-		Hint:   "a newer ogp has brought it up to date: start that one here, too, or give the database back from a backup from before"}
+		Hint:   "a newer ogp has upgraded it: start that one here, too, or give the database back from a backup from before"}
 }
 
 // migrate brings the database up to date, unless a newer gateway has.
@@ -160,6 +160,6 @@ func (s *Store) noneOlder(ctx context.Context, version, least int) error {
 		return err
 	}
 	return &core.Error{Kind: core.Conflict,
-		Public: fmt.Sprintf("store: the gateway %s is at work on the database %s, and is too old to go on once this one has brought it up to date", node, s.name),
+		Public: fmt.Sprintf("store: the gateway %s uses the database %s, and is too old to use it once this one has upgraded it", node, s.name),
 		Hint:   "upgrade all nodes to the last version before this minor version first, one after the other; or stop them all, and start this one"}
 }

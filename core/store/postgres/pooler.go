@@ -61,7 +61,7 @@ const (
 )
 
 // errElsewhere says that another node migrates the database.
-var errElsewhere = errors.New("another gateway is bringing the database up to date, and has not come to its end")
+var errElsewhere = errors.New("another gateway is upgrading the database, and has not finished")
 
 // alone runs work while no other node does. The lock is one of a transaction, which does
 // nothing else and has no snapshot, so that no index that is made waits for it. It is that of

@@ -52,7 +52,7 @@ func (a *App) Passphrase(isNew bool) (string, error) {
 		return "", core.Refuse(core.Malformed, "the passphrase is empty")
 	}
 	if isNew {
-		again, err := ask("Once more: ")
+		again, err := ask("Repeat it: ")
 		if err != nil {
 			return "", err
 		}

@@ -304,7 +304,7 @@ func withFlag(err error, name string, m *plugin.Manifest, noTest bool) error {
 		case "topic":
 			flag = "--topic <topic>"
 		}
-		e.Hint = fmt.Sprintf("\"%s %s\" says it", use, flag)
+		e.Hint = fmt.Sprintf("\"%s %s\" sets it", use, flag)
 	}
 	if noTest {
 		e.Hint += "; --no-test writes the settings all the same"
