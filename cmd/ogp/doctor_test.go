@@ -407,7 +407,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			defer web.Close()
 			s.start("--daemon-port", "0", "--gateway-url", web.URL)
 			s.finds("tls", api.CheckFail, `do not trust the certificate`, `fullchain\.pem`)
-			s.finds("url", api.CheckFail, `TLS`, `the line "tls"`)
+			s.finds("url", api.CheckFail, `TLS`, `what "tls" says below`)
 		}},
 		{"a certificate that has ended", func(t *testing.T, s *site) {
 			cert, key := s.certificate(time.Now().Add(-time.Hour))
@@ -417,7 +417,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 		{"a certificate that soon ends", func(t *testing.T, s *site) {
 			cert, key := s.certificate(time.Now().Add(50 * time.Hour))
 			s.env = append(s.env, "OGP_TLS_CERT="+cert, "OGP_TLS_KEY="+key)
-			s.finds("tls", api.CheckWarn, `ends in 2d`, `renew it`)
+			s.finds("tls", api.CheckWarn, `expires in 2d`, `renew it`)
 		}},
 		{"plain http", func(t *testing.T, s *site) {
 			s.start("--daemon-port", "0", "--gateway-url", "http://ogp.invalid")
@@ -430,7 +430,7 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 		}},
 		{"a clock that is a minute off", func(t *testing.T, s *site) {
 			s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL="+clockServer(t, 2*time.Minute))
-			s.finds("clock", api.CheckWarn, `behind of that`, `set-ntp`)
+			s.finds("clock", api.CheckWarn, `behind that`, `set-ntp`)
 		}},
 		{"a rendezvous that is down", func(t *testing.T, s *site) {
 			s.env = append(s.env, "OGP_RENDEZVOUS_ENABLED=true", "OGP_RENDEZVOUS_URL=http://"+ports.Nobody(t))

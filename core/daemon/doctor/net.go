@@ -271,8 +271,6 @@ func checkSkew(r *api.Report, skew, window time.Duration, host string) {
 	how := fmt.Sprintf("%v behind", -skew)
 	if skew > 0 {
 		how = fmt.Sprintf("%v ahead of", skew)
-	} else {
-		how += " of"
 	}
 	fix := "set the clock that is wrong: timedatectl set-ntp true, here or there"
 	switch {
