@@ -147,6 +147,21 @@ func TestMigrationWaits(t *testing.T) {
 	}
 }
 
+// An index that is made beside other work waits for all who have a snapshot: who holds the
+// lock of migrations has none.
+func TestIndexBesideWork(t *testing.T) {
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	s := opened(t, storetest.Postgres(t))
+	if err := s.migrate(ctx, with(t, s.knows+1, "-- +goose NO TRANSACTION\nCREATE INDEX CONCURRENTLY log_by_id ON log (id, seq);")); err != nil {
+		t.Fatalf("migrate = %v, want nil", err)
+	}
+	var ready bool
+	if err := s.pool.QueryRow(ctx, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'log_by_id'::regclass").Scan(&ready); err != nil || !ready {
+		t.Errorf("the index is ready: %v, %v", ready, err)
+	}
+}
+
 // What a version adds beside an older one only adds: docs/scaling.md#upgrades.
 func TestMigrationsExpand(t *testing.T) {
 	names, err := fs.Glob(migrations(), "*.sql")

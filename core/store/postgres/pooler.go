@@ -73,7 +73,8 @@ func (s *Store) alone(ctx context.Context, work func() error) error {
 				return err
 			}
 			var ours bool
-			if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", lock.DefaultLockID).Scan(&ours); err != nil {
+			// By the simple protocol: the portal of the other one stays open, with a snapshot.
+			if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", pgx.QueryExecModeSimpleProtocol, lock.DefaultLockID).Scan(&ours); err != nil {
 				return err
 			}
 			if !ours {
