@@ -84,6 +84,7 @@ func (w *window) key(keys ...string) {
 // tabTo presses the tabulator until an element has the focus, which can be seen.
 func (w *window) tabTo(selector string) {
 	w.t.Helper()
+	w.until("the page is there", `document.readyState === "complete"`)
 	for range 120 {
 		w.key(kb.Tab)
 		if !eval[bool](w, `(() => { const e = document.activeElement, b = e.getBoundingClientRect(); return e === document.body || getComputedStyle(e).outlineStyle !== "none" && b.width > 0 && b.bottom > 0 && b.top < innerHeight })()`) {
