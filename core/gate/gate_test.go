@@ -150,7 +150,7 @@ func TestD2CrowdedAddressIsSaidOnce(t *testing.T) {
 			c.Close()
 		}
 	}
-	if n, m := strings.Count(log.String(), "an address has as many"), strings.Count(log.String(), "the address has room"); n != 1 || m != 1 {
+	if n, m := strings.Count(log.String(), "an address has reached its connection limit"), strings.Count(log.String(), "the address has room"); n != 1 || m != 1 {
 		t.Errorf("said %d and %d times, want once each: %s", n, m, log)
 	}
 }
