@@ -40,7 +40,7 @@ const DefaultPrefix = "ogp:rv:"
 func ParseURL(text string) (Address, error) {
 	u, err := url.Parse(strings.TrimSpace(text))
 	if err != nil {
-		return Address{}, errors.New("this is not a URL: percent-encode the password in it")
+		return Address{}, errors.New("this is no URL: a password in it is percent-encoded")
 	}
 	a := Address{host: u.Host, prefix: DefaultPrefix}
 	switch strings.ToLower(u.Scheme) {
