@@ -108,7 +108,7 @@ func TestG3AnswerComesBackOnce(t *testing.T) {
 	})
 	q := b.asks(t)
 	until(t, "the first try", func() bool { return tries.Load() >= 1 }) // the second comes soon
-	b.us.Restart() // OnCommit ends with the old store
+	b.us.Restart()                                                      // OnCommit ends with the old store
 	b.open(t)
 	if got := b.answered(t, q); got != `{"text":"at nine"}` {
 		t.Errorf("the answer is %s", got)
