@@ -551,20 +551,27 @@ func TestOneStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Body.Close()
+	told := func(name string, in *bufio.Reader) {
+		for text := ""; !strings.HasSuffix(text, "id: 01\nevent: happened\ndata: 1\n"); {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				t.Fatalf("the %s stream: %v after %q", name, err, text)
+			}
+			text += line
+		}
+	}
+	in := bufio.NewReader(first.Body)
+	told("first", in)
 	second, err := b.Get(b.base + "/stream")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer second.Body.Close()
-	if text, _ := io.ReadAll(first.Body); !strings.Contains(string(text), "id: 01\nevent: happened\ndata: 1\n") { // it has ended
-		t.Errorf("the first stream: %s", text)
+	if _, err := io.ReadAll(in); err != nil {
+		t.Errorf("the first stream's end: %v", err)
 	}
-	in := bufio.NewReader(second.Body)
-	for line := ""; line != "event: happened\n"; {
-		if line, err = in.ReadString('\n'); err != nil {
-			t.Fatalf("the second stream: %v", err)
-		}
-	}
+	in = bufio.NewReader(second.Body)
+	told("second", in)
 	go s.End()
 	if _, err := io.ReadAll(in); err != nil {
 		t.Errorf("the second stream's end: %v", err)
