@@ -47,6 +47,28 @@ type Event struct {
 	Message *InboxMessage `json:"-"` // for EventMessage: the kept message, which has the alias of then
 }
 
+// Counted is what is counted of an event, where many are read for it.
+type Counted struct {
+	Type EventType
+	At   time.Time
+	Peer PublicKey
+	Data Raw // as of the Event; none of a message
+
+	// Of a message:
+	Status                     InboxStatus
+	Intent, Conversation, Hops string
+	Bytes                      int // of its payload
+}
+
+// Counted is what is counted of it.
+func (e *Event) Counted() Counted {
+	c := Counted{Type: e.Type, At: e.At, Peer: e.Peer, Data: e.Data}
+	if m := e.Message; m != nil {
+		c.Status, c.Intent, c.Conversation, c.Hops, c.Bytes = m.Status, m.Message.Intent, m.Message.ConversationID, m.Message.Hops, len(m.Message.Payload)
+	}
+	return c
+}
+
 // PeerThen is what we knew of a peer when something happened. A notice tells of the
 // peer in these words, however late it is told and however often.
 type PeerThen struct {

@@ -432,6 +432,10 @@ type Store interface {
 	Inbox(ctx context.Context, f InboxFilter) ([]*InboxMessage, error)
 	InboxMessage(ctx context.Context, id string) (*InboxMessage, error)
 	Events(ctx context.Context, after string, limit int) ([]*Event, error) // kept after that id, in the order in which they were kept; messages included
+	// EachEvent calls f with what is counted of the events of some types since a time, in
+	// the order in which they were kept. Without EventMessage among the types, messages
+	// cost it nothing.
+	EachEvent(ctx context.Context, since time.Time, types []EventType, f func(Counted)) error
 
 	// DueDeliveries returns living deliveries of a notifier with Next <= now, in the
 	// order in which their events were kept, each with its Event.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/oklog/ulid/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/brake"
@@ -25,26 +24,15 @@ const (
 // recount counts what the agent has sent within 24 hours from the events of it, so that a
 // restart forgets nothing.
 func (r *Role) recount(ctx context.Context) error {
-	since := r.o.Now().Add(-24 * time.Hour)
-	var from ulid.ULID
-	if err := from.SetTime(ulid.Timestamp(since)); err != nil {
-		return err
-	}
-	for after := from.String(); ; {
-		page, err := r.o.Store.Events(ctx, after, 500)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		for _, e := range page {
-			after = e.ID
-			r.Elsewhere(e)
-		}
-	}
+	return r.o.Store.EachEvent(ctx, r.o.Now().Add(-24*time.Hour), []core.EventType{core.EventAgentSent, core.EventAgentReplied}, r.count)
 }
 
-// Elsewhere counts an event that this role has not brought about: one of before the start, or
-// of another node.
-func (r *Role) Elsewhere(e *core.Event) {
+// Elsewhere counts an event of another node.
+func (r *Role) Elsewhere(e *core.Event) { r.count(e.Counted()) }
+
+// count counts an event that this role has not brought about: one of before the start, or of
+// another node.
+func (r *Role) count(e core.Counted) {
 	var a gateway.Act
 	if (e.Type == core.EventAgentSent || e.Type == core.EventAgentReplied) && json.Unmarshal(e.Data, &a) == nil {
 		r.used.Add(e.Peer, e.At, brake.Use{Messages: 1, Bytes: int64(a.Bytes)})

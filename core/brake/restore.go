@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/oklog/ulid/v2"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
@@ -68,7 +67,7 @@ func (b *Brake) Elsewhere(e *core.Event) {
 	if b == nil {
 		return
 	}
-	b.count(e, true)
+	b.count(e.Counted(), true)
 	if e.Message != nil {
 		usual, s := b.all.Of(e.Peer, e.At).Messages/(hours*6), b.o.Settings()
 		b.mu.Lock()
@@ -81,42 +80,28 @@ func (b *Brake) Elsewhere(e *core.Event) {
 // would forget: budgets, rates, turns, and the chains that are under way. Messages may
 // arrive meanwhile.
 func (b *Brake) Recount(ctx context.Context, store core.Store) error {
-	var from ulid.ULID
-	if err := from.SetTime(ulid.Timestamp(b.began.Add(-hours * time.Hour))); err != nil {
-		return err
-	}
-	for after := from.String(); ; {
-		page, err := store.Events(ctx, after, 500)
-		if err != nil || len(page) == 0 {
-			return err
+	types := []core.EventType{core.EventMessage, core.EventAgentSent, core.EventAgentReplied}
+	return store.EachEvent(ctx, b.began.Add(-hours*time.Hour), types, func(e core.Counted) {
+		if e.At.Before(b.began) {
+			b.count(e, b.began.Sub(e.At) < turnsFor)
 		}
-		for _, e := range page {
-			after = e.ID
-			if e.At.Before(b.began) {
-				b.recount(e)
-			}
-		}
-	}
+	})
 }
 
-// recount counts an event of before the start.
-func (b *Brake) recount(e *core.Event) { b.count(e, b.began.Sub(e.At) < turnsFor) }
-
 // count counts an event as it was counted when it happened.
-func (b *Brake) count(e *core.Event, recent bool) {
+func (b *Brake) count(e core.Counted, recent bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case e.Message != nil:
-		m := &e.Message.Message
-		u := Use{Messages: 1, Bytes: int64(len(m.Payload))}
+	case e.Type == core.EventMessage:
+		u := Use{Messages: 1, Bytes: int64(e.Bytes)}
 		b.all.Add(e.Peer, e.At, u)
-		if e.Message.Status != core.InboxHeld {
-			b.used.Add(Line{e.Peer, m.Intent}, e.At, u)
-			b.heardBefore(heard{e.At, e.Peer, m.ConversationID, m.Hops})
+		if e.Status != core.InboxHeld {
+			b.used.Add(Line{e.Peer, e.Intent}, e.At, u)
+			b.heardBefore(heard{e.At, e.Peer, e.Conversation, e.Hops})
 		}
 		if recent {
-			b.peer(e.Peer).turn(m.ConversationID, e.At)
+			b.peer(e.Peer).turn(e.Conversation, e.At)
 		}
 	case recent && (e.Type == core.EventAgentSent || e.Type == core.EventAgentReplied):
 		var act struct {

@@ -124,15 +124,31 @@ func (s *Store) InboxMessage(ctx context.Context, id string) (*core.InboxMessage
 // messages included.
 func (s *Store) Events(ctx context.Context, after string, limit int) ([]*core.Event, error) {
 	return with(ctx, s, func() ([]*core.Event, error) {
-		all := maps.Clone(s.events)
-		for id := range s.inbox {
-			all[id], _ = s.event(id)
-		}
 		from := 0
 		if after != "" {
 			_, from = s.place(after)
 		}
-		return pick(all, func(e *core.Event) bool { return s.places[e.ID] > from },
-			func(a, b *core.Event) int { return cmp.Compare(s.places[a.ID], s.places[b.ID]) }, limit, cloneEvent), nil
+		return s.pickEvents(func(e *core.Event) bool { return s.places[e.ID] > from }, limit), nil
 	})
+}
+
+// pickEvents are events and messages in the order in which they were kept.
+func (s *Store) pickEvents(keep func(*core.Event) bool, limit int) []*core.Event {
+	all := maps.Clone(s.events)
+	for id := range s.inbox {
+		all[id], _ = s.event(id)
+	}
+	return pick(all, keep, func(a, b *core.Event) int { return cmp.Compare(s.places[a.ID], s.places[b.ID]) }, limit, cloneEvent)
+}
+
+// EachEvent calls f with what is counted of events of some types since a time, in the order
+// in which they were kept. f may use the store.
+func (s *Store) EachEvent(ctx context.Context, since time.Time, types []core.EventType, f func(core.Counted)) error {
+	found, err := with(ctx, s, func() ([]*core.Event, error) {
+		return s.pickEvents(func(e *core.Event) bool { return slices.Contains(types, e.Type) && !e.At.Before(since) }, len(s.places)+1), nil
+	})
+	for _, e := range found {
+		f(e.Counted())
+	}
+	return err
 }

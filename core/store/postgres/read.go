@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -237,6 +238,66 @@ func (r *reader) Events(ctx context.Context, after string, limit int) ([]*core.E
 		}
 		return event(message, data)
 	}, `SELECT message, data FROM log WHERE seq > $1 ORDER BY seq LIMIT $2`, from, rows.Limited(limit))
+}
+
+// EachEvent calls f with what is counted of events of some types since a time, in the order
+// in which they were kept.
+func (r *reader) EachEvent(ctx context.Context, since time.Time, types []core.EventType, f func(core.Counted)) error {
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+	query, args := countedQuery(since, types)
+	found, err := r.pool.Query(ctx, query, args...)
+	if err != nil {
+		return r.wrap("read events", err)
+	}
+	return r.wrap("read events", each(found, func() error {
+		e, err := countedEvent(found)
+		if err == nil && slices.Contains(types, e.Type) {
+			f(e)
+		}
+		return err
+	}))
+}
+
+// countedQuery finds where the log begins by its index of times, and goes on from there.
+func countedQuery(since time.Time, types []core.EventType) (string, []any) {
+	at := []any{either(since.IsZero(), rows.NoTime, rows.Nanos(since))}
+	const columns = `SELECT message, at, peer, intent, status, data FROM log WHERE `
+	if !slices.Contains(types, core.EventMessage) {
+		return columns + `NOT message AND at >= $1 ORDER BY seq`, at
+	}
+	return columns + `at >= $1 AND seq >= (SELECT coalesce(min(seq), 0) FROM (SELECT seq FROM log WHERE message IN (true, false) AND at >= $1 OFFSET 0) young) ORDER BY seq`, at
+}
+
+// countedEvent reads what is counted of a row of log.
+func countedEvent(row pgx.Rows) (c core.Counted, err error) {
+	var message bool
+	var at int64
+	var peer, intent, data []byte
+	if err := row.Scan(&message, &at, &peer, &intent, &c.Status, &data); err != nil {
+		return c, err
+	}
+	if !message {
+		e, err := rows.Decode[core.Event](data)
+		if err != nil {
+			return c, err
+		}
+		return e.Counted(), nil
+	}
+	m, err := rows.Decode[struct {
+		Message struct {
+			ConversationID string   `json:"conversationId"`
+			Hops           string   `json:"hops"`
+			Payload        core.Raw `json:"payload"`
+		} `json:"message"`
+	}](data)
+	if err != nil {
+		return c, err
+	}
+	c.Type, c.At, c.Peer, c.Intent = core.EventMessage, rows.FromNanos(at), core.PublicKey(peer), string(intent)
+	c.Conversation, c.Hops, c.Bytes = m.Message.ConversationID, m.Message.Hops, len(m.Message.Payload)
+	return c, nil
 }
 
 func outboxItem(row pgx.Rows) (*core.OutboxItem, error) {

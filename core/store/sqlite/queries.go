@@ -22,6 +22,9 @@ const (
 	classDown
 	classUp
 	eventsAfter
+	countedAfter
+	theseCounted
+	firstStretch
 	cursorOf
 	highest
 	countDue
@@ -65,6 +68,10 @@ const (
 		ifnull(l.recipient, ''), ifnull(l.agent, ''), ifnull(l.sent, ''), ifnull(l.reply_to, ''), ifnull(l.conversation, ''),
 		ifnull(l.project, ''), ifnull(l.alias, ''), ifnull(l.hops, ''), l.reply, l.decided, l.data`
 	fromLog = ` FROM log l JOIN classes c ON c.id = l.class `
+
+	// countedColumns are those that scanCounted reads.
+	countedColumns = `l.seq, l.at, c.peer, c.label, c.status, ifnull(l.conversation, ''), ifnull(l.hops, ''),
+		ifnull(length(l.data), 0), iif(c.status = 'event', l.data, NULL)`
 
 	heads   = `SELECT id, (SELECT at FROM log WHERE class = classes.id AND at >= ?1 AND (at, seq) < (?2, ?3) ORDER BY at `
 	headsOf = `status NOT IN ('', 'event') AND (?4 = '' OR status = ?4) AND (?5 = '' OR label = ?5)`
@@ -123,6 +130,10 @@ var queries = [numQueries]string{
 	classUp:    `SELECT at, seq FROM log WHERE class = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4) ORDER BY at, seq LIMIT ?5`,
 
 	eventsAfter: `SELECT ` + logColumns + fromLog + `WHERE l.seq > ? AND l.id IS NOT NULL ORDER BY l.seq LIMIT ?`,
+
+	countedAfter: `SELECT ` + countedColumns + fromLog + `WHERE l.seq > ? AND l.id IS NOT NULL ORDER BY l.seq LIMIT ?`,
+	theseCounted: `SELECT ` + countedColumns + ` FROM json_each(?) j CROSS JOIN log l ON l.seq = j.value CROSS JOIN classes c ON c.id = l.class`,
+	firstStretch: `SELECT ifnull((SELECT min(first) FROM stretches WHERE high >= ?), ` + firstOpen + `)`,
 
 	cursorOf: `SELECT seq FROM cursors WHERE notifier = ?`,
 	highest:  `SELECT ifnull(max(seq), 0) FROM log`,

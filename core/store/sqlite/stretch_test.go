@@ -54,6 +54,17 @@ func (v *messy) add(t *testing.T, rnd *rand.Rand, n int) {
 // check reads all by pages, by several filters, both ways, and compares the order.
 func (v *messy) check(t *testing.T) {
 	t.Helper()
+	for _, since := range []time.Time{{}, began, began.Add(40 * time.Minute), began.Add(20 * time.Hour)} {
+		var got, want []time.Time
+		for _, m := range v.all {
+			if !m.At.Before(since) {
+				want = append(want, m.At)
+			}
+		}
+		if err := v.s.EachEvent(t.Context(), since, []core.EventType{core.EventMessage}, func(e core.Counted) { got = append(got, e.At) }); err != nil || !slices.Equal(got, want) {
+			t.Fatalf("EachEvent since %v: %d messages, %v, want %d in the order in which they were kept", since, len(got), err, len(want))
+		}
+	}
 	for _, f := range []core.InboxFilter{{Limit: 397}, {Limit: 1000, Status: core.InboxNew}, {Limit: 97, Oldest: true}, {Limit: 3, Status: core.InboxHeld}, {Limit: 300, Intent: "task-request"},
 		{Limit: 700, Since: began.Add(time.Hour)}, {Limit: 5, Peer: core.PublicKey{3, 1}}, {Limit: 50, Status: core.InboxReplied}, {Limit: 50, Status: core.InboxHeld, Oldest: true, Since: began}} {
 		var want []int

@@ -20,6 +20,9 @@ func firstReads(t *testing.T, s core.Store) {
 		func() error { _, err := s.Depths(ctx, 0); return err },
 		func() error { _, err := s.WaitingPeers(ctx); return err },
 		func() error { return s.EachNonce(ctx, func(uint64) {}) },
+		func() error {
+			return s.EachEvent(ctx, time.Time{}, []core.EventType{core.EventMessage}, func(core.Counted) {})
+		},
 	}
 	start, done := make(chan struct{}), make(chan error)
 	const times = 4

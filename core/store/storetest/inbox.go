@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 )
@@ -97,5 +99,52 @@ func events(t *testing.T, s core.Store) {
 	equal(t, must(s.Events(t.Context(), "", 0))(t), all)
 	for n := range all {
 		equal(t, must(s.Events(t.Context(), id(n), 5))(t), all[n+1:min(n+6, len(all))])
+	}
+}
+
+// eventsByType come in the order in which they were kept, also after a clock that went back,
+// and after a message that has changed since.
+func eventsByType(t *testing.T, s core.Store) {
+	types := []core.EventType{core.EventAgentSent, core.EventRequest, core.EventAgentReplied}
+	var kept []*core.Event
+	for i, n := range []int{0, 9, 3, 12, 4, 7, 5, 6, 8, 10, 11, 13, 1, 2} {
+		if n%3 == 0 {
+			e := event(n)
+			e.Type = types[i%len(types)]
+			commit(t, s, &core.Change{Events: []*core.Event{e}})
+			kept = append(kept, e)
+			continue
+		}
+		m := message(n)
+		if n%2 == 0 {
+			m.Peer, m.Status, m.Message.Payload, m.Message.Hops, m.Message.ConversationID = key(2), core.InboxHeld, nil, "", ""
+		}
+		commit(t, s, &core.Change{Inbox: []*core.InboxMessage{m}, Receipt: receipt(1, n)})
+		kept = append(kept, messageEvent(m))
+	}
+	answered := message(7)
+	answered.Status, answered.Message.Intent = core.InboxReplied, "task-request"
+	commit(t, s, &core.Change{Inbox: []*core.InboxMessage{answered}})
+	kept[slices.IndexFunc(kept, func(e *core.Event) bool { return e.ID == id(7) })] = messageEvent(answered)
+
+	for _, of := range [][]core.EventType{nil, {core.EventMessage}, types[:1], types[1:], {core.EventMessage, types[0]}, append(types, core.EventMessage), {core.EventWarning}} {
+		for since := range 15 {
+			var got, want []core.Counted
+			for _, e := range kept {
+				if slices.Contains(of, e.Type) && !e.At.Before(at(since)) {
+					want = append(want, e.Counted())
+				}
+			}
+			if err := s.EachEvent(t.Context(), at(since), of, func(e core.Counted) { got = append(got, e) }); err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("events of %v since %v:\n%+v\nwant\n%+v", of, at(since), got, want)
+			}
+		}
+	}
+	n := 0
+	if err := s.EachEvent(t.Context(), time.Time{}, append(types, core.EventMessage), func(core.Counted) { n++ }); err != nil || n != len(kept) {
+		t.Errorf("EachEvent since ever: %d events, %v, want %d", n, err, len(kept))
 	}
 }

@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) core.Store, reopen func(t *testin
 		{"peers", peers},
 		{"inbox filters", inbox},
 		{"events", events},
+		{"events by type", eventsByType},
 		{"deliveries due", due},
 		{"many deliveries due", manyDue},
 		{"fresh deliveries", fresh},
@@ -337,7 +338,7 @@ func closed(t *testing.T, s core.Store) {
 		t.Errorf("Close again = %v, want nil", err)
 	}
 	ctx := t.Context()
-	errs := []error{s.Commit(ctx, everything()), s.EachReceipt(ctx, time.Time{}, 0, func(core.Receipt) {}), s.EachNonce(ctx, func(uint64) {}), s.Prune(ctx, core.Cutoffs{Receipts: at(0), Inbox: at(0)})}
+	errs := []error{s.Commit(ctx, everything()), s.EachReceipt(ctx, time.Time{}, 0, func(core.Receipt) {}), s.EachNonce(ctx, func(uint64) {}), s.EachEvent(ctx, time.Time{}, nil, func(core.Counted) {}), s.Prune(ctx, core.Cutoffs{Receipts: at(0), Inbox: at(0)})}
 	add := func(_ any, err error) { errs = append(errs, err) }
 	add(s.Peers(ctx))
 	add(s.Receipt(ctx, key(1), "n"))
