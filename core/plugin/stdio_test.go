@@ -14,7 +14,7 @@ func program(t *testing.T, stdio string, instances int) *plugin.Plugin {
 	return load(t, newHost(t), plugin.Spec{
 		Bytes:    read(t, guests+"program.wasm"),
 		Manifest: &plugin.Manifest{Name: "x", ABI: "stdio", Stdio: stdio, Hooks: []plugin.Hook{plugin.Message, plugin.Notify}},
-		Limits:   plugin.Limits{Timeout: plugin.Duration(200 * time.Millisecond), Fuel: 1e12, Instances: instances},
+		Limits:   plugin.Limits{Timeout: plugin.Duration(time.Second), Fuel: 1e12, Instances: instances},
 	})
 }
 
