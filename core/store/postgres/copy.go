@@ -18,7 +18,7 @@ func OpenCopy(ctx context.Context, url string) (*Copy, error) {
 		return nil, err
 	}
 	config.MaxConns = maxConns / 2
-	r, err := connect(ctx, config)
+	r, err := connect(ctx, config, nil)
 	if err != nil {
 		return nil, err
 	}

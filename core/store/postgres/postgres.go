@@ -72,7 +72,7 @@ type Store struct {
 	warnings []string // of the server's settings
 	ensure   bool     // the server's synchronous_commit does not wait for its disk: ours does
 
-	windows window.Windows         // of what limits count; the writer's own, as counted is
+	windows window.Windows         // of what limits count; of who has the queue's turn, as counted is
 	counted map[window.Key]counted // what windows has
 
 	news      chan struct{} // holds a value when there may be some
@@ -97,7 +97,7 @@ func Open(ctx context.Context, url string) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{done: make(chan struct{}), counted: map[window.Key]counted{}, news: make(chan struct{}, 1), listening: make(chan struct{})}
-	if s.reader, err = connect(ctx, config); err != nil {
+	if s.reader, err = connect(ctx, config, s.keep); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -133,9 +133,9 @@ func Open(ctx context.Context, url string) (_ *Store, err error) {
 	return s, nil
 }
 
-// connect makes the connections to a database, as they are needed.
-func connect(ctx context.Context, config *pgxpool.Config) (r reader, err error) {
-	r = reader{name: config.ConnConfig.Database + " at " + config.ConnConfig.Host, queue: group.New[*request]()}
+// connect makes the connections to a database, as they are needed. keep is what writes to it.
+func connect(ctx context.Context, config *pgxpool.Config, keep func([]*request)) (r reader, err error) {
+	r = reader{name: config.ConnConfig.Database + " at " + config.ConnConfig.Host, queue: group.New(maxBatch, keep)}
 	r.pool, err = pgxpool.NewWithConfig(ctx, config)
 	return r, r.wrap("open", err)
 }

@@ -38,18 +38,19 @@ func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 	return s.queue.Submit(ctx, &request{change: c, prepared: p}, c.Lazy, rows.ErrClosed)
 }
 
-// run is the writer. It ends when the store is closed and nothing waits.
+func (s *Store) keep(batch []*request) {
+	group.Write(&s.writer, batch, s.transact, core.Internal)
+}
+
+// run is the writer of what no caller writes itself. It ends when the store is closed and nothing waits.
 func (s *Store) run() {
 	defer close(s.done)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		batch, n, wait := s.queue.Take(maxBatch)
-		if len(batch) > 0 {
-			group.Write(&s.writer, batch, s.transact, core.Internal)
-		}
+		some, wait := s.queue.Step()
 		switch {
-		case n > 0:
+		case some:
 			continue
 		case wait < 0:
 			return
@@ -63,7 +64,7 @@ func (s *Store) run() {
 		case <-s.queue.Wake():
 		case <-timer.C:
 			if ill {
-				s.writer.Feel(s.transact(nil)) // as a change would find it
+				s.queue.Alone(func() { s.writer.Feel(s.transact(nil)) }) // as a change would find it
 			}
 		}
 	}

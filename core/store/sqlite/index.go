@@ -33,7 +33,7 @@ type class struct {
 	cleared int64 // as the column
 }
 
-// index is what the writer knows of the small tables. It is the writer's own, and
+// index is what the writer knows of the small tables. It is of who has the queue's turn, and
 // read again after a transaction that failed.
 type index struct {
 	classes map[classKey]*class

@@ -2,7 +2,7 @@
 // directory. A Store owns the directory: a second one, in this process or another,
 // is refused (docs/threat-model.md#s2).
 //
-// One goroutine writes. It takes all changes that wait, runs them in one
+// One goroutine at a time writes. It takes all changes that wait, runs them in one
 // transaction, writes that to disk once, and then answers all of them, so that
 // many commits at the same time cost one fsync (docs/threat-model.md#s1). Readers have
 // connections of their own and see a change as soon as its Commit has returned.
@@ -52,7 +52,7 @@ type Store struct {
 	commit,
 	rollback func() error // of a transaction on conn
 
-	index  index // the writer's own, and so are the next three
+	index  index // of who has the queue's turn, and so are the next three
 	unread error // the index is to be read again
 	args   []driver.NamedValue
 	values []driver.Value
@@ -68,8 +68,8 @@ type Store struct {
 	closing sync.Once
 	done    chan struct{} // closed when the writer has ended
 
-	broken error  // the writer's own: set once a sync was lost
-	looks  uint64 // the writer's own: how often it looked whether the store is well again
+	broken error  // of who has the queue's turn: set once a sync was lost
+	looks  uint64 // the same: how often it looked whether the store is well again
 	writer group.Writer
 	bad    atomic.Bool
 	healIn time.Duration // healEvery
@@ -85,7 +85,8 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	s := &Store{dir: dir, queue: group.New[*request](), done: make(chan struct{}), healIn: healEvery}
+	s := &Store{dir: dir, done: make(chan struct{}), healIn: healEvery}
+	s.queue = group.New(maxBatch, s.keep)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, s.wrap("make the state directory", asUnavailable(err))
 	}

@@ -49,20 +49,22 @@ func (s *Store) submit(ctx context.Context, r *request) error {
 	return s.queue.Submit(ctx, r, r.lazy, rows.ErrClosed)
 }
 
-// run is the writer. It ends when the store is closed and nothing waits.
+// keep keeps or refuses a batch. A disk that fails is nobody's fault, and trying it again for
+// each takes long.
+func (s *Store) keep(batch []*request) {
+	group.Write(&s.writer, batch, s.transact, core.Internal, core.Full)
+}
+
+// run is the writer of what no caller writes itself. It ends when the store is closed and nothing waits.
 func (s *Store) run() {
 	defer close(s.done)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var looked time.Time // when heal was last tried, or the illness began; zero: all is well
 	for {
-		batch, n, wait := s.queue.Take(maxBatch)
-		if len(batch) > 0 {
-			// A disk that fails is nobody's fault, and trying it again for each takes long.
-			group.Write(&s.writer, batch, s.transact, core.Internal, core.Full)
-		}
+		some, wait := s.queue.Step()
 		switch {
-		case n > 0:
+		case some:
 		case wait < 0:
 			return
 		default:
@@ -82,7 +84,7 @@ func (s *Store) run() {
 			case <-timer.C:
 			}
 			if ill && time.Since(looked) >= s.healIn {
-				s.heal()
+				s.queue.Alone(s.heal)
 				looked = time.Now()
 			}
 		}

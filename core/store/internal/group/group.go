@@ -1,9 +1,12 @@
 // Package group is the queue of a store that keeps many changes with one write: who
-// brings a change waits, and one writer takes all that wait.
+// brings a change waits, and one at a time writes all that wait. Where nobody writes, who
+// brings a change does it, so that no other goroutine has to be woken for a lone change.
 package group
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,21 +40,28 @@ type Member interface{ change() *Change }
 // Queue holds the changes that wait. The zero value is not usable; New makes one. Safe
 // for concurrent use.
 type Queue[M Member] struct {
+	turn  sync.Mutex // held by who writes
+	write func([]M)
+	most  int
+
 	mu      sync.Mutex // guards the rest
 	waiting []M
 	eager   int // how many of waiting are not lazy
 	closed  bool
 
-	wake chan struct{} // holds a token when waiting or closed has changed
+	wake chan struct{} // holds a token when waiting or closed has changed, and another is to write
 }
 
-// New returns an empty queue.
-func New[M Member]() *Queue[M] { return &Queue[M]{wake: make(chan struct{}, 1)} }
+// New returns an empty queue. write keeps or refuses each change of a batch of up to most,
+// and answers it; it runs once at a time.
+func New[M Member](most int, write func([]M)) *Queue[M] {
+	return &Queue[M]{write: write, most: most, wake: make(chan struct{}, 1)}
+}
 
-// Submit queues a change and waits for its answer. When ctx ends before the writer has
-// taken it, nothing of it is kept and the context's error is returned; from then on
-// Submit waits. closed is returned by a queue that is closed. A lazy change waits up to
-// core.LazyWait for another to ride on.
+// Submit queues a change and waits for its answer, or writes it itself, with all that
+// wait, where nobody writes. When ctx ends before it is taken, nothing of it is kept and
+// the context's error is returned; from then on Submit waits. closed is returned by a queue
+// that is closed. A lazy change waits up to core.LazyWait for another to ride on.
 func (q *Queue[M]) Submit(ctx context.Context, m M, lazy bool, closed error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -60,7 +70,15 @@ func (q *Queue[M]) Submit(ctx context.Context, m M, lazy bool, closed error) err
 	if lazy {
 		c.lazy, c.due = true, time.Now().Add(core.LazyWait)
 	}
-	if !q.put(m) {
+	mine := !lazy && q.turn.TryLock()
+	open := q.put(!mine, m)
+	if mine {
+		if open {
+			q.writeMine()
+		}
+		q.turn.Unlock()
+	}
+	if !open {
 		return closed
 	}
 	select {
@@ -74,8 +92,21 @@ func (q *Queue[M]) Submit(ctx context.Context, m M, lazy bool, closed error) err
 	return c.Err
 }
 
-// put queues changes that stand together, and reports whether the queue is open.
-func (q *Queue[M]) put(members ...M) bool {
+// writeMine writes in the goroutine of a caller. The caller may survive a panic, but no store
+// does: the process ends with it.
+func (q *Queue[M]) writeMine() {
+	defer func() {
+		if v := recover(); v != nil {
+			go panic(fmt.Sprintf("%v\n%s", v, debug.Stack()))
+			select {}
+		}
+	}()
+	q.step()
+}
+
+// put queues changes that stand together, and reports whether the queue is open. With poke,
+// the writer is woken for them.
+func (q *Queue[M]) put(poke bool, members ...M) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -88,7 +119,9 @@ func (q *Queue[M]) put(members ...M) bool {
 		}
 	}
 	q.waiting = append(q.waiting, members...)
-	q.poke()
+	if poke {
+		q.poke()
+	}
 	return true
 }
 
@@ -101,7 +134,7 @@ func (q *Queue[M]) Together(members ...M) {
 			awaited = append(awaited, c)
 		}
 	}
-	if !q.put(members...) {
+	if !q.put(true, members...) {
 		return
 	}
 	for _, c := range awaited {
@@ -116,19 +149,43 @@ func (q *Queue[M]) poke() {
 	}
 }
 
-// Wake has a value when there is something to take, or the queue was closed.
+// Wake has a value when there is something for the writer, or the queue was closed.
 func (q *Queue[M]) Wake() <-chan struct{} { return q.wake }
 
-// Take takes up to most changes, n, off the queue. The batch is those whose callers
-// have not left. With nothing to take, wait is how long a lazy change can still wait,
-// or negative when the queue is closed and empty.
-func (q *Queue[M]) Take(most int) (batch []M, n int, wait time.Duration) {
+// Step writes what waits, and reports whether there was anything. With nothing to write,
+// wait is how long a lazy change can still wait, or negative when the queue is closed and
+// empty.
+func (q *Queue[M]) Step() (some bool, wait time.Duration) {
+	q.turn.Lock()
+	defer q.turn.Unlock()
+	return q.step()
+}
+
+// Alone runs do while nobody writes.
+func (q *Queue[M]) Alone(do func()) {
+	q.turn.Lock()
+	defer q.turn.Unlock()
+	do()
+}
+
+// step is Step, called with turn held.
+func (q *Queue[M]) step() (some bool, wait time.Duration) {
+	batch, n, wait := q.take()
+	if len(batch) > 0 {
+		q.write(batch)
+	}
+	return n > 0, wait
+}
+
+// take takes up to most changes, n, off the queue. The batch is those whose callers have
+// not left. wait is as Step has it.
+func (q *Queue[M]) take() (batch []M, n int, wait time.Duration) {
 	q.mu.Lock()
 	if wait := q.idle(); wait != 0 {
 		q.mu.Unlock()
 		return nil, 0, wait
 	}
-	n = min(len(q.waiting), most)
+	n = min(len(q.waiting), q.most)
 	batch = q.waiting[:n:n]
 	q.waiting = q.waiting[n:]
 	for _, m := range batch {
