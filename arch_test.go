@@ -65,7 +65,7 @@ var rooms = []arrows{
 	{"core/delivery", []string{"core", "core/lease", "core/queue"}},
 	{"core/rules", []string{"core", "core/text"}},
 	{"core/record", []string{"core"}},
-	{"core/config", []string{"core", "core/files", "core/nesting", "core/rules", "core/text"}},
+	{"core/config", []string{"core", "core/brake", "core/delivery", "core/files", "core/nesting", "core/ours", "core/record", "core/rules", "core/scope", "core/text"}},
 	{"core/settings", []string{"core", "core/atomicfile", "core/config", "core/files", "core/nesting"}},
 	{"core/dial", []string{"core", "core/files"}},
 	{"core/gate", []string{"core/files"}},
@@ -144,7 +144,7 @@ var rooms = []arrows{
 	{".ci/mcpserver", []string{"core/control", "core/mcp"}},
 
 	// The composition root, and the command line around it.
-	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/ownkey", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/gate", "core/gateway", "core/history", "core/hooks", "core/keys", "core/lease", "core/legacy", "core/logpipe", "core/nodes", "core/ours", "core/outbox", "core/pages", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/scope", "core/settings", "core/store", "core/store/memory", "core/store/replica", "core/text", "core/tracing", "core/web"}},
+	{"core/daemon", []string{"core", "core/a2a", "core/agent", "core/atomicfile", "core/brake", "core/config", "core/console", "core/control", "core/control/api", "core/daemon/candidate", "core/daemon/certs", "core/daemon/doctor", "core/daemon/openclaw", "core/daemon/ownkey", "core/daemon/service", "core/delivery", "core/dial", "core/federation", "core/gate", "core/gateway", "core/history", "core/hooks", "core/keys", "core/lease", "core/legacy", "core/logpipe", "core/nodes", "core/ours", "core/outbox", "core/pages", "core/peering", "core/peers", "core/plugin", "core/reader", "core/record", "core/rendezvous", "core/replay", "core/rules", "core/settings", "core/store", "core/store/memory", "core/store/replica", "core/text", "core/tracing", "core/web"}},
 	{"core/daemon/candidate", []string{"core", "core/config", "core/control/api", "core/files", "core/hooks", "core/replay", "core/settings", "core/text", "core/trial"}},
 	{"core/daemon/ownkey", []string{"core", "core/config", "core/files", "core/keys", "core/signer"}},
 	{"core/daemon/service", []string{"core/config"}},

@@ -14,6 +14,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 )
 
@@ -22,7 +23,7 @@ func ourGateway(t *testing.T) (url string, gw *gateway.Gateway) {
 	t.Helper()
 	store := memory.New()
 	t.Cleanup(func() { store.Close() })
-	gw, err := gateway.New(t.Context(), gateway.Options{Signer: keys.Generate(), Store: store, Transport: silent{}, Version: "test"})
+	gw, err := gateway.New(t.Context(), gateway.Options{Signer: keys.Generate(), Settings: ours.Defaults(), Store: store, Transport: silent{}, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

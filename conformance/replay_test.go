@@ -95,12 +95,10 @@ type scene struct {
 func set(t *testing.T, r *recording, x exchange, g given) *scene {
 	t.Helper()
 	s := &scene{t: t, r: r, now: x.at}
-	settings := ours.Settings{
-		URL: urlOf(x.Server), Port: ports[x.Server],
-		Names:   core.Names{DisplayName: strings.ToUpper(x.Server[:1]) + x.Server[1:], Email: x.Server + "@example.test"},
-		Intents: g.Intents, Personas: g.Personas,
-		Levels: scope.Levels{Default: scope.LevelOff, Topics: map[string]string{"general": scope.LevelSummary, "testing": scope.LevelFull}},
-	}
+	settings := ours.Defaults()
+	settings.URL, settings.Port, settings.Intents, settings.Personas = urlOf(x.Server), ports[x.Server], g.Intents, g.Personas
+	settings.Names = core.Names{DisplayName: strings.ToUpper(x.Server[:1]) + x.Server[1:], Email: x.Server + "@example.test"}
+	settings.Levels.Default = scope.LevelOff
 	if isOld(r.Version) {
 		settings.Levels = scope.Levels{Default: scope.LevelSummary}
 	}

@@ -119,7 +119,7 @@ level = "info"
 		server := httptest.NewServer(d)
 		t.Cleanup(server.Close)
 		p := coretest.New(t, coretest.WithStore("sqlite"), coretest.WithSettings(func(s *ours.Settings) {
-			s.URL, s.Grants, s.OutboxMax = server.URL, grants, time.Second
+			s.URL, s.Grants, s.Outbox.Most = server.URL, grants, time.Second
 		}))
 		d.to.Store(fmt.Sprintf("http://127.0.0.1:%d", p.Settings().Port))
 		c.peers, c.fronts = append(c.peers, p), append(c.fronts, d)

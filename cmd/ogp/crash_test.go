@@ -240,7 +240,7 @@ func crash(t *testing.T, settings string, after func()) {
 	front := losesAnswers(t, func() string { _, port, _ := net.SplitHostPort(peerAddr(peer)); return "http://127.0.0.1:" + port })
 	plenty := []core.Grant{{Intent: "message", Enabled: true, RateLimit: &core.RateLimit{Requests: 1_000_000, WindowSeconds: 3600}}}
 	peer = coretest.New(t, coretest.WithSettings(func(s *ours.Settings) {
-		s.URL, s.Grants, s.OutboxMax = front.URL, plenty, 200*time.Millisecond
+		s.URL, s.Grants, s.Outbox.Most = front.URL, plenty, 200*time.Millisecond
 	}))
 
 	dir, err := os.MkdirTemp("", "ogp-crash-") // short: it holds a socket

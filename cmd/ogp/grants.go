@@ -292,7 +292,7 @@ func showLevels(ctx context.Context, a *cli.App, refs []string, topic string) er
 		Topics  map[string]string `json:"topics,omitempty"`
 		Default string            `json:"default,omitempty"`
 	}
-	list := []levels{{"", cfg.AgentComms.Topics, cfg.AgentComms.DefaultLevel}}
+	list := []levels{{"", cfg.AgentComms.Topics, cfg.AgentComms.Default}}
 	for _, p := range peers {
 		list = append(list, levels{p.Handle(), p.Levels, p.DefaultLevel})
 	}

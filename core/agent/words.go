@@ -78,9 +78,9 @@ func (r *Role) sent(ctx context.Context, item *core.OutboxItem, maxBytes int) (a
 	case item.Message != nil:
 		v.Intent, v.Conversation, v.Words = word(item.Message.Intent), word(item.Message.ConversationID), sdk.Line(api.OneLine(item.Message.Payload), maxBytes)
 		err := r.answerOf(ctx, p, item, &v, maxBytes)
-		if !v.Answered && item.State == core.OutSent && r.o.Now().Sub(item.Done) > r.o.Gateway.Settings().ReplyLife {
+		if !v.Answered && item.State == core.OutSent && r.o.Now().Sub(item.Done) > r.o.Gateway.Settings().Replies.Life {
 			v.State, v.Problem = Unanswered, "No answer came in time, and none is taken any more."
-			v.Changed = latest(v.Changed, item.Created.Add(r.o.Gateway.Settings().ReplyLife))
+			v.Changed = latest(v.Changed, item.Created.Add(r.o.Gateway.Settings().Replies.Life))
 		}
 		return v, err
 	case item.Reply != nil:

@@ -15,12 +15,18 @@ import (
 // policy holds.
 const Held = "brake: "
 
-// Settings are what the operator chooses. Zero members bound nothing.
+// Settings are what the operator chooses, a part of the [agent] table of the configuration.
+// Zero members bound nothing.
 type Settings struct {
-	MaxTurns int // of one conversation within an hour
-	Budget   Use // of one peer's messages of one intent within 24 hours
-	Rate     int // of one peer's messages within ten minutes; below it, no rate is too fast
-	Repeats  int // of the same text from one peer within ten minutes
+	MaxTurns int `koanf:"max_turns" unit:"turns" check:"0.." doc:"How often agents may go back and forth in one conversation within an hour. What a peer sends beyond it is held. 0: no limit."`
+	Rate     int `koanf:"breaker_rate" unit:"messages" check:"0.." doc:"A peer that sends more messages than this within ten minutes, and three times what it usually sends, is paused. 0: never."`
+	Repeats  int `koanf:"breaker_repeats" unit:"messages" check:"0.." doc:"A peer that sends the same text more often than this within ten minutes is paused. 0: never."`
+	Budget   Use `koanf:"budget" doc:"What one peer's messages of one intent may cost within 24 hours. Messages beyond it are held."`
+}
+
+// Defaults are the settings of an operator who chooses none. docs/agents.md#the-brake
+func Defaults() Settings {
+	return Settings{MaxTurns: 20, Rate: 100, Repeats: 20, Budget: Use{Messages: 1000, Bytes: 16 << 20, Runs: 400}}
 }
 
 // Options are what a Brake is made of.

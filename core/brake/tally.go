@@ -7,10 +7,10 @@ import (
 
 // Use is what is counted.
 type Use struct {
-	Messages int   `json:"messages,omitzero"`
-	Bytes    int64 `json:"bytes,omitzero"`
-	Runs     int   `json:"runs,omitzero"`   // of the agent
-	Tokens   int64 `json:"tokens,omitzero"` // of its model, where the backend says
+	Messages int   `json:"messages,omitzero" koanf:"messages" unit:"messages" check:"0.." doc:"Messages that reach the agent. 0: no limit."`
+	Bytes    int64 `json:"bytes,omitzero" koanf:"bytes" unit:"bytes" check:"0.." doc:"The size of those messages. 0: no limit."`
+	Runs     int   `json:"runs,omitzero" koanf:"runs" unit:"runs" check:"0.." doc:"Runs of the agent: each notice is one, however many messages it tells of. 0: no limit."`
+	Tokens   int64 `json:"tokens,omitzero" koanf:"tokens" unit:"tokens" check:"0.." doc:"Tokens of the agent's model, where its notifier reports them. 0: no limit."`
 }
 
 // Plus adds.

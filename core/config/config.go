@@ -16,6 +16,11 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/brake"
+	"github.com/opengatewayprotocol/ogp/core/delivery"
+	"github.com/opengatewayprotocol/ogp/core/ours"
+	"github.com/opengatewayprotocol/ogp/core/record"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // Config is every setting. Default returns the defaults, Load what the operator
@@ -47,25 +52,25 @@ type Config struct {
 
 	Signer string `koanf:"signer" unit:"address" check:"signer?" doc:"Who signs for us: another process, \"unix:/run/ogp-signer/signer.sock\". Empty: the key in the state directory, or the one that is sealed in the database. docs/scaling.md"`
 
-	Rendezvous Rendezvous `koanf:"rendezvous" doc:"Finding peers by key and by invite code."`
-	Network    Network    `koanf:"network" doc:"Which addresses we connect to, and which proxies we trust."`
-	Freshness  Freshness  `koanf:"freshness" doc:"How old a message may be, and how long it is remembered."`
-	Grants     Grants     `koanf:"grants" doc:"What a peer may do."`
-	AgentComms AgentComms `koanf:"agent_comms" doc:"How much of an agent-comms message the agent is asked to share, by topic."`
-	Compat     Compat     `koanf:"compat" doc:"Older gateways."`
-	Limits     Limits     `koanf:"limits" doc:"Bounds on what others can make us do."`
-	Outbox     Outbox     `koanf:"outbox" doc:"Messages that wait for a peer out of reach."`
-	Inbox      Inbox      `koanf:"inbox" doc:"Messages that arrived."`
-	Replies    Replies    `koanf:"replies" doc:"Answers that wait to be polled."`
-	Delivery   Delivery   `koanf:"delivery" doc:"Notifying the agent."`
-	Health     Health     `koanf:"health" doc:"Checking whether peers can be reached."`
-	Log        Log        `koanf:"log" doc:"The daemon's log, on standard error."`
-	Metrics    Metrics    `koanf:"metrics" doc:"What a monitoring system reads. Not for the public internet."`
-	A2A        A2A        `koanf:"a2a" doc:"Approved peers as A2A agents, for programs on this machine. What they do counts as the agent's."`
-	Console    Console    `koanf:"console" doc:"The page that \"ogp console\" opens. Nothing listens until then."`
-	TLS        TLS        `koanf:"tls" doc:"HTTPS of our own. Without it, a proxy or tunnel in front does that."`
-	Policy     Policy     `koanf:"policy" doc:"Deciding about messages and requests: the rules below, and what is recorded."`
-	Key        Key        `koanf:"key" doc:"Our private key. Its passphrase may also come from OGP_KEY_PASSPHRASE."`
+	Rendezvous Rendezvous     `koanf:"rendezvous" doc:"Finding peers by key and by invite code."`
+	Network    Network        `koanf:"network" doc:"Which addresses we connect to, and which proxies we trust."`
+	Freshness  ours.Freshness `koanf:"freshness" doc:"How old a message may be, and how long it is remembered."`
+	Grants     Grants         `koanf:"grants" doc:"What a peer may do."`
+	AgentComms scope.Levels   `koanf:"agent_comms" doc:"How much of an agent-comms message the agent is asked to share, by topic."`
+	Compat     ours.Compat    `koanf:"compat" doc:"Older gateways."`
+	Limits     Limits         `koanf:"limits" doc:"Bounds on what others can make us do."`
+	Outbox     ours.Outbox    `koanf:"outbox" doc:"Messages that wait for a peer out of reach."`
+	Inbox      ours.Inbox     `koanf:"inbox" doc:"Messages that arrived."`
+	Replies    ours.Replies   `koanf:"replies" doc:"Answers that wait to be polled."`
+	Delivery   Delivery       `koanf:"delivery" doc:"Notifying the agent."`
+	Health     ours.Health    `koanf:"health" doc:"Checking whether peers can be reached."`
+	Log        Log            `koanf:"log" doc:"The daemon's log, on standard error."`
+	Metrics    Metrics        `koanf:"metrics" doc:"What a monitoring system reads. Not for the public internet."`
+	A2A        A2A            `koanf:"a2a" doc:"Approved peers as A2A agents, for programs on this machine. What they do counts as the agent's."`
+	Console    Console        `koanf:"console" doc:"The page that \"ogp console\" opens. Nothing listens until then."`
+	TLS        TLS            `koanf:"tls" doc:"HTTPS of our own. Without it, a proxy or tunnel in front does that."`
+	Policy     Policy         `koanf:"policy" doc:"Deciding about messages and requests: the rules below, and what is recorded."`
+	Key        Key            `koanf:"key" doc:"Our private key. Its passphrase may also come from OGP_KEY_PASSPHRASE."`
 
 	Agent AgentRole `koanf:"agent" doc:"What the agent may do by itself, through its own socket and the tools of \"ogp mcp\"."`
 	// Agents are the personas behind this gateway. Empty: one, made of AgentName.
@@ -92,12 +97,6 @@ type Network struct {
 	TrustedProxies []netip.Prefix `koanf:"trusted_proxies" unit:"list of CIDR ranges" doc:"Proxies in front of us whose X-Forwarded-For says who the client is."`
 }
 
-// Freshness is the [freshness] table.
-type Freshness struct {
-	Window   time.Duration `koanf:"window" unit:"duration" check:"1s.." doc:"How far a message's timestamp may differ from our clock, either way."`
-	Remember time.Duration `koanf:"remember" unit:"duration" check:"24h.." doc:"How long a used nonce is remembered, so that the same message has no second effect. At least 24h, and twice the window."`
-}
-
 // Grants is the [grants] table.
 type Grants struct {
 	Default DefaultGrant `koanf:"default" doc:"What a peer is granted on approval, where neither the operator nor a policy plugin says."`
@@ -111,58 +110,18 @@ type DefaultGrant struct {
 	Topics  []string       `koanf:"topics" unit:"list of topic prefixes" check:"topics" doc:"Topics of agent-comms. Empty: all."`
 }
 
-// AgentComms is the [agent_comms] table.
-type AgentComms struct {
-	DefaultLevel string            `koanf:"default_level" oneof:"full|summary|escalate|deny|off" doc:"The level for topics that are not named."`
-	Topics       map[string]string `koanf:"topics" unit:"table of topic = level" oneof:"full|summary|escalate|deny|off" check:"topics" doc:"The level for each topic."`
-}
-
-// Compat is the [compat] table.
-type Compat struct {
-	PlainRequests bool     `koanf:"plain_requests" doc:"Accept a federation request in the plain signed form of gateways before 0.7."`
-	HostPortIDs   []string `koanf:"host_port_ids" unit:"list of host:port" check:"hostport" doc:"Old names of this gateway, host:port, that a message's \"to\" may carry."`
-}
-
 // Limits is the [limits] table.
 type Limits struct {
-	BodyBytes                int           `koanf:"body_bytes" unit:"bytes" check:"1024.." doc:"The longest request body."`
-	PendingTotal             int           `koanf:"pending_total" unit:"requests" check:"1.." doc:"Federation requests that may wait for a decision."`
-	PendingPerNetworkPerHour int           `koanf:"pending_per_network_per_hour" unit:"requests per hour" check:"1.." doc:"New federation requests from one /24 (IPv4) or /48 (IPv6)."`
-	PendingLife              time.Duration `koanf:"pending_life" unit:"duration" check:"1m.." doc:"How long a federation request waits before it is dropped."`
-	CardPerMinute            int           `koanf:"card_per_minute" unit:"requests per minute" check:"1.." doc:"How often one address may read our card."`
-	StrangerPerMinute        int           `koanf:"stranger_per_minute" unit:"requests per minute" check:"1.." doc:"Messages from one address whose sender is no peer of ours."`
-}
-
-// Outbox is the [outbox] table.
-type Outbox struct {
-	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long a message is tried before it is given up."`
-	FirstRetry time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." doc:"The wait after the first failure; it doubles with each."`
-	MaxRetry   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." doc:"The longest wait between two tries."`
-}
-
-// Inbox is the [inbox] table.
-type Inbox struct {
-	Keep time.Duration `koanf:"keep" unit:"duration" check:"1h.." doc:"How long a message is kept."`
-}
-
-// Replies is the [replies] table.
-type Replies struct {
-	Life time.Duration `koanf:"life" unit:"duration" check:"1s.." doc:"How long our answer can be polled, and how long the answer to a message of ours is awaited."`
+	BodyBytes         int `koanf:"body_bytes" unit:"bytes" check:"1024.." doc:"The longest request body."`
+	CardPerMinute     int `koanf:"card_per_minute" unit:"requests per minute" check:"1.." doc:"How often one address may read our card."`
+	StrangerPerMinute int `koanf:"stranger_per_minute" unit:"requests per minute" check:"1.." doc:"Messages from one address whose sender is no peer of ours."`
+	ours.Limits
 }
 
 // Delivery is the [delivery] table.
 type Delivery struct {
-	Notifiers  []string      `koanf:"notifiers" unit:"list of notifiers" check:"id" doc:"Who is notified of events: \"log\", and plugins by name. Unset: the log, every plugin that notifies, and OpenClaw if its token is found."`
-	GiveUp     time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long a notice is tried before it is set aside."`
-	FirstRetry time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." doc:"The wait after the first failure; it doubles with each."`
-	MaxRetry   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." doc:"The longest wait between two tries."`
-}
-
-// Health is the [health] table.
-type Health struct {
-	Interval time.Duration `koanf:"interval" unit:"duration" check:"1s.." doc:"The time between two checks of a peer."`
-	Timeout  time.Duration `koanf:"timeout" unit:"duration" check:"1ms.." doc:"How long a check may take."`
-	Failures int           `koanf:"failures" unit:"checks" check:"1.." doc:"Failed checks in a row that make a peer count as down."`
+	Notifiers []string `koanf:"notifiers" unit:"list of notifiers" check:"id" doc:"Who is notified of events: \"log\", and plugins by name. Unset: the log, every plugin that notifies, and OpenClaw if its token is found."`
+	delivery.Settings
 }
 
 // Metrics is the [metrics] table.
@@ -209,19 +168,8 @@ type AgentRole struct {
 	Socket         string `koanf:"socket" unit:"path" doc:"The agent's socket. Empty: agent.sock in the state directory."`
 	SocketGroup    string `koanf:"socket_group" unit:"group" check:"name" doc:"A group whose members may use the agent's socket too, for an agent under another account. Empty: only the gateway's own account."`
 	MessagesPerDay int    `koanf:"messages_per_day" unit:"messages" check:"0.." doc:"Messages and answers that the agent may send to one peer within 24 hours. 0: no limit."`
-	MaxTurns       int    `koanf:"max_turns" unit:"turns" check:"0.." doc:"How often agents may go back and forth in one conversation within an hour. What a peer sends beyond it is held. 0: no limit."`
-	BreakerRate    int    `koanf:"breaker_rate" unit:"messages" check:"0.." doc:"A peer that sends more messages than this within ten minutes, and three times what it usually sends, is paused. 0: never."`
-	BreakerRepeats int    `koanf:"breaker_repeats" unit:"messages" check:"0.." doc:"A peer that sends the same text more often than this within ten minutes is paused. 0: never."`
-	Budget         Budget `koanf:"budget" doc:"What one peer's messages of one intent may cost within 24 hours. Messages beyond it are held."`
 	BytesPerDay    int    `koanf:"bytes_per_day" unit:"bytes" check:"0.." doc:"The size of what the agent may send to one peer within 24 hours. 0: no limit."`
-}
-
-// Budget is the [agent.budget] table.
-type Budget struct {
-	Messages int `koanf:"messages" unit:"messages" check:"0.." doc:"Messages that reach the agent. 0: no limit."`
-	Bytes    int `koanf:"bytes" unit:"bytes" check:"0.." doc:"The size of those messages. 0: no limit."`
-	Runs     int `koanf:"runs" unit:"runs" check:"0.." doc:"Runs of the agent: each notice is one, however many messages it tells of. 0: no limit."`
-	Tokens   int `koanf:"tokens" unit:"tokens" check:"0.." doc:"Tokens of the agent's model, where its notifier reports them. 0: no limit."`
+	brake.Settings
 }
 
 // Agent is one [[agents]] table: a persona behind this gateway.
@@ -238,10 +186,9 @@ type Agent struct {
 
 // Policy is the [policy] table.
 type Policy struct {
-	Record         time.Duration `koanf:"record" unit:"duration" check:"0s.." doc:"How long decisions are recorded, for \"ogp policy replay\", within limits of rows and bytes. 0s: none are recorded."`
-	RecordPayloads bool          `koanf:"record_payloads" doc:"Whether the payloads of messages are recorded, too. What was let in or held is in the inbox anyway."`
-	TimeZone       string        `koanf:"time_zone" unit:"time zone" check:"zone" doc:"The time zone of hours in rules, such as \"Europe/Paris\". Empty: this machine's."`
-	Rules          PolicyRules   `koanf:"rules" doc:"All rules together, as a policy among the plugins."`
+	record.Settings
+	TimeZone string      `koanf:"time_zone" unit:"time zone" check:"zone" doc:"The time zone of hours in rules, such as \"Europe/Paris\". Empty: this machine's."`
+	Rules    PolicyRules `koanf:"rules" doc:"All rules together, as a policy among the plugins."`
 }
 
 // PolicyRules is the [policy.rules] table.
@@ -325,48 +272,42 @@ func (p PluginConfig) IsEnabled() bool { return p.Enabled == nil || *p.Enabled }
 
 // Default returns the defaults. Each call returns a value of its own.
 func Default() Config {
+	gateway := ours.Defaults()
 	return Config{
 		DaemonPort:  core.DefaultPort,
-		OpenClawURL: core.DefaultOpenClawURL,
-		AgentID:     core.DefaultPrimaryAgentHook,
+		OpenClawURL: "http://localhost:18789",
+		AgentID:     gateway.AgentID,
 		Intents:     []string{}, OpenClawAnswers: []string{},
 		Rendezvous: Rendezvous{URLs: []string{}},
 		A2A:        A2A{AllowPrivate: []netip.Prefix{}},
 		Network:    Network{AllowPrivate: []netip.Prefix{}, TrustedProxies: []netip.Prefix{}},
-		Freshness:  Freshness{Window: core.DefaultWindow, Remember: core.DefaultRemember},
+		Freshness:  gateway.Freshness,
 		Grants: Grants{Default: DefaultGrant{
 			Intents: append([]string(nil), core.BuiltinIntents...),
 			Rate:    core.DefaultRate,
 			Bytes:   core.DefaultBytes,
 			Topics:  []string{},
 		}},
-		AgentComms: AgentComms{
-			DefaultLevel: "summary",
-			Topics:       map[string]string{"general": "summary", "testing": "full"},
-		},
-		Compat: Compat{PlainRequests: true, HostPortIDs: []string{}},
+		AgentComms: gateway.Levels,
+		Compat:     gateway.Compat,
 		Limits: Limits{
-			BodyBytes:                core.DefaultBodyBytes,
-			PendingTotal:             core.DefaultPendingTotal,
-			PendingPerNetworkPerHour: core.DefaultPendingPerHour,
-			PendingLife:              core.DefaultPendingLife,
-			CardPerMinute:            core.DefaultCardsPerMinute,
-			StrangerPerMinute:        core.DefaultStrangersPerMin,
+			BodyBytes:         core.DefaultBodyBytes,
+			CardPerMinute:     core.DefaultCardsPerMinute,
+			StrangerPerMinute: core.DefaultStrangersPerMin,
+			Limits:            gateway.Limits,
 		},
-		Outbox:   Outbox{GiveUp: core.DefaultOutboxGiveUp, FirstRetry: core.DefaultOutboxFirst, MaxRetry: core.DefaultOutboxMost},
-		Inbox:    Inbox{Keep: core.DefaultInboxKeep},
-		Replies:  Replies{Life: core.DefaultReplyLife},
-		Delivery: Delivery{Notifiers: []string{"log"}, GiveUp: core.DefaultDeliveryGiveUp, FirstRetry: core.DefaultDeliveryFirst, MaxRetry: core.DefaultDeliveryMost},
-		Health:   Health{Interval: core.DefaultHealthInterval, Timeout: core.DefaultHealthTimeout, Failures: core.DefaultHealthFailures},
+		Outbox:   gateway.Outbox,
+		Inbox:    gateway.Inbox,
+		Replies:  gateway.Replies,
+		Delivery: Delivery{Notifiers: []string{"log"}, Settings: delivery.Defaults()},
+		Health:   gateway.Health,
 		Log:      Log{Level: "info", Format: "text"},
 		Console:  Console{Listen: "127.0.0.1:0"},
-		Agent: AgentRole{Enabled: true, MessagesPerDay: core.DefaultAgentMessages, BytesPerDay: core.DefaultAgentBytes,
-			MaxTurns: core.DefaultMaxTurns, BreakerRate: core.DefaultBreakerRate, BreakerRepeats: core.DefaultBreakerRepeats,
-			Budget: Budget{Messages: core.DefaultBudgetMessages, Bytes: core.DefaultBudgetBytes, Runs: core.DefaultBudgetRuns}},
-		Policy:  Policy{Record: 30 * 24 * time.Hour, Rules: PolicyRules{AtMost: AtMost{Intents: []string{}, Topics: []string{}}}},
-		Agents:  []Agent{},
-		Rules:   []Rule{},
-		Plugins: map[string]PluginConfig{},
+		Agent:    AgentRole{Enabled: true, MessagesPerDay: 200, BytesPerDay: 4 << 20, Settings: brake.Defaults()},
+		Policy:   Policy{Settings: record.Settings{Keep: 30 * 24 * time.Hour}, Rules: PolicyRules{AtMost: AtMost{Intents: []string{}, Topics: []string{}}}},
+		Agents:   []Agent{},
+		Rules:    []Rule{},
+		Plugins:  map[string]PluginConfig{},
 	}
 }
 

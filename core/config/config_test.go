@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // home makes a state directory with the files given as name, text, name, text.
@@ -454,7 +455,7 @@ func TestTypeScriptConfig(t *testing.T) {
 		{ID: "main", DisplayName: "Main", Role: "primary", Skills: []string{"a"}, HookAgentID: "main", DisplayIcon: "🦞"},
 		{ID: "maths", DisplayName: "Maths", Role: "specialist", Description: "counts", Skills: []string{}},
 	}
-	want.AgentComms = AgentComms{DefaultLevel: "off", Topics: map[string]string{"general": "off", "project.x": "escalate"}}
+	want.AgentComms = scope.Levels{Default: "off", Topics: map[string]string{"general": "off", "project.x": "escalate"}}
 	want.Rendezvous.Enabled, want.Rendezvous.URL, want.Rendezvous.PublicURL = true, "https://rendezvous.example", "https://me.example"
 	want.Health.Timeout, want.Health.Failures = 5*time.Second, 4
 	if !reflect.DeepEqual(*c, want) {

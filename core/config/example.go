@@ -50,26 +50,24 @@ type exampleWriter struct{ b *strings.Builder }
 
 // table writes the values of a table, and then the tables within.
 func (w exampleWriter) table(v reflect.Value, prefix string) {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
+	for _, f := range fieldsOf(v.Type()) {
 		if isTable(f.Type) || isTables(f.Type) {
 			continue
 		}
 		value := "true" // of an unset enabled
 		if f.Type.Kind() != reflect.Pointer {
-			value = tomlValue(v.Field(i))
+			value = tomlValue(v.FieldByIndex(f.Index))
 		}
 		fmt.Fprintf(w.b, "\n# %s (%s)\n#%s = %s\n", f.Tag.Get("doc"), unitOf(f), f.Tag.Get("koanf"), value)
 	}
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
+	for _, f := range fieldsOf(v.Type()) {
 		name := prefix + f.Tag.Get("koanf")
 		switch {
 		case isTable(f.Type):
 			if hasValues(f.Type) {
 				fmt.Fprintf(w.b, "\n\n# %s\n#[%s]\n", f.Tag.Get("doc"), name)
 			}
-			w.table(v.Field(i), name+".")
+			w.table(v.FieldByIndex(f.Index), name+".")
 		case f.Type == agentsType:
 			fmt.Fprintf(w.b, "\n\n# %s\n#[[%s]]\n", f.Tag.Get("doc"), name)
 			w.table(reflect.ValueOf(exampleAgent), name+".")

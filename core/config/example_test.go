@@ -59,8 +59,8 @@ func TestExampleHasEveryKeyWithItsDefault(t *testing.T) {
 		prefix string
 		reflect.Type
 	}{{"agents[0].", reflect.TypeFor[Agent]()}, {"rules[0].", reflect.TypeFor[Rule]()}, {"plugins.example.", reflect.TypeFor[PluginConfig]()}, {"plugins.example.grants.", reflect.TypeFor[PluginGrants]()}} {
-		for name, i := range fieldsOf(typ.Type) {
-			if _, ok := origins[typ.prefix+name]; !ok && !isTable(typ.Field(i).Type) {
+		for name, f := range byName(typ.Type) {
+			if _, ok := origins[typ.prefix+name]; !ok && !isTable(f.Type) {
 				t.Errorf("%s%s is missing", typ.prefix, name)
 			}
 		}

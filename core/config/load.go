@@ -252,21 +252,20 @@ func (l *loader) load(p koanf.Provider, from layer) error {
 
 // table sets the fields of a struct from a table of the same names.
 func (l *loader) table(v reflect.Value, raw map[string]any, prefix string, from layer) {
-	fields := fieldsOf(v.Type())
+	fields := byName(v.Type())
 	for _, name := range sortedKeys(raw) {
 		key := prefix + name
-		i, ok := fields[name]
+		f, ok := fields[name]
 		if !ok {
 			l.unknownKey(v.Type(), key, prefix, from)
 			continue
 		}
-		f := v.Type().Field(i)
 		sub, isMap := raw[name].(map[string]any)
 		wanted := "a table"
 		switch {
 		case isTable(f.Type):
 			if isMap {
-				l.table(v.Field(i), sub, key+".", from)
+				l.table(v.FieldByIndex(f.Index), sub, key+".", from)
 				continue
 			}
 		case f.Type == agentsType:
@@ -285,7 +284,7 @@ func (l *loader) table(v reflect.Value, raw map[string]any, prefix string, from 
 				continue
 			}
 		default:
-			err := assign(v.Field(i), raw[name], from.isText)
+			err := assign(v.FieldByIndex(f.Index), raw[name], from.isText)
 			if err == nil {
 				l.origins[key] = Origin{Layer: from.name, Where: from.where(key)}
 				continue
@@ -357,7 +356,7 @@ func (l *loader) unknownKey(t reflect.Type, key, prefix string, from layer) {
 	if l.isGone(key, from.where(key)) {
 		return
 	}
-	near, distance := text.Nearest(strings.TrimPrefix(key, prefix), sortedKeys(fieldsOf(t)))
+	near, distance := text.Nearest(strings.TrimPrefix(key, prefix), sortedKeys(byName(t)))
 	if near != "" {
 		near = prefix + near
 	}
@@ -371,11 +370,11 @@ func (l *loader) unknownKey(t reflect.Type, key, prefix string, from layer) {
 	l.problem(key, from.where(key), "unknown key "+strconv.Quote(key), hint)
 }
 
-// fieldsOf maps the names of a struct's settings to its fields.
-func fieldsOf(t reflect.Type) map[string]int {
-	fields := make(map[string]int, t.NumField())
-	for i := range t.NumField() {
-		fields[t.Field(i).Tag.Get("koanf")] = i
+// byName maps the names of a table's settings to its fields.
+func byName(t reflect.Type) map[string]reflect.StructField {
+	fields := map[string]reflect.StructField{}
+	for _, f := range fieldsOf(t) {
+		fields[f.Tag.Get("koanf")] = f
 	}
 	return fields
 }

@@ -87,7 +87,7 @@ func draw(t *rapid.T, s Setting, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Bool:
 		v.SetBool(rapid.Bool().Draw(t, s.Key))
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		least := 0
 		switch tag.Get("check") {
 		case "1..":
@@ -116,8 +116,8 @@ func reconcile(c *Config, changed map[string]bool) {
 		}
 	}
 	raise("freshness.remember", 2*c.Freshness.Window, &c.Freshness.Remember)
-	raise("outbox.max_retry", c.Outbox.FirstRetry, &c.Outbox.MaxRetry)
-	raise("delivery.max_retry", c.Delivery.FirstRetry, &c.Delivery.MaxRetry)
+	raise("outbox.max_retry", c.Outbox.First, &c.Outbox.Most)
+	raise("delivery.max_retry", c.Delivery.First, &c.Delivery.Most)
 	raise("health.interval", c.Health.Timeout, &c.Health.Interval)
 	if c.Rendezvous.Enabled && len(c.Rendezvous.Servers()) == 0 {
 		c.Rendezvous.URL = "https://rendezvous.example"

@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -51,10 +52,9 @@ var schema = sync.OnceValue(func() *schemaData {
 })
 
 func (s *schemaData) collect(t reflect.Type, prefix string, index []int, defaults reflect.Value) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for _, f := range fieldsOf(t) {
 		key := prefix + f.Tag.Get("koanf")
-		at := append(append([]int(nil), index...), i)
+		at := slices.Concat(index, f.Index)
 		s.keys = append(s.keys, key)
 		if isTable(f.Type) {
 			s.collect(f.Type, key+".", at, defaults)
@@ -70,6 +70,11 @@ func (s *schemaData) collect(t reflect.Type, prefix string, index []int, default
 		}
 		s.settings = append(s.settings, one)
 	}
+}
+
+// fieldsOf are the fields of a table, those of the structs that it embeds among them.
+func fieldsOf(t reflect.Type) []reflect.StructField {
+	return slices.DeleteFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return f.Anonymous })
 }
 
 // envOf is the environment's name of a setting.

@@ -42,8 +42,8 @@ type tomlWriter struct {
 }
 
 func (w *tomlWriter) table(v reflect.Value, prefix, written string) {
-	for f, field := range v.Fields() {
-		name := f.Tag.Get("koanf")
+	for _, f := range fieldsOf(v.Type()) {
+		field, name := v.FieldByIndex(f.Index), f.Tag.Get("koanf")
 		if isTable(f.Type) || !isWritten(field) {
 			continue
 		}
@@ -53,11 +53,11 @@ func (w *tomlWriter) table(v reflect.Value, prefix, written string) {
 		}
 		w.b.WriteString(line + "\n")
 	}
-	for f, field := range v.Fields() {
+	for _, f := range fieldsOf(v.Type()) {
 		if !isTable(f.Type) {
 			continue
 		}
-		name := f.Tag.Get("koanf")
+		field, name := v.FieldByIndex(f.Index), f.Tag.Get("koanf")
 		if hasValues(f.Type) {
 			fmt.Fprintf(w.b, "\n[%s]\n", written+name)
 		}
@@ -80,7 +80,7 @@ func isWritten(v reflect.Value) bool {
 
 // hasValues reports whether a table has values beside the tables within.
 func hasValues(t reflect.Type) bool {
-	for f := range t.Fields() {
+	for _, f := range fieldsOf(t) {
 		if !isTable(f.Type) {
 			return true
 		}
@@ -140,8 +140,8 @@ func jsonOf(v reflect.Value) any {
 	switch v.Kind() {
 	case reflect.Struct:
 		table := map[string]any{}
-		for f, field := range v.Fields() {
-			table[f.Tag.Get("koanf")] = jsonOf(field)
+		for _, f := range fieldsOf(v.Type()) {
+			table[f.Tag.Get("koanf")] = jsonOf(v.FieldByIndex(f.Index))
 		}
 		return table
 	case reflect.Slice:

@@ -163,8 +163,8 @@ func (l *loader) healthTimes(path string, ours map[string]any, theirs map[string
 		d, err := core.ParseDuration(text)
 		return d, err == nil
 	}
-	interval, ok1 := duration("health.interval", core.DefaultHealthInterval)
-	timeout, ok2 := duration("health.timeout", core.DefaultHealthTimeout)
+	interval, ok1 := duration("health.interval", Default().Health.Interval)
+	timeout, ok2 := duration("health.timeout", Default().Health.Timeout)
 	if !ok1 || !ok2 {
 		return // a mistake, which is named where the value is read
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
 // What a Hermes user's configuration says is the webhook plugin's.
@@ -67,17 +69,17 @@ func TestTypeScriptHealthTimes(t *testing.T) {
 // A topic that nobody has named stays closed, as it is without a word since 0.4.3.
 func TestTypeScriptClosedTopics(t *testing.T) {
 	usual := map[string]string{"general": "summary", "testing": "full"}
-	for text, want := range map[string]AgentComms{
-		`{}`: {DefaultLevel: "off", Topics: usual},
-		`{"agentComms": {"globalPolicy": {"x": {"level": "full"}}}}`: {DefaultLevel: "off", Topics: map[string]string{"x": "full"}},
-		`{"agentComms": {"defaultLevel": "summary"}}`:                {DefaultLevel: "summary", Topics: usual},
+	for text, want := range map[string]scope.Levels{
+		`{}`: {Default: "off", Topics: usual},
+		`{"agentComms": {"globalPolicy": {"x": {"level": "full"}}}}`: {Default: "off", Topics: map[string]string{"x": "full"}},
+		`{"agentComms": {"defaultLevel": "summary"}}`:                {Default: "summary", Topics: usual},
 	} {
 		c, _, _ := mustLoad(t, Options{Home: home(t, "config.json", text)})
-		if c.AgentComms.DefaultLevel != want.DefaultLevel || len(c.AgentComms.Topics) != len(want.Topics) || len(want.Topics) > 0 && !reflect.DeepEqual(c.AgentComms.Topics, want.Topics) {
+		if c.AgentComms.Default != want.Default || len(c.AgentComms.Topics) != len(want.Topics) || len(want.Topics) > 0 && !reflect.DeepEqual(c.AgentComms.Topics, want.Topics) {
 			t.Errorf("%s: %+v, want %+v", text, c.AgentComms, want)
 		}
 	}
-	if c, _, _ := mustLoad(t, Options{Home: home(t, "config.toml", "")}); c.AgentComms.DefaultLevel != "summary" {
-		t.Errorf("config.toml: %q, want our default", c.AgentComms.DefaultLevel)
+	if c, _, _ := mustLoad(t, Options{Home: home(t, "config.toml", "")}); c.AgentComms.Default != "summary" {
+		t.Errorf("config.toml: %q, want our default", c.AgentComms.Default)
 	}
 }

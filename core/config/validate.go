@@ -125,8 +125,8 @@ func (l *loader) validate() {
 	l.validateTable(reflect.ValueOf(&l.cfg).Elem(), "")
 	c := &l.cfg
 	l.require(c.Freshness.Remember >= 2*c.Freshness.Window, "freshness.remember", "at least twice freshness.window", "freshness.window")
-	l.require(c.Outbox.FirstRetry <= c.Outbox.MaxRetry, "outbox.first_retry", "at most outbox.max_retry", "outbox.max_retry")
-	l.require(c.Delivery.FirstRetry <= c.Delivery.MaxRetry, "delivery.first_retry", "at most delivery.max_retry", "delivery.max_retry")
+	l.require(c.Outbox.First <= c.Outbox.Most, "outbox.first_retry", "at most outbox.max_retry", "outbox.max_retry")
+	l.require(c.Delivery.First <= c.Delivery.Most, "delivery.first_retry", "at most delivery.max_retry", "delivery.max_retry")
 	l.require(c.Health.Timeout <= c.Health.Interval, "health.timeout", "at most health.interval", "health.interval")
 	l.require(!c.Rendezvous.Enabled || len(c.Rendezvous.Servers()) > 0, "rendezvous.enabled", "rendezvous.url or rendezvous.urls with it")
 	l.require((c.TLS.Cert == "") == (c.TLS.Key == ""), "tls.cert", "tls.key with it, and the other way round", "tls.key")
@@ -215,7 +215,8 @@ func (l *loader) require(ok bool, key, wanted string, other ...string) {
 }
 
 func (l *loader) validateTable(v reflect.Value, prefix string) {
-	for f, field := range v.Fields() {
+	for _, f := range fieldsOf(v.Type()) {
+		field := v.FieldByIndex(f.Index)
 		key := prefix + f.Tag.Get("koanf")
 		if isTable(f.Type) {
 			l.validateTable(field, key+".")

@@ -171,7 +171,9 @@ func (g *Gateway) start() {
 	g.addr = ln.Addr().String()
 	g.URL = "http://" + g.addr
 	_, port, _ := net.SplitHostPort(g.addr)
-	settings := ours.Settings{URL: g.URL, CheckInterval: -1, OutboxFirst: 20 * time.Millisecond, Times: Quick()}
+	settings := ours.Defaults()
+	settings.URL, settings.Times = g.URL, Quick()
+	settings.Health.Interval, settings.Outbox.First = -1, 20*time.Millisecond
 	settings.Port, _ = strconv.Atoi(port)
 	for _, f := range g.settings {
 		f(&settings)

@@ -25,13 +25,6 @@ func perDay(c *config.Config) brake.Use {
 // agentMost is the same for the store.
 func (d *Daemon) agentMost() core.Limit { return brake.Within(perDay(d.config())) }
 
-// brakeSettings are the brake's.
-func brakeSettings(c *config.Config) brake.Settings {
-	b := c.Agent.Budget
-	return brake.Settings{MaxTurns: c.Agent.MaxTurns, Rate: c.Agent.BreakerRate, Repeats: c.Agent.BreakerRepeats,
-		Budget: brake.Use{Messages: b.Messages, Bytes: int64(b.Bytes), Runs: b.Runs, Tokens: int64(b.Tokens)}}
-}
-
 // listenAgent opens the agent's socket, mode 0600 or, for a group, 0660; nil where it is
 // switched off.
 func (d *Daemon) listenAgent() (net.Listener, error) {

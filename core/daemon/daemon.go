@@ -46,7 +46,6 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/record"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
-	"github.com/opengatewayprotocol/ogp/core/scope"
 	"github.com/opengatewayprotocol/ogp/core/store/replica"
 	"github.com/opengatewayprotocol/ogp/core/tracing"
 )
@@ -257,7 +256,7 @@ func (d *Daemon) openGateway(ctx context.Context) error {
 	if d.tracing, err = tracing.Open(ctx, d.o.env(), d.o.Version); err != nil {
 		return err
 	}
-	d.brake = brake.New(brake.Options{Key: d.key.Marks, Settings: func() brake.Settings { return brakeSettings(d.config()) }, Wakes: d.wakes.Load, Shared: d.leases.Shared()})
+	d.brake = brake.New(brake.Options{Key: d.key.Marks, Settings: func() brake.Settings { return d.config().Agent.Settings }, Wakes: d.wakes.Load, Shared: d.leases.Shared()})
 	d.history = history.New(history.Options{Read: d.counts})
 	d.gateway, err = gateway.New(ctx, gateway.Options{
 		Brake: d.brake, Leases: d.leases, AgentMost: d.agentMost,
@@ -290,14 +289,8 @@ func settings(c *config.Config, port int) ours.Settings {
 	return ours.Settings{
 		URL: c.OwnURL(port), Port: port, Names: c.Names(),
 		Intents: c.Intents, Personas: c.Personas(), AgentID: c.AgentID, Grants: c.Grants.Default.Scopes(),
-		Levels:          scope.Levels{Default: c.AgentComms.DefaultLevel, Topics: c.AgentComms.Topics},
-		Window:          c.Freshness.Window,
-		Remember:        c.Freshness.Remember,
-		NoPlainRequests: !c.Compat.PlainRequests, HostPortIDs: c.Compat.HostPortIDs,
-		MaxPending: c.Limits.PendingTotal, MaxPerNetwork: c.Limits.PendingPerNetworkPerHour, PendingLife: c.Limits.PendingLife,
-		OutboxGiveUp: c.Outbox.GiveUp, OutboxFirst: c.Outbox.FirstRetry, OutboxMax: c.Outbox.MaxRetry,
-		InboxKeep: c.Inbox.Keep, ReplyLife: c.Replies.Life,
-		CheckInterval: c.Health.Interval, CheckTimeout: c.Health.Timeout, CheckFailures: c.Health.Failures,
+		Levels: c.AgentComms, Freshness: c.Freshness, Compat: c.Compat, Limits: c.Limits.Limits,
+		Outbox: c.Outbox, Inbox: c.Inbox, Replies: c.Replies, Health: c.Health,
 	}
 }
 

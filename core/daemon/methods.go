@@ -98,7 +98,7 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 		Health:    api.HealthView{Health: h, LastContact: later(h.LastSuccess, h.LastInbound)},
 	}
 	if p.Trust == core.Approved { // nobody else is looked after
-		v.Health.Word = h.Word(time.Now(), 2*d.gateway.Settings().CheckInterval)
+		v.Health.Word = h.Word(time.Now(), 2*d.gateway.Settings().Health.Interval)
 	}
 	if p.V2 {
 		v.Signature = "v2"

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
-	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/daemon/candidate"
 	"github.com/opengatewayprotocol/ogp/core/hooks"
@@ -19,15 +18,11 @@ import (
 
 // openRecord opens the record of what policies have decided.
 func (d *Daemon) openRecord(ctx context.Context) (err error) {
-	d.record, err = record.Open(ctx, d.store, recordSettings(d.config()), d.log)
+	d.record, err = record.Open(ctx, d.store, d.config().Policy.Settings, d.log)
 	if err == nil {
 		d.record.TextBytes = hooks.TextBytes
 	}
 	return err
-}
-
-func recordSettings(c *config.Config) record.Settings {
-	return record.Settings{Keep: c.Policy.Record, Payloads: c.Policy.RecordPayloads}
 }
 
 // pruneRecordEvery is how often old decisions are deleted.

@@ -72,7 +72,7 @@ type pluginForces struct {
 func (d *Daemon) inForce(c *config.Config, port int) forces {
 	return forces{
 		gateway:   settings(c, port),
-		delivery:  delivery.Settings{First: c.Delivery.FirstRetry, Most: c.Delivery.MaxRetry, GiveUp: c.Delivery.GiveUp},
+		delivery:  c.Delivery.Settings,
 		dial:      dial.Options{Allow: c.Network.AllowPrivate, UserAgent: "ogp/" + d.o.Version},
 		push:      dial.Options{Allow: slices.Concat(c.Network.AllowPrivate, c.A2A.AllowPrivate), UserAgent: "ogp/" + d.o.Version},
 		logLevel:  levelOf(c.Log.Level),
@@ -80,9 +80,9 @@ func (d *Daemon) inForce(c *config.Config, port int) forces {
 		plugins: pluginForces{tables: c.Plugins, agents: c.Agents, names: c.Names(), agentID: c.AgentID, openClawURL: c.OpenClawURL,
 			notifiers: c.Delivery.Notifiers, openClawAnswers: c.OpenClawAnswers, openClawToken: c.OpenClawToken, openClawHook: c.OpenClawHooksToken},
 		agent:     perDay(c),
-		record:    recordSettings(c),
+		record:    c.Policy.Settings,
 		rules:     ruleForces{c.Rules, c.Policy.TimeZone, c.Policy.Rules},
-		brake:     brakeSettings(c),
+		brake:     c.Agent.Settings,
 		publicURL: c.Rendezvous.PublicURL, console: c.Console,
 	}
 }

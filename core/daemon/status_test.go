@@ -8,6 +8,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 )
 
@@ -29,7 +30,7 @@ func TestLaterApprovalsAreNotShown(t *testing.T) {
 	} {
 		d := &Daemon{store: memory.New()}
 		var err error
-		if d.gateway, err = gateway.New(t.Context(), gateway.Options{Signer: keys.Generate(), Store: d.store}); err != nil {
+		if d.gateway, err = gateway.New(t.Context(), gateway.Options{Signer: keys.Generate(), Settings: ours.Defaults(), Store: d.store}); err != nil {
 			t.Fatal(err)
 		}
 		p := &core.Peer{Key: keys.Generate().Public(), URL: "http://bob.example", Trust: core.Approved}

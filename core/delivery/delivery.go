@@ -42,18 +42,22 @@ type Options struct {
 	Now   func() time.Time
 }
 
-// Settings are what the operator can change while it runs. Zero fields
-// mean the defaults.
+// Settings are what the operator can change while it runs, a part of the [delivery] table
+// of the configuration. Zero fields mean the defaults.
 type Settings struct {
-	First  time.Duration // wait after the first failure; zero: core.DefaultDeliveryFirst
-	Most   time.Duration // longest wait; zero: core.DefaultDeliveryMost
-	GiveUp time.Duration // after which a delivery is dead; zero: core.DefaultDeliveryGiveUp
+	GiveUp time.Duration `koanf:"give_up" unit:"duration" check:"1s.." doc:"How long a notice is tried before it is set aside."`
+	First  time.Duration `koanf:"first_retry" unit:"duration" check:"1ms.." doc:"The wait after the first failure; it doubles with each."`
+	Most   time.Duration `koanf:"max_retry" unit:"duration" check:"1ms.." doc:"The longest wait between two tries."`
+}
+
+// Defaults are the settings of an operator who chooses none.
+func Defaults() Settings {
+	return Settings{GiveUp: 72 * time.Hour, First: time.Second, Most: 10 * time.Minute}
 }
 
 func (s *Settings) fill() {
-	s.First = cmp.Or(s.First, core.DefaultDeliveryFirst)
-	s.Most = cmp.Or(s.Most, core.DefaultDeliveryMost)
-	s.GiveUp = cmp.Or(s.GiveUp, core.DefaultDeliveryGiveUp)
+	d := Defaults()
+	s.GiveUp, s.First, s.Most = cmp.Or(s.GiveUp, d.GiveUp), cmp.Or(s.First, d.First), cmp.Or(s.Most, d.Most)
 }
 
 func (s *Settings) times() queue.Times { return queue.Times(*s) }

@@ -19,6 +19,9 @@ import (
 // Key is where a digest is kept, with what it counts, so that a restart forgets nobody.
 const Key = "gateway.digest"
 
+// Interval is how often an operator is told at most.
+const Interval = 10 * time.Minute
+
 // Digest is what an operator has not been told of yet. It is a value: what a copy counts,
 // the other does not know.
 type Digest struct {

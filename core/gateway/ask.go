@@ -248,7 +248,7 @@ func (g *trust) postRequest(ctx context.Context, p *core.Peer, target string, a 
 	if err == nil {
 		err = g.outbox.Judge(ctx, p, answer.Request, got, answer.Try{}).Err()
 	}
-	g.peers.Checked(p.Key, outbox.Unheard(err), g.o.Now(), set.CheckFailures)
+	g.peers.Checked(p.Key, outbox.Unheard(err), g.o.Now(), set.Health.Failures)
 	if outbox.Unheard(err) == nil {
 		g.outbox.Alive(p.Key)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/federation"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 	"github.com/opengatewayprotocol/ogp/core/store/sqlite"
 )
@@ -41,7 +42,7 @@ func cpu(b *testing.B) time.Duration {
 // benchGateway is a gateway with peers, of which the first ones are returned.
 func benchGateway(b *testing.B, store core.Store, peers int) (*gateway.Gateway, []*peer) {
 	b.Helper()
-	g, err := gateway.New(b.Context(), gateway.Options{Signer: keys.Generate(), Store: store, Transport: &wire{}, Version: "bench",
+	g, err := gateway.New(b.Context(), gateway.Options{Signer: keys.Generate(), Settings: ours.Defaults(), Store: store, Transport: &wire{}, Version: "bench",
 		Notifiers: func() []string { return []string{"log"} }})
 	if err != nil {
 		b.Fatal(err)
@@ -294,7 +295,7 @@ func BenchmarkStart(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				g, err := gateway.New(b.Context(), gateway.Options{Signer: key, Store: store, Transport: &wire{}})
+				g, err := gateway.New(b.Context(), gateway.Options{Signer: key, Settings: ours.Defaults(), Store: store, Transport: &wire{}})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -101,7 +101,7 @@ func (p *peer) notice(t testing.TB, to core.PublicKey) []byte {
 func bubble(t *testing.T, f func(t *testing.T, r *rig, p *peer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(o *gateway.Options) { o.Settings.CheckInterval = -1 })
+		r := newRig(t, func(o *gateway.Options) { o.Settings.Health.Interval = -1 })
 		p := befriend(t, r.Gateway, func(p *core.Peer) { p.Alias, p.DefaultLevel = "bob", "full" })
 		stop := r.run()
 		defer stop()
@@ -319,7 +319,7 @@ func TestT10Budget(t *testing.T) {
 // Hints and series survive a restart.
 func TestT10Restart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(o *gateway.Options) { o.Settings.CheckInterval = -1 })
+		r := newRig(t, func(o *gateway.Options) { o.Settings.Health.Interval = -1 })
 		p := befriend(t, r.Gateway, nil)
 		o := answersFor(r, p, "yes", "0.7.2")
 		_, err := r.ReceiveRemoval(t.Context(), p.notice(t, r.Key()))
@@ -969,7 +969,7 @@ func TestT5RemovalWins(t *testing.T) {
 // A stranger who asks and withdraws, over and over, leaves nothing, tells nobody, and
 // counts toward the limits.
 func TestT6Withdrawals(t *testing.T) {
-	r := newRig(t, func(o *gateway.Options) { o.Settings.MaxPending = 10 })
+	r := newRig(t, func(o *gateway.Options) { o.Settings.Limits.PendingTotal = 10 })
 	taken := 0
 	for range 50 {
 		p := newPeer(nil)
@@ -996,7 +996,7 @@ func TestT6Withdrawals(t *testing.T) {
 // shows their key.
 func TestT6Places(t *testing.T) {
 	r := newRig(t, func(o *gateway.Options) {
-		o.Settings.MaxPending = 5
+		o.Settings.Limits.PendingTotal = 5
 		o.Redeem = func(in *core.Invited, _ core.PublicKey) ([]core.Grant, bool) { return nil, in.Token == "abc" }
 	})
 	for range 5 {

@@ -91,7 +91,7 @@ func TestK3AnnouncedLabel(t *testing.T) {
 }
 
 func TestL5Recipient(t *testing.T) {
-	r := newRig(t, func(o *gateway.Options) { o.Settings.HostPortIDs = []string{"old.example:18790"} })
+	r := newRig(t, func(o *gateway.Options) { o.Settings.Compat.HostPortIDs = []string{"old.example:18790"} })
 	p := befriend(t, r.Gateway, nil)
 	for to, kind := range map[string]core.Kind{
 		r.Key().ID(): "", r.Key().String(): "", r.Key().ShortID(): core.Malformed, "us.example:18790": "", "old.example:18790": "",

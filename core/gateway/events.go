@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/digest"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
 
@@ -38,7 +39,7 @@ func clean(s string, maxRunes int) string { return text.Line(s, maxRunes) }
 // when it is the first in a while, else with the next digest. was is what the peer was
 // to us before.
 func (s *state) tellOfRequest(was core.Trust, p *core.Peer, st *step) {
-	if !st.digest.Request(st.now, s.settings.Load().DigestInterval) {
+	if !st.digest.Request(st.now, digest.Interval) {
 		return
 	}
 	st.Events = append(st.Events, s.event(core.EventRequest, p, core.Them, "A gateway asks for federation.", map[string]any{
@@ -52,7 +53,7 @@ func (s *state) sendDigest(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.decide(ctx, func(st *step) error {
-		if st.digest.Due(st.now, s.settings.Load().DigestInterval) {
+		if st.digest.Due(st.now, digest.Interval) {
 			words, data := st.digest.Words(s.peers.Waiting().All)
 			st.digest = st.digest.Anew(st.now)
 			st.Events = append(st.Events, s.event(core.EventRequestDigest, nil, core.Them, words, data))

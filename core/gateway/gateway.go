@@ -134,7 +134,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	s := &state{o: o, log: o.Logger, self: o.Signer.Public(), sealer: envelope.Sealer{Key: o.Signer, Now: o.Now}, started: o.Now(), changed: make(chan struct{}, 1)}
 	s.others.Read, s.peers.Self = o.Store.Events, s.self
 	s.SetSettings(o.Settings)
-	s.fresh = &freshness.Guard{Window: s.settings.Load().Window, Remember: s.settings.Load().Remember, Now: o.Now}
+	s.fresh = &freshness.Guard{Window: s.settings.Load().Freshness.Window, Remember: s.settings.Load().Freshness.Remember, Now: o.Now}
 
 	confirm := newConfirmer(s)
 	s.plan = confirm.plan
@@ -175,7 +175,7 @@ func (s *state) SetSettings(to ours.Settings) {
 		}
 	}
 	if s.fresh != nil {
-		s.fresh.SetTimes(to.Window, to.Remember)
+		s.fresh.SetTimes(to.Freshness.Window, to.Freshness.Remember)
 	}
 }
 

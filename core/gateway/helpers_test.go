@@ -106,7 +106,8 @@ func newRig(t testing.TB, f func(*gateway.Options)) *rig {
 	t.Helper()
 	r := &rig{key: keys.Generate(), wire: &wire{}, store: &coretest.Store{Store: memory.New()}, t: t}
 	r.o = gateway.Options{Signer: r.key, Store: r.store, Transport: r.wire, Version: "test",
-		Notifiers: func() []string { return []string{"n"} }, Settings: ours.Settings{URL: "http://us.example:18790"}}
+		Notifiers: func() []string { return []string{"n"} }, Settings: ours.Defaults()}
+	r.o.Settings.URL = "http://us.example:18790"
 	if f != nil {
 		f(&r.o)
 	}

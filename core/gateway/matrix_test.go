@@ -117,7 +117,7 @@ func inState(state peering.State, v2 bool) func(*core.Peer) {
 func cell(t *testing.T, state peering.State, v2 bool, deed int) string {
 	run := func(say string) (now, then string) {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t, func(o *gateway.Options) { o.Settings.CheckInterval = -1 })
+			r := newRig(t, func(o *gateway.Options) { o.Settings.Health.Interval = -1 })
 			p := newPeer(nil)
 			if state != peering.Stranger {
 				add(t, r.Gateway, p, core.Approved, inState(state, v2))

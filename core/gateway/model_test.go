@@ -154,7 +154,7 @@ func (s *side) receive(ctx context.Context, path string, body []byte) core.Answe
 func (w *world) newSide(url string) *side {
 	s := &side{w: w, url: url, mallory: newPeer(nil)}
 	s.rig = newRig(w.t, func(o *gateway.Options) {
-		o.Settings.URL, o.Settings.CheckInterval = url, -1
+		o.Settings.URL, o.Settings.Health.Interval = url, -1
 		o.Transport = link{s}
 	})
 	add(w.t, s.Gateway, s.mallory, core.Approved, nil)

@@ -52,7 +52,7 @@ func queued(t *testing.T, r *rig, p *peer, n int) {
 func TestOutboxAnyLength(t *testing.T) {
 	const n = 10_050
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(o *gateway.Options) { o.Settings.CheckInterval = -1 })
+		r := newRig(t, func(o *gateway.Options) { o.Settings.Health.Interval = -1 })
 		p := befriend(t, r.Gateway, func(p *core.Peer) { p.V2 = true })
 		queued(t, r, p, n)
 		var next atomic.Int64

@@ -53,7 +53,7 @@ func status(n int) core.Answer {
 // in runs a test with a gateway whose background works, in a bubble of time.
 func in(t *testing.T, f func(t *testing.T, r *rig, p *peer)) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(o *gateway.Options) { o.Settings.CheckInterval = -1 })
+		r := newRig(t, func(o *gateway.Options) { o.Settings.Health.Interval = -1 })
 		p := befriend(t, r.Gateway, func(p *core.Peer) { p.V2 = true })
 		stop := r.run()
 		defer stop()

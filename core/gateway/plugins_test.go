@@ -223,7 +223,7 @@ func TestP3NoPolicyTakesBackARefusal(t *testing.T) {
 			t.Fatal(err)
 		}
 		o.Record, o.Plugins = ring, policies(says("yes", core.Verdict{Decision: core.Allow}))
-		o.Settings.PendingLife = time.Nanosecond
+		o.Settings.Limits.PendingLife = time.Nanosecond
 	})
 	times := 0
 	ask := func(p *peer, invite *core.Invited) {

@@ -76,7 +76,7 @@ func (g *replies) poll(item *core.OutboxItem, soon bool) {
 
 func (g *replies) polled(item *core.OutboxItem) bool {
 	return item.Message != nil && !core.Reachable(item.Message.ReplyTo) && (item.State == core.OutSent || item.State == core.OutExpired && item.Attempts > 0) &&
-		g.o.Now().Sub(left(item)) <= g.settings.Load().ReplyLife
+		g.o.Now().Sub(left(item)) <= g.settings.Load().Replies.Life
 }
 
 // pollForReply asks a peer once for its answer to a message of ours, and returns when to

@@ -41,8 +41,8 @@ func (g *reach) Card(peerID, timestamp, signature string) core.Card {
 
 func (g *reach) peerStatus(k core.PublicKey, now time.Time) *core.PeerStatus {
 	h := g.peers.Health(k)
-	status := &core.PeerStatus{PeerID: k.ID(), Healthy: h.Failures < g.settings.Load().CheckFailures, HealthCheckFailures: h.Failures}
-	if word := h.Word(now, 2*g.settings.Load().CheckInterval); word != "" {
+	status := &core.PeerStatus{PeerID: k.ID(), Healthy: h.Failures < g.settings.Load().Health.Failures, HealthCheckFailures: h.Failures}
+	if word := h.Word(now, 2*g.settings.Load().Health.Interval); word != "" {
 		status.HealthState = &word
 	}
 	at := func(t time.Time) *string {
@@ -65,14 +65,14 @@ const maxChecksAtOnce = 8
 // interval's last fifth.
 func (g *reach) runChecks(ctx context.Context) {
 	for {
-		every := g.settings.Load().CheckInterval
+		every := g.settings.Load().Health.Interval
 		if every < 0 {
 			every = time.Hour
 		}
 		if core.Sleep(ctx, every*9/10+rand.N(every/5+1)); ctx.Err() != nil {
 			return
 		}
-		if g.settings.Load().CheckInterval > 0 {
+		if g.settings.Load().Health.Interval > 0 {
 			g.CheckPeers(ctx)
 		}
 	}
@@ -102,7 +102,7 @@ func (g *reach) CheckPeer(ctx context.Context, p *core.Peer) (core.Card, error) 
 	failing := g.peers.Health(p.Key).Failures > 0
 	card, err := g.cardOf(ctx, p, p.URL)
 	if ctx.Err() == nil || err == nil {
-		g.peers.Checked(p.Key, err, g.o.Now(), g.settings.Load().CheckFailures)
+		g.peers.Checked(p.Key, err, g.o.Now(), g.settings.Load().Health.Failures)
 	}
 	if err == nil {
 		g.outbox.Alive(p.Key)
@@ -133,7 +133,7 @@ func (g *reach) CheckPeer(ctx context.Context, p *core.Peer) (core.Card, error) 
 
 // cardOf gets the card at a URL, which must show the peer's key.
 func (s *state) cardOf(ctx context.Context, p *core.Peer, url string) (core.Card, error) {
-	limited, cancel := context.WithTimeout(ctx, s.settings.Load().CheckTimeout)
+	limited, cancel := context.WithTimeout(ctx, s.settings.Load().Health.Timeout)
 	defer cancel()
 	card, err := s.o.Transport.Card(limited, url, nil)
 	if err == nil && !sameKey(card.PublicKey, p.Key) {
@@ -159,12 +159,12 @@ func (g *reach) Prune(ctx context.Context) error {
 	s := g.settings.Load()
 	now := g.o.Now()
 	_, span := g.limits()
-	if err := g.prunePending(ctx, now.Add(-s.PendingLife)); err != nil {
+	if err := g.prunePending(ctx, now.Add(-s.Limits.PendingLife)); err != nil {
 		return err
 	}
 	return g.o.Store.Prune(ctx, core.Cutoffs{
 		Receipts: now.Add(-span - time.Hour),
-		Inbox:    now.Add(-s.InboxKeep), Events: now.Add(-s.InboxKeep),
+		Inbox:    now.Add(-s.Inbox.Keep), Events: now.Add(-s.Inbox.Keep),
 		Outbox:  now.Add(-s.KeepSent()),
 		Replies: now,
 	})

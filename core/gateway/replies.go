@@ -114,7 +114,7 @@ func (g *replies) replyTo(p *core.Peer, m *core.InboxMessage, reply core.Reply, 
 	now := g.o.Now().UTC()
 	reply.Nonce, reply.From, reply.To = m.Message.Nonce, g.self.ID(), p.Key.ID()
 	reply.Timestamp = core.FormatTime(now)
-	kept := &core.StoredReply{Nonce: reply.Nonce, Peer: p.Key, Ours: true, Reply: reply, At: now, Expires: now.Add(s.ReplyLife)}
+	kept := &core.StoredReply{Nonce: reply.Nonce, Peer: p.Key, Ours: true, Reply: reply, At: now, Expires: now.Add(s.Replies.Life)}
 	body, err := g.signReply(p, kept)
 	if err != nil && !errors.Is(err, core.Unavailable) { // else it is signed when it leaves
 		return err
@@ -158,7 +158,7 @@ func (g *replies) ReceiveReply(ctx context.Context, nonce core.Nonce, body []byt
 func (g *replies) receiveReply(ctx context.Context, nonce core.Nonce, body []byte) (core.Answer, error) {
 	none := core.Answer{}
 	item, err := g.o.Store.OutboxByNonce(ctx, nonce)
-	expected := err == nil && (item.State == core.OutWaiting || g.o.Now().Sub(left(item)) <= g.settings.Load().ReplyLife)
+	expected := err == nil && (item.State == core.OutWaiting || g.o.Now().Sub(left(item)) <= g.settings.Load().Replies.Life)
 	if err != nil && !errors.Is(err, core.NotFound) {
 		return none, err
 	}

@@ -91,7 +91,7 @@ func (g *trust) openRequest(ctx context.Context, body []byte) (opened envelope.O
 	if opened, err = envelope.Open(g.opener(ctx), envelope.Request, body, nil); err != nil {
 		return opened, "", err
 	}
-	if opened.SentAt.IsZero() && g.settings.Load().NoPlainRequests {
+	if opened.SentAt.IsZero() && !g.settings.Load().Compat.PlainRequests {
 		return opened, "", core.Refuse(core.Malformed, "Missing payloadStr or signature")
 	}
 	if opened.Key == g.self {
@@ -217,7 +217,7 @@ const lookFor = 3 * time.Second
 // docs/threat-model.md#t6
 func (g *trust) room(ctx context.Context, r *requester) error {
 	if block := budget.Network(r.from); block.IsValid() && !r.counted {
-		if err := g.asks.Take(block, g.settings.Load().MaxPerNetwork, g.o.Now()); err != nil {
+		if err := g.asks.Take(block, g.settings.Load().Limits.PendingPerNetworkPerHour, g.o.Now()); err != nil {
 			return err
 		}
 		r.counted = true
@@ -246,7 +246,7 @@ func (g *trust) roomNow(r *requester) bool {
 // roomInAll says whether what strangers may leave with us has room for one more, beside
 // those that were withdrawn.
 func (g *trust) roomInAll(r *requester, withdrawn int) bool {
-	n, most := g.peers.Waiting(), g.settings.Load().MaxPending
+	n, most := g.peers.Waiting(), g.settings.Load().Limits.PendingTotal
 	if r.shown {
 		return n.Shown < most
 	}

@@ -31,7 +31,7 @@ func (h heard) rename(p *core.Peer, self core.PublicKey) {
 // docs/protocol.md#confirmation
 func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
 	card, err := s.cardOf(ctx, p, url)
-	s.peers.Checked(p.Key, err, s.o.Now(), s.settings.Load().CheckFailures)
+	s.peers.Checked(p.Key, err, s.o.Now(), s.settings.Load().Health.Failures)
 	if err != nil {
 		return heard{}
 	}
@@ -43,7 +43,7 @@ func (s *state) round(ctx context.Context, p *core.Peer, url string) heard {
 		if err != nil {
 			return heard{card: card}
 		}
-		limited, cancel := context.WithTimeout(ctx, s.settings.Load().CheckTimeout)
+		limited, cancel := context.WithTimeout(ctx, s.settings.Load().Health.Timeout)
 		a, err := s.o.Transport.Post(limited, url, core.PathMessage, body)
 		cancel()
 		if err != nil {

@@ -126,7 +126,7 @@ var _ outbox.Gateway = outward{}
 func (o outward) Peer(k core.PublicKey) *core.Peer { return o.peers.Get(k) }
 
 func (o outward) Tried(k core.PublicKey, err error) {
-	o.peers.Checked(k, err, o.o.Now().UTC(), o.settings.Load().CheckFailures)
+	o.peers.Checked(k, err, o.o.Now().UTC(), o.settings.Load().Health.Failures)
 }
 
 // Store also has it asked whether an approval has arrived, and what a message is answered.
@@ -145,7 +145,7 @@ func (o outward) Store(ctx context.Context, c *core.Change) error {
 
 func (o outward) OutboxSettings() outbox.Settings {
 	s := o.settings.Load()
-	return outbox.Settings{Times: queue.Times{First: s.OutboxFirst, Most: s.OutboxMax, GiveUp: s.OutboxGiveUp}, Window: cmp.Or(s.Window, 5*time.Minute)}
+	return outbox.Settings{Times: queue.Times(s.Outbox), Window: s.Freshness.Window}
 }
 
 func (o outward) Seal(p *core.Peer, item *core.OutboxItem) ([]byte, error) {

@@ -31,7 +31,7 @@ func (s *signer) Sign(text []byte) (string, error) {
 func TestWithoutOurKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key := &signer{Private: keys.Generate()}
-		r := newRig(t, func(o *gateway.Options) { o.Signer, o.Settings.CheckInterval = key, -1 })
+		r := newRig(t, func(o *gateway.Options) { o.Signer, o.Settings.Health.Interval = key, -1 })
 		p := befriend(t, r.Gateway, func(p *core.Peer) { p.V2 = true })
 		gone := befriend(t, r.Gateway, func(p *core.Peer) { p.V2 = true })
 		asks := newPeer(nil)

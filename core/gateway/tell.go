@@ -113,11 +113,11 @@ func (g *trust) postIdentity(ctx context.Context, p *core.Peer, s *ours.Settings
 	}
 	got, err := g.o.Transport.Post(ctx, p.URL, core.PathIdentity, body)
 	if err != nil {
-		g.peers.Checked(p.Key, err, g.o.Now(), s.CheckFailures)
+		g.peers.Checked(p.Key, err, g.o.Now(), s.Health.Failures)
 		return err
 	}
 	j := g.outbox.Judge(ctx, p, answer.Identity, got, answer.Try{})
-	g.peers.Checked(p.Key, outbox.Unheard(j.Err()), g.o.Now(), s.CheckFailures)
+	g.peers.Checked(p.Key, outbox.Unheard(j.Err()), g.o.Now(), s.Health.Failures)
 	if j.Verdict == answer.NoEndpoint {
 		return errNoIdentity
 	}

@@ -268,7 +268,7 @@ func (g *trust) takeRequest(r *requester, next *core.Peer, st *step) error {
 	}
 	if block := budget.Network(r.from); r.counted && g.memory.Shared() != nil {
 		most := core.Unlimited(time.Hour)
-		most.Rate.Requests = g.settings.Load().MaxPerNetwork
+		most.Rate.Requests = g.settings.Load().Limits.PendingPerNetworkPerHour
 		st.Uses = append(st.Uses, core.Use{Peer: budget.Key(block), Of: core.UseAsked, At: st.now, Most: most, Over: budget.TooManyOfNetwork})
 	}
 	return nil

@@ -140,7 +140,7 @@ func TestPollsGoOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, func(o *gateway.Options) { o.Settings.CheckInterval, o.Settings.URL = -1, "http://localhost:18790" })
+				r := newRig(t, func(o *gateway.Options) { o.Settings.Health.Interval, o.Settings.URL = -1, "http://localhost:18790" })
 				p := befriend(t, r.Gateway, func(p *core.Peer) { p.V2 = !strings.Contains(name, "v2") })
 				stop := r.run()
 				r.wire.answer(answers(status(0)))

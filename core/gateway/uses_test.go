@@ -161,5 +161,7 @@ func TestT6StrangersOverNodes(t *testing.T) {
 		if _, err := nodes[0].ReceiveRequest(t.Context(), newPeer(time.Now).request(nodes[0].Key(), nil), addr(200)); !errors.Is(err, core.RateLimited) {
 			t.Errorf("one more = %v, want RateLimited", err)
 		}
-	}, func(o *gateway.Options) { o.Settings.MaxPerNetwork, o.Settings.MaxPending = 5, 12 })
+	}, func(o *gateway.Options) {
+		o.Settings.Limits.PendingPerNetworkPerHour, o.Settings.Limits.PendingTotal = 5, 12
+	})
 }

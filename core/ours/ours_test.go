@@ -22,7 +22,7 @@ func TestLabels(t *testing.T) {
 		{Settings{URL: "https://us.example/", Port: 4000}, []string{"us.example:443", "us.example:4000"}, []string{"us.example:18790", "us.example"}},
 		{Settings{URL: "http://us.example"}, []string{"us.example:80", "us.example:18790"}, []string{"us.example:443"}},
 		{Settings{URL: "http://[::1]:9"}, []string{"[::1]:9", "[::1]:18790"}, nil},
-		{Settings{HostPortIDs: []string{"old.example:1"}}, []string{"old.example:1"}, []string{"old.example:2"}},
+		{Settings{Compat: Compat{HostPortIDs: []string{"old.example:1"}}}, []string{"old.example:1"}, []string{"old.example:2"}},
 	} {
 		c.s.Fill(self)
 		for _, label := range c.named {

@@ -16,7 +16,8 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/scope"
 )
 
-// Settings are what the operator chooses. Zero fields mean the defaults, which Fill puts in.
+// Settings are what the operator chooses. Defaults is where to start from; of the rest, Fill
+// puts in what is missing.
 type Settings struct {
 	URL   string // our public gateway URL; empty: http://localhost:Port
 	Port  int    // zero: core.DefaultPort
@@ -24,29 +25,17 @@ type Settings struct {
 
 	Intents  []string // custom intents, beside the built-in ones
 	Personas []core.Persona
-	AgentID  string       // the hook id of the synthesised primary persona; empty: "main"
+	AgentID  string       // the hook id of the synthesised primary persona
 	Grants   []core.Grant // what a peer gets when nobody says otherwise
 	Levels   scope.Levels
 
-	Window   time.Duration // zero: 5 minutes
-	Remember time.Duration // zero: 24 hours
-
-	NoPlainRequests bool     // refuse requests in the form without a time
-	HostPortIDs     []string // further host:port labels of ours
-
-	MaxPending     int           // requests from strangers that wait at once; zero: 200
-	MaxPerNetwork  int           // of them in an hour from one /24 or /48; zero: 5
-	PendingLife    time.Duration // zero: 7 days
-	DigestInterval time.Duration // zero: 10 minutes
-
-	OutboxGiveUp  time.Duration // zero: 24 hours
-	OutboxFirst   time.Duration // zero: 2 seconds
-	OutboxMax     time.Duration // zero: 15 minutes
-	InboxKeep     time.Duration // zero: 90 days
-	ReplyLife     time.Duration // how long after a message its reply is taken, and a reply can be polled; zero: 24 hours
-	CheckInterval time.Duration // zero: 5 minutes; negative: never
-	CheckTimeout  time.Duration // zero: 10 seconds
-	CheckFailures int           // zero: 3
+	Freshness Freshness
+	Compat    Compat
+	Limits    Limits
+	Outbox    Outbox
+	Inbox     Inbox
+	Replies   Replies // Life: also how long after a message its reply is taken
+	Health    Health
 
 	Times Times // of the conversation with peers about trust; zero fields: docs/threat-model.md#t10
 
@@ -99,28 +88,15 @@ func DefaultGrants() []core.Grant {
 }
 
 // KeepSent is how long our envelopes are on record, and the answers to them.
-func (s *Settings) KeepSent() time.Duration { return max(s.ReplyLife, 7*24*time.Hour) }
+func (s *Settings) KeepSent() time.Duration { return max(s.Replies.Life, 7*24*time.Hour) }
 
-// Fill puts the defaults in, and derives from them and our key what the message path
+// Fill puts in what follows from other settings, and derives from them and our key what the message path
 // looks up.
 func (s *Settings) Fill(self core.PublicKey) {
 	s.self = self
 	setDefault(&s.Port, core.DefaultPort)
 	setDefault(&s.URL, "http://localhost:"+strconv.Itoa(s.Port))
 	s.URL = strings.TrimRight(s.URL, "/")
-	setDefault(&s.AgentID, core.DefaultPrimaryAgentHook)
-	setDefault(&s.MaxPending, core.DefaultPendingTotal)
-	setDefault(&s.MaxPerNetwork, core.DefaultPendingPerHour)
-	setDefault(&s.PendingLife, core.DefaultPendingLife)
-	setDefault(&s.DigestInterval, core.DefaultDigestInterval)
-	setDefault(&s.OutboxGiveUp, core.DefaultOutboxGiveUp)
-	setDefault(&s.OutboxFirst, core.DefaultOutboxFirst)
-	setDefault(&s.OutboxMax, core.DefaultOutboxMost)
-	setDefault(&s.InboxKeep, core.DefaultInboxKeep)
-	setDefault(&s.ReplyLife, core.DefaultReplyLife)
-	setDefault(&s.CheckInterval, core.DefaultHealthInterval)
-	setDefault(&s.CheckTimeout, core.DefaultHealthTimeout)
-	setDefault(&s.CheckFailures, core.DefaultHealthFailures)
 	s.Times.fill()
 	if s.Grants == nil {
 		s.Grants = DefaultGrants()
@@ -130,7 +106,7 @@ func (s *Settings) Fill(self core.PublicKey) {
 	}
 
 	s.labels = map[string]bool{self.String(): true, self.ID(): true}
-	for _, label := range s.HostPortIDs {
+	for _, label := range s.Compat.HostPortIDs {
 		s.labels[label] = true
 	}
 	// The host:port ids of old gateways are made from the URL that they were

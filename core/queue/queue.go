@@ -17,9 +17,9 @@ import (
 
 // Times are how a queue waits. The zero value waits for nothing.
 type Times struct {
+	GiveUp time.Duration // how long something is tried at all
 	First  time.Duration // the wait after a first failure
 	Most   time.Duration // the longest wait of our own
-	GiveUp time.Duration // how long something is tried at all
 }
 
 // Wait is how long to wait after a failed try, counted from 1: our own growing wait,

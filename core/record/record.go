@@ -78,10 +78,10 @@ type Peer struct {
 	Refused bool         `json:"refused,omitempty"` // by our operator, so that no policy approves it
 }
 
-// Settings say what is recorded.
+// Settings say what is recorded, a part of the [policy] table of the configuration.
 type Settings struct {
-	Keep     time.Duration // zero: nothing is recorded
-	Payloads bool          // payloads of messages, too
+	Keep     time.Duration `koanf:"record" unit:"duration" check:"0s.." doc:"How long decisions are recorded, for \"ogp policy replay\", within limits of rows and bytes. 0s: none are recorded."`
+	Payloads bool          `koanf:"record_payloads" doc:"Whether the payloads of messages are recorded, too. What was let in or held is in the inbox anyway."`
 }
 
 // plugin is the name that the ring has in the store's key-value part. No plugin can

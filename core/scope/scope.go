@@ -204,8 +204,8 @@ var LevelNames = []string{LevelFull, LevelSummary, LevelEscalate, LevelDeny, Lev
 // Levels are the operator's answers to "how much may a peer's agent ask of mine
 // on this topic". Zero fields mean nothing is set.
 type Levels struct {
-	Default string
-	Topics  map[string]string
+	Default string            `koanf:"default_level" oneof:"full|summary|escalate|deny|off" doc:"The level for topics that are not named."`
+	Topics  map[string]string `koanf:"topics" unit:"table of topic = level" oneof:"full|summary|escalate|deny|off" check:"topics" doc:"The level for each topic."`
 }
 
 // Level is the level for a peer and topic: the peer's own topic, else the

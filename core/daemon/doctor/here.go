@@ -308,7 +308,7 @@ func (d *Doctor) Queues(_ context.Context, r *api.Report) {
 // Peers counts those that cannot be reached.
 func (d *Doctor) Peers(_ context.Context, r *api.Report) {
 	approved, pending := 0, 0
-	failures := d.Gateway.Settings().CheckFailures
+	failures := d.Gateway.Settings().Health.Failures
 	for _, p := range d.peers() {
 		switch p.Trust {
 		case core.Pending:
