@@ -17,7 +17,8 @@ import (
 // TestEveryArgumentSaysHowItIsCompleted holds usage lines to words that have a
 // completer, also where it completes nothing.
 func TestEveryArgumentSaysHowItIsCompleted(t *testing.T) {
-	root := newRoot() // would panic
+	root := newRoot()
+	complete.Register(&cli.App{}, root) // would panic
 	root.AddCommand(&cobra.Command{Use: "new <thing>"})
 	defer func() {
 		if said := fmt.Sprint(recover()); !strings.Contains(said, "no completer for <thing>") {

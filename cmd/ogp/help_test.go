@@ -141,7 +141,7 @@ func TestExamplesThatDoNotParseAreFound(t *testing.T) {
 // TestEveryCommandIsRunByAScript holds the list of commands against the scripts:
 // each is run, and each is run with --json.
 func TestEveryCommandIsRunByAScript(t *testing.T) {
-	run, withJSON := map[string]bool{}, map[string]bool{}
+	root, run, withJSON := newRoot(), map[string]bool{}, map[string]bool{}
 	for _, line := range scriptLines(t) {
 		words := shellWords(line)
 		i := slices.Index(words, "ogp")
@@ -158,7 +158,7 @@ func TestEveryCommandIsRunByAScript(t *testing.T) {
 		default:
 			continue
 		}
-		cmd, _, err := newRoot().Find(words)
+		cmd, _, err := root.Find(words)
 		if err != nil {
 			continue // a script about mistakes
 		}
@@ -167,7 +167,7 @@ func TestEveryCommandIsRunByAScript(t *testing.T) {
 			withJSON[cmd.CommandPath()] = true
 		}
 	}
-	for _, cmd := range everyCommand(newRoot()) {
+	for _, cmd := range everyCommand(root) {
 		path := cmd.CommandPath()
 		if !run[path] {
 			t.Errorf("no script runs %q", path)

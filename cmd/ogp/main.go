@@ -96,6 +96,9 @@ func main() {
 func run(ctx context.Context, a *cli.App, args []string) int {
 	a.Version = programVersion()
 	root := root(a)
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) { // or its form without descriptions
+		complete.Register(a, root)
+	}
 	args, err := typed(args)
 	cmd := root
 	if err == nil {
@@ -188,7 +191,6 @@ Start the gateway, and ask another one:
 	former.AddGone(root)
 	complete.AddDefaults(a, root)
 	wrapArgs(root)
-	complete.Register(a, root)
 	return root
 }
 
