@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/cli"
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/text"
 )
@@ -35,14 +38,12 @@ func listCommand(a *cli.App) *cobra.Command {
 				return cli.Usagef("--status %q: want requested, pending, approved, rejected or removed", status)
 			}
 			p.Status = core.Trust(status)
-			return cli.Show(cmd.Context(), a, api.Peers, p, func(peers []api.PeerView) {
-				none := "No peers yet. Ask one: " + a.Here("ogp federation request <their gateway URL>")
-				if p != (api.PeersParams{}) {
-					none = "No such peers."
-				}
-				cli.Table(a, peers, none, []string{"ALIAS", "FINGERPRINT", "STATE", "HEALTH", "LAST CONTACT", "URL", "SAYS IT IS"}, func(p api.PeerView) []string {
-					return []string{term.Dash(p.Alias), p.Fingerprint, p.Standing, term.Dash(p.Health.Word), text.Ago(p.Health.LastContact), p.URL, p.Said()}
-				})
+			none := "No peers yet. Ask one: " + a.Here("ogp federation request <their gateway URL>")
+			if p != (api.PeersParams{}) {
+				none = "No such peers."
+			}
+			return cli.Pages(a, peerPages(cmd.Context(), a, p), none, []string{"ALIAS", "FINGERPRINT", "STATE", "HEALTH", "LAST CONTACT", "URL", "SAYS IT IS"}, func(p api.PeerView) []string {
+				return []string{term.Dash(p.Alias), p.Fingerprint, p.Standing, term.Dash(p.Health.Word), text.Ago(p.Health.LastContact), p.URL, p.Said()}
 			})
 		},
 	}
@@ -51,6 +52,20 @@ func listCommand(a *cli.App) *cobra.Command {
 	cmd.Flags().StringVar(&p.Search, "search", "", "only peers with all of these words in their names, tags, fingerprint or URL")
 	cmd.Flags().BoolVar(&p.Trouble, "trouble", false, "only peers that are hard to reach, paused, or have a warning")
 	return cmd
+}
+
+// peerPages are the pages of a list of peers.
+func peerPages(ctx context.Context, c control.Caller, p api.PeersParams) iter.Seq2[[]api.PeerView, error] {
+	p.Limit = 1000
+	return func(yield func([]api.PeerView, error) bool) {
+		for {
+			page, err := api.PeersPage.Call(ctx, c, p)
+			if !yield(page.Peers, err) || err != nil || page.Next == "" {
+				return
+			}
+			p.After = page.Next
+		}
+	}
 }
 
 func showCommand(a *cli.App) *cobra.Command {

@@ -66,13 +66,14 @@ func (s *several) refs(cmd *cobra.Command, args []string) ([]string, error) {
 		if !x.given {
 			continue
 		}
-		peers, err := api.Peers.Call(cmd.Context(), s.a, api.PeersParams{Status: x.status})
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range peers {
-			if x.status != core.Removed || p.Standing == string(core.Removed) { // one in doubt is named
-				args = append(args, p.PublicKey.String())
+		for peers, err := range peerPages(cmd.Context(), s.a, api.PeersParams{Status: x.status}) {
+			if err != nil {
+				return nil, err
+			}
+			for _, p := range peers {
+				if x.status != core.Removed || p.Standing == string(core.Removed) { // one in doubt is named
+					args = append(args, p.PublicKey.String())
+				}
 			}
 		}
 	}

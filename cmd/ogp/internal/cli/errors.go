@@ -87,10 +87,12 @@ func Describe(err error) (api.ErrorView, int) {
 func onFlag(p config.Problem) bool { return strings.HasPrefix(p.Where, "--") }
 
 // WriteJSON prints one value. Nothing in it can act on a terminal.
-func (a *App) WriteJSON(v any) {
+func (a *App) WriteJSON(v any) { fmt.Fprintln(a.Out, jsonText(v)) }
+
+func jsonText(v any) string {
 	text, err := json.Marshal(v, json.Deterministic(true), jsontext.WithIndent("  "))
 	if err != nil {
 		panic(err) // our own views
 	}
-	fmt.Fprintf(a.Out, "%s\n", term.SafeJSON(text))
+	return string(term.SafeJSON(text))
 }

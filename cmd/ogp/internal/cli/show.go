@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"iter"
+	"strings"
 
 	"github.com/opengatewayprotocol/ogp/cmd/ogp/internal/term"
 	"github.com/opengatewayprotocol/ogp/core/control"
@@ -34,11 +36,48 @@ func Table[T any](a *App, list []T, none string, header []string, row func(T) []
 		fmt.Fprintln(a.Err, none)
 		return
 	}
+	term.Table(a.Out, header, rowsOf(list, row))
+}
+
+func rowsOf[T any](list []T, row func(T) []string) [][]string {
 	rows := make([][]string, len(list))
 	for i, x := range list {
 		rows[i] = row(x)
 	}
-	term.Table(a.Out, header, rows)
+	return rows
+}
+
+// Pages is Table, or with --json one list, for what comes in pages: each is printed as soon
+// as it is here.
+func Pages[T any](a *App, pages iter.Seq2[[]T, error], none string, header []string, row func(T) []string) error {
+	before, table := "[", term.NewRows(a.Out, header)
+	for page, err := range pages {
+		switch {
+		case err != nil:
+			return err
+		case len(page) == 0:
+			continue
+		case a.JSON:
+			fmt.Fprint(a.Out, before, elements(page))
+		default:
+			table.Add(rowsOf(page, row))
+		}
+		before = ","
+	}
+	switch empty := before == "["; {
+	case empty && a.JSON:
+		fmt.Fprintln(a.Out, "[]")
+	case empty:
+		fmt.Fprintln(a.Err, none)
+	case a.JSON:
+		fmt.Fprintln(a.Out, "\n]")
+	}
+	return nil
+}
+
+// elements are those of a list as it is printed in JSON.
+func elements[T any](list []T) string {
+	return strings.TrimSuffix(strings.TrimPrefix(jsonText(list), "["), "\n]")
 }
 
 // Done says on one line what a command has done, or with --json by v. It returns nil.

@@ -53,28 +53,46 @@ func SizeOf(w io.Writer) (width, height int) {
 
 // Table writes aligned columns. Where w is a terminal, columns give way until a row
 // fits in a line, the last first; ids and fingerprints stay whole.
-func Table(w io.Writer, header []string, rows [][]string) {
-	width, _ := SizeOf(w)
-	_, _ = io.WriteString(w, layOut(header, rows, width)) // as with every output: nobody is left to tell
+func Table(w io.Writer, header []string, rows [][]string) { NewRows(w, header).Add(rows) }
+
+// Rows are a table that is written piece by piece. A column is as wide as what has stood in
+// it so far.
+type Rows struct {
+	w      io.Writer
+	header []string
+	widths []int // of what has been written; nil: nothing has
+}
+
+// NewRows begins a table.
+func NewRows(w io.Writer, header []string) *Rows { return &Rows{w: w, header: header} }
+
+// Add writes rows, the first time below the header.
+func (t *Rows) Add(rows [][]string) {
+	width, _ := SizeOf(t.w)
+	_, _ = io.WriteString(t.w, t.layOut(rows, width)) // as with every output: nobody is left to tell
 }
 
 // gap is what stands between two columns.
 const gap = "  "
 
-// layOut lays out a table in at most width cells a line; 0: as many as it takes.
-func layOut(header []string, rows [][]string, width int) string {
-	all := make([][]string, 0, 1+len(rows))
-	widths := make([]int, len(header))
-	for _, r := range append([][]string{header}, rows...) {
+// layOut lays out rows in at most width cells a line; 0: as many as it takes.
+func (t *Rows) layOut(rows [][]string, width int) string {
+	if t.widths == nil {
+		t.widths = make([]int, len(t.header))
+		rows = append([][]string{t.header}, rows...)
+	}
+	all := make([][]string, 0, len(rows))
+	for _, r := range rows {
 		safe := make([]string, len(r))
 		for i, cell := range r {
 			safe[i] = SafeLine(cell)
-			widths[i] = max(widths[i], widthOf(safe[i]))
+			t.widths[i] = max(t.widths[i], widthOf(safe[i]))
 		}
 		all = append(all, safe)
 	}
+	widths := slices.Clone(t.widths)
 	if width > 0 {
-		narrow(widths, header, width)
+		narrow(widths, t.header, width)
 	}
 	var b strings.Builder
 	for _, r := range all {
