@@ -14,10 +14,10 @@ import (
 // Verdict is one word for what came of an envelope, for counters and traces: "ok",
 // the error's kind, or "forbidden" for a refusal that is an answer on record.
 func Verdict(a core.Answer, err error) string {
-	var e *core.Error
-	switch {
-	case errors.As(err, &e):
+	if e, ok := errors.AsType[*core.Error](err); ok {
 		return string(e.Kind)
+	}
+	switch {
 	case err != nil:
 		return string(core.Internal)
 	case a.Status >= 400:

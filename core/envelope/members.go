@@ -41,12 +41,14 @@ func readMembers(text []byte) (members, error) {
 }
 
 // cut cuts valid JSON into the members of its top level.
-func cut(text []byte) members {
+func cut(text []byte) members { return cutInto(make(members, 0, 12), text) }
+
+// cutInto is cut, with the room that the members take.
+func cutInto(ms members, text []byte) members {
 	i := afterSpace(text, 0)
 	if text[i] != '{' {
 		return nil
 	}
-	ms := make(members, 0, 12)
 	for i = afterSpace(text, i+1); text[i] == '"'; {
 		end := afterString(text, i)
 		name := unquoted(text[i:end])

@@ -100,13 +100,13 @@ func (o *Opener) openBlock(v2 jsontext.Value, shape Shape, candidates []core.Pub
 	if ms, err = readMembers(text); err != nil || !ms.is(ShapeProof) {
 		return p, key, nil, errProof
 	}
-	nonce := ms.bytes("nonce")
+	nonce, ok := ms.text("nonce")
 	switch {
 	case !isContext(ms.bytes("ctx"), shape):
 		return p, key, nil, core.Refuse(core.Malformed, "v2 signature is for another purpose")
 	case !isKey(ms.bytes("aud"), o.Self):
 		return p, key, nil, core.Refuse(core.Malformed, "v2 signature is for another recipient")
-	case nonce == nil || !core.Nonce(nonce).Sound():
+	case !ok || !core.Nonce(nonce).Sound():
 		return p, key, nil, core.Refuse(core.Malformed, "v2 signature has no nonce")
 	}
 	p.Ctx, p.Nonce = ctxPrefix+string(shape), core.Nonce(nonce)
@@ -136,7 +136,8 @@ func blockParts(v2 jsontext.Value) (text, signature []byte) {
 	if v2.Kind() != '{' {
 		return nil, nil
 	}
-	block := cut(v2)
+	var room [4]member
+	block := cutInto(room[:0], v2)
 	return block.bytes("payloadStr"), block.bytes("signature")
 }
 

@@ -153,8 +153,8 @@ func (s *State) Decide(ctx context.Context, f func() error) error {
 
 // perhaps reports whether a refusal may come from what this node does not know yet.
 func (s *State) perhaps(err error) bool {
-	var e *core.Error
-	return s.shared != nil && errors.As(err, &e) && !slices.Contains([]core.Kind{core.Malformed, core.Stale, core.RateLimited, core.TooLarge,
+	e, ok := errors.AsType[*core.Error](err)
+	return ok && s.shared != nil && !slices.Contains([]core.Kind{core.Malformed, core.Stale, core.RateLimited, core.TooLarge,
 		core.Unavailable, core.Full, core.Internal, core.Unreachable}, e.Kind)
 }
 

@@ -222,7 +222,7 @@ func (b *Index) ByURL(gatewayURL string, k core.PublicKey) *core.Peer {
 func (b *Index) Fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	var found []*entry
+	found := make([]*entry, 0, envelope.MaxTries)
 	switch {
 	case len(label) == 88:
 		var k core.PublicKey
@@ -237,8 +237,10 @@ func (b *Index) Fits(label string, wanted func(*core.Peer) bool) []*core.Peer {
 		}
 	default:
 		candidates := b.byLabel[label]
-		if host, _, err := net.SplitHostPort(label); err == nil && len(candidates) == 0 { // 0.2.20's, which need not be the one that we know
-			candidates = b.byHost[strings.ToLower(host)]
+		if len(candidates) == 0 {
+			if host, _, err := net.SplitHostPort(label); err == nil { // 0.2.20's, which need not be the one that we know
+				candidates = b.byHost[strings.ToLower(host)]
+			}
 		}
 		for _, e := range candidates {
 			if wanted == nil || wanted(e.peer) {
