@@ -110,7 +110,7 @@ var rooms = []arrows{
 	{"core/history", []string{"core"}},
 
 	// What an operator reads: pages, searches, threads.
-	{"core/reader", []string{"core", "core/control", "core/control/api", "core/outbox", "core/peering"}},
+	{"core/reader", []string{"core", "core/control", "core/control/api", "core/outbox", "core/peers"}},
 
 	// The agent's role: what its own socket answers, in the words of notices.
 	{"core/agent", []string{"core", "core/answer", "core/brake", "core/control", "core/control/api", "core/gateway", "core/hooks", "core/ours", "core/peering", "core/reader", "sdk", "sdk/wording"}},

@@ -47,25 +47,27 @@ func notInAlias(r rune) bool {
 
 // NamesKey reports whether a text could be the whole fingerprint, id or key of anybody.
 func NamesKey(ref string) bool {
-	return len(squeezed(ref)) == 4*FingerprintGroups || keyForm.MatchString(ref)
+	return len(Squeezed(ref)) == 4*FingerprintGroups || keyForm.MatchString(ref)
 }
 
 // Named reports whether a text is the whole fingerprint, id or key of k, with or without
 // dashes, in either case.
 func (k PublicKey) Named(ref string) bool {
 	lower, key := strings.ToLower(ref), k.String()
-	return lower == key || lower == key[len(SPKIPrefix):] || lower == k.ID() || squeezed(ref) == squeezed(k.Fingerprint())
+	return lower == key || lower == key[len(SPKIPrefix):] || lower == k.ID() || Squeezed(ref) == Squeezed(k.Fingerprint())
 }
 
 // Begins reports whether a text of so many characters or more is the beginning of the
 // fingerprint or the key of k.
 func (k PublicKey) Begins(ref string, least int) bool {
-	lower, short, key := strings.ToLower(ref), squeezed(ref), k.String()
+	lower, short, key := strings.ToLower(ref), Squeezed(ref), k.String()
 	return len(lower) > len(SPKIPrefix) && strings.HasPrefix(key, lower) ||
-		len(short) >= least && strings.HasPrefix(squeezed(k.Fingerprint()), short) ||
+		len(short) >= least && strings.HasPrefix(Squeezed(k.Fingerprint()), short) ||
 		len(lower) >= least && strings.HasPrefix(key[len(SPKIPrefix):], lower)
 }
 
-func squeezed(fingerprint string) string {
+// Squeezed is a fingerprint without its dashes, in lower case: the form in which two are
+// compared.
+func Squeezed(fingerprint string) string {
 	return strings.ToLower(strings.ReplaceAll(fingerprint, "-", ""))
 }

@@ -51,13 +51,17 @@ var fingerprintEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 //
 // docs/threat-model.md#k3
 func (k PublicKey) Fingerprint() string {
-	sum := sha256.Sum256(k.SPKI())
-	text := fingerprintEncoding.EncodeToString(sum[:])[:4*FingerprintGroups]
-	groups := make([]string, 0, FingerprintGroups)
-	for i := 0; i < len(text); i += 4 {
-		groups = append(groups, text[i:i+4])
+	var text [24]byte // of 15 bytes
+	sum := sha256.Sum256(append(append(make([]byte, 0, 44), spkiPrefix...), k[:]...))
+	fingerprintEncoding.Encode(text[:], sum[:15])
+	out := make([]byte, 0, 5*FingerprintGroups-1)
+	for i := range FingerprintGroups {
+		if i > 0 {
+			out = append(out, '-')
+		}
+		out = append(out, text[4*i:4*i+4]...)
 	}
-	return strings.Join(groups, "-")
+	return string(out)
 }
 
 // NonceHash is the number under which a used nonce of a peer is remembered. That two

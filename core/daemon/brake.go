@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -68,24 +69,24 @@ func (d *Daemon) resume(ctx context.Context, p api.ResumeParams) (api.ResumeResu
 }
 
 // used is what a peer's messages have cost within 24 hours, by intent.
-func (d *Daemon) used(p *core.Peer) []api.BudgetView {
-	if p.Granted == nil || d.brake == nil {
-		return nil
-	}
-	var out []api.BudgetView
-	most := d.brake.Budget()
-	for _, g := range p.Granted.Scopes {
-		if u := d.brake.Used(brake.Line{Peer: p.Key, Intent: g.Intent}); g.Enabled && u != (brake.Use{}) {
-			out = append(out, api.BudgetView{Intent: g.Intent, Used: u, Most: most})
+func (d *Daemon) used(p *core.Peer) iter.Seq[api.BudgetView] {
+	return func(yield func(api.BudgetView) bool) {
+		if p.Granted == nil || d.brake == nil {
+			return
+		}
+		for _, g := range p.Granted.Scopes {
+			u := d.brake.Used(brake.Line{Peer: p.Key, Intent: g.Intent})
+			if g.Enabled && u != (brake.Use{}) && !yield(api.BudgetView{Intent: g.Intent, Used: u, Most: d.brake.Budget()}) {
+				return
+			}
 		}
 	}
-	return out
 }
 
 // paused shows why nothing of a peer's reaches the agent; nil: it does.
 func (d *Daemon) paused(k core.PublicKey) *brake.Pause {
 	if p, is := d.brake.Paused(k); is {
-		return &p
+		return new(p) // not the address of p, which would be made anew for each peer that is not
 	}
 	return nil
 }

@@ -39,7 +39,10 @@ func (d *Daemon) ping(ctx context.Context, p api.PingParams) (api.PingResult, er
 
 // reader answers what an operator reads.
 func (d *Daemon) reader() *reader.Reader {
-	return &reader.Reader{Store: d.shown(), Gateway: d.gateway, View: func(p *core.Peer) api.PeerView { return d.view(p, false) }}
+	return &reader.Reader{Store: d.shown(), Gateway: d.gateway, View: func(p *core.Peer) api.PeerView { return d.view(p, false) },
+		Trouble: func(p *core.Peer) bool {
+			return api.PeerView{State: p.Trust, Warning: p.Warning, Paused: d.paused(p.Key), Health: api.HealthView{Health: d.gateway.Health(p.Key)}}.InTrouble()
+		}}
 }
 
 func (d *Daemon) inboxReply(ctx context.Context, p api.ReplyParams) (api.OutgoingView, error) {

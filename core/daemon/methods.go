@@ -107,7 +107,7 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 	if !whole {
 		return v
 	}
-	v.Budgets = d.used(p)
+	v.Budgets = slices.Collect(d.used(p))
 	v.History = p.History
 	if p.Granted != nil {
 		for _, g := range p.Granted.Scopes {

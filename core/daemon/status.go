@@ -37,21 +37,7 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 		Fingerprint: d.gateway.Key().Fingerprint(), PublicKey: d.gateway.Key(), DisplayName: s.Names.DisplayName,
 		Peers: map[string]int{}, Depths: depths,
 	}
-	for _, p := range d.gateway.Peers() {
-		if d.paused(p.Key) != nil {
-			v.Paused = append(v.Paused, p.Name())
-		}
-		for _, b := range d.used(p) {
-			v.Budgets = append(v.Budgets, api.SpentView{Name: p.Name(), BudgetView: b})
-		}
-		state := p.Trust
-		if peering.StateOf(p).Waits() {
-			state = core.Pending
-		}
-		v.Peers[string(state)]++
-	}
-	slices.SortStableFunc(v.Budgets, func(a, b api.SpentView) int { return cmp.Compare(b.Used.Messages, a.Used.Messages) })
-	v.Budgets = v.Budgets[:min(len(v.Budgets), mostShown)]
+	d.statusOfPeers(&v)
 	v.Restart = d.restart()
 	if v.Log = d.logPlace(); v.Log == LogJournal {
 		v.Unit = service.UnitArgs()
@@ -180,19 +166,41 @@ func (d *Daemon) watchFailures(ctx context.Context) error {
 	return nil
 }
 
-// statusOfParts adds to the status how the parts do.
-func (d *Daemon) statusOfParts(ctx context.Context, v *api.StatusView) {
+// statusOfPeers adds to the status how the peers do. It looks at each, and makes nothing of
+// those that it does not name.
+func (d *Daemon) statusOfPeers(v *api.StatusView) {
+	for state, n := range d.gateway.PeerStates() {
+		v.Peers[string(state)] = n
+	}
 	v.Health = map[string]int{}
-	for _, p := range d.gateway.Peers() {
+	now, within := time.Now(), 2*d.gateway.Settings().Health.Interval
+	for p := range d.gateway.PeersFrom(peers.Place{}, "") {
+		if d.paused(p.Key) != nil {
+			v.Paused = append(v.Paused, p.Name())
+		}
+		for b := range d.used(p) {
+			i, _ := slices.BinarySearchFunc(v.Budgets, b, func(x api.SpentView, b api.BudgetView) int {
+				return cmp.Or(cmp.Compare(b.Used.Messages, x.Used.Messages), -1) // behind those that are as many
+			})
+			if i < mostShown {
+				v.Budgets = slices.Insert(v.Budgets, i, api.SpentView{Name: p.Name(), BudgetView: b})
+				v.Budgets = v.Budgets[:min(len(v.Budgets), mostShown)]
+			}
+		}
 		if p.Trust != core.Approved {
 			continue
 		}
-		h := d.view(p, false).Health
-		v.Health[cmp.Or(h.Word, "not checked yet")]++
+		h := d.gateway.Health(p.Key)
+		word := h.Word(now, within)
+		v.Health[cmp.Or(word, "not checked yet")]++
 		if (h.Outbound == peering.Degraded || h.Outbound == peering.Down) && len(v.Ailing) < mostShown {
-			v.Ailing = append(v.Ailing, api.AilingView{Name: p.Name(), Word: h.Word, LastContact: h.LastContact, Error: h.LastError})
+			v.Ailing = append(v.Ailing, api.AilingView{Name: p.Name(), Word: word, LastContact: later(h.LastSuccess, h.LastInbound), Error: h.LastError})
 		}
 	}
+}
+
+// statusOfParts adds to the status how the parts do.
+func (d *Daemon) statusOfParts(ctx context.Context, v *api.StatusView) {
 	if d.rendezvous != nil { // before we run, there is none
 		v.Rendezvous = d.rendezvous.Status()
 	}

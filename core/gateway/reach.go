@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -211,6 +212,14 @@ func (s *state) PersonaOf(toAgent string) (core.Persona, bool) {
 
 // Peers returns all peers, the longest known first.
 func (s *state) Peers() []*core.Peer { return s.peers.All() }
+
+// PeersFrom lists peers, as peers.Index does.
+func (s *state) PeersFrom(after peers.Place, state core.Trust) iter.Seq[*core.Peer] {
+	return s.peers.From(after, state)
+}
+
+// PeerStates counts the peers by peers.Listed.
+func (s *state) PeerStates() map[core.Trust]int { return s.peers.States() }
 
 // Peer returns a peer by key, or nil.
 func (s *state) Peer(k core.PublicKey) *core.Peer { return s.peers.Get(k) }

@@ -44,6 +44,7 @@ func (s *state) readAll(ctx context.Context) error {
 			s.log.Warn("the alias of a peer is left out, as it cannot be used; \"ogp federation alias\" gives it another",
 				"peer", p.Key.Fingerprint(), "alias", p.Alias, "reason", core.NotAlias(p.Alias))
 		} // else it has gone, and the name with it
+		p = p.Clone()
 		p.Alias = ""
 		s.peers.Put(p)
 	}

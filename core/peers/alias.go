@@ -16,10 +16,6 @@ import (
 // with a short word of their choice, and no stranger is to take a name from a friend.
 const leastOfStranger = 8
 
-// leastWhole is the length of the shortest whole name of a key: a fingerprint without
-// its dashes.
-const leastWhole = 20
-
 // CheckAlias refuses an alias for the peer of key k that another peer has, or that reads
 // like what names a gateway by itself: a fingerprint or key, of anybody's whole, of another
 // peer's and ours also its beginning, or a URL. Errors are of kind Malformed or Conflict.
@@ -81,10 +77,14 @@ func (b *Index) aliasTwin(alias string, k core.PublicKey) *core.Peer {
 // whole returns another peer than k of which a text is the whole fingerprint, id or key.
 // nil: none.
 func (b *Index) whole(ref string, k core.PublicKey) *core.Peer {
-	if !core.NamesKey(ref) { // at a start, each alias is looked at, and comparing all with all takes minutes
-		return nil
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, p := range b.named(ref) {
+		if p.Key != k {
+			return p
+		}
 	}
-	return b.other(k, func(p *core.Peer) bool { return p.Key.Named(ref) })
+	return nil
 }
 
 func (b *Index) other(k core.PublicKey, is func(*core.Peer) bool) *core.Peer {

@@ -4,7 +4,6 @@
 package peers
 
 import (
-	"bytes"
 	"cmp"
 	"net"
 	"net/url"
@@ -30,14 +29,18 @@ type Index struct {
 	byAlias map[string]*entry
 	legacy  map[core.PublicKey]*entry // never shown v2: who a 16-character label may be
 	byHost  map[string][]*entry       // hosts of gateway URLs: who a host:port label may be
+	byPrint map[string][]*entry       // fingerprints, as core.Squeezed has them
 	waits   map[core.PublicKey]*entry // those whose request waits
+	lines   map[core.Trust]*line      // by Listed; "": of all
 }
 
+// entry is a peer. It stays the same one from record to record.
 type entry struct {
-	peer   *core.Peer
-	seen   *atomic.Int64 // last inbound contact, Unix nanoseconds
-	mu     *sync.Mutex   // guards health
-	health *peering.Health
+	peer   *core.Peer   // guarded by mu of the index, as is listed
+	listed core.Trust   // Listed of peer
+	seen   atomic.Int64 // last inbound contact, Unix nanoseconds
+	mu     sync.Mutex   // guards health
+	health peering.Health
 }
 
 // Put puts a peer in, or in the place of its record before.
@@ -48,16 +51,19 @@ func (b *Index) Put(p *core.Peer) {
 		b.byKey, b.byLabel = map[core.PublicKey]*entry{}, map[string][]*entry{}
 		b.byAlias, b.legacy = map[string]*entry{}, map[core.PublicKey]*entry{}
 		b.byHost, b.waits = map[string][]*entry{}, map[core.PublicKey]*entry{}
+		b.byPrint, b.lines = map[string][]*entry{}, map[core.Trust]*line{}
 	}
 	e := b.byKey[p.Key]
 	if e == nil {
-		e = &entry{seen: new(atomic.Int64), mu: new(sync.Mutex), health: &peering.Health{Outbound: peering.Unknown}}
+		e = &entry{peer: p, health: peering.Health{Outbound: peering.Unknown}}
+		b.byKey[p.Key] = e
+		print := core.Squeezed(p.Key.Fingerprint())
+		b.byPrint[print] = append(b.byPrint[print], e)
+		b.lineUp(e)
 	} else {
 		b.unlink(e)
-		e = &entry{seen: e.seen, mu: e.mu, health: e.health}
+		b.replace(e, p)
 	}
-	e.peer = p
-	b.byKey[p.Key] = e
 	for _, label := range labels(p) {
 		b.byLabel[label] = append(b.byLabel[label], e)
 	}
@@ -81,6 +87,8 @@ func (b *Index) Forget(k core.PublicKey) {
 	defer b.mu.Unlock()
 	if e := b.byKey[k]; e != nil {
 		b.unlink(e)
+		b.stepOut(e)
+		without(b.byPrint, core.Squeezed(k.Fingerprint()), e)
 		delete(b.byKey, k)
 	}
 }
@@ -153,15 +161,6 @@ func (b *Index) entry(k core.PublicKey) *entry {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.byKey[k]
-}
-
-// All lists every peer, the longest known first.
-func (b *Index) All() []*core.Peer {
-	out := b.Unsorted()
-	slices.SortFunc(out, func(x, y *core.Peer) int {
-		return cmp.Or(x.RequestedAt.Compare(y.RequestedAt), bytes.Compare(x.Key[:], y.Key[:]))
-	})
-	return out
 }
 
 // Unsorted lists every peer in any order.
@@ -295,7 +294,7 @@ func (b *Index) Health(k core.PublicKey) peering.Health {
 		return peering.Health{Outbound: peering.Unknown}
 	}
 	e.mu.Lock()
-	h := *e.health
+	h := e.health
 	e.mu.Unlock()
 	if ns := e.seen.Load(); ns != 0 {
 		h.LastInbound = time.Unix(0, ns).UTC()
@@ -307,7 +306,7 @@ func (b *Index) Health(k core.PublicKey) peering.Health {
 func (b *Index) Checked(k core.PublicKey, err error, at time.Time, maxFailures int) {
 	if e := b.entry(k); e != nil {
 		e.mu.Lock()
-		*e.health = e.health.Checked(err, at, maxFailures)
+		e.health = e.health.Checked(err, at, maxFailures)
 		e.mu.Unlock()
 	}
 }
@@ -322,26 +321,22 @@ func (b *Index) Resolve(ref string) (*core.Peer, error) {
 	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
+	whole := b.named(ref)
 	alias := b.byAlias[ref]
-	if alias != nil && len(ref) < leastWhole {
+	if alias != nil && len(whole) == 0 {
 		return alias.peer, nil
 	}
-	lower := strings.ToLower(ref)
-	var whole, exact, begins []*core.Peer
-	for k, e := range b.byKey {
-		switch {
-		case len(ref) >= leastWhole && k.Named(ref):
-			whole = append(whole, e.peer)
-		case alias != nil:
-		case composed(e.peer.Alias) == ref, // of one that has gone
-			atLabel(ref, e.peer):
-			exact = append(exact, e.peer)
-		case strings.HasPrefix(strings.ToLower(composed(e.peer.Alias)), lower) && e.peer.Alias != "" && KeepsAlias(e.peer), k.Begins(ref, core.LeastStart):
-			begins = append(begins, e.peer)
+	var exact, begins []*core.Peer
+	if lower := strings.ToLower(ref); len(whole) == 0 {
+		for k, e := range b.byKey {
+			switch {
+			case composed(e.peer.Alias) == ref, // of one that has gone
+				atLabel(ref, e.peer):
+				exact = append(exact, e.peer)
+			case strings.HasPrefix(strings.ToLower(composed(e.peer.Alias)), lower) && e.peer.Alias != "" && KeepsAlias(e.peer), k.Begins(ref, core.LeastStart):
+				begins = append(begins, e.peer)
+			}
 		}
-	}
-	if alias != nil {
-		exact = []*core.Peer{alias.peer}
 	}
 	for _, list := range [][]*core.Peer{whole, exact, begins} {
 		switch len(list) {
@@ -360,4 +355,26 @@ func (b *Index) Resolve(ref string) (*core.Peer, error) {
 	}
 	return nil, core.Refusef(core.NotFound, "no peer named %q", ref).
 		WithHint(`"ogp federation list" shows the peers`)
+}
+
+// named are the peers of which a text is the whole fingerprint, id or key. Called with mu
+// held.
+func (b *Index) named(ref string) (out []*core.Peer) {
+	if !core.NamesKey(ref) {
+		return nil
+	}
+	lower := strings.ToLower(ref)
+	found := slices.Concat(b.byPrint[core.Squeezed(ref)], b.byLabel[lower])
+	var k core.PublicKey
+	for _, key := range []string{lower, core.SPKIPrefix + lower} {
+		if k.UnmarshalText([]byte(key)) == nil && b.byKey[k] != nil {
+			found = append(found, b.byKey[k])
+		}
+	}
+	for _, e := range found {
+		if e.peer.Key.Named(ref) && !slices.Contains(out, e.peer) { // a label may be of another's making
+			out = append(out, e.peer)
+		}
+	}
+	return out
 }

@@ -66,7 +66,7 @@ func (b *Index) gone(alias string, k core.PublicKey) (gone []*core.Peer) {
 // gateway URL and the names. Those that were never told of any count as knowing what they
 // were approved with.
 func (b *Index) Untold(know core.Notified) (untold []*core.Peer) {
-	for _, p := range b.All() {
+	for p := range b.From(Place{}, "") {
 		was := p.Notified
 		if p.Trust == core.Approved && (was.URL != "" && was.URL != know.URL || was.Names != (core.Names{}) && was.Names != know.Names && !was.Deaf) {
 			untold = append(untold, p)

@@ -1,8 +1,6 @@
 package reader
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -11,54 +9,49 @@ import (
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
-	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
-// stateOf is a peer's state for a list: one whose request waits is pending, whatever it
-// was before.
-func stateOf(p *core.Peer) core.Trust {
-	if peering.StateOf(p).Waits() {
-		return core.Pending
-	}
-	return p.Trust
-}
-
-// peers is the method "peers.page". It looks at every peer in memory, and shows those of
-// the page.
+// peers is the method "peers.page". A page of all, or of those of one state, costs what it
+// shows. What else is asked for, it looks for among all of that state.
 func (r *Reader) peers(_ context.Context, p api.PeersParams) (api.PeersPageView, error) {
 	page := api.PeersPageView{Peers: []api.PeerView{}, States: map[string]int{}}
 	after, err := placeOf(p.After)
 	if err != nil {
 		return page, err
 	}
-	words := wordsOf(p.Search)
+	for state, n := range r.Gateway.PeerStates() {
+		page.States[string(state)] = n
+		if p.Status == "" || state == p.Status {
+			page.Total += n
+		}
+	}
+	words, from := wordsOf(p.Search), after
+	counts := p.Tag != "" || len(words) > 0 || p.Trouble // whom it shows has to be counted
+	if counts {
+		from, page.Total = peers.Place{}, 0
+	}
 	var last *core.Peer
-	for _, peer := range r.Gateway.Peers() {
-		state := stateOf(peer)
-		page.States[string(state)]++
-		if p.Status != "" && state != p.Status || p.Tag != "" && !slices.Contains(peer.Tags, p.Tag) || !isNamed(words, peer) {
+	for peer := range r.Gateway.PeersFrom(from, p.Status) {
+		if p.Tag != "" && !slices.Contains(peer.Tags, p.Tag) || p.Trouble && !r.Trouble(peer) || !isNamed(words, peer) {
 			continue
 		}
-		var v api.PeerView
-		if p.Trouble {
-			if v = r.View(peer); !v.InTrouble() {
-				continue
-			}
+		if counts {
+			page.Total++
 		}
-		page.Total++
-		if !after.isBefore(peer) {
+		switch {
+		case peers.PlaceOf(peer).Compare(after) <= 0:
 			continue
-		}
-		if p.Limit > 0 && len(page.Peers) >= p.Limit {
-			if page.Next == "" {
-				page.Next = placeAt(last)
-			}
+		case p.Limit <= 0 || len(page.Peers) < p.Limit:
+			last = peer
+			page.Peers = append(page.Peers, r.View(peer))
 			continue
+		case page.Next == "":
+			page.Next = placeAt(last)
 		}
-		if last = peer; !p.Trouble {
-			v = r.View(peer)
+		if !counts {
+			break
 		}
-		page.Peers = append(page.Peers, v)
 	}
 	return page, nil
 }
@@ -74,17 +67,13 @@ func isNamed(words []string, p *core.Peer) bool {
 	return holds(words, texts...)
 }
 
-// place is where a peer stands in the list of all.
-type place struct {
-	asked time.Time
-	key   []byte // nil: before all
-}
-
+// placeAt writes where a peer stands in the list of all.
 func placeAt(p *core.Peer) string {
 	return strconv.FormatInt(p.RequestedAt.Unix(), 36) + "." + strconv.Itoa(p.RequestedAt.Nanosecond()) + "." + p.Key.String()
 }
 
-func placeOf(text string) (at place, err error) {
+// placeOf reads what placeAt has written; nothing is before all.
+func placeOf(text string) (at peers.Place, err error) {
 	if text == "" {
 		return at, nil
 	}
@@ -92,14 +81,10 @@ func placeOf(text string) (at place, err error) {
 	if len(parts) == 3 {
 		seconds, err1 := strconv.ParseInt(parts[0], 36, 64)
 		nanos, err2 := strconv.Atoi(parts[1])
-		var k core.PublicKey
-		if err1 == nil && err2 == nil && k.UnmarshalText([]byte(parts[2])) == nil {
-			return place{time.Unix(seconds, int64(nanos)), k[:]}, nil
+		if err1 == nil && err2 == nil && at.Key.UnmarshalText([]byte(parts[2])) == nil {
+			at.Asked = time.Unix(seconds, int64(nanos))
+			return at, nil
 		}
 	}
-	return at, core.Refuse(core.Malformed, "this is not a place in the list of peers; start with the first page")
-}
-
-func (at place) isBefore(p *core.Peer) bool {
-	return at.key == nil || cmp.Or(at.asked.Compare(p.RequestedAt), bytes.Compare(at.key, p.Key[:])) < 0
+	return peers.Place{}, core.Refuse(core.Malformed, "this is not a place in the list of peers; start with the first page")
 }

@@ -6,6 +6,7 @@ package reader
 import (
 	"context"
 	"errors"
+	"iter"
 	"math"
 	"strings"
 
@@ -13,13 +14,15 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/outbox"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 )
 
 // Gateway is what a Reader sees of the gateway.
 type Gateway interface {
 	Resolve(ref string) (*core.Peer, error)
 	Peer(k core.PublicKey) *core.Peer
-	Peers() []*core.Peer // the longest known first
+	PeersFrom(after peers.Place, state core.Trust) iter.Seq[*core.Peer] // as peers.Index.From
+	PeerStates() map[core.Trust]int
 }
 
 // Reader answers from a store and a gateway. Safe for concurrent use.
@@ -27,6 +30,7 @@ type Reader struct {
 	Store   core.Store
 	Gateway Gateway
 	View    func(p *core.Peer) api.PeerView // as a list shows a peer
+	Trouble func(p *core.Peer) bool         // View(p).InTrouble(), without the rest of it
 }
 
 // Handlers answer the methods that read.

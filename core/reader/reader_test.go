@@ -3,6 +3,7 @@ package reader
 import (
 	"context"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -15,27 +16,31 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/peering"
+	"github.com/opengatewayprotocol/ogp/core/peers"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 )
 
 // village is a gateway with peers by number.
 type village []*core.Peer
 
-func (v village) Peers() []*core.Peer { return v }
+// town is what a Reader sees of a village.
+type town struct{ *peers.Index }
 
-func (v village) Peer(k core.PublicKey) *core.Peer {
-	if i := slices.IndexFunc(v, func(p *core.Peer) bool { return p.Key == k }); i >= 0 {
-		return v[i]
+func (v village) town() town {
+	b := &peers.Index{}
+	for _, p := range v {
+		b.Put(p)
 	}
-	return nil
+	return town{b}
 }
 
-func (v village) Resolve(ref string) (*core.Peer, error) {
-	if i := slices.IndexFunc(v, func(p *core.Peer) bool { return p.Alias == ref }); i >= 0 {
-		return v[i], nil
-	}
-	return nil, core.Refuse(core.NotFound, "no such peer")
+func (t town) Peer(k core.PublicKey) *core.Peer { return t.Get(k) }
+
+func (t town) PeersFrom(after peers.Place, state core.Trust) iter.Seq[*core.Peer] {
+	return t.From(after, state)
 }
+
+func (t town) PeerStates() map[core.Trust]int { return t.States() }
 
 var began = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
@@ -71,11 +76,12 @@ func newReader(t *testing.T, v village, changes ...*core.Change) (*Reader, contr
 			t.Fatal(err)
 		}
 	}
-	r := &Reader{Store: s, Gateway: v, View: func(p *core.Peer) api.PeerView {
+	view := func(p *core.Peer) api.PeerView {
 		w := api.PeerView{Name: p.Name(), State: p.Trust, Warning: p.Warning}
 		w.Health.Outbound = peering.Reach(p.Names.HumanName)
 		return w
-	}}
+	}
+	r := &Reader{Store: s, Gateway: v.town(), View: view, Trouble: func(p *core.Peer) bool { return view(p).InTrouble() }}
 	return r, control.Local(r.Handlers())
 }
 
@@ -306,6 +312,7 @@ func TestPeersPage(t *testing.T) {
 		{api.PeersParams{Search: strings.ToLower(keyOf(9).Fingerprint())}, []string{"p9"}},
 		{api.PeersParams{Trouble: true}, []string{"p7", "p8"}},
 		{api.PeersParams{Status: core.Pending}, []string{"p3"}},
+		{api.PeersParams{Status: core.Rejected}, nil},
 		{api.PeersParams{Search: "nobody"}, nil},
 	} {
 		page := must(api.PeersPage.Call(t.Context(), call, test.p))(t)
@@ -325,7 +332,7 @@ func TestPeersPage(t *testing.T) {
 // BenchmarkPeersPage is a page in the middle of 10,000 peers.
 func BenchmarkPeersPage(b *testing.B) {
 	v := newVillage(10_000)
-	r := &Reader{Gateway: v, View: func(p *core.Peer) api.PeerView { return api.PeerView{Name: p.Name()} }}
+	r := &Reader{Gateway: v.town(), View: func(p *core.Peer) api.PeerView { return api.PeerView{Name: p.Name()} }}
 	p := api.PeersParams{Limit: 50, Search: "example p", After: placeAt(v[5000])}
 	for b.Loop() {
 		if page, err := r.peers(context.Background(), p); err != nil || len(page.Peers) != 50 {

@@ -2,6 +2,7 @@ package reader
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -20,15 +21,8 @@ func wordsOf(search string) []string {
 
 // holds reports whether each word is in one of the texts, in upper or lower case.
 func holds(words []string, texts ...string) bool {
-	for i, t := range texts {
-		texts[i] = strings.ToLower(t)
-	}
-	for _, w := range words {
-		if !strings.Contains(strings.Join(texts, "\n"), w) {
-			return false
-		}
-	}
-	return true
+	all := strings.ToLower(strings.Join(texts, "\n"))
+	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(all, w) })
 }
 
 // holdsMessage reports whether a message that came has all words: what it says, its intent,

@@ -60,7 +60,7 @@ func (s *Store) eachEvent(ctx context.Context, since time.Time, types []core.Eve
 func (s *Store) eventPlaces(ctx context.Context, since time.Time, types []core.EventType) (seqs []int64, err error) {
 	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, t := range types {
-			classes, err := s.classesLike(ctx, tx, nil, string(t), classEvent)
+			classes, err := s.classesLike(ctx, tx, nil, string(t), classEvent, -1)
 			if err != nil {
 				return err
 			}

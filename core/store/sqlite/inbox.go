@@ -133,18 +133,20 @@ func (s *Store) inboxPlaces(ctx context.Context, tx *sql.Tx, f core.InboxFilter)
 		return places, err
 	}
 	var peer, status any
+	most := fewClasses + 1
 	if !f.Peer.IsZero() {
-		peer = f.Peer[:]
+		peer, most = f.Peer[:], -1
 	}
 	if f.Status != "" {
 		status = string(f.Status)
 	}
-	classes, err := s.classesLike(ctx, tx, peer, f.Intent, status)
+	classes, err := s.classesLike(ctx, tx, peer, f.Intent, status, most)
 	if err != nil {
 		return nil, err
 	}
+	many := len(classes) == most // there may be more
 	classes = slices.DeleteFunc(classes, func(k classRow) bool { return !k.ofMessages() })
-	if peer == nil && len(classes) > fewClasses {
+	if many {
 		places, done, err := s.inStretches(ctx, tx, f, below, someStretches)
 		if err != nil || done {
 			return places, err

@@ -110,8 +110,8 @@ var queries = [numQueries]string{
 
 	// Zero-length or NULL values select all.
 	classesLike: `SELECT id, peer, label, status, cleared FROM classes
-		WHERE (?1 IS NULL OR peer = ?1) AND (?2 = '' OR label = ?2) AND (?3 IS NULL OR status = ?3) ORDER BY id`,
-	classesOf: `SELECT id, peer, label, status, cleared FROM classes WHERE peer = ?1 AND (?2 = '' OR label = ?2) AND (?3 IS NULL OR status = ?3)`,
+		WHERE (?1 IS NULL OR peer = ?1) AND (?2 = '' OR label = ?2) AND (?3 IS NULL OR status = ?3) ORDER BY id LIMIT ?4`,
+	classesOf: `SELECT id, peer, label, status, cleared FROM classes WHERE peer = ?1 AND (?2 = '' OR label = ?2) AND (?3 IS NULL OR status = ?3) LIMIT ?4`,
 	// What is the first of each class, for a filter that lets many classes through.
 	headsDown: heads + `DESC LIMIT 1) FROM classes WHERE ` + headsOf,
 	headsUp:   heads + `LIMIT 1) FROM classes WHERE ` + headsOf,

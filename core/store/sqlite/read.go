@@ -236,7 +236,7 @@ type classRow struct {
 // classes lists all classes, by age. Those of receipts alone come last, so that a
 // receipt that a message leaves behind is met there.
 func (s *Store) classes(ctx context.Context) ([]classRow, error) {
-	all, err := s.classesLike(ctx, nil, nil, "", nil)
+	all, err := s.classesLike(ctx, nil, nil, "", nil, -1)
 	slices.SortStableFunc(all, func(a, b classRow) int { return cmp.Compare(order(a.status), order(b.status)) })
 	return all, err
 }
@@ -246,8 +246,8 @@ func order(status string) int {
 	return slices.Index([]string{string(core.InboxHeld), string(core.InboxNew), string(core.InboxReplied), classEvent, classReceipt}, status)
 }
 
-func (s *Store) classesLike(ctx context.Context, tx *sql.Tx, peer any, label string, status any) (all []classRow, err error) {
-	err = s.rows(ctx, tx, either(peer == nil, classesLike, classesOf), []any{peer, label, status}, func(row scanner) error {
+func (s *Store) classesLike(ctx context.Context, tx *sql.Tx, peer any, label string, status any, most int) (all []classRow, err error) {
+	err = s.rows(ctx, tx, either(peer == nil, classesLike, classesOf), []any{peer, label, status, most}, func(row scanner) error {
 		var k classRow
 		var key []byte
 		err := row.Scan(&k.id, &key, &k.label, &k.status, &k.cleared)
