@@ -216,12 +216,23 @@ func (w *window) leftOpen(ada, ben *gateway) {
 	}
 }
 
+// saysLittle notes what the page has said to a reader who hears it, in told, and holds that it
+// says nothing by itself of what comes into its list.
+func (w *window) saysLittle() {
+	w.t.Helper()
+	if eval[bool](w, `[...document.querySelectorAll("[aria-live], [role=status], [role=alert], [role=log]")].some((e) => e.contains(document.querySelector(".events")) || document.querySelector("#live").contains(e))`) {
+		w.t.Error("each line of the list is read aloud as it comes")
+	}
+	eval[any](w, `window.told = []; new MutationObserver(() => told.push({at: performance.now(), text: document.querySelector("main [role=status]").textContent})).observe(document.querySelector("main [role=status]"), {childList: true}); 0`)
+}
+
 // manyAtOnce has a peer say much while the page is looked at, hidden, and shown again.
 func (w *window) manyAtOnce(ada, ben *gateway) {
 	w.t.Helper()
 	call(ada, api.Resume, api.ResumeParams{Peer: "ben"})
 	w.at("/live")
 	w.shows("Pause this page")
+	w.saysLittle()
 	eval[any](w, `window.looked = 0; const f = window.fetch; window.fetch = (u, o) => { looked++; return f(u, o); }; 0`)
 	const many = 60
 	for n := range many {
@@ -230,6 +241,13 @@ func (w *window) manyAtOnce(ada, ben *gateway) {
 	w.shows(fmt.Sprintf("one of many, %02d", many-1))
 	if n := eval[int64](w, "looked"); n > many/2 {
 		w.t.Errorf("%d messages have the page look %d times", many, n)
+	}
+	w.until("all that came is told of", fmt.Sprintf(`told.map((x) => parseInt(x.text)).reduce((a, b) => a + b, 0) >= %d`, many))
+	if told := eval[string](w, `told.map((x) => x.text).join()`); !strings.HasSuffix(told, " more events") && !strings.HasSuffix(told, "1 more event") {
+		w.t.Errorf("they are told of with %q", told)
+	}
+	if eval[bool](w, `told.some((x, i) => i > 0 && x.at - told[i - 1].at < 3000)`) {
+		w.t.Error("the page talks without a pause")
 	}
 	hide := func(is bool) {
 		eval[any](w, fmt.Sprintf(`Object.defineProperty(document, "hidden", {value: %v, configurable: true}); document.dispatchEvent(new Event("visibilitychange")); looked = 0`, is))

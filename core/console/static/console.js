@@ -95,11 +95,29 @@ async function refresh() {
     const next = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-part], header nav")) {
       const other = part.id ? next.getElementById(part.id) : next.querySelector("header nav");
-      if (other && !busy(part)) become(part, other);
+      if (!other || busy(part)) continue;
+      const were = new Set(eventsOf(part));
+      become(part, other);
+      heard(eventsOf(part).filter((id) => !were.has(id)).length);
     }
   } catch {
     // the gateway is away; the stream says when it is back
   }
+}
+
+// heard has a reader who hears the page told how many events have come, in a sentence every few
+// seconds: the list itself can change by a hundred lines in one.
+const eventsOf = (part) => [...part.querySelectorAll(".events > li")].map((e) => e.id);
+let unsaid = 0, saying;
+function heard(n) {
+  const place = document.querySelector("[data-more]");
+  if (!place || !n) return;
+  unsaid += n;
+  saying ??= setTimeout(() => {
+    place.replaceChildren(unsaid === 1 ? "1 more event" : unsaid + " more events"); // a text of its own each time, so that it is said again
+    unsaid = 0;
+    saying = undefined;
+  }, 4000);
 }
 
 // out shows the way in, as the session is over; not over what somebody has written.
