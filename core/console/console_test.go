@@ -13,6 +13,7 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -672,6 +673,67 @@ func TestFormsOutliveTheirSession(t *testing.T) {
 	for _, kept := range []string{"%", "path=//evil.example&form=text%3Dx", "form=%25", "path=/x&form=text%3D%25ff"} {
 		if a := unsentIn(kept); a != nil && a.Path != "/" {
 			t.Errorf("%q: %+v", kept, a)
+		}
+	}
+}
+
+// TestFormsWithFilesOutliveTheirSession: of a form with files, the fields are there again, and the
+// page says which files have to be chosen again.
+func TestFormsWithFilesOutliveTheirSession(t *testing.T) {
+	s, f, b := open(t)
+	s.o.Caller = append(f.handlers(), f.policies(&uploads{slow: make(chan bool, 2)})...)
+	now := time.Now()
+	s.sessions.now = func() time.Time { return now }
+	b.enter(s)
+	old := b.token()
+	now = now.Add(sessionLife + time.Second)
+	const rules = "[[rules]]\nname = \"<long>\""
+	form := []string{"with", "rules", "rules", rules, "module/gate.wasm", strings.Repeat("\x00", 3<<20), "manifest/", "", "window", "7d"}
+	r, text := b.send("/policies/machine", old, form...)
+	kept := regexp.MustCompile(`name="kept" value="([^"]+)"`).FindStringSubmatch(text)
+	if r == nil || r.StatusCode != http.StatusUnauthorized || kept == nil || !strings.Contains(text, "Its files are not: choose them again then.") {
+		t.Fatalf("without its session: %v %s", r, text)
+	}
+	if len(kept[1]) > 1000 {
+		t.Errorf("%d bytes are kept", len(kept[1]))
+	}
+	in := url.Values{"kept": {html.UnescapeString(kept[1])}, "code": {must(t, s).Code}}
+	if r, _ := b.post("/open", in); r.Header.Get("Location") != "/unsent" {
+		t.Fatalf("the code leads to %d %s", r.StatusCode, r.Header.Get("Location"))
+	}
+	_, page := b.get("/unsent")
+	again := func(page string) {
+		t.Helper()
+		for _, want := range []string{`action="/policies/machine" enctype="multipart/form-data"`, ">[[rules]]\nname = &#34;&lt;long&gt;&#34;</textarea>", `name="with" value="rules"`, `name="window" value="7d"`,
+			`name="module"`, `name="manifest"`, "gate.wasm</bdi>"} {
+			if !strings.Contains(page, want) {
+				t.Errorf("no %s in\n%s", want, page)
+			}
+		}
+		if strings.Contains(page, `name="cases"`) || strings.Count(page, "choose again") != 1 {
+			t.Errorf("it asks for other files than were chosen:\n%s", page)
+		}
+	}
+	again(page)
+	if !strings.Contains(page, "choose its files again, as they are not kept") {
+		t.Error("the page does not say that the files are not kept")
+	}
+	if r, page = b.send("/policies/machine", old, form...); r == nil || r.StatusCode != http.StatusForbidden { // another tab, which is open still
+		t.Fatalf("with the token of the old session: %v", r)
+	}
+	again(page)
+	if r, _ := b.send("/policies/machine", b.token(), "with", "now"); r.StatusCode != http.StatusSeeOther {
+		t.Errorf("after it: %d", r.StatusCode)
+	}
+	b.Jar, _ = cookiejar.New(nil)
+	for name, form := range map[string][]string{
+		"nothing is written or chosen":   {"with", "now", "rules", " ", "module/", ""},
+		"more than anybody may":          {"rules", strings.Repeat("x", maxUnsent+1), "module/x.wasm", "x"},
+		"as many names as anybody wants": slices.Repeat([]string{strings.Repeat("n", 1000) + "/f.wasm", "x"}, 100),
+		"written in no characters":       {"rules", "\xff"},
+	} {
+		if r, text := b.send("/policies/machine", old, form...); r == nil || r.StatusCode != http.StatusUnauthorized || strings.Contains(text, `name="kept"`) {
+			t.Errorf("%s: %v %s", name, r, text)
 		}
 	}
 }

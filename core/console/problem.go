@@ -2,12 +2,15 @@ package console
 
 import (
 	"errors"
+	"io"
 	"maps"
 	"mime"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
@@ -26,6 +29,7 @@ type again struct {
 	From   string // the page that it stood on; empty: it is not known
 	Fields []field
 	Rows   []grantRow
+	Files  []field // the inputs for files, which have to be chosen again; their values are what was chosen
 }
 
 // field is a text of a form. What is hidden says what the form is about.
@@ -36,7 +40,10 @@ type field struct {
 
 // labels are the fields that somebody fills in. All others are hidden.
 var labels = map[string]string{"value": "what you have entered", "reason": "because", "alias": "our name for it", "compared": "the last group of the fingerprint", "expires_in": "lives for",
-	"uses": "can be used", "text": "your answer", "name": "its name here", "order": "place in the order"}
+	"uses": "can be used", "text": "your answer", "name": "its name here", "order": "place in the order", "rules": "rules"}
+
+// fileLabels are the inputs for files, in their order.
+var fileLabels = []field{{Name: "module", Label: "module (.wasm)"}, {Name: "manifest", Label: "its plugin.toml"}, {Name: "cases", Label: "cases (.json)"}}
 
 // ofRows are the fields of lines of grants.
 var ofRows = []string{"intent", "rate", "bytes", "topics", "personas", "expires", "off"}
@@ -53,15 +60,31 @@ func againOf(r *http.Request) *again {
 		}
 		for _, value := range r.PostForm[name] {
 			label := labels[name]
-			a.Fields = append(a.Fields, field{name, label, value, label == "", name == "text"})
+			a.Fields = append(a.Fields, field{name, label, value, label == "", name == "text" || name == "rules"})
 		}
 	}
 	return a
 }
 
-// filled reports whether somebody has written something into a form.
+// withFiles adds the inputs that a form has for files, by what was chosen in each.
+func (a *again) withFiles(chosen url.Values) *again {
+	for _, f := range fileLabels {
+		if chosen.Has(f.Name) {
+			f.Value = strings.TrimSpace(strings.Join(chosen[f.Name], " "))
+			a.Files = append(a.Files, f)
+		}
+	}
+	return a
+}
+
+// chosen reports whether files were chosen, which have to be chosen again.
+func (a *again) chosen() bool {
+	return slices.ContainsFunc(a.Files, func(f field) bool { return f.Value != "" })
+}
+
+// filled reports whether somebody has written something into a form, or chosen a file.
 func (a *again) filled() bool {
-	return len(a.Rows) > 0 || slices.ContainsFunc(a.Fields, func(f field) bool { return !f.Hidden && strings.TrimSpace(f.Value) != "" })
+	return len(a.Rows) > 0 || a.chosen() || slices.ContainsFunc(a.Fields, func(f field) bool { return !f.Hidden && strings.TrimSpace(f.Value) != "" })
 }
 
 // maxUnsent is how large such a form may be: anybody can send one.
@@ -69,18 +92,67 @@ const maxUnsent = 64 << 10
 
 // unsent is a form that came without a session: its session may have ended while it was filled
 // in. Who comes in with a code next finds it again. Files, and what is larger than maxUnsent, are not kept.
-func unsent(w http.ResponseWriter, r *http.Request) string {
+func (s *Server) unsent(w http.ResponseWriter, r *http.Request) string {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if r.Method != http.MethodPost || kind != "application/x-www-form-urlencoded" {
+	kept := url.Values{"path": {r.URL.EscapedPath()}, "from": {from(r)}}
+	switch {
+	case r.Method != http.MethodPost:
 		return ""
+	case kind == "multipart/form-data":
+		parts, _ := s.partsOf(w, r, time.Now().Add(maxRequest))
+		files, err := fieldsOf(r, parts)
+		if err != nil || !areTexts(files) || !againOf(r).withFiles(files).filled() {
+			return ""
+		}
+		kept.Set("files", files.Encode())
+	case kind == "application/x-www-form-urlencoded":
+		r.Body = http.MaxBytesReader(w, r.Body, maxUnsent)
+		if r.ParseForm() != nil || !againOf(r).filled() {
+			return ""
+		}
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxUnsent)
-	if r.ParseForm() != nil || !areTexts(r.PostForm) || !againOf(r).filled() {
+	if !areTexts(r.PostForm) {
 		return ""
 	}
 	form := maps.Clone(r.PostForm)
 	form.Del("token")
-	return url.Values{"path": {r.URL.EscapedPath()}, "from": {from(r)}, "form": {form.Encode()}}.Encode()
+	kept.Set("form", form.Encode())
+	return kept.Encode()
+}
+
+// fieldsOf reads a form with files to its end, so that its browser gets to read an answer, and
+// makes its fields the request's own. Of its files it returns what they are called.
+func fieldsOf(r *http.Request, parts *multipart.Reader) (files url.Values, err error) {
+	r.PostForm, files = url.Values{}, url.Values{}
+	defer func() { _, _ = io.Copy(io.Discard, r.Body) }() // as far as it may be read
+	if parts == nil {
+		return files, errNoText
+	}
+	for left := maxUnsent; ; {
+		part, err := parts.NextPart()
+		if errors.Is(err, io.EOF) {
+			return files, nil
+		}
+		if err != nil {
+			return files, cutOff(err)
+		}
+		into, text := r.PostForm, []byte(part.FileName())
+		if _, of, _ := mime.ParseMediaType(part.Header.Get("Content-Disposition")); hasFile(of) {
+			into = files
+		} else if text, err = io.ReadAll(io.LimitReader(part, int64(left)+1)); err != nil {
+			return files, cutOff(err)
+		}
+		into.Add(part.FormName(), string(text))
+		if left -= len(part.FormName()) + len(text) + 1; left < 0 {
+			return files, core.Refuse(core.TooLarge, "this form is too large to be kept")
+		}
+	}
+}
+
+// hasFile reports whether a part is of an input for files, in which nothing may be chosen.
+func hasFile(disposition map[string]string) bool {
+	_, is := disposition["filename"]
+	return is
 }
 
 // unsentIn is the form that unsent has kept.
@@ -89,11 +161,12 @@ func unsentIn(text string) *again {
 	if text == "" || err != nil {
 		return nil
 	}
-	form, err := url.ParseQuery(kept.Get("form"))
-	if err != nil || !areTexts(form) {
+	form, err1 := url.ParseQuery(kept.Get("form"))
+	files, err2 := url.ParseQuery(kept.Get("files"))
+	if err1 != nil || err2 != nil || !areTexts(form) || !areTexts(files) {
 		return nil
 	}
-	a := againOf(&http.Request{URL: &url.URL{Path: "/"}, PostForm: form})
+	a := againOf(&http.Request{URL: &url.URL{Path: "/"}, PostForm: form}).withFiles(files)
 	a.Path = local(kept.Get("path"))
 	if at := kept.Get("from"); at != "" {
 		a.From = local(at)
@@ -109,6 +182,9 @@ func (s *Server) unsentPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	e := core.Refuse(core.Forbidden, "the session was over when this was sent; nothing was done")
 	e.Hint = "look at it, and send it again"
+	if a.chosen() {
+		e.Hint = "look at it, choose its files again, as they are not kept, and send it"
+	}
 	return s.render(w, r, "problem", "Not sent yet", problemPage{ErrorView: api.ErrorOf(e), Back: a.From, Again: a})
 }
 

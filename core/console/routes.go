@@ -92,6 +92,7 @@ type loginPage struct {
 	Wrong string // with the code that was shown
 	To    string // the page that was asked for, with its question; empty: none
 	Kept  string // the form that was sent, as unsent has it; empty: none
+	Files bool   // files were chosen in it
 	Led   bool   // another page has led here: this browser may be in nevertheless
 }
 
@@ -104,7 +105,10 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, w
 	case r.Method == http.MethodGet && r.URL.Path != "/stream":
 		p.To, p.Led = r.URL.RequestURI(), !fromOurs(r)
 	default:
-		p.To, p.Kept = from(r), unsent(w, r)
+		p.To, p.Kept = from(r), s.unsent(w, r)
+	}
+	if kept := unsentIn(p.Kept); kept != nil {
+		p.Files = kept.chosen()
 	}
 	_ = s.renderStatus(w, r, status, "login", "Open the console", p) // it has written what it could
 }

@@ -61,18 +61,17 @@ func (m moving) Read(b []byte) (int, error) {
 }
 
 // sends is a form that carries files: the session's own, sent once. Its token comes first, and
-// nothing after it is read before it is known. Few are worked on at a time; another waits a while.
+// no file after it is read before it is known. Few are worked on at a time; another waits a while.
 func (s *Server) sends(f func(w http.ResponseWriter, r *http.Request, form sent) error) http.HandlerFunc {
 	return s.view(func(w http.ResponseWriter, r *http.Request) error {
 		out := http.NewResponseController(w)
 		_ = out.SetWriteDeadline(time.Now().Add(sendsWithin + doesWithin)) // a recorder of a test has none
-		r.Body = http.MaxBytesReader(w, moving{r.Body, out, s.stalls, time.Now().Add(sendsWithin)}, maxSent)
-		parts, err := r.MultipartReader()
+		parts, err := s.partsOf(w, r, time.Now().Add(sendsWithin))
 		if err != nil {
 			return core.Refuse(core.Malformed, "this form does not carry its files as the console's forms do")
 		}
 		if err := s.tokenFirst(r, parts); err != nil {
-			return err
+			return s.notOurs(w, r, err, parts)
 		}
 		select {
 		case s.sending <- struct{}{}:
@@ -96,6 +95,29 @@ func (s *Server) sends(f func(w http.ResponseWriter, r *http.Request, form sent)
 		_ = out.SetWriteDeadline(time.Now().Add(doesWithin))
 		return f(w, r, form)
 	})
+}
+
+// partsOf reads what a form with files has in it, until it stalls or the time is over.
+func (s *Server) partsOf(w http.ResponseWriter, r *http.Request, until time.Time) (*multipart.Reader, error) {
+	r.Body = http.MaxBytesReader(w, moving{r.Body, http.NewResponseController(w), s.stalls, until}, maxSent)
+	return r.MultipartReader()
+}
+
+// notOurs answers a form with files whose token does not count. One of a session that has
+// ended while it was filled in is shown again, without its files.
+func (s *Server) notOurs(w http.ResponseWriter, r *http.Request, err error, parts *multipart.Reader) error {
+	if err != errOtherSession {
+		return err
+	}
+	var form *again
+	if files, unread := fieldsOf(r, parts); unread == nil && areTexts(r.PostForm) && areTexts(files) {
+		form = againOf(r).withFiles(files)
+	}
+	if form != nil && !form.filled() {
+		form = nil
+	}
+	s.problemOf(w, r, err, form)
+	return nil
 }
 
 func (s *Server) tokenFirst(r *http.Request, parts *multipart.Reader) error {
