@@ -91,8 +91,12 @@ func (d *Daemon) paused(k core.PublicKey) *brake.Pause {
 	return nil
 }
 
-// agents are notifiers whose notice is a run of an agent: all but the log and the phone.
-func isAgent(name string) bool { return name != "log" && name != "ntfy" }
+// isAgent reports whether a notifier's notice is a run of an agent: it is, unless its
+// plugin.toml says that it tells a person.
+func isAgent(n core.Notifier) bool {
+	p, ok := n.(interface{ Person() bool })
+	return !ok || !p.Person()
+}
 
 // runs counts the runs of the agent behind a notifier.
 type runs struct {

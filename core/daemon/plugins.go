@@ -424,7 +424,7 @@ func (d *Daemon) setNotifiers() {
 	}
 	for _, n := range d.hooks.Notifiers() {
 		if d.notifies(n.Name()) {
-			if isAgent(cmp.Or(d.config().Plugins[n.Name()].Shipped, n.Name())) {
+			if isAgent(n) {
 				n, wakes = runs{n, d.brake}, wakes || n.Batch() <= 1
 			}
 			list = append(list, d.tracing.Notifier(n))

@@ -126,6 +126,13 @@ func (a notifierOf) Keyed() bool {
 	return a.s.manifest().Keyed
 }
 
+// Person says that a person is told, and not an agent.
+func (a notifierOf) Person() bool {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	return a.s.manifest().Person
+}
+
 func (a notifierOf) Batch() int {
 	a.m.mu.Lock()
 	defer a.m.mu.Unlock()

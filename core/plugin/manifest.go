@@ -69,6 +69,10 @@ type Manifest struct {
 	// Keyed says that whoever a notifier tells knows a repeat by the events' ids, so that
 	// a repeat after a crash does no harm.
 	Keyed bool `toml:"keyed"`
+	// Person says that a notifier tells a person and not an agent, so that its notices are no runs of the agent.
+	Person bool `toml:"person"`
+	// URLBase says that a notifier adds a path of its own to the URL that it posts to.
+	URLBase bool `toml:"url_base"`
 	// Replies asks for the power to answer peers' messages: a notifier's outcome may then carry a reply, which
 	// the gateway signs and sends. It does not go with Batch, as an answer is to one message.
 	Replies bool   `toml:"replies"`

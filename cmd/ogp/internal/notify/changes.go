@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -82,7 +81,7 @@ func (u *using) apart(name string) (rest []string, err error) {
 func urlChanges(ctx context.Context, name string, m *plugin.Manifest, u using) (out []settings.Setting, private bool, err error) {
 	raw := u.url
 	put := func(key string, value any) { out = append(out, settings.Setting{Key: key, Value: value}) }
-	host, err := checkURL(name, raw)
+	host, err := checkURL(name, m, raw)
 	if err != nil {
 		return nil, false, err
 	}
@@ -181,11 +180,8 @@ func (u using) secret() (string, error) {
 	return "${" + u.secretEnv + "}", nil
 }
 
-// takesBase are the notifiers whose URL is the beginning of others.
-var takesBase = []string{openclaw, "ntfy"}
-
 // checkURL looks at a URL that a notifier is to post to, and gives its host.
-func checkURL(name, raw string) (host string, err error) {
+func checkURL(name string, m *plugin.Manifest, raw string) (host string, err error) {
 	scheme, rest, _ := strings.Cut(raw, "://")
 	if !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") || rest == "" {
 		return "", cli.Usagef("--url %q: want an http or https URL, such as https://hooks.example.org/ogp", raw)
@@ -196,7 +192,7 @@ func checkURL(name, raw string) (host string, err error) {
 		}
 		return "", cli.Usagef("--url %q: %v", raw, err)
 	}
-	if slices.Contains(takesBase, name) && strings.Contains(raw, "?") {
+	if m.URLBase && strings.Contains(raw, "?") {
 		return "", cli.Usagef("--url %q: it has a query, and %s adds a path of its own", raw, name)
 	}
 	return plugin.HostOf(raw), nil
