@@ -5,8 +5,7 @@ import "time"
 // The defaults that several rooms need. Any other stands beside its setting: in Default
 // of core/config, or in Defaults of the room whose table it is.
 const (
-	DefaultPort           = 18790 // the port of every gateway in the field
-	DefaultRendezvousPort = 3000
+	DefaultPort = 18790 // the port of every gateway in the field
 
 	// docs/protocol.md#freshness
 	DefaultWindow   = 5 * time.Minute

@@ -26,10 +26,6 @@ var (
 // TestDocsTellTheDefaults: where a page gives a number beside a setting, it is the
 // setting's default.
 func TestDocsTellTheDefaults(t *testing.T) {
-	names, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	checked := map[string]bool{}
 	check := func(page, key, number, unit, text string) {
 		s := schema().byKey[key]
@@ -45,19 +41,15 @@ func TestDocsTellTheDefaults(t *testing.T) {
 			t.Errorf("%s: %q, and %s is %s by default", filepath.Base(page), text, key, s.Default)
 		}
 	}
-	for _, page := range append(names, "../../README.md") {
-		b, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		prose := strings.ReplaceAll(string(b), "\n", " ") // sentences go on in the next line
+	for page, b := range pages(t) {
+		prose := strings.ReplaceAll(b, "\n", " ") // sentences go on in the next line
 		for _, m := range afterKey.FindAllStringSubmatch(prose, -1) {
 			check(page, m[1], m[2], m[3], m[0])
 		}
 		for _, m := range beforeKey.FindAllStringSubmatch(prose, -1) {
 			check(page, m[3], m[1], m[2], m[0])
 		}
-		for _, row := range keyInRow.FindAllStringSubmatch(string(b), -1) {
+		for _, row := range keyInRow.FindAllStringSubmatch(b, -1) {
 			if m := inRow.FindStringSubmatch(row[1]); m != nil {
 				check(page, row[2], m[1], m[2], row[0])
 			}
