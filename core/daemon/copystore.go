@@ -14,7 +14,7 @@ import (
 // CopyStore puts all that a gateway's store has into another: "sqlite" for a file in the
 // state directory, or a URL, also as a reference like any secret. The gateway does not
 // run meanwhile: whoever has one of the two stores open is a Conflict.
-func CopyStore(ctx context.Context, dir string, o config.Options, where string) (_ store.Copied, err error) {
+func CopyStore(ctx context.Context, dir string, o config.Options, where string, tell store.Progress) (_ store.Copied, err error) {
 	cfg, _, _, err := config.Load(o)
 	if err != nil {
 		return store.Copied{}, err
@@ -41,5 +41,5 @@ func CopyStore(ctx context.Context, dir string, o config.Options, where string) 
 		}
 		defer func() { err = errors.Join(err, ends[i].Close()) }()
 	}
-	return store.Copy(ctx, ends[0], ends[1])
+	return store.Copy(ctx, ends[0], ends[1], tell)
 }

@@ -32,7 +32,7 @@ func TestCopyStore(t *testing.T) {
 	refused := func(at, where string, kind core.Kind) {
 		t.Helper()
 		var e *core.Error
-		if _, err := daemon.CopyStore(t.Context(), dir, options(at), where); !errors.As(err, &e) || e.Kind != kind {
+		if _, err := daemon.CopyStore(t.Context(), dir, options(at), where, nil); !errors.As(err, &e) || e.Kind != kind {
 			t.Errorf("from %q to %q: %v, want %s", at, where, err, kind)
 		}
 	}
@@ -61,14 +61,16 @@ func TestCopyStore(t *testing.T) {
 		return
 	}
 	at := storetest.Postgres(t)
-	if n, err := daemon.CopyStore(t.Context(), dir, options(""), at); err != nil || n.Peers != 1 {
+	if n, err := daemon.CopyStore(t.Context(), dir, options(""), at, nil); err != nil || n.Peers != 1 {
 		t.Fatalf("into the database: %+v, %v, want one peer", n, err)
 	}
-	refused("", at, core.Conflict) // it is not empty
+	if n, err := daemon.CopyStore(t.Context(), dir, options(""), at, nil); err != nil || n.Peers != 1 || !n.Before {
+		t.Fatalf("once more: %+v, %v, want that both are equal", n, err)
+	}
 	if err := os.Remove(filepath.Join(dir, daemon.StoreFile)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := daemon.CopyStore(t.Context(), dir, options(at), "sqlite"); err != nil || n.Peers != 1 {
+	if n, err := daemon.CopyStore(t.Context(), dir, options(at), "sqlite", nil); err != nil || n.Peers != 1 {
 		t.Errorf("and back: %+v, %v, want one peer", n, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
@@ -39,6 +40,30 @@ func Whole(ctx context.Context, s core.Store) error {
 // Copied says how much a copy has of each kind.
 type Copied struct {
 	Peers, Events, Receipts, Deliveries, Outbox, Replies int
+	Before                                               bool // it was copied before, and was compared alone
+}
+
+// Progress is told how many rows of a step are done, the same step again with more of them.
+// Several may call it at once.
+type Progress func(step string, rows int)
+
+// from counts the rows of a step, and tells of them.
+func (p Progress) from(step string) func(rows int) {
+	var n atomic.Int64
+	return func(rows int) {
+		if done := n.Add(int64(rows)); p != nil {
+			p(step, int(done))
+		}
+	}
+}
+
+// by is told of each page that f takes.
+func by[T any](done func(rows int), f func(page []T) error) func(page []T) error {
+	return func(page []T) error {
+		err := f(page)
+		done(len(page))
+		return err
+	}
 }
 
 // stillThere is how long after it was heard of a gateway may be at work.
@@ -62,49 +87,72 @@ func unused(ctx context.Context, s core.Store) error {
 
 // Copy puts all that one store has into another, which is empty, or holds a copy that was
 // cut short, at whatever moment. It compares both at the end, by their counts and by a hash
-// of all. Nobody else may use the two meanwhile. It returns an error of kind Conflict where
-// the other store holds something else, where the one has half a copy itself, or where both
-// differ in the end.
-func Copy(ctx context.Context, from, to core.Store) (Copied, error) {
+// of all; where the other has a whole copy already, it compares alone. Nobody else may use the
+// two meanwhile. It returns an error of kind Conflict where the other store holds something
+// else, where the one has half a copy itself, or where both differ in the end.
+func Copy(ctx context.Context, from, to core.Store, tell Progress) (Copied, error) {
 	for _, s := range []core.Store{from, to} {
 		if err := unused(ctx, s); err != nil {
 			return Copied{}, err
 		}
 	}
-	if err := errors.Join(Whole(ctx, from), empty(ctx, to)); err != nil {
+	if err := Whole(ctx, from); err != nil {
+		return Copied{}, err
+	}
+	mark, err := to.Meta(ctx, copyKey)
+	switch {
+	case err == nil && mark == "":
+		return again(ctx, from, to, tell)
+	case errors.Is(err, core.NotFound):
+		err = empty(ctx, to)
+	}
+	if err != nil {
 		return Copied{}, err
 	}
 	if err := to.Commit(ctx, &core.Change{Meta: map[string]string{copyKey: "under way"}}); err != nil {
 		return Copied{}, err
 	}
-	for _, part := range []func(ctx context.Context, from, to core.Store) error{copyPeers, copyLog, copyDeliveries, copyOutbox, copyReceipts, copyRest} {
-		if err := part(ctx, from, to); err != nil {
+	for _, part := range []func(ctx context.Context, from, to core.Store, tell Progress) error{copyPeers, copyLog, copyDeliveries, copyOutbox, copyReceipts, copyRest} {
+		if err := part(ctx, from, to, tell); err != nil {
 			return Copied{}, err
 		}
 	}
-	want, err := digest(ctx, from)
+	n, err := compare(ctx, from, to, tell)
+	if err != nil {
+		return n, err
+	}
+	return n, to.Commit(ctx, &core.Change{Meta: map[string]string{copyKey: ""}})
+}
+
+// again compares a source with the copy of it that was finished before.
+func again(ctx context.Context, from, to core.Store, tell Progress) (Copied, error) {
+	n, err := compare(ctx, from, to, tell)
+	n.Before = true
+	if errors.Is(err, core.Conflict) {
+		err = core.Refuse(core.Conflict, "store: the destination holds a copy that was finished, and differs from the source: a gateway has used one of them since").
+			WithHint("to copy again, name an empty database, or move what is there away")
+	}
+	return n, err
+}
+
+// compare reads all of two stores. The error is of kind Conflict where they differ.
+func compare(ctx context.Context, from, to core.Store, tell Progress) (Copied, error) {
+	want, err := digest(ctx, from, tell.from("compared: read from the source"))
 	if err != nil {
 		return Copied{}, err
 	}
-	got, err := digest(ctx, to)
+	got, err := digest(ctx, to, tell.from("compared: read from the copy"))
 	if err != nil {
 		return Copied{}, err
 	}
 	if got != want {
 		return got.n, core.Refusef(core.Conflict, "store: the copy differs from what was copied: %+v and %+v", got.n, want.n)
 	}
-	return got.n, to.Commit(ctx, &core.Change{Meta: map[string]string{copyKey: ""}})
+	return got.n, nil
 }
 
-// empty refuses a store that holds something else than a copy that was cut short.
+// empty refuses a store that holds something.
 func empty(ctx context.Context, s core.Store) error {
-	mark, err := s.Meta(ctx, copyKey)
-	switch {
-	case err != nil && !errors.Is(err, core.NotFound):
-		return err
-	case mark != "":
-		return nil
-	}
 	peers, err := s.Peers(ctx)
 	if err != nil {
 		return err
@@ -124,19 +172,21 @@ func empty(ctx context.Context, s core.Store) error {
 	return nil
 }
 
-func copyPeers(ctx context.Context, from, to core.Store) error {
+func copyPeers(ctx context.Context, from, to core.Store, tell Progress) error {
+	done := tell.from("copied: peers")
 	all, err := from.Peers(ctx)
 	for len(all) > 0 && err == nil {
 		n := min(len(all), copyPage)
 		err = to.Commit(ctx, &core.Change{Peers: all[:n]})
 		all = all[n:]
+		done(n)
 	}
 	return err
 }
 
 // copyLog copies messages and other events in the order in which they were kept.
-func copyLog(ctx context.Context, from, to core.Store) error {
-	return eachEvent(ctx, from, func(page []*core.Event) error {
+func copyLog(ctx context.Context, from, to core.Store, tell Progress) error {
+	return eachEvent(ctx, from, by(tell.from("copied: messages and events"), func(page []*core.Event) error {
 		c := &core.Change{}
 		for _, e := range page {
 			isMessage := e.Type == core.EventMessage
@@ -154,7 +204,7 @@ func copyLog(ctx context.Context, from, to core.Store) error {
 			}
 		}
 		return to.Commit(ctx, c)
-	})
+	}))
 }
 
 // each calls f with page after page of what read gives, each from where the last ended.
@@ -176,10 +226,10 @@ func eachEvent(ctx context.Context, s core.Store, f func(page []*core.Event) err
 		func(e *core.Event) string { return e.ID }, f)
 }
 
-func copyDeliveries(ctx context.Context, from, to core.Store) error {
-	return eachDelivery(ctx, from, func(page []*core.Delivery) error {
+func copyDeliveries(ctx context.Context, from, to core.Store, tell Progress) error {
+	return eachDelivery(ctx, from, by(tell.from("copied: notices that wait"), func(page []*core.Delivery) error {
 		return to.Commit(ctx, &core.Change{Deliveries: page})
-	})
+	}))
 }
 
 func eachDelivery(ctx context.Context, s core.Store, f func(page []*core.Delivery) error) error {
@@ -200,10 +250,10 @@ func eachDelivery(ctx context.Context, s core.Store, f func(page []*core.Deliver
 	return nil
 }
 
-func copyOutbox(ctx context.Context, from, to core.Store) error {
-	return eachEnvelope(ctx, from, func(page []*core.OutboxItem) error {
+func copyOutbox(ctx context.Context, from, to core.Store, tell Progress) error {
+	return eachEnvelope(ctx, from, by(tell.from("copied: envelopes of ours"), func(page []*core.OutboxItem) error {
 		return to.Commit(ctx, &core.Change{Outbox: page})
-	})
+	}))
 }
 
 func eachEnvelope(ctx context.Context, s core.Store, f func(page []*core.OutboxItem) error) error {
@@ -213,9 +263,11 @@ func eachEnvelope(ctx context.Context, s core.Store, f func(page []*core.OutboxI
 }
 
 // copyReceipts copies what peers have used. One that is there was copied before.
-func copyReceipts(ctx context.Context, from, to core.Store) error {
+func copyReceipts(ctx context.Context, from, to core.Store, tell Progress) error {
+	done := tell.from("copied: receipts")
 	return eachReceipt(ctx, from, func(ctx context.Context, whole *core.Receipt) error {
 		err := to.Commit(ctx, &core.Change{Receipt: whole})
+		done(1)
 		if errors.Is(err, core.Replayed) {
 			return nil
 		}
@@ -258,9 +310,11 @@ func eachReceipt(ctx context.Context, s core.Store, f func(ctx context.Context, 
 }
 
 // copyRest copies replies, Meta and KV, but for what from says of a copy into itself.
-func copyRest(ctx context.Context, from, to core.Store) error {
+func copyRest(ctx context.Context, from, to core.Store, tell Progress) error {
+	done := tell.from("copied: replies and plugins' values")
 	return from.Dump(ctx, func(c *core.Change) error {
 		delete(c.Meta, copyKey)
+		done(len(c.Replies) + len(c.Meta) + len(c.KV))
 		return to.Commit(ctx, c)
 	})
 }
@@ -296,7 +350,7 @@ func adding[T any](s *sum, n *int, kind string) func(page []T) error {
 
 // digest reads everything in a store. How big a message was is not part of a receipt: not
 // every store keeps it there.
-func digest(ctx context.Context, s core.Store) (d sum, err error) {
+func digest(ctx context.Context, s core.Store, done func(rows int)) (d sum, err error) {
 	peers, err := s.Peers(ctx)
 	if err != nil {
 		return d, err
@@ -304,20 +358,20 @@ func digest(ctx context.Context, s core.Store) (d sum, err error) {
 	if err := adding[*core.Peer](&d, &d.n.Peers, "peer")(peers); err != nil {
 		return d, err
 	}
-	err = eachEvent(ctx, s, func(page []*core.Event) (err error) {
+	err = eachEvent(ctx, s, by(done, func(page []*core.Event) (err error) {
 		for _, e := range page {
 			d.n.Events++
 			err = errors.Join(err, d.add(fmt.Sprint("event ", d.n.Events), e), d.add("message", e.Message))
 		}
 		return err
-	})
+	}))
 	if err != nil {
 		return d, err
 	}
-	if err := eachDelivery(ctx, s, adding[*core.Delivery](&d, &d.n.Deliveries, "delivery")); err != nil {
+	if err := eachDelivery(ctx, s, by(done, adding[*core.Delivery](&d, &d.n.Deliveries, "delivery"))); err != nil {
 		return d, err
 	}
-	if err := eachEnvelope(ctx, s, adding[*core.OutboxItem](&d, &d.n.Outbox, "envelope")); err != nil {
+	if err := eachEnvelope(ctx, s, by(done, adding[*core.OutboxItem](&d, &d.n.Outbox, "envelope"))); err != nil {
 		return d, err
 	}
 	var mu sync.Mutex // guards d
@@ -325,6 +379,7 @@ func digest(ctx context.Context, s core.Store) (d sum, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		d.n.Receipts++
+		done(1)
 		whole.Bytes = 0
 		return d.add("receipt", whole)
 	})
@@ -332,7 +387,7 @@ func digest(ctx context.Context, s core.Store) (d sum, err error) {
 		return d, err
 	}
 	err = s.Dump(ctx, func(c *core.Change) error {
-		err := adding[*core.StoredReply](&d, &d.n.Replies, "reply")(c.Replies)
+		err := by(done, adding[*core.StoredReply](&d, &d.n.Replies, "reply"))(c.Replies)
 		for key, value := range c.Meta {
 			if key != copyKey {
 				err = errors.Join(err, d.add("meta", [2]string{key, value}))

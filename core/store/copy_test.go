@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -59,14 +60,20 @@ func TestCopy(t *testing.T) {
 		to := empty(t, n+2)
 		if n == 1 { // cut short, and begun again
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
-			_, err := store.Copy(ctx, from, to)
+			_, err := store.Copy(ctx, from, to, nil)
 			cancel()
 			if err == nil {
 				t.Log("the copy was too quick to be cut short")
 				to = empty(t, n+2)
 			}
 		}
-		got, err := store.Copy(t.Context(), from, to)
+		told := map[string]int{}
+		var mu sync.Mutex // guards told
+		got, err := store.Copy(t.Context(), from, to, func(step string, rows int) {
+			mu.Lock()
+			defer mu.Unlock()
+			told[step] = max(told[step], rows)
+		})
 		if err != nil {
 			t.Fatalf("copy %d: %v", n, err)
 		}
@@ -76,8 +83,21 @@ func TestCopy(t *testing.T) {
 		if got != first || got.Events < 1300 || got.Receipts < 10 || got.Deliveries < 1300 || got.Outbox < 1300 || got.Replies < 1300 || got.Peers == 0 {
 			t.Errorf("copy %d has %+v, want as much as the first, %+v", n, got, first)
 		}
-		if _, err := store.Copy(t.Context(), from, to); !errors.Is(err, core.Conflict) {
-			t.Errorf("a copy over another = %v, want Conflict", err)
+		if told["copied: receipts"] != got.Receipts || told["copied: messages and events"] != got.Events || told["compared: read from the copy"] < got.Receipts+got.Events+got.Replies {
+			t.Errorf("copy %d of %+v has told %v", n, got, told)
+		}
+		again := first
+		again.Before = true
+		if got, err := store.Copy(t.Context(), from, to, nil); err != nil || got != again {
+			t.Errorf("copy %d once more = %+v, %v, want that both are equal", n, got, err)
+		}
+		if n == len(kinds) { // somebody has used it
+			if err := to.Commit(t.Context(), &core.Change{Meta: map[string]string{"used": "since"}}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := store.Copy(t.Context(), from, to, nil); !errors.Is(err, core.Conflict) {
+				t.Errorf("a copy over one that was used since = %v, want Conflict", err)
+			}
 		}
 		from = to
 	}
@@ -123,7 +143,7 @@ func TestCopyCutShort(t *testing.T) {
 	}
 	var left atomic.Int64
 	left.Store(1 << 20)
-	want, err := store.Copy(t.Context(), from, cutShort{fill(memory.New()), &left})
+	want, err := store.Copy(t.Context(), from, cutShort{fill(memory.New()), &left}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,16 +154,16 @@ func TestCopyCutShort(t *testing.T) {
 	for at := int64(1); at < commits; at++ { // the last says that both are the same
 		to := fill(memory.New())
 		left.Store(at)
-		if _, err := store.Copy(t.Context(), from, cutShort{to, &left}); !errors.Is(err, errCut) {
+		if _, err := store.Copy(t.Context(), from, cutShort{to, &left}, nil); !errors.Is(err, errCut) {
 			t.Fatalf("cut short at commit %d of %d: %v, want %v", at, commits, err, errCut)
 		}
 		if err := store.Whole(t.Context(), to); !errors.Is(err, core.Conflict) {
 			t.Fatalf("half a copy, cut at commit %d of %d: Whole = %v, want Conflict", at, commits, err)
 		}
-		if _, err := store.Copy(t.Context(), to, fill(memory.New())); !errors.Is(err, core.Conflict) {
+		if _, err := store.Copy(t.Context(), to, fill(memory.New()), nil); !errors.Is(err, core.Conflict) {
 			t.Errorf("a copy of half a copy = %v, want Conflict", err)
 		}
-		got, err := store.Copy(t.Context(), from, to)
+		got, err := store.Copy(t.Context(), from, to, nil)
 		if err != nil || got != want {
 			t.Errorf("cut at commit %d of %d, and begun again: %+v, %v, want %+v", at, commits, got, err, want)
 		}

@@ -18,7 +18,8 @@ func StoreCommand(a *cli.App) *cobra.Command {
 		Long: `Copy peers, messages, queues and all else into another store, and compare both. The
 gateway has to be stopped. The store in use stays as it is: when the copy is done,
 change the setting "store" to switch to it. If a copy was cut short, run the same
-command again to continue.
+command again to continue; after a whole copy it compares both once more. On a terminal
+it shows how far it is, and elsewhere says so every 10 seconds on standard error.
 
   ogp store migrate file:/etc/ogp/store    # holds: postgres://user:password@host/database
   ogp store migrate sqlite                 # back into the state directory`,
@@ -27,12 +28,18 @@ command again to continue.
 			if err != nil {
 				return err
 			}
-			n, err := daemon.CopyStore(cmd.Context(), dir, a.LoadOptions(cmd), args[0])
+			far := newProgress(a.Err)
+			n, err := daemon.CopyStore(cmd.Context(), dir, a.LoadOptions(cmd), args[0], far.tell)
+			far.end()
 			if err != nil {
 				return err
 			}
 			return a.Print(n, func() {
-				fmt.Fprintf(a.Out, "Copied and compared: %s, %s, %s, %s, %s, %s\n", text.Count(n.Peers, "peer", "peers"),
+				what := "Copied and compared"
+				if n.Before {
+					what = "The copy was finished before, and both are equal"
+				}
+				fmt.Fprintf(a.Out, "%s: %s, %s, %s, %s, %s, %s\n", what, text.Count(n.Peers, "peer", "peers"),
 					text.Count(n.Events, "message or event", "messages and events"), text.Count(n.Receipts, "receipt", "receipts"),
 					text.Count(n.Deliveries, "notice that waits", "notices that wait"), text.Count(n.Outbox, "envelope of ours", "envelopes of ours"), text.Count(n.Replies, "reply", "replies"))
 				switch {
