@@ -240,13 +240,18 @@ type NodeRecord struct {
 	Leases  []string      // that it has
 }
 
+// ClockMargin is the most by which the clocks of two nodes that share a store may differ: what
+// is counted within a time is read as much further back.
+const ClockMargin = time.Minute
+
 // NodeTable is where the nodes that share a store say that they are there. Safe for
 // concurrent use.
 type NodeTable interface {
 	// Node is what this node is called there.
 	Node() string
-	// Beat says that this node is there, and what it says of itself.
-	Beat(ctx context.Context, key PublicKey, data string) error
+	// Beat says that this node is there, and what it says of itself. It returns what time it is
+	// by the clock of the store.
+	Beat(ctx context.Context, key PublicKey, data string) (time.Time, error)
 	// Nodes are all that were heard of lately, the longest running first.
 	Nodes(ctx context.Context) ([]NodeRecord, error)
 	// Leave says that this node is gone.

@@ -67,9 +67,21 @@ func showNodes(a *cli.App, all []api.NodeView) {
 			id += " (this one)"
 		}
 		rows[i] = []string{term.SafeLine(id), term.SafeLine(v.Version), fmt.Sprintf("%.8s", v.Config), term.Dash(fmt.Sprintf("%.8s", v.Modules)), text.Ago(v.Started),
-			(time.Duration(v.LagMs) * time.Millisecond).String(), fmt.Sprint(len(v.Leases)), term.SafeLine(state)}
+			(time.Duration(v.LagMs) * time.Millisecond).String(), clock(v), fmt.Sprint(len(v.Leases)), term.SafeLine(state)}
 	}
-	term.Table(a.Out, []string{"NODE", "VERSION", "CONFIG", "PLUGINS", "STARTED", "LAG", "LEASES", "STATE"}, rows)
+	term.Table(a.Out, []string{"NODE", "VERSION", "CONFIG", "PLUGINS", "STARTED", "LAG", "CLOCK", "LEASES", "STATE"}, rows)
+}
+
+// clock is how far a node's clock is ahead of the database's.
+func clock(v api.NodeView) string {
+	if v.ClockMs == nil {
+		return "-"
+	}
+	by := (time.Duration(*v.ClockMs) * time.Millisecond).Round(time.Second)
+	if by < 0 {
+		return by.String()
+	}
+	return "+" + by.String()
 }
 
 // The colours of a status, on a terminal that takes them.
@@ -133,7 +145,10 @@ func showStatus(a *cli.App, w io.Writer, s api.StatusView) {
 	}
 	for _, r := range s.Rendezvous {
 		state := colour(green, "registered "+text.Ago(r.At))
-		if !r.Registered {
+		switch {
+		case r.Elsewhere:
+			state = "another node keeps the registration"
+		case !r.Registered:
 			state = colour(red, "not registered"+term.Optional(": ", term.SafeLine(r.Error)))
 		}
 		line("Rendezvous", "%s: %s", r.URL, state)

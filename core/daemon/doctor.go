@@ -58,7 +58,8 @@ func (d *Daemon) lookAt(ctx context.Context) *doctor.Doctor {
 		out.Listener, _ = d.public.Addr().(*net.TCPAddr)
 		out.Restart = d.restart()
 		out.Key, out.Gateway, out.TooNarrow, out.PublicURL, out.Card = d.key, d.gateway, d.listensTooNarrow(), d.publicURL(), d.wire.Card
-		out.Rendezvous = d.rendezvous.Status()
+		out.Rendezvous = d.registrations()
+		out.Skew = d.nodes.Skew
 		// Once for all that ask, and not all of a million.
 		out.Depths = sync.OnceValues(func() (core.Depths, error) { return d.dispatcher.Depths(ctx, core.ManyWait) })
 	}

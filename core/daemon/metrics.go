@@ -211,7 +211,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		count(metricPluginNo, float64(p.Refusals), p.Name)
 		gauge(metricPluginUp, boolean(p.State == hooks.StateReady), p.Name)
 	}
-	for _, s := range d.rendezvous.Status() {
+	for _, s := range d.registrations() {
+		if s.Elsewhere { // the node that registers us says how it stands
+			continue
+		}
 		gauge(metricRegistered, boolean(s.Registered), s.URL)
 		gauge(metricRdvFails, float64(s.Failures), s.URL)
 	}

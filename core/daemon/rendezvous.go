@@ -26,6 +26,17 @@ func (d *Daemon) openRendezvous() {
 	d.rendezvous = rendezvous.NewClient(o)
 }
 
+// registrations is how we stand with each rendezvous, or that another node sees to it.
+func (d *Daemon) registrations() []rendezvous.Status {
+	all := d.rendezvous.Status()
+	if d.leases.Shared() && !d.leases.Holds("rendezvous") {
+		for i := range all {
+			all[i] = rendezvous.Status{URL: all[i].URL, Elsewhere: true}
+		}
+	}
+	return all
+}
+
 // publicURL is where others are told that we are reached: what the operator says,
 // else the gateway URL unless that is only this machine's.
 func (d *Daemon) publicURL() string {

@@ -67,7 +67,9 @@ func (d *Daemon) serve(ctx context.Context, public net.Listener) error {
 	server := federation.NewServer(federation.Options{
 		Gateway: d.tracing.Inward(d.gateway), Logger: d.log, MaxBodyBytes: d.config().Limits.BodyBytes, TrustedProxies: d.config().Network.TrustedProxies,
 		Limits: federation.Limits{CardsPerMinute: d.config().Limits.CardPerMinute, StrangersPerMinute: d.config().Limits.StrangerPerMinute},
+		Away:   d.nodes.Untimely,
 	})
+	_ = d.nodes.Look(ctx) // before anything is judged by our clock; Run says what fails
 	d.openRendezvous()
 	local := &control.Server{Handlers: d.handlers(), Logger: d.log, Restart: d.restart, Name: control.SocketName}
 	d.console = d.newConsole(local.Handlers)

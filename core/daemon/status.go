@@ -56,6 +56,9 @@ func (d *Daemon) warningsNow() []string {
 	if why := d.nodes.Differs(); why != "" {
 		out = append(out, "this node takes no work: "+why+"; \"ogp status --nodes\" shows all")
 	}
+	if note := d.nodes.ClockNote(); note != "" {
+		out = append(out, note)
+	}
 	if p, ok := d.unheard(d.dispatcher.Names()); ok {
 		out = append(out, p.Text+"; "+p.Fix)
 	}
@@ -202,7 +205,7 @@ func (d *Daemon) statusOfPeers(v *api.StatusView) {
 // statusOfParts adds to the status how the parts do.
 func (d *Daemon) statusOfParts(ctx context.Context, v *api.StatusView) {
 	if d.rendezvous != nil { // before we run, there is none
-		v.Rendezvous = d.rendezvous.Status()
+		v.Rendezvous = d.registrations()
 	}
 	for _, p := range d.hooks.List() {
 		if problems := d.pluginProblems(p); len(problems) > 0 || p.State != hooks.StateReady {

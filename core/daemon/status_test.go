@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 
@@ -8,7 +9,10 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
+	"github.com/opengatewayprotocol/ogp/core/lease"
+	"github.com/opengatewayprotocol/ogp/core/lease/leasetest"
 	"github.com/opengatewayprotocol/ogp/core/ours"
+	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
 )
 
@@ -88,5 +92,21 @@ func TestFailuresAreTheLastOnes(t *testing.T) {
 	got := f.newestFirst()
 	if len(got) != mostShown || got[0].ID != "j" || got[mostShown-1].ID != "f" {
 		t.Errorf("got %v, want j to f", got)
+	}
+}
+
+// A node that leaves the registration to another does not show it as missing.
+func TestRegistrationOfAnotherNode(t *testing.T) {
+	table := &leasetest.Table{}
+	for i, elsewhere := range []bool{false, true} {
+		d := &Daemon{rendezvous: rendezvous.NewClient(rendezvous.ClientOptions{Key: keys.Generate(), URLs: []string{"http://127.0.0.1:1"}}),
+			leases: lease.New(&leasetest.Node{Store: memory.New(), Table: table, Name: string(rune('a' + i))}, slog.New(slog.DiscardHandler))}
+		_, release, err := d.leases.Keep(t.Context(), "rendezvous")
+		if err == nil {
+			defer release()
+		}
+		if got := d.registrations(); len(got) != 1 || got[0].Elsewhere != elsewhere || got[0].URL == "" || d.leases.Holds("rendezvous") == elsewhere {
+			t.Errorf("node %d: %+v, %v, want Elsewhere %v", i, got, err, elsewhere)
+		}
 	}
 }

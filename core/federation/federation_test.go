@@ -178,6 +178,30 @@ func TestN4Limits(t *testing.T) {
 	}
 }
 
+// Who cannot take anything now says so before anything is looked at, and still shows its card.
+func TestAway(t *testing.T) {
+	var away error
+	app := federation.NewServer(federation.Options{Gateway: fake{core.Refuse(core.Forbidden, "no")}, Away: func() error { return away }}).Fiber
+	for _, want := range []int{403, 503, 403} {
+		if away = nil; want == 503 {
+			away = &core.Error{Kind: core.Unavailable, Public: "not now", RetryAfter: 2 * time.Second}
+		}
+		for _, c := range []struct{ method, path string }{
+			{"POST", "/federation/request"}, {"POST", "/federation/approve"}, {"POST", "/federation/removed"}, {"POST", "/federation/message"},
+			{"POST", "/federation/reply/x"}, {"POST", "/federation/update-identity"}, {"GET", "/federation/reply/x"},
+		} {
+			status, header, body := call(t, app, c.method, c.path, `{}`)
+			if status != want || want == 503 && (header.Get("Retry-After") != "2" || !strings.Contains(body, "not now")) {
+				t.Errorf("%s %s: %d, Retry-After %q, %s, want %d", c.method, c.path, status, header.Get("Retry-After"), body, want)
+			}
+		}
+	}
+	away = core.Refuse(core.Unavailable, "not now")
+	if status, _, _ := call(t, app, "GET", "/.well-known/ogp", ""); status != 200 {
+		t.Errorf("the card: %d, want 200", status)
+	}
+}
+
 // heard notes the nonces that polls and replies are about.
 type heard struct {
 	federation.Gateway

@@ -48,6 +48,8 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	Limits         Limits
 	Now            func() time.Time // nil: time.Now
+	// Away is why no envelope can be taken and no poll answered now; nil: they always can.
+	Away func() error
 }
 
 // server answers the protocol's endpoints.
@@ -63,6 +65,9 @@ type server struct {
 func NewServer(o Options) *web.App {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Away == nil {
+		o.Away = func() error { return nil }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -152,6 +157,9 @@ func nonceOf(c *fiber.Ctx) (core.Nonce, error) {
 // poll answers whoever knows a nonce, whatever else comes from the address; guesses
 // are counted.
 func (s *server) poll(c *fiber.Ctx) error {
+	if err := s.o.Away(); err != nil {
+		return web.Fail(c, err)
+	}
 	var a core.Answer
 	nonce, err := nonceOf(c)
 	if err == nil {
@@ -180,6 +188,9 @@ func (s *server) poll(c *fiber.Ctx) error {
 // docs/threat-model.md#n4, #d7
 func (s *server) receive(fail func(*fiber.Ctx, error) error, receive func(*fiber.Ctx, []byte) (core.Answer, error)) fiber.Handler {
 	return func(c *fiber.Ctx) error {
+		if err := s.o.Away(); err != nil {
+			return fail(c, err)
+		}
 		addr, looked, friend := web.ClientIP(c), func() {}, false
 		ok, after := s.strangers.Check(addr, s.o.Now())
 		if !ok {

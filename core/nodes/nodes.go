@@ -37,6 +37,7 @@ type Said struct {
 	Config  string `json:"config"`            // hash of the configuration, without what is a node's own
 	Modules string `json:"modules,omitempty"` // hash of the plugins' modules; empty: they are being loaded
 	LagMs   int64  `json:"lagMs"`             // how old what it holds in memory is, in milliseconds
+	ClockMs *int64 `json:"clockMs,omitempty"` // how far its clock is ahead of the store's, at the least; nil: not known
 }
 
 // View is a node, as any of them sees it.
@@ -50,9 +51,12 @@ type View struct {
 	Started time.Time `json:"started"`
 	Seen    time.Time `json:"seen"`
 	LagMs   int64     `json:"lagMs"`
+	ClockMs *int64    `json:"clockMs,omitempty"`
 	Leases  []string  `json:"leases"` // a thousand of all nodes, at the most
 	Alive   bool      `json:"alive"`
 	Differs string    `json:"differs,omitempty"` // why it takes no work
+
+	untimely bool // as its clock differs
 }
 
 // Options are what Nodes are made of.
@@ -64,6 +68,7 @@ type Options struct {
 	Modules func() string // hash of the modules in force; empty: they are being loaded
 	Lag     func() time.Duration
 	Log     *slog.Logger
+	Now     func() time.Time // nil: time.Now
 }
 
 // Nodes are those that share a store. Safe for concurrent use.
@@ -72,16 +77,23 @@ type Nodes struct {
 	table core.NodeTable // nil: there is one node alone
 	host  string
 
-	mu      sync.Mutex // guards the rest
-	looked  bool
-	differs string
-	count   map[bool]int // living nodes, by whether they take work
-	at      time.Time    // when they were counted
+	mu       sync.Mutex // guards the rest
+	looked   bool
+	differs  string
+	untimely bool          // as our clock differs
+	timed    bool          // skew is known
+	noted    bool          // the log has said what ClockNote says
+	skew     time.Duration // how far our clock is ahead of the store's
+	count    map[bool]int  // living nodes, by whether they take work
+	at       time.Time     // when they were counted
 }
 
 // New makes Nodes, of which Look and Run say that we are one.
 func New(o Options) *Nodes {
 	n := &Nodes{o: o}
+	if n.o.Now == nil {
+		n.o.Now = time.Now
+	}
 	n.table, _ = o.Store.(core.NodeTable)
 	var err error
 	if n.host, err = os.Hostname(); err != nil {
@@ -130,7 +142,7 @@ func (n *Nodes) Look(ctx context.Context) error {
 	differs := all[i].Differs
 	n.mu.Lock()
 	was := n.differs
-	n.differs, n.looked = differs, true
+	n.differs, n.untimely, n.looked = differs, all[i].untimely, true
 	n.count, n.at = map[bool]int{}, time.Now()
 	for _, v := range all {
 		if v.Alive {
@@ -144,6 +156,7 @@ func (n *Nodes) Look(ctx context.Context) error {
 	case differs == "" && was != "":
 		n.o.Log.Info("this node is as the others are, and takes work again")
 	}
+	n.noteClock()
 	return nil
 }
 
@@ -188,13 +201,23 @@ func (n *Nodes) List(ctx context.Context) ([]View, error) {
 
 // list says that we are there, and reads all.
 func (n *Nodes) list(ctx context.Context) ([]View, error) {
-	data, err := json.Marshal(Said{n.host, n.o.Version, Hash(n.o.Config()), n.o.Modules(), n.o.Lag().Milliseconds()}, json.Deterministic(true))
+	said := Said{n.host, n.o.Version, Hash(n.o.Config()), n.o.Modules(), n.o.Lag().Milliseconds(), nil}
+	if by, ok := n.Skew(); ok {
+		said.ClockMs = new(by.Milliseconds())
+	}
+	data, err := json.Marshal(said, json.Deterministic(true))
 	if err != nil {
 		return nil, err
 	}
-	if err := n.table.Beat(ctx, n.o.Key, string(data)); err != nil {
+	before := n.o.Now()
+	now, err := n.table.Beat(ctx, n.o.Key, string(data))
+	if err != nil {
 		return nil, err
 	}
+	by := skew(before, now, n.o.Now())
+	n.mu.Lock()
+	n.skew, n.timed = by, true
+	n.mu.Unlock()
 	records, err := n.table.Nodes(ctx)
 	if err != nil {
 		return nil, err
@@ -205,8 +228,11 @@ func (n *Nodes) list(ctx context.Context) ([]View, error) {
 		if err := json.Unmarshal([]byte(r.Data), &s); err != nil { // a newer one writes more, and nothing less
 			return nil, fmt.Errorf("nodes: %s: %w", r.ID, err)
 		}
+		if r.ID == n.table.Node() { // as we know it now
+			s.ClockMs = new(by.Milliseconds())
+		}
 		views = append(views, View{ID: r.ID, Self: r.ID == n.table.Node(), Host: s.Host, Version: s.Version, Config: s.Config, Modules: s.Modules,
-			Started: r.Started, Seen: r.Seen, LagMs: s.LagMs, Leases: r.Leases, Alive: r.Ago < Alive})
+			Started: r.Started, Seen: r.Seen, LagMs: s.LagMs, ClockMs: s.ClockMs, Leases: r.Leases, Alive: r.Ago < Alive})
 	}
 	Judge(views)
 	return views, nil
@@ -215,11 +241,13 @@ func (n *Nodes) list(ctx context.Context) ([]View, error) {
 // Judge says of each living node whether it is as the others of its version are. What most of
 // them have is right, and where as many have something else, what the one has that runs the
 // longest. Nodes of another version, as while all are upgraded one after the other, have
-// other plugins and settings, and are judged by themselves.
+// other plugins and settings, and are judged by themselves. The clocks are judged by those of
+// all nodes.
 func Judge(all []View) {
 	slices.SortStableFunc(all, func(a, b View) int {
 		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID))
 	})
+	usual, several := clocks(all)
 	for i := range all {
 		v := &all[i]
 		if !v.Alive {
@@ -231,6 +259,10 @@ func Judge(all []View) {
 		}
 		if right := most(all, v.Version, func(w View) string { return w.Modules }); v.Modules != "" && right.Modules != v.Modules {
 			what = append(what, fmt.Sprintf("its plugins (%.8s) are not those of %s (%.8s)", v.Modules, right.ID, right.Modules))
+		}
+		if several && v.ClockMs != nil && (v.clock()-usual).Abs() > mostApart {
+			v.untimely = true
+			what = append(what, "its clock is "+ahead(v.clock()-usual, "most of the nodes' and the database's")+`; set it: "timedatectl set-ntp true"`)
 		}
 		v.Differs = strings.Join(what, "; ")
 	}

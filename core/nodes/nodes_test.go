@@ -62,15 +62,18 @@ func TestHash(t *testing.T) {
 }
 
 // table is a core.NodeTable of one node.
-type table struct{ data string }
+type table struct {
+	data   string
+	others []core.NodeRecord
+}
 
 func (*table) Node() string { return "one" }
-func (t *table) Beat(_ context.Context, _ core.PublicKey, data string) error {
+func (t *table) Beat(_ context.Context, _ core.PublicKey, data string) (time.Time, error) {
 	t.data = data
-	return nil
+	return time.Now(), nil
 }
 func (t *table) Nodes(context.Context) ([]core.NodeRecord, error) {
-	return []core.NodeRecord{{ID: "one", Data: t.data}}, nil
+	return append([]core.NodeRecord{{ID: "one", Data: t.data}}, t.others...), nil
 }
 func (*table) Leave(context.Context) error { return nil }
 

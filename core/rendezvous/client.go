@@ -99,6 +99,8 @@ type Status struct {
 	Until      time.Time `json:"until,omitzero"`  // how long the record lives without renewal
 	Failures   int       `json:"failures"`        // in a row
 	Error      string    `json:"error,omitempty"` // of the last try
+	// Elsewhere says that another node of this gateway registers it, and nothing else is known.
+	Elsewhere bool `json:"elsewhere,omitempty"`
 }
 
 // NewClient returns a Client; Run registers.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
 	"github.com/opengatewayprotocol/ogp/core/config"
@@ -35,6 +36,7 @@ type Doctor struct {
 	TooNarrow  bool   // it listens on this machine alone, and should not
 	PublicURL  string // where others are told that it is; empty: nowhere
 	Rendezvous []rendezvous.Status
+	Skew       func() (by time.Duration, ok bool) // how far our clock is ahead of the database's
 	Depths     func() (core.Depths, error)
 	Card       func(ctx context.Context, url string, headers map[string]string) (core.Card, error)
 }

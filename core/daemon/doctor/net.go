@@ -214,9 +214,15 @@ func (d *Doctor) TLS(ctx context.Context, r *api.Report) {
 // clockWarn is a skew that is no trouble yet and becomes one.
 const clockWarn = 30 * time.Second
 
-// Clock compares our clock with the Date of a rendezvous, else of peers.
+// Clock compares our clock with that of the database, where there is one, and with the Date
+// of a rendezvous, else of peers.
 func (d *Doctor) Clock(ctx context.Context, r *api.Report) {
 	window := d.Config.Freshness.Window
+	if d.Skew != nil {
+		if skew, ok := d.Skew(); ok {
+			checkSkew(r, skew.Round(time.Second), window, "the database")
+		}
+	}
 	type source struct {
 		url    string
 		client *dial.Client
@@ -300,6 +306,8 @@ func (d *Doctor) Registrations(ctx context.Context, r *api.Report) {
 	fix := "does that server run? curl " + strings.Join(servers, " ") + "; otherwise correct rendezvous.url in config.toml"
 	for _, s := range status {
 		switch {
+		case s.Elsewhere:
+			d.checkRecord(ctx, r, s)
 		case !s.Registered && s.Failures == 0:
 			r.Warn("rendezvous", "look again in a moment: \"ogp doctor\"", "%s "+api.NotYet, s.URL)
 		case !s.Registered:
@@ -320,6 +328,8 @@ func (d *Doctor) checkRecord(ctx context.Context, r *api.Report, s rendezvous.St
 	found, err := client.Lookup(ctx, d.Key.Public())
 	public := d.PublicURL
 	switch {
+	case err != nil && s.Elsewhere:
+		r.Fail("rendezvous", "look at the node that has the lease rendezvous: ogp status --nodes --json", "another node registers this gateway with %s, which does not return it: %s", s.URL, api.ErrorOf(err).Message)
 	case err != nil:
 		view := api.ErrorOf(err)
 		r.Fail("rendezvous", "wait a minute; if it stays so, name another server: rendezvous.url in config.toml", "%s has accepted our registration and does not return it: %s", s.URL, view.Message)
@@ -332,6 +342,8 @@ func (d *Doctor) checkRecord(ctx context.Context, r *api.Report, s rendezvous.St
 		r.Warn("rendezvous", "ogp config set rendezvous.public_url https://<your host>", "registered with %s as %s, which leads others to themselves", s.URL, public)
 	case strings.TrimRight(found.PublicURL, "/") != strings.TrimRight(public, "/"):
 		r.Warn("rendezvous", "wait half a minute for the next renewal", "%s sends peers to %s, and we are at %s", s.URL, found.PublicURL, public)
+	case s.Elsewhere:
+		r.Ok("rendezvous", "registered with %s as %s, by another node", s.URL, public)
 	default:
 		r.Ok("rendezvous", "registered with %s as %s, renewed %s", s.URL, public, text.Ago(s.At))
 	}

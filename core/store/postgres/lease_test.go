@@ -52,7 +52,7 @@ func TestSilentDatabase(t *testing.T) {
 	at := storetest.Postgres(t)
 	s := open(t, at)
 	ctx := context.Background()
-	if err := s.Beat(ctx, core.PublicKey{1}, "{}"); err != nil {
+	if _, err := s.Beat(ctx, core.PublicKey{1}, "{}"); err != nil {
 		t.Fatal(err)
 	}
 	conn, err := pgx.Connect(ctx, at)
@@ -64,7 +64,7 @@ func TestSilentDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	err = s.Beat(ctx, core.PublicKey{1}, "{}")
+	_, err = s.Beat(ctx, core.PublicKey{1}, "{}")
 	if took := time.Since(began); !errors.Is(err, core.Unavailable) || took > 15*time.Second {
 		t.Errorf("Beat = %v after %v, want Unavailable within a few seconds", err, took)
 	}
@@ -97,7 +97,7 @@ func TestCopyThatIsNone(t *testing.T) {
 	if behind, err := c.Behind(ctx); err != nil || behind < time.Hour {
 		t.Errorf("where no gateway ever was: %v, %v, want it far behind", behind, err)
 	}
-	if err := s.Beat(ctx, core.PublicKey{1}, "{}"); err != nil {
+	if _, err := s.Beat(ctx, core.PublicKey{1}, "{}"); err != nil {
 		t.Fatal(err)
 	}
 	if behind, err := c.Behind(ctx); err != nil || behind > 30*time.Second {

@@ -84,7 +84,7 @@ func (s *Store) count(b *pgx.Batch, k *kept) {
 		}
 		s.counted[key] = was
 		intent, notified := kindOf(key.Intent)
-		c.add(key.Peer[:], intent, was.place, rows.Nanos(time.Now().Add(-was.back-clockMargin)), notified, []byte(key.Intent))
+		c.add(key.Peer[:], intent, was.place, rows.Nanos(time.Now().Add(-was.back-core.ClockMargin)), notified, []byte(key.Intent))
 	}
 	args := make([]any, len(c))
 	for i, list := range c {
@@ -103,9 +103,6 @@ func (s *Store) count(b *pgx.Batch, k *kept) {
 		})
 	})
 }
-
-// clockMargin is more than the clocks of nodes differ.
-const clockMargin = time.Minute
 
 // Uses counts what a peer was let send of an intent since a time, or uses of a name.
 func (s *Store) Uses(ctx context.Context, peer core.PublicKey, intent string, since time.Time) (n int, bytes int64, err error) {

@@ -61,7 +61,7 @@ func receipt(n int, at time.Time) *core.Receipt {
 func TestSideBySide(t *testing.T) {
 	ctx, at := t.Context(), storetest.Postgres(t)
 	older := opened(t, at)
-	if err := older.Beat(ctx, core.PublicKey{}, "{}"); err != nil {
+	if _, err := older.Beat(ctx, core.PublicKey{}, "{}"); err != nil {
 		t.Fatal(err)
 	}
 	newer := opened(t, at)
@@ -97,7 +97,7 @@ func TestSideBySide(t *testing.T) {
 		t.Errorf("Commit of the newer one = %v, want nil", err)
 	}
 	const words = "too old"
-	if err := older.Beat(ctx, core.PublicKey{}, "{}"); !errors.Is(err, core.Unavailable) || older.Health() == nil {
+	if _, err := older.Beat(ctx, core.PublicKey{}, "{}"); !errors.Is(err, core.Unavailable) || older.Health() == nil {
 		t.Errorf("the older one, which nobody asks anything: %v and Health nil, want Unavailable, and not healthy", err)
 	}
 	if err := older.Commit(ctx, &core.Change{Meta: map[string]string{"a": "2"}}); !errors.Is(err, core.Unavailable) || !strings.Contains(err.Error(), words) {

@@ -13,24 +13,25 @@ import (
 const mostLeases = 1000
 
 // Beat says that this node is there, and what it says of itself. Nodes that were not heard
-// of for an hour are forgotten. Where it cannot be said, Health says so.
-func (s *Store) Beat(ctx context.Context, key core.PublicKey, data string) error {
+// of for an hour are forgotten. Where it cannot be said, Health says so. It returns what time
+// it is in the database.
+func (s *Store) Beat(ctx context.Context, key core.PublicKey, data string) (now time.Time, err error) {
 	if err := s.open(ctx); err != nil {
-		return err
+		return now, err
 	}
 	limited, cancel := context.WithTimeout(ctx, beatTime)
 	defer cancel()
 	var least int
-	err := s.pool.QueryRow(limited, `WITH gone AS (DELETE FROM nodes WHERE seen < now() - interval '1 hour')
+	err = s.pool.QueryRow(limited, `WITH gone AS (DELETE FROM nodes WHERE seen < now() - interval '1 hour')
 		INSERT INTO nodes (id, key, started, seen, data, schema) VALUES ($1, $2, now(), now(), $3, $4)
-		ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, data = excluded.data RETURNING (SELECT least FROM head)`, s.node, key[:], data, s.knows).Scan(&least)
+		ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, data = excluded.data RETURNING (SELECT least FROM head), clock_timestamp()`, s.node, key[:], data, s.knows).Scan(&least, &now)
 	if err == nil && least > s.knows {
 		err = s.tooOld(core.Unavailable, least)
 	}
 	if err = s.wrap("say that this node is there", unavailable(err)); ctx.Err() == nil && err != nil {
 		s.writer.Feel(err) // before a message finds it out
 	}
-	return err
+	return now, err
 }
 
 // Nodes reads all nodes, with the leases that they have.
