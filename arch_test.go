@@ -158,7 +158,7 @@ var rooms = []arrows{
 	{"cmd/ogp/internal/page", []string{"cmd/ogp/internal/cli", "core/config", "core/control/api"}},
 	{"cmd/ogp/internal/term", []string{"core/text"}},
 	{"cmd/ogp/internal/background", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/logs", "core", "core/control/api", "core/daemon"}},
-	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "core", "core/atomicfile", "core/control/api", "core/daemon", "core/files", "core/text"}},
+	{"cmd/ogp/internal/backup", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/control/api", "core/daemon", "core/files", "core/text"}},
 	{"cmd/ogp/internal/former", []string{"cmd/ogp/internal/cli", "core"}},
 	{"cmd/ogp/internal/complete", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "core", "core/atomicfile", "core/config", "core/control", "core/control/api", "core/scope", "core/text", "sdk/scaffold"}},
 	{"cmd/ogp/internal/conform", []string{"cmd/ogp/internal/cli", "cmd/ogp/internal/term", "conformance", "core", "core/federation"}},
