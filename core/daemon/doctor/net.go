@@ -329,7 +329,7 @@ func (d *Doctor) checkRecord(ctx context.Context, r *api.Report, s rendezvous.St
 	public := d.PublicURL
 	switch {
 	case err != nil && s.Elsewhere:
-		r.Fail("rendezvous", "look at the node that has the lease rendezvous: ogp status --nodes --json", "another node registers this gateway with %s, which does not return it: %s", s.URL, api.ErrorOf(err).Message)
+		r.Fail("rendezvous", "look at the node that has the lease rendezvous: \"ogp status --nodes --json\"", "another node registers this gateway with %s, which does not return it: %s", s.URL, api.ErrorOf(err).Message)
 	case err != nil:
 		view := api.ErrorOf(err)
 		r.Fail("rendezvous", "wait a minute; if it stays so, name another server: rendezvous.url in config.toml", "%s has accepted our registration and does not return it: %s", s.URL, view.Message)
