@@ -36,6 +36,23 @@ func (b *Brake) Uses(a Arrival) (uses []core.Use) {
 	return uses
 }
 
+// Across is what a line has cost within 24 hours on all nodes, as the store has counted it.
+// What it does not count, as nothing bounds it, is as this node knows it. The error is the
+// store's.
+func (b *Brake) Across(ctx context.Context, store core.Shared, l Line) (Use, error) {
+	u := b.Used(l)
+	most, since := b.o.Settings().Budget, b.o.Now().Add(-hours*time.Hour)
+	runs, tokens, err := store.Uses(ctx, l.Peer, core.UseRan+l.Intent, since)
+	if err != nil {
+		return u, err
+	}
+	u.Runs, u.Tokens = runs, tokens
+	if most.Messages > 0 || most.Bytes > 0 {
+		u.Messages, u.Bytes, err = store.Uses(ctx, l.Peer, core.UseNotified+l.Intent, since)
+	}
+	return u, err
+}
+
 // Within is the bound of a day on messages and bytes, for the store to count; zero: as much
 // as there is.
 func Within(u Use) core.Limit {

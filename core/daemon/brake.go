@@ -83,6 +83,26 @@ func (d *Daemon) used(p *core.Peer) iter.Seq[api.BudgetView] {
 	}
 }
 
+// across puts in what all nodes have counted, where they share that.
+func (d *Daemon) across(ctx context.Context, k core.PublicKey, views []api.BudgetView) {
+	shared, ok := d.store.(core.Shared)
+	if !ok || !shared.Shared() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, acrossWithin)
+	defer cancel()
+	for i := range views {
+		used, err := d.brake.Across(ctx, shared, brake.Line{Peer: k, Intent: views[i].Intent})
+		if err != nil { // what this node knows stays; the status says that the store is away
+			return
+		}
+		views[i].Used = used
+	}
+}
+
+// acrossWithin bounds how long a view waits for what other nodes have counted.
+const acrossWithin = 2 * time.Second
+
 // paused shows why nothing of a peer's reaches the agent; nil: it does.
 func (d *Daemon) paused(k core.PublicKey) *brake.Pause {
 	if p, is := d.brake.Paused(k); is {

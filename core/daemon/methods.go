@@ -108,6 +108,7 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 		return v
 	}
 	v.Budgets = slices.Collect(d.used(p))
+	d.across(context.Background(), p.Key, v.Budgets)
 	v.History = p.History
 	if p.Granted != nil {
 		for _, g := range p.Granted.Scopes {

@@ -37,7 +37,7 @@ func (d *Daemon) status(ctx context.Context, _ api.None) (api.StatusView, error)
 		Fingerprint: d.gateway.Key().Fingerprint(), PublicKey: d.gateway.Key(), DisplayName: s.Names.DisplayName,
 		Peers: map[string]int{}, Depths: depths,
 	}
-	d.statusOfPeers(&v)
+	d.statusOfPeers(ctx, &v)
 	v.Restart = d.restart()
 	if v.Log = d.logPlace(); v.Log == LogJournal {
 		v.Unit = service.UnitArgs()
@@ -171,7 +171,8 @@ func (d *Daemon) watchFailures(ctx context.Context) error {
 
 // statusOfPeers adds to the status how the peers do. It looks at each, and makes nothing of
 // those that it does not name.
-func (d *Daemon) statusOfPeers(v *api.StatusView) {
+func (d *Daemon) statusOfPeers(ctx context.Context, v *api.StatusView) {
+	var spent []core.PublicKey // by whom, as in v.Budgets
 	for state, n := range d.gateway.PeerStates() {
 		v.Peers[string(state)] = n
 	}
@@ -188,6 +189,7 @@ func (d *Daemon) statusOfPeers(v *api.StatusView) {
 			if i < mostShown {
 				v.Budgets = slices.Insert(v.Budgets, i, api.SpentView{Name: p.Name(), BudgetView: b})
 				v.Budgets = v.Budgets[:min(len(v.Budgets), mostShown)]
+				spent = slices.Insert(spent, i, p.Key)
 			}
 		}
 		if p.Trust != core.Approved {
@@ -199,6 +201,11 @@ func (d *Daemon) statusOfPeers(v *api.StatusView) {
 		if (h.Outbound == peering.Degraded || h.Outbound == peering.Down) && len(v.Ailing) < mostShown {
 			v.Ailing = append(v.Ailing, api.AilingView{Name: p.Name(), Word: word, LastContact: later(h.LastSuccess, h.LastInbound), Error: h.LastError})
 		}
+	}
+	for i := range v.Budgets {
+		all := []api.BudgetView{v.Budgets[i].BudgetView}
+		d.across(ctx, spent[i], all)
+		v.Budgets[i].BudgetView = all[0]
 	}
 }
 

@@ -87,8 +87,14 @@ func TestG2TokensOverNodes(t *testing.T) {
 		if told() {
 			t.Error("what the model took at another node is not counted")
 		}
+		for i := range nodes { // and each shows what all have counted
+			got, err := ours[i].Across(t.Context(), nodes[i].store.Store.(core.Shared), brake.Line{Peer: p.key, Intent: core.IntentMessage})
+			if err != nil || got.Messages != 1 || got.Bytes == 0 || got.Runs != 1 || got.Tokens != 101 {
+				t.Errorf("node %d shows %+v, %v, want 1 message and 1 run of 101 tokens", i, got, err)
+			}
+		}
 	}, func(o *gateway.Options) {
-		o.Brake = brake.New(brake.Options{Shared: true, Settings: func() brake.Settings { return brake.Settings{Budget: brake.Use{Tokens: 100}} }})
+		o.Brake = brake.New(brake.Options{Shared: true, Settings: func() brake.Settings { return brake.Settings{Budget: brake.Use{Messages: 100, Tokens: 100}} }})
 		brakes = append(brakes, o.Brake)
 	})
 }
