@@ -54,6 +54,18 @@ func (h Hook) Rule() HookRule {
 	return HookRule{}
 }
 
+// HookNames are the names of all hooks, in the order of Hooks, each followed by its other one.
+func HookNames() []string {
+	var out []string
+	for _, r := range Hooks {
+		out = append(out, string(r.Hook))
+		if r.Also != "" {
+			out = append(out, r.Also)
+		}
+	}
+	return out
+}
+
 // HookNamed finds a hook by its name, or by its other one.
 func HookNamed(name string) (Hook, bool) {
 	i := slices.IndexFunc(Hooks, func(r HookRule) bool {

@@ -217,7 +217,7 @@ type PluginConfig struct {
 	SHA256    string            `koanf:"sha256" unit:"hex" check:"sha256" doc:"The module's SHA-256. A module that differs stops the start. Empty: not pinned."`
 	Order     int               `koanf:"order" doc:"Policies run in this order, lowest first."`
 	Enabled   *bool             `koanf:"enabled" doc:"Whether it is loaded. Unset: true."`
-	Hooks     []string          `koanf:"hooks" unit:"list" oneof:"request|message|policy|notify|handle" doc:"The hooks that it may have. Empty: all that its manifest names."`
+	Hooks     []string          `koanf:"hooks" unit:"list" oneof:"hooks" doc:"The hooks that it may have. Empty: all that its manifest names."`
 	Grants    PluginGrants      `koanf:"grants" doc:"What it may reach."`
 	Config    map[string]any    `koanf:"config" unit:"table" doc:"Its own settings, over its manifest's."`
 	Secrets   map[string]Secret `koanf:"secrets" unit:"table of name = secret" doc:"Secrets that it may name in a request and never sees."`

@@ -18,7 +18,7 @@ import (
 // draw gives a setting some value that passes its checks.
 func draw(t *rapid.T, s Setting, v reflect.Value) {
 	tag := s.field.Tag
-	words := strings.Split(tag.Get("oneof"), "|")
+	words := wordsOf(tag)
 	text := func(check string) string {
 		switch check {
 		case "url", "prefixurl":
@@ -97,7 +97,7 @@ func draw(t *rapid.T, s Setting, v reflect.Value) {
 		}
 		v.SetInt(int64(rapid.IntRange(least, 65535).Draw(t, s.Key)))
 	case reflect.String:
-		if words[0] != "" {
+		if words != nil {
 			v.SetString(rapid.SampledFrom(words).Draw(t, s.Key))
 			return
 		}

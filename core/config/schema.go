@@ -115,9 +115,21 @@ func isTables(t reflect.Type) bool {
 	return (t.Kind() == reflect.Slice || t.Kind() == reflect.Map) && isTable(t.Elem())
 }
 
+// wordsOf are the words that a setting may have; nil: it is not one of a few words.
+func wordsOf(tag reflect.StructTag) []string {
+	switch words := tag.Get("oneof"); words {
+	case "":
+		return nil
+	case "hooks":
+		return core.HookNames()
+	default:
+		return strings.Split(words, "|")
+	}
+}
+
 // unitOf says what a value is, in a word or two.
 func unitOf(f reflect.StructField) string {
-	if words := f.Tag.Get("oneof"); words != "" {
+	if words := strings.Join(wordsOf(f.Tag), "|"); words != "" {
 		switch f.Type.Kind() {
 		case reflect.Slice:
 			return "list of " + words

@@ -255,8 +255,8 @@ func checkField(f reflect.StructField, v reflect.Value) string {
 }
 
 func checkValue(f reflect.StructField, checked, word reflect.Value) string {
-	if words := f.Tag.Get("oneof"); words != "" && !slices.Contains(strings.Split(words, "|"), word.String()) {
-		return strings.ReplaceAll(words, "|", ", ")
+	if words := wordsOf(f.Tag); words != nil && !slices.Contains(words, word.String()) {
+		return strings.Join(words, ", ")
 	}
 	form := f.Tag.Get("check")
 	if form == "" {

@@ -129,7 +129,7 @@ func onlyPolicies(wanted []hooks.Wanted, instances int) []hooks.Wanted {
 		}
 		var keep []plugin.Hook
 		for _, h := range hooksOf {
-			if h == core.HookMessage || h == core.HookRequest {
+			if h.Rule().Pure { // those that decide
 				keep = append(keep, h)
 			}
 		}
