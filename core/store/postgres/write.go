@@ -39,7 +39,7 @@ func (s *Store) Commit(ctx context.Context, c *core.Change) error {
 }
 
 func (s *Store) keep(batch []*request) {
-	group.Write(&s.writer, batch, s.transact, core.Internal)
+	group.Write(&s.writer, s.queue, batch, s.transact, core.Internal)
 }
 
 // run is the writer of what no caller writes itself. It ends when the store is closed and nothing waits.

@@ -52,7 +52,7 @@ func (s *Store) submit(ctx context.Context, r *request) error {
 // keep keeps or refuses a batch. A disk that fails is nobody's fault, and trying it again for
 // each takes long.
 func (s *Store) keep(batch []*request) {
-	group.Write(&s.writer, batch, s.transact, core.Internal, core.Full)
+	group.Write(&s.writer, s.queue, batch, s.transact, core.Internal, core.Full)
 }
 
 // run is the writer of what no caller writes itself. It ends when the store is closed and nothing waits.

@@ -120,7 +120,7 @@ func (q *Queue[M]) put(poke bool, members ...M) bool {
 	}
 	q.waiting = append(q.waiting, members...)
 	if poke {
-		q.poke()
+		q.Poke()
 	}
 	return true
 }
@@ -142,14 +142,15 @@ func (q *Queue[M]) Together(members ...M) {
 	}
 }
 
-func (q *Queue[M]) poke() {
+// Poke wakes the writer, who then looks whether there is anything to do.
+func (q *Queue[M]) Poke() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Wake has a value when there is something for the writer, or the queue was closed.
+// Wake has a value when there is something for the writer, or after a Poke or a Close.
 func (q *Queue[M]) Wake() <-chan struct{} { return q.wake }
 
 // Step writes what waits, and reports whether there was anything. With nothing to write,
@@ -229,7 +230,7 @@ func (q *Queue[M]) Close() {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
-	q.poke()
+	q.Poke()
 }
 
 // Closed reports whether the queue is closed.

@@ -47,10 +47,11 @@ func (w *Writer) RecordFailed(err error) {
 	w.now.RecordError = err.Error()
 }
 
-// Write keeps each change of a batch, or says why not, and answers all. Where a batch
+// Write keeps each change of a batch of q, or says why not, and answers all. Where nothing can
+// be kept, it wakes the writer, who is to look when that is over. Where a batch
 // failed with one of the kinds of blamed, one of its changes may be to blame: each alone
 // then costs only itself.
-func Write[M Member](w *Writer, batch []M, transact func([]M) error, blamed ...core.Kind) {
+func Write[M Member](w *Writer, q *Queue[M], batch []M, transact func([]M) error, blamed ...core.Kind) {
 	start := time.Now()
 	err := transact(batch)
 	w.Feel(err)
@@ -89,6 +90,9 @@ func Write[M Member](w *Writer, batch []M, transact func([]M) error, blamed ...c
 		now.LastCommit = took
 		now.TotalCommit += took
 	})
+	if w.Ill() != nil {
+		q.Poke()
+	}
 	for _, m := range batch {
 		m.change().Answer()
 	}
