@@ -55,7 +55,7 @@ type Counted struct {
 	Data Raw // as of the Event; none of a message
 
 	// Of a message:
-	Status                     InboxStatus
+	Status                     InboxStatus // InboxHeld for one that was held, whatever our operator has decided since
 	Intent, Conversation, Hops string
 	Bytes                      int // of its payload
 }
@@ -65,6 +65,9 @@ func (e *Event) Counted() Counted {
 	c := Counted{Type: e.Type, At: e.At, Peer: e.Peer, Data: e.Data}
 	if m := e.Message; m != nil {
 		c.Status, c.Intent, c.Conversation, c.Hops, c.Bytes = m.Status, m.Message.Intent, m.Message.ConversationID, m.Message.Hops, len(m.Message.Payload)
+		if m.Decided != nil {
+			c.Status = InboxHeld
+		}
 	}
 	return c
 }

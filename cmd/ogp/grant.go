@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ does not know.
 			if err != nil {
 				return err
 			}
-			if unknown := unknownIntents(a, grants, current); len(unknown) > 0 && !yes {
+			if unknown := unknownIntents(cmd.Context(), a, grants, current); len(unknown) > 0 && !yes {
 				fmt.Fprintf(a.Err, "This gateway knows no intent %s.\n", term.SafeLine(strings.Join(unknown, ", ")))
 				if err := a.Confirm("Grant it all the same?"); err != nil {
 					return err
@@ -150,12 +151,17 @@ func (g *grantChange) limit(x *core.Grant, said []core.Grant, given func(flag st
 	}
 }
 
-// unknownIntents are those that are granted anew, and that neither the protocol nor
-// the configuration here has.
-func unknownIntents(a *cli.App, grants, current []core.Grant) []string {
+// unknownIntents are those that are granted anew, and that neither the protocol, the
+// configuration here nor a plugin has.
+func unknownIntents(ctx context.Context, a *cli.App, grants, current []core.Grant) []string {
 	known := slices.Clone(core.BuiltinIntents)
 	if cfg, _, _, err := a.Load(nil); err == nil {
 		known = append(known, cfg.Intents...)
+	}
+	if plugins, err := api.Plugins.Call(ctx, a, api.None{}); err == nil {
+		for _, p := range plugins {
+			known = append(known, p.Intents...)
+		}
 	}
 	for _, x := range current {
 		known = append(known, x.Intent)

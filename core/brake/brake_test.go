@@ -165,11 +165,16 @@ func TestG2Pause(t *testing.T) {
 func TestG2Recount(t *testing.T) {
 	store := memory.New()
 	_, c := newBrake(brake.Settings{})
-	for i := range 5 {
+	for i := range 7 {
 		m := &core.InboxMessage{ID: ulid.MustNew(ulid.Timestamp(c.now.Add(-time.Hour))+uint64(i), rand.Reader).String(), Peer: bob, At: c.now.Add(-time.Hour), Status: core.InboxNew,
 			Message: core.Message{Intent: core.IntentMessage, Payload: core.Raw(`{"n":1}`), Nonce: core.Nonce(fmt.Sprint(i))}}
-		if i == 4 {
+		switch i { // held, and what the operator made of it, is not the peer's to pay
+		case 4:
 			m.Status = core.InboxHeld
+		case 5:
+			m.Decided = &core.Decided{As: core.Released}
+		case 6:
+			m.Decided = &core.Decided{As: core.Denied}
 		}
 		if err := store.Commit(t.Context(), &core.Change{Inbox: []*core.InboxMessage{m}}); err != nil {
 			t.Fatal(err)

@@ -291,12 +291,16 @@ func countedEvent(row pgx.Rows) (c core.Counted, err error) {
 			Hops           string   `json:"hops"`
 			Payload        core.Raw `json:"payload"`
 		} `json:"message"`
+		Decided *core.Decided `json:"decided"`
 	}](data)
 	if err != nil {
 		return c, err
 	}
 	c.Type, c.At, c.Peer, c.Intent = core.EventMessage, rows.FromNanos(at), core.PublicKey(peer), string(intent)
 	c.Conversation, c.Hops, c.Bytes = m.Message.ConversationID, m.Message.Hops, len(m.Message.Payload)
+	if m.Decided != nil {
+		c.Status = core.InboxHeld
+	}
 	return c, nil
 }
 

@@ -70,7 +70,7 @@ const (
 	fromLog = ` FROM log l JOIN classes c ON c.id = l.class `
 
 	// countedColumns are those that scanCounted reads.
-	countedColumns = `l.seq, l.at, c.peer, c.label, c.status, ifnull(l.conversation, ''), ifnull(l.hops, ''),
+	countedColumns = `l.seq, l.at, c.peer, c.label, iif(l.decided IS NULL, c.status, 'held'), ifnull(l.conversation, ''), ifnull(l.hops, ''),
 		ifnull(length(l.data), 0), iif(c.status = 'event', l.data, NULL)`
 
 	heads   = `SELECT id, (SELECT at FROM log WHERE class = classes.id AND at >= ?1 AND (at, seq) < (?2, ?3) ORDER BY at `

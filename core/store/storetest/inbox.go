@@ -125,7 +125,12 @@ func eventsByType(t *testing.T, s core.Store) {
 	answered := message(7)
 	answered.Status, answered.Message.Intent = core.InboxReplied, "task-request"
 	commit(t, s, &core.Change{Inbox: []*core.InboxMessage{answered}})
-	kept[slices.IndexFunc(kept, func(e *core.Event) bool { return e.ID == id(7) })] = messageEvent(answered)
+	released := message(4)
+	released.Peer, released.Decided = key(2), &core.Decided{As: core.Released, By: "operator", At: at(20)}
+	commit(t, s, &core.Change{Inbox: []*core.InboxMessage{released}})
+	for _, m := range []*core.InboxMessage{answered, released} {
+		kept[slices.IndexFunc(kept, func(e *core.Event) bool { return e.ID == m.ID })] = messageEvent(m)
+	}
 
 	for _, of := range [][]core.EventType{nil, {core.EventMessage}, types[:1], types[1:], {core.EventMessage, types[0]}, append(types, core.EventMessage), {core.EventWarning}} {
 		for since := range 15 {
@@ -143,8 +148,14 @@ func eventsByType(t *testing.T, s core.Store) {
 			}
 		}
 	}
-	n := 0
-	if err := s.EachEvent(t.Context(), time.Time{}, append(types, core.EventMessage), func(core.Counted) { n++ }); err != nil || n != len(kept) {
-		t.Errorf("EachEvent since ever: %d events, %v, want %d", n, err, len(kept))
+	n, held := 0, 0
+	err := s.EachEvent(t.Context(), time.Time{}, append(types, core.EventMessage), func(e core.Counted) {
+		n++
+		if e.Status == core.InboxHeld {
+			held++
+		}
+	})
+	if err != nil || n != len(kept) || held != 4 {
+		t.Errorf("EachEvent since ever: %d events, %d of them held when they came, %v, want %d and 4", n, held, err, len(kept))
 	}
 }
