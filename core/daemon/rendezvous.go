@@ -78,6 +78,11 @@ func (d *Daemon) invites(ctx context.Context, _ api.None) ([]api.InviteView, err
 	for _, in := range list {
 		v := viewInvite(in)
 		v.Long, v.Link = "", "" // the list knows no secrets
+		used, approves, err := d.approvals.Used(ctx, in.Code)
+		if err != nil {
+			return nil, err
+		}
+		v.Used, v.Approves = max(v.Used, used), approves
 		out = append(out, v)
 	}
 	return out, nil

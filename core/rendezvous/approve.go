@@ -134,6 +134,16 @@ func (a *Approvals) tidy(ctx context.Context, now time.Time) (open int, err erro
 	return open, nil
 }
 
+// Used is how many an invite of ours has approved by itself; ok is false for one that does not
+// approve. A link is used without a word to the server that made its code.
+func (a *Approvals) Used(ctx context.Context, code string) (n int, ok bool, err error) {
+	list, err := a.of(ctx, code)
+	for _, o := range list {
+		n = max(n, len(o.Taken))
+	}
+	return n, len(list) > 0, err
+}
+
 // Forget ends the invites of a code, in any of its forms, that was revoked.
 func (a *Approvals) Forget(ctx context.Context, code string) error {
 	if ref, err := ParseRef(code); err == nil {

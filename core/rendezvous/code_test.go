@@ -184,6 +184,11 @@ func TestPreApproval(t *testing.T) {
 	if _, ok, _ := a.Redeem(t.Context(), long.Prove(inviter, fourth), inviter, fourth, now); ok {
 		t.Error("a third use of two")
 	}
+	for code, want := range map[string]int{"a3f7k2": 2, "b3f7k2": 0} {
+		if n, ok, err := a.Used(t.Context(), code); n != want || ok != (want > 0) || err != nil {
+			t.Errorf("Used of %s = %d, %t, %v, want %d", code, n, ok, err, want)
+		}
+	}
 	if err := a.Forget(t.Context(), invite.Long()); err != nil {
 		t.Fatal(err)
 	}
