@@ -30,6 +30,7 @@ func (s *Store) Beat(ctx context.Context, key core.PublicKey, data string) (now 
 	}
 	if err = s.wrap("say that this node is there", unavailable(err)); ctx.Err() == nil && err != nil {
 		s.writer.Feel(err) // before a message finds it out
+		s.queue.Poke()     // the writer looks when that is over
 	}
 	return now, err
 }

@@ -1,7 +1,7 @@
 // Package postgres keeps the gateway's state in a PostgreSQL database, so that the
 // gateway outlives its machine.
 //
-// One goroutine of a node writes. It takes all changes that wait, judges them, and
+// One goroutine of a node at a time writes. It takes all changes that wait, judges them, and
 // keeps them in one transaction, so that many commits at the same time cost one write
 // to disk (docs/threat-model.md#s1). The transaction locks the row of head, so that the
 // nodes that share a database commit one after the other: what a change was judged by

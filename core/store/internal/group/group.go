@@ -73,7 +73,7 @@ func (q *Queue[M]) Submit(ctx context.Context, m M, lazy bool, closed error) err
 	mine := !lazy && q.turn.TryLock()
 	open := q.put(!mine, m)
 	if mine {
-		if open {
+		for open && !c.taken.Load() { // there may be more before it than one batch takes
 			q.writeMine()
 		}
 		q.turn.Unlock()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"time"
 )
 
 type member struct {
@@ -51,9 +50,7 @@ func TestLoneIsWrittenByItsCaller(t *testing.T) {
 	submit(2)
 	<-q.Wake() // it is to be written by somebody else
 	submit(3)
-	for q.Len() < 2 {
-		time.Sleep(time.Millisecond)
-	}
+	<-q.Wake()
 	close(more)
 	if some, _ := q.Step(); !some {
 		t.Error("nothing is left to the writer")
@@ -92,5 +89,28 @@ func TestLazyIsTaken(t *testing.T) {
 	all.Wait()
 	if n := <-sizes; n != 2 {
 		t.Errorf("%d were written together, want both", n)
+	}
+}
+
+// TestBehindMoreThanABatch: who writes itself goes on until its own change is written.
+func TestBehindMoreThanABatch(t *testing.T) {
+	var sizes []int
+	q := New(2, func(batch []*member) {
+		sizes = append(sizes, len(batch))
+		for _, m := range batch {
+			m.Answer()
+		}
+	})
+	var all sync.WaitGroup
+	for range 5 {
+		all.Go(func() { _ = q.Submit(context.Background(), &member{}, true, errClosed) })
+		<-q.Wake()
+	}
+	if err := q.Submit(context.Background(), &member{}, false, errClosed); err != nil {
+		t.Fatal(err)
+	}
+	all.Wait()
+	if len(sizes) != 3 {
+		t.Errorf("batches of %v, want three of two", sizes)
 	}
 }
