@@ -144,36 +144,35 @@ func (l *loader) brokenTOML(path string, text []byte, err error) {
 		where, written = fmt.Sprintf("%s:%d", path, line), lines[line-1]
 	}
 	what := "no valid TOML"
-	if said := strings.TrimPrefix(err.Error(), "toml: "); !ofParser.MatchString(said) {
+	if said := strings.TrimPrefix(err.Error(), "toml: "); !regexp.MustCompile(ofParser).MatchString(said) {
 		what += ": " + said
 	}
 	l.problem("", where, what, tomlHint(written))
 }
 
-// ofParser is in what the parser says for itself, and nobody else.
-var ofParser = regexp.MustCompile(`U\+[0-9A-F]|-bit|(basic|literal) string|keyword|expected|greater|toml: |unmarshal|decode|parser`)
+// ofParser matches what the parser says for itself, and nobody else.
+const ofParser = `U\+[0-9A-F]|-bit|(basic|literal) string|keyword|expected|greater|toml: |unmarshal|decode|parser`
 
-// tomlHints are what people write that is nearly TOML, with what to write instead.
-var tomlHints = []struct {
-	line *regexp.Regexp
-	hint string
-}{
-	{regexp.MustCompile(`[\x{201C}\x{201D}\x{2018}\x{2019}]`), `use plain quotes: key = "value"`},
-	{regexp.MustCompile(`^\s*\[+[^\]]*$`), "the name of a table ends with ]"},
-	{regexp.MustCompile(`(?i)=\s*(yes|no|on|off)\s*(#.*)?$`), "write true or false"},
-	{regexp.MustCompile(`=\s*(True|TRUE|False|FALSE)\s*(#.*)?$`), "write true or false, in small letters"},
-	{regexp.MustCompile(`^\s*[\w.-]+\s*:`), `write key = value, with "=" and not ":"`},
-	{regexp.MustCompile(`=\s*"[^"]*$`), "the text has no closing quote"},
-	{regexp.MustCompile(`=\s*"[A-Za-z]:\\`), `write a Windows path in single quotes: 'C:\folder'`},
-	{regexp.MustCompile(`=\s*[^"'\[{\s#]*[^0-9"'\[{\s#.+_:TZ-]`), `text stands in quotes: key = "value"`},
-	{regexp.MustCompile(`=\s*(#.*)?$`), `a value is missing: key = "value"`},
-	{regexp.MustCompile(`^\s*\[`), "each table stands once in the file: put its settings together"},
-	{regexp.MustCompile(`^\s*[\w.-]+\s*=`), "each setting stands once in the file"},
+// tomlHints are what people write that is nearly TOML, a regular expression for the line, with
+// what to write instead. They are compiled where one is needed, as a program has no time for
+// that at its start.
+var tomlHints = []struct{ line, hint string }{
+	{`[\x{201C}\x{201D}\x{2018}\x{2019}]`, `use plain quotes: key = "value"`},
+	{`^\s*\[+[^\]]*$`, "the name of a table ends with ]"},
+	{`(?i)=\s*(yes|no|on|off)\s*(#.*)?$`, "write true or false"},
+	{`=\s*(True|TRUE|False|FALSE)\s*(#.*)?$`, "write true or false, in small letters"},
+	{`^\s*[\w.-]+\s*:`, `write key = value, with "=" and not ":"`},
+	{`=\s*"[^"]*$`, "the text has no closing quote"},
+	{`=\s*"[A-Za-z]:\\`, `write a Windows path in single quotes: 'C:\folder'`},
+	{`=\s*[^"'\[{\s#]*[^0-9"'\[{\s#.+_:TZ-]`, `text stands in quotes: key = "value"`},
+	{`=\s*(#.*)?$`, `a value is missing: key = "value"`},
+	{`^\s*\[`, "each table stands once in the file: put its settings together"},
+	{`^\s*[\w.-]+\s*=`, "each setting stands once in the file"},
 }
 
 func tomlHint(line string) string {
 	for _, h := range tomlHints {
-		if h.line.MatchString(line) {
+		if regexp.MustCompile(h.line).MatchString(line) {
 			return h.hint
 		}
 	}
