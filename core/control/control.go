@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -400,7 +401,9 @@ func (c *Client) post(ctx context.Context, path string, params any) (io.ReadClos
 		if errors.Is(err, syscall.ENOTDIR) {
 			return nil, core.Refusef(core.Malformed, "%s is not a folder", filepath.Dir(c.path))
 		}
-		if errors.Is(err, syscall.EPIPE) { // turned away before it was read
+		// Turned away before it was read, or before it was written, for which net/http has a
+		// text alone.
+		if errors.Is(err, syscall.EPIPE) || strings.Contains(err.Error(), "readLoopPeekFailLocked") {
 			return nil, errBusy()
 		}
 		if cutShort(err) {

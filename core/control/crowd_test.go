@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -74,4 +76,40 @@ func TestD1LocalSockets(t *testing.T) {
 	}
 	stop()
 	wg.Wait()
+}
+
+// TestTurnedAway: a daemon that takes no more calls says so whenever its answer comes, also
+// before the call was written.
+func TestTurnedAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), control.SocketName)
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := gate.New(ln, gate.Options{Max: 16, PerAddress: 1, Logger: slog.New(slog.DiscardHandler)})
+	var kept sync.WaitGroup
+	kept.Go(func() {
+		for {
+			c, err := full.Accept()
+			if err != nil {
+				return
+			}
+			c.(*gate.Conn).Waits(false) // at work
+			defer c.Close()
+		}
+	})
+	defer kept.Wait()
+	defer full.Close()
+	for range 14 { // seven eighths
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	for range 200 {
+		if err := control.Dial(path).Call(t.Context(), "echo", nil, nil); !errors.Is(err, core.Unavailable) {
+			t.Fatalf("a call = %v, want Unavailable", err)
+		}
+	}
 }

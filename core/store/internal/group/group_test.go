@@ -19,8 +19,7 @@ var errClosed = errors.New("closed")
 func TestLoneIsWrittenByItsCaller(t *testing.T) {
 	var batches [][]int
 	begun, more := make(chan struct{}, 3), make(chan struct{})
-	var q *Queue[*member]
-	q = New(10, func(batch []*member) {
+	q := New(10, func(batch []*member) {
 		var ns []int
 		for _, m := range batch {
 			ns = append(ns, m.n)
