@@ -55,15 +55,21 @@ func (l *line) order() {
 	}
 }
 
-// lineUp puts a peer into its lists. Called with mu held, as are those below.
+// line is the list of those that are listed as one state. Called with mu held, as are those
+// below.
+func (b *Index) line(state core.Trust) *line {
+	l := b.lines[state]
+	if l == nil {
+		l = &line{}
+		b.lines[state] = l
+	}
+	return l
+}
+
+// lineUp puts a peer into its lists.
 func (b *Index) lineUp(e *entry) {
 	e.listed = Listed(e.peer)
-	for _, state := range []core.Trust{"", e.listed} {
-		l := b.lines[state]
-		if l == nil {
-			l = &line{}
-			b.lines[state] = l
-		}
+	for _, l := range []*line{&b.all, b.line(e.listed)} {
 		i := len(l.list)
 		if l.ordered {
 			i = l.find(PlaceOf(e.peer))
@@ -74,8 +80,11 @@ func (b *Index) lineUp(e *entry) {
 
 // stepOut takes a peer out of its lists.
 func (b *Index) stepOut(e *entry) {
-	for _, state := range []core.Trust{"", e.listed} {
-		l, i := b.lines[state], slices.Index(b.lines[state].list, e)
+	for _, l := range []*line{&b.all, b.line(e.listed)} {
+		i := l.find(PlaceOf(e.peer))
+		if !l.ordered {
+			i = slices.Index(l.list, e)
+		}
 		l.list = slices.Delete(l.list, i, i+1)
 	}
 }
@@ -91,15 +100,32 @@ func (b *Index) replace(e *entry, next *core.Peer) {
 	b.lineUp(e)
 }
 
+// inOrder is the list of those that are listed as one state, or of all, in order, with mu held
+// for reading.
+func (b *Index) inOrder(state core.Trust) *line {
+	for {
+		b.mu.RLock()
+		l := &b.all
+		if state != "" {
+			l = b.lines[state]
+		}
+		if l == nil {
+			return &line{}
+		}
+		if l.ordered {
+			return l
+		}
+		b.mu.RUnlock()
+		b.mu.Lock()
+		l.order()
+		b.mu.Unlock()
+	}
+}
+
 // some reads on in a list, and says how many of it fitted.
 func (b *Index) some(after Place, state core.Trust, into []*core.Peer) (n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	l := b.lines[state]
-	if l == nil {
-		return 0
-	}
-	l.order()
+	l := b.inOrder(state)
+	defer b.mu.RUnlock()
 	for _, e := range l.list[l.find(after):] {
 		if n == len(into) {
 			break
@@ -134,13 +160,8 @@ func (b *Index) From(after Place, state core.Trust) iter.Seq[*core.Peer] {
 
 // All lists every peer, the longest known first.
 func (b *Index) All() []*core.Peer {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	l := b.lines[""]
-	if l == nil {
-		return []*core.Peer{}
-	}
-	l.order()
+	l := b.inOrder("")
+	defer b.mu.RUnlock()
 	out := make([]*core.Peer, len(l.list))
 	for i, e := range l.list {
 		out[i] = e.peer
@@ -154,7 +175,7 @@ func (b *Index) States() map[core.Trust]int {
 	defer b.mu.RUnlock()
 	out := map[core.Trust]int{}
 	for state, l := range b.lines {
-		if state != "" && len(l.list) > 0 {
+		if len(l.list) > 0 {
 			out[state] = len(l.list)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // that a look at every record gives, and each peer is found by each of its whole names.
 func TestListsAreWhatIsKept(t *testing.T) {
 	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	states := []core.Trust{core.Pending, core.Approved, core.Rejected, core.Removed, core.Requested}
+	states := []core.Trust{core.Pending, core.Approved, core.Rejected, core.Removed, core.Requested, ""}
 	random := rand.New(rand.NewPCG(1, 2))
 	b, kept := &Index{}, map[core.PublicKey]*core.Peer{}
 	check := func(step int) {
@@ -34,7 +34,7 @@ func TestListsAreWhatIsKept(t *testing.T) {
 		if !slices.Equal(b.All(), all) {
 			t.Fatalf("step %d: not all are in the list of all, in order", step)
 		}
-		for _, state := range append(states, "") {
+		for _, state := range states {
 			list := slices.DeleteFunc(slices.Clone(all), func(p *core.Peer) bool { return state != "" && Listed(p) != state })
 			for _, n := range []int{0, 1, len(list) / 2} {
 				if n > len(list) {
@@ -122,5 +122,27 @@ func TestPeersAreFoundWithoutLookingAtOthers(t *testing.T) {
 	}
 	if few, many := cost(20), cost(5000); many > few {
 		t.Errorf("%.0f allocations among 5,000 peers, %.0f among 20", many, few)
+	}
+}
+
+// TestListsAreReadTogether: who reads a list that is in order holds up nobody else who reads.
+func TestListsAreReadTogether(t *testing.T) {
+	b := &Index{}
+	for i := range 3 {
+		b.Put(&core.Peer{Key: core.PublicKey{byte(i + 1)}, Trust: core.Approved})
+	}
+	read := func() int { return len(b.All()) + len(slices.Collect(b.From(Place{}, core.Approved))) }
+	read() // puts them in order
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	got := make(chan int, 1)
+	go func() { got <- read() }()
+	select {
+	case n := <-got:
+		if n != 6 {
+			t.Errorf("%d were read, want 6", n)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a list waits for another reader")
 	}
 }

@@ -31,7 +31,8 @@ type Index struct {
 	byHost  map[string][]*entry       // hosts of gateway URLs: who a host:port label may be
 	byPrint map[string][]*entry       // fingerprints, as core.Squeezed has them
 	waits   map[core.PublicKey]*entry // those whose request waits
-	lines   map[core.Trust]*line      // by Listed; "": of all
+	lines   map[core.Trust]*line      // by Listed
+	all     line
 }
 
 // entry is a peer. It stays the same one from record to record.
