@@ -35,7 +35,11 @@ func (a *App) Fail(cmd *cobra.Command, err error) int {
 		if usage.Usage != "" {
 			view.Hint = "usage: " + usage.Usage
 		}
-		a.WriteJSON(map[string]api.ErrorView{"error": view})
+		out := a.Out
+		if _, some := errors.AsType[errPrintedSome](err); some { // another value would be glued to it
+			out = a.Err
+		}
+		fmt.Fprintln(out, jsonText(map[string]api.ErrorView{"error": view}))
 		return code
 	}
 	fmt.Fprintf(a.Err, "%s: %s\n", cmd.CommandPath(), term.SafeText(view.Message))
@@ -50,6 +54,11 @@ func (a *App) Fail(cmd *cobra.Command, err error) int {
 	}
 	return code
 }
+
+// errPrintedSome is an error behind a part of the result, which is on standard output.
+type errPrintedSome struct{ error }
+
+func (e errPrintedSome) Unwrap() error { return e.error }
 
 // Describe shows an error, and says with which status the program exits.
 func Describe(err error) (api.ErrorView, int) {

@@ -48,11 +48,15 @@ func rowsOf[T any](list []T, row func(T) []string) [][]string {
 }
 
 // Pages is Table, or with --json one list, for what comes in pages: each is printed as soon
-// as it is here.
+// as it is here. With --json, an error behind the first ends the list, and is said on standard
+// error alone: what was printed stays one value.
 func Pages[T any](a *App, pages iter.Seq2[[]T, error], none string, header []string, row func(T) []string) error {
 	before, table := "[", term.NewRows(a.Out, header)
 	for page, err := range pages {
 		switch {
+		case err != nil && a.JSON && before != "[":
+			fmt.Fprintln(a.Out, "\n]")
+			return errPrintedSome{err}
 		case err != nil:
 			return err
 		case len(page) == 0:

@@ -5,6 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spf13/cobra"
+
+	"github.com/opengatewayprotocol/ogp/core"
 )
 
 // TestPages: however a list is cut into pages, it is printed as if it came in one, and each
@@ -44,5 +49,24 @@ func TestPages(t *testing.T) {
 	broken := errors.New("broken")
 	if err := Pages(&App{Out: &strings.Builder{}}, func(yield func([]item, error) bool) { yield(nil, broken) }, "", nil, row); err != broken {
 		t.Errorf("Pages = %v, want its page's error", err)
+	}
+}
+
+// TestPagesThatEnd: what is on standard output with --json is one value, wherever a list ends
+// with an error, and the exit status is that of the error.
+func TestPagesThatEnd(t *testing.T) {
+	for n, want := range []string{`{`, "[\n  1,\n  2\n]\n", "[\n  1,\n  2,\n  1,\n  2\n]\n"} {
+		var out, why strings.Builder
+		a := &App{JSON: true, Out: &out, Err: &why}
+		err := Pages(a, func(yield func([]int, error) bool) {
+			for range n {
+				yield([]int{1, 2}, nil)
+			}
+			yield(nil, core.Refuse(core.Unreachable, "it went away"))
+		}, "None.", nil, func(int) []string { return nil })
+		code := a.Fail(&cobra.Command{}, err)
+		if code != Unreachable || !jsontext.Value(out.String()).IsValid() || !strings.HasPrefix(out.String(), want) || strings.Contains(why.String(), "it went away") != (n > 0) {
+			t.Errorf("%d pages: status %d, %q, and %q, want %q", n, code, out.String(), why.String(), want)
+		}
 	}
 }
