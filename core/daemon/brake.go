@@ -83,20 +83,21 @@ func (d *Daemon) used(p *core.Peer) iter.Seq[api.BudgetView] {
 	}
 }
 
-// across puts in what all nodes have counted, where they share that.
-func (d *Daemon) across(ctx context.Context, k core.PublicKey, views []api.BudgetView) {
+// across puts in what all nodes have counted, where they share that. What this node knows stays
+// where the store does not say it: the status says that it is away.
+func (d *Daemon) across(ctx context.Context, views iter.Seq2[core.PublicKey, *api.BudgetView]) {
 	shared, ok := d.store.(core.Shared)
-	if !ok || !shared.Shared() {
+	if !ok || !shared.Shared() || d.store.Health() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, acrossWithin)
 	defer cancel()
-	for i := range views {
-		used, err := d.brake.Across(ctx, shared, brake.Line{Peer: k, Intent: views[i].Intent})
-		if err != nil { // what this node knows stays; the status says that the store is away
+	for k, v := range views {
+		used, err := d.brake.Across(ctx, shared, brake.Line{Peer: k, Intent: v.Intent})
+		if err != nil {
 			return
 		}
-		views[i].Used = used
+		v.Used = used
 	}
 }
 

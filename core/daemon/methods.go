@@ -108,7 +108,13 @@ func (d *Daemon) view(p *core.Peer, whole bool) api.PeerView {
 		return v
 	}
 	v.Budgets = slices.Collect(d.used(p))
-	d.across(context.Background(), p.Key, v.Budgets)
+	d.across(context.Background(), func(yield func(core.PublicKey, *api.BudgetView) bool) {
+		for i := range v.Budgets {
+			if !yield(p.Key, &v.Budgets[i]) {
+				return
+			}
+		}
+	})
 	v.History = p.History
 	if p.Granted != nil {
 		for _, g := range p.Granted.Scopes {

@@ -189,7 +189,7 @@ func (d *Daemon) statusOfPeers(ctx context.Context, v *api.StatusView) {
 			if i < mostShown {
 				v.Budgets = slices.Insert(v.Budgets, i, api.SpentView{Name: p.Name(), BudgetView: b})
 				v.Budgets = v.Budgets[:min(len(v.Budgets), mostShown)]
-				spent = slices.Insert(spent, i, p.Key)
+				spent = slices.Insert(spent, i, p.Key)[:len(v.Budgets)]
 			}
 		}
 		if p.Trust != core.Approved {
@@ -202,11 +202,13 @@ func (d *Daemon) statusOfPeers(ctx context.Context, v *api.StatusView) {
 			v.Ailing = append(v.Ailing, api.AilingView{Name: p.Name(), Word: word, LastContact: later(h.LastSuccess, h.LastInbound), Error: h.LastError})
 		}
 	}
-	for i := range v.Budgets {
-		all := []api.BudgetView{v.Budgets[i].BudgetView}
-		d.across(ctx, spent[i], all)
-		v.Budgets[i].BudgetView = all[0]
-	}
+	d.across(ctx, func(yield func(core.PublicKey, *api.BudgetView) bool) {
+		for i := range v.Budgets {
+			if !yield(spent[i], &v.Budgets[i].BudgetView) {
+				return
+			}
+		}
+	})
 }
 
 // statusOfParts adds to the status how the parts do.
