@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/opengatewayprotocol/ogp/core/control"
 	"github.com/opengatewayprotocol/ogp/core/control/api"
 	"github.com/opengatewayprotocol/ogp/core/history"
+	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 )
 
 // raw is a text as a payload.
@@ -79,6 +81,23 @@ func (f *fake) said() control.Local {
 			v.Busiest = []api.BusyView{{Peer: ben, Traffic: history.Traffic{In: 1000, Out: 3}}}
 			return v, nil
 		}),
+	}
+}
+
+// TestRegistrations: the health page says how this node stands with each rendezvous, unless
+// another sees to it.
+func TestRegistrations(t *testing.T) {
+	s, f, b := open(t)
+	s.o.Caller = append(control.Local{api.Status.Handle(func(context.Context, api.None) (api.StatusView, error) {
+		return api.StatusView{Rendezvous: []rendezvous.Status{{URL: "https://a.example", Elsewhere: true}, {URL: "https://b.example", Registered: true}, {URL: "https://c.example"}}}, nil
+	})}, f.handlers()...)
+	b.enter(s)
+	_, text := b.get("/health")
+	text = regexp.MustCompile(`<[^>]*>`).ReplaceAllString(text, "|")
+	for _, want := range []string{"a.example|: another node keeps the registration|", "b.example|: registered|", "c.example|: |not registered|"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
 	}
 }
 

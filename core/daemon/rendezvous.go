@@ -26,10 +26,12 @@ func (d *Daemon) openRendezvous() {
 	d.rendezvous = rendezvous.NewClient(o)
 }
 
-// registrations is how we stand with each rendezvous, or that another node sees to it.
+// registrations is how we stand with each rendezvous, or that another node sees to it: we do not,
+// and see others. Who sees nobody, as while the database is away, shows how it stands itself.
 func (d *Daemon) registrations() []rendezvous.Status {
 	all := d.rendezvous.Status()
-	if d.leases.Shared() && !d.leases.Holds("rendezvous") {
+	work, differ := d.nodes.Count()
+	if work+differ > 1 && d.leases.Shared() && !d.leases.Holds("rendezvous") {
 		for i := range all {
 			all[i] = rendezvous.Status{URL: all[i].URL, Elsewhere: true}
 		}

@@ -1,16 +1,20 @@
 package daemon
 
 import (
+	"context"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/opengatewayprotocol/ogp/core"
+	"github.com/opengatewayprotocol/ogp/core/config"
 	"github.com/opengatewayprotocol/ogp/core/daemon/doctor"
 	"github.com/opengatewayprotocol/ogp/core/gateway"
 	"github.com/opengatewayprotocol/ogp/core/keys"
 	"github.com/opengatewayprotocol/ogp/core/lease"
 	"github.com/opengatewayprotocol/ogp/core/lease/leasetest"
+	"github.com/opengatewayprotocol/ogp/core/nodes"
 	"github.com/opengatewayprotocol/ogp/core/ours"
 	"github.com/opengatewayprotocol/ogp/core/rendezvous"
 	"github.com/opengatewayprotocol/ogp/core/store/memory"
@@ -95,18 +99,59 @@ func TestFailuresAreTheLastOnes(t *testing.T) {
 	}
 }
 
-// A node that leaves the registration to another does not show it as missing.
+// nodeTable is a core.NodeTable of this node and others.
+type nodeTable struct{ own, others []core.NodeRecord }
+
+func (*nodeTable) Node() string { return "this" }
+func (t *nodeTable) Beat(_ context.Context, k core.PublicKey, data string) (time.Time, error) {
+	t.own = []core.NodeRecord{{ID: "this", Key: k, Data: data}}
+	return time.Now(), nil
+}
+func (t *nodeTable) Nodes(context.Context) ([]core.NodeRecord, error) {
+	return slices.Concat(t.own, t.others), nil
+}
+func (*nodeTable) Leave(context.Context) error { return nil }
+
+// A node that leaves the registration to another does not show it as missing. One that sees no
+// other shows how it stands itself, whether it has the lease or not.
 func TestRegistrationOfAnotherNode(t *testing.T) {
-	table := &leasetest.Table{}
-	for i, elsewhere := range []bool{false, true} {
-		d := &Daemon{rendezvous: rendezvous.NewClient(rendezvous.ClientOptions{Key: keys.Generate(), URLs: []string{"http://127.0.0.1:1"}}),
-			leases: lease.New(&leasetest.Node{Store: memory.New(), Table: table, Name: string(rune('a' + i))}, slog.New(slog.DiscardHandler))}
-		_, release, err := d.leases.Keep(t.Context(), "rendezvous")
-		if err == nil {
-			defer release()
+	other := core.NodeRecord{ID: "other", Data: "{}"}
+	gone := other
+	gone.Ago = time.Hour
+	for name, c := range map[string]struct {
+		holds, looks bool
+		others       []core.NodeRecord
+		elsewhere    bool
+	}{
+		"it has the lease":               {holds: true, looks: true, others: []core.NodeRecord{other}},
+		"another node has the lease":     {looks: true, others: []core.NodeRecord{other}, elsewhere: true},
+		"no other node":                  {looks: true},
+		"the other has gone":             {looks: true, others: []core.NodeRecord{gone}},
+		"it has not seen the others yet": {others: []core.NodeRecord{other}},
+	} {
+		table := &leasetest.Table{}
+		node := func(name string) *lease.Keeper {
+			return lease.New(&leasetest.Node{Store: memory.New(), Table: table, Name: name}, slog.New(slog.DiscardHandler))
 		}
-		if got := d.registrations(); len(got) != 1 || got[0].Elsewhere != elsewhere || got[0].URL == "" || d.leases.Holds("rendezvous") == elsewhere {
-			t.Errorf("node %d: %+v, %v, want Elsewhere %v", i, got, err, elsewhere)
+		d := &Daemon{rendezvous: rendezvous.NewClient(rendezvous.ClientOptions{Key: keys.Generate(), URLs: []string{"http://127.0.0.1:1"}}), leases: node("this"),
+			nodes: nodes.New(nodes.Options{Store: &nodeTable{others: c.others}, Log: slog.New(slog.DiscardHandler), Config: func() *config.Config { return new(config.Default()) },
+				Modules: func() string { return "" }, Lag: func() time.Duration { return 0 }})}
+		holder := d.leases
+		if !c.holds {
+			holder = node("other")
+		}
+		_, release, err := holder.Keep(t.Context(), "rendezvous")
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		defer release()
+		if c.looks {
+			if err := d.nodes.Look(t.Context()); err != nil {
+				t.Fatal(name, err)
+			}
+		}
+		if got := d.registrations(); len(got) != 1 || got[0].Elsewhere != c.elsewhere || got[0].URL == "" || d.leases.Holds("rendezvous") != c.holds {
+			t.Errorf("%s: %+v, want Elsewhere %v", name, got, c.elsewhere)
 		}
 	}
 }
