@@ -738,6 +738,43 @@ func TestFormsWithFilesOutliveTheirSession(t *testing.T) {
 	}
 }
 
+// TestLongFormsOutliveTheirSession: whatever characters a form has that is kept, it is there
+// again, and the code that comes with it is taken.
+func TestLongFormsOutliveTheirSession(t *testing.T) {
+	s, _, b := open(t)
+	long := maxUnsent - 1000
+	for text, send := range map[string]func(text string) string{
+		strings.Repeat("\u5b57", long/3): func(text string) string { // a form with files
+			_, page := b.send("/policies/machine", "", "with", "rules", "rules", text, "module/gate.wasm", "x")
+			return page
+		},
+		strings.Repeat("*", long): func(text string) string { // which browsers do not escape
+			_, page := b.do("POST", "/message/01M/reply", nil, func(r *http.Request) {
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				r.Body = io.NopCloser(strings.NewReader("text=" + text))
+			})
+			return page
+		},
+	} {
+		b.Jar, _ = cookiejar.New(nil)
+		v := must(t, s)
+		b.base = "http://" + v.Address
+		kept := regexp.MustCompile(`name="kept" value="([^"]+)"`).FindStringSubmatch(send(text))
+		if kept == nil {
+			t.Errorf("a form with %.3s is not kept", text)
+			continue
+		}
+		r, _ := b.post("/open", url.Values{"kept": {html.UnescapeString(kept[1])}, "code": {v.Code}})
+		if r.Header.Get("Location") != "/unsent" {
+			t.Errorf("with %.3s, a good code is answered %d", text, r.StatusCode)
+			continue
+		}
+		if _, page := b.get("/unsent"); !strings.Contains(page, text) {
+			t.Errorf("the text with %.3s is lost", text)
+		}
+	}
+}
+
 // TestFormsAreKept: what somebody has filled in is not lost with an error, and can be sent again.
 func TestFormsAreKept(t *testing.T) {
 	s, f, b := open(t)

@@ -87,11 +87,17 @@ func (a *again) filled() bool {
 	return len(a.Rows) > 0 || a.chosen() || slices.ContainsFunc(a.Fields, func(f field) bool { return !f.Hidden && strings.TrimSpace(f.Value) != "" })
 }
 
-// maxUnsent is how large such a form may be: anybody can send one.
-const maxUnsent = 64 << 10
+// maxUnsent is how large a form may be that is kept: anybody can send one. maxOpen is how large
+// the form of a code may be, which such a form may be in: it is escaped three times there, so
+// that a byte of it may be seven.
+const (
+	maxUnsent = 64 << 10
+	maxOpen   = 8 * maxUnsent
+)
 
 // unsent is a form that came without a session: its session may have ended while it was filled
-// in. Who comes in with a code next finds it again. Files, and what is larger than maxUnsent, are not kept.
+// in. Who comes in with a code next finds it again. Of files, only their names are kept, and of
+// a form that is larger than maxUnsent nothing.
 func (s *Server) unsent(w http.ResponseWriter, r *http.Request) string {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	kept := url.Values{"path": {r.URL.EscapedPath()}, "from": {from(r)}}

@@ -123,7 +123,7 @@ func from(r *http.Request) string {
 
 // login turns a code into a session, and leads to the page that was asked for.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 5*maxUnsent) // such a form may be in it, with a character as five
+	r.Body = http.MaxBytesReader(w, r.Body, maxOpen)
 	kept := unsentIn(r.PostFormValue("kept"))
 	value, err := s.sessions.redeem(r.PostFormValue("code"), func() account { return accountOf(r) }, kept)
 	switch {
