@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +36,7 @@ import (
 // TestMain makes this test binary also the program: the scripts run it as "ogp".
 func TestMain(m *testing.M) {
 	plugin.CompileChildMain()
+	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))) // scripts wait more than they compute
 	testscript.Main(m, map[string]func(){"ogp": main})
 }
 

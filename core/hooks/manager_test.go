@@ -780,6 +780,9 @@ func TestP3ApprovalIsAPowerOfItsOwn(t *testing.T) {
 // A wrong answer is a failure of the plugin's, on every hook: nothing passes or is lost, it
 // is counted and shown with what was answered, and pauses the plugin when it repeats.
 func TestP3WrongAnswersAreFailures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table of single calls: with the race detector in it, compiling takes ten times as long")
+	}
 	for hook, answers := range map[core.Hook][]string{
 		core.HookMessage: {`{"decision":"refuse"}`, `{"decision":7}`, `{"decision":"allow","grants":[{"intent":"message"}]}`, `{"status":"ok"}`, `[]`, `{"decision":"allow"`},
 		core.HookRequest: {`{"decision":"approve"}`, `{"decision":"deny","level":"full"}`, `{"decision":"deny","code":"no way"}`,

@@ -130,6 +130,9 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // TestExtismABI has a module use each function of the kernel.
 func TestExtismABI(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table of single calls: with the race detector in it, compiling takes ten times as long")
+	}
 	h := newHost(t)
 	server := roundTrip(func(r *http.Request) (*http.Response, error) {
 		body, _ := io.ReadAll(r.Body)

@@ -95,6 +95,9 @@ func body(name string, parts ...any) map[string][]byte {
 
 // TestRegoABI goes over what the host wants of a Rego module and what it makes of it.
 func TestRegoABI(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table of single calls: with the race detector in it, compiling takes ten times as long")
+	}
 	h := newHost(t)
 	const both = `{"ogp/message":0,"ogp/request":1}`
 	for name, c := range map[string]struct {
