@@ -191,6 +191,9 @@ var listed = []string{"/", "/requests", "/requests/ASKS", "/peers", "/peers?stat
 // TestAPageCostsWhatItShows: what a page allocates does not grow with the peers, requests and
 // messages that it does not show.
 func TestAPageCostsWhatItShows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts bytes, to which the race detector adds its own, and takes minutes there")
+	}
 	least := [2]map[string]uint64{{}, {}}
 	var towns [2]town
 	var get [2]func(string) error
