@@ -39,6 +39,9 @@ func code(t testing.TB, entry string) string {
 
 // TestD3DamagedCache has a damaged, a missing and a foreign entry told of once and compiled again.
 func TestD3DamagedCache(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine after the other: the race detector makes it slow and sees nothing")
+	}
 	dir := filepath.Join(t.TempDir(), "cache")
 	wasm := read(t, guests+"policy.wasm")
 	use := func() string {

@@ -471,6 +471,9 @@ func TestP2Fuel(t *testing.T) {
 // TestP2StraightCode has code without loops and calls pay for its length, also where jumps leap over the places at
 // which it would.
 func TestP2StraightCode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine after the other: the race detector makes it slow and sees nothing")
+	}
 	nops := func(n int) []byte { return bytes.Repeat([]byte{asm.Nop}, n) }
 	h := newHost(t)
 	for name, c := range map[string]struct {

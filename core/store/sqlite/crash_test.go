@@ -109,6 +109,9 @@ func openAndSay(dir string) error {
 
 // TestS1KilledMigrating kills ogp while it brings a store up to date, at any moment.
 func TestS1KilledMigrating(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a program many times over, which takes minutes with the race detector in it")
+	}
 	v := &messy{s: openTest(t, t.TempDir())}
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for range 4 {
@@ -149,6 +152,9 @@ func TestS1KilledMigrating(t *testing.T) {
 }
 
 func TestS1Killed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a program many times over, which takes minutes with the race detector in it")
+	}
 	dir := t.TempDir()
 	acknowledged := map[int]bool{}
 	next := 0
