@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -124,6 +125,17 @@ func cell(t *testing.T, state peering.State, v2 bool, deed int) string {
 			}
 			o := answersFor(r, p, say, "0.6.0")
 			o.signs = v2
+			r.wire.mu.Lock()
+			card, post := r.wire.card, r.wire.post
+			r.wire.card = func(ctx context.Context, url string, headers map[string]string) (core.Card, error) {
+				time.Sleep(time.Millisecond) // so that now is before any answer
+				return card(ctx, url, headers)
+			}
+			r.wire.post = func(ctx context.Context, url, path string, body []byte) (core.Answer, error) {
+				time.Sleep(time.Millisecond)
+				return post(ctx, url, path, body)
+			}
+			r.wire.mu.Unlock()
 			stop := r.run()
 			defer stop()
 			path, body := deeds[deed].body(t, p, r.Key())
