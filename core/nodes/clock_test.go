@@ -41,14 +41,7 @@ func TestJudgeClocks(t *testing.T) {
 			}
 			all = append(all, v)
 		}
-		nodes.Judge(all)
-		var differ []string
-		for _, v := range all {
-			if v.Differs != "" {
-				differ = append(differ, v.ID)
-			}
-		}
-		if got := strings.Join(differ, " "); got != c.want {
+		if got := differing(all); got != c.want {
 			t.Errorf("%v s: %q take no work, want %q", c.ahead, got, c.want)
 		}
 	}

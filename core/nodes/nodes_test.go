@@ -34,17 +34,22 @@ func TestJudge(t *testing.T) {
 		{"another version", []nodes.View{node("a", 1, "1", "x", "m"), node("b", 2, "2", "y", "n")}, ""},
 		{"one that is not heard of", []nodes.View{dead, node("a", 1, "1", "x", "m")}, ""},
 	} {
-		nodes.Judge(c.all)
-		var differ []string
-		for _, v := range c.all {
-			if v.Differs != "" {
-				differ = append(differ, v.ID)
-			}
-		}
-		if got := strings.Join(differ, " "); got != c.want {
+		if got := differing(c.all); got != c.want {
 			t.Errorf("%s: %q differ, want %q", c.name, got, c.want)
 		}
 	}
+}
+
+// differing judges nodes, and names those that differ.
+func differing(all []nodes.View) string {
+	nodes.Judge(all)
+	var differ []string
+	for _, v := range all {
+		if v.Differs != "" {
+			differ = append(differ, v.ID)
+		}
+	}
+	return strings.Join(differ, " ")
 }
 
 // What is a node's own may differ, what peers and the agent meet may not.
